@@ -1,0 +1,1 @@
+//! What the benchmarks share. Nothing yet; see `criterion/` for the benchmarks themselves.

@@ -1,0 +1,201 @@
+#!/usr/bin/env bash
+# Why: the layers (ARCHITECTURE.md) are what lets a reader trust one file at a time: atomics only in
+# sync.rs, a table that knows neither store nor reclaimer, a find that cannot call an insert. Nothing
+# in the language keeps them, so this does.
+#
+# Usage: ci/arch.sh                checks the repository
+#        ci/arch.sh --self-test    plants a violation of each rule in a copy and requires that it is found
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+CORE=crates/shadow-vars
+
+# Who may not name what in the core: rule | paths it forbids | files it holds for | files excepted | meaning
+# (regular expressions; files relative to src/). Unit tests, src/tests/, may name everything.
+IMPORT_RULES='
+A | ^(std|core)::(\*|sync::\*|sync::atomic(::.*)?)$ |          | ^sync\.rs$            | atomics come from crate::sync
+A | ^loom(::|$)                                     |          | ^sync\.rs$            | loom is named by sync.rs only
+B | ^crate::(store|pinned|parent|error|ctor|config|raw|par|stats)(::|$) | ^table/ |      | the table knows nothing of what is above it
+B | ^crate::reclaim::(epoch|seize|checked)(::|$)    | ^table/  |                       | the table knows the reclamation contract, no backend
+B | ^crate::[A-Z*]                                  | ^table/  |                       | the table names modules, not the re-exports of the root
+C | ^crossbeam_epoch(::|$)                          |          | ^reclaim/epoch\.rs$   | one file per foreign reclaimer
+C | ^seize(::|$)                                    |          | ^reclaim/seize\.rs$   | one file per foreign reclaimer
+'
+
+# Layers of src/table/, lowest first. A file may import from its own line and the lines above it.
+# (F) table/mod.rs wires them and is exempt.
+TABLE_LAYERS='
+word hash count defect
+node
+array
+probe
+find
+migrate
+insert remove
+sweep iter
+'
+
+# (D) Whoever is below this list depends on nothing in it.
+OUTSIDE='benches|perf|fuzz'
+OUTSIDE_CRATES='shadow[-_](benches|perf|fuzz)'
+
+# (E)
+MAX_LINES=600
+
+report() { echo "$1: rule $2: $3"; }
+
+# A, B, C, F: every path named in the core, held against the tables above.
+check_imports() {
+    [[ -d $CORE/src ]] || return 0
+    local files
+    files=$(cd "$CORE" && find src -name '*.rs' -not -path 'src/tests/*' | sort)
+    [[ -n $files ]] || return 0
+    # shellcheck disable=SC2086 # one word per file; no path in the repository has a space
+    (cd "$CORE" && LC_ALL=C awk -f "$ROOT/ci/arch.awk" $files) |
+        RULES=$IMPORT_RULES LAYERS=$TABLE_LAYERS awk -F'\t' -v core="$CORE" '
+            function trim(s) { gsub(/^ +| +$/, "", s); return s }
+            BEGIN {
+                # Cut at " |" only: the expressions hold bars of their own, without a space before.
+                n = split(ENVIRON["RULES"], row, "\n")
+                for (i = 1; i <= n; i++) {
+                    if (split(row[i], f, / +\|/) != 5) continue
+                    rules++; id[rules] = trim(f[1]); what[rules] = trim(f[2]); where[rules] = trim(f[3])
+                    but[rules] = trim(f[4]); why[rules] = trim(f[5])
+                }
+                n = split(ENVIRON["LAYERS"], row, "\n")
+                for (i = 1; i <= n; i++) { m = split(row[i], f, " "); for (j = 1; j <= m; j++) layer[f[j]] = i }
+            }
+            { sub(/^src\//, "", $1); paths++ }
+            {
+                for (i = 1; i <= rules; i++)
+                    if ($3 ~ what[i] && (where[i] == "" || $1 ~ where[i]) && (but[i] == "" || $1 !~ but[i]))
+                        print core "/src/" $1 ":" $2 ": rule " id[i] ": " $3 ": " why[i]
+            }
+            $1 ~ /^table\// && $1 != "table/mod.rs" {
+                from = $1; sub(/^table\//, "", from); sub(/[.\/].*/, "", from)
+                to = $3
+                if (!(from in layer)) { if (!told[from]++) print core "/src/" $1 ":1: rule F: no layer: add `" from "` to ci/arch.sh" }
+                else if (to == "crate::table::*") print core "/src/" $1 ":" $2 ": rule F: " to ": a glob hides the layer"
+                else if (sub(/^crate::table::/, "", to)) {
+                    sub(/::.*/, "", to)
+                    if (layer[to] > layer[from]) print core "/src/" $1 ":" $2 ": rule F: " $3 ": `" from "` is below `" to "`"
+                }
+            }
+            END { print "paths " paths + 0 }'
+}
+
+# D: the direction between packages.
+check_packages() {
+    local hits
+    hits=$(
+        {
+            # Sources taken from the library by path, and any use of an outer package.
+            grep -rnE --include='*.rs' '#!?\[(cfg_attr\(.*)?path *=|include(_str|_bytes)?!' crates/access-point |
+                grep 'shadow-vars/'
+            grep -rnE --include='*.rs' "(\"(\.\./)+($OUTSIDE)/|\b$OUTSIDE_CRATES\b)" crates
+            grep -rnE --include=Cargo.toml "(\"(\.\./)+($OUTSIDE)\b|\b$OUTSIDE_CRATES\b)" crates
+        } 2>/dev/null || true
+    )
+    [[ -z $hits ]] || while IFS= read -r hit; do
+        report "$(cut -d: -f1,2 <<<"$hit")" D "$(cut -d: -f3- <<<"$hit" | sed 's/^ *//')"
+    done <<<"$hits"
+}
+
+# E: what does not fit into 600 lines is two things.
+check_sizes() {
+    local file lines
+    for file in $(sources); do
+        lines=$(wc -l <"$file")
+        if ((lines > MAX_LINES)); then
+            report "$file:$((MAX_LINES + 1))" E "$lines lines, at most $MAX_LINES"
+        fi
+    done
+}
+
+sources() {
+    find crates benches fuzz perf -name '*.rs' -not -path '*/target/*' 2>/dev/null | sort || true
+}
+
+# Checks the current directory. The scripts are taken from the repository.
+check() {
+    local imports violations paths
+    imports=$(check_imports)
+    paths=$(sed -n 's/^paths //p' <<<"$imports")
+    violations=$({ grep -v '^paths ' <<<"$imports" || true; check_packages; check_sizes; } | sed '/^$/d')
+    if [[ -n $violations ]]; then
+        echo "$violations"
+    fi
+    echo "arch: $(sources | wc -l) files, ${paths:-0} imported or named paths in the core, $(grep -c . <<<"$violations" || true) violations"
+    [[ -z $violations ]]
+}
+
+# Each line: rule | file | what is planted there. `-` as rule: must not be found.
+PLANTS='
+A | src/store.rs           | use std::{fmt, sync::{Arc, atomic::{AtomicUsize as N, Ordering}}};
+A | src/ctor.rs            | use std::sync; fn f() { sync::atomic::fence(O); }
+A | src/wait.rs            | fn f() { loom::thread::yield_now() }
+A | src/reclaim/epoch.rs   | use ::core::sync::atomic;
+B | src/table/find.rs      | use crate::{key, error::StoreError};
+B | src/table/mod.rs       | use super::reclaim::seize::Seize;
+B | src/table/node.rs      | use crate::ShadowStore;
+C | src/reclaim/mod.rs     | use crossbeam_epoch as epoch;
+C | src/reclaim/epoch.rs   | fn f(g: &::seize::Guard) {}
+F | src/table/find.rs      | use super::{node, insert::claim};
+F | src/table/migrate.rs   | use crate::table; fn f() { table::iter::all() }
+F | src/table/probe.rs     | use super::*;
+F | src/table/unheard.rs   | use super::word::Word;
+D | ../access-point/src/x.rs | #[path = "../../shadow-vars/src/table/mod.rs"] mod table;
+D | tests/x.rs             | #[path = "../../../fuzz/src/ops.rs"] mod ops;
+D | Cargo.toml             | shadow-benches = { path = "../../benches" }
+E | src/docs/long.rs       | LONG
+E | ../../fuzz/src/long.rs | LONG
+- | src/sync.rs            | pub(crate) use std::sync::atomic::AtomicUsize; use loom::thread;
+- | src/tests/loom_find.rs | use loom::thread; use crate::store::ShadowStore; use std::sync::atomic::fence;
+- | src/table/insert.rs    | use super::{find::find, migrate, word::{self, Word}}; use crate::key::ObjAddr; use crate::sync::AtomicU64;
+- | src/table/word.rs      | /* use super::insert; /* */ loom::x */ fn f<'"'"'a>(_: &'"'"'a str) { g("use loom::x; /*", '"'"'"'"'"', r#"crate::store::"#) } // crate::store::x
+- | src/lib.rs             | mod reclaim; #[cfg(shadow_loom)] mod seize_like; pub use reclaim::seize::Seize;
+- | src/reclaim/mod.rs     | mod seize; pub use self::seize::Seize;
+- | src/table/remove.rs    | mod inner { use super::super::insert::Claim; fn f() -> impl Sized + use<> {} }
+'
+
+self_test() {
+    local rule file text out target status failed=0 cases=0
+    while IFS='|' read -r rule file text; do
+        rule=${rule// /} file=${file// /} text=${text# }
+        [[ -n $rule ]] || continue
+        cases=$((cases + 1))
+        rm -rf "$COPY"
+        mkdir -p "$COPY/$CORE"
+        # shellcheck disable=SC2046 # one word per file, as above
+        cp -r --parents $(sources) "$COPY" 2>/dev/null || true
+        target=$(realpath -m --relative-to=. "$CORE/$file")
+        mkdir -p "$COPY/$(dirname "$target")"
+        if [[ $text == LONG ]]; then
+            text=$(yes '//' | head -n $((MAX_LINES + 1)) || true)
+        fi
+        # Replaces the file, if there is one: what is tested is the rule, not the file.
+        printf '%s\n' "$text" >"$COPY/$target"
+        status=0
+        out=$(cd "$COPY" && check) || status=$?
+        if [[ $rule == - ]]; then
+            if grep -qF "$target:" <<<"$out"; then
+                echo "self-test: wrongly found: $text"; grep -F "$target:" <<<"$out"; failed=1
+            fi
+        elif ((status == 0)) || ! grep -F "$target:" <<<"$out" | grep -q "rule $rule:"; then
+            echo "self-test: rule $rule did not find, in $target: ${text:0:100}"; failed=1
+        fi
+    done <<<"$PLANTS"
+    echo "arch: self-test: $cases cases, $( ((failed)) && echo FAILED || echo ok)"
+    return "$failed"
+}
+
+ROOT=$PWD
+case ${1:-} in
+'') check ;;
+--self-test)
+    COPY=$(mktemp -d)
+    trap 'rm -rf "$COPY"' EXIT
+    self_test
+    ;;
+*) echo "usage: ci/arch.sh [--self-test]" >&2; exit 2 ;;
+esac

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Why: a use after free or a leak in a reclaiming table mostly goes unnoticed by a passing test. The
+# address sanitizer and its leak checker notice. Doctests are left out: they would need the flag for
+# rustdoc, and add no path that the tests do not take.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+if ! cargo +nightly --version >/dev/null 2>&1; then
+    echo "asan: SKIPPED, no nightly toolchain (rustup toolchain install nightly)"
+    exit 0
+fi
+
+export RUSTFLAGS="-Zsanitizer=address"
+export ASAN_OPTIONS="detect_leaks=1${ASAN_OPTIONS:+:$ASAN_OPTIONS}"
+# `--target` keeps build scripts and procedural macros free of the flag.
+cargo +nightly test -p shadow-vars --all-features --lib --tests \
+    --target x86_64-unknown-linux-gnu --target-dir target/asan
+echo "asan: no finding, $SECONDS s"

@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Why: one layout for all, so that a diff shows only what somebody meant to change.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
+cargo fmt --all --check
+if [[ -f fuzz/Cargo.toml ]]; then
+    cargo fmt --manifest-path fuzz/Cargo.toml --check
+fi

@@ -1,0 +1,121 @@
+//! How a store is made.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use crate::error::BuildError;
+use crate::reclaim::Reclaim;
+use crate::store::ShadowStore;
+use crate::table::array::{BUCKET, MAX_LOG2};
+use crate::table::hash::AddrHasher;
+use crate::table::{Config, Core};
+
+/// Settings of a [`ShadowStore`] before it is built.
+///
+/// ```
+/// use shadow_vars::{Epoch, ShadowStore};
+/// let store = ShadowStore::<Epoch>::builder().capacity(10_000).batch(32).build()?;
+/// assert!(store.capacity() >= 10_000);
+/// # Ok::<(), shadow_vars::BuildError>(())
+/// ```
+pub struct Builder<R: Reclaim> {
+    capacity: usize,
+    batch: usize,
+    hash_seed: Option<u64>,
+    provoke: Provoke,
+    _backend: PhantomData<fn() -> R>,
+}
+
+/// Settings that make rare paths common. For tests; not part of the promised interface.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Provoke {
+    /// A first table of one bucket.
+    pub smallest_table: bool,
+    /// Migration blocks of one bucket.
+    pub smallest_block: bool,
+    /// The same hash for every address.
+    pub equal_hashes: bool,
+    /// Reclamation asked for at every retirement.
+    pub batch_of_one: bool,
+}
+
+/// Buckets per migration block: 128 slots, about 4 µs of work.
+const BLOCK: usize = 16;
+
+impl<R: Reclaim> Builder<R> {
+    pub(crate) fn new() -> Self {
+        Self { capacity: 0, batch: 64, hash_seed: None, provoke: Provoke::default(), _backend: PhantomData }
+    }
+
+    /// Room for this many variables before the table grows for the first time. It never shrinks below that either.
+    #[must_use]
+    pub fn capacity(mut self, variables: usize) -> Self {
+        self.capacity = variables;
+        self
+    }
+
+    /// How many freed variables a group of threads collects before it asks for a grace period (64 unless set; 0 counts
+    /// as 1). Smaller means less memory waiting, larger means less work.
+    #[must_use]
+    pub fn batch(mut self, variables: usize) -> Self {
+        self.batch = variables;
+        self
+    }
+
+    /// Makes the hash of addresses the same in every run. Unless set, each store draws its own seed.
+    #[must_use]
+    pub fn hash_seed(mut self, seed: u64) -> Self {
+        self.hash_seed = Some(seed);
+        self
+    }
+
+    #[doc(hidden)]
+    #[must_use]
+    pub fn provoke(mut self, provoke: Provoke) -> Self {
+        self.provoke = provoke;
+        self
+    }
+
+    /// Makes the store.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::CapacityTooLarge`] if no table could address that many variables, [`BuildError::OutOfMemory`] if
+    /// the allocator does not give the first one.
+    pub fn build(self) -> Result<ShadowStore<R>, BuildError> {
+        Ok(ShadowStore::from_core(self.core()?))
+    }
+
+    pub(crate) fn core(self) -> Result<Core<R>, BuildError> {
+        let asked = self.capacity;
+        if asked > BUCKET << (MAX_LOG2 - 1) || asked > isize::MAX as usize / 32 {
+            return Err(BuildError::CapacityTooLarge { asked });
+        }
+        let hasher = match self.hash_seed {
+            _ if self.provoke.equal_hashes => AddrHasher::constant(),
+            Some(seed) => AddrHasher::new(seed),
+            None => AddrHasher::random(),
+        };
+        let config = Config {
+            // Four buckets at least: a line or two less would be full at once.
+            capacity: if self.provoke.smallest_table { 0 } else { asked.max(2 * BUCKET) },
+            hasher,
+            batch: if self.provoke.batch_of_one { 1 } else { self.batch },
+            block: if self.provoke.smallest_block { 1 } else { BLOCK },
+            // One shard per core: more threads than that share, which is correct, and rarely at the same time.
+            shards: if cfg!(shadow_loom) { 1 } else { std::thread::available_parallelism().map_or(4, usize::from).min(16) },
+        };
+        Core::new(&config).map_err(|_| BuildError::OutOfMemory { asked })
+    }
+}
+
+impl<R: Reclaim> fmt::Debug for Builder<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("capacity", &self.capacity)
+            .field("batch", &self.batch)
+            .field("hash_seed", &self.hash_seed)
+            .finish_non_exhaustive()
+    }
+}

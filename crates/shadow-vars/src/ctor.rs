@@ -1,0 +1,197 @@
+//! The slow path: a constructor that runs exactly once per variable that comes to exist.
+//!
+//! The key is claimed with a node under construction, the constructor runs with no lock held, then the node is published
+//! at once to everybody. Who wants to create the same variable waits, parked ([`crate::wait`]); `get` and `free` find
+//! nothing meanwhile and wait for nobody.
+//!
+//! - **C1** The constructor runs only after its node has claimed the key, and a key has at most one node that is LIVE or
+//!   BUILDING (I1): so one constructor per variable at a time, and none beside a live one.
+//! - **C2** The value is written before LIVE is published; readers read LIVE before the value (O3).
+//! - **C3** If the constructor fails or panics, the node becomes FAILED, waiters wake and start over, and the builder
+//!   unlinks and retires the node as a remover would (I3, I5). Nothing is left behind.
+
+use std::alloc::Layout;
+use std::ptr::NonNull;
+
+use crate::ObjAddr;
+use crate::error::{AllocError, CtorError, StoreError};
+use crate::reclaim::Reclaim;
+use crate::sync::stat::Ordering;
+use crate::sync::thread_token;
+use crate::table::array::Table;
+use crate::table::insert::Inserted;
+use crate::table::node::{Life, Node};
+use crate::table::probe::Key;
+use crate::table::{Core, NodeRef, Shield};
+use crate::wait::{self, Refused};
+
+/// What to do when the variable exists.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum IfExists {
+    /// `get_or_alloc`: it is the answer.
+    Get,
+    /// `alloc`: it is an error.
+    Refuse,
+}
+
+/// A node that has not claimed its key: given back when dropped, its payload not.
+struct Unclaimed(NonNull<Node>);
+
+impl Drop for Unclaimed {
+    fn drop(&mut self) {
+        // SAFETY: nobody else knows the node.
+        unsafe { Node::dealloc(self.0) };
+    }
+}
+
+/// What an attempt to claim a key led to.
+enum Claim<'g> {
+    New(NodeRef<'g>, &'g Table),
+    Existing(NodeRef<'g>),
+}
+
+impl<R: Reclaim> Core<R> {
+    /// The variable of `key`, made from a value if it does not exist. The value comes back if it was not stored.
+    pub(crate) fn alloc_value<'g, T>(
+        &'g self,
+        shield: Shield<'g>,
+        key: &Key<'_>,
+        if_exists: IfExists,
+        value: T,
+    ) -> Result<NodeRef<'g>, AllocError<T>> {
+        match self.existing(shield, key, if_exists) {
+            Ok(Some(node)) => return Ok(node),
+            Ok(None) => {}
+            Err(error) => return Err(AllocError { value, error }),
+        }
+        let Some(node) = Node::alloc(key.obj, key.entry, None, false, Life::LIVE) else {
+            return Err(AllocError { value, error: StoreError::OutOfMemory });
+        };
+        // SAFETY: the node is new; its entry holds `T` (the callers bound or looked up the id with `T`).
+        let payload = unsafe { Node::payload(node) }.cast::<T>();
+        // SAFETY: fresh memory with the layout of `T`.
+        unsafe { payload.write(value) };
+        match self.claim(shield, key, node, if_exists) {
+            Ok(Claim::New(node, _)) => {
+                key.entry.count_created(self.shard());
+                Ok(node)
+            }
+            Ok(Claim::Existing(existing)) => {
+                // SAFETY: written above, and not claimed.
+                drop(unsafe { take_back::<T>(node) });
+                Ok(existing)
+            }
+            // SAFETY: as above.
+            Err(error) => Err(AllocError { value: unsafe { take_back::<T>(node) }, error }),
+        }
+    }
+
+    /// The variable of `key`, made by a constructor if it does not exist. `raw` is the layout of an untyped one.
+    ///
+    /// # Safety
+    ///
+    /// When `construct` returns `Ok`, it has initialised the payload it was given, of the entry's type.
+    pub(crate) unsafe fn alloc_constructed<'g, E>(
+        &'g self,
+        shield: Shield<'g>,
+        key: &Key<'_>,
+        if_exists: IfExists,
+        (raw, zeroed): (Option<Layout>, bool),
+        construct: impl FnOnce(NonNull<u8>) -> Result<(), E>,
+    ) -> Result<NodeRef<'g>, CtorError<E>> {
+        if let Some(node) = self.existing(shield, key, if_exists)? {
+            return Ok(node);
+        }
+        let life = Life::building(thread_token());
+        let node = Node::alloc(key.obj, key.entry, raw, zeroed, life).ok_or(StoreError::OutOfMemory)?;
+        let unclaimed = Unclaimed(node);
+        let (node, table) = match self.claim(shield, key, node, if_exists)? {
+            Claim::New(node, table) => (node, table),
+            Claim::Existing(existing) => return Ok(existing),
+        };
+        std::mem::forget(unclaimed);
+        let mut construction = Construction { core: self, shield, node, table, finished: false };
+        // SAFETY: the node is under construction, by us.
+        let payload = unsafe { Node::payload(node.as_ptr()) };
+        construct(payload).map_err(CtorError::Ctor)?;
+        construction.finished = true;
+        // C2.
+        wait::publish(node, Life::LIVE);
+        key.entry.count_created(self.shard());
+        Ok(node)
+    }
+
+    /// The quick look before anything is allocated.
+    fn existing<'g>(
+        &'g self,
+        shield: Shield<'g>,
+        key: &Key<'_>,
+        if_exists: IfExists,
+    ) -> Result<Option<NodeRef<'g>>, StoreError> {
+        match (self.find(shield, key), if_exists) {
+            (Some(node), IfExists::Get) => Ok(Some(node)),
+            (Some(_), IfExists::Refuse) => Err(exists(key)),
+            (None, _) => Ok(None),
+        }
+    }
+
+    /// Claims the key for a node, which stays the caller's unless the answer is `New`. Waits for a constructor of the
+    /// same key, if one runs.
+    fn claim<'g>(
+        &'g self,
+        shield: Shield<'g>,
+        key: &Key<'_>,
+        node: NonNull<Node>,
+        if_exists: IfExists,
+    ) -> Result<Claim<'g>, StoreError> {
+        loop {
+            match self.insert(shield, key, node).map_err(|_| StoreError::OutOfMemory)? {
+                Inserted::Claimed(table) => return Ok(Claim::New(NodeRef::new(shield, node), table)),
+                Inserted::Exists(node) if if_exists == IfExists::Get => return Ok(Claim::Existing(node)),
+                Inserted::Exists(_) => return Err(exists(key)),
+                // On LIVE or FAILED, look again.
+                Inserted::Building(other) => wait::wait(other).map_err(|refused| {
+                    let (obj, id) = (ObjAddr::new(key.obj), key.entry.id);
+                    match refused {
+                        Refused::Recursion => StoreError::Recursion { obj, id },
+                        Refused::Cycle => StoreError::Cycle { obj, id },
+                    }
+                })?,
+            }
+        }
+    }
+}
+
+fn exists(key: &Key<'_>) -> StoreError {
+    StoreError::Exists { obj: ObjAddr::new(key.obj), id: key.entry.id }
+}
+
+/// Reads the value back out of an unclaimed node, and gives the node's memory back.
+///
+/// # Safety
+///
+/// The node was never claimed and holds a `T`.
+unsafe fn take_back<T>(node: NonNull<Node>) -> T {
+    let node = Unclaimed(node);
+    // SAFETY: the caller's.
+    unsafe { Node::payload(node.0).cast::<T>().read() }
+}
+
+/// A running constructor. Dropped unfinished (error or panic), it takes the node back (C3).
+struct Construction<'g, R: Reclaim> {
+    core: &'g Core<R>,
+    shield: Shield<'g>,
+    node: NodeRef<'g>,
+    table: &'g Table,
+    finished: bool,
+}
+
+impl<R: Reclaim> Drop for Construction<'_, R> {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.core.ctor_failed.fetch_add(1, Ordering::Relaxed);
+            wait::publish(self.node, Life::FAILED);
+            self.core.unlink_and_retire(self.shield, self.node, self.table, self.table);
+        }
+    }
+}

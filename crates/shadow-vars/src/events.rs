@@ -1,0 +1,23 @@
+//! What a log should tell: `tracing` events with the feature of that name, nothing without.
+
+use crate::error::TypeMismatch;
+use crate::ObjAddr;
+
+/// `alloc` of a variable that exists: mostly a mistake, as in the kernel.
+#[cold]
+pub(crate) fn duplicate(_obj: ObjAddr, _id: u64) {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(obj = %_obj, id = format_args!("{_id:#x}"), "duplicate shadow variable");
+}
+
+/// One id used with two types, where the operation itself can only answer "nothing".
+#[cold]
+pub(crate) fn mismatch(_mismatch: &TypeMismatch) {
+    #[cfg(feature = "tracing")]
+    tracing::error!(
+        id = format_args!("{:#x}", _mismatch.id),
+        bound = _mismatch.bound,
+        asked = _mismatch.asked,
+        "shadow id used with two types"
+    );
+}

@@ -1,0 +1,134 @@
+//! Sweeps and iteration by many threads (feature `rayon`).
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use rayon::iter::plumbing::{Folder, UnindexedConsumer, UnindexedProducer, bridge_unindexed};
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
+
+use crate::iter::{Iter, VarRef};
+use crate::pinned::OwnedPinned;
+use crate::reclaim::Reclaim;
+use crate::store::ShadowStore;
+use crate::table::{Core, Shield};
+use crate::{ObjAddr, ShadowId};
+
+/// Buckets that one task sweeps: enough to make the task worth its while.
+const BUCKETS: usize = 1024;
+
+impl<R: Reclaim> ShadowStore<R> {
+    /// As [`free_all`](Self::free_all), by the threads of the current rayon pool.
+    pub fn par_free_all<T: Send + Sync + 'static>(&self, id: ShadowId<T>) -> usize {
+        self.par_free_all_with(id, |_, _| ())
+    }
+
+    /// As [`free_all_with`](Self::free_all_with), by the threads of the current rayon pool, destructors included.
+    ///
+    /// # Panics
+    ///
+    /// If a destructor does: after all others have been freed too, with one of the panics.
+    pub fn par_free_all_with<T: Send + Sync + 'static>(
+        &self,
+        id: ShadowId<T>,
+        dtor: impl Fn(ObjAddr, &T) + Sync,
+    ) -> usize {
+        let outer = self.pin();
+        let Some(entry) = outer.entry_of(id) else { return 0 };
+        let (core, shield) = (self.core(), outer.shield());
+        let from = core.root(shield);
+        let mut count = 0;
+        let panic = Mutex::new(None);
+        core.for_each_table(shield, |table| {
+            count += (0..table.buckets().div_ceil(BUCKETS))
+                .into_par_iter()
+                .map(|part| {
+                    // The outer guard keeps the tables; this one protects what the words lead to.
+                    let inner = self.pin();
+                    let start = part * BUCKETS;
+                    let buckets = start..table.buckets().min(start + BUCKETS);
+                    let mut count = 0;
+                    core.sweep_id(inner.shield(), (from, table), buckets, entry, |removed| {
+                        count += 1;
+                        // SAFETY: the entry holds `T`; the node was live when it was removed.
+                        let call = || dtor(ObjAddr::new(removed.node.obj), unsafe { removed.node.value() });
+                        if let Err(caught) = catch_unwind(AssertUnwindSafe(call)) {
+                            panic.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(caught);
+                        }
+                    });
+                    count
+                })
+                .sum::<usize>();
+        });
+        let panic = panic.into_inner().unwrap_or_else(PoisonError::into_inner);
+        panic.map_or(count, |panic| resume_unwind(panic))
+    }
+}
+
+impl<R: Reclaim> OwnedPinned<'_, R> {
+    /// All variables, in parallel. As [`iter`](Self::iter) otherwise.
+    ///
+    /// ```
+    /// use rayon::iter::ParallelIterator;
+    /// use shadow_vars::{ShadowId, ShadowStore};
+    /// const N: ShadowId<usize> = ShadowId::new(1);
+    /// let store = ShadowStore::new();
+    /// (0..1000).for_each(|n| store.alloc(n * 16, N, n).unwrap());
+    /// let pin = store.pin_owned();
+    /// assert_eq!(pin.par_iter().filter_map(|var| var.get::<usize>()).sum::<usize>(), 499_500);
+    /// ```
+    pub fn par_iter(&self) -> ParIter<'_, R> {
+        ParIter { core: self.core(), shield: self.shield() }
+    }
+}
+
+/// All variables of a store, in parallel: [`OwnedPinned::par_iter`].
+pub struct ParIter<'g, R: Reclaim> {
+    core: &'g Core<R>,
+    shield: Shield<'g>,
+}
+
+impl<R: Reclaim> std::fmt::Debug for ParIter<'_, R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ParIter").finish_non_exhaustive()
+    }
+}
+
+impl<'g, R: Reclaim> ParallelIterator for ParIter<'g, R> {
+    type Item = VarRef<'g>;
+
+    fn drive_unindexed<C: UnindexedConsumer<Self::Item>>(self, consumer: C) -> C::Result {
+        let producer = Part { core: self.core, shield: self.shield, start: 0, end: None };
+        bridge_unindexed(producer, consumer)
+    }
+}
+
+/// A part of the hash space.
+struct Part<'g, R: Reclaim> {
+    core: &'g Core<R>,
+    shield: Shield<'g>,
+    start: u64,
+    /// Nothing for the end of the space.
+    end: Option<u64>,
+}
+
+impl<'g, R: Reclaim> UnindexedProducer for Part<'g, R> {
+    type Item = VarRef<'g>;
+
+    fn split(mut self) -> (Self, Option<Self>) {
+        let length = self.end.unwrap_or(u64::MAX) - self.start;
+        // Not below a few hundred buckets of the root: the run at each end is scanned by both parts.
+        let root = self.core.root(self.shield);
+        if length >> (64 - root.log2.min(63)) < 512 {
+            return (self, None);
+        }
+        let middle = self.start + length / 2;
+        let right = Self { core: self.core, shield: self.shield, start: middle, end: self.end };
+        self.end = Some(middle);
+        (self, Some(right))
+    }
+
+    fn fold_with<F: Folder<Self::Item>>(self, folder: F) -> F {
+        folder.consume_iter(Iter::part(self.core, self.shield, self.start, self.end))
+    }
+}

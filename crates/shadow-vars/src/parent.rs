@@ -1,0 +1,120 @@
+//! Objects that own their variables.
+
+use std::fmt;
+use std::mem::ManuallyDrop;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
+use crate::reclaim::Reclaim;
+use crate::store::{ShadowStore, global};
+use crate::ObjAddr;
+
+/// An object that frees its shadow variables when it is dropped, before itself: what the kernel leaves to the caller.
+///
+/// The object is boxed, so its address stays when the `Parent` moves.
+///
+/// ```
+/// use shadow_vars::{Parent, ShadowId, global};
+/// const NOTES: ShadowId<String> = ShadowId::new(0x4e01);
+/// let session = Parent::new(42_u32);
+/// global().alloc(session.addr(), NOTES, "slow client".to_owned())?;
+/// let addr = session.addr();
+/// drop(session);
+/// assert!(!global().contains(addr, NOTES));
+/// # Ok::<(), shadow_vars::AllocError<String>>(())
+/// ```
+pub struct Parent<T, S: StoreHandle = &'static ShadowStore> {
+    /// Dropped by hand, after the variables.
+    object: ManuallyDrop<Box<Sized1<T>>>,
+    store: S,
+}
+
+/// A byte beside the object: without it, objects of size 0 would all have one address.
+#[repr(C)]
+struct Sized1<T> {
+    object: T,
+    _byte: u8,
+}
+
+/// How a [`Parent`] knows its store: by reference, or by `Arc`.
+pub trait StoreHandle: sealed::Sealed {
+    #[doc(hidden)]
+    fn free_object(&self, obj: ObjAddr) -> usize;
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+impl<R: Reclaim> sealed::Sealed for &ShadowStore<R> {}
+impl<R: Reclaim> sealed::Sealed for Arc<ShadowStore<R>> {}
+
+impl<R: Reclaim> StoreHandle for &ShadowStore<R> {
+    fn free_object(&self, obj: ObjAddr) -> usize {
+        ShadowStore::free_object(self, obj)
+    }
+}
+
+impl<R: Reclaim> StoreHandle for Arc<ShadowStore<R>> {
+    fn free_object(&self, obj: ObjAddr) -> usize {
+        ShadowStore::free_object(self, obj)
+    }
+}
+
+impl<T> Parent<T> {
+    /// An object whose variables are in the [global](crate::global) store.
+    pub fn new(object: T) -> Self {
+        Self::new_in(object, global())
+    }
+}
+
+impl<T, S: StoreHandle> Parent<T, S> {
+    /// An object whose variables are in this store: a reference to one, or an `Arc`.
+    pub fn new_in(object: T, store: S) -> Self {
+        Self { object: ManuallyDrop::new(Box::new(Sized1 { object, _byte: 0 })), store }
+    }
+
+    /// The object's address, the same as `ObjAddr::of(&**self)`.
+    pub fn addr(&self) -> ObjAddr {
+        ObjAddr::of(&self.object.object)
+    }
+
+    /// The object again, its variables freed. It moves out of its box, so its address ends.
+    pub fn into_inner(self) -> T {
+        let mut this = ManuallyDrop::new(self);
+        this.store.free_object(this.addr());
+        // SAFETY: `this` is not dropped, so each field is taken once.
+        unsafe {
+            std::ptr::drop_in_place(&raw mut this.store);
+            ManuallyDrop::take(&mut this.object).object
+        }
+    }
+}
+
+impl<T, S: StoreHandle> Drop for Parent<T, S> {
+    fn drop(&mut self) {
+        self.store.free_object(self.addr());
+        // SAFETY: dropped here only.
+        unsafe { ManuallyDrop::drop(&mut self.object) };
+    }
+}
+
+impl<T, S: StoreHandle> Deref for Parent<T, S> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.object.object
+    }
+}
+
+impl<T, S: StoreHandle> DerefMut for Parent<T, S> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.object.object
+    }
+}
+
+impl<T: fmt::Debug, S: StoreHandle> fmt::Debug for Parent<T, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Parent").field(&**self).finish()
+    }
+}

@@ -1,0 +1,498 @@
+//! Operations under a guard: references live as long as it does.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use bytemuck::Zeroable;
+
+use crate::ctor::IfExists;
+use crate::error::{AllocError, CtorError, StoreError, TypeMismatch};
+use crate::iter::Iter;
+use crate::reclaim::{Epoch, GuardKind, Hold, LocalGuard, OwnedGuard, Reclaim};
+use crate::registry::IdEntry;
+use crate::store::ShadowStore;
+use crate::table::{Core, NodeRef, Shield};
+use crate::{ObjAddr, ShadowId, events};
+
+/// A store and a guard: what a reader holds.
+///
+/// Made by [`ShadowStore::pin`]. A reference that an operation returns is good for as long as the guard is, even when the
+/// variable is freed meanwhile. Nothing that is freed while the guard exists is dropped before it goes, in any store of the
+/// same backend: hold it for a while, not for ever, and [`repin`](Self::repin) in long loops.
+///
+/// It stays on its thread; [`OwnedPinned`] does not:
+///
+/// ```compile_fail,E0277
+/// fn send<T: Send>(_: T) {}
+/// let store = shadow_vars::ShadowStore::new();
+/// send(store.pin());
+/// ```
+/// ```
+/// fn send<T: Send>(_: T) {}
+/// let store = shadow_vars::ShadowStore::new();
+/// send(store.pin_owned());
+/// ```
+///
+/// References do not outlive it:
+///
+/// ```compile_fail,E0505
+/// # use shadow_vars::{ShadowId, ShadowStore};
+/// # let store = ShadowStore::new();
+/// let pin = store.pin();
+/// let value = pin.get(0, ShadowId::<u32>::new(1));
+/// drop(pin);
+/// assert!(value.is_none());
+/// ```
+/// ```
+/// # use shadow_vars::{ShadowId, ShadowStore};
+/// # let store = ShadowStore::new();
+/// let pin = store.pin();
+/// let value = pin.get(0, ShadowId::<u32>::new(1));
+/// assert!(value.is_none());
+/// drop(pin);
+/// ```
+pub struct Pinned<'s, R: Reclaim = Epoch, G: GuardKind<R> = LocalGuard<R>> {
+    store: &'s ShadowStore<R>,
+    guard: G,
+}
+
+/// A [`Pinned`] that may move between threads, be shared by them, and be held across await points.
+pub type OwnedPinned<'s, R = Epoch> = Pinned<'s, R, OwnedGuard<R>>;
+
+impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
+    #[inline]
+    pub(crate) fn new(store: &'s ShadowStore<R>) -> Self {
+        Self { store, guard: G::hold() }
+    }
+
+    /// The store.
+    pub fn store(&self) -> &'s ShadowStore<R> {
+        self.store
+    }
+
+    /// Lets go of the guard and takes a new one, so that reclamation can go on. References taken before are gone.
+    pub fn repin(&mut self) {
+        // The new guard first would let nothing through.
+        take_mut(&mut self.guard);
+
+        fn take_mut<R: Reclaim, G: Hold<R>>(guard: &mut G) {
+            *guard = G::hold();
+        }
+    }
+
+    #[inline]
+    pub(crate) fn core(&self) -> &'s Core<R> {
+        self.store.core()
+    }
+
+    #[inline]
+    pub(crate) fn shield(&self) -> Shield<'_> {
+        // SAFETY: the guard lives as long as this borrow; `repin` needs the whole of `self`.
+        unsafe { Shield::new() }
+    }
+
+    /// The variable, if it exists. Nothing (and a `tracing` error) if the id holds another type.
+    ///
+    /// Wait-free but for the length of the probe. Never waits for a growing table, a running constructor or a stopped
+    /// thread; allocates nothing; writes nothing that others read.
+    #[inline]
+    pub fn get<T: Send + Sync + 'static>(&self, obj: impl Into<ObjAddr>, id: ShadowId<T>) -> Option<&T> {
+        let entry = self.core().registry.get(id.get())?;
+        if entry.holds::<T>() {
+            self.find(obj.into(), entry)
+        } else {
+            events::mismatch(&entry.mismatch(std::any::type_name::<T>()));
+            None
+        }
+    }
+
+    /// As [`get`](Self::get), but says so if the id holds another type.
+    ///
+    /// # Errors
+    ///
+    /// If the id is bound to another type; the error names both.
+    pub fn try_get<T: Send + Sync + 'static>(
+        &self,
+        obj: impl Into<ObjAddr>,
+        id: ShadowId<T>,
+    ) -> Result<Option<&T>, TypeMismatch> {
+        self.store.check_id(id)?;
+        Ok(self.get(obj, id))
+    }
+
+    /// Whether the variable exists. As [`get`](Self::get).
+    #[inline]
+    pub fn contains<T: Send + Sync + 'static>(&self, obj: impl Into<ObjAddr>, id: ShadowId<T>) -> bool {
+        self.get(obj, id).is_some()
+    }
+
+    /// Looks up a batch: `out[i]` becomes the variable of `keys[i]`, for as many as the shorter of the two has.
+    ///
+    /// Each look-up is an instant of its own, as [`get`](Self::get). Beyond the caches this is several times as fast as
+    /// single gets, as the batch waits for the memory of many keys at once.
+    ///
+    /// ```
+    /// use shadow_vars::{ObjAddr, ShadowId, ShadowStore};
+    /// const N: ShadowId<usize> = ShadowId::new(1);
+    /// let store = ShadowStore::new();
+    /// let keys: Vec<_> = (1..=100).map(|n| (ObjAddr::new(n * 64), N)).collect();
+    /// keys.iter().step_by(2).for_each(|&(obj, id)| store.alloc(obj, id, obj.get()).unwrap());
+    /// let pin = store.pin();
+    /// let mut found = vec![None; keys.len()];
+    /// pin.get_many(&keys, &mut found);
+    /// assert_eq!((found[0], found[1]), (Some(&64), None));
+    /// ```
+    pub fn get_many<'g, T: Send + Sync + 'static>(
+        &'g self,
+        keys: &[(ObjAddr, ShadowId<T>)],
+        out: &mut [Option<&'g T>],
+    ) {
+        /// Look-ups under way at once: enough to fill the line-fill buffers, few enough to stay in the first cache.
+        const GROUP: usize = 32;
+        let core = self.core();
+        for (keys, out) in keys.chunks(GROUP).zip(out.chunks_mut(GROUP)) {
+            for (obj, _) in keys {
+                core.prefetch_bucket(self.shield(), obj.get());
+            }
+            for (obj, id) in keys {
+                if let Some(entry) = core.registry.get(id.get()) {
+                    core.prefetch_node(self.shield(), &core.key(obj.get(), entry));
+                }
+            }
+            for ((obj, id), out) in keys.iter().zip(out) {
+                *out = self.get(*obj, *id);
+            }
+        }
+    }
+
+    #[inline]
+    fn find<T: 'static>(&self, obj: ObjAddr, entry: &IdEntry) -> Option<&T> {
+        let core = self.core();
+        let node = core.find(self.shield(), &core.key(obj.get(), entry))?;
+        // SAFETY: the callers saw that the entry holds `T`; found means live.
+        Some(unsafe { node.value() })
+    }
+
+    /// Creates the variable from a value.
+    ///
+    /// Lock-free, but waits while a constructor of the same variable runs. The first use of an id in a store takes a
+    /// short lock.
+    ///
+    /// # Errors
+    ///
+    /// [`Exists`](StoreError::Exists) if there is one already (and a `tracing` warning),
+    /// [`TypeMismatch`](StoreError::TypeMismatch), [`OutOfMemory`](StoreError::OutOfMemory),
+    /// [`TooManyIds`](StoreError::TooManyIds), [`Recursion`](StoreError::Recursion) and [`Cycle`](StoreError::Cycle) if
+    /// waiting would never end. The value comes back.
+    pub fn alloc<T: Send + Sync + 'static>(
+        &self,
+        obj: impl Into<ObjAddr>,
+        id: ShadowId<T>,
+        value: T,
+    ) -> Result<&T, AllocError<T>> {
+        self.from_value(obj.into(), id, value, IfExists::Refuse)
+    }
+
+    /// Creates the variable by a constructor, which gets the parent's address.
+    ///
+    /// The constructor runs exactly once if the variable comes to exist, and not at all if it exists; it has finished
+    /// before anyone can see the variable. No lock is held: it may use the store for other keys, wait, or panic (then
+    /// there is no variable, and the panic goes on to the caller).
+    ///
+    /// # Errors
+    ///
+    /// As [`alloc`](Self::alloc).
+    pub fn alloc_with<T: Send + Sync + 'static>(
+        &self,
+        obj: impl Into<ObjAddr>,
+        id: ShadowId<T>,
+        ctor: impl FnOnce(ObjAddr) -> T,
+    ) -> Result<&T, StoreError> {
+        self.by_ctor(obj.into(), id, infallible(ctor), IfExists::Refuse).map_err(store_error)
+    }
+
+    /// As [`alloc_with`](Self::alloc_with), with a constructor that may refuse.
+    ///
+    /// # Errors
+    ///
+    /// [`CtorError::Ctor`] with the constructor's error: there is no variable then. Else as [`alloc`](Self::alloc).
+    pub fn try_alloc_with<T: Send + Sync + 'static, E>(
+        &self,
+        obj: impl Into<ObjAddr>,
+        id: ShadowId<T>,
+        ctor: impl FnOnce(ObjAddr) -> Result<T, E>,
+    ) -> Result<&T, CtorError<E>> {
+        self.by_ctor(obj.into(), id, ctor, IfExists::Refuse)
+    }
+
+    /// Creates the variable with all bytes zero.
+    ///
+    /// # Errors
+    ///
+    /// As [`alloc`](Self::alloc).
+    pub fn alloc_zeroed<T: Zeroable + Send + Sync + 'static>(
+        &self,
+        obj: impl Into<ObjAddr>,
+        id: ShadowId<T>,
+    ) -> Result<&T, StoreError> {
+        self.zeroed(obj.into(), id, IfExists::Refuse)
+    }
+
+    /// The variable, created from `value` if it does not exist. If it does, `value` is dropped.
+    ///
+    /// Progress as [`alloc`](Self::alloc).
+    ///
+    /// # Errors
+    ///
+    /// As [`alloc`](Self::alloc), but never `Exists`. The value comes back.
+    pub fn get_or_alloc<T: Send + Sync + 'static>(
+        &self,
+        obj: impl Into<ObjAddr>,
+        id: ShadowId<T>,
+        value: T,
+    ) -> Result<&T, AllocError<T>> {
+        self.from_value(obj.into(), id, value, IfExists::Get)
+    }
+
+    /// The variable, created by a constructor if it does not exist. The constructor is as in
+    /// [`alloc_with`](Self::alloc_with).
+    ///
+    /// Lock-free if the variable exists or no constructor of it runs; else waits, parked, for that constructor. If it
+    /// fails, one of those who wait runs its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`alloc`](Self::alloc), but never `Exists`.
+    pub fn get_or_alloc_with<T: Send + Sync + 'static>(
+        &self,
+        obj: impl Into<ObjAddr>,
+        id: ShadowId<T>,
+        ctor: impl FnOnce(ObjAddr) -> T,
+    ) -> Result<&T, StoreError> {
+        self.by_ctor(obj.into(), id, infallible(ctor), IfExists::Get).map_err(store_error)
+    }
+
+    /// As [`get_or_alloc_with`](Self::get_or_alloc_with), with a constructor that may refuse.
+    ///
+    /// # Errors
+    ///
+    /// [`CtorError::Ctor`] with the constructor's error: there is no variable then. Else as
+    /// [`get_or_alloc`](Self::get_or_alloc).
+    pub fn get_or_try_alloc_with<T: Send + Sync + 'static, E>(
+        &self,
+        obj: impl Into<ObjAddr>,
+        id: ShadowId<T>,
+        ctor: impl FnOnce(ObjAddr) -> Result<T, E>,
+    ) -> Result<&T, CtorError<E>> {
+        self.by_ctor(obj.into(), id, ctor, IfExists::Get)
+    }
+
+    /// The variable, created with all bytes zero if it does not exist.
+    ///
+    /// # Errors
+    ///
+    /// As [`get_or_alloc`](Self::get_or_alloc).
+    pub fn get_or_alloc_zeroed<T: Zeroable + Send + Sync + 'static>(
+        &self,
+        obj: impl Into<ObjAddr>,
+        id: ShadowId<T>,
+    ) -> Result<&T, StoreError> {
+        self.zeroed(obj.into(), id, IfExists::Get)
+    }
+
+    fn from_value<T: Send + Sync + 'static>(
+        &self,
+        obj: ObjAddr,
+        id: ShadowId<T>,
+        value: T,
+        if_exists: IfExists,
+    ) -> Result<&T, AllocError<T>> {
+        const { assert!(align_of::<T>() <= crate::MAX_ALIGN, "shadow variables are aligned to 4096 at most") };
+        let core = self.core();
+        let entry = match core.registry.bind::<T>(id.get()) {
+            Ok(entry) => entry,
+            Err(error) => return Err(AllocError { value, error }),
+        };
+        let result = core.alloc_value(self.shield(), &core.key(obj.get(), entry), if_exists, value);
+        // SAFETY: the entry holds `T`; the node is live, or was when it was found.
+        result.map(|node| unsafe { node.value() }).inspect_err(|failed| report(&failed.error))
+    }
+
+    fn by_ctor<T: Send + Sync + 'static, E>(
+        &self,
+        obj: ObjAddr,
+        id: ShadowId<T>,
+        ctor: impl FnOnce(ObjAddr) -> Result<T, E>,
+        if_exists: IfExists,
+    ) -> Result<&T, CtorError<E>> {
+        const { assert!(align_of::<T>() <= crate::MAX_ALIGN, "shadow variables are aligned to 4096 at most") };
+        let core = self.core();
+        let entry = core.registry.bind::<T>(id.get())?;
+        let key = core.key(obj.get(), entry);
+        // SAFETY: the closure writes a `T`, which the entry holds, before it returns Ok.
+        let result = unsafe {
+            core.alloc_constructed(self.shield(), &key, if_exists, (None, false), |payload| {
+                payload.cast::<T>().write(ctor(obj)?);
+                Ok(())
+            })
+        };
+        self.typed(result)
+    }
+
+    fn zeroed<T: Zeroable + Send + Sync + 'static>(
+        &self,
+        obj: ObjAddr,
+        id: ShadowId<T>,
+        if_exists: IfExists,
+    ) -> Result<&T, StoreError> {
+        const { assert!(align_of::<T>() <= crate::MAX_ALIGN, "shadow variables are aligned to 4096 at most") };
+        let core = self.core();
+        let entry = core.registry.bind::<T>(id.get())?;
+        let key = core.key(obj.get(), entry);
+        // SAFETY: the node comes zeroed, which is a valid `T`.
+        let result = unsafe {
+            core.alloc_constructed(self.shield(), &key, if_exists, (None, true), |_| Ok::<_, std::convert::Infallible>(()))
+        };
+        self.typed(result).map_err(store_error)
+    }
+
+    /// The value behind a node that `bind::<T>` made the key for.
+    fn typed<'g, T, E>(&'g self, result: Result<NodeRef<'g>, CtorError<E>>) -> Result<&'g T, CtorError<E>> {
+        // SAFETY: the callers bound the entry to `T`; the node is live, or was when it was found.
+        result.map(|node| unsafe { node.value() }).inspect_err(|failed| {
+            if let CtorError::Store(error) = failed {
+                report(error);
+            }
+        })
+    }
+
+    /// Frees the variable: from now on nobody finds it. Whether there was one. Its value is dropped when nobody can hold
+    /// it any more. Leaves a variable of another type alone.
+    ///
+    /// Lock-free. Waits for nobody, not even for a constructor of the same variable: until that is done there is
+    /// nothing to free. May drop values that were freed earlier.
+    pub fn free<T: Send + Sync + 'static>(&self, obj: impl Into<ObjAddr>, id: ShadowId<T>) -> bool {
+        self.free_with(obj, id, |_, _| ()).is_some()
+    }
+
+    /// Frees the variable as [`free`](Self::free), and calls the destructor with the parent's address and the value,
+    /// exactly once, before it returns; what it returned. Others may still be reading the value meanwhile, and may
+    /// already create the variable anew.
+    ///
+    /// # Panics
+    ///
+    /// If the destructor does; the variable is freed all the same.
+    pub fn free_with<T: Send + Sync + 'static, O>(
+        &self,
+        obj: impl Into<ObjAddr>,
+        id: ShadowId<T>,
+        dtor: impl FnOnce(ObjAddr, &T) -> O,
+    ) -> Option<O> {
+        let obj = obj.into();
+        let entry = self.entry_of::<T>(id)?;
+        let core = self.core();
+        let removed = core.remove(self.shield(), &core.key(obj.get(), entry))?;
+        // SAFETY: the entry holds `T`; the node was live when it was removed.
+        Some(dtor(obj, unsafe { removed.node.value() }))
+    }
+
+    /// Frees all variables of an id. How many this call freed.
+    ///
+    /// Not an instant: frees every one that is there for the whole of the call; one that is created or freed meanwhile may
+    /// be met or not. Lock-free; takes time proportional to the table.
+    pub fn free_all<T: Send + Sync + 'static>(&self, id: ShadowId<T>) -> usize {
+        self.free_all_with(id, |_, _| ())
+    }
+
+    /// As [`free_all`](Self::free_all), with a destructor for each, as in [`free_with`](Self::free_with). In no order.
+    ///
+    /// # Panics
+    ///
+    /// If a destructor does: after all others have been freed too, with the first panic.
+    pub fn free_all_with<T: Send + Sync + 'static>(&self, id: ShadowId<T>, mut dtor: impl FnMut(ObjAddr, &T)) -> usize {
+        let Some(entry) = self.entry_of::<T>(id) else { return 0 };
+        // SAFETY: the entry holds `T`; the node was live when it was removed.
+        self.sweep(entry, |node| dtor(ObjAddr::new(node.obj), unsafe { node.value() }))
+    }
+
+    /// Frees all variables of an id, calling `dtor` with each. A panic of one waits until the others are done.
+    pub(crate) fn sweep(&self, entry: &IdEntry, mut dtor: impl FnMut(NodeRef<'_>)) -> usize {
+        let (core, shield) = (self.core(), self.shield());
+        let from = core.root(shield);
+        let mut count = 0;
+        let mut panic = None;
+        core.for_each_table(shield, |table| {
+            core.sweep_id(shield, (from, table), 0..table.buckets(), entry, |removed| {
+                count += 1;
+                let result = catch_unwind(AssertUnwindSafe(|| dtor(removed.node)));
+                panic = panic.take().or(result.err());
+            });
+        });
+        panic.map_or(count, |panic| resume_unwind(panic))
+    }
+
+    /// Frees all variables of a parent, of whatever type. How many this call freed.
+    ///
+    /// For when the parent goes: call it before its memory is given back. Not an instant, as
+    /// [`free_all`](Self::free_all). Lock-free; takes time proportional to the parent's variables, not to the table.
+    pub fn free_object(&self, obj: impl Into<ObjAddr>) -> usize {
+        let (core, shield) = (self.core(), self.shield());
+        let from = core.root(shield);
+        let mut count = 0;
+        core.for_each_of(shield, obj.into().get(), |table, node| {
+            count += usize::from(core.kill(shield, node, from, table).is_some());
+        });
+        count
+    }
+
+    /// The ids of a parent's variables, each once, in no order. Not an instant: has every one that is there for the whole
+    /// of the call. Takes time proportional to the parent's variables.
+    pub fn ids_of(&self, obj: impl Into<ObjAddr>) -> Vec<u64> {
+        let mut ids = Vec::new();
+        self.core().for_each_of(self.shield(), obj.into().get(), |_, node| ids.push(node.entry().id));
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
+    /// All variables. Not an instant: yields each variable that is there for the whole of the iteration exactly once; one
+    /// that is created or freed meanwhile once or not at all. Wait-free per step but for the tables' length; holds the
+    /// guard throughout.
+    pub fn iter(&self) -> Iter<'_, R> {
+        Iter::new(self.core(), self.shield())
+    }
+
+    /// The entry of an id that holds `T`.
+    pub(crate) fn entry_of<T: 'static>(&self, id: ShadowId<T>) -> Option<&'s IdEntry> {
+        let entry = self.core().registry.get(id.get())?;
+        if entry.holds::<T>() {
+            return Some(entry);
+        }
+        events::mismatch(&entry.mismatch(std::any::type_name::<T>()));
+        None
+    }
+}
+
+fn infallible<T>(ctor: impl FnOnce(ObjAddr) -> T) -> impl FnOnce(ObjAddr) -> Result<T, std::convert::Infallible> {
+    |obj| Ok(ctor(obj))
+}
+
+fn store_error(error: CtorError<std::convert::Infallible>) -> StoreError {
+    match error {
+        CtorError::Store(error) => error,
+        CtorError::Ctor(never) => match never {},
+    }
+}
+
+pub(crate) fn report(error: &StoreError) {
+    if let StoreError::Exists { obj, id } = error {
+        events::duplicate(*obj, *id);
+    }
+}
+
+impl<R: Reclaim, G: GuardKind<R>> fmt::Debug for Pinned<'_, R, G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pinned").field("store", &self.store).finish_non_exhaustive()
+    }
+}
+

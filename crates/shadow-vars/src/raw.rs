@@ -1,0 +1,223 @@
+//! Untyped variables, by layout: for other languages, and for types that are only known at run time.
+
+use std::alloc::Layout;
+use std::ffi::{c_int, c_void};
+use std::fmt;
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+use crate::ctor::IfExists;
+use crate::error::{CtorError, LayoutMismatch, StoreError};
+use crate::pinned::{Pinned, report};
+use crate::reclaim::{GuardKind, Reclaim};
+use crate::registry::{IdEntry, raw_layout};
+use crate::table::NodeRef;
+use crate::table::node::Node;
+use crate::{ObjAddr, events};
+
+/// A constructor: gets the parent's address, the zeroed variable and the caller's data; refuses with a non-zero result.
+pub type RawCtor = unsafe extern "C" fn(obj: *mut c_void, shadow: *mut c_void, data: *mut c_void) -> c_int;
+
+/// A destructor: gets the parent's address, the variable and the caller's data.
+pub type RawDtor = unsafe extern "C" fn(obj: *mut c_void, shadow: *mut c_void, data: *mut c_void);
+
+/// An untyped variable, protected by a guard.
+#[derive(Clone, Copy)]
+pub struct RawVar<'g> {
+    payload: NonNull<u8>,
+    layout: Layout,
+    _guard: PhantomData<&'g ()>,
+}
+
+impl RawVar<'_> {
+    /// The variable's bytes. They stay where they are while the variable lives. Who reads and writes them when is the
+    /// callers' business, as between any threads.
+    pub fn as_ptr(&self) -> NonNull<u8> {
+        self.payload
+    }
+
+    /// The size and alignment that the variable was created with.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+}
+
+impl fmt::Debug for RawVar<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RawVar").field("payload", &self.payload).field("layout", &self.layout).finish()
+    }
+}
+
+impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
+    /// The untyped variable, if it exists. Progress as [`get`](Self::get).
+    ///
+    /// # Errors
+    ///
+    /// [`TypeMismatch`](StoreError::TypeMismatch) if the id holds a type,
+    /// [`LayoutMismatch`](StoreError::LayoutMismatch) if the variable is smaller or less aligned than `layout` says.
+    pub fn raw_get(
+        &self,
+        obj: impl Into<ObjAddr>,
+        id: u64,
+        layout: Layout,
+    ) -> Result<Option<RawVar<'_>>, StoreError> {
+        let Some(entry) = self.core().registry.get(id) else { return Ok(None) };
+        if !entry.is_raw() {
+            return Err(StoreError::TypeMismatch(entry.mismatch("raw")));
+        }
+        let core = self.core();
+        core.find(self.shield(), &core.key(obj.into().get(), entry)).map(|node| checked(node, layout)).transpose()
+    }
+
+    /// Creates an untyped variable: zeroed, then constructed if there is a constructor.
+    ///
+    /// The constructor runs as in [`alloc_with`](Self::alloc_with). The store keeps no destructor: what the variable owns
+    /// is let go by the one that is given to [`raw_free`](Self::raw_free); without, only the memory is given back.
+    ///
+    /// # Errors
+    ///
+    /// [`CtorError::Ctor`] with the constructor's result if it is not 0, and no variable exists. As
+    /// [`alloc`](Self::alloc) otherwise, and [`InvalidLayout`](StoreError::InvalidLayout).
+    ///
+    /// # Safety
+    ///
+    /// - `ctor` may be called with `data` on this thread, and does not unwind.
+    /// - It keeps within `layout.size()` bytes.
+    pub unsafe fn raw_alloc(
+        &self,
+        obj: impl Into<ObjAddr>,
+        id: u64,
+        layout: Layout,
+        ctor: Option<RawCtor>,
+        data: *mut c_void,
+    ) -> Result<RawVar<'_>, CtorError<c_int>> {
+        // SAFETY: the caller's.
+        unsafe { self.raw_create(obj.into(), id, layout, ctor, data, IfExists::Refuse) }
+    }
+
+    /// The untyped variable, created as by [`raw_alloc`](Self::raw_alloc) if it does not exist.
+    ///
+    /// # Errors
+    ///
+    /// As [`raw_alloc`](Self::raw_alloc), but [`LayoutMismatch`](StoreError::LayoutMismatch) in place of `Exists`, if the
+    /// one that exists is smaller or less aligned than `layout` says.
+    ///
+    /// # Safety
+    ///
+    /// As [`raw_alloc`](Self::raw_alloc).
+    pub unsafe fn raw_get_or_alloc(
+        &self,
+        obj: impl Into<ObjAddr>,
+        id: u64,
+        layout: Layout,
+        ctor: Option<RawCtor>,
+        data: *mut c_void,
+    ) -> Result<RawVar<'_>, CtorError<c_int>> {
+        // SAFETY: the caller's.
+        unsafe { self.raw_create(obj.into(), id, layout, ctor, data, IfExists::Get) }
+    }
+
+    /// # Safety
+    ///
+    /// As [`raw_alloc`](Self::raw_alloc).
+    unsafe fn raw_create(
+        &self,
+        obj: ObjAddr,
+        id: u64,
+        layout: Layout,
+        ctor: Option<RawCtor>,
+        data: *mut c_void,
+        if_exists: IfExists,
+    ) -> Result<RawVar<'_>, CtorError<c_int>> {
+        let layout = raw_layout(layout)?;
+        let core = self.core();
+        let entry = core.registry.bind_raw(id)?;
+        let key = core.key(obj.get(), entry);
+        let construct = |payload: NonNull<u8>| match ctor {
+            // SAFETY: the caller's; the payload has the size that was asked for.
+            Some(ctor) => match unsafe { ctor(pointer(obj), payload.as_ptr().cast(), data) } {
+                0 => Ok(()),
+                code => Err(code),
+            },
+            None => Ok(()),
+        };
+        // SAFETY: raw payloads are bytes, and come zeroed.
+        let node = unsafe { core.alloc_constructed(self.shield(), &key, if_exists, (Some(layout), true), construct) };
+        let node = node.inspect_err(|failed| {
+            if let CtorError::Store(error) = failed {
+                report(error);
+            }
+        })?;
+        Ok(checked(node, layout)?)
+    }
+
+    /// Frees an untyped variable, with a destructor as in [`free_with`](Self::free_with). Whether there was one.
+    ///
+    /// # Safety
+    ///
+    /// `dtor` may be called with `data` on this thread, does not unwind, and keeps within the variable's bytes.
+    pub unsafe fn raw_free(
+        &self,
+        obj: impl Into<ObjAddr>,
+        id: u64,
+        dtor: Option<RawDtor>,
+        data: *mut c_void,
+    ) -> bool {
+        let (core, obj) = (self.core(), obj.into());
+        let Some(entry) = self.raw_entry(id) else { return false };
+        let removed = core.remove(self.shield(), &core.key(obj.get(), entry));
+        // SAFETY: the caller's.
+        removed.inspect(|removed| unsafe { destroy(removed.node, dtor, data) }).is_some()
+    }
+
+    /// Frees all untyped variables of an id, with a destructor as in [`free_all_with`](Self::free_all_with). How many
+    /// there were.
+    ///
+    /// # Safety
+    ///
+    /// As [`raw_free`](Self::raw_free).
+    pub unsafe fn raw_free_all(&self, id: u64, dtor: Option<RawDtor>, data: *mut c_void) -> usize {
+        let Some(entry) = self.raw_entry(id) else { return 0 };
+        // SAFETY: the caller's.
+        self.sweep(entry, |node| unsafe { destroy(node, dtor, data) })
+    }
+
+    fn raw_entry(&self, id: u64) -> Option<&'s IdEntry> {
+        let entry = self.core().registry.get(id)?;
+        if entry.is_raw() {
+            return Some(entry);
+        }
+        events::mismatch(&entry.mismatch("raw"));
+        None
+    }
+}
+
+/// The variable, if it does for the layout.
+fn checked(node: NodeRef<'_>, asked: Layout) -> Result<RawVar<'_>, StoreError> {
+    // SAFETY: the guard protects the node.
+    let (payload, has) = unsafe { (Node::payload(node.as_ptr()), Node::payload_layout(node.as_ptr())) };
+    if has.size() >= asked.size() && has.align() >= asked.align() {
+        return Ok(RawVar { payload, layout: has, _guard: PhantomData });
+    }
+    Err(StoreError::LayoutMismatch(LayoutMismatch {
+        obj: ObjAddr::new(node.obj),
+        id: node.entry().id,
+        has: (has.size(), has.align()),
+        asked: (asked.size(), asked.align()),
+    }))
+}
+
+/// # Safety
+///
+/// As [`Pinned::raw_free`]; the caller removed the node.
+unsafe fn destroy(node: NodeRef<'_>, dtor: Option<RawDtor>, data: *mut c_void) {
+    if let Some(dtor) = dtor {
+        // SAFETY: the guard protects the node; the caller's.
+        unsafe { dtor(pointer(ObjAddr::new(node.obj)), Node::payload(node.as_ptr()).as_ptr().cast(), data) };
+    }
+}
+
+/// The address as C functions take it.
+fn pointer(obj: ObjAddr) -> *mut c_void {
+    std::ptr::with_exposed_provenance_mut(obj.get())
+}

@@ -1,0 +1,133 @@
+//! A backend for tests and models: exact, and quick to catch a mistake.
+//!
+//! Every retired object gets a grace period of its own, which ends at the very moment when the last guard goes that
+//! existed when it was retired: the most that the contract allows. What is reclaimed is poisoned, not freed, until the
+//! store is dropped, so that a late access or a second retirement is a panic and not undefined behaviour.
+//!
+//! Under loom the book-keeping itself is not modelled (a `std` mutex); what it means for memory order is: the pair of
+//! SeqCst fences in `pin` and `after_grace_period` (G2), and Release when a guard goes, Acquire when the period ends (G3).
+
+use std::collections::BTreeSet;
+
+use super::retired::GracePeriod;
+use super::sealed::Backend;
+use crate::sync::stat::Mutex;
+use crate::sync::{Ordering, fence, lock_stat};
+
+/// The checked backend: a grace period for each object, or (`EXACT` false) for each batch, as the others have it.
+#[derive(Debug)]
+pub(crate) struct Checked<const EXACT: bool = true>;
+
+struct Book {
+    next: u64,
+    guards: BTreeSet<u64>,
+    /// Periods that have not elapsed, with the guards that each waits for.
+    periods: Vec<(BTreeSet<u64>, GracePeriod)>,
+}
+
+static BOOK: Mutex<Book> = Mutex::new(Book { next: 0, guards: BTreeSet::new(), periods: Vec::new() });
+
+/// Release when a guard goes, Acquire when a period ends. Outside loom the mutex does it.
+#[cfg(shadow_loom)]
+mod order {
+    use crate::sync::{AtomicUsize, Ordering};
+
+    crate::sync::lazy_static! {
+        static ref LEFT: AtomicUsize = AtomicUsize::new(0);
+    }
+
+    pub(super) fn release() {
+        LEFT.fetch_add(1, Ordering::Release);
+    }
+
+    pub(super) fn acquire() {
+        LEFT.load(Ordering::Acquire);
+    }
+}
+
+#[cfg(not(shadow_loom))]
+mod order {
+    pub(super) fn release() {}
+    pub(super) fn acquire() {}
+}
+
+/// A guard by number.
+#[derive(Debug)]
+pub(crate) struct CheckedGuard(u64);
+
+impl CheckedGuard {
+    fn new() -> Self {
+        let number = {
+            let mut book = lock_stat(&BOOK);
+            book.next += 1;
+            let number = book.next;
+            book.guards.insert(number);
+            number
+        };
+        // SeqCst: pairs with the fence in `after_grace_period`. If that one came first, this guard may be missing in the
+        // period's set, and sees what was unlinked before it; else the guard is in the set.
+        fence(Ordering::SeqCst);
+        Self(number)
+    }
+}
+
+impl Drop for CheckedGuard {
+    fn drop(&mut self) {
+        order::release();
+        let mut elapsed = Vec::new();
+        {
+            let mut book = lock_stat(&BOOK);
+            book.guards.remove(&self.0);
+            for (waits_for, _) in &mut book.periods {
+                waits_for.remove(&self.0);
+            }
+            let (done, rest) = std::mem::take(&mut book.periods).into_iter().partition(|(waits_for, _)| waits_for.is_empty());
+            book.periods = rest;
+            elapsed.extend::<Vec<_>>(done);
+        }
+        if !elapsed.is_empty() {
+            order::acquire();
+        }
+        elapsed.into_iter().for_each(|(_, period)| period.elapsed());
+    }
+}
+
+impl<const EXACT: bool> Backend for Checked<EXACT> {
+    type Guard = CheckedGuard;
+    type OwnedGuard = CheckedGuard;
+
+    const LOAD: Ordering = Ordering::Acquire;
+    const EXACT: bool = EXACT;
+
+    fn pin() -> CheckedGuard {
+        CheckedGuard::new()
+    }
+
+    fn pin_owned() -> CheckedGuard {
+        CheckedGuard::new()
+    }
+
+    fn is_pinned() -> bool {
+        // Nobody asks who holds which guard.
+        false
+    }
+
+    fn after_grace_period(period: GracePeriod) {
+        // SeqCst: pairs with the fence in `CheckedGuard::new`.
+        fence(Ordering::SeqCst);
+        let mut book = lock_stat(&BOOK);
+        let waits_for = book.guards.clone();
+        debug_assert!(!waits_for.is_empty(), "whoever retires is pinned");
+        book.periods.push((waits_for, period));
+    }
+
+    fn drive() {}
+}
+
+/// Forgets everything: an execution of a model that ended in a panic leaves its guards behind.
+#[cfg(shadow_loom)]
+pub(crate) fn reset() {
+    let mut book = lock_stat(&BOOK);
+    book.guards.clear();
+    book.periods.clear();
+}

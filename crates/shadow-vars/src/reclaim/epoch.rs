@@ -1,0 +1,73 @@
+//! The crossbeam-epoch backend. The only file that names that crate.
+//!
+//! A collector of our own, not crossbeam's default one: a guard that some other library keeps must not hold up ours.
+
+use std::sync::OnceLock;
+
+use crossbeam_epoch::{Collector, Guard, LocalHandle};
+
+use super::retired::GracePeriod;
+use super::sealed::Backend;
+use crate::sync::Ordering;
+
+/// Epoch-based reclamation by crossbeam-epoch: the default.
+#[derive(Debug)]
+pub enum Epoch {}
+
+/// A guard of a participant that no thread owns.
+pub struct EpochOwned {
+    // Dropped in this order: the guard, then its participant.
+    _guard: Guard,
+    _participant: LocalHandle,
+}
+
+// SAFETY: crossbeam's types stay on one thread because a thread's participant is shared by all guards of the thread,
+// without synchronisation. This participant was registered for this guard alone, is reachable through it alone, and the
+// guard is used for nothing but to be dropped. Its drop touches the participant and the collector's shared state, which
+// is made for many threads, and no thread-local.
+unsafe impl Send for EpochOwned {}
+// SAFETY: a shared reference gives access to nothing.
+unsafe impl Sync for EpochOwned {}
+
+fn collector() -> &'static Collector {
+    static COLLECTOR: OnceLock<Collector> = OnceLock::new();
+    COLLECTOR.get_or_init(Collector::new)
+}
+
+thread_local! {
+    static PARTICIPANT: LocalHandle = collector().register();
+}
+
+impl Backend for Epoch {
+    type Guard = Guard;
+    type OwnedGuard = EpochOwned;
+
+    /// Acquire: the fence in `pin` does the rest (G2); the load itself only has to see what the word leads to.
+    const LOAD: Ordering = Ordering::Acquire;
+
+    #[inline]
+    fn pin() -> Guard {
+        // While the thread's locals are torn down, a participant for this one guard.
+        PARTICIPANT.try_with(LocalHandle::pin).unwrap_or_else(|_| collector().register().pin())
+    }
+
+    fn pin_owned() -> EpochOwned {
+        let participant = collector().register();
+        EpochOwned { _guard: participant.pin(), _participant: participant }
+    }
+
+    fn is_pinned() -> bool {
+        PARTICIPANT.try_with(LocalHandle::is_pinned).unwrap_or(false)
+    }
+
+    fn after_grace_period(period: GracePeriod) {
+        let guard = Self::pin();
+        guard.defer(move || period.elapsed());
+        // The callback is on this thread's list, which may never fill: hand it over now.
+        guard.flush();
+    }
+
+    fn drive() {
+        Self::pin().flush();
+    }
+}

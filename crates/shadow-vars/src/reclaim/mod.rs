@@ -1,0 +1,110 @@
+//! Reclamation: when may memory that nobody can find any more be given back?
+//!
+//! The store keeps its own retire lists ([`retired`]); a backend only answers one question: *has every guard that
+//! existed at this moment gone?* That keeps a backend small, lets a store drop all that it retired without waiting for
+//! anyone, keeps user code (`Drop`) out of readers, and lets the statistics be exact.
+//!
+//! What a backend promises:
+//!
+//! - **G1** A callback given to [`Backend::after_grace_period`] runs only when every guard that was made before the call
+//!   has gone, on some thread, at most once. It may run late, or never if the process ends.
+//! - **G2** A guard that is made after the call sees everything that happened before it: what was unlinked before the
+//!   call cannot be found by a guard that the callback did not wait for.
+//! - **G3** What a thread did under its guard happens before the callback.
+//! - **G4** Words that lead to protected memory are loaded with [`Backend::LOAD`] at least.
+//!
+//! **Stores share a backend's collector** (one per process and backend). A collector per store would need a look-up of
+//! the thread's participant by store on every pin, a table that grows with stores × threads, and would keep garbage
+//! alive until the last such thread ends. The price: a guard on one store also holds up the reclamation of others.
+//! `benches` measures what a pin costs either way. A guard of one store is harmless to another by construction: a guard
+//! never stands alone in the API, it is part of a [`Pinned`](crate::Pinned), which knows its store.
+
+mod epoch;
+pub(crate) mod retired;
+#[cfg(feature = "seize")]
+mod seize;
+#[cfg(any(test, shadow_loom))]
+pub(crate) mod checked;
+
+pub use epoch::Epoch;
+#[cfg(feature = "seize")]
+pub use seize::Seize;
+
+use retired::GracePeriod;
+use sealed::Backend;
+
+/// How a store knows when nobody can be reading a freed variable any more.
+///
+/// [`Epoch`] (crossbeam-epoch) is the default, `Seize` (feature `seize`, Hyaline) the alternative. The trait is sealed:
+/// what is promised is the behaviour, not the interface.
+pub trait Reclaim: Backend {}
+
+impl<R: Backend> Reclaim for R {}
+
+pub(crate) mod sealed {
+    use super::GracePeriod;
+    use crate::sync::Ordering;
+
+    /// The contract G1 to G4 of [`super`].
+    pub trait Backend: Sized + 'static {
+        /// Protects what its thread reads; stays on its thread.
+        type Guard;
+        /// Protects what its holder reads; may move between threads and be shared.
+        type OwnedGuard: Send + Sync;
+
+        /// The ordering with which protected words are loaded (G4).
+        const LOAD: Ordering;
+
+        /// Whether each retired object gets a grace period of its own (to find bugs), not a batch.
+        const EXACT: bool = false;
+
+        /// A guard of this thread. Wait-free; nests cheaply.
+        fn pin() -> Self::Guard;
+
+        /// A guard that belongs to no thread.
+        fn pin_owned() -> Self::OwnedGuard;
+
+        /// Whether this thread holds a [`Guard`](Self::Guard).
+        fn is_pinned() -> bool;
+
+        /// Calls `period.elapsed()` once every guard that exists now has gone. Never calls back at once.
+        fn after_grace_period(period: GracePeriod);
+
+        /// Pushes grace periods on, as far as that goes without waiting.
+        fn drive();
+    }
+}
+
+/// What keeps a reader's references good: a guard of this thread, or one that may travel.
+pub trait GuardKind<R: Reclaim>: private::Hold<R> {}
+
+impl<R: Reclaim, G: private::Hold<R>> GuardKind<R> for G {}
+
+mod private {
+    use super::Reclaim;
+
+    pub trait Hold<R: Reclaim>: Sized {
+        fn hold() -> Self;
+    }
+}
+
+pub(crate) use private::Hold;
+
+/// The guard inside a [`Pinned`](crate::Pinned) of one thread.
+pub struct LocalGuard<R: Reclaim>(R::Guard);
+
+/// The guard inside an [`OwnedPinned`](crate::OwnedPinned).
+pub struct OwnedGuard<R: Reclaim>(R::OwnedGuard);
+
+impl<R: Reclaim> Hold<R> for LocalGuard<R> {
+    #[inline]
+    fn hold() -> Self {
+        Self(R::pin())
+    }
+}
+
+impl<R: Reclaim> Hold<R> for OwnedGuard<R> {
+    fn hold() -> Self {
+        Self(R::pin_owned())
+    }
+}

@@ -1,0 +1,401 @@
+//! Retire lists: what was unlinked, from there until it is dropped and its memory given back.
+//!
+//! Each shard of threads has two chains of nodes, linked through their life words, and a state:
+//!
+//! ```text
+//!   retire ──▶ open ──close──▶ waiting ──(grace period)──▶ drained: values dropped, memory freed
+//!
+//!   IDLE ──close──▶ PENDING ──callback──▶ READY ──drain──▶ IDLE        (TAKEN while somebody moves the chains)
+//! ```
+//!
+//! - **R1** A node is in at most one chain, and its remover put it there after no slot led to it any more (I5).
+//! - **R2** `waiting` only changes under TAKEN, which one thread holds at a time; TAKEN is left by that thread.
+//! - **R3** The grace period is asked for after the chain was closed, so G1 and G2 cover every node in it.
+//! - **R4** Values are dropped by threads inside `retire`, `flush`, `synchronize` or the store's drop, never by readers:
+//!   the callback only sets READY.
+//! - **R5** Within a shard, chains are drained in the order in which they were closed; so once `reclaimed` has reached
+//!   what `retired` was, all that had been retired then is gone.
+//!
+//! Progress: `retire` is lock-free. A thread stopped under TAKEN (it is inside `retire` or `flush`, so it may also hold
+//! a guard) keeps its shard's garbage waiting, and nothing else.
+
+use std::cell::Cell;
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
+
+use crossbeam_utils::CachePadded;
+
+use super::Reclaim;
+use crate::mem::try_slice;
+#[cfg(any(test, shadow_loom))]
+use crate::sync::stat;
+use crate::sync::stat::AtomicU64;
+use crate::sync::{AtomicPtr, AtomicU8, Ordering, thread_local};
+use crate::table::array::Table;
+use crate::table::node::{Node, State};
+
+const IDLE: u8 = 0;
+const TAKEN: u8 = 1;
+const PENDING: u8 = 2;
+const READY: u8 = 3;
+
+/// The retire lists of one store.
+pub(crate) struct RetireLists {
+    shards: Box<[CachePadded<Shard>]>,
+    /// Objects in `open` that make it worth closing.
+    batch: usize,
+    /// Values whose `Drop` panicked.
+    drop_panics: AtomicU64,
+    /// With an exact backend: what waits for a grace period of its own, and what was poisoned in place of freed.
+    #[cfg(any(test, shadow_loom))]
+    exact: stat::Mutex<Exact>,
+}
+
+struct Shard {
+    open: AtomicPtr<Node>,
+    waiting: AtomicPtr<Node>,
+    state: AtomicU8,
+    // Statistics. `retired` is counted before the node can be seen in `open`, `reclaimed` after its value was dropped.
+    retired: AtomicU64,
+    reclaimed: AtomicU64,
+    retired_bytes: AtomicU64,
+    reclaimed_bytes: AtomicU64,
+}
+
+#[cfg(any(test, shadow_loom))]
+#[derive(Default)]
+struct Exact {
+    limbo: Vec<usize>,
+    poisoned: Vec<usize>,
+}
+
+/// A callback for the end of a grace period.
+pub struct GracePeriod {
+    lists: Arc<RetireLists>,
+    /// A shard, or with an exact backend a node's address.
+    what: usize,
+    exact: bool,
+}
+
+impl GracePeriod {
+    /// Every guard that existed when the period began has gone. Never runs user code (R4), but with an exact backend.
+    pub(crate) fn elapsed(self) {
+        if self.exact {
+            #[cfg(any(test, shadow_loom))]
+            self.lists.reclaim_exactly(self.what);
+        } else {
+            // Release: pairs with the Acquire in `advance`, which hands on what the last readers did (G3).
+            self.lists.shards[self.what].state.store(READY, Ordering::Release);
+        }
+    }
+}
+
+thread_local! {
+    /// Whether this thread is dropping reclaimed values.
+    static RECLAIMING: Cell<bool> = Cell::new(false);
+}
+
+/// Whether this thread is inside a `Drop` that a store runs.
+pub(crate) fn is_reclaiming() -> bool {
+    RECLAIMING.with(Cell::get)
+}
+
+impl RetireLists {
+    /// Nothing if there is no memory.
+    pub(crate) fn new(shards: usize, batch: usize) -> Option<Arc<Self>> {
+        let shard = || {
+            CachePadded::new(Shard {
+                open: AtomicPtr::new(ptr::null_mut()),
+                waiting: AtomicPtr::new(ptr::null_mut()),
+                state: AtomicU8::new(IDLE),
+                retired: AtomicU64::new(0),
+                reclaimed: AtomicU64::new(0),
+                retired_bytes: AtomicU64::new(0),
+                reclaimed_bytes: AtomicU64::new(0),
+            })
+        };
+        Some(Arc::new(Self {
+            shards: try_slice(shards, shard)?,
+            batch,
+            drop_panics: AtomicU64::new(0),
+            #[cfg(any(test, shadow_loom))]
+            exact: stat::Mutex::default(),
+        }))
+    }
+
+    /// Takes over a node, record or table that no slot and no root leads to any more (R1). May drop older values.
+    /// How many this shard has taken over so far.
+    ///
+    /// # Safety
+    ///
+    /// Once per object, after it was unlinked for good; the caller is pinned.
+    pub(crate) unsafe fn retire<R: Reclaim>(self: &Arc<Self>, node: NonNull<Node>, shard: usize) -> u64 {
+        let shard = if R::EXACT { 0 } else { shard };
+        let list = &self.shards[shard];
+        // SAFETY: the caller's.
+        let bytes = unsafe { bytes(node) };
+        list.retired_bytes.fetch_add(bytes, Ordering::Relaxed);
+        // Relaxed: whoever calls `synchronize` after this call returned sees it by whatever told it so.
+        let retired = list.retired.fetch_add(1, Ordering::Relaxed) + 1;
+
+        if R::EXACT {
+            #[cfg(any(test, shadow_loom))]
+            crate::sync::lock_stat(&self.exact).limbo.push(node.as_ptr().expose_provenance());
+            R::after_grace_period(GracePeriod { lists: self.clone(), what: node.addr().get(), exact: true });
+            return retired;
+        }
+
+        node.as_ptr().expose_provenance();
+        // Relaxed: the exchange below fails if it is stale.
+        let mut head = list.open.load(Ordering::Relaxed);
+        loop {
+            // SAFETY: ours until the exchange succeeds.
+            unsafe { node.as_ref() }.set_next_retired(head);
+            // Release: pairs with the swap in `close`; hands over the node, its link, and that it was unlinked.
+            match list.open.compare_exchange_weak(head, node.as_ptr(), Ordering::Release, Ordering::Relaxed) {
+                Ok(_) => break,
+                Err(found) => head = found,
+            }
+        }
+        if retired % self.batch as u64 == 0 {
+            self.advance::<R>(shard);
+        }
+        retired
+    }
+
+    /// Moves one shard on as far as that goes without waiting; drops what is ready.
+    fn advance<R: Reclaim>(self: &Arc<Self>, shard: usize) {
+        let list = &self.shards[shard];
+        // Acquire: pairs with `elapsed`.
+        match list.state.load(Ordering::Acquire) {
+            // A `Drop` that frees other variables must not nest deeper: what is ready stays for the next call.
+            READY if !is_reclaiming() => {
+                if self.take(list, READY) {
+                    // Relaxed: under TAKEN (R2).
+                    let chain = list.waiting.swap(ptr::null_mut(), Ordering::Relaxed);
+                    // Release: pairs with the Acquire in `take`.
+                    list.state.store(IDLE, Ordering::Release);
+                    // SAFETY: the grace period of this chain is over (R3, G1), and it was taken once (R2).
+                    unsafe { self.reclaim(list, chain) };
+                    self.close::<R>(shard);
+                }
+            }
+            IDLE => self.close::<R>(shard),
+            PENDING => R::drive(),
+            _ => {}
+        }
+    }
+
+    /// IDLE → PENDING, if anything is open.
+    fn close<R: Reclaim>(self: &Arc<Self>, shard: usize) {
+        let list = &self.shards[shard];
+        // Relaxed: only to spare the work; what is missed now is closed by a later call.
+        if list.open.load(Ordering::Relaxed).is_null() || !self.take(list, IDLE) {
+            return;
+        }
+        // AcqRel: Acquire pairs with the pushes in `retire`, so that what they unlinked comes before the grace period.
+        let chain = list.open.swap(ptr::null_mut(), Ordering::AcqRel);
+        // Relaxed: under TAKEN (R2).
+        list.waiting.store(chain, Ordering::Relaxed);
+        // Release: before the callback is asked for, as it may come at once. Pairs with the Acquire in `advance`.
+        list.state.store(PENDING, Ordering::Release);
+        R::after_grace_period(GracePeriod { lists: self.clone(), what: shard, exact: false });
+    }
+
+    fn take(&self, list: &Shard, from: u8) -> bool {
+        // Acquire: pairs with the Release store by which the last holder left TAKEN, and with `elapsed`.
+        list.state.compare_exchange(from, TAKEN, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
+    /// Drops the values of a chain and frees it.
+    ///
+    /// # Safety
+    ///
+    /// Nobody can reach the chain's objects any more.
+    unsafe fn reclaim(&self, list: &Shard, mut chain: *mut Node) {
+        let _scope = ReclaimScope::enter();
+        while let Some(node) = NonNull::new(chain) {
+            // SAFETY: the caller's; the chain is ours alone.
+            unsafe {
+                chain = node.as_ref().next_retired();
+                let bytes = bytes(node);
+                self.drop_object(node);
+                free(node);
+                list.reclaimed_bytes.fetch_add(bytes, Ordering::Relaxed);
+            }
+            // Release: pairs with the Acquire in `is_done`: the value was dropped.
+            list.reclaimed.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// # Safety
+    ///
+    /// Nobody can reach the object any more; once.
+    unsafe fn drop_object(&self, node: NonNull<Node>) {
+        // SAFETY: the caller's.
+        unsafe {
+            if node.as_ref().life().state() != State::Table && !Node::drop_value(node) {
+                self.drop_panics.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Drops a value that never was on a list, as the store's drop does for those that live.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else can reach the node; once.
+    pub(crate) unsafe fn reclaim_now(&self, node: NonNull<Node>) {
+        let _scope = ReclaimScope::enter();
+        // SAFETY: the caller's.
+        unsafe {
+            self.drop_object(node);
+            free(node);
+        }
+    }
+
+    /// Closes what is open, drops what is ready, pushes the backend on. Never waits.
+    pub(crate) fn flush<R: Reclaim>(self: &Arc<Self>) {
+        (0..self.shards.len()).for_each(|shard| self.advance::<R>(shard));
+        R::drive();
+        (0..self.shards.len()).for_each(|shard| self.advance::<R>(shard));
+    }
+
+    /// How much had been retired, per shard, when this was called: to ask [`is_done`](Self::is_done) later.
+    pub(crate) fn mark(&self) -> Box<[u64]> {
+        self.shards.iter().map(|list| list.retired.load(Ordering::Relaxed)).collect()
+    }
+
+    /// Whether all that had been retired at the mark has been dropped (R5).
+    pub(crate) fn is_done(&self, mark: &[u64]) -> bool {
+        // Acquire: pairs with `reclaim`.
+        self.shards.iter().zip(mark).all(|(list, &mark)| list.reclaimed.load(Ordering::Acquire) >= mark)
+    }
+
+    /// Objects and bytes retired and not yet reclaimed.
+    pub(crate) fn pending(&self) -> (usize, usize) {
+        let sum = |of: fn(&Shard) -> &AtomicU64| -> u64 {
+            self.shards.iter().map(|list| of(list).load(Ordering::Relaxed)).sum()
+        };
+        // What is taken away is summed first, so it is never more.
+        let (reclaimed, reclaimed_bytes) = (sum(|list| &list.reclaimed), sum(|list| &list.reclaimed_bytes));
+        let (retired, retired_bytes) = (sum(|list| &list.retired), sum(|list| &list.retired_bytes));
+        (retired.saturating_sub(reclaimed) as usize, retired_bytes.saturating_sub(reclaimed_bytes) as usize)
+    }
+
+    pub(crate) fn drop_panics(&self) -> u64 {
+        self.drop_panics.load(Ordering::Relaxed)
+    }
+
+    /// Drops all that is retired. A callback that is still owed finds its shard empty.
+    ///
+    /// # Safety
+    ///
+    /// No guard protects anything of this store any more, and no operation runs.
+    pub(crate) unsafe fn drain(&self) {
+        for list in &self.shards {
+            // A `Drop` may free variables of other stores, never of this one.
+            for chain in [&list.waiting, &list.open] {
+                let chain = chain.swap(ptr::null_mut(), Ordering::Acquire);
+                // SAFETY: the caller's.
+                unsafe { self.reclaim(list, chain) };
+            }
+        }
+        #[cfg(any(test, shadow_loom))]
+        // SAFETY: the caller's.
+        unsafe {
+            self.drain_exact();
+        }
+    }
+}
+
+/// Bytes of a retired object.
+///
+/// # Safety
+///
+/// The object is allocated.
+unsafe fn bytes(node: NonNull<Node>) -> u64 {
+    // SAFETY: the caller's; a TABLE header is the first field of a table.
+    let bytes = unsafe {
+        match node.as_ref().life().state() {
+            State::Table => node.cast::<Table>().as_ref().bytes(),
+            _ => Node::bytes(node),
+        }
+    };
+    bytes as u64
+}
+
+/// Gives an object's memory back.
+///
+/// # Safety
+///
+/// Nobody can reach it any more; once; its value was dropped.
+unsafe fn free(node: NonNull<Node>) {
+    // SAFETY: the caller's; a TABLE header is the first field of a table.
+    unsafe {
+        match node.as_ref().life().state() {
+            State::Table => Table::dealloc(node.cast()),
+            _ => Node::dealloc(node),
+        }
+    }
+}
+
+/// Marks the thread as reclaiming, and restores what was on the way out.
+struct ReclaimScope(bool);
+
+impl ReclaimScope {
+    fn enter() -> Self {
+        Self(RECLAIMING.with(|reclaiming| reclaiming.replace(true)))
+    }
+}
+
+impl Drop for ReclaimScope {
+    fn drop(&mut self) {
+        RECLAIMING.with(|reclaiming| reclaiming.set(self.0));
+    }
+}
+
+/// With an exact backend: poison at once what may be freed, free it when the store is dropped.
+#[cfg(any(test, shadow_loom))]
+impl RetireLists {
+    fn reclaim_exactly(&self, addr: usize) {
+        let mut exact = crate::sync::lock_stat(&self.exact);
+        // Not there: the store was dropped in the meantime and has freed it.
+        let Some(found) = exact.limbo.iter().position(|&node| node == addr) else { return };
+        exact.limbo.swap_remove(found);
+        exact.poisoned.push(addr);
+        drop(exact);
+        let Some(node) = NonNull::new(ptr::with_exposed_provenance_mut::<Node>(addr)) else { return };
+        let _scope = ReclaimScope::enter();
+        // SAFETY: every guard that could reach it has gone; taken out of limbo once.
+        unsafe {
+            let bytes = bytes(node);
+            self.drop_object(node);
+            node.as_ref().poison();
+            self.shards[0].reclaimed_bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+        self.shards[0].reclaimed.fetch_add(1, Ordering::Release);
+    }
+
+    /// # Safety
+    ///
+    /// As [`drain`](Self::drain).
+    unsafe fn drain_exact(&self) {
+        let (limbo, poisoned) = {
+            let mut exact = crate::sync::lock_stat(&self.exact);
+            (std::mem::take(&mut exact.limbo), std::mem::take(&mut exact.poisoned))
+        };
+        let nodes = |list: Vec<usize>| list.into_iter().filter_map(|addr| NonNull::new(ptr::with_exposed_provenance_mut(addr)));
+        // SAFETY: the caller's; each address is in one of the lists, once. Only values in limbo are still to be dropped.
+        unsafe {
+            for node in nodes(limbo) {
+                self.drop_object(node);
+                free(node);
+            }
+            for node in nodes(poisoned) {
+                node.as_ref().unpoison();
+                free(node);
+            }
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! What a store tells about itself.
+
+/// A look at a store's counters. Each is exact at some instant during the call, though not all at the same.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct Stats {
+    /// Variables that live now.
+    pub live: u64,
+    /// Variables created since the store was made.
+    pub created: u64,
+    /// Variables freed since the store was made.
+    pub freed: u64,
+    /// Constructors that returned an error or panicked.
+    pub ctor_failed: u64,
+    /// Values whose `Drop` panicked while the store dropped them.
+    pub drop_panics: u64,
+    /// Successor tables that were larger,
+    pub growths: u64,
+    /// smaller,
+    pub shrinks: u64,
+    /// or as large as the table before, made to get rid of tombs.
+    pub rebuilds: u64,
+    /// Slots of the current table.
+    pub capacity: usize,
+    /// Slots of the current table that have been claimed by a key.
+    pub claimed: usize,
+    /// Claimed slots whose key has no variable now (about).
+    pub tombs: usize,
+    /// `claimed / capacity`: the table is replaced when this passes 0.75.
+    pub load: f64,
+    /// Freed variables (and replaced tables) that are not yet dropped: a reader may still hold them.
+    pub retired_objects: usize,
+    /// Bytes of those.
+    pub retired_bytes: usize,
+    /// Per id, in order of first use.
+    pub ids: Vec<IdStats>,
+}
+
+/// The counters of one id.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct IdStats {
+    /// The id.
+    pub id: u64,
+    /// The type that the id is bound to, `raw` for untyped variables.
+    pub type_name: String,
+    /// Variables that live now.
+    pub live: u64,
+    /// Variables created since the store was made.
+    pub created: u64,
+    /// Variables freed since the store was made.
+    pub freed: u64,
+}

@@ -1,0 +1,414 @@
+//! The store itself: every operation in the form that needs no guard at hand.
+
+use std::fmt;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use bytemuck::Zeroable;
+
+use crate::config::Builder;
+use crate::error::{AllocError, CtorError, StoreError, SyncError, TypeMismatch};
+use crate::iter::VarRef;
+use crate::pinned::{OwnedPinned, Pinned};
+use crate::reclaim::{Epoch, Reclaim, retired};
+use crate::stats::{IdStats, Stats};
+use crate::table::Core;
+use crate::{ObjAddr, ShadowId};
+
+/// A store of shadow variables: values attached to objects from outside, found by `<address, id>`.
+///
+/// All operations take `&self`, from any number of threads. Those here make a guard for the one operation and hand
+/// values to a closure; to use references over several operations, [`pin`](Self::pin) once and use [`Pinned`], which
+/// has the same operations. What each promises is in the [table of operations](crate::docs::operations).
+///
+/// Dropping a store drops every value in it, whether it lives or waits for reclamation.
+///
+/// ```
+/// use shadow_vars::{ShadowId, ShadowStore};
+///
+/// const HITS: ShadowId<u32> = ShadowId::new(1);
+/// struct Session; // somebody else's type: no field to add
+///
+/// let store = ShadowStore::new();
+/// let session = Box::new((Session, 0_u8));
+/// store.alloc(&*session, HITS, 3)?;
+/// assert_eq!(store.get_cloned(&*session, HITS), Some(3));
+/// assert!(store.free(&*session, HITS));
+/// # Ok::<(), shadow_vars::AllocError<u32>>(())
+/// ```
+pub struct ShadowStore<R: Reclaim = Epoch> {
+    core: Core<R>,
+}
+
+impl ShadowStore {
+    /// An empty store with the default backend.
+    ///
+    /// # Panics
+    ///
+    /// If there is no memory for the smallest table. [`builder`](Self::builder) gives an error instead.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// An empty store with room for this many variables before it grows.
+    ///
+    /// # Panics
+    ///
+    /// If no table can have that many, or there is no memory for it. [`builder`](Self::builder) gives an error instead.
+    pub fn with_capacity(variables: usize) -> Self {
+        match Self::builder().capacity(variables).build() {
+            Ok(store) => store,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// The store of this process, for patches that must see each other's variables. Made on first use, never dropped.
+///
+/// # Panics
+///
+/// On first use, if there is no memory for the smallest table.
+pub fn global() -> &'static ShadowStore {
+    static GLOBAL: OnceLock<ShadowStore> = OnceLock::new();
+    GLOBAL.get_or_init(ShadowStore::new)
+}
+
+impl<R: Reclaim> ShadowStore<R> {
+    /// Settings for a store, with any backend: `ShadowStore::<Epoch>::builder()`.
+    pub fn builder() -> Builder<R> {
+        Builder::new()
+    }
+
+    pub(crate) fn from_core(core: Core<R>) -> Self {
+        Self { core }
+    }
+
+    #[inline]
+    pub(crate) fn core(&self) -> &Core<R> {
+        &self.core
+    }
+
+    /// A guard of this thread, for many operations. Wait-free. While it is held, nothing that is freed is dropped.
+    #[inline]
+    pub fn pin(&self) -> Pinned<'_, R> {
+        Pinned::new(self)
+    }
+
+    /// A guard that may move between threads and be held across await points. Dearer to make than [`pin`](Self::pin):
+    /// it registers a participant of its own.
+    pub fn pin_owned(&self) -> OwnedPinned<'_, R> {
+        Pinned::new(self)
+    }
+
+    /// What `read` makes of the variable, if it exists. `read` runs under a guard.
+    #[inline]
+    pub fn get_with<T: Send + Sync + 'static, O>(
+        &self,
+        obj: impl Into<ObjAddr>,
+        id: ShadowId<T>,
+        read: impl FnOnce(&T) -> O,
+    ) -> Option<O> {
+        self.pin().get(obj, id).map(read)
+    }
+
+    /// A copy of the variable, if it exists.
+    #[inline]
+    pub fn get_cloned<T: Clone + Send + Sync + 'static>(&self, obj: impl Into<ObjAddr>, id: ShadowId<T>) -> Option<T> {
+        self.pin().get(obj, id).cloned()
+    }
+
+    /// Whether the variable exists.
+    #[inline]
+    pub fn contains<T: Send + Sync + 'static>(&self, obj: impl Into<ObjAddr>, id: ShadowId<T>) -> bool {
+        self.pin().contains(obj, id)
+    }
+
+    /// Creates the variable from a value. See [`Pinned::alloc`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Pinned::alloc`]; the value comes back.
+    pub fn alloc<T: Send + Sync + 'static>(
+        &self,
+        obj: impl Into<ObjAddr>,
+        id: ShadowId<T>,
+        value: T,
+    ) -> Result<(), AllocError<T>> {
+        self.pin().alloc(obj, id, value).map(drop)
+    }
+
+    /// Creates the variable by a constructor. See [`Pinned::alloc_with`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Pinned::alloc_with`].
+    pub fn alloc_with<T: Send + Sync + 'static>(
+        &self,
+        obj: impl Into<ObjAddr>,
+        id: ShadowId<T>,
+        ctor: impl FnOnce(ObjAddr) -> T,
+    ) -> Result<(), StoreError> {
+        self.pin().alloc_with(obj, id, ctor).map(drop)
+    }
+
+    /// Creates the variable by a constructor that may refuse. See [`Pinned::try_alloc_with`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Pinned::try_alloc_with`].
+    pub fn try_alloc_with<T: Send + Sync + 'static, E>(
+        &self,
+        obj: impl Into<ObjAddr>,
+        id: ShadowId<T>,
+        ctor: impl FnOnce(ObjAddr) -> Result<T, E>,
+    ) -> Result<(), CtorError<E>> {
+        self.pin().try_alloc_with(obj, id, ctor).map(drop)
+    }
+
+    /// Creates the variable with all bytes zero.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pinned::alloc_zeroed`].
+    pub fn alloc_zeroed<T: Zeroable + Send + Sync + 'static>(
+        &self,
+        obj: impl Into<ObjAddr>,
+        id: ShadowId<T>,
+    ) -> Result<(), StoreError> {
+        self.pin().alloc_zeroed(obj, id).map(drop)
+    }
+
+    /// What `read` makes of the variable, which is created from `value` if it does not exist.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pinned::get_or_alloc`]; the value comes back.
+    pub fn get_or_alloc<T: Send + Sync + 'static, O>(
+        &self,
+        obj: impl Into<ObjAddr>,
+        id: ShadowId<T>,
+        value: T,
+        read: impl FnOnce(&T) -> O,
+    ) -> Result<O, AllocError<T>> {
+        self.pin().get_or_alloc(obj, id, value).map(read)
+    }
+
+    /// What `read` makes of the variable, which is created by `ctor` if it does not exist. See
+    /// [`Pinned::get_or_alloc_with`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Pinned::get_or_alloc_with`].
+    pub fn get_or_alloc_with<T: Send + Sync + 'static, O>(
+        &self,
+        obj: impl Into<ObjAddr>,
+        id: ShadowId<T>,
+        ctor: impl FnOnce(ObjAddr) -> T,
+        read: impl FnOnce(&T) -> O,
+    ) -> Result<O, StoreError> {
+        self.pin().get_or_alloc_with(obj, id, ctor).map(read)
+    }
+
+    /// As [`get_or_alloc_with`](Self::get_or_alloc_with), with a constructor that may refuse.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pinned::get_or_try_alloc_with`].
+    pub fn get_or_try_alloc_with<T: Send + Sync + 'static, E, O>(
+        &self,
+        obj: impl Into<ObjAddr>,
+        id: ShadowId<T>,
+        ctor: impl FnOnce(ObjAddr) -> Result<T, E>,
+        read: impl FnOnce(&T) -> O,
+    ) -> Result<O, CtorError<E>> {
+        self.pin().get_or_try_alloc_with(obj, id, ctor).map(read)
+    }
+
+    /// What `read` makes of the variable, which is created with all bytes zero if it does not exist.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pinned::get_or_alloc_zeroed`].
+    pub fn get_or_alloc_zeroed<T: Zeroable + Send + Sync + 'static, O>(
+        &self,
+        obj: impl Into<ObjAddr>,
+        id: ShadowId<T>,
+        read: impl FnOnce(&T) -> O,
+    ) -> Result<O, StoreError> {
+        self.pin().get_or_alloc_zeroed(obj, id).map(read)
+    }
+
+    /// Frees the variable. Whether there was one. See [`Pinned::free`].
+    pub fn free<T: Send + Sync + 'static>(&self, obj: impl Into<ObjAddr>, id: ShadowId<T>) -> bool {
+        self.pin().free(obj, id)
+    }
+
+    /// Frees the variable with a destructor. See [`Pinned::free_with`].
+    pub fn free_with<T: Send + Sync + 'static, O>(
+        &self,
+        obj: impl Into<ObjAddr>,
+        id: ShadowId<T>,
+        dtor: impl FnOnce(ObjAddr, &T) -> O,
+    ) -> Option<O> {
+        self.pin().free_with(obj, id, dtor)
+    }
+
+    /// Frees all variables of an id. How many there were. See [`Pinned::free_all`].
+    pub fn free_all<T: Send + Sync + 'static>(&self, id: ShadowId<T>) -> usize {
+        self.pin().free_all(id)
+    }
+
+    /// Frees all variables of an id, with a destructor. See [`Pinned::free_all_with`].
+    pub fn free_all_with<T: Send + Sync + 'static>(&self, id: ShadowId<T>, dtor: impl FnMut(ObjAddr, &T)) -> usize {
+        self.pin().free_all_with(id, dtor)
+    }
+
+    /// Frees all variables of a parent. How many there were. See [`Pinned::free_object`].
+    pub fn free_object(&self, obj: impl Into<ObjAddr>) -> usize {
+        self.pin().free_object(obj)
+    }
+
+    /// The ids of a parent's variables, in no order. See [`Pinned::ids_of`].
+    pub fn ids_of(&self, obj: impl Into<ObjAddr>) -> Vec<u64> {
+        self.pin().ids_of(obj)
+    }
+
+    /// Calls `visit` for every variable. See [`Pinned::iter`].
+    pub fn for_each(&self, visit: impl FnMut(VarRef<'_>)) {
+        self.pin().iter().for_each(visit);
+    }
+
+    /// How many variables live. Takes a short lock and time proportional to the number of ids; a sum of counters, so
+    /// operations that run meanwhile may be counted or not.
+    pub fn len(&self) -> usize {
+        self.core.registry.live() as usize
+    }
+
+    /// Whether no variable lives. As [`len`](Self::len).
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many variables of an id live; 0 if the id holds another type. Wait-free; as [`len`](Self::len) otherwise.
+    pub fn len_of<T: Send + Sync + 'static>(&self, id: ShadowId<T>) -> usize {
+        match self.core.registry.get(id.get()) {
+            Some(entry) if entry.holds::<T>() => entry.live() as usize,
+            _ => 0,
+        }
+    }
+
+    /// Slots of the current table. It is replaced when three quarters of them have been claimed.
+    pub fn capacity(&self) -> usize {
+        let pin = self.pin();
+        self.core.root(pin.shield()).capacity()
+    }
+
+    /// Whether this id may be used with this type here. Ids that were never used may. Wait-free.
+    ///
+    /// # Errors
+    ///
+    /// If the id is bound to another type; the error names both.
+    pub fn check_id<T: Send + Sync + 'static>(&self, id: ShadowId<T>) -> Result<(), TypeMismatch> {
+        match self.core.registry.get(id.get()) {
+            Some(entry) if !entry.holds::<T>() => Err(entry.mismatch(std::any::type_name::<T>())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Moves into the smallest table that does for what lives now, and finishes a running migration. Takes time
+    /// proportional to the table; other operations go on meanwhile. The table also shrinks by itself as variables are
+    /// freed. Never below the capacity the store was made with. Does nothing if there is no memory.
+    pub fn shrink_to_fit(&self) {
+        let pin = self.pin();
+        let _ = self.core.shrink(pin.shield());
+    }
+
+    /// The store's counters. Takes a short lock and time proportional to the number of ids.
+    pub fn stats(&self) -> Stats {
+        let pin = self.pin();
+        let core = &self.core;
+        let relaxed = crate::sync::stat::Ordering::Relaxed;
+        let ids: Vec<_> = core.registry.entries().into_iter().map(IdStats::of).collect();
+        let (created, freed) = ids.iter().fold((0, 0), |sum, id| (sum.0 + id.created, sum.1 + id.freed));
+        let live = created.saturating_sub(freed);
+        let root = core.root(pin.shield());
+        let (capacity, claimed) = (root.capacity(), root.claimed.sum());
+        let (retired_objects, retired_bytes) = core.lists.pending();
+        Stats {
+            live,
+            created,
+            freed,
+            ctor_failed: core.ctor_failed.load(relaxed),
+            drop_panics: core.lists.drop_panics(),
+            growths: core.growths.load(relaxed),
+            shrinks: core.shrinks.load(relaxed),
+            rebuilds: core.rebuilds.load(relaxed),
+            capacity,
+            claimed,
+            tombs: claimed.saturating_sub(live as usize),
+            load: claimed as f64 / capacity as f64,
+            retired_objects,
+            retired_bytes,
+            ids,
+        }
+    }
+
+    /// Pushes reclamation on as far as that goes without waiting: asks for a grace period for all that was freed, and
+    /// drops what nobody can hold any more, on this thread.
+    pub fn flush(&self) {
+        self.core.lists.flush::<R>();
+    }
+
+    /// Waits until all that was freed before the call has been dropped. Waits for every guard of the same backend that
+    /// exists when it is called, in this or any other store, [owned](Self::pin_owned) ones included, and for a `Drop`
+    /// that another thread is running for this store.
+    ///
+    /// # Errors
+    ///
+    /// If the wait could not end: [`SyncError::Pinned`] when this thread holds a guard (an owned guard cannot be told
+    /// whose it is: do not hold one), [`SyncError::Reclaiming`] when called from a `Drop` that a store runs.
+    pub fn synchronize(&self) -> Result<(), SyncError> {
+        if retired::is_reclaiming() {
+            return Err(SyncError::Reclaiming);
+        }
+        if R::is_pinned() {
+            return Err(SyncError::Pinned);
+        }
+        let lists = &self.core.lists;
+        let mark = lists.mark();
+        let mut tries = 0_u32;
+        while !lists.is_done(&mark) {
+            lists.flush::<R>();
+            match tries {
+                0..16 => {}
+                16..64 => std::thread::yield_now(),
+                _ => std::thread::sleep(Duration::from_micros(50)),
+            }
+            tries = tries.saturating_add(1);
+        }
+        Ok(())
+    }
+}
+
+impl IdStats {
+    fn of(entry: &crate::registry::IdEntry) -> Self {
+        let (created, freed) = entry.counts();
+        let live = created.saturating_sub(freed);
+        Self { id: entry.id, type_name: entry.type_name.clone(), live, created, freed }
+    }
+}
+
+impl<R: Reclaim> Default for ShadowStore<R> {
+    fn default() -> Self {
+        match Self::builder().build() {
+            Ok(store) => store,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+impl<R: Reclaim> fmt::Debug for ShadowStore<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ShadowStore").field("len", &self.len()).field("capacity", &self.capacity()).finish_non_exhaustive()
+    }
+}

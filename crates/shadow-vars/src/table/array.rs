@@ -1,0 +1,266 @@
+//! One table: an array of slots in buckets of one cache line, its successor, and the state of its migration.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::ptr::{self, NonNull};
+
+use super::count::ShardedCount;
+use super::node::Node;
+use super::word::Word;
+use crate::mem::{try_box, try_slice};
+use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+
+/// Slots per bucket: a cache line of them. Two under loom, where every load is a scheduling point.
+pub(crate) const BUCKET: usize = if cfg!(shadow_loom) { 2 } else { 8 };
+
+/// The largest table: 2^40 buckets of 64 bytes are more than any address space holds.
+pub(crate) const MAX_LOG2: u32 = 40;
+
+/// A table. Chained old to new through `next`; see the drawing in [`super`].
+#[repr(C)]
+pub(crate) struct Table {
+    /// First, so that a retired table is a `Node` to the retire lists.
+    pub(crate) header: Node,
+    // Read by every operation.
+    pub(crate) log2: u32,
+    /// Position in the chain: one more than the table before.
+    pub(crate) generation: u64,
+    slots: Slots,
+    // Read after a scan that found no answer, and by every insert.
+    next: AtomicPtr<Table>,
+    // Touched when a slot is claimed.
+    /// Slots that were claimed so far.
+    pub(crate) claimed: ShardedCount,
+    /// Claims of new keys while an older table lived, and how many of them there may be (P4).
+    tickets: AtomicUsize,
+    room: usize,
+    // Touched by migration.
+    block: usize,
+    /// The next block that nobody took yet.
+    cursor: AtomicUsize,
+    /// One bit per finished block, and how many are set.
+    done: Box<[AtomicU64]>,
+    finished: AtomicUsize,
+}
+
+/// What a table is made with.
+#[derive(Clone, Copy)]
+pub(crate) struct Plan {
+    pub(crate) log2: u32,
+    pub(crate) generation: u64,
+    pub(crate) room: usize,
+    /// Buckets per migration block.
+    pub(crate) block: usize,
+    pub(crate) shards: usize,
+}
+
+/// A slot of a table, by number: in bounds by construction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct SlotIndex(usize);
+
+impl Table {
+    /// A table of EMPTY slots. Nothing if there is no memory for it.
+    pub(crate) fn alloc(plan: Plan) -> Option<NonNull<Self>> {
+        let slots = Slots::alloc(BUCKET.checked_shl(plan.log2)?)?;
+        let blocks = (1_usize << plan.log2).div_ceil(plan.block);
+        let table = try_box(Self {
+            header: Node::for_table(),
+            log2: plan.log2,
+            generation: plan.generation,
+            slots,
+            next: AtomicPtr::new(ptr::null_mut()),
+            claimed: ShardedCount::new(plan.shards)?,
+            tickets: AtomicUsize::new(0),
+            room: plan.room,
+            block: plan.block,
+            cursor: AtomicUsize::new(0),
+            done: try_slice(blocks.div_ceil(64), || AtomicU64::new(0))?,
+            finished: AtomicUsize::new(0),
+        })?;
+        let fresh = Box::into_raw(table);
+        fresh.expose_provenance();
+        NonNull::new(fresh)
+    }
+
+    /// # Safety
+    ///
+    /// Once per table, when nobody can reach it any more.
+    pub(crate) unsafe fn dealloc(table: NonNull<Self>) {
+        // The pointer may have been a shared reference on its way here; the one from `alloc` may write and free.
+        let table: *mut Self = std::ptr::with_exposed_provenance_mut(table.addr().get());
+        // SAFETY: made by `alloc`; the caller's otherwise.
+        drop(unsafe { Box::from_raw(table) });
+    }
+
+    pub(crate) fn buckets(&self) -> usize {
+        1 << self.log2
+    }
+
+    pub(crate) fn capacity(&self) -> usize {
+        BUCKET << self.log2
+    }
+
+    /// Bytes held by the table.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of::<Self>() + self.capacity() * size_of::<AtomicU64>()
+    }
+
+    /// The slot at this position of this bucket; both wrap around.
+    #[inline]
+    pub(crate) fn index(&self, bucket: usize, position: usize) -> SlotIndex {
+        SlotIndex((bucket & (self.buckets() - 1)) * BUCKET + position % BUCKET)
+    }
+
+    /// Where a bucket's cache line is.
+    #[inline]
+    pub(crate) fn line(&self, bucket: usize) -> *const AtomicU64 {
+        self.slots.get(self.index(bucket, 0))
+    }
+
+    #[inline]
+    pub(crate) fn load(&self, slot: SlotIndex, order: Ordering) -> Word {
+        self.header.check();
+        Word::from_bits(self.slots.get(slot).load(order))
+    }
+
+    /// The only way in which a slot changes. Whether it did.
+    ///
+    /// AcqRel: Release publishes what the new word leads to (a node, or work done in the successor) to every `load`;
+    /// Acquire, because what the old word led to is used next. Relaxed on failure: the caller loads again (O1).
+    #[must_use]
+    pub(crate) fn cas(&self, slot: SlotIndex, from: Word, to: Word) -> bool {
+        self.header.check();
+        let slot = self.slots.get(slot);
+        slot.compare_exchange(from.bits(), to.bits(), Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    /// A deliberate defect: a plain store in place of a compare-and-swap.
+    #[cfg(any(test, shadow_loom))]
+    pub(crate) fn store(&self, slot: SlotIndex, to: Word) {
+        self.slots.get(slot).store(to.bits(), Ordering::Release);
+    }
+
+    /// The successor, once there is one.
+    #[inline]
+    pub(crate) fn next(&self) -> Option<&Self> {
+        self.header.check();
+        // Acquire: pairs with `install`, which publishes a table of EMPTY slots (O2).
+        // SAFETY: null, or a table that is retired after this one (O6), so the guard that protects this one protects it.
+        unsafe { self.next.load(Ordering::Acquire).as_ref() }
+    }
+
+    /// Makes `fresh` the successor unless there is one already; the successor, and whether it is `fresh`.
+    pub(crate) fn install(&self, fresh: NonNull<Self>) -> (&Self, bool) {
+        self.header.check();
+        // AcqRel: Release publishes the fresh table to `next`; Acquire on failure, for the table that won.
+        let installed =
+            self.next.compare_exchange(ptr::null_mut(), fresh.as_ptr(), Ordering::AcqRel, Ordering::Acquire);
+        match installed {
+            // SAFETY: just published; as in `next`.
+            Ok(_) => (unsafe { fresh.as_ref() }, true),
+            // SAFETY: not null, or the exchange had succeeded; as in `next`.
+            Err(winner) => (unsafe { &*winner }, false),
+        }
+    }
+
+    /// Takes a ticket to claim a new key's slot while an older table lives. False when there are no more.
+    pub(crate) fn take_ticket(&self) -> bool {
+        // Relaxed: a count that bounds claims approximately; correctness never rests on it.
+        self.tickets.fetch_add(1, Ordering::Relaxed) < self.room
+    }
+
+    /// The buckets of a block.
+    pub(crate) fn block(&self, block: usize) -> std::ops::Range<usize> {
+        let start = block * self.block;
+        start..self.buckets().min(start + self.block)
+    }
+
+    pub(crate) fn blocks(&self) -> usize {
+        self.buckets().div_ceil(self.block)
+    }
+
+    /// A block to migrate: one that nobody took, or else one that is not finished. Nothing if all are finished.
+    pub(crate) fn next_block(&self) -> Option<usize> {
+        // Relaxed: taking a block is only a hint to spread the work; finishing one twice is harmless (I8).
+        if self.cursor.load(Ordering::Relaxed) < self.blocks() {
+            let block = self.cursor.fetch_add(1, Ordering::Relaxed);
+            if block < self.blocks() {
+                return Some(block);
+            }
+        }
+        self.unfinished_block()
+    }
+
+    fn unfinished_block(&self) -> Option<usize> {
+        (0..self.done.len()).find_map(|word| {
+            // Relaxed: a stale answer makes somebody do finished work again.
+            let block = word * 64 + (!self.done[word].load(Ordering::Relaxed)).trailing_zeros() as usize;
+            (block < self.blocks() && block / 64 == word).then_some(block)
+        })
+    }
+
+    /// Notes that every slot of the block is MOVED or SEALED. Whether that holds for the whole table now.
+    #[must_use]
+    pub(crate) fn finish_block(&self, block: usize) -> bool {
+        let bit = 1 << (block % 64);
+        // AcqRel, on both: all that was done for the other blocks is seen by who finishes the last, and through the
+        // root by everybody after (O5).
+        if self.done[block / 64].fetch_or(bit, Ordering::AcqRel) & bit == 0 {
+            self.finished.fetch_add(1, Ordering::AcqRel) + 1 == self.blocks()
+        } else {
+            self.is_finished()
+        }
+    }
+
+    /// Whether every slot is MOVED or SEALED.
+    pub(crate) fn is_finished(&self) -> bool {
+        // Acquire: pairs with `finish_block`.
+        self.finished.load(Ordering::Acquire) == self.blocks()
+    }
+}
+
+/// Zeroed slots, a bucket to a cache line.
+struct Slots {
+    first: NonNull<AtomicU64>,
+    /// What to give back: the allocation begins up to 56 bytes before the first slot.
+    allocation: NonNull<u8>,
+    layout: Layout,
+}
+
+impl Slots {
+    /// Asks for alignment 8 and aligns by hand: so large arrays come as untouched zero pages, which a stricter
+    /// alignment would make the allocator clear by writing.
+    fn alloc(slots: usize) -> Option<Self> {
+        const LINE: usize = 64;
+        let array = Layout::array::<AtomicU64>(slots).ok()?;
+        let layout = Layout::from_size_align(array.size().checked_add(LINE)?, array.align()).ok()?;
+        // SAFETY: the size is at least 64.
+        let allocation = NonNull::new(unsafe { alloc_zeroed(layout) })?;
+        let pad = allocation.align_offset(LINE).min(LINE);
+        // SAFETY: 64 bytes were added for this.
+        let first = unsafe { allocation.add(pad) }.cast::<AtomicU64>();
+        #[cfg(shadow_loom)]
+        for slot in 0..slots {
+            // SAFETY: in bounds of the allocation (loom's atomics are laid out as `array` says).
+            unsafe { first.add(slot).write(AtomicU64::new(0)) };
+        }
+        Some(Self { first, allocation, layout })
+    }
+
+    #[inline]
+    fn get(&self, slot: SlotIndex) -> &AtomicU64 {
+        // SAFETY: `Table::index` wraps into the bounds; zero bytes are a valid AtomicU64 (an EMPTY word).
+        unsafe { self.first.add(slot.0).as_ref() }
+    }
+}
+
+// SAFETY: owns an array of atomics.
+unsafe impl Send for Slots {}
+// SAFETY: an array of atomics.
+unsafe impl Sync for Slots {}
+
+impl Drop for Slots {
+    fn drop(&mut self) {
+        // SAFETY: allocated with this layout; nobody uses the slots any more.
+        unsafe { dealloc(self.allocation.as_ptr(), self.layout) };
+    }
+}

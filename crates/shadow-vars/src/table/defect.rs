@@ -1,0 +1,150 @@
+//! Deliberate defects and stopping places, for tests only: in ordinary builds both are constants that vanish.
+//!
+//! A test that cannot fail proves nothing. Each variant of [`Defect`] breaks one rule of the protocol; the tests in
+//! `src/tests` show that a model, the linearizability check or the stress test catches it.
+
+use super::Core;
+use crate::reclaim::Reclaim;
+
+/// A rule of the protocol that is broken on purpose.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(not(any(test, shadow_loom)), expect(dead_code, reason = "planted by tests only"))]
+pub(crate) enum Defect {
+    /// Insert takes another key's TOMB.
+    AnyTomb,
+    /// In a bucket, an EMPTY wins over an earlier SEALED.
+    EmptyBeforeSealed,
+    /// Find goes to the successor at the first MOVED… and stops at EMPTY after it.
+    EmptyAfterMovedIsAbsent,
+    /// Find takes SEALED for absent.
+    SealedIsAbsent,
+    /// Find takes FROZEN(dead) for absent (insert moves on).
+    FrozenDeadIsAbsent,
+    /// Find takes a full table for the last one.
+    FullIsAbsent,
+    /// Find takes a node under construction for the variable.
+    BuildingIsFound,
+    /// Insert takes a node under construction for the variable.
+    BuildingExists,
+    /// Insert takes a dead node for the variable.
+    DeadExists,
+    /// Insert claims an EMPTY after a MOVED.
+    ClaimAfterMoved,
+    /// Insert claims in a migrating table instead of sealing.
+    NoSeal,
+    /// Insert leaves LINK(dead) in a migrating table and claims in the successor.
+    DeadLinkLeft,
+    /// Insert leaves its TOMB in a migrating table and claims in the successor.
+    TombLeft,
+    /// Insert puts its node over FROZEN(dead).
+    FrozenDeadReused,
+    /// Insert retires the dead node that it replaces.
+    ReplacerRetires,
+    /// Kill without compare-and-swap.
+    KillByStore,
+    /// Retire before unlink.
+    RetireBeforeUnlink,
+    /// Unlink by a plain store.
+    UnlinkByStore,
+    /// Unlink to EMPTY.
+    UnlinkToEmpty,
+    /// Unlink starts in the table where the node was found.
+    UnlinkFromFound,
+    /// The remover stops at FROZEN and claims nothing in the successor.
+    RemoverStopsAtFrozen,
+    /// The remover claims no slot where it finds none.
+    RemoverNeverClaims,
+    /// The remover leaves FROZEN behind.
+    FrozenLeft,
+    /// The remover turns FROZEN into TOMB.
+    FrozenToTomb,
+    /// The remover leaves a TOMB where SEALED is due, after MOVED.
+    TombAfterMoved,
+    /// A failed constructor's node is retired without being unlinked.
+    FailedNotUnlinked,
+    /// Migration places a node before it freezes the slot.
+    PlaceBeforeFreeze,
+    /// Migration marks MOVED before it places.
+    MovedBeforePlace,
+    /// Migration freezes by a plain store.
+    FreezeByStore,
+    /// Migration seals by a plain store.
+    SealByStore,
+    /// Migration does not place a node under construction.
+    BuildingNotPlaced,
+    /// Place puts the node over its key's TOMB.
+    PlaceOverTomb,
+    /// Place claims an EMPTY after a MOVED.
+    PlaceAfterMoved,
+    /// Migration retires dead nodes.
+    HelperRetires,
+    /// The root is swung when one block is finished.
+    PromoteEarly,
+    /// The old table is retired before the root is swung.
+    RetireTableFirst,
+    /// A sweep reads `next` before it scans.
+    SweepNextFirst,
+}
+
+/// A place inside migration, removal or construction where a test can stop a thread.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Stage {
+    /// A successor was installed.
+    Installed,
+    /// A block was taken, none of its slots touched.
+    BlockTaken,
+    /// A slot was frozen, its node not placed.
+    Frozen,
+    /// A node was placed, its old slot not MOVED.
+    Placed,
+    /// A slot is MOVED or SEALED.
+    SlotDone,
+    /// A block is finished, not yet counted.
+    BlockDone,
+    /// All blocks are finished, the root not swung.
+    Finished,
+    /// The root was swung, the old table not retired.
+    Swung,
+    /// A variable was killed, its node still linked.
+    Killed,
+    /// An unlink went on to a successor.
+    UnlinkNext,
+    /// No slot leads to the node, it is not yet retired.
+    Unlinked,
+    /// A key was claimed for a node, whose constructor has not run.
+    Claimed,
+}
+
+/// What a test plants and watches.
+#[derive(Default)]
+#[cfg(any(test, shadow_loom))]
+pub(crate) struct Rigging {
+    pub(crate) defect: Option<Defect>,
+    #[expect(clippy::type_complexity, reason = "one use")]
+    pub(crate) watch: Option<Box<dyn Fn(Stage) + Send + Sync>>,
+}
+
+impl<R: Reclaim> Core<R> {
+    /// Whether this rule is broken on purpose.
+    #[inline(always)]
+    #[cfg(any(test, shadow_loom))]
+    pub(crate) fn planted(&self, defect: Defect) -> bool {
+        self.rigging.defect == Some(defect)
+    }
+
+    /// Never, in ordinary builds.
+    #[inline(always)]
+    #[cfg(not(any(test, shadow_loom)))]
+    pub(crate) fn planted(&self, _: Defect) -> bool {
+        false
+    }
+
+    /// A place where a test can stop this thread.
+    #[inline(always)]
+    pub(crate) fn at(&self, _stage: Stage) {
+        #[cfg(any(test, shadow_loom))]
+        if let Some(watch) = &self.rigging.watch {
+            watch(_stage);
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! From a parent's address to its home bucket and to 16 bits for the tag.
+//!
+//! Addresses come in regular strides, which hashes that are good enough for other keys cluster on. A folded
+//! multiplication brings every bit of the address down into the low half; a second multiplication spreads it over
+//! the high bits, from which the index is taken.
+
+use std::hash::{BuildHasher, Hasher};
+
+/// Odd constants with no pattern (the first digits of pi and of e).
+const FOLD: u64 = 0x2438_6a88_85a3_08d3 | 1;
+const SPREAD: u64 = 0xadf8_5458_a2bb_4a9b;
+
+/// A hash function for addresses, keyed per store.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AddrHasher {
+    seed: u64,
+    /// All ones, or zero to make all hashes equal (tests).
+    mask: u64,
+}
+
+impl AddrHasher {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { seed, mask: u64::MAX }
+    }
+
+    /// A hasher with a seed of the process's own randomness.
+    pub(crate) fn random() -> Self {
+        Self::new(std::collections::hash_map::RandomState::new().build_hasher().finish())
+    }
+
+    /// A hasher that gives every address the same hash.
+    pub(crate) fn constant() -> Self {
+        Self { seed: 0, mask: 0 }
+    }
+
+    #[inline]
+    pub(crate) fn hash(self, obj: usize) -> AddrHash {
+        let wide = u128::from(obj as u64 ^ self.seed) * u128::from(FOLD);
+        let folded = (wide as u64 ^ (wide >> 64) as u64) & self.mask;
+        AddrHash { spread: folded.wrapping_mul(SPREAD), tag: folded as u16 }
+    }
+}
+
+/// The hash of one address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AddrHash {
+    /// A point in the hash space; tables of every size keep their entries in this order (split order).
+    pub(crate) spread: u64,
+    /// 16 bits that the index does not use until a table has 2^48 buckets.
+    pub(crate) tag: u16,
+}
+
+impl AddrHash {
+    /// The bucket of a table of `2^log2` buckets in which the probe for this address starts.
+    #[inline]
+    pub(crate) fn home(self, log2: u32) -> usize {
+        home(self.spread, log2)
+    }
+}
+
+/// The home bucket of a point in the hash space: its `log2` high bits.
+#[inline]
+pub(crate) fn home(spread: u64, log2: u32) -> usize {
+    // Two shifts, as a shift by 64 (a table of one bucket) is not defined.
+    ((spread >> 1) >> (63 - log2)) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn doubling_splits_a_bucket_in_two() {
+        let hasher = AddrHasher::new(42);
+        for obj in (0..4096_usize).map(|n| 0x7f00_0000_0000 + n * 64) {
+            let hash = hasher.hash(obj);
+            for log2 in 0..20 {
+                assert_eq!(hash.home(log2 + 1) >> 1, hash.home(log2));
+            }
+            assert_eq!(hash.home(0), 0);
+        }
+    }
+
+    /// For every stride that an allocator or a page table makes, 2^12 addresses leave no bucket of 2^9 with more
+    /// than four times its share of eight.
+    #[test]
+    fn strides_do_not_cluster() {
+        for seed in [0, 1, 0xdead_beef, u64::MAX] {
+            let hasher = AddrHasher::new(seed);
+            for stride in [8_usize, 16, 24, 32, 48, 64, 80, 96, 128, 192, 256, 1024, 4096, 4160, 65536, 1 << 21] {
+                let mut load = [0_u32; 512];
+                let mut tags = std::collections::HashSet::new();
+                for n in 0..4096_usize {
+                    let hash = hasher.hash(0x7f12_3456_7000 + n * stride);
+                    load[hash.home(9)] += 1;
+                    tags.insert(hash.tag);
+                }
+                let worst = load.iter().max().copied().unwrap_or(0);
+                assert!(worst <= 32, "stride {stride}, seed {seed}: {worst} in one bucket");
+                assert!(tags.len() > 2048, "stride {stride}, seed {seed}: {} tags", tags.len());
+            }
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Putting a node in: claims the key's slot, or says who has it.
+
+use std::ptr::NonNull;
+
+use super::array::Table;
+use super::defect::{Defect, Stage};
+use super::node::{Node, State};
+use super::probe::{Found, Key, Probe};
+use super::word::{Kind, Word};
+use super::{Core, NoMemory, NodeRef, Shield};
+use crate::reclaim::Reclaim;
+
+/// How an insert ended.
+#[must_use]
+pub(crate) enum Inserted<'g> {
+    /// The key's slot in this table leads to the new node.
+    Claimed(&'g Table),
+    /// The variable exists.
+    Exists(NodeRef<'g>),
+    /// Somebody runs a constructor for the variable.
+    Building(NodeRef<'g>),
+}
+
+/// Where an insert goes after one look at a table.
+enum Next<'g> {
+    Done(Inserted<'g>),
+    /// The key's turn in this table is over: on to the successor.
+    Successor,
+    /// A compare-and-swap was lost: look again.
+    Reload,
+    /// Something older had to be finished first: start over at this table.
+    Again,
+}
+
+impl<R: Reclaim> Core<R> {
+    /// Claims the key for `new`, whose life is LIVE or BUILDING. Lock-free. The node stays the caller's unless claimed.
+    pub(crate) fn insert<'g>(
+        &'g self,
+        shield: Shield<'g>,
+        key: &Key<'_>,
+        new: NonNull<Node>,
+    ) -> Result<Inserted<'g>, NoMemory> {
+        let mut table = self.root(shield);
+        let mut helped = false;
+        'table: loop {
+            let migrating = table.next().is_some() && self.root(shield).generation >= table.generation;
+            if migrating && !helped {
+                helped = true;
+                // No memory to place a node does not keep this insert from trying.
+                let _ = self.help(shield);
+            }
+            let mut probe = Probe::new(self, table, key);
+            loop {
+                match self.try_insert(shield, key, new, &mut probe, migrating)? {
+                    Next::Done(inserted) => return Ok(inserted),
+                    Next::Reload => {}
+                    Next::Again => continue 'table,
+                    Next::Successor => {
+                        // There is one after MOVED, SEALED or FROZEN (O4), and where `try_insert` saw or made it.
+                        table = table.next().unwrap_or(table);
+                        continue 'table;
+                    }
+                }
+            }
+        }
+    }
+
+    fn try_insert<'g>(
+        &'g self,
+        shield: Shield<'g>,
+        key: &Key<'_>,
+        new: NonNull<Node>,
+        probe: &mut Probe<'g, '_, R>,
+        migrating: bool,
+    ) -> Result<Next<'g>, NoMemory> {
+        let table = probe.table;
+        let link = Word::link(new, key.tag);
+        let then = |won: bool, next: Next<'g>| Ok(if won { next } else { Next::Reload });
+        match probe.next() {
+            Found::Own(slot, word) => match word.kind() {
+                Kind::Link(node) | Kind::Frozen(node) => {
+                    let node = NodeRef::new(shield, node);
+                    match node.life().state() {
+                        State::Live => return Ok(Next::Done(Inserted::Exists(node))),
+                        State::Building if self.planted(Defect::BuildingExists) => {
+                            return Ok(Next::Done(Inserted::Exists(node)));
+                        }
+                        State::Building => return Ok(Next::Done(Inserted::Building(node))),
+                        _ if self.planted(Defect::DeadExists) => return Ok(Next::Done(Inserted::Exists(node))),
+                        _ => {}
+                    }
+                    let frozen = matches!(word.kind(), Kind::Frozen(_));
+                    if frozen && self.planted(Defect::FrozenDeadReused) {
+                        return then(table.cas(slot, word, link), Next::Done(Inserted::Claimed(table)));
+                    }
+                    if frozen {
+                        // The dead node's turn here is over; losing means that somebody else said so.
+                        return then(table.cas(slot, word, Word::MOVED), Next::Successor);
+                    }
+                    if migrating && self.planted(Defect::DeadLinkLeft) {
+                        return Ok(Next::Successor);
+                    }
+                    if migrating {
+                        // Through FROZEN, as for every LINK; the next look moves it on.
+                        return then(table.cas(slot, word, word.frozen()), Next::Reload);
+                    }
+                    // The dead node's remover will find the slot taken, and retires it (I5).
+                    let won = table.cas(slot, word, link);
+                    if won && self.planted(Defect::ReplacerRetires) {
+                        self.retire(shield, node.as_ptr());
+                    }
+                    then(won, Next::Done(Inserted::Claimed(table)))
+                }
+                _ if migrating && self.planted(Defect::TombLeft) => Ok(Next::Successor),
+                tomb => {
+                    let (to, next) = if migrating {
+                        (Word::MOVED, Next::Successor)
+                    } else {
+                        (link, Next::Done(Inserted::Claimed(table)))
+                    };
+                    let won = table.cas(slot, word, to);
+                    if let (true, Kind::Record(record)) = (won, tomb) {
+                        // Whoever takes a record out of its slot retires it (I7).
+                        self.retire(shield, record);
+                    }
+                    then(won, next)
+                }
+            },
+            Found::Empty(slot) => {
+                let closed = (migrating && !self.planted(Defect::NoSeal))
+                    || (probe.seen && !self.planted(Defect::ClaimAfterMoved));
+                if closed {
+                    return then(table.cas(slot, Word::EMPTY, Word::SEALED), Next::Successor);
+                }
+                let root = self.root(shield);
+                if root.generation < table.generation && !table.take_ticket() {
+                    // No room for new keys before the old table's are in (P4).
+                    self.finish(shield, root)?;
+                    return Ok(Next::Again);
+                }
+                if !table.cas(slot, Word::EMPTY, link) {
+                    return Ok(Next::Reload);
+                }
+                self.at(Stage::Claimed);
+                self.count_claim(shield, table);
+                Ok(Next::Done(Inserted::Claimed(table)))
+            }
+            Found::Sealed => Ok(Next::Successor),
+            Found::Full if probe.seen || table.next().is_some() => Ok(Next::Successor),
+            Found::Full => {
+                let root = self.root(shield);
+                if root.generation < table.generation {
+                    self.finish(shield, root)?;
+                } else {
+                    self.successor(table)?;
+                }
+                Ok(Next::Again)
+            }
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! Growing, shrinking, rebuilding: moves the slots of the root into its successor, block by block, by many hands.
+
+use super::array::{BUCKET, MAX_LOG2, Plan, Table};
+use super::defect::{Defect, Stage};
+use super::node::State;
+use super::probe::{Found, Probe};
+use super::word::{Kind, Word};
+use super::{Core, NoMemory, NodeRef, Shield};
+use crate::reclaim::Reclaim;
+use crate::sync::Ordering;
+
+impl<R: Reclaim> Core<R> {
+    /// Migrates one block of the root, if the root has a successor; swings the root if that was the last.
+    pub(crate) fn help(&self, shield: Shield<'_>) -> Result<(), NoMemory> {
+        let root = self.root(shield);
+        let Some(next) = root.next() else { return Ok(()) };
+        match root.next_block() {
+            Some(block) => self.migrate_block(shield, root, next, block),
+            None => {
+                self.promote(shield, root, next);
+                Ok(())
+            }
+        }
+    }
+
+    /// Migrates all that is left of `table`, and swings the root to its successor. Does nothing if there is none, or if
+    /// `table` is not the root any more: only the root is ever migrated (P3).
+    pub(crate) fn finish(&self, shield: Shield<'_>, table: &Table) -> Result<(), NoMemory> {
+        let Some(next) = table.next() else { return Ok(()) };
+        while self.root(shield).generation == table.generation {
+            match table.next_block() {
+                Some(block) => self.migrate_block(shield, table, next, block)?,
+                None => self.promote(shield, table, next),
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings every slot of a block to MOVED or SEALED. Idempotent: any number of threads may do it, at any pace (I8).
+    fn migrate_block(&self, shield: Shield<'_>, table: &Table, next: &Table, block: usize) -> Result<(), NoMemory> {
+        self.at(Stage::BlockTaken);
+        for bucket in table.block(block) {
+            for position in 0..BUCKET {
+                self.migrate_slot(shield, table, next, bucket, position)?;
+                self.at(Stage::SlotDone);
+            }
+        }
+        self.at(Stage::BlockDone);
+        if table.finish_block(block) || self.planted(Defect::PromoteEarly) {
+            self.promote(shield, table, next);
+        }
+        Ok(())
+    }
+
+    fn migrate_slot(
+        &self,
+        shield: Shield<'_>,
+        table: &Table,
+        next: &Table,
+        bucket: usize,
+        position: usize,
+    ) -> Result<(), NoMemory> {
+        let slot = table.index(bucket, position);
+        loop {
+            let word = table.load(slot, R::LOAD);
+            match word.kind() {
+                Kind::Moved | Kind::Sealed => return Ok(()),
+                Kind::Empty => {
+                    #[cfg(any(test, shadow_loom))]
+                    if self.planted(Defect::SealByStore) {
+                        table.store(slot, Word::SEALED);
+                        return Ok(());
+                    }
+                    if table.cas(slot, word, Word::SEALED) {
+                        return Ok(());
+                    }
+                }
+                Kind::Tomb => {
+                    if table.cas(slot, word, Word::MOVED) {
+                        return Ok(());
+                    }
+                }
+                Kind::Record(record) => {
+                    if table.cas(slot, word, Word::MOVED) {
+                        // Whoever takes a record out of its slot retires it (I7).
+                        self.retire(shield, record);
+                        return Ok(());
+                    }
+                }
+                Kind::Link(node) => {
+                    if self.planted(Defect::PlaceBeforeFreeze) {
+                        self.place(shield, NodeRef::new(shield, node), next)?;
+                        if table.cas(slot, word, Word::MOVED) {
+                            return Ok(());
+                        }
+                        continue;
+                    }
+                    #[cfg(any(test, shadow_loom))]
+                    if self.planted(Defect::FreezeByStore) {
+                        table.store(slot, word.frozen());
+                        continue;
+                    }
+                    if table.cas(slot, word, word.frozen()) {
+                        self.at(Stage::Frozen);
+                    }
+                }
+                Kind::Frozen(node) => {
+                    let node = NodeRef::new(shield, node);
+                    if self.planted(Defect::MovedBeforePlace) {
+                        let _ = table.cas(slot, word, Word::MOVED);
+                        return self.place(shield, node, next);
+                    }
+                    match node.life().state() {
+                        // A node under construction owns its key: it moves like a live one.
+                        State::Building if self.planted(Defect::BuildingNotPlaced) => {}
+                        State::Live | State::Building => self.place(shield, node, next)?,
+                        _ if self.planted(Defect::HelperRetires) => drop(self.retire(shield, node.as_ptr())),
+                        // Its remover closes the key in the successor itself (I3).
+                        _ => {}
+                    }
+                    self.at(Stage::Placed);
+                    // Freeze → place → MOVED (I2). Losing means that somebody else finished the slot.
+                    let _ = table.cas(slot, word, Word::MOVED);
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Makes sure that the node's key owns a slot in `table` or beyond, claiming one for the node if the key never did.
+    ///
+    /// Here is why no node is placed twice, or after its death: a slot is claimed once, and whoever ends a node's life
+    /// claims the key's slot in the successor before the node is retired (I3). A helper that slept through all that
+    /// finds the key's slot taken.
+    fn place(&self, shield: Shield<'_>, node: NodeRef<'_>, mut table: &Table) -> Result<(), NoMemory> {
+        let key = self.key_of(&node);
+        let link = Word::link(node.as_ptr(), key.tag);
+        loop {
+            let mut probe = Probe::new(self, table, &key);
+            loop {
+                match probe.next() {
+                    Found::Own(slot, word) if self.planted(Defect::PlaceOverTomb) && word.kind() == Kind::Tomb => {
+                        if table.cas(slot, word, link) {
+                            return Ok(());
+                        }
+                    }
+                    Found::Own(..) | Found::Sealed => return Ok(()),
+                    Found::Empty(_) | Found::Full if probe.seen && !self.planted(Defect::PlaceAfterMoved) => {
+                        return Ok(());
+                    }
+                    Found::Empty(slot) => {
+                        if table.cas(slot, Word::EMPTY, link) {
+                            self.count_claim(shield, table);
+                            return Ok(());
+                        }
+                    }
+                    Found::Full => {
+                        // Cannot nearly ever be (P4), and must not be the end if it is.
+                        table = self.successor(table)?;
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Swings the root from a table whose every slot is MOVED or SEALED to its successor. The winner retires the table.
+    fn promote(&self, shield: Shield<'_>, table: &Table, next: &Table) {
+        debug_assert!(table.is_finished() || self.planted(Defect::PromoteEarly));
+        self.at(Stage::Finished);
+        if self.planted(Defect::RetireTableFirst) && self.root(shield).generation == table.generation {
+            self.retire(shield, std::ptr::NonNull::from(&table.header));
+        }
+        if self.swing_root(table, next) {
+            self.at(Stage::Swung);
+            if !self.planted(Defect::RetireTableFirst) {
+                // Nothing leads to it: the root did, and the table before it is gone (I5).
+                self.retire(shield, std::ptr::NonNull::from(table).cast());
+            }
+        }
+    }
+
+    /// The successor of a table, made now if there is none.
+    pub(crate) fn successor<'g>(&self, table: &'g Table) -> Result<&'g Table, NoMemory> {
+        if let Some(next) = table.next() {
+            return Ok(next);
+        }
+        let live = self.registry.live() as usize;
+        let log2 = self.log2_for(live);
+        let room = ((BUCKET << log2) / 4 * 3).saturating_sub(live);
+        let plan = Plan { log2, generation: table.generation + 1, room, block: self.block, shards: self.shards() };
+        let fresh = Table::alloc(plan).ok_or(NoMemory)?;
+        let (next, installed) = table.install(fresh);
+        if installed {
+            let count = match log2.cmp(&table.log2) {
+                std::cmp::Ordering::Greater => &self.growths,
+                std::cmp::Ordering::Equal => &self.rebuilds,
+                std::cmp::Ordering::Less => &self.shrinks,
+            };
+            count.fetch_add(1, Ordering::Relaxed);
+            self.at(Stage::Installed);
+        } else {
+            // SAFETY: ours, and never shared.
+            unsafe { Table::dealloc(fresh) };
+        }
+        Ok(next)
+    }
+
+    /// The size of a table for this many variables: 3/8 full, so that it takes as many again before the next one.
+    pub(crate) fn log2_for(&self, live: usize) -> u32 {
+        let slots = live.saturating_mul(8) / 3;
+        let buckets = slots.div_ceil(BUCKET).max(1);
+        buckets.checked_next_power_of_two().map_or(MAX_LOG2, usize::trailing_zeros).clamp(self.min_log2, MAX_LOG2)
+    }
+
+    /// Counts a claim, and asks for a successor when the table passes its load limit of three quarters.
+    pub(crate) fn count_claim(&self, shield: Shield<'_>, table: &Table) {
+        let count = table.claimed.add(self.shard());
+        let limit = table.capacity() / 4 * 3;
+        // Looks at the sum now and then only: what all shards may add meanwhile is a sixteenth of the limit.
+        let stride = (limit / (16 * self.shards())).max(1);
+        if count % stride == 0 && table.claimed.sum() >= limit && self.is_root(shield, table) {
+            // Without memory the table goes on filling; a full one is an error to who needs it.
+            let _ = self.successor(table);
+        }
+    }
+
+    /// After `retired` retirements on this shard: asks for a smaller successor when the table has become mostly empty,
+    /// and helps a running migration, which would rest where only frees happen.
+    pub(crate) fn after_retire(&self, shield: Shield<'_>, retired: u64) {
+        let root = self.root(shield);
+        if root.next().is_some() {
+            let _ = self.help(shield);
+        } else if root.log2 > self.min_log2 {
+            let stride = (root.capacity() / (16 * self.shards())).max(8) as u64;
+            if retired % stride == 0 && self.log2_for(self.registry.live() as usize) + 1 < root.log2 {
+                let _ = self.successor(root);
+            }
+        }
+    }
+
+    /// Moves into the smallest table that does for what lives now, and finishes all migration on the way.
+    pub(crate) fn shrink(&self, shield: Shield<'_>) -> Result<(), NoMemory> {
+        let root = self.root(shield);
+        if root.next().is_none() && self.log2_for(self.registry.live() as usize) < root.log2 {
+            self.successor(root)?;
+        }
+        self.finish(shield, root)
+    }
+}

@@ -1,0 +1,111 @@
+//! Looking for a key's slot in one table, bucket by bucket from its home.
+
+use super::Core;
+use super::array::{BUCKET, SlotIndex, Table};
+use super::defect::Defect;
+use super::hash::AddrHash;
+use super::node::{Node, key_fits};
+use super::word::{Kind, Word};
+use crate::reclaim::Reclaim;
+use crate::registry::IdEntry;
+
+/// A key, with all that is computed from it once.
+#[derive(Clone, Copy)]
+pub(crate) struct Key<'a> {
+    pub(crate) obj: usize,
+    pub(crate) entry: &'a IdEntry,
+    pub(crate) hash: AddrHash,
+    /// What the key's LINK, FROZEN and RECORD words carry.
+    pub(crate) tag: u16,
+    /// The key's TOMB word, or `Word::NONE` if the key does not fit.
+    tomb: Word,
+}
+
+impl<'a> Key<'a> {
+    #[inline]
+    pub(crate) fn new(obj: usize, entry: &'a IdEntry, hash: AddrHash) -> Self {
+        let tag = entry.index as u16 ^ hash.tag;
+        let tomb = if key_fits(obj, entry) { Word::tomb(obj, tag) } else { Word::NONE };
+        Self { obj, entry, hash, tag, tomb }
+    }
+
+    /// The key's TOMB word, if the key fits into one.
+    pub(crate) fn tomb(&self) -> Option<Word> {
+        (self.tomb != Word::NONE).then_some(self.tomb)
+    }
+}
+
+/// What ends a probe.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Found {
+    /// The key's slot: LINK, FROZEN, TOMB or RECORD.
+    Own(SlotIndex, Word),
+    /// The first slot that nobody claimed.
+    Empty(SlotIndex),
+    /// A slot that nobody will claim.
+    Sealed,
+    /// The probe went round the whole table.
+    Full,
+}
+
+/// A probe in progress. Asking again after a lost compare-and-swap goes on at the same bucket.
+pub(crate) struct Probe<'t, 'k, R: Reclaim> {
+    core: &'t Core<R>,
+    pub(crate) table: &'t Table,
+    key: &'k Key<'k>,
+    /// Buckets passed so far.
+    passed: usize,
+    /// Whether MOVED was met: a key may have gone to the successor by way of such a slot.
+    pub(crate) seen: bool,
+}
+
+impl<'t, 'k, R: Reclaim> Probe<'t, 'k, R> {
+    #[inline]
+    pub(crate) fn new(core: &'t Core<R>, table: &'t Table, key: &'k Key<'k>) -> Self {
+        Self { core, table, key, passed: 0, seen: false }
+    }
+
+    /// The next decision. Slots are passed only for what can never change back: another key's, or MOVED (I1), so a
+    /// stale word can only lead to a compare-and-swap that fails, or to an answer that was true when it was read.
+    #[inline]
+    pub(crate) fn next(&mut self) -> Found {
+        let home = self.key.hash.home(self.table.log2);
+        while self.passed < self.table.buckets() {
+            if let Some(found) = self.bucket(home + self.passed) {
+                return found;
+            }
+            self.passed += 1;
+        }
+        Found::Full
+    }
+
+    #[inline]
+    fn bucket(&mut self, bucket: usize) -> Option<Found> {
+        let mut sealed = false;
+        for position in 0..BUCKET {
+            let slot = self.table.index(bucket, position);
+            // The backend's ordering, Acquire at least: pairs with every `Table::cas` (O1), and protects the node (G4).
+            let word = self.table.load(slot, R::LOAD);
+            match word.kind() {
+                Kind::Empty => return Some(Found::Empty(slot)),
+                Kind::Link(node) | Kind::Frozen(node) | Kind::Record(node) if word.tag() == self.key.tag => {
+                    // SAFETY: the word was loaded under the caller's guard, and no slot leads to what was retired before
+                    // the guard was made (I5).
+                    let node: &Node = unsafe { node.as_ref() };
+                    if node.is_for(self.key.obj, self.key.entry) {
+                        return Some(Found::Own(slot, word));
+                    }
+                }
+                Kind::Link(_) | Kind::Frozen(_) | Kind::Record(_) => {}
+                Kind::Tomb if word == self.key.tomb => return Some(Found::Own(slot, word)),
+                Kind::Tomb if self.core.planted(Defect::AnyTomb) => return Some(Found::Own(slot, word)),
+                Kind::Tomb => {}
+                Kind::Moved => self.seen = true,
+                // Slot order decides: an EMPTY behind a SEALED does not count.
+                Kind::Sealed if self.core.planted(Defect::EmptyBeforeSealed) => sealed = true,
+                Kind::Sealed => return Some(Found::Sealed),
+            }
+        }
+        sealed.then_some(Found::Sealed)
+    }
+}

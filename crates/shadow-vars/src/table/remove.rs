@@ -1,0 +1,210 @@
+//! Taking a variable away: kill, then see to it that no slot leads to the node, then retire it.
+
+use super::array::{SlotIndex, Table};
+use super::defect::{Defect, Stage};
+use super::node::State;
+use super::probe::{Found, Key, Probe};
+use super::word::{Kind, Word};
+use super::{Core, NoMemory, NodeRef, Shield};
+use crate::reclaim::Reclaim;
+
+/// A variable that this thread killed. The destructor runs while this exists; its drop unlinks and retires the node, even
+/// if the destructor panics.
+pub(crate) struct Removed<'g, R: Reclaim> {
+    core: &'g Core<R>,
+    shield: Shield<'g>,
+    pub(crate) node: NodeRef<'g>,
+    /// The root when the operation began, and the table in which the node was found.
+    from: &'g Table,
+    found: &'g Table,
+}
+
+impl<R: Reclaim> Drop for Removed<'_, R> {
+    fn drop(&mut self) {
+        self.core.unlink_and_retire(self.shield, self.node, self.from, self.found);
+    }
+}
+
+impl<R: Reclaim> Core<R> {
+    /// Kills the variable of a key, if it has one. Lock-free.
+    pub(crate) fn remove<'g>(&'g self, shield: Shield<'g>, key: &Key<'_>) -> Option<Removed<'g, R>> {
+        let from = self.root(shield);
+        let mut table = from;
+        loop {
+            let mut probe = Probe::new(self, table, key);
+            match probe.next() {
+                Found::Own(_, word) => match word.kind() {
+                    Kind::Link(node) | Kind::Frozen(node) => {
+                        let node = NodeRef::new(shield, node);
+                        if let Some(removed) = self.kill(shield, node, from, table) {
+                            return Some(removed);
+                        }
+                        // Under construction, or dead: by now if not before. As in `find`.
+                        if node.life().state() == State::Building || matches!(word.kind(), Kind::Link(_)) {
+                            return None;
+                        }
+                    }
+                    _ => return None,
+                },
+                Found::Empty(_) if !probe.seen => return None,
+                Found::Empty(_) | Found::Sealed | Found::Full => {}
+            }
+            table = table.next()?;
+        }
+    }
+
+    /// Kills this very node, found in `found` by an operation that began at the root `from`.
+    pub(crate) fn kill<'g>(
+        &'g self,
+        shield: Shield<'g>,
+        node: NodeRef<'g>,
+        from: &'g Table,
+        found: &'g Table,
+    ) -> Option<Removed<'g, R>> {
+        #[cfg(any(test, shadow_loom))]
+        if self.planted(Defect::KillByStore) {
+            return node.kill_by_store().then(|| self.killed(shield, node, from, found));
+        }
+        node.kill().then(|| self.killed(shield, node, from, found))
+    }
+
+    fn killed<'g>(
+        &'g self,
+        shield: Shield<'g>,
+        node: NodeRef<'g>,
+        from: &'g Table,
+        found: &'g Table,
+    ) -> Removed<'g, R> {
+        node.entry().count_freed(self.shard());
+        self.at(Stage::Killed);
+        let from = if self.planted(Defect::UnlinkFromFound) { found } else { from };
+        if self.planted(Defect::RetireBeforeUnlink) {
+            self.retire(shield, node.as_ptr());
+        }
+        Removed { core: self, shield, node, from, found }
+    }
+
+    /// Ends the life of a node in the hands of the one who ended it: its killer, or the builder that failed.
+    pub(crate) fn unlink_and_retire<'g>(
+        &'g self,
+        shield: Shield<'g>,
+        node: NodeRef<'g>,
+        from: &'g Table,
+        found: &'g Table,
+    ) {
+        let skip = self.planted(Defect::FailedNotUnlinked) && node.life().state() == State::Failed;
+        if skip || self.unlink(shield, node, from, found).is_ok() {
+            self.at(Stage::Unlinked);
+            if !self.planted(Defect::RetireBeforeUnlink) {
+                let retired = self.retire(shield, node.as_ptr());
+                self.after_retire(shield, retired);
+            }
+        } else {
+            // No memory for the table in which to close the key: a slow helper may still place the node. So it stays
+            // out of reclamation until the store is dropped; being dead, it harms nobody who finds it.
+            self.orphan(node.as_ptr());
+        }
+    }
+
+    /// Sees to it that no slot leads to the dead `node`, and that none will: in every table from `from` to at least
+    /// `found`, its key owns a slot or can never claim one (I3). Lock-free.
+    fn unlink<'g>(
+        &'g self,
+        shield: Shield<'g>,
+        node: NodeRef<'g>,
+        from: &'g Table,
+        found: &'g Table,
+    ) -> Result<(), NoMemory> {
+        let key = self.key_of(&node);
+        let mut table = from;
+        // The newest FROZEN slot that leads to the node. Older ones are MOVED by now: a table is only frozen as the
+        // root, and becomes the root when every slot of the one before is MOVED or SEALED (I8).
+        let mut frozen: Option<(&Table, SlotIndex, Word)> = None;
+        'table: loop {
+            let older = table.generation < found.generation;
+            let mut probe = Probe::new(self, table, &key);
+            let go_on = loop {
+                match probe.next() {
+                    Found::Own(slot, word) => match word.kind() {
+                        Kind::Link(owner) if owner == node.as_ptr() => {
+                            if self.leave_tomb(table, slot, word, node, &key) {
+                                break older;
+                            }
+                        }
+                        Kind::Frozen(owner) if owner == node.as_ptr() => {
+                            frozen = Some((table, slot, word));
+                            if self.planted(Defect::RemoverStopsAtFrozen) {
+                                break 'table;
+                            }
+                            break true;
+                        }
+                        _ => break older,
+                    },
+                    Found::Empty(slot) if probe.seen && !self.planted(Defect::TombAfterMoved) => {
+                        if table.cas(slot, Word::EMPTY, Word::SEALED) {
+                            break true;
+                        }
+                    }
+                    Found::Empty(slot) => {
+                        if self.planted(Defect::RemoverNeverClaims) {
+                            break older;
+                        }
+                        // Claimed for the key, so that no slow helper can place the node here.
+                        if self.leave_tomb(table, slot, Word::EMPTY, node, &key) {
+                            self.count_claim(shield, table);
+                            break older;
+                        }
+                    }
+                    Found::Sealed => break probe.seen || older,
+                    Found::Full => {
+                        if !probe.seen {
+                            self.successor(table)?;
+                        }
+                        break true;
+                    }
+                }
+            };
+            if !go_on {
+                break;
+            }
+            self.at(Stage::UnlinkNext);
+            // There is one: older than `found`, or after MOVED, SEALED or FROZEN (O4), or made just now.
+            let Some(next) = table.next() else { break };
+            table = next;
+        }
+        if let Some((table, slot, word)) = frozen
+            && !self.planted(Defect::FrozenLeft)
+        {
+            let to = match key.tomb() {
+                Some(tomb) if self.planted(Defect::FrozenToTomb) => tomb,
+                _ => Word::MOVED,
+            };
+            // Losing is fine: then somebody else let go of the node.
+            let _ = table.cas(slot, word, to);
+        }
+        Ok(())
+    }
+
+    /// Leaves the key's tomb in a slot: a TOMB word, or the node's key record, which the slot owns from then on (I7).
+    fn leave_tomb(&self, table: &Table, slot: SlotIndex, from: Word, node: NodeRef<'_>, key: &Key<'_>) -> bool {
+        #[cfg(any(test, shadow_loom))]
+        if self.planted(Defect::UnlinkByStore) && from != Word::EMPTY {
+            table.store(slot, key.tomb().unwrap_or(Word::MOVED));
+            return true;
+        }
+        if self.planted(Defect::UnlinkToEmpty) && from != Word::EMPTY {
+            return table.cas(slot, from, Word::EMPTY);
+        }
+        if let Some(tomb) = key.tomb() {
+            return table.cas(slot, from, tomb);
+        }
+        let Some(record) = node.take_record() else {
+            unreachable!("a node leaves its key record in one slot at most, and this is its only remover");
+        };
+        let won = table.cas(slot, from, Word::record(record, key.tag));
+        if !won {
+            node.put_record_back(record);
+        }
+        won
+    }
+}

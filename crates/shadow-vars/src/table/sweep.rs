@@ -1,0 +1,145 @@
+//! Operations over many variables: all of one id, all of one parent, and looking at all.
+//!
+//! None of them is an instant. Each visits every variable that is there for the whole of its run.
+
+use std::ops::Range;
+
+use super::array::{BUCKET, Table};
+use super::defect::Defect;
+use super::node::State;
+use super::remove::Removed;
+use super::word::{Kind, Word};
+use super::{Core, NodeRef, Shield};
+use crate::reclaim::Reclaim;
+use crate::registry::IdEntry;
+
+impl<R: Reclaim> Core<R> {
+    /// Calls `visit` for the tables of the chain, old to new. The successor is looked up after the visit (O4).
+    pub(crate) fn for_each_table<'g>(&'g self, shield: Shield<'g>, mut visit: impl FnMut(&'g Table)) {
+        let mut table = self.root(shield);
+        loop {
+            let early = table.next();
+            visit(table);
+            let next = if self.planted(Defect::SweepNextFirst) { early } else { table.next() };
+            match next {
+                Some(next) => table = next,
+                None => return,
+            }
+        }
+    }
+
+    /// Kills every variable of an id in some buckets of a table, found by an operation that began at the root `from`.
+    /// Calls `removed` with each; the variable is unlinked when `removed` drops it.
+    pub(crate) fn sweep_id<'g>(
+        &'g self,
+        shield: Shield<'g>,
+        (from, table): (&'g Table, &'g Table),
+        buckets: Range<usize>,
+        entry: &IdEntry,
+        mut removed: impl FnMut(Removed<'g, R>),
+    ) {
+        for bucket in buckets {
+            for position in 0..BUCKET {
+                let word = table.load(table.index(bucket, position), R::LOAD);
+                if let Kind::Link(node) | Kind::Frozen(node) = word.kind() {
+                    let node = NodeRef::new(shield, node);
+                    if std::ptr::eq(node.entry(), entry)
+                        && let Some(killed) = self.kill(shield, node, from, table)
+                    {
+                        removed(killed);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Calls `visit` for every live node of a parent, with the table it was found in. In time proportional to the
+    /// parent's variables and the neighbours that their run of buckets has grown together with.
+    pub(crate) fn for_each_of<'g>(
+        &'g self,
+        shield: Shield<'g>,
+        obj: usize,
+        mut visit: impl FnMut(&'g Table, NodeRef<'g>),
+    ) {
+        let home = self.hasher.hash(obj);
+        let mut table = self.root(shield);
+        loop {
+            // All variables of one parent probe from one bucket, so where their probes end, all have been passed.
+            let open = run(table, R::LOAD, home.home(table.log2), 0, |word| {
+                if let Kind::Link(node) | Kind::Frozen(node) = word.kind() {
+                    let node = NodeRef::new(shield, node);
+                    if node.obj == obj && node.life().state() == State::Live {
+                        visit(table, node);
+                    }
+                }
+            });
+            match table.next() {
+                Some(next) if open => table = next,
+                _ => return,
+            }
+        }
+    }
+
+    /// The variables whose parents hash into the home bucket, in the root, of `from`, each key once, but none at `end` or
+    /// after; and where the next such region begins, if there is one. Positions are points of the hash space, so they stay good while tables of
+    /// other sizes take over (split order).
+    pub(crate) fn region<'g>(
+        &'g self,
+        shield: Shield<'g>,
+        from: u64,
+        end: Option<u64>,
+        found: &mut Vec<NodeRef<'g>>,
+    ) -> Option<u64> {
+        found.clear();
+        let root = self.root(shield);
+        // The last point of the region: all bits below the index set.
+        let last = (from | (u64::MAX >> 1 >> root.log2 << 1 | 1)).min(end.map_or(u64::MAX, |end| end - 1));
+        let mut table = root;
+        loop {
+            let homes = super::hash::home(from, table.log2)..=super::hash::home(last, table.log2);
+            run(table, R::LOAD, *homes.start(), homes.end() - homes.start(), |word| {
+                if let Kind::Link(node) | Kind::Frozen(node) = word.kind() {
+                    let node = NodeRef::new(shield, node);
+                    let point = self.hasher.hash(node.obj).spread;
+                    if (from..=last).contains(&point) && node.life().state() == State::Live {
+                        found.push(node);
+                    }
+                }
+            });
+            // A variable that moved during the scan is in the successor by now, in the same region.
+            match table.next() {
+                Some(next) => table = next,
+                None => break,
+            }
+        }
+        found.sort_unstable_by_key(|node| (node.obj, node.entry().id));
+        found.dedup_by_key(|node| (node.obj, node.entry().id));
+        last.checked_add(1)
+    }
+}
+
+/// Visits the words of the run of buckets that starts at `home` and is at least `least` buckets longer than one, up to
+/// the first EMPTY or SEALED after those. Whether the successor may have more: at SEALED, after MOVED or FROZEN, or when
+/// the run goes round the whole table.
+fn run(
+    table: &Table,
+    load: crate::sync::Ordering,
+    home: usize,
+    least: usize,
+    mut visit: impl FnMut(Word),
+) -> bool {
+    let mut open = false;
+    for passed in 0..table.buckets() {
+        for position in 0..BUCKET {
+            let word = table.load(table.index(home + passed, position), load);
+            match word.kind() {
+                Kind::Empty if passed >= least => return open,
+                Kind::Sealed if passed >= least => return true,
+                Kind::Sealed | Kind::Moved | Kind::Frozen(_) => open = true,
+                _ => {}
+            }
+            visit(word);
+        }
+    }
+    true
+}

@@ -1,0 +1,1 @@
+//! Planted defects, and the tests that catch them.

@@ -1,0 +1,9 @@
+//! Tests that need to look inside: models, planted defects, threads stopped in the middle of a step.
+
+#[cfg(shadow_loom)]
+mod loom;
+
+#[cfg(not(shadow_loom))]
+mod defects;
+#[cfg(not(shadow_loom))]
+mod stall;

@@ -1,0 +1,1 @@
+//! Threads stopped in the middle of each step of migration and removal.
