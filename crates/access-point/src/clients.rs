@@ -1,0 +1,88 @@
+//! The senders: each hands the access point frames for its stations, over one connection.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Result;
+use parking_lot::Mutex;
+
+use crate::count::{PhaseClock, SentLog};
+use crate::net::{FRAME, Frame, Outlet};
+
+/// Frames of one write.
+const BATCH: usize = 16;
+/// The longest run of frames for one station.
+const BURST: usize = 4;
+/// How long to wait when there is no station to send to.
+const PAUSE: Duration = Duration::from_micros(200);
+
+/// One sender.
+///
+/// All frames of a station come from one client and are handled, one after the other, by the
+/// worker at the other end of its connection. So the order of sending is well defined, and only
+/// a wake-up on another thread can spoil it.
+#[derive(Default)]
+pub(crate) struct Client {
+    flows: Mutex<Vec<Flow>>,
+}
+
+/// The frames for one station.
+struct Flow {
+    station: u32,
+    next: u64,
+    sent: SentLog,
+}
+
+impl Client {
+    /// Starts to send to a station.
+    pub(crate) fn add(&self, station: u32) {
+        self.flows.lock().push(Flow {
+            station,
+            next: 0,
+            sent: SentLog::default(),
+        });
+    }
+
+    /// Stops sending to a station, and says what was sent.
+    pub(crate) fn remove(&self, station: u32) -> Option<SentLog> {
+        let mut flows = self.flows.lock();
+        let at = flows.iter().position(|flow| flow.station == station)?;
+        Some(flows.swap_remove(at).sent)
+    }
+
+    /// Sends until it is `enough`, and returns when all that was sent has been handled.
+    pub(crate) fn run(&self, mut outlet: Outlet, clock: &PhaseClock, enough: &AtomicBool, seed: u64) -> Result<()> {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut batch = Vec::with_capacity(BATCH * FRAME);
+        while !enough.load(Ordering::Relaxed) {
+            batch.clear();
+            self.compose(&mut batch, clock, &mut rng);
+            if batch.is_empty() {
+                thread::sleep(PAUSE);
+            } else {
+                outlet.send(&batch, batch.len() / FRAME)?;
+            }
+        }
+        Ok(outlet.finish()?)
+    }
+
+    /// Fills the batch with bursts of frames, for stations chosen by `rng`.
+    fn compose(&self, batch: &mut Vec<u8>, clock: &PhaseClock, rng: &mut fastrand::Rng) {
+        let mut flows = self.flows.lock();
+        if flows.is_empty() {
+            return;
+        }
+        let phase = clock.get();
+        while batch.len() < BATCH * FRAME {
+            let chosen = rng.usize(..flows.len());
+            let flow = &mut flows[chosen];
+            let room = BATCH - batch.len() / FRAME;
+            for _ in 0..rng.usize(1..=BURST).min(room) {
+                batch.extend_from_slice(Frame::new(flow.station, flow.next).as_bytes());
+                flow.next += 1;
+                flow.sent[phase] += 1;
+            }
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! The code the access point was built with, race and all.
+//!
+//! [`tx_ps_buf`] looks whether the station sleeps and then queues the frame;
+//! [`ps_deliver_wakeup`] empties the queue and then marks the station awake. Nothing joins the
+//! two. A frame that is queued between the emptying and the next nap is stuck: the frames after
+//! it go out directly and overtake it, and when it has waited too long it is dropped.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use anyhow::Result;
+
+use crate::dispatch::Functions;
+use crate::net::Frame;
+use crate::station::{Link, Station, Tx, prepare_to_queue};
+
+/// The table of this version.
+pub(crate) const FUNCTIONS: Functions = Functions {
+    tx_ps_buf,
+    ps_deliver_wakeup,
+    sta_info_alloc,
+    sta_info_free,
+};
+
+/// Queues the frame if its station sleeps.
+fn tx_ps_buf(sta: &Station, frame: &Frame) -> Result<Tx> {
+    // Acquire: with the Release of `ps_deliver_wakeup`; see the same line of the fixed code.
+    if !sta.asleep.load(Ordering::Acquire) {
+        return Ok(Tx::Continue);
+    }
+    prepare_to_queue(frame);
+    // The race: by now the station may be awake, and its queue delivered.
+    sta.ps_tx_buf.push(*frame);
+    Ok(Tx::Queued)
+}
+
+/// Delivers what was buffered and marks the station awake.
+fn ps_deliver_wakeup(sta: &Station) -> Result<()> {
+    for frame in sta.ps_tx_buf.take_all() {
+        sta.link.send(&frame)?;
+    }
+    // Release: with the Acquire of `tx_ps_buf`.
+    sta.asleep.store(false, Ordering::Release);
+    Ok(())
+}
+
+/// Makes a station.
+fn sta_info_alloc(id: u32, link: Link) -> Result<Arc<Station>> {
+    Ok(Arc::new(Station::new(id, link)))
+}
+
+/// Frees a station that nobody uses any more.
+fn sta_info_free(sta: Arc<Station>) -> usize {
+    drop(sta);
+    0
+}

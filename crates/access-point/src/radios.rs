@@ -1,0 +1,123 @@
+//! The receiving side of the stations: sockets on which frames arrive and are counted.
+
+use std::collections::HashMap;
+use std::io::ErrorKind;
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use mio::{Events, Interest, Poll, Registry, Token};
+use parking_lot::Mutex;
+
+use crate::count::Account;
+use crate::net::{FRAME, Frame, Records};
+
+/// How long to wait for events before looking whether the run is over.
+const IDLE: Duration = Duration::from_millis(20);
+/// How long stations may take to reach the end of their streams once the run is over.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The radios of some stations, served by one thread.
+pub(crate) struct Radios {
+    registry: Registry,
+    tuned: Mutex<HashMap<u32, Radio>>,
+    delivered: AtomicU64,
+}
+
+/// The radio of one station.
+struct Radio {
+    stream: mio::net::TcpStream,
+    records: Records<FRAME>,
+    account: Account,
+}
+
+impl Radios {
+    /// No radios yet, and what their thread waits on.
+    pub(crate) fn new() -> Result<(Self, Poll)> {
+        let poll = Poll::new()?;
+        let registry = poll.registry().try_clone()?;
+        let tuned = Mutex::default();
+        Ok((
+            Self {
+                registry,
+                tuned,
+                delivered: AtomicU64::new(0),
+            },
+            poll,
+        ))
+    }
+
+    /// Starts to receive for a station.
+    pub(crate) fn add(&self, station: u32, stream: TcpStream) -> Result<()> {
+        stream.set_nonblocking(true)?;
+        let mut stream = mio::net::TcpStream::from_std(stream);
+        let mut tuned = self.tuned.lock();
+        self.registry
+            .register(&mut stream, Token(station as usize), Interest::READABLE)?;
+        tuned.insert(
+            station,
+            Radio {
+                stream,
+                records: Records::new(),
+                account: Account::default(),
+            },
+        );
+        Ok(())
+    }
+
+    /// Frames received so far.
+    pub(crate) fn delivered(&self) -> u64 {
+        self.delivered.load(Ordering::Relaxed)
+    }
+
+    /// Receives until the access point has `closed` all streams. Returns what each station
+    /// has received.
+    pub(crate) fn run(&self, mut poll: Poll, closed: &AtomicBool) -> Result<Vec<(u32, Account)>> {
+        let mut events = Events::with_capacity(256);
+        let mut accounts = Vec::new();
+        let mut deadline = None;
+        loop {
+            match poll.poll(&mut events, Some(IDLE)) {
+                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+                other => other?,
+            }
+            let mut tuned = self.tuned.lock();
+            for event in &events {
+                let station = event.token().0 as u32;
+                let radio = tuned.get_mut(&station).context("an event for no station")?;
+                if radio.receive(station, &self.delivered)? {
+                    let radio = tuned.remove(&station).context("a station that is there")?;
+                    accounts.push((station, radio.account));
+                }
+            }
+            if closed.load(Ordering::Relaxed) {
+                if tuned.is_empty() {
+                    return Ok(accounts);
+                }
+                let deadline = *deadline.get_or_insert_with(|| Instant::now() + PATIENCE);
+                ensure!(Instant::now() < deadline, "{} streams were never closed", tuned.len());
+            }
+        }
+    }
+}
+
+impl Radio {
+    /// Reads all there is; true at the end of the stream.
+    fn receive(&mut self, station: u32, delivered: &AtomicU64) -> Result<bool> {
+        loop {
+            match self.records.fill(&mut self.stream) {
+                Ok(0) => return Ok(true),
+                Ok(_) => {}
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(e) => return Err(e).context(format!("receiving for station {station}")),
+            }
+            while let Some(bytes) = self.records.next() {
+                let frame = Frame::parse(bytes)?;
+                ensure!(frame.station() == station, "station {station} got another's frame");
+                self.account.note(frame.seq());
+                delivered.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+}

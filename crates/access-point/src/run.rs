@@ -1,0 +1,171 @@
+//! One run: the threads, and the order in which they start and end.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, ScopedJoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow, ensure};
+
+use crate::Options;
+use crate::ap::AccessPoint;
+use crate::clients::Client;
+use crate::dispatch::Switch;
+use crate::manager::Manager;
+use crate::net::{self, FRAME, Inlet, NOTICE, Outlet};
+use crate::radios::Radios;
+use crate::report::Report;
+use crate::sleepers::Sleeper;
+
+/// How long anything may take that takes microseconds on an idle machine.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Runs all phases and settles the accounts.
+pub(crate) fn run(options: &Options) -> Result<Report> {
+    let ap = &AccessPoint::new();
+    let switch = &Switch::default();
+    let until = &Until::default();
+    let (frames_out, frames_in) = channels::<FRAME>(options.threads)?;
+    let (notices_out, notices_in) = channels::<NOTICE>(options.threads.div_ceil(2))?;
+    let (radios, polls) = both((0..notices_out.len()).map(|_| Radios::new()))?;
+    let world = &World {
+        clients: frames_out.iter().map(|_| Client::default()).collect(),
+        sleepers: notices_out.into_iter().map(Sleeper::new).collect(),
+        radios,
+    };
+    let mut seeds = fastrand::Rng::with_seed(options.seed);
+
+    thread::scope(|scope| {
+        // If this thread panics, the others must end all the same.
+        let _end = EndAll(until);
+        let mut manager = Manager::new(options, ap, switch, world, &until.trouble);
+        let (mut receivers, mut senders, mut nappers) = (Vec::new(), Vec::new(), Vec::new());
+        for (radios, poll) in world.radios.iter().zip(polls) {
+            receivers.push(scope.spawn(|| until.watch(|| radios.run(poll, &until.closed))));
+        }
+        for ((client, outlet), inlet) in world.clients.iter().zip(frames_out).zip(frames_in) {
+            let (task, seed) = (switch.task(), seeds.u64(..));
+            senders.push(scope.spawn(|| until.watch(|| ap.tx_worker(inlet, task))));
+            senders.push(scope.spawn(move || until.watch(|| client.run(outlet, &ap.clock, &until.sent, seed))));
+        }
+        for (sleeper, inlet) in world.sleepers.iter().zip(notices_in) {
+            let (task, seed) = (switch.task(), seeds.u64(..));
+            nappers.push(scope.spawn(|| until.watch(|| ap.rx_worker(inlet, task))));
+            nappers.push(scope.spawn(move || until.watch(|| sleeper.run(&until.napped, seed))));
+        }
+
+        // Each group ends when all that the one before has sent is handled.
+        let phases = manager.phases();
+        until.sent.store(true, Ordering::Relaxed);
+        let sent = join(senders);
+        until.napped.store(true, Ordering::Relaxed);
+        let napped = join(nappers);
+        let freed = manager.free_everything();
+        until.closed.store(true, Ordering::Relaxed);
+        let received = join(receivers);
+
+        // A thread that gave up knows why; what this brought about elsewhere says less.
+        let accounts = received?.into_iter().flatten().collect();
+        sent?;
+        napped?;
+        phases?;
+        freed?;
+        manager.settle(accounts)
+    })
+}
+
+/// What is around the access point. Stations are spread evenly over each.
+pub(crate) struct World {
+    clients: Vec<Client>,
+    sleepers: Vec<Sleeper>,
+    radios: Vec<Radios>,
+}
+
+impl World {
+    /// The client that sends to this station.
+    pub(crate) fn client(&self, station: u32) -> &Client {
+        &self.clients[station as usize % self.clients.len()]
+    }
+
+    /// The sleeper that lets it nap.
+    pub(crate) fn sleeper(&self, station: u32) -> &Sleeper {
+        &self.sleepers[station as usize % self.sleepers.len()]
+    }
+
+    /// The radios its own is among.
+    pub(crate) fn radios(&self, station: u32) -> &Radios {
+        &self.radios[station as usize % self.radios.len()]
+    }
+
+    /// Frames received so far.
+    pub(crate) fn delivered(&self) -> u64 {
+        self.radios.iter().map(Radios::delivered).sum()
+    }
+}
+
+/// What the threads run until.
+#[derive(Default)]
+struct Until {
+    /// The clients have sent enough.
+    sent: AtomicBool,
+    /// The stations have napped enough.
+    napped: AtomicBool,
+    /// The access point has closed all links.
+    closed: AtomicBool,
+    /// A thread has given up.
+    trouble: AtomicBool,
+}
+
+impl Until {
+    /// Runs a thread's work; an error or a panic in it is trouble for the whole run.
+    fn watch<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        struct Armed<'a>(&'a AtomicBool);
+        impl Drop for Armed<'_> {
+            fn drop(&mut self) {
+                self.0.store(true, Ordering::Relaxed);
+            }
+        }
+        let armed = Armed(&self.trouble);
+        let done = work()?;
+        std::mem::forget(armed);
+        Ok(done)
+    }
+}
+
+/// Ends all threads when it goes.
+struct EndAll<'a>(&'a Until);
+
+impl Drop for EndAll<'_> {
+    fn drop(&mut self) {
+        for end in [&self.0.sent, &self.0.napped, &self.0.closed] {
+            end.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Waits for all threads of a group. The first error wins.
+fn join<T>(threads: Vec<ScopedJoinHandle<'_, Result<T>>>) -> Result<Vec<T>> {
+    let ends: Vec<_> = threads.into_iter().map(ScopedJoinHandle::join).collect();
+    ends.into_iter()
+        .map(|end| end.map_err(|_| anyhow!("a thread has panicked"))?)
+        .collect()
+}
+
+/// Polls until something has happened; an error if it takes much too long.
+pub(crate) fn wait_for(what: &str, trouble: &AtomicBool, mut happened: impl FnMut() -> bool) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while !happened() {
+        ensure!(!trouble.load(Ordering::Relaxed), "a thread has given up");
+        ensure!(Instant::now() < deadline, "waited too long for {what}");
+        thread::sleep(Duration::from_micros(50));
+    }
+    Ok(())
+}
+
+fn channels<const N: usize>(count: usize) -> Result<(Vec<Outlet>, Vec<Inlet<N>>)> {
+    both((0..count).map(|_| Ok(net::channel()?)))
+}
+
+/// The left and the right halves of all pairs, or the first error.
+fn both<A, B>(pairs: impl Iterator<Item = Result<(A, B)>>) -> Result<(Vec<A>, Vec<B>)> {
+    Ok(pairs.collect::<Result<Vec<_>>>()?.into_iter().unzip())
+}

@@ -1,0 +1,136 @@
+//! A station as the access point keeps it.
+//!
+//! The structure is the one the old code was built with. It has no lock that joins "is it asleep?"
+//! with "put the frame into its queue", and no field is ever added: what the fixed code needs
+//! lives beside it, as shadow variables.
+
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::net::Frame;
+
+/// Age at which a frame that is still queued when its station goes to sleep is given up.
+///
+/// Only frames that a wake-up missed can be there at that moment. mac80211 expires them after
+/// seconds; here naps last milliseconds, and so does this.
+pub(crate) const EXPIRY: Duration = Duration::from_millis(2);
+
+/// One associated station.
+pub(crate) struct Station {
+    /// Its address.
+    pub(crate) id: u32,
+    /// Whether it told us that it sleeps.
+    pub(crate) asleep: AtomicBool,
+    /// Frames that wait for its wake-up.
+    pub(crate) ps_tx_buf: PsQueue,
+    /// The way to it.
+    pub(crate) link: Link,
+    /// Frames that came for it and were sent or queued.
+    pub(crate) handled: AtomicU64,
+    /// Whether it said that it leaves.
+    pub(crate) left: AtomicBool,
+}
+
+impl Station {
+    /// An awake station with nothing queued.
+    pub(crate) fn new(id: u32, link: Link) -> Self {
+        Self {
+            id,
+            asleep: AtomicBool::new(false),
+            ps_tx_buf: PsQueue::default(),
+            link,
+            handled: AtomicU64::new(0),
+            left: AtomicBool::new(false),
+        }
+    }
+
+    /// The station goes to sleep. Returns how many stale frames were dropped from its queue.
+    pub(crate) fn ps_start(&self) -> usize {
+        let expired = self.ps_tx_buf.expire(EXPIRY);
+        // Relaxed: who sees it late sends one frame more, as to a radio not yet switched off.
+        self.asleep.store(true, Ordering::Relaxed);
+        expired
+    }
+}
+
+/// What becomes of a frame after the power-save check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tx {
+    /// Send it now.
+    Continue,
+    /// It waits in the station's queue.
+    Queued,
+}
+
+/// What both versions of the code do between seeing that a station sleeps and queueing its frame.
+///
+/// In a kernel that is some accounting, and an interrupt at any moment. The yield stands for it:
+/// it makes a window of instructions one of microseconds, so that seconds suffice to see the race.
+pub(crate) fn prepare_to_queue(frame: &Frame) {
+    debug_assert!(frame.is_whole());
+    thread::yield_now();
+}
+
+/// A queue of frames with a lock of its own, which is held for single operations only.
+#[derive(Default)]
+pub(crate) struct PsQueue(Mutex<VecDeque<(Instant, Frame)>>);
+
+impl PsQueue {
+    pub(crate) fn push(&self, frame: Frame) {
+        self.0.lock().push_back((Instant::now(), frame));
+    }
+
+    /// Empties the queue.
+    pub(crate) fn take_all(&self) -> impl Iterator<Item = Frame> + use<> {
+        std::mem::take(&mut *self.0.lock()).into_iter().map(|(_, frame)| frame)
+    }
+
+    /// Drops frames of at least `age`, and returns their number.
+    pub(crate) fn expire(&self, age: Duration) -> usize {
+        let mut queue = self.0.lock();
+        let stale = queue.iter().take_while(|(since, _)| since.elapsed() >= age).count();
+        queue.drain(..stale);
+        stale
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.lock().len()
+    }
+}
+
+/// The socket to a station. Its lock keeps frames whole and says nothing about their order.
+pub(crate) struct Link(Mutex<TcpStream>);
+
+impl Link {
+    pub(crate) fn new(stream: TcpStream) -> Self {
+        Self(Mutex::new(stream))
+    }
+
+    /// Sends one frame.
+    pub(crate) fn send(&self, frame: &Frame) -> io::Result<()> {
+        self.0.lock().write_all(frame.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_stale_frames_expire() {
+        let queue = PsQueue::default();
+        queue.push(Frame::new(1, 0));
+        thread::sleep(Duration::from_millis(20));
+        assert_eq!(queue.expire(Duration::from_secs(60)), 0);
+        queue.push(Frame::new(1, 1));
+        assert_eq!(queue.expire(Duration::from_millis(20)), 1);
+        assert_eq!(queue.take_all().map(|frame| frame.seq()).collect::<Vec<_>>(), [1]);
+        assert_eq!(queue.len(), 0);
+    }
+}
