@@ -25,11 +25,12 @@ C | ^seize(::|$)                                    |          | ^reclaim/seize\
 # Layers of src/table/, lowest first. A file may import from its own line and the lines above it.
 # (F) table/mod.rs wires them and is exempt.
 TABLE_LAYERS='
-word hash count defect
+hash count defect
 node
+word
 array
 probe
-find
+find prefetch
 migrate
 insert remove
 sweep iter

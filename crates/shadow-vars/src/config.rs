@@ -45,7 +45,13 @@ const BLOCK: usize = 16;
 
 impl<R: Reclaim> Builder<R> {
     pub(crate) fn new() -> Self {
-        Self { capacity: 0, batch: 64, hash_seed: None, provoke: Provoke::default(), _backend: PhantomData }
+        Self {
+            capacity: 0,
+            batch: 64,
+            hash_seed: None,
+            provoke: Provoke::default(),
+            _backend: PhantomData,
+        }
     }
 
     /// Room for this many variables before the table grows for the first time. It never shrinks below that either.
@@ -99,12 +105,20 @@ impl<R: Reclaim> Builder<R> {
         };
         let config = Config {
             // Four buckets at least: a line or two less would be full at once.
-            capacity: if self.provoke.smallest_table { 0 } else { asked.max(2 * BUCKET) },
+            capacity: if self.provoke.smallest_table {
+                0
+            } else {
+                asked.max(2 * BUCKET)
+            },
             hasher,
             batch: if self.provoke.batch_of_one { 1 } else { self.batch },
             block: if self.provoke.smallest_block { 1 } else { BLOCK },
             // One shard per core: more threads than that share, which is correct, and rarely at the same time.
-            shards: if cfg!(shadow_loom) { 1 } else { std::thread::available_parallelism().map_or(4, usize::from).min(16) },
+            shards: if cfg!(shadow_loom) {
+                1
+            } else {
+                std::thread::available_parallelism().map_or(4, usize::from).min(16)
+            },
         };
         Core::new(&config).map_err(|_| BuildError::OutOfMemory { asked })
     }

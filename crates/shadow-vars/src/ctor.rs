@@ -65,7 +65,10 @@ impl<R: Reclaim> Core<R> {
             Err(error) => return Err(AllocError { value, error }),
         }
         let Some(node) = Node::alloc(key.obj, key.entry, None, false, Life::LIVE) else {
-            return Err(AllocError { value, error: StoreError::OutOfMemory });
+            return Err(AllocError {
+                value,
+                error: StoreError::OutOfMemory,
+            });
         };
         // SAFETY: the node is new; its entry holds `T` (the callers bound or looked up the id with `T`).
         let payload = unsafe { Node::payload(node) }.cast::<T>();
@@ -81,8 +84,11 @@ impl<R: Reclaim> Core<R> {
                 drop(unsafe { take_back::<T>(node) });
                 Ok(existing)
             }
-            // SAFETY: as above.
-            Err(error) => Err(AllocError { value: unsafe { take_back::<T>(node) }, error }),
+            Err(error) => {
+                // SAFETY: as above.
+                let value = unsafe { take_back::<T>(node) };
+                Err(AllocError { value, error })
+            }
         }
     }
 
@@ -110,7 +116,13 @@ impl<R: Reclaim> Core<R> {
             Claim::Existing(existing) => return Ok(existing),
         };
         std::mem::forget(unclaimed);
-        let mut construction = Construction { core: self, shield, node, table, finished: false };
+        let mut construction = Construction {
+            core: self,
+            shield,
+            node,
+            table,
+            finished: false,
+        };
         // SAFETY: the node is under construction, by us.
         let payload = unsafe { Node::payload(node.as_ptr()) };
         construct(payload).map_err(CtorError::Ctor)?;
@@ -163,7 +175,10 @@ impl<R: Reclaim> Core<R> {
 }
 
 fn exists(key: &Key<'_>) -> StoreError {
-    StoreError::Exists { obj: ObjAddr::new(key.obj), id: key.entry.id }
+    StoreError::Exists {
+        obj: ObjAddr::new(key.obj),
+        id: key.entry.id,
+    }
 }
 
 /// Reads the value back out of an unclaimed node, and gives the node's memory back.
@@ -191,7 +206,8 @@ impl<R: Reclaim> Drop for Construction<'_, R> {
         if !self.finished {
             self.core.ctor_failed.fetch_add(1, Ordering::Relaxed);
             wait::publish(self.node, Life::FAILED);
-            self.core.unlink_and_retire(self.shield, self.node, self.table, self.table);
+            self.core
+                .unlink_and_retire(self.shield, self.node, self.table, self.table);
         }
     }
 }

@@ -53,12 +53,18 @@ impl fmt::Display for StoreError {
             Self::TypeMismatch(mismatch) => mismatch.fmt(f),
             Self::LayoutMismatch(mismatch) => mismatch.fmt(f),
             Self::InvalidLayout { size, align } => {
-                write!(f, "no shadow variable can have {size} bytes aligned to {align}: at most 4096 is supported")
+                write!(
+                    f,
+                    "no shadow variable can have {size} bytes aligned to {align}: at most 4096 is supported"
+                )
             }
             Self::OutOfMemory => f.write_str("out of memory for a shadow variable"),
             Self::TooManyIds => f.write_str("more than 2^32 shadow ids in one store"),
             Self::Recursion { obj, id } => {
-                write!(f, "the constructor of shadow variable <{obj}, {id:#x}> asked for the variable itself")
+                write!(
+                    f,
+                    "the constructor of shadow variable <{obj}, {id:#x}> asked for the variable itself"
+                )
             }
             Self::Cycle { obj, id } => write!(
                 f,
@@ -84,7 +90,11 @@ pub struct TypeMismatch {
 
 impl fmt::Display for TypeMismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "shadow id {:#x} holds `{}` and was used with `{}`", self.id, self.bound, self.asked)
+        write!(
+            f,
+            "shadow id {:#x} holds `{}` and was used with `{}`",
+            self.id, self.bound, self.asked
+        )
     }
 }
 
@@ -137,9 +147,18 @@ impl<T> AllocError<T> {
     }
 }
 
+impl<T> From<AllocError<T>> for StoreError {
+    /// The reason alone; the value is dropped.
+    fn from(failed: AllocError<T>) -> Self {
+        failed.error
+    }
+}
+
 impl<T> fmt::Debug for AllocError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AllocError").field("error", &self.error).finish_non_exhaustive()
+        f.debug_struct("AllocError")
+            .field("error", &self.error)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a log should tell: `tracing` events with the feature of that name, nothing without.
 
-use crate::error::TypeMismatch;
 use crate::ObjAddr;
+use crate::error::TypeMismatch;
 
 /// `alloc` of a variable that exists: mostly a mistake, as in the kernel.
 #[cold]

@@ -78,7 +78,13 @@ impl<'g, R: Reclaim> Iter<'g, R> {
 
     /// The variables whose parents hash to `start..end`. Both are multiples of a region of the root at any time.
     pub(crate) fn part(core: &'g Core<R>, shield: Shield<'g>, start: u64, end: Option<u64>) -> Self {
-        Self { core, shield, next: Some(start), end, region: Vec::new().into_iter() }
+        Self {
+            core,
+            shield,
+            next: Some(start),
+            end,
+            region: Vec::new().into_iter(),
+        }
     }
 }
 

@@ -39,6 +39,10 @@ impl ObjAddr {
     }
 
     /// The address of what the box holds.
+    #[expect(
+        clippy::borrowed_box,
+        reason = "the box itself is what callers have, and what they must not convert"
+    )]
     pub fn of_box<T: ?Sized>(obj: &Box<T>) -> Self {
         Self::of::<T>(obj)
     }
@@ -132,7 +136,10 @@ pub struct ShadowId<T> {
 impl<T> ShadowId<T> {
     /// The id with this number; any number is legal, 0 included.
     pub const fn new(raw: u64) -> Self {
-        Self { raw, _value: PhantomData }
+        Self {
+            raw,
+            _value: PhantomData,
+        }
     }
 
     /// The number.

@@ -1,4 +1,56 @@
-//! docs
+//! Shadow variables: typed data attached to objects that already exist, found by the object's address and an id.
+//!
+//! ```
+//! use shadow_vars::{ShadowId, ShadowStore};
+//! use std::sync::Mutex;
+//!
+//! struct Session; // in use all over the program: no field can be added
+//! const NOTES: ShadowId<Mutex<Vec<String>>> = ShadowId::new(1);
+//!
+//! let store = ShadowStore::new();
+//! let session = &*Box::new((Session, [0_u8; 100]));
+//! let pin = store.pin();
+//! let notes = pin.get_or_alloc_with(session, NOTES, |_| Mutex::default())?; // the constructor runs once
+//! notes.lock().unwrap().push("slow client".to_owned());
+//! assert_eq!(pin.get(session, NOTES).unwrap().lock().unwrap().len(), 1);
+//! assert!(store.free(session, NOTES)); // before the session itself goes
+//! # Ok::<(), shadow_vars::StoreError>(())
+//! ```
+//!
+//! The Linux kernel has this for live patches; this crate has it for running services, from any number of threads.
+//!
+//! - **Reads never wait.** [`get`](Pinned::get) takes no lock, allocates nothing, writes nothing that others read, and
+//!   waits neither for a growing table nor for a running constructor.
+//! - **One construction.** A constructor runs exactly once per variable that comes to exist, and has finished before
+//!   anyone can see it. It may fail, panic, or use the store. Waiting for oneself, or in a ring, is an error.
+//! - **One destruction.** A destructor runs exactly once; a value is dropped exactly once, when nobody can hold it.
+//! - **Types.** An id holds one type per store; another one gets an error that names both.
+//! - **Growth and shrinking** are spread over the operations that cause them, a block at a time.
+//!
+//! The [guide](docs) has every operation with its [progress guarantee](docs::operations), the three
+//! [use cases](docs::use_cases), the way from the [kernel's functions](docs::kernel) to these, and the
+//! [limits](docs::limits).
+//!
+//! # Consistency
+//!
+//! Operations on one variable are linearizable: each takes effect at one instant between its call and its return.
+//! [`free_all`](Pinned::free_all), [`free_object`](Pinned::free_object), [`ids_of`](Pinned::ids_of) and
+//! [iteration](Pinned::iter) are not instants: they meet everything that is there for the whole of their run, and may or
+//! may not meet what comes or goes meanwhile. Counts are sums of counters.
+//!
+//! # Features
+//!
+//! None is on by default.
+//!
+//! - `seize`: the `Seize` backend, for [`ShadowStore<Seize>`](ShadowStore), beside [`Epoch`].
+//! - `rayon`: `par_free_all`, `par_free_all_with` and `par_iter`.
+//! - `tracing`: a warning for each duplicate `alloc`, an error for each id used with two types.
+//! - `serde`: `Serialize` and `Deserialize` for [`Stats`].
+//!
+//! # Minimum Rust
+//!
+//! 1.88, for let chains. A raise is a minor release.
+
 #[cfg(test)]
 extern crate self as shadow_vars;
 
@@ -7,6 +59,7 @@ compile_error!("a slot packs an address of 48 bits with a tag into 64: shadow-va
 
 mod config;
 mod ctor;
+pub mod docs;
 mod error;
 mod events;
 mod iter;
@@ -29,9 +82,9 @@ mod wait;
 
 pub use bytemuck::Zeroable;
 
+pub use config::Builder;
 #[doc(hidden)]
 pub use config::Provoke;
-pub use config::Builder;
 pub use error::{AllocError, BuildError, CtorError, LayoutMismatch, StoreError, SyncError, TypeMismatch};
 pub use iter::{Iter, VarRef};
 pub use key::{ObjAddr, ShadowId};

@@ -53,7 +53,10 @@ impl<R: Reclaim> ShadowStore<R> {
                         // SAFETY: the entry holds `T`; the node was live when it was removed.
                         let call = || dtor(ObjAddr::new(removed.node.obj), unsafe { removed.node.value() });
                         if let Err(caught) = catch_unwind(AssertUnwindSafe(call)) {
-                            panic.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(caught);
+                            panic
+                                .lock()
+                                .unwrap_or_else(PoisonError::into_inner)
+                                .get_or_insert(caught);
                         }
                     });
                     count
@@ -78,7 +81,10 @@ impl<R: Reclaim> OwnedPinned<'_, R> {
     /// assert_eq!(pin.par_iter().filter_map(|var| var.get::<usize>()).sum::<usize>(), 499_500);
     /// ```
     pub fn par_iter(&self) -> ParIter<'_, R> {
-        ParIter { core: self.core(), shield: self.shield() }
+        ParIter {
+            core: self.core(),
+            shield: self.shield(),
+        }
     }
 }
 
@@ -98,7 +104,12 @@ impl<'g, R: Reclaim> ParallelIterator for ParIter<'g, R> {
     type Item = VarRef<'g>;
 
     fn drive_unindexed<C: UnindexedConsumer<Self::Item>>(self, consumer: C) -> C::Result {
-        let producer = Part { core: self.core, shield: self.shield, start: 0, end: None };
+        let producer = Part {
+            core: self.core,
+            shield: self.shield,
+            start: 0,
+            end: None,
+        };
         bridge_unindexed(producer, consumer)
     }
 }
@@ -123,7 +134,12 @@ impl<'g, R: Reclaim> UnindexedProducer for Part<'g, R> {
             return (self, None);
         }
         let middle = self.start + length / 2;
-        let right = Self { core: self.core, shield: self.shield, start: middle, end: self.end };
+        let right = Self {
+            core: self.core,
+            shield: self.shield,
+            start: middle,
+            end: self.end,
+        };
         self.end = Some(middle);
         (self, Some(right))
     }

@@ -5,9 +5,9 @@ use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
+use crate::ObjAddr;
 use crate::reclaim::Reclaim;
 use crate::store::{ShadowStore, global};
-use crate::ObjAddr;
 
 /// An object that frees its shadow variables when it is dropped, before itself: what the kernel leaves to the caller.
 ///
@@ -62,7 +62,7 @@ impl<R: Reclaim> StoreHandle for Arc<ShadowStore<R>> {
 }
 
 impl<T> Parent<T> {
-    /// An object whose variables are in the [global](crate::global) store.
+    /// An object whose variables are in the [global] store.
     pub fn new(object: T) -> Self {
         Self::new_in(object, global())
     }
@@ -71,7 +71,10 @@ impl<T> Parent<T> {
 impl<T, S: StoreHandle> Parent<T, S> {
     /// An object whose variables are in this store: a reference to one, or an `Arc`.
     pub fn new_in(object: T, store: S) -> Self {
-        Self { object: ManuallyDrop::new(Box::new(Sized1 { object, _byte: 0 })), store }
+        Self {
+            object: ManuallyDrop::new(Box::new(Sized1 { object, _byte: 0 })),
+            store,
+        }
     }
 
     /// The object's address, the same as `ObjAddr::of(&**self)`.

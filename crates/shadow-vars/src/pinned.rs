@@ -51,6 +51,29 @@ use crate::{ObjAddr, ShadowId, events};
 /// assert!(value.is_none());
 /// drop(pin);
 /// ```
+///
+/// Values are shared between threads, so they must be made for that, and aligned to 4096 at most:
+///
+/// ```compile_fail,E0277
+/// # use shadow_vars::{ShadowId, ShadowStore};
+/// let _ = ShadowStore::new().alloc(0, ShadowId::new(1), std::rc::Rc::new(7));
+/// ```
+/// ```
+/// # use shadow_vars::{ShadowId, ShadowStore};
+/// let _ = ShadowStore::new().alloc(0, ShadowId::new(1), std::sync::Arc::new(7));
+/// ```
+/// ```compile_fail,E0080
+/// # use shadow_vars::{ShadowId, ShadowStore};
+/// #[repr(align(8192))]
+/// struct Page(u8);
+/// let _ = ShadowStore::new().alloc(0, ShadowId::new(1), Page(7));
+/// ```
+/// ```
+/// # use shadow_vars::{ShadowId, ShadowStore};
+/// #[repr(align(4096))]
+/// struct Page(u8);
+/// let _ = ShadowStore::new().alloc(0, ShadowId::new(1), Page(7));
+/// ```
 pub struct Pinned<'s, R: Reclaim = Epoch, G: GuardKind<R> = LocalGuard<R>> {
     store: &'s ShadowStore<R>,
     guard: G,
@@ -62,7 +85,10 @@ pub type OwnedPinned<'s, R = Epoch> = Pinned<'s, R, OwnedGuard<R>>;
 impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     #[inline]
     pub(crate) fn new(store: &'s ShadowStore<R>) -> Self {
-        Self { store, guard: G::hold() }
+        Self {
+            store,
+            guard: G::hold(),
+        }
     }
 
     /// The store.
@@ -190,7 +216,7 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         id: ShadowId<T>,
         value: T,
     ) -> Result<&T, AllocError<T>> {
-        self.from_value(obj.into(), id, value, IfExists::Refuse)
+        self.by_value(obj.into(), id, value, IfExists::Refuse)
     }
 
     /// Creates the variable by a constructor, which gets the parent's address.
@@ -208,7 +234,8 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         id: ShadowId<T>,
         ctor: impl FnOnce(ObjAddr) -> T,
     ) -> Result<&T, StoreError> {
-        self.by_ctor(obj.into(), id, infallible(ctor), IfExists::Refuse).map_err(store_error)
+        self.by_ctor(obj.into(), id, infallible(ctor), IfExists::Refuse)
+            .map_err(store_error)
     }
 
     /// As [`alloc_with`](Self::alloc_with), with a constructor that may refuse.
@@ -251,7 +278,7 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         id: ShadowId<T>,
         value: T,
     ) -> Result<&T, AllocError<T>> {
-        self.from_value(obj.into(), id, value, IfExists::Get)
+        self.by_value(obj.into(), id, value, IfExists::Get)
     }
 
     /// The variable, created by a constructor if it does not exist. The constructor is as in
@@ -269,7 +296,8 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         id: ShadowId<T>,
         ctor: impl FnOnce(ObjAddr) -> T,
     ) -> Result<&T, StoreError> {
-        self.by_ctor(obj.into(), id, infallible(ctor), IfExists::Get).map_err(store_error)
+        self.by_ctor(obj.into(), id, infallible(ctor), IfExists::Get)
+            .map_err(store_error)
     }
 
     /// As [`get_or_alloc_with`](Self::get_or_alloc_with), with a constructor that may refuse.
@@ -300,14 +328,19 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         self.zeroed(obj.into(), id, IfExists::Get)
     }
 
-    fn from_value<T: Send + Sync + 'static>(
+    fn by_value<T: Send + Sync + 'static>(
         &self,
         obj: ObjAddr,
         id: ShadowId<T>,
         value: T,
         if_exists: IfExists,
     ) -> Result<&T, AllocError<T>> {
-        const { assert!(align_of::<T>() <= crate::MAX_ALIGN, "shadow variables are aligned to 4096 at most") };
+        const {
+            assert!(
+                align_of::<T>() <= crate::MAX_ALIGN,
+                "shadow variables are aligned to 4096 at most"
+            )
+        };
         let core = self.core();
         let entry = match core.registry.bind::<T>(id.get()) {
             Ok(entry) => entry,
@@ -315,7 +348,9 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         };
         let result = core.alloc_value(self.shield(), &core.key(obj.get(), entry), if_exists, value);
         // SAFETY: the entry holds `T`; the node is live, or was when it was found.
-        result.map(|node| unsafe { node.value() }).inspect_err(|failed| report(&failed.error))
+        result
+            .map(|node| unsafe { node.value() })
+            .inspect_err(|failed| report(&failed.error))
     }
 
     fn by_ctor<T: Send + Sync + 'static, E>(
@@ -325,7 +360,12 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         ctor: impl FnOnce(ObjAddr) -> Result<T, E>,
         if_exists: IfExists,
     ) -> Result<&T, CtorError<E>> {
-        const { assert!(align_of::<T>() <= crate::MAX_ALIGN, "shadow variables are aligned to 4096 at most") };
+        const {
+            assert!(
+                align_of::<T>() <= crate::MAX_ALIGN,
+                "shadow variables are aligned to 4096 at most"
+            )
+        };
         let core = self.core();
         let entry = core.registry.bind::<T>(id.get())?;
         let key = core.key(obj.get(), entry);
@@ -345,13 +385,20 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         id: ShadowId<T>,
         if_exists: IfExists,
     ) -> Result<&T, StoreError> {
-        const { assert!(align_of::<T>() <= crate::MAX_ALIGN, "shadow variables are aligned to 4096 at most") };
+        const {
+            assert!(
+                align_of::<T>() <= crate::MAX_ALIGN,
+                "shadow variables are aligned to 4096 at most"
+            )
+        };
         let core = self.core();
         let entry = core.registry.bind::<T>(id.get())?;
         let key = core.key(obj.get(), entry);
         // SAFETY: the node comes zeroed, which is a valid `T`.
         let result = unsafe {
-            core.alloc_constructed(self.shield(), &key, if_exists, (None, true), |_| Ok::<_, std::convert::Infallible>(()))
+            core.alloc_constructed(self.shield(), &key, if_exists, (None, true), |_| {
+                Ok::<_, std::convert::Infallible>(())
+            })
         };
         self.typed(result).map_err(store_error)
     }
@@ -449,7 +496,8 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     /// of the call. Takes time proportional to the parent's variables.
     pub fn ids_of(&self, obj: impl Into<ObjAddr>) -> Vec<u64> {
         let mut ids = Vec::new();
-        self.core().for_each_of(self.shield(), obj.into().get(), |_, node| ids.push(node.entry().id));
+        self.core()
+            .for_each_of(self.shield(), obj.into().get(), |_, node| ids.push(node.entry().id));
         ids.sort_unstable();
         ids.dedup();
         ids
@@ -492,7 +540,8 @@ pub(crate) fn report(error: &StoreError) {
 
 impl<R: Reclaim, G: GuardKind<R>> fmt::Debug for Pinned<'_, R, G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pinned").field("store", &self.store).finish_non_exhaustive()
+        f.debug_struct("Pinned")
+            .field("store", &self.store)
+            .finish_non_exhaustive()
     }
 }
-

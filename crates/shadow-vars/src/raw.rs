@@ -44,7 +44,10 @@ impl RawVar<'_> {
 
 impl fmt::Debug for RawVar<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RawVar").field("payload", &self.payload).field("layout", &self.layout).finish()
+        f.debug_struct("RawVar")
+            .field("payload", &self.payload)
+            .field("layout", &self.layout)
+            .finish()
     }
 }
 
@@ -55,18 +58,17 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     ///
     /// [`TypeMismatch`](StoreError::TypeMismatch) if the id holds a type,
     /// [`LayoutMismatch`](StoreError::LayoutMismatch) if the variable is smaller or less aligned than `layout` says.
-    pub fn raw_get(
-        &self,
-        obj: impl Into<ObjAddr>,
-        id: u64,
-        layout: Layout,
-    ) -> Result<Option<RawVar<'_>>, StoreError> {
-        let Some(entry) = self.core().registry.get(id) else { return Ok(None) };
+    pub fn raw_get(&self, obj: impl Into<ObjAddr>, id: u64, layout: Layout) -> Result<Option<RawVar<'_>>, StoreError> {
+        let Some(entry) = self.core().registry.get(id) else {
+            return Ok(None);
+        };
         if !entry.is_raw() {
             return Err(StoreError::TypeMismatch(entry.mismatch("raw")));
         }
         let core = self.core();
-        core.find(self.shield(), &core.key(obj.into().get(), entry)).map(|node| checked(node, layout)).transpose()
+        core.find(self.shield(), &core.key(obj.into().get(), entry))
+            .map(|node| checked(node, layout))
+            .transpose()
     }
 
     /// Creates an untyped variable: zeroed, then constructed if there is a constructor.
@@ -156,18 +158,14 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     /// # Safety
     ///
     /// `dtor` may be called with `data` on this thread, does not unwind, and keeps within the variable's bytes.
-    pub unsafe fn raw_free(
-        &self,
-        obj: impl Into<ObjAddr>,
-        id: u64,
-        dtor: Option<RawDtor>,
-        data: *mut c_void,
-    ) -> bool {
+    pub unsafe fn raw_free(&self, obj: impl Into<ObjAddr>, id: u64, dtor: Option<RawDtor>, data: *mut c_void) -> bool {
         let (core, obj) = (self.core(), obj.into());
         let Some(entry) = self.raw_entry(id) else { return false };
         let removed = core.remove(self.shield(), &core.key(obj.get(), entry));
         // SAFETY: the caller's.
-        removed.inspect(|removed| unsafe { destroy(removed.node, dtor, data) }).is_some()
+        removed
+            .inspect(|removed| unsafe { destroy(removed.node, dtor, data) })
+            .is_some()
     }
 
     /// Frees all untyped variables of an id, with a destructor as in [`free_all_with`](Self::free_all_with). How many
@@ -197,7 +195,11 @@ fn checked(node: NodeRef<'_>, asked: Layout) -> Result<RawVar<'_>, StoreError> {
     // SAFETY: the guard protects the node.
     let (payload, has) = unsafe { (Node::payload(node.as_ptr()), Node::payload_layout(node.as_ptr())) };
     if has.size() >= asked.size() && has.align() >= asked.align() {
-        return Ok(RawVar { payload, layout: has, _guard: PhantomData });
+        return Ok(RawVar {
+            payload,
+            layout: has,
+            _guard: PhantomData,
+        });
     }
     Err(StoreError::LayoutMismatch(LayoutMismatch {
         obj: ObjAddr::new(node.obj),
@@ -213,7 +215,13 @@ fn checked(node: NodeRef<'_>, asked: Layout) -> Result<RawVar<'_>, StoreError> {
 unsafe fn destroy(node: NodeRef<'_>, dtor: Option<RawDtor>, data: *mut c_void) {
     if let Some(dtor) = dtor {
         // SAFETY: the guard protects the node; the caller's.
-        unsafe { dtor(pointer(ObjAddr::new(node.obj)), Node::payload(node.as_ptr()).as_ptr().cast(), data) };
+        unsafe {
+            dtor(
+                pointer(ObjAddr::new(node.obj)),
+                Node::payload(node.as_ptr()).as_ptr().cast(),
+                data,
+            )
+        };
     }
 }
 

@@ -62,8 +62,16 @@ impl IdEntry {
 
     /// Variables created and freed so far.
     pub(crate) fn counts(&self) -> (u64, u64) {
-        let freed = self.counts.iter().map(|counts| counts.freed.load(Ordering::Relaxed)).sum();
-        let created = self.counts.iter().map(|counts| counts.created.load(Ordering::Relaxed)).sum();
+        let freed = self
+            .counts
+            .iter()
+            .map(|counts| counts.freed.load(Ordering::Relaxed))
+            .sum();
+        let created = self
+            .counts
+            .iter()
+            .map(|counts| counts.created.load(Ordering::Relaxed))
+            .sum();
         (created, freed)
     }
 
@@ -74,7 +82,11 @@ impl IdEntry {
     }
 
     pub(crate) fn mismatch(&self, asked: &str) -> TypeMismatch {
-        TypeMismatch { id: self.id, bound: self.type_name.clone(), asked: asked.to_owned() }
+        TypeMismatch {
+            id: self.id,
+            bound: self.type_name.clone(),
+            asked: asked.to_owned(),
+        }
     }
 }
 
@@ -107,8 +119,15 @@ impl Registry {
         indexes.try_reserve(1).ok()?;
         let index = Index::leaked(16)?;
         indexes.push(index);
-        let inner = Mutex::new(Inner { entries: Vec::new(), indexes });
-        Some(Self { index: AtomicPtr::new(index), inner, shards })
+        let inner = Mutex::new(Inner {
+            entries: Vec::new(),
+            indexes,
+        });
+        Some(Self {
+            index: AtomicPtr::new(index),
+            inner,
+            shards,
+        })
     }
 
     /// The entry of an id that has been used before.
@@ -124,7 +143,12 @@ impl Registry {
     pub(crate) fn bind<T: Send + Sync + 'static>(&self, id: u64) -> Result<&IdEntry, StoreError> {
         let entry = match self.get(id) {
             Some(entry) => entry,
-            None => self.insert(id, Some(TypeId::of::<T>()), std::any::type_name::<T>(), Shape::of::<T>())?,
+            None => self.insert(
+                id,
+                Some(TypeId::of::<T>()),
+                std::any::type_name::<T>(),
+                Shape::of::<T>(),
+            )?,
         };
         if entry.holds::<T>() {
             Ok(entry)
@@ -139,7 +163,11 @@ impl Registry {
             Some(entry) => entry,
             None => self.insert(id, None, "raw", Shape::RAW)?,
         };
-        if entry.is_raw() { Ok(entry) } else { Err(StoreError::TypeMismatch(entry.mismatch("raw"))) }
+        if entry.is_raw() {
+            Ok(entry)
+        } else {
+            Err(StoreError::TypeMismatch(entry.mismatch("raw")))
+        }
     }
 
     /// A copy of the list of entries, in order of first use.
@@ -174,7 +202,10 @@ impl Registry {
             // Release: pairs with the Acquire load in `get`.
             self.index.store(grown, Ordering::Release);
         }
-        let entry = NonNull::from(Box::leak(self.entry(id, index, type_id, name, shape).ok_or(StoreError::OutOfMemory)?));
+        let entry = NonNull::from(Box::leak(
+            self.entry(id, index, type_id, name, shape)
+                .ok_or(StoreError::OutOfMemory)?,
+        ));
         inner.entries.push(entry);
         current.add(entry);
         // SAFETY: freed by `Registry::drop` only.
@@ -186,7 +217,14 @@ impl Registry {
         let mut type_name = String::new();
         type_name.try_reserve_exact(name.len()).ok()?;
         type_name.push_str(name);
-        try_box(IdEntry { id, index, type_id, type_name, shape, counts })
+        try_box(IdEntry {
+            id,
+            index,
+            type_id,
+            type_name,
+            shape,
+            counts,
+        })
     }
 }
 
@@ -207,7 +245,11 @@ impl Drop for Registry {
 impl Index {
     fn leaked(slots: usize) -> Option<*mut Self> {
         let slots = try_slice(slots, || AtomicPtr::new(ptr::null_mut()))?;
-        try_box(Self { mask: slots.len() - 1, slots }).map(Box::into_raw)
+        try_box(Self {
+            mask: slots.len() - 1,
+            slots,
+        })
+        .map(Box::into_raw)
     }
 
     /// Slots in order from the id's home. At most half of them are taken, so an empty one ends the search.
@@ -246,7 +288,10 @@ pub(crate) fn raw_layout(layout: Layout) -> Result<Layout, StoreError> {
     if layout.align() <= crate::MAX_ALIGN {
         Ok(layout)
     } else {
-        Err(StoreError::InvalidLayout { size: layout.size(), align: layout.align() })
+        Err(StoreError::InvalidLayout {
+            size: layout.size(),
+            align: layout.align(),
+        })
     }
 }
 
@@ -271,8 +316,13 @@ mod tests {
     fn a_second_type_is_refused_by_name() {
         let registry = Registry::new(1).unwrap();
         registry.bind::<u32>(1).unwrap();
-        let Err(StoreError::TypeMismatch(mismatch)) = registry.bind::<String>(1) else { panic!("accepted") };
-        assert_eq!((mismatch.bound.as_str(), mismatch.asked.as_str()), ("u32", "alloc::string::String"));
+        let Err(StoreError::TypeMismatch(mismatch)) = registry.bind::<String>(1) else {
+            panic!("accepted")
+        };
+        assert_eq!(
+            (mismatch.bound.as_str(), mismatch.asked.as_str()),
+            ("u32", "alloc::string::String")
+        );
         assert!(matches!(registry.bind_raw(1), Err(StoreError::TypeMismatch(_))));
         registry.bind_raw(2).unwrap();
         assert!(matches!(registry.bind::<u8>(2), Err(StoreError::TypeMismatch(_))));

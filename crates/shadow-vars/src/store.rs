@@ -329,7 +329,9 @@ impl<R: Reclaim> ShadowStore<R> {
         let core = &self.core;
         let relaxed = crate::sync::stat::Ordering::Relaxed;
         let ids: Vec<_> = core.registry.entries().into_iter().map(IdStats::of).collect();
-        let (created, freed) = ids.iter().fold((0, 0), |sum, id| (sum.0 + id.created, sum.1 + id.freed));
+        let (created, freed) = ids
+            .iter()
+            .fold((0, 0), |sum, id| (sum.0 + id.created, sum.1 + id.freed));
         let live = created.saturating_sub(freed);
         let root = core.root(pin.shield());
         let (capacity, claimed) = (root.capacity(), root.claimed.sum());
@@ -394,7 +396,13 @@ impl IdStats {
     fn of(entry: &crate::registry::IdEntry) -> Self {
         let (created, freed) = entry.counts();
         let live = created.saturating_sub(freed);
-        Self { id: entry.id, type_name: entry.type_name.clone(), live, created, freed }
+        Self {
+            id: entry.id,
+            type_name: entry.type_name.clone(),
+            live,
+            created,
+            freed,
+        }
     }
 }
 
@@ -409,6 +417,9 @@ impl<R: Reclaim> Default for ShadowStore<R> {
 
 impl<R: Reclaim> fmt::Debug for ShadowStore<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ShadowStore").field("len", &self.len()).field("capacity", &self.capacity()).finish_non_exhaustive()
+        f.debug_struct("ShadowStore")
+            .field("len", &self.len())
+            .field("capacity", &self.capacity())
+            .finish_non_exhaustive()
     }
 }

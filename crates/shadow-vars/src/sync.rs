@@ -5,20 +5,21 @@
 //! and leaving them out keeps the number of schedules small.
 
 #[cfg(not(shadow_loom))]
-pub(crate) use std::thread_local;
-#[cfg(not(shadow_loom))]
 pub(crate) use std::sync::{
     Condvar, Mutex, MutexGuard,
     atomic::{AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering},
 };
+#[cfg(not(shadow_loom))]
+pub(crate) use std::thread_local;
 
 #[cfg(shadow_loom)]
 pub(crate) use loom::{
-    lazy_static, thread_local,
+    lazy_static,
     sync::{
         Condvar, Mutex, MutexGuard,
         atomic::{AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence},
     },
+    thread_local,
 };
 #[cfg(all(test, not(shadow_loom)))]
 pub(crate) use std::sync::atomic::fence;
@@ -48,7 +49,10 @@ pub(crate) fn thread_token() -> u64 {
     static NEXT: stat::AtomicU64 = stat::AtomicU64::new(1);
 
     // No destructor, so it is there even while the thread's other locals are torn down.
-    thread_local! { static TOKEN: Cell<u64> = Cell::new(0); }
+    thread_local! {
+        #[allow(clippy::missing_const_for_thread_local, reason = "loom's macro has no such form")]
+        static TOKEN: Cell<u64> = Cell::new(0);
+    }
 
     TOKEN.with(|token| {
         if token.get() == 0 {

@@ -35,7 +35,10 @@ struct Waiters {
 }
 
 #[cfg(not(shadow_loom))]
-static WAITERS: Waiters = Waiters { list: Mutex::new(Vec::new()), woken: Condvar::new() };
+static WAITERS: Waiters = Waiters {
+    list: Mutex::new(Vec::new()),
+    woken: Condvar::new(),
+};
 
 #[cfg(shadow_loom)]
 crate::sync::lazy_static! {
@@ -60,9 +63,16 @@ pub(crate) fn wait(node: NodeRef<'_>) -> Result<(), Refused> {
         // W1. If the construction has just ended, look again.
         if node.add_waiter(life) {
             let address = node.as_ptr().addr().get();
-            list.push(Waiter { thread: me, builder: life.builder(), node: address });
+            list.push(Waiter {
+                thread: me,
+                builder: life.builder(),
+                node: address,
+            });
             while list.iter().any(|waiter| waiter.thread == me) {
-                list = WAITERS.woken.wait(list).unwrap_or_else(|poisoned| poisoned.into_inner());
+                list = WAITERS
+                    .woken
+                    .wait(list)
+                    .unwrap_or_else(|poisoned| poisoned.into_inner());
             }
         }
     }

@@ -25,7 +25,11 @@ struct Book {
     periods: Vec<(BTreeSet<u64>, GracePeriod)>,
 }
 
-static BOOK: Mutex<Book> = Mutex::new(Book { next: 0, guards: BTreeSet::new(), periods: Vec::new() });
+static BOOK: Mutex<Book> = Mutex::new(Book {
+    next: 0,
+    guards: BTreeSet::new(),
+    periods: Vec::new(),
+});
 
 /// Release when a guard goes, Acquire when a period ends. Outside loom the mutex does it.
 #[cfg(shadow_loom)]
@@ -81,7 +85,9 @@ impl Drop for CheckedGuard {
             for (waits_for, _) in &mut book.periods {
                 waits_for.remove(&self.0);
             }
-            let (done, rest) = std::mem::take(&mut book.periods).into_iter().partition(|(waits_for, _)| waits_for.is_empty());
+            let (done, rest) = std::mem::take(&mut book.periods)
+                .into_iter()
+                .partition(|(waits_for, _)| waits_for.is_empty());
             book.periods = rest;
             elapsed.extend::<Vec<_>>(done);
         }

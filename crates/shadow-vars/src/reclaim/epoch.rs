@@ -48,12 +48,17 @@ impl Backend for Epoch {
     #[inline]
     fn pin() -> Guard {
         // While the thread's locals are torn down, a participant for this one guard.
-        PARTICIPANT.try_with(LocalHandle::pin).unwrap_or_else(|_| collector().register().pin())
+        PARTICIPANT
+            .try_with(LocalHandle::pin)
+            .unwrap_or_else(|_| collector().register().pin())
     }
 
     fn pin_owned() -> EpochOwned {
         let participant = collector().register();
-        EpochOwned { _guard: participant.pin(), _participant: participant }
+        EpochOwned {
+            _guard: participant.pin(),
+            _participant: participant,
+        }
     }
 
     fn is_pinned() -> bool {

@@ -19,12 +19,12 @@
 //! `benches` measures what a pin costs either way. A guard of one store is harmless to another by construction: a guard
 //! never stands alone in the API, it is part of a [`Pinned`](crate::Pinned), which knows its store.
 
+#[cfg(any(test, shadow_loom))]
+pub(crate) mod checked;
 mod epoch;
 pub(crate) mod retired;
 #[cfg(feature = "seize")]
 mod seize;
-#[cfg(any(test, shadow_loom))]
-pub(crate) mod checked;
 
 pub use epoch::Epoch;
 #[cfg(feature = "seize")]

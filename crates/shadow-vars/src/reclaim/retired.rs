@@ -92,6 +92,7 @@ impl GracePeriod {
 
 thread_local! {
     /// Whether this thread is dropping reclaimed values.
+    #[allow(clippy::missing_const_for_thread_local, reason = "loom's macro has no such form")]
     static RECLAIMING: Cell<bool> = Cell::new(false);
 }
 
@@ -140,8 +141,14 @@ impl RetireLists {
 
         if R::EXACT {
             #[cfg(any(test, shadow_loom))]
-            crate::sync::lock_stat(&self.exact).limbo.push(node.as_ptr().expose_provenance());
-            R::after_grace_period(GracePeriod { lists: self.clone(), what: node.addr().get(), exact: true });
+            crate::sync::lock_stat(&self.exact)
+                .limbo
+                .push(node.as_ptr().expose_provenance());
+            R::after_grace_period(GracePeriod {
+                lists: self.clone(),
+                what: node.addr().get(),
+                exact: true,
+            });
             return retired;
         }
 
@@ -152,12 +159,15 @@ impl RetireLists {
             // SAFETY: ours until the exchange succeeds.
             unsafe { node.as_ref() }.set_next_retired(head);
             // Release: pairs with the swap in `close`; hands over the node, its link, and that it was unlinked.
-            match list.open.compare_exchange_weak(head, node.as_ptr(), Ordering::Release, Ordering::Relaxed) {
+            match list
+                .open
+                .compare_exchange_weak(head, node.as_ptr(), Ordering::Release, Ordering::Relaxed)
+            {
                 Ok(_) => break,
                 Err(found) => head = found,
             }
         }
-        if retired % self.batch as u64 == 0 {
+        if retired.is_multiple_of(self.batch as u64) {
             self.advance::<R>(shard);
         }
         retired
@@ -169,16 +179,14 @@ impl RetireLists {
         // Acquire: pairs with `elapsed`.
         match list.state.load(Ordering::Acquire) {
             // A `Drop` that frees other variables must not nest deeper: what is ready stays for the next call.
-            READY if !is_reclaiming() => {
-                if self.take(list, READY) {
-                    // Relaxed: under TAKEN (R2).
-                    let chain = list.waiting.swap(ptr::null_mut(), Ordering::Relaxed);
-                    // Release: pairs with the Acquire in `take`.
-                    list.state.store(IDLE, Ordering::Release);
-                    // SAFETY: the grace period of this chain is over (R3, G1), and it was taken once (R2).
-                    unsafe { self.reclaim(list, chain) };
-                    self.close::<R>(shard);
-                }
+            READY if !is_reclaiming() && self.take(list, READY) => {
+                // Relaxed: under TAKEN (R2).
+                let chain = list.waiting.swap(ptr::null_mut(), Ordering::Relaxed);
+                // Release: pairs with the Acquire in `take`.
+                list.state.store(IDLE, Ordering::Release);
+                // SAFETY: the grace period of this chain is over (R3, G1), and it was taken once (R2).
+                unsafe { self.reclaim(list, chain) };
+                self.close::<R>(shard);
             }
             IDLE => self.close::<R>(shard),
             PENDING => R::drive(),
@@ -199,12 +207,18 @@ impl RetireLists {
         list.waiting.store(chain, Ordering::Relaxed);
         // Release: before the callback is asked for, as it may come at once. Pairs with the Acquire in `advance`.
         list.state.store(PENDING, Ordering::Release);
-        R::after_grace_period(GracePeriod { lists: self.clone(), what: shard, exact: false });
+        R::after_grace_period(GracePeriod {
+            lists: self.clone(),
+            what: shard,
+            exact: false,
+        });
     }
 
     fn take(&self, list: &Shard, from: u8) -> bool {
         // Acquire: pairs with the Release store by which the last holder left TAKEN, and with `elapsed`.
-        list.state.compare_exchange(from, TAKEN, Ordering::Acquire, Ordering::Relaxed).is_ok()
+        list.state
+            .compare_exchange(from, TAKEN, Ordering::Acquire, Ordering::Relaxed)
+            .is_ok()
     }
 
     /// Drops the values of a chain and frees it.
@@ -263,13 +277,19 @@ impl RetireLists {
 
     /// How much had been retired, per shard, when this was called: to ask [`is_done`](Self::is_done) later.
     pub(crate) fn mark(&self) -> Box<[u64]> {
-        self.shards.iter().map(|list| list.retired.load(Ordering::Relaxed)).collect()
+        self.shards
+            .iter()
+            .map(|list| list.retired.load(Ordering::Relaxed))
+            .collect()
     }
 
     /// Whether all that had been retired at the mark has been dropped (R5).
     pub(crate) fn is_done(&self, mark: &[u64]) -> bool {
         // Acquire: pairs with `reclaim`.
-        self.shards.iter().zip(mark).all(|(list, &mark)| list.reclaimed.load(Ordering::Acquire) >= mark)
+        self.shards
+            .iter()
+            .zip(mark)
+            .all(|(list, &mark)| list.reclaimed.load(Ordering::Acquire) >= mark)
     }
 
     /// Objects and bytes retired and not yet reclaimed.
@@ -280,7 +300,10 @@ impl RetireLists {
         // What is taken away is summed first, so it is never more.
         let (reclaimed, reclaimed_bytes) = (sum(|list| &list.reclaimed), sum(|list| &list.reclaimed_bytes));
         let (retired, retired_bytes) = (sum(|list| &list.retired), sum(|list| &list.retired_bytes));
-        (retired.saturating_sub(reclaimed) as usize, retired_bytes.saturating_sub(reclaimed_bytes) as usize)
+        (
+            retired.saturating_sub(reclaimed) as usize,
+            retired_bytes.saturating_sub(reclaimed_bytes) as usize,
+        )
     }
 
     pub(crate) fn drop_panics(&self) -> u64 {
@@ -361,11 +384,15 @@ impl RetireLists {
     fn reclaim_exactly(&self, addr: usize) {
         let mut exact = crate::sync::lock_stat(&self.exact);
         // Not there: the store was dropped in the meantime and has freed it.
-        let Some(found) = exact.limbo.iter().position(|&node| node == addr) else { return };
+        let Some(found) = exact.limbo.iter().position(|&node| node == addr) else {
+            return;
+        };
         exact.limbo.swap_remove(found);
         exact.poisoned.push(addr);
         drop(exact);
-        let Some(node) = NonNull::new(ptr::with_exposed_provenance_mut::<Node>(addr)) else { return };
+        let Some(node) = NonNull::new(ptr::with_exposed_provenance_mut::<Node>(addr)) else {
+            return;
+        };
         let _scope = ReclaimScope::enter();
         // SAFETY: every guard that could reach it has gone; taken out of limbo once.
         unsafe {
@@ -385,7 +412,10 @@ impl RetireLists {
             let mut exact = crate::sync::lock_stat(&self.exact);
             (std::mem::take(&mut exact.limbo), std::mem::take(&mut exact.poisoned))
         };
-        let nodes = |list: Vec<usize>| list.into_iter().filter_map(|addr| NonNull::new(ptr::with_exposed_provenance_mut(addr)));
+        let nodes = |list: Vec<usize>| {
+            list.into_iter()
+                .filter_map(|addr| NonNull::new(ptr::with_exposed_provenance_mut(addr)))
+        };
         // SAFETY: the caller's; each address is in one of the lists, once. Only values in limbo are still to be dropped.
         unsafe {
             for node in nodes(limbo) {

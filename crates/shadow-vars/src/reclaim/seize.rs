@@ -60,7 +60,9 @@ impl Backend for Seize {
     #[inline]
     fn pin() -> SeizeGuard {
         GUARDS.set(GUARDS.get() + 1);
-        SeizeGuard { _guard: collector().enter() }
+        SeizeGuard {
+            _guard: collector().enter(),
+        }
     }
 
     fn pin_owned() -> OwnedGuard<'static> {

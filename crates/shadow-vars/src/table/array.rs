@@ -130,7 +130,8 @@ impl Table {
     pub(crate) fn cas(&self, slot: SlotIndex, from: Word, to: Word) -> bool {
         self.header.check();
         let slot = self.slots.get(slot);
-        slot.compare_exchange(from.bits(), to.bits(), Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        slot.compare_exchange(from.bits(), to.bits(), Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
     }
 
     /// A deliberate defect: a plain store in place of a compare-and-swap.
@@ -153,7 +154,8 @@ impl Table {
         self.header.check();
         // AcqRel: Release publishes the fresh table to `next`; Acquire on failure, for the table that won.
         let installed =
-            self.next.compare_exchange(ptr::null_mut(), fresh.as_ptr(), Ordering::AcqRel, Ordering::Acquire);
+            self.next
+                .compare_exchange(ptr::null_mut(), fresh.as_ptr(), Ordering::AcqRel, Ordering::Acquire);
         match installed {
             // SAFETY: just published; as in `next`.
             Ok(_) => (unsafe { fresh.as_ref() }, true),
@@ -243,7 +245,11 @@ impl Slots {
             // SAFETY: in bounds of the allocation (loom's atomics are laid out as `array` says).
             unsafe { first.add(slot).write(AtomicU64::new(0)) };
         }
-        Some(Self { first, allocation, layout })
+        Some(Self {
+            first,
+            allocation,
+            layout,
+        })
     }
 
     #[inline]

@@ -37,7 +37,10 @@ impl AddrHasher {
     pub(crate) fn hash(self, obj: usize) -> AddrHash {
         let wide = u128::from(obj as u64 ^ self.seed) * u128::from(FOLD);
         let folded = (wide as u64 ^ (wide >> 64) as u64) & self.mask;
-        AddrHash { spread: folded.wrapping_mul(SPREAD), tag: folded as u16 }
+        AddrHash {
+            spread: folded.wrapping_mul(SPREAD),
+            tag: folded as u16,
+        }
     }
 }
 
@@ -87,7 +90,24 @@ mod tests {
     fn strides_do_not_cluster() {
         for seed in [0, 1, 0xdead_beef, u64::MAX] {
             let hasher = AddrHasher::new(seed);
-            for stride in [8_usize, 16, 24, 32, 48, 64, 80, 96, 128, 192, 256, 1024, 4096, 4160, 65536, 1 << 21] {
+            for stride in [
+                8_usize,
+                16,
+                24,
+                32,
+                48,
+                64,
+                80,
+                96,
+                128,
+                192,
+                256,
+                1024,
+                4096,
+                4160,
+                65536,
+                1 << 21,
+            ] {
                 let mut load = [0_u32; 512];
                 let mut tags = std::collections::HashSet::new();
                 for n in 0..4096_usize {

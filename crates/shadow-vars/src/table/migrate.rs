@@ -188,7 +188,13 @@ impl<R: Reclaim> Core<R> {
         let live = self.registry.live() as usize;
         let log2 = self.log2_for(live);
         let room = ((BUCKET << log2) / 4 * 3).saturating_sub(live);
-        let plan = Plan { log2, generation: table.generation + 1, room, block: self.block, shards: self.shards() };
+        let plan = Plan {
+            log2,
+            generation: table.generation + 1,
+            room,
+            block: self.block,
+            shards: self.shards(),
+        };
         let fresh = Table::alloc(plan).ok_or(NoMemory)?;
         let (next, installed) = table.install(fresh);
         if installed {
@@ -210,7 +216,10 @@ impl<R: Reclaim> Core<R> {
     pub(crate) fn log2_for(&self, live: usize) -> u32 {
         let slots = live.saturating_mul(8) / 3;
         let buckets = slots.div_ceil(BUCKET).max(1);
-        buckets.checked_next_power_of_two().map_or(MAX_LOG2, usize::trailing_zeros).clamp(self.min_log2, MAX_LOG2)
+        buckets
+            .checked_next_power_of_two()
+            .map_or(MAX_LOG2, usize::trailing_zeros)
+            .clamp(self.min_log2, MAX_LOG2)
     }
 
     /// Counts a claim, and asks for a successor when the table passes its load limit of three quarters.
@@ -219,7 +228,7 @@ impl<R: Reclaim> Core<R> {
         let limit = table.capacity() / 4 * 3;
         // Looks at the sum now and then only: what all shards may add meanwhile is a sixteenth of the limit.
         let stride = (limit / (16 * self.shards())).max(1);
-        if count % stride == 0 && table.claimed.sum() >= limit && self.is_root(shield, table) {
+        if count.is_multiple_of(stride) && table.claimed.sum() >= limit && self.is_root(shield, table) {
             // Without memory the table goes on filling; a full one is an error to who needs it.
             let _ = self.successor(table);
         }
@@ -233,7 +242,7 @@ impl<R: Reclaim> Core<R> {
             let _ = self.help(shield);
         } else if root.log2 > self.min_log2 {
             let stride = (root.capacity() / (16 * self.shards())).max(8) as u64;
-            if retired % stride == 0 && self.log2_for(self.registry.live() as usize) + 1 < root.log2 {
+            if retired.is_multiple_of(stride) && self.log2_for(self.registry.live() as usize) + 1 < root.log2 {
                 let _ = self.successor(root);
             }
         }

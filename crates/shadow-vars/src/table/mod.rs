@@ -1,8 +1,127 @@
-//! placeholder for the page
-use std::ptr::{self, NonNull};
-use std::sync::Arc;
+//! The lock-free table: how it works, and why it is right.
+//!
+//! This page is the whole argument; the code cites its numbers. Constructors ([`crate::ctor`], C1 to C3), waiting
+//! ([`crate::wait`], W1 to W4), reclamation ([`crate::reclaim`], G1 to G4) and the retire lists
+//! ([`crate::reclaim::retired`], R1 to R5) have theirs.
+//!
+//! # Vocabulary
+//!
+//! - **Key**: `<obj, id>`. **Variable**: what a key leads to while it exists. **Node**: header and value of one variable
+//!   ([`node`]); it never moves. **Life** of a node: BUILDING → LIVE → DEAD, or BUILDING → FAILED.
+//! - **Slot**: one 64-bit [word] in a bucket of eight, one cache line. **Table**: an [array](mod@array) of buckets. Tables form
+//!   a **chain**, old to new; the **root** is the oldest that is not finished. **Successor**: the next in the chain.
+//!   **Generation**: a table's position in it.
+//! - **Home** of a key: the bucket that the high bits of its parent's [hash] name. The id takes no part, so a parent's
+//!   variables share a home. **[Probe](probe)**: slot after slot from home, around the table, to the first that answers.
+//! - **Claim**: EMPTY → anything else. **Close** a key in a table: see to it that the key owns a slot there that is
+//!   MOVED, or meets SEALED before EMPTY: its turn there is over. **Migrate**: bring every slot of the root to MOVED or
+//!   SEALED. **Seen**: MOVED was met on this probe.
+//!
+//! # States of a slot
+//!
+//! | word | meaning | belongs to a key? | goes to |
+//! |---|---|---|---|
+//! | EMPTY | never claimed | no | LINK, TOMB, RECORD, SEALED |
+//! | LINK(n) | leads to `n`, the newest node of its key | yes | LINK(new), TOMB, RECORD, FROZEN |
+//! | TOMB(key) | the key has no node now; the word holds the key | yes | LINK, MOVED |
+//! | RECORD(r) | as TOMB, for a key that does not fit into a word: the key is in `r` | yes | LINK, MOVED |
+//! | FROZEN(n) | as LINK, while the table migrates | yes | MOVED |
+//! | MOVED | the key lives in the successor, or nowhere | its turn here is over | nothing |
+//! | SEALED | was EMPTY when its table migrated | no, for ever | nothing |
+//!
+//! A key fits into a word if its address has 48 bits and is a multiple of 8, and its id is among the first 65,536 of the
+//! store. The tag makes the id's index readable: *tag = index xor 16 hash bits of the address*.
+//!
+//! ```text
+//!  root ─▶ table, generation 7 (migrating)          next ─▶ table, generation 8
+//!          ┌──────┬──────┬──────┬──────┐                    ┌──────┬──────┐
+//! bucket b │MOVED │FROZEN│ LINK │EMPTY │   splits into  2b  │ LINK │EMPTY │
+//!          └──────┴──┬───┴──┬───┴──────┘                    ├──────┼──────┤
+//!                    │      │                         2b+1  │ LINK │ TOMB │
+//!                    ▼      ▼                               └──┬───┴──────┘
+//!                  node   node ◀────── (placed already) ───────┘
+//! ```
+//!
+//! The index is the hash's high bits, so tables of every size have their entries in the same order (split order, as in
+//! Shalev and Shavit, *Split-ordered lists*, JACM 2006; migration by blocks in that order as in Maier, Sanders and
+//! Dementiev's *growt*, TOPC 2019). What is ours: slots that belong to a key for the life of a table, tombs that keep
+//! the key, and the node's life, not the slot, as the truth.
+//!
+//! # Invariants
+//!
+//! - **I1** A slot, once claimed, belongs to its key until the table is finished: EMPTY never comes back, and no slot
+//!   changes its key. As every probe for a key goes the same way and claims only the *first* EMPTY, a key owns at most one
+//!   slot in a table, and two threads that insert one key meet. So a key has at most one node that is LIVE or BUILDING.
+//! - **I2** Freeze → place → MOVED: a slot that leads to a live node becomes MOVED only when the key owns a slot in the
+//!   successor. A live node is findable at every moment, in the old table or the new.
+//! - **I3** Whoever ends a node's life sees to it, before the node is retired, that its key owns a slot in the successor
+//!   wherever a helper could still place the node, or can never claim one there. A node is placed only by claiming its
+//!   key's slot; so it is not placed twice, nor after its retirement, however slow the helper. For this, unlink walks from
+//!   the root with which its operation began, and does not stop before the table where the node was found.
+//! - **I4** A variable exists exactly while its node is LIVE. LIVE → DEAD by compare-and-swap is the moment of removal;
+//!   whoever wins it owns the destructor, the unlinking and the retirement.
+//! - **I5** No slot leads to a retired node, and nothing leads to a retired table: kill → unlink → retire; every slot
+//!   finished → swing the root → retire the table.
+//! - **I6** FROZEN(dead) only becomes MOVED, never a link again; so at FROZEN(dead) the key's answer is in the successor.
+//! - **I7** A key record belongs to its node, or to the one slot in which it is the tomb. Whoever takes it out of the slot
+//!   by compare-and-swap retires it; else it goes with its node.
+//! - **I8** Only the root is migrated, and it becomes the past only when every slot is MOVED or SEALED. Each step of
+//!   migrating a slot may be done by any number of threads, at any pace, more than once.
+//!
+//! # Why a find is right
+//!
+//! It reads a table, then (only then) the successor. LINK(live): found, as it exists (I4). TOMB, LINK(dead): absent; the
+//! key's newest node is this one, or none (I1), as an insert elsewhere would first have closed this slot. EMPTY, nothing
+//! seen: the key never owned a slot here, and could own one further on only after this one had been sealed: absent when
+//! the EMPTY was read. SEALED, MOVED, FROZEN(dead): the key was closed here, so whatever it is now is in the successor
+//! (I2, I6). BUILDING: absent, as it does not exist yet.
+//!
+//! # Orderings
+//!
+//! - **O1** Every change of a slot is an AcqRel compare-and-swap (`Table::cas`), every load at least Acquire
+//!   (`Table::load`): who reads a word sees the node it leads to, and all that came before the word: what SEALED and MOVED
+//!   say about the successor is there to be seen.
+//! - **O2** `Table::install` (Release) with `Table::next` (Acquire): a successor is seen with its slots EMPTY.
+//! - **O3** `Node::publish` and `Node::kill` (AcqRel) with `Node::life` (Acquire): who reads LIVE sees the value whole.
+//! - **O4** `next` is read after the scan. SEALED, MOVED and FROZEN are written by threads that have seen or installed the
+//!   successor, so by O1 and O2 it is not null after them.
+//! - **O5** `Table::finish_block` (AcqRel, both) then `swing_root` (Release) with `root` (Acquire): who begins at a table
+//!   sees all that was placed in it while it was the successor.
+//! - **O6** A table is retired after all older ones. So a guard that protects a table protects its successors.
+//!
+//! No decision needs more. A slot is passed only for what never changes back (another key's, MOVED), every claim is decided
+//! by a compare-and-swap on the one word, and a stale answer is one that was true at an instant within the operation, or
+//! before it began for threads between which nothing else was ordered. No pair of threads writes one place and reads another
+//! (store buffering), so no SeqCst is needed outside reclamation.
+//!
+//! # Rules of the protocol that are not invariants
+//!
+//! - **P1** An insert that meets a migrating root migrates a block first (and so does a free), so a migration ends after
+//!   at most as many of them as the table has blocks, and none pays for more than a block or two.
+//! - **P2** After a lost compare-and-swap, look at the bucket again. Starting over would be as right.
+//! - **P3** A table that is not the root is not migrated, even if it has a successor already (it had to overflow).
+//! - **P4** While an older table lives, inserts of new keys take *tickets* for slots in the successor, of which there are
+//!   no more than the old table cannot need; beyond, they finish the old table first. So a chain of more than two is
+//!   rare, and of more than a few impossible. If the successor is full all the same, who must place or close a key there
+//!   installs the successor's successor and goes on in it.
+//!
+//! # Progress
+//!
+//! `find` is wait-free but for the length of probe and chain, and writes nothing. `insert` and `remove` are lock-free: each
+//! compare-and-swap that is lost was won by somebody else's step forward (every slot's states go one way but LINK ⇄ TOMB,
+//! which count completed operations). A thread stopped anywhere delays nobody: its block is finished by others, its
+//! BUILDING node is waited for only by those who want the same variable.
+//!
+//! # What is not promised
+//!
+//! - A sweep or an iteration is no instant ([`sweep`]). A full table of a store that gets no memory makes inserts fail.
+//! - Thousands of ids on one parent make one long run of buckets, which slows down every key whose home is in it.
+//! - Counts (load, live) are approximate; they decide when tables are replaced, never what is true.
+
 use std::marker::PhantomData;
 use std::ops::Deref;
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
 
 use crossbeam_utils::CachePadded;
 
@@ -60,7 +179,10 @@ impl<'g> NodeRef<'g> {
     /// `node` was read from a slot under the guard that the shield stands for, or is the caller's alone for `'g`.
     #[inline]
     pub(crate) fn new(_: Shield<'g>, node: NonNull<Node>) -> Self {
-        Self { node, _guard: PhantomData }
+        Self {
+            node,
+            _guard: PhantomData,
+        }
     }
 
     pub(crate) fn as_ptr(self) -> NonNull<Node> {
@@ -163,7 +285,13 @@ impl<R: Reclaim> Core<R> {
         if core.min_log2 > MAX_LOG2 {
             return Err(NoMemory);
         }
-        let plan = Plan { log2: core.min_log2, generation: 0, room: usize::MAX, block: core.block, shards };
+        let plan = Plan {
+            log2: core.min_log2,
+            generation: 0,
+            room: usize::MAX,
+            block: core.block,
+            shards,
+        };
         let table = Table::alloc(plan).ok_or(NoMemory)?;
         core.root = CachePadded::new(AtomicPtr::new(table.as_ptr()));
         Ok(core)
@@ -184,7 +312,9 @@ impl<R: Reclaim> Core<R> {
     fn swing_root(&self, from: &Table, to: &Table) -> bool {
         let (from, to) = (ptr::from_ref(from).cast_mut(), ptr::from_ref(to).cast_mut());
         // AcqRel: Release pairs with `root` and hands on all that `finish_block` acquired (O5).
-        self.root.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        self.root
+            .compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
     }
 
     #[inline]
@@ -218,7 +348,10 @@ impl<R: Reclaim> Core<R> {
         loop {
             // SAFETY: dead, and in no other list.
             unsafe { node.as_ref() }.set_next_retired(head);
-            match self.orphans.compare_exchange_weak(head, node.as_ptr(), Ordering::Relaxed, Ordering::Relaxed) {
+            match self
+                .orphans
+                .compare_exchange_weak(head, node.as_ptr(), Ordering::Relaxed, Ordering::Relaxed)
+            {
                 Ok(_) => return,
                 Err(found) => head = found,
             }
@@ -267,5 +400,5 @@ impl<R: Reclaim> Drop for Core<R> {
                 self.lists.reclaim_now(node);
             }
         }
-        }
+    }
 }

@@ -114,7 +114,11 @@ pub(crate) struct Shape {
 
 impl Shape {
     /// Raw variables: each has its own layout, and nothing to drop.
-    pub(crate) const RAW: Self = Self { payload: Layout::new::<()>(), drop: None, raw: true };
+    pub(crate) const RAW: Self = Self {
+        payload: Layout::new::<()>(),
+        drop: None,
+        raw: true,
+    };
 
     pub(crate) const fn of<T>() -> Self {
         /// Drops a `T` in place.
@@ -123,7 +127,11 @@ impl Shape {
             unsafe { payload.cast::<T>().drop_in_place() }
         }
         let drop: Option<unsafe fn(*mut u8)> = if needs_drop::<T>() { Some(drop_value::<T>) } else { None };
-        Self { payload: Layout::new::<T>(), drop, raw: false }
+        Self {
+            payload: Layout::new::<T>(),
+            drop,
+            raw: false,
+        }
     }
 }
 
@@ -137,19 +145,31 @@ struct Parts {
 impl Parts {
     /// Nothing if the size overflows.
     fn new(payload: Layout, raw: bool, fits: bool) -> Option<Self> {
-        let header = if raw { Layout::new::<(Node, Layout)>() } else { Layout::new::<Node>() };
+        let header = if raw {
+            Layout::new::<(Node, Layout)>()
+        } else {
+            Layout::new::<Node>()
+        };
         let (whole, offset) = header.extend(payload).ok()?;
         if fits {
-            return Some(Self { whole, payload: offset, record: None });
+            return Some(Self {
+                whole,
+                payload: offset,
+                record: None,
+            });
         }
         let (whole, record) = whole.extend(Layout::new::<AtomicPtr<Node>>()).ok()?;
-        Some(Self { whole, payload: offset, record: Some(record) })
+        Some(Self {
+            whole,
+            payload: offset,
+            record: Some(record),
+        })
     }
 }
 
 /// Raw nodes keep their layout right behind the header.
 const RAW_LAYOUT: usize = size_of::<Node>();
-const _: () = assert!(size_of::<Node>() % align_of::<Layout>() == 0);
+const _: () = assert!(size_of::<Node>().is_multiple_of(align_of::<Layout>()));
 const _: () = assert!(align_of::<Node>() == 8);
 #[cfg(not(any(test, shadow_loom)))]
 const _: () = assert!(size_of::<Node>() == 24);
@@ -182,7 +202,9 @@ impl Node {
             // SAFETY: fresh memory for a header; and room for the pointer, by `Parts`.
             unsafe {
                 record.write(Self::header(obj, entry, Life::RECORD));
-                node.byte_add(offset).cast::<AtomicPtr<Self>>().write(AtomicPtr::new(record.as_ptr()));
+                node.byte_add(offset)
+                    .cast::<AtomicPtr<Self>>()
+                    .write(AtomicPtr::new(record.as_ptr()));
             }
         }
         Some(node)
@@ -242,7 +264,9 @@ impl Node {
         self.check();
         // AcqRel: Release for those who read DEAD in `life`, Acquire for the value (partner: `publish`).
         // Relaxed on failure: the caller reads again or gives up.
-        self.life.compare_exchange(Life::LIVE.0, Life::DEAD.0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        self.life
+            .compare_exchange(Life::LIVE.0, Life::DEAD.0, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
     }
 
     /// A deliberate defect: kill without compare-and-swap.

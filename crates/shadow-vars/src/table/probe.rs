@@ -25,8 +25,18 @@ impl<'a> Key<'a> {
     #[inline]
     pub(crate) fn new(obj: usize, entry: &'a IdEntry, hash: AddrHash) -> Self {
         let tag = entry.index as u16 ^ hash.tag;
-        let tomb = if key_fits(obj, entry) { Word::tomb(obj, tag) } else { Word::NONE };
-        Self { obj, entry, hash, tag, tomb }
+        let tomb = if key_fits(obj, entry) {
+            Word::tomb(obj, tag)
+        } else {
+            Word::NONE
+        };
+        Self {
+            obj,
+            entry,
+            hash,
+            tag,
+            tomb,
+        }
     }
 
     /// The key's TOMB word, if the key fits into one.
@@ -62,7 +72,13 @@ pub(crate) struct Probe<'t, 'k, R: Reclaim> {
 impl<'t, 'k, R: Reclaim> Probe<'t, 'k, R> {
     #[inline]
     pub(crate) fn new(core: &'t Core<R>, table: &'t Table, key: &'k Key<'k>) -> Self {
-        Self { core, table, key, passed: 0, seen: false }
+        Self {
+            core,
+            table,
+            key,
+            passed: 0,
+            seen: false,
+        }
     }
 
     /// The next decision. Slots are passed only for what can never change back: another key's, or MOVED (I1), so a

@@ -21,7 +21,8 @@ pub(crate) struct Removed<'g, R: Reclaim> {
 
 impl<R: Reclaim> Drop for Removed<'_, R> {
     fn drop(&mut self) {
-        self.core.unlink_and_retire(self.shield, self.node, self.from, self.found);
+        self.core
+            .unlink_and_retire(self.shield, self.node, self.from, self.found);
     }
 }
 
@@ -77,11 +78,21 @@ impl<R: Reclaim> Core<R> {
     ) -> Removed<'g, R> {
         node.entry().count_freed(self.shard());
         self.at(Stage::Killed);
-        let from = if self.planted(Defect::UnlinkFromFound) { found } else { from };
+        let from = if self.planted(Defect::UnlinkFromFound) {
+            found
+        } else {
+            from
+        };
         if self.planted(Defect::RetireBeforeUnlink) {
             self.retire(shield, node.as_ptr());
         }
-        Removed { core: self, shield, node, from, found }
+        Removed {
+            core: self,
+            shield,
+            node,
+            from,
+            found,
+        }
     }
 
     /// Ends the life of a node in the hands of the one who ended it: its killer, or the builder that failed.

@@ -20,7 +20,11 @@ impl<R: Reclaim> Core<R> {
         loop {
             let early = table.next();
             visit(table);
-            let next = if self.planted(Defect::SweepNextFirst) { early } else { table.next() };
+            let next = if self.planted(Defect::SweepNextFirst) {
+                early
+            } else {
+                table.next()
+            };
             match next {
                 Some(next) => table = next,
                 None => return,
@@ -121,13 +125,7 @@ impl<R: Reclaim> Core<R> {
 /// Visits the words of the run of buckets that starts at `home` and is at least `least` buckets longer than one, up to
 /// the first EMPTY or SEALED after those. Whether the successor may have more: at SEALED, after MOVED or FROZEN, or when
 /// the run goes round the whole table.
-fn run(
-    table: &Table,
-    load: crate::sync::Ordering,
-    home: usize,
-    least: usize,
-    mut visit: impl FnMut(Word),
-) -> bool {
+fn run(table: &Table, load: crate::sync::Ordering, home: usize, least: usize, mut visit: impl FnMut(Word)) -> bool {
     let mut open = false;
     for passed in 0..table.buckets() {
         for position in 0..BUCKET {

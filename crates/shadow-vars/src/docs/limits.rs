@@ -1,0 +1,76 @@
+//! What to mind.
+//!
+//! # Address reuse
+//!
+//! A parent is an address and nothing more. If its variables are not freed before its memory is, the next object at that
+//! address inherits them: `get` finds the old value, `alloc` finds it taken. Call
+//! [`free_object`](crate::Pinned::free_object) before the parent goes, or let [`Parent`](crate::Parent) do it:
+//!
+//! ```
+//! use shadow_vars::{ShadowId, ShadowStore};
+//! const MARK: ShadowId<&str> = ShadowId::new(1);
+//! let store = ShadowStore::new();
+//! let mut slot = 1_u32; // memory that is used for one object after another
+//! store.alloc(&slot, MARK, "the first")?;
+//! slot = 2; // the first object is gone, its variable is not
+//! assert_eq!(store.get_cloned(&slot, MARK), Some("the first"));
+//! store.free_object(&slot);
+//! assert_eq!(store.get_cloned(&slot, MARK), None);
+//! # Ok::<(), shadow_vars::AllocError<&str>>(())
+//! ```
+//!
+//! Reuse itself is cheap: an address that comes back gets its old slot, so a program that makes and frees objects all day
+//! makes no table grow.
+//!
+//! # The address of what?
+//!
+//! `ObjAddr::from(&boxed)` for a `Box` is the address of the box variable on the stack. Write `&*boxed`,
+//! [`ObjAddr::of_box`](crate::ObjAddr::of_box), [`of_arc`](crate::ObjAddr::of_arc) or
+//! [`of_pin`](crate::ObjAddr::of_pin). Objects of size 0 have no address of their own. A struct and its first field have
+//! the same address; give them different ids.
+//!
+//! # Stalled guards
+//!
+//! While a guard exists, nothing that is freed after it was made is dropped, in any store of the same backend. A thread that
+//! sleeps with a guard makes memory wait:
+//! [`Stats::retired_bytes`](crate::Stats::retired_bytes) shows how much. In long loops,
+//! [`repin`](crate::Pinned::repin). Holding a lock that lives in a variable means holding the guard as long; that is fine
+//! for a critical section. A thread that waits for another's constructor holds its guard meanwhile.
+//!
+//! # When values are dropped
+//!
+//! Freed values are collected in batches ([`Builder::batch`](crate::Builder::batch)) and dropped by later calls that free.
+//! A store in which nothing is freed any more keeps the last batch until [`flush`](crate::ShadowStore::flush),
+//! [`synchronize`](crate::ShadowStore::synchronize) or its own drop. The [`global`](crate::global) store is never dropped.
+//!
+//! # Many ids on one parent
+//!
+//! All variables of a parent start in one bucket of eight, and go on in the next when it is full. A few dozen ids cost
+//! a few cache lines per look-up; thousands on one parent make one long run, which each look-up of that parent, and of
+//! every other whose home lies within the run, has to walk.
+//!
+//! # Many ids
+//!
+//! The store remembers each id that was ever used: about 100 bytes and 256 per core. The first 65,536 have the short way
+//! into the table; variables of later ones, and of addresses that are not a multiple of 8 or beyond 48 bits, need 24 bytes
+//! more. There can be 2^32.
+//!
+//! # What must not wait for what
+//!
+//! A constructor may use the store, wait for locks, and create other variables. It must not wait for another thread that
+//! wants *its* variable: if that happens through the store, it is an error
+//! ([`Cycle`](crate::StoreError::Cycle), [`Recursion`](crate::StoreError::Recursion)); if it happens through other means
+//! (a `join`, a channel), the store cannot see it, and it is a deadlock like any other.
+//! [`synchronize`](crate::ShadowStore::synchronize) must not be called by a thread that holds an
+//! [owned guard](crate::ShadowStore::pin_owned).
+//!
+//! # Out of memory
+//!
+//! Creating a variable gives an error, and the value back. A table that cannot be replaced goes on until it is full. Freeing
+//! needs no memory of ours, but with the crossbeam backend asking for a grace period may allocate, and aborts the process if
+//! it cannot.
+//!
+//! # Platforms
+//!
+//! 64-bit only. Memory beyond 48 bits of address (five-level page tables, asked for by hint) is not used for variables; as
+//! parents, such addresses work.

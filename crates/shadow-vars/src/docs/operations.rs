@@ -1,0 +1,87 @@
+//! Every operation, its progress guarantee, and what it may wait for.
+//!
+//! *Wait-free*: finishes in a bounded number of its own steps (here: the length of the probe). *Lock-free*: a thread that
+//! is stopped anywhere keeps nobody else from finishing. *Instant*: takes effect at one moment between call and return
+//! (linearizable).
+//!
+//! | operation | progress | may wait for | instant |
+//! |---|---|---|---|
+//! | [`pin`], [`repin`] | wait-free; now and then helps the collector on, a bounded amount | nothing | |
+//! | [`pin_owned`] | lock-free; registers a participant | nothing | |
+//! | [`get`], [`try_get`], [`contains`], [`get_with`], [`get_cloned`], [`raw_get`] | wait-free but for the probe | nothing | yes |
+//! | [`get_many`] | as `get`, per key | nothing | each key |
+//! | [`alloc`], [`get_or_alloc`] | lock-free | a running constructor of the same variable | yes |
+//! | [`alloc_with`], [`try_alloc_with`], [`alloc_zeroed`], [`get_or_alloc_with`], [`get_or_try_alloc_with`], [`get_or_alloc_zeroed`], [`raw_alloc`], [`raw_get_or_alloc`] | lock-free, and whatever the constructor does | a running constructor of the same variable | yes: when the constructor's work is published |
+//! | the first `alloc` of an id in a store | takes a short lock | others who use an id for the first time | |
+//! | [`free`] | lock-free; may drop values freed earlier | nothing | yes |
+//! | [`free_with`], [`raw_free`] | lock-free, and whatever the destructor does | nothing | yes: before the destructor runs |
+//! | [`free_object`] | lock-free; as many steps as the parent has variables, and its neighbours in the run | nothing | no |
+//! | [`free_all`], [`free_all_with`], [`raw_free_all`], [`par_free_all`] | lock-free; as many steps as the table has slots | nothing | no |
+//! | [`ids_of`] | wait-free but for the probe; allocates | nothing | no |
+//! | [`iter`], [`for_each`], [`par_iter`] | wait-free per region of the table; allocates | nothing | no |
+//! | [`len_of`], [`check_id`], [`capacity`] | wait-free | nothing | a sum of counters |
+//! | [`len`], [`is_empty`], [`stats`] | take a short lock | others in these, or using an id for the first time | sums of counters |
+//! | [`shrink_to_fit`] | lock-free; as many steps as the table has slots | nothing | |
+//! | [`flush`] | lock-free; drops values | nothing | |
+//! | [`synchronize`] | waits | every guard that exists when it is called, and running `Drop`s | |
+//! | dropping a [`Parent`] | as `free_object` | nothing | |
+//! | dropping a store | drops every value | nothing (the borrow checker has seen to it that nobody uses it) | |
+//!
+//! Growing and shrinking wait for nobody and stop nobody: `alloc`s and `free`s move a block of 128 slots at a time.
+//!
+//! # Where a value's `Drop` runs
+//!
+//! Never in a reader. On a thread that is inside one of the freeing operations, `flush`, `synchronize`, or the drop of the
+//! store; there, panics are caught and counted ([`Stats::drop_panics`](crate::Stats::drop_panics)), and the rest is still
+//! dropped. It may use the store, but cannot [`synchronize`].
+//!
+//! # Memory ordering
+//!
+//! What a thread did before it created or freed a variable is seen by whoever finds, or no longer finds, the variable for
+//! that reason. A constructor's work is seen by everyone who gets the variable. Operations that change nothing order
+//! nothing.
+//!
+//! [`pin`]: crate::ShadowStore::pin
+//! [`repin`]: crate::Pinned::repin
+//! [`pin_owned`]: crate::ShadowStore::pin_owned
+//! [`get`]: crate::Pinned::get
+//! [`try_get`]: crate::Pinned::try_get
+//! [`contains`]: crate::Pinned::contains
+//! [`get_with`]: crate::ShadowStore::get_with
+//! [`get_cloned`]: crate::ShadowStore::get_cloned
+//! [`raw_get`]: crate::Pinned::raw_get
+//! [`get_many`]: crate::Pinned::get_many
+//! [`alloc`]: crate::Pinned::alloc
+//! [`get_or_alloc`]: crate::Pinned::get_or_alloc
+//! [`alloc_with`]: crate::Pinned::alloc_with
+//! [`try_alloc_with`]: crate::Pinned::try_alloc_with
+//! [`alloc_zeroed`]: crate::Pinned::alloc_zeroed
+//! [`get_or_alloc_with`]: crate::Pinned::get_or_alloc_with
+//! [`get_or_try_alloc_with`]: crate::Pinned::get_or_try_alloc_with
+//! [`get_or_alloc_zeroed`]: crate::Pinned::get_or_alloc_zeroed
+//! [`raw_alloc`]: crate::Pinned::raw_alloc
+//! [`raw_get_or_alloc`]: crate::Pinned::raw_get_or_alloc
+//! [`free`]: crate::Pinned::free
+//! [`free_with`]: crate::Pinned::free_with
+//! [`raw_free`]: crate::Pinned::raw_free
+//! [`free_object`]: crate::Pinned::free_object
+//! [`free_all`]: crate::Pinned::free_all
+//! [`free_all_with`]: crate::Pinned::free_all_with
+//! [`raw_free_all`]: crate::Pinned::raw_free_all
+#![cfg_attr(feature = "rayon", doc = "[`par_free_all`]: crate::ShadowStore::par_free_all")]
+#![cfg_attr(feature = "rayon", doc = "[`par_iter`]: crate::Pinned::par_iter")]
+#![cfg_attr(not(feature = "rayon"), doc = "[`par_free_all`]: crate#features")]
+#![cfg_attr(not(feature = "rayon"), doc = "[`par_iter`]: crate#features")]
+//! [`ids_of`]: crate::Pinned::ids_of
+//! [`iter`]: crate::Pinned::iter
+//! [`for_each`]: crate::ShadowStore::for_each
+//! [`len_of`]: crate::ShadowStore::len_of
+//! [`check_id`]: crate::ShadowStore::check_id
+//! [`capacity`]: crate::ShadowStore::capacity
+//! [`len`]: crate::ShadowStore::len
+//! [`is_empty`]: crate::ShadowStore::is_empty
+//! [`stats`]: crate::ShadowStore::stats
+//! [`shrink_to_fit`]: crate::ShadowStore::shrink_to_fit
+//! [`flush`]: crate::ShadowStore::flush
+//! [`synchronize`]: crate::ShadowStore::synchronize
+//! [`Parent`]: crate::Parent
