@@ -8,7 +8,7 @@ use bytemuck::Zeroable;
 use crate::ctor::IfExists;
 use crate::error::{AllocError, CtorError, StoreError, TypeMismatch};
 use crate::iter::Iter;
-use crate::reclaim::{Epoch, GuardKind, Hold, LocalGuard, OwnedGuard, Reclaim};
+use crate::reclaim::{Epoch, GuardKind, LocalGuard, OwnedGuard, Reclaim};
 use crate::registry::IdEntry;
 use crate::store::ShadowStore;
 use crate::table::{Core, NodeRef, Shield};
@@ -98,12 +98,7 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
 
     /// Lets go of the guard and takes a new one, so that reclamation can go on. References taken before are gone.
     pub fn repin(&mut self) {
-        // The new guard first would let nothing through.
-        take_mut(&mut self.guard);
-
-        fn take_mut<R: Reclaim, G: Hold<R>>(guard: &mut G) {
-            *guard = G::hold();
-        }
+        self.guard.renew();
     }
 
     #[inline]

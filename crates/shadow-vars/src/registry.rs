@@ -170,16 +170,21 @@ impl Registry {
         }
     }
 
-    /// A copy of the list of entries, in order of first use.
-    pub(crate) fn entries(&self) -> Vec<&IdEntry> {
-        let inner = lock_stat(&self.inner);
-        // SAFETY: entries live until the registry is dropped.
-        inner.entries.iter().map(|entry| unsafe { entry.as_ref() }).collect()
+    /// All entries, in no order.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &IdEntry> {
+        // Acquire, twice: as in `get` and `Index::find`.
+        // SAFETY: indexes live until the registry is dropped.
+        let index = unsafe { &*self.index.load(Ordering::Acquire) };
+        // SAFETY: null, or an entry that lives as long as the registry.
+        index
+            .slots
+            .iter()
+            .filter_map(|slot| unsafe { slot.load(Ordering::Acquire).as_ref() })
     }
 
-    /// Variables that live now, over all ids.
+    /// Variables that live now, over all ids. Takes no lock: operations that must not wait call it.
     pub(crate) fn live(&self) -> u64 {
-        self.entries().into_iter().map(IdEntry::live).sum()
+        self.entries().map(IdEntry::live).sum()
     }
 
     #[cold]
@@ -309,7 +314,7 @@ mod tests {
         assert!(ptr::eq(registry.get(7).unwrap(), first));
         assert_eq!(registry.get(2999).unwrap().index, 2900);
         assert!(registry.get(8).is_none());
-        assert_eq!(registry.entries().len(), 2901);
+        assert_eq!(registry.entries().count(), 2901);
     }
 
     #[test]

@@ -278,8 +278,8 @@ impl<R: Reclaim> ShadowStore<R> {
         self.pin().iter().for_each(visit);
     }
 
-    /// How many variables live. Takes a short lock and time proportional to the number of ids; a sum of counters, so
-    /// operations that run meanwhile may be counted or not.
+    /// How many variables live. Wait-free, in time proportional to the number of ids; a sum of counters, so operations
+    /// that run meanwhile may be counted or not.
     pub fn len(&self) -> usize {
         self.core.registry.live() as usize
     }
@@ -323,12 +323,14 @@ impl<R: Reclaim> ShadowStore<R> {
         let _ = self.core.shrink(pin.shield());
     }
 
-    /// The store's counters. Takes a short lock and time proportional to the number of ids.
+    /// The store's counters. Wait-free, in time proportional to the number of ids; allocates.
     pub fn stats(&self) -> Stats {
         let pin = self.pin();
         let core = &self.core;
         let relaxed = crate::sync::stat::Ordering::Relaxed;
-        let ids: Vec<_> = core.registry.entries().into_iter().map(IdStats::of).collect();
+        let mut entries: Vec<_> = core.registry.entries().collect();
+        entries.sort_unstable_by_key(|entry| entry.index);
+        let ids: Vec<_> = entries.into_iter().map(IdStats::of).collect();
         let (created, freed) = ids
             .iter()
             .fold((0, 0), |sum, id| (sum.0 + id.created, sum.1 + id.freed));

@@ -20,7 +20,7 @@
 //! | [`ids_of`] | wait-free but for the probe; allocates | nothing | no |
 //! | [`iter`], [`for_each`], [`par_iter`] | wait-free per region of the table; allocates | nothing | no |
 //! | [`len_of`], [`check_id`], [`capacity`] | wait-free | nothing | a sum of counters |
-//! | [`len`], [`is_empty`], [`stats`] | take a short lock | others in these, or using an id for the first time | sums of counters |
+//! | [`len`], [`is_empty`], [`stats`] | wait-free; as many steps as there are ids | nothing | sums of counters |
 //! | [`shrink_to_fit`] | lock-free; as many steps as the table has slots | nothing | |
 //! | [`flush`] | lock-free; drops values | nothing | |
 //! | [`synchronize`] | waits | every guard that exists when it is called, and running `Drop`s | |
@@ -31,8 +31,8 @@
 //!
 //! # Where a value's `Drop` runs
 //!
-//! Never in a reader. On a thread that is inside one of the freeing operations, `flush`, `synchronize`, or the drop of the
-//! store; there, panics are caught and counted ([`Stats::drop_panics`](crate::Stats::drop_panics)), and the rest is still
+//! Never in a reader. On a thread that is inside one of the freeing operations, a creation whose constructor failed,
+//! `flush`, `synchronize`, or the drop of the store; there, panics are caught and counted ([`Stats::drop_panics`](crate::Stats::drop_panics)), and the rest is still
 //! dropped. It may use the store, but cannot [`synchronize`].
 //!
 //! # Memory ordering

@@ -45,7 +45,8 @@ mod order {
     }
 
     pub(super) fn acquire() {
-        LEFT.load(Ordering::Acquire);
+        // Not a load, which could miss the last guard.
+        LEFT.fetch_add(0, Ordering::Acquire);
     }
 }
 
@@ -111,6 +112,14 @@ impl<const EXACT: bool> Backend for Checked<EXACT> {
 
     fn pin_owned() -> CheckedGuard {
         CheckedGuard::new()
+    }
+
+    fn repin(guard: &mut CheckedGuard) {
+        *guard = CheckedGuard::new();
+    }
+
+    fn repin_owned(guard: &mut CheckedGuard) {
+        *guard = CheckedGuard::new();
     }
 
     fn is_pinned() -> bool {

@@ -17,14 +17,14 @@ pub enum Epoch {}
 /// A guard of a participant that no thread owns.
 pub struct EpochOwned {
     // Dropped in this order: the guard, then its participant.
-    _guard: Guard,
+    guard: Guard,
     _participant: LocalHandle,
 }
 
 // SAFETY: crossbeam's types stay on one thread because a thread's participant is shared by all guards of the thread,
 // without synchronisation. This participant was registered for this guard alone, is reachable through it alone, and the
-// guard is used for nothing but to be dropped. Its drop touches the participant and the collector's shared state, which
-// is made for many threads, and no thread-local.
+// guard is used for nothing but to be renewed (by its only owner) and dropped. Both touch the participant and the
+// collector's shared state, which is made for many threads, and no thread-local.
 unsafe impl Send for EpochOwned {}
 // SAFETY: a shared reference gives access to nothing.
 unsafe impl Sync for EpochOwned {}
@@ -56,9 +56,17 @@ impl Backend for Epoch {
     fn pin_owned() -> EpochOwned {
         let participant = collector().register();
         EpochOwned {
-            _guard: participant.pin(),
+            guard: participant.pin(),
             _participant: participant,
         }
+    }
+
+    fn repin(guard: &mut Guard) {
+        guard.repin();
+    }
+
+    fn repin_owned(owned: &mut EpochOwned) {
+        owned.guard.repin();
     }
 
     fn is_pinned() -> bool {

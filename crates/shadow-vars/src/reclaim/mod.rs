@@ -64,6 +64,12 @@ pub(crate) mod sealed {
         /// A guard that belongs to no thread.
         fn pin_owned() -> Self::OwnedGuard;
 
+        /// Lets go of what a guard protects, and protects what there is now. Does nothing while the thread has other guards.
+        fn repin(guard: &mut Self::Guard);
+
+        /// As `repin`.
+        fn repin_owned(guard: &mut Self::OwnedGuard);
+
         /// Whether this thread holds a [`Guard`](Self::Guard).
         fn is_pinned() -> bool;
 
@@ -85,6 +91,7 @@ mod private {
 
     pub trait Hold<R: Reclaim>: Sized {
         fn hold() -> Self;
+        fn renew(&mut self);
     }
 }
 
@@ -101,10 +108,18 @@ impl<R: Reclaim> Hold<R> for LocalGuard<R> {
     fn hold() -> Self {
         Self(R::pin())
     }
+
+    fn renew(&mut self) {
+        R::repin(&mut self.0);
+    }
 }
 
 impl<R: Reclaim> Hold<R> for OwnedGuard<R> {
     fn hold() -> Self {
         Self(R::pin_owned())
+    }
+
+    fn renew(&mut self) {
+        R::repin_owned(&mut self.0);
     }
 }

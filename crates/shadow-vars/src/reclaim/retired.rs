@@ -11,13 +11,14 @@
 //! - **R1** A node is in at most one chain, and its remover put it there after no slot led to it any more (I5).
 //! - **R2** `waiting` only changes under TAKEN, which one thread holds at a time; TAKEN is left by that thread.
 //! - **R3** The grace period is asked for after the chain was closed, so G1 and G2 cover every node in it.
-//! - **R4** Values are dropped by threads inside `retire`, `flush`, `synchronize` or the store's drop, never by readers:
-//!   the callback only sets READY.
-//! - **R5** Within a shard, chains are drained in the order in which they were closed; so once `reclaimed` has reached
-//!   what `retired` was, all that had been retired then is gone.
+//! - **R4** Values are dropped by threads inside `drain` or the store's drop, never by readers and never in the middle of
+//!   an insert or a migration: the callback only sets READY.
+//! - **R5** Within a shard, chains are drained in the order in which they were closed, each under TAKEN to its end, and
+//!   counted when all of it is dropped. So once `reclaimed` has reached what `retired` was, all that had been retired
+//!   then is gone.
 //!
-//! Progress: `retire` is lock-free. A thread stopped under TAKEN (it is inside `retire` or `flush`, so it may also hold
-//! a guard) keeps its shard's garbage waiting, and nothing else.
+//! Progress: `retire` is lock-free. A thread stopped under TAKEN (also by the `Drop` of a value) keeps its shard's
+//! garbage waiting, and nothing else.
 
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
@@ -84,7 +85,7 @@ impl GracePeriod {
             #[cfg(any(test, shadow_loom))]
             self.lists.reclaim_exactly(self.what);
         } else {
-            // Release: pairs with the Acquire in `advance`, which hands on what the last readers did (G3).
+            // Release: pairs with the Acquire in `take`, which hands on what the last readers did (G3).
             self.lists.shards[self.what].state.store(READY, Ordering::Release);
         }
     }
@@ -124,8 +125,8 @@ impl RetireLists {
         }))
     }
 
-    /// Takes over a node, record or table that no slot and no root leads to any more (R1). May drop older values.
-    /// How many this shard has taken over so far.
+    /// Takes over a node, record or table that no slot and no root leads to any more (R1). How many this shard has taken
+    /// over so far.
     ///
     /// # Safety
     ///
@@ -168,29 +169,45 @@ impl RetireLists {
             }
         }
         if retired.is_multiple_of(self.batch as u64) {
-            self.advance::<R>(shard);
+            self.push_on::<R>(shard);
         }
         retired
     }
 
-    /// Moves one shard on as far as that goes without waiting; drops what is ready.
-    fn advance<R: Reclaim>(self: &Arc<Self>, shard: usize) {
-        let list = &self.shards[shard];
-        // Acquire: pairs with `elapsed`.
-        match list.state.load(Ordering::Acquire) {
-            // A `Drop` that frees other variables must not nest deeper: what is ready stays for the next call.
-            READY if !is_reclaiming() && self.take(list, READY) => {
-                // Relaxed: under TAKEN (R2).
-                let chain = list.waiting.swap(ptr::null_mut(), Ordering::Relaxed);
-                // Release: pairs with the Acquire in `take`.
-                list.state.store(IDLE, Ordering::Release);
-                // SAFETY: the grace period of this chain is over (R3, G1), and it was taken once (R2).
-                unsafe { self.reclaim(list, chain) };
-                self.close::<R>(shard);
-            }
+    /// Asks for a grace period for what is open, or pushes on the one that was asked for.
+    fn push_on<R: Reclaim>(self: &Arc<Self>, shard: usize) {
+        // Relaxed: `close` looks again.
+        match self.shards[shard].state.load(Ordering::Relaxed) {
             IDLE => self.close::<R>(shard),
             PENDING => R::drive(),
             _ => {}
+        }
+    }
+
+    /// Drops what is ready in one shard, if nobody else is at it.
+    #[inline]
+    pub(crate) fn drain<R: Reclaim>(self: &Arc<Self>, shard: usize) {
+        // Relaxed: `take` looks again.
+        if self.shards[shard].state.load(Ordering::Relaxed) == READY {
+            self.drain_ready::<R>(shard);
+        }
+    }
+
+    #[cold]
+    fn drain_ready<R: Reclaim>(self: &Arc<Self>, shard: usize) {
+        let list = &self.shards[shard];
+        // A `Drop` that frees other variables must not nest deeper: what is ready stays for the next call.
+        if is_reclaiming() || !self.take(list, READY) {
+            return;
+        }
+        // Relaxed: under TAKEN (R2).
+        let chain = list.waiting.swap(ptr::null_mut(), Ordering::Relaxed);
+        // SAFETY: the grace period of this chain is over (R3, G1), and it was taken once (R2).
+        unsafe { self.reclaim(list, chain) };
+        // Release: pairs with the Acquire in `take`.
+        list.state.store(IDLE, Ordering::Release);
+        if list.retired.load(Ordering::Relaxed) - list.reclaimed.load(Ordering::Relaxed) >= self.batch as u64 {
+            self.close::<R>(shard);
         }
     }
 
@@ -205,7 +222,7 @@ impl RetireLists {
         let chain = list.open.swap(ptr::null_mut(), Ordering::AcqRel);
         // Relaxed: under TAKEN (R2).
         list.waiting.store(chain, Ordering::Relaxed);
-        // Release: before the callback is asked for, as it may come at once. Pairs with the Acquire in `advance`.
+        // Release: before the callback is asked for, as it may come at once. Pairs with the Acquire in `take`.
         list.state.store(PENDING, Ordering::Release);
         R::after_grace_period(GracePeriod {
             lists: self.clone(),
@@ -228,18 +245,20 @@ impl RetireLists {
     /// Nobody can reach the chain's objects any more.
     unsafe fn reclaim(&self, list: &Shard, mut chain: *mut Node) {
         let _scope = ReclaimScope::enter();
+        let (mut objects, mut freed) = (0, 0);
         while let Some(node) = NonNull::new(chain) {
             // SAFETY: the caller's; the chain is ours alone.
             unsafe {
                 chain = node.as_ref().next_retired();
-                let bytes = bytes(node);
+                freed += bytes(node);
                 self.drop_object(node);
                 free(node);
-                list.reclaimed_bytes.fetch_add(bytes, Ordering::Relaxed);
             }
-            // Release: pairs with the Acquire in `is_done`: the value was dropped.
-            list.reclaimed.fetch_add(1, Ordering::Release);
+            objects += 1;
         }
+        list.reclaimed_bytes.fetch_add(freed, Ordering::Relaxed);
+        // Release: pairs with the Acquire in `is_done`: all values were dropped (R5).
+        list.reclaimed.fetch_add(objects, Ordering::Release);
     }
 
     /// # Safety
@@ -270,9 +289,12 @@ impl RetireLists {
 
     /// Closes what is open, drops what is ready, pushes the backend on. Never waits.
     pub(crate) fn flush<R: Reclaim>(self: &Arc<Self>) {
-        (0..self.shards.len()).for_each(|shard| self.advance::<R>(shard));
+        for shard in 0..self.shards.len() {
+            self.drain::<R>(shard);
+            self.close::<R>(shard);
+        }
         R::drive();
-        (0..self.shards.len()).for_each(|shard| self.advance::<R>(shard));
+        (0..self.shards.len()).for_each(|shard| self.drain::<R>(shard));
     }
 
     /// How much had been retired, per shard, when this was called: to ask [`is_done`](Self::is_done) later.
@@ -315,7 +337,7 @@ impl RetireLists {
     /// # Safety
     ///
     /// No guard protects anything of this store any more, and no operation runs.
-    pub(crate) unsafe fn drain(&self) {
+    pub(crate) unsafe fn drain_all(&self) {
         for list in &self.shards {
             // A `Drop` may free variables of other stores, never of this one.
             for chain in [&list.waiting, &list.open] {
@@ -354,11 +376,32 @@ unsafe fn bytes(node: NonNull<Node>) -> u64 {
 ///
 /// Nobody can reach it any more; once; its value was dropped.
 unsafe fn free(node: NonNull<Node>) {
+    #[cfg(shadow_loom)]
+    // SAFETY: the caller's.
+    unsafe {
+        let_go(node);
+    }
     // SAFETY: the caller's; a TABLE header is the first field of a table.
     unsafe {
         match node.as_ref().life().state() {
             State::Table => Table::dealloc(node.cast()),
             _ => Node::dealloc(node),
+        }
+    }
+}
+
+/// Tells loom that an object's memory goes.
+///
+/// # Safety
+///
+/// The object is allocated, and reclaimed now.
+#[cfg(shadow_loom)]
+unsafe fn let_go(node: NonNull<Node>) {
+    // SAFETY: the caller's; a TABLE header is the first field of a table.
+    unsafe {
+        match node.as_ref().life().state() {
+            State::Table => node.cast::<Table>().as_mut().let_go(),
+            _ => Node::let_go(node),
         }
     }
 }
@@ -398,6 +441,8 @@ impl RetireLists {
         unsafe {
             let bytes = bytes(node);
             self.drop_object(node);
+            #[cfg(shadow_loom)]
+            let_go(node);
             node.as_ref().poison();
             self.shards[0].reclaimed_bytes.fetch_add(bytes, Ordering::Relaxed);
         }
@@ -406,7 +451,7 @@ impl RetireLists {
 
     /// # Safety
     ///
-    /// As [`drain`](Self::drain).
+    /// As [`drain_all`](Self::drain_all).
     unsafe fn drain_exact(&self) {
         let (limbo, poisoned) = {
             let mut exact = crate::sync::lock_stat(&self.exact);

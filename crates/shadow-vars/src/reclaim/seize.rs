@@ -24,7 +24,7 @@ thread_local! {
 
 /// A guard that counts itself.
 pub struct SeizeGuard {
-    _guard: LocalGuard<'static>,
+    guard: LocalGuard<'static>,
 }
 
 impl Drop for SeizeGuard {
@@ -61,12 +61,20 @@ impl Backend for Seize {
     fn pin() -> SeizeGuard {
         GUARDS.set(GUARDS.get() + 1);
         SeizeGuard {
-            _guard: collector().enter(),
+            guard: collector().enter(),
         }
     }
 
     fn pin_owned() -> OwnedGuard<'static> {
         collector().enter_owned()
+    }
+
+    fn repin(guard: &mut SeizeGuard) {
+        guard.guard.refresh();
+    }
+
+    fn repin_owned(guard: &mut OwnedGuard<'static>) {
+        guard.refresh();
     }
 
     fn is_pinned() -> bool {

@@ -91,6 +91,20 @@ impl Table {
         drop(unsafe { Box::from_raw(table) });
     }
 
+    /// As [`Node::let_go`], for every word of a table.
+    #[cfg(shadow_loom)]
+    pub(crate) fn let_go(&mut self) {
+        for slot in 0..self.capacity() {
+            // SAFETY: in bounds; loom runs one thread at a time, and none is inside an access to the slot.
+            unsafe { self.slots.first.add(slot).as_mut() }.with_mut(|_| ());
+        }
+        self.next.with_mut(|_| ());
+        self.done.iter_mut().for_each(|word| word.with_mut(|_| ()));
+        for counter in [&mut self.tickets, &mut self.cursor, &mut self.finished] {
+            counter.with_mut(|_| ());
+        }
+    }
+
     pub(crate) fn buckets(&self) -> usize {
         1 << self.log2
     }

@@ -234,9 +234,10 @@ impl<R: Reclaim> Core<R> {
         }
     }
 
-    /// After `retired` retirements on this shard: asks for a smaller successor when the table has become mostly empty,
+    /// After `retired` retirements on this shard: drops what is ready, asks for a smaller successor when the table has become mostly empty,
     /// and helps a running migration, which would rest where only frees happen.
     pub(crate) fn after_retire(&self, shield: Shield<'_>, retired: u64) {
+        self.lists.drain::<R>(self.shard());
         let root = self.root(shield);
         if root.next().is_some() {
             let _ = self.help(shield);

@@ -363,7 +363,7 @@ impl<R: Reclaim> Drop for Core<R> {
     /// Drops every value: what is retired, what lives, what was orphaned.
     fn drop(&mut self) {
         // SAFETY: nobody else has the core, so no guard protects anything of it and no operation runs.
-        unsafe { self.lists.drain() };
+        unsafe { self.lists.drain_all() };
         // A live node can be found twice (FROZEN in a table, LINK in its successor): the first time it is killed and
         // chained; only when all tables are gone are the chained nodes dropped.
         let mut chain = self.orphans.load(Ordering::Acquire);

@@ -420,6 +420,24 @@ impl Node {
         unsafe { dealloc(whole, layout) };
     }
 
+    /// Tells loom that the memory goes: an access that does not happen before this, or comes after, ends the model.
+    ///
+    /// # Safety
+    ///
+    /// The node is allocated, and reclaimed now. Not for tables.
+    #[cfg(shadow_loom)]
+    pub(crate) unsafe fn let_go(node: NonNull<Self>) {
+        // SAFETY: the caller's. Loom runs one thread at a time, and none is inside an access to the word.
+        unsafe {
+            if node.as_ref().life().state() != State::Record
+                && let Some(record) = Self::record(node)
+            {
+                (*ptr::from_ref(record).cast_mut()).with_mut(|_| ());
+            }
+            (*node.as_ptr()).life.with_mut(|_| ());
+        }
+    }
+
     /// Marks the node as reclaimed, in place of freeing it.
     #[cfg(any(test, shadow_loom))]
     pub(crate) fn poison(&self) {

@@ -1,1 +1,295 @@
-//! Loom models of the protocols.
+//! Loom models of the protocols: every interleaving of two or three threads, up to a number of preemptions, and every
+//! value that the memory model lets a load see.
+//!
+//! `ci/loom.sh` runs them. Each model makes a tiny table with the checked backend, lets threads meet in it, and in the
+//! end compares what they saw with what one after the other could have seen, looks at every slot, and counts drops. On
+//! the way the backend reports a late access or a second retirement, loom a memory access that nothing orders.
+//!
+//! What loom does not show: sequentially consistent *accesses* count as acquire-release (the crate has none), two
+//! sequentially consistent fences order more than the language says, a load never sees a store of the future, and a
+//! location remembers its last seven stores. A bounded number of preemptions hides what needs more of them.
+
+use std::any::type_name;
+use std::sync::Arc;
+use std::time::Instant;
+
+use loom::cell::UnsafeCell;
+use loom::thread::JoinHandle;
+
+use crate::ctor::IfExists;
+use crate::error::{CtorError, StoreError};
+use crate::reclaim::Reclaim;
+use crate::reclaim::checked::{self, Checked};
+use crate::registry::IdEntry;
+use crate::sync::lock_stat;
+use crate::sync::stat::{AtomicUsize, Mutex, Ordering};
+use crate::table::array::{BUCKET, Table};
+use crate::table::defect::Defect;
+use crate::table::hash::AddrHasher;
+use crate::table::node::State;
+use crate::table::probe::Key;
+use crate::table::word::Kind;
+use crate::table::{Config, Core, Shield};
+
+mod claim;
+
+/// Parents whose keys fit into a word, and one whose key does not. With the models' hasher all share one home bucket.
+const A: usize = 0x1000;
+const B: usize = 0x2000;
+const C: usize = 0x3000;
+const ODD: usize = 0x1001;
+
+/// The id of all variables.
+const ID: u64 = 7;
+
+/// Explores a model with at least `preemptions` preemptions, or as many as `LOOM_MAX_PREEMPTIONS` says (2 unless set),
+/// and prints how many executions that took.
+fn explore<F: Fn() + Send + Sync + 'static>(preemptions: usize, model: F) {
+    // The backend's book of guards and the counts of values are the process's: one model at a time.
+    static ONE: Mutex<()> = Mutex::new(());
+    static EXECUTIONS: AtomicUsize = AtomicUsize::new(0);
+
+    let _one = lock_stat(&ONE);
+    checked::reset();
+    EXECUTIONS.store(0, Ordering::Relaxed);
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(builder.preemption_bound.unwrap_or(2).max(preemptions));
+    builder.max_branches = 20_000;
+    let start = Instant::now();
+    builder.check(move || {
+        EXECUTIONS.fetch_add(1, Ordering::Relaxed);
+        CREATED.store(0, Ordering::Relaxed);
+        DROPPED.store(0, Ordering::Relaxed);
+        model();
+    });
+    let name = type_name::<F>()
+        .split("::")
+        .skip(3)
+        .take(2)
+        .collect::<Vec<_>>()
+        .join("::");
+    let executions = EXECUTIONS.load(Ordering::Relaxed);
+    eprintln!(
+        "model {name}: {executions} executions, {:.1} s",
+        start.elapsed().as_secs_f64()
+    );
+}
+
+static CREATED: AtomicUsize = AtomicUsize::new(0);
+static DROPPED: AtomicUsize = AtomicUsize::new(0);
+
+/// A value that is counted, and whose accesses loom watches.
+struct Value(UnsafeCell<usize>);
+
+// SAFETY: written when it is made and when it is dropped only; loom reports a read that is not ordered with both.
+unsafe impl Sync for Value {}
+
+impl Value {
+    fn new(number: usize) -> Self {
+        CREATED.fetch_add(1, Ordering::Relaxed);
+        Self(UnsafeCell::new(number))
+    }
+
+    fn read(&self) -> usize {
+        // SAFETY: as for `Sync`.
+        self.0.with(|number| unsafe { *number })
+    }
+}
+
+impl Drop for Value {
+    fn drop(&mut self) {
+        // SAFETY: as for `Sync`.
+        self.0.with_mut(|number| unsafe { *number = usize::MAX });
+        DROPPED.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The defect that is planted in all stores of this process.
+fn planted() -> Option<Defect> {
+    None
+}
+
+/// A core whose tables are as small as they get.
+struct Store<R: Reclaim = Checked> {
+    core: Core<R>,
+}
+
+impl<R: Reclaim> Store<R> {
+    /// A first table of one bucket. Every claim passes its load limit, so it has a successor, as small, after the first.
+    fn tiny() -> Arc<Self> {
+        Self::of(0, AddrHasher::constant())
+    }
+
+    /// A first table of two buckets, in two blocks, that takes two claims without a successor.
+    fn small() -> Arc<Self> {
+        Self::of(1, AddrHasher::constant())
+    }
+
+    fn of(capacity: usize, hasher: AddrHasher) -> Arc<Self> {
+        let config = Config {
+            capacity,
+            hasher,
+            batch: 1,
+            block: 1,
+            shards: 1,
+        };
+        let Ok(mut core) = Core::new(&config) else {
+            panic!("out of memory")
+        };
+        core.rigging.defect = planted();
+        // Bound before the threads start, and the backend's and the waiters' statics made.
+        if core.registry.bind::<Value>(ID).is_err() {
+            panic!("out of memory");
+        }
+        let store = Self { core };
+        store.pinned(|_, _| ());
+        Arc::new(store)
+    }
+
+    fn entry(&self) -> &IdEntry {
+        self.core
+            .registry
+            .get(ID)
+            .unwrap_or_else(|| unreachable!("bound in `of`"))
+    }
+
+    fn key(&self, obj: usize) -> Key<'_> {
+        self.core.key(obj, self.entry())
+    }
+
+    /// Runs under a guard of its own.
+    fn pinned<O>(&self, run: impl for<'g> FnOnce(&'g Core<R>, Shield<'g>) -> O) -> O {
+        let _guard = R::pin();
+        // SAFETY: the guard lives until `run` has returned.
+        run(&self.core, unsafe { Shield::new() })
+    }
+
+    /// Whether this call created the variable.
+    fn alloc(&self, obj: usize, number: usize) -> bool {
+        self.pinned(|core, shield| {
+            match core.alloc_value(shield, &self.key(obj), IfExists::Refuse, Value::new(number)) {
+                Ok(_) => true,
+                Err(error) => {
+                    assert!(matches!(error.error, StoreError::Exists { .. }), "{:?}", error.error);
+                    false
+                }
+            }
+        })
+    }
+
+    fn get(&self, obj: usize) -> Option<usize> {
+        self.pinned(|core, shield| {
+            let node = core.find(shield, &self.key(obj))?;
+            // SAFETY: the entry holds `Value`, and the node is live.
+            Some(unsafe { node.value::<Value>() }.read())
+        })
+    }
+
+    /// The value that this call took away.
+    fn free(&self, obj: usize) -> Option<usize> {
+        self.pinned(|core, shield| {
+            let removed = core.remove(shield, &self.key(obj))?;
+            // SAFETY: the entry holds `Value`, and the node was live.
+            Some(unsafe { removed.node.value::<Value>() }.read())
+        })
+    }
+
+    /// What `get_or_alloc_with` is made of.
+    fn construct(&self, obj: usize, make: impl FnOnce() -> Option<Value>) -> Result<usize, CtorError<()>> {
+        self.pinned(|core, shield| {
+            // SAFETY: the payload is written when the constructor says so.
+            let node = unsafe {
+                core.alloc_constructed(shield, &self.key(obj), IfExists::Get, (None, false), |payload| {
+                    let value = make().ok_or(())?;
+                    payload.cast::<Value>().write(value);
+                    Ok(())
+                })
+            };
+            // SAFETY: the entry holds `Value`, and the node is live.
+            Ok(unsafe { node?.value::<Value>() }.read())
+        })
+    }
+
+    /// Gives the root a successor.
+    fn grow(&self) {
+        self.pinned(|core, shield| assert!(core.successor(core.root(shield)).is_ok()));
+    }
+
+    /// Migrates one block of the root, if it has a successor.
+    fn help(&self) {
+        self.pinned(|core, shield| assert!(core.help(shield).is_ok()));
+    }
+
+    /// Finishes the root's migration, if it has a successor.
+    fn finish(&self) {
+        self.pinned(|core, shield| assert!(core.finish(shield, core.root(shield)).is_ok()));
+    }
+
+    /// All threads are done: exactly these variables live, each is found and has one node, no slot leads to what was
+    /// reclaimed, and nothing that was retired still waits. Then drops the store and counts.
+    fn end(self: Arc<Self>, live: &[usize]) {
+        let Some(store) = Arc::into_inner(self) else {
+            panic!("a thread still has the store")
+        };
+        for obj in [A, B, C, ODD] {
+            assert_eq!(
+                store.get(obj).is_some(),
+                live.contains(&obj),
+                "whether {obj:#x} is found"
+            );
+        }
+        let mut nodes = Vec::new();
+        store.pinned(|core, shield| {
+            core.for_each_table(shield, |table| nodes.extend(live_nodes::<R>(table)));
+        });
+        nodes.sort_unstable();
+        nodes.dedup();
+        assert_eq!(nodes.len(), live.len(), "live nodes: {nodes:x?}");
+        assert_eq!(store.core.registry.live() as usize, live.len());
+        if R::EXACT {
+            assert_eq!(
+                store.core.lists.pending().0,
+                0,
+                "retired and not reclaimed, with no guard left"
+            );
+        }
+        let lists = store.core.lists.clone();
+        drop(store);
+        assert_eq!(lists.drop_panics(), 0, "values whose drop panicked");
+        assert_eq!(
+            DROPPED.load(Ordering::Relaxed),
+            CREATED.load(Ordering::Relaxed),
+            "values dropped and created"
+        );
+    }
+}
+
+/// The parents and addresses of the live nodes that a table's slots lead to. All that slots lead to must still be there.
+fn live_nodes<R: Reclaim>(table: &Table) -> Vec<(usize, usize)> {
+    let slots = (0..table.buckets()).flat_map(|bucket| (0..BUCKET).map(move |position| (bucket, position)));
+    slots
+        .filter_map(
+            |(bucket, position)| match table.load(table.index(bucket, position), R::LOAD).kind() {
+                Kind::Link(node) | Kind::Frozen(node) | Kind::Record(node) => {
+                    // SAFETY: the checked backend poisons and does not free, and `life` looks at the poison.
+                    let this = unsafe { node.as_ref() };
+                    (this.life().state() == State::Live).then_some((this.obj, node.addr().get()))
+                }
+                _ => None,
+            },
+        )
+        .collect()
+}
+
+/// Starts a thread of the model.
+fn spawn<R: Reclaim, T: 'static>(store: &Arc<Store<R>>, body: impl FnOnce(&Store<R>) -> T + 'static) -> JoinHandle<T> {
+    let store = store.clone();
+    loom::thread::spawn(move || body(&store))
+}
+
+/// Waits for a thread's answer.
+fn join<T>(thread: JoinHandle<T>) -> T {
+    thread
+        .join()
+        .unwrap_or_else(|_| panic!("a thread of the model panicked"))
+}
