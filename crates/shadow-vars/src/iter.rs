@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::iter::FusedIterator;
-use std::vec;
 
 use crate::reclaim::Reclaim;
 use crate::registry::IdEntry;
@@ -68,7 +67,8 @@ pub struct Iter<'g, R: Reclaim> {
     next: Option<u64>,
     /// Where to stop: the first point that is not to be visited, or nothing for the end of the space.
     end: Option<u64>,
-    region: vec::IntoIter<NodeRef<'g>>,
+    /// What is left of the region before.
+    region: Vec<NodeRef<'g>>,
 }
 
 impl<'g, R: Reclaim> Iter<'g, R> {
@@ -83,7 +83,7 @@ impl<'g, R: Reclaim> Iter<'g, R> {
             shield,
             next: Some(start),
             end,
-            region: Vec::new().into_iter(),
+            region: Vec::new(),
         }
     }
 }
@@ -93,13 +93,11 @@ impl<'g, R: Reclaim> Iterator for Iter<'g, R> {
 
     fn next(&mut self) -> Option<VarRef<'g>> {
         loop {
-            if let Some(node) = self.region.next() {
+            if let Some(node) = self.region.pop() {
                 return Some(VarRef { node });
             }
             let from = self.next.filter(|&from| self.end.is_none_or(|end| from < end))?;
-            let mut found = Vec::new();
-            self.next = self.core.region(self.shield, from, self.end, &mut found);
-            self.region = found.into_iter();
+            self.next = self.core.region(self.shield, from, self.end, &mut self.region);
         }
     }
 }
