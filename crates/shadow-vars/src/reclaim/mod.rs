@@ -19,6 +19,8 @@
 //! `benches` measures what a pin costs either way. A guard of one store is harmless to another by construction: a guard
 //! never stands alone in the API, it is part of a [`Pinned`](crate::Pinned), which knows its store.
 
+#[cfg(feature = "seize")]
+mod asked;
 #[cfg(any(test, shadow_loom))]
 pub(crate) mod checked;
 mod epoch;

@@ -1,25 +1,44 @@
 //! The seize backend (Hyaline-1). The only file that names that crate.
+//!
+//! seize keeps what a thread retires in that thread's batch, and lets a batch go only when it has an entry for every active
+//! thread. A thread that falls silent would keep its batch for ever; so all our grace periods go through one owned guard,
+//! the *retirer*, which any thread may drive, and each drive adds entries until there are enough.
 
+use std::cell::Cell;
 use std::sync::OnceLock;
 
 use seize::{Collector, Guard, LocalGuard, OwnedGuard};
 
+use super::asked::Asked;
 use super::retired::GracePeriod;
 use super::sealed::Backend;
 use crate::sync::Ordering;
+use crate::sync::stat::Mutex;
 
 /// Reclamation by seize: cheaper guards on machines with a process-wide barrier, callbacks run by whoever leaves last.
 #[derive(Debug)]
 pub enum Seize {}
 
+/// Entries beside the periods that each drive adds to the batch.
+const FILL: usize = 8;
+
+static ASKED: Asked = Asked::new();
+
 fn collector() -> &'static Collector {
     static COLLECTOR: OnceLock<Collector> = OnceLock::new();
-    COLLECTOR.get_or_init(|| Collector::new().batch_size(1))
+    // Larger than most numbers of threads; `drive` does not wait for it to fill.
+    COLLECTOR.get_or_init(|| Collector::new().batch_size(64))
+}
+
+/// The guard through which all periods are retired. Always active; renewed after each use, so it holds nothing up.
+fn retirer() -> &'static Mutex<OwnedGuard<'static>> {
+    static RETIRER: OnceLock<Mutex<OwnedGuard<'static>>> = OnceLock::new();
+    RETIRER.get_or_init(|| Mutex::new(collector().enter_owned()))
 }
 
 thread_local! {
     /// Guards that this thread holds.
-    static GUARDS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    static GUARDS: Cell<usize> = const { Cell::new(0) };
 }
 
 /// A guard that counts itself.
@@ -34,11 +53,11 @@ impl Drop for SeizeGuard {
     }
 }
 
-/// What seize retires for us: a boxed callback, or nothing, to fill a batch up.
+/// What seize retires for us: a period, or nothing, to fill a batch up.
 struct Ticket(Option<GracePeriod>);
 
-/// Retires a ticket. seize can only let a batch go that has a ticket for every active thread, so `drive` adds more.
-fn retire(guard: &LocalGuard<'_>, ticket: Ticket) {
+/// Puts a ticket into the retirer's batch.
+fn retire(retirer: &OwnedGuard<'_>, ticket: Ticket) {
     /// Frees the ticket and makes its call.
     unsafe fn reclaim(ticket: *mut Ticket, _: &Collector) {
         // SAFETY: made by `Box::into_raw` below, reclaimed once.
@@ -47,7 +66,7 @@ fn retire(guard: &LocalGuard<'_>, ticket: Ticket) {
         }
     }
     // SAFETY: no thread can reach the ticket, and `reclaim` fits its type.
-    unsafe { guard.defer_retire(Box::into_raw(Box::new(ticket)), reclaim) };
+    unsafe { retirer.defer_retire(Box::into_raw(Box::new(ticket)), reclaim) };
 }
 
 impl Backend for Seize {
@@ -82,12 +101,20 @@ impl Backend for Seize {
     }
 
     fn after_grace_period(period: GracePeriod) {
-        retire(&collector().enter(), Ticket(Some(period)));
+        ASKED.push(period, ());
+        Self::drive();
     }
 
     fn drive() {
-        let guard = collector().enter();
-        retire(&guard, Ticket(None));
-        guard.flush();
+        // If another thread is at it, it or a later drive does the rest.
+        let Ok(mut retirer) = retirer().try_lock() else {
+            return;
+        };
+        for (period, ()) in ASKED.take() {
+            retire(&retirer, Ticket(Some(period)));
+        }
+        (0..FILL).for_each(|_| retire(&retirer, Ticket(None)));
+        retirer.flush();
+        retirer.refresh();
     }
 }
