@@ -151,6 +151,7 @@ impl Table {
     /// A deliberate defect: a plain store in place of a compare-and-swap.
     #[cfg(any(test, shadow_loom))]
     pub(crate) fn store(&self, slot: SlotIndex, to: Word) {
+        self.header.check();
         self.slots.get(slot).store(to.bits(), Ordering::Release);
     }
 
@@ -203,18 +204,20 @@ impl Table {
                 return Some(block);
             }
         }
-        self.unfinished_block()
+        self.next_unfinished()
     }
 
-    fn unfinished_block(&self) -> Option<usize> {
+    /// The first block that is not finished. Nothing means that every slot of the table is MOVED or SEALED.
+    pub(crate) fn next_unfinished(&self) -> Option<usize> {
         (0..self.done.len()).find_map(|word| {
-            // Relaxed: a stale answer makes somebody do finished work again.
-            let block = word * 64 + (!self.done[word].load(Ordering::Relaxed)).trailing_zeros() as usize;
+            // Acquire: pairs with `finish_block`, for who swings the root because all are finished (O5).
+            let block = word * 64 + (!self.done[word].load(Ordering::Acquire)).trailing_zeros() as usize;
             (block < self.blocks() && block / 64 == word).then_some(block)
         })
     }
 
-    /// Notes that every slot of the block is MOVED or SEALED. Whether that holds for the whole table now.
+    /// Notes that every slot of the block is MOVED or SEALED. Whether this was the last block. If the thread that finishes
+    /// the last is stopped before it swings the root, the next one that asks for a block finds none, and does it.
     #[must_use]
     pub(crate) fn finish_block(&self, block: usize) -> bool {
         let bit = 1 << (block % 64);
@@ -223,14 +226,8 @@ impl Table {
         if self.done[block / 64].fetch_or(bit, Ordering::AcqRel) & bit == 0 {
             self.finished.fetch_add(1, Ordering::AcqRel) + 1 == self.blocks()
         } else {
-            self.is_finished()
+            false
         }
-    }
-
-    /// Whether every slot is MOVED or SEALED.
-    pub(crate) fn is_finished(&self) -> bool {
-        // Acquire: pairs with `finish_block`.
-        self.finished.load(Ordering::Acquire) == self.blocks()
     }
 }
 

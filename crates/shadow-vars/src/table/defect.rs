@@ -115,6 +115,20 @@ pub(crate) enum Stage {
     Claimed,
 }
 
+#[cfg(any(test, shadow_loom))]
+thread_local! {
+    /// What a test calls before every access of this thread to a node or a table.
+    pub(crate) static ON_ACCESS: std::cell::Cell<Option<fn()>> = const { std::cell::Cell::new(None) };
+}
+
+/// Every access to a node or a table comes by here first.
+#[cfg(any(test, shadow_loom))]
+pub(crate) fn access() {
+    if let Some(call) = ON_ACCESS.get() {
+        call();
+    }
+}
+
 /// What a test plants and watches.
 #[derive(Default)]
 #[cfg(any(test, shadow_loom))]

@@ -152,7 +152,7 @@ impl<R: Reclaim> Core<R> {
                 if root.generation < table.generation {
                     self.finish(shield, root)?;
                 } else {
-                    self.successor(table)?;
+                    self.larger_successor(table)?;
                 }
                 Ok(Next::Again)
             }

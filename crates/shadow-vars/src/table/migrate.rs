@@ -156,7 +156,7 @@ impl<R: Reclaim> Core<R> {
                     }
                     Found::Full => {
                         // Cannot nearly ever be (P4), and must not be the end if it is.
-                        table = self.successor(table)?;
+                        table = self.larger_successor(table)?;
                         break;
                     }
                 }
@@ -166,7 +166,7 @@ impl<R: Reclaim> Core<R> {
 
     /// Swings the root from a table whose every slot is MOVED or SEALED to its successor. The winner retires the table.
     fn promote(&self, shield: Shield<'_>, table: &Table, next: &Table) {
-        debug_assert!(table.is_finished() || self.planted(Defect::PromoteEarly));
+        debug_assert!(table.next_unfinished().is_none() || self.planted(Defect::PromoteEarly));
         self.at(Stage::Finished);
         if self.planted(Defect::RetireTableFirst) && self.root(shield).generation == table.generation {
             self.retire(shield, std::ptr::NonNull::from(&table.header));
@@ -180,14 +180,27 @@ impl<R: Reclaim> Core<R> {
         }
     }
 
-    /// The successor of a table, made now if there is none.
+    /// The successor of a table, made now if there is none: as large as what lives needs.
     pub(crate) fn successor<'g>(&self, table: &'g Table) -> Result<&'g Table, NoMemory> {
+        self.successor_of(table, 0)
+    }
+
+    /// The successor of a full table, made now if there is none: larger, whatever the counters say. They lag behind by
+    /// what other threads have claimed and not yet counted, and those threads may be stopped.
+    pub(crate) fn larger_successor<'g>(&self, table: &'g Table) -> Result<&'g Table, NoMemory> {
+        self.successor_of(table, table.log2 + 1)
+    }
+
+    fn successor_of<'g>(&self, table: &'g Table, least: u32) -> Result<&'g Table, NoMemory> {
         if let Some(next) = table.next() {
             return Ok(next);
         }
         let live = self.registry.live() as usize;
-        let log2 = self.log2_for(live);
-        let room = ((BUCKET << log2) / 4 * 3).saturating_sub(live);
+        let log2 = self.log2_for(live).max(least);
+        if log2 > MAX_LOG2 {
+            return Err(NoMemory);
+        }
+        let room = ((BUCKET << log2) * 3 / 4).saturating_sub(live);
         let plan = Plan {
             log2,
             generation: table.generation + 1,
@@ -225,7 +238,7 @@ impl<R: Reclaim> Core<R> {
     /// Counts a claim, and asks for a successor when the table passes its load limit of three quarters.
     pub(crate) fn count_claim(&self, shield: Shield<'_>, table: &Table) {
         let count = table.claimed.add(self.shard());
-        let limit = table.capacity() / 4 * 3;
+        let limit = table.capacity() * 3 / 4;
         // Looks at the sum now and then only: what all shards may add meanwhile is a sixteenth of the limit.
         let stride = (limit / (16 * self.shards())).max(1);
         if count.is_multiple_of(stride) && table.claimed.sum() >= limit && self.is_root(shield, table) {

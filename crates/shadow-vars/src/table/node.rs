@@ -274,6 +274,7 @@ impl Node {
     pub(crate) fn kill_by_store(&self) -> bool {
         let was_live = self.life().state() == State::Live;
         if was_live {
+            self.check();
             self.life.store(Life::DEAD.0, Ordering::Release);
         }
         was_live
@@ -454,6 +455,8 @@ impl Node {
     /// With the checked backend, panics on an access after reclamation.
     #[inline]
     pub(crate) fn check(&self) {
+        #[cfg(any(test, shadow_loom))]
+        super::defect::access();
         #[cfg(any(test, shadow_loom))]
         assert!(!self.reclaimed.load(Ordering::SeqCst), "access after reclamation");
     }

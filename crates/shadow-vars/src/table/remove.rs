@@ -169,7 +169,7 @@ impl<R: Reclaim> Core<R> {
                     Found::Sealed => break probe.seen || older,
                     Found::Full => {
                         if !probe.seen {
-                            self.successor(table)?;
+                            self.larger_successor(table)?;
                         }
                         break true;
                     }
