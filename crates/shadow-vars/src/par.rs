@@ -130,7 +130,7 @@ impl<'g, R: Reclaim> UnindexedProducer for Part<'g, R> {
         let length = self.end.unwrap_or(u64::MAX) - self.start;
         // Not below a few hundred buckets of the root: the run at each end is scanned by both parts.
         let root = self.core.root(self.shield);
-        if length >> (64 - root.log2.min(63)) < 512 {
+        if length.checked_shr(64 - root.log2).unwrap_or(0) < 512 {
             return (self, None);
         }
         let middle = self.start + length / 2;
