@@ -1,0 +1,89 @@
+//! The stores that every test runs on: the default, each rare path made common alone, and all of them together.
+//!
+//! A table of one bucket grows after a handful of insertions, a block of the smallest size splits a migration between
+//! all threads at hand, equal hashes make every key collide with every other, and a batch of one reclaims at once.
+
+use shadow_vars::{Provoke, Reclaim, ShadowStore};
+
+/// One way to build a store, named for messages.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    pub name: &'static str,
+    pub provoke: Provoke,
+}
+
+impl Config {
+    /// Every configuration; the first is what users get.
+    pub fn all() -> [Config; 6] {
+        let plain = Provoke::default();
+        [
+            Config {
+                name: "default",
+                provoke: plain,
+            },
+            Config {
+                name: "smallest-table",
+                provoke: Provoke {
+                    smallest_table: true,
+                    ..plain
+                },
+            },
+            Config {
+                name: "smallest-block",
+                provoke: Provoke {
+                    smallest_block: true,
+                    ..plain
+                },
+            },
+            Config {
+                name: "equal-hashes",
+                provoke: Provoke {
+                    equal_hashes: true,
+                    ..plain
+                },
+            },
+            Config {
+                name: "batch-of-one",
+                provoke: Provoke {
+                    batch_of_one: true,
+                    ..plain
+                },
+            },
+            Config::provoked(),
+        ]
+    }
+
+    /// Everything at once.
+    pub fn provoked() -> Config {
+        Config {
+            name: "all-provoked",
+            provoke: Provoke {
+                smallest_table: true,
+                smallest_block: true,
+                equal_hashes: true,
+                batch_of_one: true,
+            },
+        }
+    }
+
+    /// Smallest table and smallest block with honest hashes: the most migrations for a given number of insertions.
+    pub fn migrating() -> Config {
+        Config {
+            name: "migrating",
+            provoke: Provoke {
+                smallest_table: true,
+                smallest_block: true,
+                ..Provoke::default()
+            },
+        }
+    }
+
+    /// A store of this configuration. The seed is fixed: a failure must come back when it is run again.
+    pub fn build<R: Reclaim>(&self) -> ShadowStore<R> {
+        ShadowStore::builder()
+            .hash_seed(0x5eed)
+            .provoke(self.provoke)
+            .build()
+            .expect("a test configuration builds")
+    }
+}

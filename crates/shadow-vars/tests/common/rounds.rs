@@ -1,0 +1,254 @@
+//! Short programs that several threads run against one store, and the history of what they saw.
+//!
+//! Proves, together with `history`: answers are linearizable while constructors run, fail and panic, while sweeps pass, and
+//! while the table moves; a constructor never runs twice at a time for one variable; what is read under a guard stays;
+//! and in the end every value has been dropped once. Each round has keys of its own, so that all begin absent, and each
+//! step moves the table along by creating and freeing variables that nobody else touches.
+
+use std::hint::spin_loop;
+use std::io::{Write, stderr};
+use std::panic::{panic_any, resume_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{scope, yield_now};
+use std::time::{Duration, Instant};
+
+use shadow_vars::{Reclaim, ShadowStore};
+
+use super::history::{Clock, Violation, check};
+use super::op::{Operand, choice};
+use super::payload::{Counters, Provoked, hush};
+use super::worker::Worker;
+
+/// Variables of one round: two of one parent, and one of another under the first one's id.
+pub const KEYS: usize = 3;
+
+/// A step or a round that takes longer than this, under whatever sanitizer, does not end.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Variables of its own that a thread creates in one step at most.
+pub const MOST_PER_STEP: usize = 7;
+
+/// The bytes of one step.
+pub const WIDTH: usize = 2;
+
+choice! {
+    /// What a step does.
+    Verb {
+        Get,
+        Contains,
+        Alloc,
+        /// With a constructor that lets others run meanwhile.
+        AllocWith,
+        GetOrAlloc,
+        GetOrAllocWith,
+        /// With a constructor that lets others run meanwhile.
+        GetOrAllocSlowly,
+        GetOrAllocFails,
+        GetOrAllocPanics,
+        /// With a constructor that finds or creates the next key.
+        GetOrAllocNested,
+        Free,
+        FreeWith,
+        FreeAll,
+        FreeAllWith,
+        FreeObject,
+        /// Reads, and reads again at the end of the round, if the thread holds its guard until then.
+        Watch,
+        /// Reads all keys of the round, and the thread's own variables, in one batch.
+        GetMany,
+        /// Looks for all keys of the round, and the thread's own variables, in an iteration over everything.
+        Iterate,
+        /// Looks for the first two keys among the ids of their parent.
+        IdsOf,
+        /// Shrinks the table and pushes reclamation on.
+        Tidy,
+    }
+}
+
+/// One operation on one of the round's keys, and how many variables of its own the thread creates and frees besides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    pub verb: Verb,
+    pub key: usize,
+    pub fillers: usize,
+}
+
+impl Step {
+    /// The step that these bytes name; all do.
+    pub fn decode(bytes: [u8; WIDTH]) -> Self {
+        let rest = usize::from(bytes[1]);
+        Step {
+            verb: Verb::from_byte(bytes[0]),
+            key: rest % KEYS,
+            fillers: rest / KEYS % (MOST_PER_STEP + 1),
+        }
+    }
+
+    /// The bytes that name this step.
+    pub fn encode(&self) -> [u8; WIDTH] {
+        [self.verb.to_byte(), (self.key + KEYS * self.fillers) as u8]
+    }
+}
+
+/// One program for each thread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Round {
+    pub programs: Vec<Vec<Step>>,
+    pub manner: Manner,
+}
+
+/// How a round is run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Manner {
+    /// The threads begin each step together.
+    pub lockstep: bool,
+    /// The threads hold one guard for the whole round.
+    pub hold: bool,
+    /// The parents' addresses do not fit into a packed word: odd, or wider than 48 bits.
+    pub unfit: bool,
+    /// All garbage is reclaimed after the round, and what is alive is counted.
+    pub synchronize: bool,
+    /// The threads keep many variables of their own, so that the table is a large one; else next to none.
+    pub crowd: bool,
+}
+
+impl Manner {
+    /// Manners by number, for fuzzers and generators: every bit is one of them.
+    pub fn from_bits(bits: u8) -> Self {
+        Manner {
+            lockstep: bits & 1 != 0,
+            hold: bits & 2 != 0,
+            unfit: bits & 4 != 0,
+            synchronize: bits & 8 != 0,
+            crowd: bits & 16 != 0,
+        }
+    }
+}
+
+/// What was done and checked.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    pub rounds: usize,
+    pub operations: usize,
+    pub histories: usize,
+    /// Tables that were replaced by larger, smaller or equal ones.
+    pub migrations: u64,
+}
+
+impl std::ops::AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.rounds += other.rounds;
+        self.operations += other.operations;
+        self.histories += other.histories;
+        self.migrations += other.migrations;
+    }
+}
+
+/// Runs the rounds one after the other on one store, each with as many threads as the first has programs, then drops
+/// the store. What no order of instants explains is returned; whatever else goes wrong panics.
+pub fn run<R: Reclaim>(store: ShadowStore<R>, rounds: &[Round]) -> Result<Tally, Violation> {
+    hush();
+    let threads = rounds.first().map_or(0, |round| round.programs.len());
+    let steps: usize = rounds.iter().flat_map(|round| &round.programs).map(Vec::len).sum();
+    let kit = Scene {
+        clock: Clock::default(),
+        counters: Counters::new(16 + 2 * steps),
+        building: rounds.iter().map(|_| <[AtomicBool; KEYS]>::default()).collect(),
+        meeting: Meeting::new(threads),
+    };
+    let events = scope(|scope| {
+        let spawn = |thread| {
+            let worker = Worker::new(&store, &kit, thread);
+            scope.spawn(|| worker.run(rounds))
+        };
+        let workers: Vec<_> = (0..threads).map(spawn).collect();
+        let results: Vec<_> = workers.into_iter().map(|worker| worker.join()).collect();
+        let mut events = Vec::new();
+        let mut panics = Vec::new();
+        for result in results {
+            match result {
+                Ok(seen) => events.extend(seen),
+                Err(panic) => panics.push(panic),
+            }
+        }
+        // Whoever left because another panicked has nothing to say.
+        if let Some(first) = panics.into_iter().min_by_key(|panic| panic.is::<Provoked>()) {
+            resume_unwind(first);
+        }
+        events
+    });
+    let operations = events.len();
+    let histories = check(events)?;
+    assert!(store.is_empty(), "{} variables left over", store.len());
+    store.for_each(|var| panic!("left over: {:?}", var.obj()));
+    let stats = store.stats();
+    drop(store);
+    kit.counters.assert_balanced();
+    let migrations = stats.growths + stats.shrinks + stats.rebuilds;
+    Ok(Tally {
+        rounds: rounds.len(),
+        operations,
+        histories,
+        migrations,
+    })
+}
+
+/// What the threads share besides the store.
+pub struct Scene {
+    pub clock: Clock,
+    pub counters: Arc<Counters>,
+    /// For each key of each round: whether a constructor runs.
+    pub building: Vec<[AtomicBool; KEYS]>,
+    pub meeting: Meeting,
+}
+
+/// Where all threads wait for each other, turning rather than sleeping: they must leave at the same time. Unlike std's
+/// barrier it lets everybody go when one of them has panicked.
+pub struct Meeting {
+    threads: usize,
+    arrived: AtomicUsize,
+    broken: AtomicBool,
+}
+
+impl Meeting {
+    fn new(threads: usize) -> Self {
+        Meeting {
+            threads,
+            arrived: AtomicUsize::new(0),
+            broken: AtomicBool::new(false),
+        }
+    }
+
+    /// Returns when as many threads have come as there are.
+    pub fn wait(&self) {
+        let before = self.arrived.fetch_add(1, Ordering::AcqRel);
+        let target = (before / self.threads + 1) * self.threads;
+        let begin = Instant::now();
+        let mut turns = 0_u64;
+        while self.arrived.load(Ordering::Acquire) < target {
+            if self.broken.load(Ordering::Relaxed) {
+                panic_any(Provoked);
+            }
+            turns += 1;
+            if cfg!(miri) || turns.is_multiple_of(64) {
+                yield_now();
+            }
+            if turns.is_multiple_of(1 << 16) && begin.elapsed() > PATIENCE {
+                // It cannot be made to go on, and the test cannot end without it.
+                let _ = writeln!(
+                    stderr(),
+                    "a thread of a round is stuck: {:?} waits",
+                    std::thread::current()
+                );
+                std::process::abort();
+            }
+            spin_loop();
+        }
+    }
+
+    /// A thread that will not come any more says so.
+    pub fn abandon(&self) {
+        self.broken.store(true, Ordering::Relaxed);
+    }
+}
