@@ -116,6 +116,7 @@ impl<R: Reclaim> Core<R> {
             Claim::Existing(existing) => return Ok(existing),
         };
         std::mem::forget(unclaimed);
+        self.building.add(self.shard());
         let mut construction = Construction {
             core: self,
             shield,
@@ -130,6 +131,7 @@ impl<R: Reclaim> Core<R> {
         // C2.
         wait::publish(node, Life::LIVE);
         key.entry.count_created(self.shard());
+        drop(construction);
         Ok(node)
     }
 
@@ -203,6 +205,7 @@ struct Construction<'g, R: Reclaim> {
 
 impl<R: Reclaim> Drop for Construction<'_, R> {
     fn drop(&mut self) {
+        self.core.building.sub(self.core.shard());
         if !self.finished {
             self.core.ctor_failed.fetch_add(1, Ordering::Relaxed);
             wait::publish(self.node, Life::FAILED);

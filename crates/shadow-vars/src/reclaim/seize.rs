@@ -39,11 +39,35 @@ fn retirer() -> &'static Mutex<OwnedGuard<'static>> {
 thread_local! {
     /// Guards that this thread holds.
     static GUARDS: Cell<usize> = const { Cell::new(0) };
+    /// Whether the witness was ever there.
+    static WITNESSED: Cell<bool> = const { Cell::new(false) };
+    static WITNESS: Witness = const { Witness };
+}
+
+/// A thread's first pin: after it, the witness is there, younger than seize's thread-local.
+#[cold]
+fn first_pin() -> Inner {
+    let guard = collector().enter();
+    WITNESSED.set(WITNESS.try_with(|_| ()).is_ok());
+    Inner::Local(guard)
 }
 
 /// A guard that counts itself.
 pub struct SeizeGuard {
-    guard: LocalGuard<'static>,
+    guard: Inner,
+}
+
+/// seize's own thread-local is gone late in a thread's end; then, a guard that needs none.
+enum Inner {
+    Local(LocalGuard<'static>),
+    Owned(OwnedGuard<'static>),
+}
+
+/// Made after seize's thread-local, so gone before it.
+struct Witness;
+
+impl Drop for Witness {
+    fn drop(&mut self) {}
 }
 
 impl Drop for SeizeGuard {
@@ -79,9 +103,14 @@ impl Backend for Seize {
     #[inline]
     fn pin() -> SeizeGuard {
         GUARDS.set(GUARDS.get() + 1);
-        SeizeGuard {
-            guard: collector().enter(),
-        }
+        let guard = if !WITNESSED.get() {
+            first_pin()
+        } else if WITNESS.try_with(|_| ()).is_ok() {
+            Inner::Local(collector().enter())
+        } else {
+            Inner::Owned(collector().enter_owned())
+        };
+        SeizeGuard { guard }
     }
 
     fn pin_owned() -> OwnedGuard<'static> {
@@ -89,7 +118,10 @@ impl Backend for Seize {
     }
 
     fn repin(guard: &mut SeizeGuard) {
-        guard.guard.refresh();
+        match &mut guard.guard {
+            Inner::Local(guard) => guard.refresh(),
+            Inner::Owned(guard) => guard.refresh(),
+        }
     }
 
     fn repin_owned(guard: &mut OwnedGuard<'static>) {

@@ -20,7 +20,13 @@ impl ShardedCount {
         self.0[shard].fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// About the number of calls of [`add`](Self::add) so far.
+    /// Takes one away that the same shard added.
+    pub(crate) fn sub(&self, shard: usize) {
+        // Relaxed: as in `add`.
+        self.0[shard].fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// About the number of calls of [`add`](Self::add) so far, less those of [`sub`](Self::sub).
     pub(crate) fn sum(&self) -> usize {
         // Relaxed: as in `add`.
         self.0.iter().map(|cell| cell.load(Ordering::Relaxed)).sum()

@@ -134,7 +134,6 @@ pub(crate) fn access() {
 #[cfg(any(test, shadow_loom))]
 pub(crate) struct Rigging {
     pub(crate) defect: Option<Defect>,
-    #[expect(clippy::type_complexity, reason = "one use")]
     pub(crate) watch: Option<Box<dyn Fn(Stage) + Send + Sync>>,
 }
 

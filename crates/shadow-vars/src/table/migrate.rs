@@ -195,7 +195,7 @@ impl<R: Reclaim> Core<R> {
         if let Some(next) = table.next() {
             return Ok(next);
         }
-        let live = self.registry.live() as usize;
+        let live = self.nodes();
         let log2 = self.log2_for(live).max(least);
         if log2 > MAX_LOG2 {
             return Err(NoMemory);
@@ -256,7 +256,7 @@ impl<R: Reclaim> Core<R> {
             let _ = self.help(shield);
         } else if root.log2 > self.min_log2 {
             let stride = (root.capacity() / (16 * self.shards())).max(8) as u64;
-            if retired.is_multiple_of(stride) && self.log2_for(self.registry.live() as usize) + 1 < root.log2 {
+            if retired.is_multiple_of(stride) && self.log2_for(self.nodes()) + 1 < root.log2 {
                 let _ = self.successor(root);
             }
         }
@@ -264,10 +264,17 @@ impl<R: Reclaim> Core<R> {
 
     /// Moves into the smallest table that does for what lives now, and finishes all migration on the way.
     pub(crate) fn shrink(&self, shield: Shield<'_>) -> Result<(), NoMemory> {
+        self.finish(shield, self.root(shield))?;
         let root = self.root(shield);
-        if root.next().is_none() && self.log2_for(self.registry.live() as usize) < root.log2 {
+        if self.log2_for(self.nodes()) < root.log2 {
             self.successor(root)?;
+            self.finish(shield, root)?;
         }
-        self.finish(shield, root)
+        Ok(())
+    }
+
+    /// About the number of nodes that a table must hold.
+    fn nodes(&self) -> usize {
+        self.registry.live() as usize + self.building.sum()
     }
 }

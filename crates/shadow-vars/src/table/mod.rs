@@ -126,6 +126,7 @@ use std::sync::Arc;
 use crossbeam_utils::CachePadded;
 
 use self::array::{BUCKET, MAX_LOG2, Plan, Table};
+use self::count::ShardedCount;
 use self::hash::AddrHasher;
 use self::node::{Node, State};
 use self::probe::Key;
@@ -254,6 +255,8 @@ pub(crate) struct Core<R: Reclaim> {
     pub(crate) shrinks: AtomicU64,
     pub(crate) rebuilds: AtomicU64,
     pub(crate) ctor_failed: AtomicU64,
+    /// Nodes under construction: they take room as the living do.
+    pub(crate) building: ShardedCount,
     #[cfg(any(test, shadow_loom))]
     pub(crate) rigging: defect::Rigging,
     _backend: PhantomData<fn() -> R>,
@@ -275,6 +278,7 @@ impl<R: Reclaim> Core<R> {
             shrinks: AtomicU64::new(0),
             rebuilds: AtomicU64::new(0),
             ctor_failed: AtomicU64::new(0),
+            building: ShardedCount::new(shards).ok_or(NoMemory)?,
             #[cfg(any(test, shadow_loom))]
             rigging: defect::Rigging::default(),
             _backend: PhantomData,

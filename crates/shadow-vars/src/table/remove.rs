@@ -199,8 +199,8 @@ impl<R: Reclaim> Core<R> {
     /// Leaves the key's tomb in a slot: a TOMB word, or the node's key record, which the slot owns from then on (I7).
     fn leave_tomb(&self, table: &Table, slot: SlotIndex, from: Word, node: NodeRef<'_>, key: &Key<'_>) -> bool {
         #[cfg(any(test, shadow_loom))]
-        if self.planted(Defect::UnlinkByStore) && from != Word::EMPTY {
-            table.store(slot, key.tomb().unwrap_or(Word::MOVED));
+        if let (true, Some(tomb)) = (self.planted(Defect::UnlinkByStore) && from != Word::EMPTY, key.tomb()) {
+            table.store(slot, tomb);
             return true;
         }
         if self.planted(Defect::UnlinkToEmpty) && from != Word::EMPTY {

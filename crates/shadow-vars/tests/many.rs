@@ -1,0 +1,188 @@
+//! Operations that look at many variables, or at the store as a whole: batches, iteration, counters, capacity.
+
+mod support;
+
+use shadow_vars::{CtorError, ObjAddr, Reclaim, ShadowId, VarRef};
+use support::configs::Config;
+use support::{Random, on_every_store};
+
+on_every_store!(
+    batches_of_lookups,
+    iteration_meets_each_once,
+    ids_of_a_parent,
+    counters,
+    capacity_and_shrinking,
+);
+
+const N: ShadowId<u32> = ShadowId::new(0x41);
+const WORDS: ShadowId<[u64; 4]> = ShadowId::new(0x42);
+const TEXT: ShadowId<String> = ShadowId::new(0x43);
+
+fn batches_of_lookups<R: Reclaim>(config: &Config) {
+    let store = config.build::<R>();
+    (0..200)
+        .step_by(3)
+        .for_each(|obj| store.alloc(obj, N, obj as u32).unwrap());
+    let pin = store.pin();
+    // Around the size of a group, and with one side longer than the other.
+    for (keys, places) in [
+        (0, 0),
+        (1, 1),
+        (31, 31),
+        (32, 32),
+        (33, 33),
+        (200, 200),
+        (40, 10),
+        (10, 40),
+        (65, 64),
+        (64, 65),
+    ] {
+        let keys: Vec<_> = (0..keys).map(|obj| (ObjAddr::new(obj), N)).collect();
+        let mut out = vec![Some(&u32::MAX); places];
+        pin.get_many(&keys, &mut out);
+        for (n, found) in out.into_iter().enumerate() {
+            let value = (n % 3 == 0).then_some(n as u32);
+            assert_eq!(found.copied(), if n < keys.len() { value } else { Some(u32::MAX) });
+        }
+    }
+    let mut out = [None; 3];
+    pin.get_many(
+        &[(3.into(), N), (3.into(), ShadowId::new(999)), (3.into(), N)],
+        &mut out,
+    );
+    assert_eq!(out, [Some(&3), None, Some(&3)]);
+}
+
+fn iteration_meets_each_once<R: Reclaim>(config: &Config) {
+    let store = config.build::<R>();
+    assert!(store.pin().iter().next().is_none());
+    let mut random = Random(7);
+    let mut keys = std::collections::BTreeMap::new();
+    for n in 0..400_usize {
+        let (obj, id) = (random.below(60) * 8 + random.below(2), random.below(5) as u64);
+        if random.below(3) > 0 {
+            store.get_or_alloc(obj, ShadowId::new(id), n, |_| ()).unwrap();
+            keys.entry((obj, id)).or_insert(n);
+        } else {
+            assert_eq!(
+                store.free(obj, ShadowId::<usize>::new(id)),
+                keys.remove(&(obj, id)).is_some()
+            );
+        }
+        if n % 10 == 0 {
+            let mut met = Vec::new();
+            store.for_each(|var| met.push(((var.obj().get(), var.id()), *var.get::<usize>().unwrap())));
+            met.sort_unstable();
+            assert_eq!(met, keys.clone().into_iter().collect::<Vec<_>>());
+        }
+    }
+    let pin = store.pin();
+    let mut iter = pin.iter();
+    assert_eq!(iter.by_ref().count(), keys.len());
+    assert!(iter.next().is_none() && iter.next().is_none());
+    let of_two = |var: &VarRef<'_>| var.get_as(ShadowId::<usize>::new(2)).is_some();
+    assert_eq!(
+        pin.iter().filter(of_two).count(),
+        keys.keys().filter(|(_, id)| *id == 2).count()
+    );
+    assert!(
+        pin.iter()
+            .all(|var| var.get::<u32>().is_none() && var.type_name() == "usize")
+    );
+    let var = pin.iter().next().unwrap();
+    assert_eq!(format!("{var:?}"), format!("<{}, {:#x}>: usize", var.obj(), var.id()));
+    #[cfg(feature = "rayon")]
+    {
+        use rayon::iter::ParallelIterator;
+        let owned = store.pin_owned();
+        let mut met: Vec<_> = owned.par_iter().map(|var| (var.obj().get(), var.id())).collect();
+        met.sort_unstable();
+        assert!(met.into_iter().eq(keys.into_keys()));
+    }
+}
+
+fn ids_of_a_parent<R: Reclaim>(config: &Config) {
+    let store = config.build::<R>();
+    for obj in [0, 8, 9, 1 << 60] {
+        for id in 0..40 {
+            // Sorted, each once, and nothing of the neighbours.
+            assert_eq!(store.ids_of(obj), (0..id).collect::<Vec<_>>());
+            store.alloc(obj, ShadowId::new(id), id).unwrap();
+        }
+        assert!((0..40).step_by(2).all(|id| store.free(obj, ShadowId::<u64>::new(id))));
+        assert_eq!(store.ids_of(obj), (0..20).map(|n| 2 * n + 1).collect::<Vec<_>>());
+    }
+    assert_eq!(
+        (store.free_object(8), store.pin().ids_of(8), store.len()),
+        (20, vec![], 60)
+    );
+}
+
+fn counters<R: Reclaim>(config: &Config) {
+    let store = config.build::<R>();
+    (0..10).for_each(|obj| store.alloc(obj, N, 0).unwrap());
+    (0..6).for_each(|obj| store.alloc_zeroed(obj, WORDS).unwrap());
+    (0..4).for_each(|obj| assert!(store.free(obj, N)));
+    assert_eq!(store.alloc_with(0, TEXT, |_| String::new()), Ok(()));
+    assert_eq!(store.try_alloc_with(1, TEXT, |_| Err(1)), Err(CtorError::Ctor(1)));
+    let stats = store.stats();
+    assert_eq!(
+        (
+            stats.live,
+            stats.created,
+            stats.freed,
+            stats.ctor_failed,
+            stats.drop_panics
+        ),
+        (13, 17, 4, 1, 0)
+    );
+    let ids: Vec<_> = stats
+        .ids
+        .iter()
+        .map(|id| (id.id, id.type_name.as_str(), id.live, id.created, id.freed))
+        .collect();
+    assert_eq!(
+        ids,
+        [
+            (0x41, "u32", 6, 10, 4),
+            (0x42, "[u64; 4]", 6, 6, 0),
+            (0x43, "alloc::string::String", 1, 1, 0)
+        ]
+    );
+    assert_eq!(
+        (store.len(), store.len_of(N), store.len_of(WORDS), store.len_of(TEXT)),
+        (13, 6, 6, 1)
+    );
+    assert!(stats.capacity == store.capacity() && stats.claimed <= stats.capacity && stats.capacity >= 13);
+    assert!((stats.load - stats.claimed as f64 / stats.capacity as f64).abs() < 1e-9);
+    assert!(stats.tombs <= stats.claimed);
+    // Freed but not dropped, as there is a guard; then dropped.
+    let pin = store.pin();
+    let freed = store.free_all(WORDS);
+    let stats = store.stats();
+    assert!(
+        stats.retired_objects >= freed && stats.retired_bytes >= freed * 32,
+        "{stats:?}"
+    );
+    drop(pin);
+    store.synchronize().unwrap();
+    let stats = store.stats();
+    assert_eq!((stats.retired_objects, stats.retired_bytes), (0, 0));
+    assert_eq!(store.stats(), store.stats());
+}
+
+fn capacity_and_shrinking<R: Reclaim>(config: &Config) {
+    let count = if config.provoke.equal_hashes { 300 } else { 5000 };
+    let store = config.build::<R>();
+    let small = store.capacity();
+    (0..count).for_each(|obj| store.alloc(obj * 8, N, obj as u32).unwrap());
+    assert!(store.capacity() >= count && store.stats().growths > 0);
+    store.shrink_to_fit();
+    assert!(store.capacity() >= count);
+    assert!((0..count).all(|obj| store.get_cloned(obj * 8, N) == Some(obj as u32)));
+    (10..count).for_each(|obj| assert!(store.free(obj * 8, N)));
+    store.shrink_to_fit();
+    let stats = store.stats();
+    assert!(stats.shrinks > 0 && stats.capacity <= small.max(64), "{stats:?}");
+    assert!((0..count).all(|obj| store.contains(obj * 8, N) == (obj < 10)));
+}

@@ -1,0 +1,316 @@
+//! User code in destructors and drops: whatever it does, the store stays whole and the rest is dropped.
+
+mod support;
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use shadow_vars::{Pinned, Reclaim, ShadowId, ShadowStore};
+use support::configs::Config;
+use support::{Counted, Ledger, caught, hush, on_every_store, panic_on_purpose};
+
+on_every_store!(
+    panicking_drops_are_counted,
+    a_drop_may_use_the_store,
+    a_chain_of_drops_does_not_nest,
+    a_panicking_destructor_frees_all_the_same,
+    a_destructor_may_use_the_store,
+    guards_that_outlive_their_thread,
+    the_store_at_thread_exit,
+);
+
+const VALUE: ShadowId<Counted> = ShadowId::new(0x21);
+const OTHER: ShadowId<Counted> = ShadowId::new(0x22);
+
+fn panicking_drops_are_counted<R: Reclaim>(config: &Config) {
+    struct Spiteful(#[expect(dead_code, reason = "only dropped")] Counted, usize);
+    impl Drop for Spiteful {
+        fn drop(&mut self) {
+            if self.1.is_multiple_of(3) {
+                panic_on_purpose(self.1);
+            }
+        }
+    }
+    hush();
+    let id = ShadowId::<Spiteful>::new(1);
+    let ledger = Ledger::new(300);
+    let store = config.build::<R>();
+    (0..300).for_each(|n| store.alloc(n * 8, id, Spiteful(ledger.value(), n)).unwrap());
+    (0..150).for_each(|n| assert!(store.free(n * 8, id)));
+    store.synchronize().unwrap();
+    let stats = store.stats();
+    assert_eq!(
+        (stats.drop_panics, stats.freed, stats.live, stats.retired_objects),
+        (50, 150, 150, 0)
+    );
+    assert_eq!(ledger.alive().len(), 150, "a field is dropped even so");
+    // The rest goes with the store, while this thread is panicking itself.
+    assert_eq!(
+        caught(|| {
+            let _store = store;
+            panic_on_purpose(7)
+        }),
+        7
+    );
+    ledger.assert_balanced();
+}
+
+/// A drop that runs any code.
+struct OnDrop(Option<Box<dyn FnOnce() + Send + Sync>>);
+
+impl OnDrop {
+    fn new(run: impl FnOnce() + Send + Sync + 'static) -> Self {
+        Self(Some(Box::new(run)))
+    }
+}
+
+impl Drop for OnDrop {
+    fn drop(&mut self) {
+        self.0.take().unwrap()();
+    }
+}
+
+const ON_DROP: ShadowId<OnDrop> = ShadowId::new(0x24);
+
+fn a_drop_may_use_the_store<R: Reclaim>(config: &Config) {
+    let ledger = Ledger::new(500);
+    let store = Arc::new(config.build::<R>());
+    let runs = Arc::new(AtomicUsize::new(0));
+    for n in 0..100_usize {
+        let (weak, ledger, runs) = (Arc::downgrade(&store), ledger.clone(), runs.clone());
+        store.alloc(n * 8, VALUE, ledger.value()).unwrap();
+        let on_drop = OnDrop::new(move || {
+            runs.fetch_add(1, Ordering::Relaxed);
+            // Nothing when the store itself is being dropped.
+            let Some(store) = weak.upgrade() else { return };
+            assert!(store.free(n * 8, VALUE));
+            store.get_or_alloc(n * 8, OTHER, ledger.value(), |_| ()).unwrap();
+            let in_ctor = store
+                .get_or_alloc_with(n * 8 + 1, OTHER, |_| ledger.value(), Counted::serial)
+                .unwrap();
+            assert_eq!(store.get_with(n * 8 + 1, OTHER, Counted::serial), Some(in_ctor));
+            assert_eq!(store.free_object(n * 8 + 1), 1);
+            assert!(store.ids_of(n * 8).contains(&OTHER.get()));
+            store.flush();
+        });
+        store.alloc(n * 8, ON_DROP, on_drop).unwrap();
+    }
+    (0..50).for_each(|n| assert!(store.free(n * 8, ON_DROP)));
+    store.synchronize().unwrap();
+    // What the drops themselves freed came after the first mark.
+    store.synchronize().unwrap();
+    assert_eq!(runs.load(Ordering::Relaxed), 50);
+    assert_eq!(
+        (store.len_of(VALUE), store.len_of(OTHER), ledger.alive().len()),
+        (50, 50, 100)
+    );
+    assert_eq!(store.stats().drop_panics, 0);
+    drop(store);
+    assert_eq!(runs.load(Ordering::Relaxed), 100);
+    ledger.assert_balanced();
+}
+
+/// Each value's drop frees the next variable: ten thousand of them must not be ten thousand frames deep.
+fn a_chain_of_drops_does_not_nest<R: Reclaim>(config: &Config) {
+    let links = if config.provoke.equal_hashes { 500 } else { 10_000 };
+    let store = Arc::new(config.build::<R>());
+    let (depth, deepest, dropped) = (
+        Arc::new(AtomicUsize::new(0)),
+        Arc::new(AtomicUsize::new(0)),
+        Arc::new(AtomicUsize::new(0)),
+    );
+    for n in 0..links {
+        let weak = Arc::downgrade(&store);
+        let (depth, deepest, dropped) = (depth.clone(), deepest.clone(), dropped.clone());
+        let on_drop = OnDrop::new(move || {
+            deepest.fetch_max(depth.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+            dropped.fetch_add(1, Ordering::Relaxed);
+            if let Some(store) = weak.upgrade() {
+                assert_eq!(store.free((n + 1) * 8, ON_DROP), n + 1 < links);
+            }
+            depth.fetch_sub(1, Ordering::Relaxed);
+        });
+        store.alloc(n * 8, ON_DROP, on_drop).unwrap();
+    }
+    thread::Builder::new()
+        .stack_size(128 << 10)
+        .spawn({
+            let (store, dropped) = (store.clone(), dropped.clone());
+            move || {
+                assert!(store.free(0, ON_DROP));
+                while dropped.load(Ordering::Relaxed) < links {
+                    store.synchronize().unwrap();
+                }
+            }
+        })
+        .unwrap()
+        .join()
+        .unwrap();
+    assert_eq!(
+        (store.len(), store.stats().drop_panics, deepest.load(Ordering::Relaxed)),
+        (0, 0, 1)
+    );
+}
+
+fn a_panicking_destructor_frees_all_the_same<R: Reclaim>(config: &Config) {
+    let ledger = Ledger::new(100);
+    let store = config.build::<R>();
+    store.alloc(8, VALUE, ledger.value()).unwrap();
+    assert_eq!(caught(|| store.free_with(8, VALUE, |_, _| panic_on_purpose(1))), 1);
+    assert!(!store.contains(8, VALUE));
+    store.synchronize().unwrap();
+    assert_eq!(ledger.alive(), []);
+
+    (0..40_usize).for_each(|n| store.alloc(n * 8, VALUE, ledger.value()).unwrap());
+    store.alloc(8, OTHER, ledger.value()).unwrap();
+    let (mut calls, mut first) = (0, None);
+    let panic = caught(|| {
+        store.free_all_with(VALUE, |obj, _| {
+            calls += 1;
+            if calls % 10 == 0 {
+                first.get_or_insert(obj.get());
+                panic_on_purpose(obj.get());
+            }
+        })
+    });
+    assert_eq!(
+        (calls, Some(panic)),
+        (40, first),
+        "all were called, the first panic goes on"
+    );
+    assert_eq!((store.len_of(VALUE), store.len_of(OTHER)), (0, 1));
+    store.synchronize().unwrap();
+    assert_eq!(ledger.alive().len(), 1);
+    assert_eq!(store.stats().drop_panics, 0, "a destructor is not a drop");
+    drop(store);
+    ledger.assert_balanced();
+}
+
+fn a_destructor_may_use_the_store<R: Reclaim>(config: &Config) {
+    let ledger = Ledger::new(1000);
+    let store = config.build::<R>();
+    for obj in [8, 9, 1_usize << 50] {
+        for _ in 0..20 {
+            let old = ledger.made();
+            store.alloc(obj, VALUE, ledger.value()).unwrap();
+            let inner = store.free_with(obj, VALUE, |addr, value| {
+                assert_eq!((addr.get(), value.serial()), (obj, old));
+                assert!(!store.contains(obj, VALUE) && !store.free(obj, VALUE));
+                store.alloc(obj, VALUE, ledger.value()).unwrap();
+                store.alloc(obj, OTHER, ledger.value()).unwrap();
+                assert_eq!(store.free_object(obj), 2);
+                store.alloc(obj, VALUE, ledger.value()).unwrap();
+                store.shrink_to_fit();
+                store.flush();
+                value.serial()
+            });
+            assert_eq!(inner, Some(old));
+            assert_eq!(
+                store.free_with(obj, VALUE, |_, value| value.serial()),
+                Some(old + 3),
+                "the new one"
+            );
+        }
+    }
+    // In a sweep: each destructor makes the variable anew, under another id so that the sweep ends.
+    (0..100_usize).for_each(|n| store.alloc(n * 8, VALUE, ledger.value()).unwrap());
+    assert_eq!(
+        store.free_all_with(VALUE, |obj, _| store.alloc(obj, OTHER, ledger.value()).unwrap()),
+        100
+    );
+    assert_eq!((store.len_of(VALUE), store.len_of(OTHER)), (0, 100));
+    drop(store);
+    ledger.assert_balanced();
+}
+
+/// Runs what it holds when its thread's locals are torn down.
+struct AtExit(Vec<Box<dyn FnOnce()>>);
+
+impl Drop for AtExit {
+    fn drop(&mut self) {
+        self.0.drain(..).for_each(|run| run());
+    }
+}
+
+thread_local! {
+    static FIRST: RefCell<AtExit> = const { RefCell::new(AtExit(Vec::new())) };
+    static LAST: RefCell<AtExit> = const { RefCell::new(AtExit(Vec::new())) };
+}
+
+/// Runs `body` with a store that lives for ever, as far as `body` can tell: its threads are joined before it returns.
+fn with_static<R: Reclaim>(config: &Config, body: impl FnOnce(&'static ShadowStore<R>)) {
+    let store = Box::into_raw(Box::new(config.build::<R>()));
+    // SAFETY: freed below only, when `body` and its threads are done.
+    body(unsafe { &*store });
+    // SAFETY: made by `Box::into_raw`, and nobody has it any more.
+    drop(unsafe { Box::from_raw(store) });
+}
+
+/// Guards in thread locals, torn down before and after those of the store's backend.
+fn guards_that_outlive_their_thread<R: Reclaim>(config: &Config) {
+    let ledger = Ledger::new(8);
+    with_static::<R>(config, |store| {
+        for turn in 0..4 {
+            store.alloc(8, VALUE, ledger.value()).unwrap();
+            let body = move || {
+                let hold = |pin: Pinned<'static, R>| {
+                    Box::new(move || {
+                        // Still protected.
+                        assert_eq!(pin.get(8, VALUE).map(Counted::serial), Some(turn));
+                    })
+                };
+                FIRST.with(|_| ());
+                let pin = store.pin();
+                LAST.with_borrow_mut(|at_exit| at_exit.0.push(hold(store.pin())));
+                FIRST.with_borrow_mut(|at_exit| at_exit.0.push(hold(pin)));
+            };
+            thread::spawn(body).join().unwrap();
+            assert!(store.free(8, VALUE));
+            store.synchronize().unwrap();
+            assert_eq!(ledger.alive(), [], "the guards are gone");
+        }
+    });
+    ledger.assert_balanced();
+}
+
+fn the_store_at_thread_exit<R: Reclaim>(config: &Config) {
+    let ledger = Ledger::new(4000);
+    with_static::<R>(config, |store| {
+        for _ in 0..4 {
+            let body = {
+                let ledger = ledger.clone();
+                move || {
+                    let user = |obj: usize, ledger: Arc<Ledger>| {
+                        Box::new(move || {
+                            for n in 0..100 {
+                                store.alloc(obj, VALUE, ledger.value()).unwrap();
+                                store
+                                    .get_or_alloc_with(obj + 1, VALUE, |_| ledger.value(), |_| ())
+                                    .unwrap();
+                                let pin = store.pin();
+                                assert!(pin.contains(obj, VALUE) && pin.free(obj, VALUE));
+                                assert!(pin.free_with(obj + 1, VALUE, |_, _| ()).is_some());
+                                drop(pin);
+                                if n % 10 == 0 {
+                                    store.flush();
+                                    drop(store.pin_owned());
+                                }
+                            }
+                            store.synchronize().unwrap();
+                        })
+                    };
+                    // Torn down last: made before the backend's own locals.
+                    FIRST.with_borrow_mut(|at_exit| at_exit.0.push(user(16, ledger.clone())));
+                    assert!(!store.contains(8, VALUE));
+                    store.pin();
+                    LAST.with_borrow_mut(|at_exit| at_exit.0.push(user(32, ledger)));
+                }
+            };
+            thread::spawn(body).join().unwrap();
+            assert_eq!(ledger.alive(), []);
+        }
+    });
+    ledger.assert_balanced();
+}
