@@ -6,4 +6,6 @@ mod loom;
 #[cfg(not(shadow_loom))]
 mod defects;
 #[cfg(not(shadow_loom))]
+mod interleave;
+#[cfg(not(shadow_loom))]
 mod stall;

@@ -1,11 +1,11 @@
-//! Claim against claim: a key's slot is claimed once.
+//! Claim against claim: a slot is claimed once, and a key has one.
 
-use super::{A, B, Checked, Store, explore, join, spawn};
+use super::{A, B, explore, join, small, spawn};
 
 #[test]
 fn of_two_inserts_of_a_key_one_wins() {
     explore(3, || {
-        let store = Store::<Checked>::small();
+        let store = small();
         let other = spawn(&store, |store| store.alloc(A, 1));
         let mine = store.alloc(A, 2);
         assert!(mine != join(other), "exactly one insert succeeds");
@@ -15,13 +15,50 @@ fn of_two_inserts_of_a_key_one_wins() {
 }
 
 #[test]
+fn of_three_inserts_of_a_key_one_wins() {
+    explore(2, || {
+        let store = small();
+        let others = [1, 2].map(|number| spawn(&store, move |store| store.alloc(A, number)));
+        let mine = store.alloc(A, 3);
+        let won = others.map(join);
+        assert_eq!(
+            usize::from(mine) + won.into_iter().filter(|&won| won).count(),
+            1,
+            "exactly one insert succeeds"
+        );
+        store.end(&[A]);
+    });
+}
+
+#[test]
 fn two_keys_of_a_bucket_are_both_found() {
     explore(3, || {
-        let store = Store::<Checked>::small();
+        let store = small();
         let other = spawn(&store, |store| store.alloc(A, 1));
         assert!(store.alloc(B, 2));
         assert!(join(other));
         assert_eq!((store.get(A), store.get(B)), (Some(1), Some(2)));
+        store.end(&[A, B]);
+    });
+}
+
+/// The finder's two looks, one after the other: a variable that was found is found again.
+#[test]
+fn what_was_found_stays_found() {
+    explore(3, || {
+        let store = small();
+        let other = spawn(&store, |store| {
+            assert!(store.alloc(B, 1));
+            assert!(store.alloc(A, 2));
+        });
+        let (first, second) = (store.get(A), store.get(A));
+        assert!(first.is_none() || first == Some(2));
+        assert!(first.is_none() || first == second, "found, then not found");
+        assert!(
+            first.is_none() || store.get(B) == Some(1),
+            "the older variable is not found beside the newer"
+        );
+        join(other);
         store.end(&[A, B]);
     });
 }

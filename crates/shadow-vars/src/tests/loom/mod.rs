@@ -24,7 +24,6 @@ use crate::registry::IdEntry;
 use crate::sync::lock_stat;
 use crate::sync::stat::{AtomicUsize, Mutex, Ordering};
 use crate::table::array::{BUCKET, Table};
-use crate::table::defect::Defect;
 use crate::table::hash::AddrHasher;
 use crate::table::node::State;
 use crate::table::probe::Key;
@@ -32,6 +31,14 @@ use crate::table::word::Kind;
 use crate::table::{Config, Core, Shield};
 
 mod claim;
+mod construct;
+mod defects;
+mod migrate;
+mod promote;
+mod read;
+mod remove;
+mod reuse;
+mod sweep;
 
 /// Parents whose keys fit into a word, and one whose key does not. With the models' hasher all share one home bucket.
 const A: usize = 0x1000;
@@ -104,27 +111,22 @@ impl Drop for Value {
     }
 }
 
-/// The defect that is planted in all stores of this process.
-fn planted() -> Option<Defect> {
-    None
-}
-
 /// A core whose tables are as small as they get.
 struct Store<R: Reclaim = Checked> {
     core: Core<R>,
 }
 
+/// A first table of one bucket. Every claim passes its load limit, so it has a successor, as small, after the first.
+fn tiny() -> Arc<Store> {
+    Store::of(0, AddrHasher::constant())
+}
+
+/// A first table of two buckets, in two blocks, that takes two claims without a successor.
+fn small() -> Arc<Store> {
+    Store::of(1, AddrHasher::constant())
+}
+
 impl<R: Reclaim> Store<R> {
-    /// A first table of one bucket. Every claim passes its load limit, so it has a successor, as small, after the first.
-    fn tiny() -> Arc<Self> {
-        Self::of(0, AddrHasher::constant())
-    }
-
-    /// A first table of two buckets, in two blocks, that takes two claims without a successor.
-    fn small() -> Arc<Self> {
-        Self::of(1, AddrHasher::constant())
-    }
-
     fn of(capacity: usize, hasher: AddrHasher) -> Arc<Self> {
         let config = Config {
             capacity,
@@ -136,7 +138,7 @@ impl<R: Reclaim> Store<R> {
         let Ok(mut core) = Core::new(&config) else {
             panic!("out of memory")
         };
-        core.rigging.defect = planted();
+        core.rigging.defect = defects::planted();
         // Bound before the threads start, and the backend's and the waiters' statics made.
         if core.registry.bind::<Value>(ID).is_err() {
             panic!("out of memory");

@@ -1,0 +1,108 @@
+//! Remove against migration: a slow helper brings no variable back, no slot leads to what was retired, and each node is
+//! retired once.
+
+use super::{A, B, ODD, explore, join, small, spawn, tiny};
+
+fn one_helper(obj: usize) {
+    let store = small();
+    assert!(store.alloc(obj, 0));
+    store.grow();
+    let other = spawn(&store, |store| store.finish());
+    assert_eq!(store.free(obj), Some(0));
+    assert_eq!(store.get(obj), None, "freed, then found");
+    join(other);
+    store.end(&[]);
+}
+
+#[test]
+fn a_remove_meets_a_helper() {
+    explore(3, || one_helper(A));
+}
+
+#[test]
+fn a_remove_of_a_key_with_a_record_meets_a_helper() {
+    explore(3, || one_helper(ODD));
+}
+
+#[test]
+fn a_remove_meets_two_helpers() {
+    explore(2, || {
+        let store = tiny();
+        assert!(store.alloc(A, 0));
+        let others = [(); 2].map(|()| spawn(&store, |store| store.help()));
+        assert_eq!(store.free(A), Some(0));
+        assert_eq!(store.get(A), None, "freed, then found");
+        others.into_iter().for_each(join);
+        store.end(&[]);
+    });
+}
+
+/// The helper may sleep from the first migration into the second.
+#[test]
+fn a_remove_meets_two_migrations() {
+    explore(2, || {
+        let store = tiny();
+        assert!(store.alloc(A, 0));
+        let other = spawn(&store, |store| {
+            store.finish();
+            store.grow();
+            store.finish();
+        });
+        assert_eq!(store.free(A), Some(0));
+        assert_eq!(store.get(A), None, "freed, then found");
+        join(other);
+        store.end(&[]);
+    });
+}
+
+#[test]
+fn a_remove_and_a_helper_meet_two_migrations() {
+    explore(2, || {
+        let store = tiny();
+        assert!(store.alloc(A, 0));
+        let helper = spawn(&store, |store| store.help());
+        let other = spawn(&store, |store| {
+            store.finish();
+            store.grow();
+            store.finish();
+        });
+        assert_eq!(store.free(A), Some(0));
+        join(helper);
+        join(other);
+        store.end(&[]);
+    });
+}
+
+#[test]
+fn a_remove_and_an_insert_meet_a_helper() {
+    explore(2, || {
+        let store = tiny();
+        assert!(store.alloc(A, 0));
+        let helper = spawn(&store, |store| store.help());
+        let other = spawn(&store, |store| store.alloc(A, 1));
+        assert!(store.free(A).is_some());
+        join(helper);
+        let created = join(other);
+        let found = store.get(A);
+        assert!(found.is_none() || (created && found == Some(1)));
+        store.end(if found.is_some() { &[A] } else { &[] });
+    });
+}
+
+/// The freed key's slots stay its own, whoever else moves in the same bucket.
+#[test]
+fn a_remove_beside_another_key_meets_a_migration() {
+    explore(2, || {
+        let store = small();
+        assert!(store.alloc(A, 0));
+        assert!(store.alloc(B, 1));
+        let other = spawn(&store, |store| {
+            store.grow();
+            store.finish();
+        });
+        assert_eq!(store.free(B), Some(1));
+        assert_eq!(store.get(A), Some(0));
+        join(other);
+        store.end(&[A]);
+    });
+}

@@ -1,0 +1,72 @@
+//! Reuse of a freed key's slot: a TOMB or a dead node goes to one inserter, and a key record is retired by the one who
+//! takes it out of its slot.
+
+use std::sync::Arc;
+
+use super::{A, B, ODD, Store, explore, join, small, spawn};
+
+/// A key whose variable was freed: its slot holds a TOMB, or a RECORD if the key does not fit into one.
+fn buried(obj: usize) -> Arc<Store> {
+    let store = small();
+    assert!(store.alloc(obj, 0));
+    assert_eq!(store.free(obj), Some(0));
+    store
+}
+
+/// How many slots of the root were ever claimed.
+fn claimed(store: &Store) -> usize {
+    store.pinned(|core, shield| core.root(shield).claimed.sum())
+}
+
+fn two_inserters(obj: usize) {
+    let store = buried(obj);
+    let other = spawn(&store, move |store| store.alloc(obj, 1));
+    let mine = store.alloc(obj, 2);
+    assert!(mine != join(other), "exactly one insert succeeds");
+    assert_eq!(claimed(&store), 1, "the key's slot is used again");
+    assert_eq!(store.free(obj), Some(if mine { 2 } else { 1 }));
+    store.end(&[]);
+}
+
+#[test]
+fn of_two_inserts_over_a_tomb_one_wins() {
+    explore(3, || two_inserters(A));
+}
+
+#[test]
+fn of_two_inserts_over_a_record_one_wins_and_retires_it() {
+    explore(3, || two_inserters(ODD));
+}
+
+#[test]
+fn a_tomb_is_not_taken_by_another_key() {
+    explore(3, || {
+        let store = buried(A);
+        let other = spawn(&store, |store| store.alloc(A, 1));
+        assert!(store.alloc(B, 2));
+        assert!(join(other));
+        assert_eq!((store.get(A), store.get(B)), (Some(1), Some(2)));
+        store.end(&[A, B]);
+    });
+}
+
+/// The inserter may find the node LIVE, dead but linked, or gone.
+fn insert_against_remove(obj: usize) {
+    let store = small();
+    assert!(store.alloc(obj, 0));
+    let other = spawn(&store, move |store| store.free(obj));
+    let mine = store.alloc(obj, 1);
+    assert_eq!(join(other), Some(0));
+    assert_eq!(claimed(&store), 1, "the key's slot is used again");
+    store.end(if mine { std::slice::from_ref(&obj) } else { &[] });
+}
+
+#[test]
+fn a_dead_node_is_replaced_and_retired_by_its_remover() {
+    explore(3, || insert_against_remove(A));
+}
+
+#[test]
+fn a_dead_node_with_a_record_is_replaced_and_retired_by_its_remover() {
+    explore(3, || insert_against_remove(ODD));
+}
