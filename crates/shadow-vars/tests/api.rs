@@ -331,11 +331,13 @@ fn any_number_is_an_id<R: Reclaim>(config: &Config) {
     if config.name != "default" {
         return;
     }
-    // Bound by being used once; then as many variables as fit into a small table.
+    // Each is bound by being used once, on a parent of its own; then a thousand of them meet on a few parents.
     let many = |n: u64| ShadowId::<u32>::new(0x10_0000 + n);
     for n in 0..70_000_u64 {
-        store.alloc(OBJ + n as usize % 4 * 8, many(n), n as u32).unwrap();
-        assert!(store.free(OBJ + n as usize % 4 * 8, many(n)));
+        store.alloc(n as usize * 64, many(n), n as u32).unwrap();
+    }
+    for n in 0..70_000_u64 {
+        assert!(store.free(n as usize * 64, many(n)));
     }
     for round in 0..3 {
         for n in 65_000..66_000_u64 {
