@@ -9,7 +9,7 @@ use std::thread;
 
 use shadow_vars::{Pinned, Reclaim, ShadowId, ShadowStore};
 use support::configs::Config;
-use support::{Counted, Ledger, caught, hush, on_every_store, panic_on_purpose};
+use support::{Counted, Ledger, Spite, caught, hush, on_every_store, panic_on_purpose};
 
 on_every_store!(
     panicking_drops_are_counted,
@@ -29,7 +29,7 @@ fn panicking_drops_are_counted<R: Reclaim>(config: &Config) {
     impl Drop for Spiteful {
         fn drop(&mut self) {
             if self.1.is_multiple_of(3) {
-                panic_on_purpose(self.1);
+                std::panic::panic_any(Spite);
             }
         }
     }
