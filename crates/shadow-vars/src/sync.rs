@@ -17,12 +17,85 @@ pub(crate) use loom::{
     lazy_static,
     sync::{
         Condvar, Mutex, MutexGuard,
-        atomic::{AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence},
+        atomic::{Ordering, fence},
     },
     thread_local,
 };
+#[cfg(all(test, shadow_loom))]
+pub(crate) use modelled::loads_see_the_newest;
+#[cfg(shadow_loom)]
+pub(crate) use modelled::{AtomicPtr, AtomicU8, AtomicU64, AtomicUsize};
 #[cfg(all(test, not(shadow_loom)))]
 pub(crate) use std::sync::atomic::fence;
+
+/// Loom's atomics, with loads that can be told to see the newest store only.
+///
+/// Loom tries two accesses of one word in both orders if it notices that they conflict, but it keeps one access per word
+/// in mind: a thread that loads a word and then exchanges it hides behind its own load that another thread had loaded
+/// the word before. Read-modify-writes are never overlooked, so a model is explored twice: once with true loads, which
+/// may see any store that the memory model allows, and once with loads that are exchanges which fail.
+#[cfg(shadow_loom)]
+mod modelled {
+    use std::ops::{Deref, DerefMut};
+
+    use loom::sync::atomic::{self, Ordering};
+
+    use super::stat;
+
+    static NEWEST: stat::AtomicBool = stat::AtomicBool::new(false);
+
+    /// Whether all loads from now on see the newest store only. Not to be changed in the middle of an execution.
+    #[cfg(test)]
+    pub(crate) fn loads_see_the_newest(newest: bool) {
+        NEWEST.store(newest, Ordering::Relaxed);
+    }
+
+    macro_rules! modelled {
+        ($($name:ident $(<$of:ident>)?, $value:ty, $never:expr;)*) => {$(
+            #[derive(Default)]
+            pub(crate) struct $name $(<$of>)? (atomic::$name $(<$of>)?);
+
+            impl $(<$of>)? $name $(<$of>)? {
+                #[track_caller]
+                pub(crate) fn new(value: $value) -> Self {
+                    Self(atomic::$name::new(value))
+                }
+
+                #[track_caller]
+                pub(crate) fn load(&self, order: Ordering) -> $value {
+                    if NEWEST.load(Ordering::Relaxed) {
+                        // No word ever has this value; and if one had, it would keep it.
+                        let (Ok(value) | Err(value)) = self.0.compare_exchange($never, $never, order, order);
+                        value
+                    } else {
+                        self.0.load(order)
+                    }
+                }
+            }
+
+            impl $(<$of>)? Deref for $name $(<$of>)? {
+                type Target = atomic::$name $(<$of>)?;
+
+                fn deref(&self) -> &Self::Target {
+                    &self.0
+                }
+            }
+
+            impl $(<$of>)? DerefMut for $name $(<$of>)? {
+                fn deref_mut(&mut self) -> &mut Self::Target {
+                    &mut self.0
+                }
+            }
+        )*};
+    }
+
+    modelled! {
+        AtomicPtr<T>, *mut T, std::ptr::without_provenance_mut(usize::MAX);
+        AtomicU8, u8, u8::MAX;
+        AtomicU64, u64, u64::MAX;
+        AtomicUsize, usize, usize::MAX;
+    }
+}
 
 /// Atomics that loom does not model: counters for statistics and sizing, and the append-only id registry.
 pub(crate) mod stat {

@@ -1,13 +1,13 @@
 //! Claim against claim: a slot is claimed once, and a key has one.
 
-use super::{A, B, explore, join, small, spawn};
+use super::{A, B, Small, Usual, explore, join, small, spawn};
 
 #[test]
 fn of_two_inserts_of_a_key_one_wins() {
-    explore(3, || {
+    explore(Small, || {
         let store = small();
-        let other = spawn(&store, |store| store.alloc(A, 1));
-        let mine = store.alloc(A, 2);
+        let other = spawn(&store, |store| store.insert(A, 1));
+        let mine = store.insert(A, 2);
         assert!(mine != join(other), "exactly one insert succeeds");
         assert_eq!(store.get(A), Some(if mine { 2 } else { 1 }));
         store.end(&[A]);
@@ -16,10 +16,10 @@ fn of_two_inserts_of_a_key_one_wins() {
 
 #[test]
 fn of_three_inserts_of_a_key_one_wins() {
-    explore(2, || {
+    explore(Usual, || {
         let store = small();
-        let others = [1, 2].map(|number| spawn(&store, move |store| store.alloc(A, number)));
-        let mine = store.alloc(A, 3);
+        let others = [1, 2].map(|number| spawn(&store, move |store| store.insert(A, number)));
+        let mine = store.insert(A, 3);
         let won = others.map(join);
         assert_eq!(
             usize::from(mine) + won.into_iter().filter(|&won| won).count(),
@@ -32,10 +32,10 @@ fn of_three_inserts_of_a_key_one_wins() {
 
 #[test]
 fn two_keys_of_a_bucket_are_both_found() {
-    explore(3, || {
+    explore(Small, || {
         let store = small();
-        let other = spawn(&store, |store| store.alloc(A, 1));
-        assert!(store.alloc(B, 2));
+        let other = spawn(&store, |store| store.insert(A, 1));
+        assert!(store.insert(B, 2));
         assert!(join(other));
         assert_eq!((store.get(A), store.get(B)), (Some(1), Some(2)));
         store.end(&[A, B]);
@@ -45,11 +45,11 @@ fn two_keys_of_a_bucket_are_both_found() {
 /// The finder's two looks, one after the other: a variable that was found is found again.
 #[test]
 fn what_was_found_stays_found() {
-    explore(3, || {
+    explore(Small, || {
         let store = small();
         let other = spawn(&store, |store| {
-            assert!(store.alloc(B, 1));
-            assert!(store.alloc(A, 2));
+            assert!(store.insert(B, 1));
+            assert!(store.insert(A, 2));
         });
         let (first, second) = (store.get(A), store.get(A));
         assert!(first.is_none() || first == Some(2));

@@ -1,139 +1,196 @@
-//! Constructors: one runs, who else wants the variable waits for it, and nobody waits for ever.
+//! Constructors: one runs at a time for a key, its value is whole before it is found, a failed one leaves nothing, and
+//! nobody waits for ever.
 
 use std::sync::Arc;
 
-use super::{A, B, Store, Value, explore, join, small, spawn, tiny};
-use crate::error::{CtorError, StoreError};
-use crate::sync::stat::{AtomicUsize, Ordering};
+use super::{
+    A, AtomicUsize, B, CtorError, Ordering, Small, Store, StoreError, Usual, Value, explore, join, small, spawn, tiny,
+};
+
+/// Counts runs of constructors.
+#[derive(Clone, Default)]
+struct Runs(Arc<AtomicUsize>);
+
+impl Runs {
+    fn run(&self, number: usize) -> Option<Value> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Some(Value::new(number))
+    }
+
+    fn fail(&self) -> Option<Value> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        None
+    }
+
+    fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
 
 #[test]
-fn a_constructor_runs_once_for_two_who_want_the_variable() {
-    explore(2, || {
-        let store = tiny();
-        let ran = Arc::new(AtomicUsize::new(0));
-        let make = |ran: Arc<AtomicUsize>| move || Some(Value::new(ran.fetch_add(1, Ordering::Relaxed)));
-        let (first, second) = (make(ran.clone()), make(ran.clone()));
-        let other = spawn(&store, move |store| store.construct(A, first));
-        let mine = store.construct(A, second);
-        assert_eq!((mine, join(other)), (Ok(0), Ok(0)), "both have the one value");
-        assert_eq!(ran.load(Ordering::Relaxed), 1);
+fn of_two_constructors_one_runs_and_both_callers_see_its_value() {
+    explore(Small, || {
+        let (store, runs) = (small(), Runs::default());
+        let other = spawn(&store, {
+            let runs = runs.clone();
+            move |store| store.construct(A, || runs.run(1))
+        });
+        let mine = store.construct(A, || runs.run(2));
+        assert_eq!(mine, join(other), "the callers see one value");
+        assert_eq!(runs.count(), 1, "constructors that ran");
         store.end(&[A]);
     });
 }
 
 #[test]
-fn a_failed_constructor_leaves_the_turn_to_who_waits() {
-    explore(2, || {
-        let store = tiny();
-        let other = spawn(&store, |store| store.construct(A, || None));
-        let mine = store.construct(A, || Some(Value::new(7)));
-        assert_eq!(mine, Ok(7));
-        // The other failed, or came when the variable was there.
-        assert!(matches!(join(other), Err(CtorError::Ctor(())) | Ok(7)));
+fn a_failed_constructor_leaves_its_turn_to_the_waiter() {
+    explore(Small, || {
+        let (store, runs) = (small(), Runs::default());
+        let other = spawn(&store, {
+            let runs = runs.clone();
+            move |store| store.construct(A, || runs.fail())
+        });
+        assert_eq!(store.construct(A, || runs.run(2)), Ok(2));
+        match join(other) {
+            Ok(found) => assert_eq!((found, runs.count()), (2, 1)),
+            Err(error) => {
+                assert_eq!(error, CtorError::Ctor(()));
+                assert_eq!(runs.count(), 2, "constructors that ran");
+            }
+        }
         store.end(&[A]);
     });
 }
 
 #[test]
-fn a_find_sees_a_finished_value_or_nothing() {
-    explore(2, || {
-        let store = tiny();
-        let other = spawn(&store, |store| store.construct(A, || Some(Value::new(7))));
-        assert!(matches!(store.get(A), None | Some(7)));
-        assert_eq!(join(other), Ok(7));
+fn two_failed_constructors_leave_nothing() {
+    explore(Small, || {
+        let (store, runs) = (small(), Runs::default());
+        let other = spawn(&store, {
+            let runs = runs.clone();
+            move |store| store.construct(A, || runs.fail())
+        });
+        assert_eq!(store.construct(A, || runs.fail()), Err(CtorError::Ctor(())));
+        assert_eq!(join(other), Err(CtorError::Ctor(())));
+        assert_eq!(runs.count(), 2, "constructors that ran");
+        store.end(&[]);
+    });
+}
+
+/// Two looks: nothing or the value, and then not nothing again.
+#[test]
+fn a_finder_sees_nothing_or_the_whole_value() {
+    explore(Small, || {
+        let (store, runs) = (small(), Runs::default());
+        let other = spawn(&store, move |store| store.construct(A, || runs.run(1)));
+        let (first, second) = (found(&store), found(&store));
+        assert!(first.is_none() || first == second, "found, then not found");
+        assert_eq!(join(other), Ok(1));
         store.end(&[A]);
     });
 }
 
+/// As `get`, and sure not to read a value that is not there.
+fn found(store: &Store) -> Option<usize> {
+    store.pinned(|core, shield| {
+        let node = core.find(shield, &store.key(A))?;
+        assert_eq!(node.life().state(), super::State::Live, "found before it exists");
+        // SAFETY: the entry holds `Value`, and the node is live.
+        Some(unsafe { node.value::<Value>() }.read())
+    })
+}
+
 #[test]
-fn a_free_takes_a_finished_value_or_nothing() {
-    explore(2, || {
-        let store = tiny();
-        let other = spawn(&store, |store| store.construct(A, || Some(Value::new(7))));
+fn a_free_finds_nothing_or_the_whole_value() {
+    explore(Small, || {
+        let (store, runs) = (small(), Runs::default());
+        let other = spawn(&store, move |store| store.construct(A, || runs.run(1)));
         let freed = store.free(A);
-        assert_eq!(join(other), Ok(7));
+        assert_eq!(join(other), Ok(1));
         store.end(if freed.is_some() { &[] } else { &[A] });
     });
 }
 
 #[test]
 fn an_alloc_waits_for_the_constructor() {
-    explore(2, || {
-        let store = tiny();
-        let other = spawn(&store, |store| store.construct(A, || Some(Value::new(7))));
-        let created = store.alloc(A, 8);
-        let seen = join(other);
-        assert_eq!(seen, Ok(if created { 8 } else { 7 }));
+    explore(Small, || {
+        let (store, runs) = (small(), Runs::default());
+        let other = spawn(&store, move |store| store.construct(A, || runs.fail()));
+        let mine = store.alloc(A, 2);
+        assert!(mine, "a failed constructor refuses nobody");
+        assert!(matches!(join(other), Ok(2) | Err(CtorError::Ctor(()))));
+        store.end(&[A]);
+    });
+}
+
+/// Each constructs the other's key inside its own constructor.
+#[test]
+fn a_ring_of_constructors_is_refused_and_not_a_deadlock() {
+    fn nest(store: &Store, outer: usize, inner: usize) -> Result<usize, CtorError<()>> {
+        let mut refused = false;
+        let result = store.construct(outer, || {
+            let nested = store.construct(inner, || Some(Value::new(inner)));
+            refused = matches!(nested, Err(CtorError::Store(StoreError::Cycle { .. })));
+            nested.ok().map(|_| Value::new(outer))
+        });
+        match result {
+            Err(CtorError::Ctor(())) => assert!(refused, "only a ring refuses"),
+            Ok(number) => assert_eq!(number, outer),
+            Err(CtorError::Store(ref error)) => panic!("the outer key is nobody's before: {error:?}"),
+        }
+        result
+    }
+    explore(Usual, || {
+        let store = small();
+        let other = spawn(&store, |store| nest(store, A, B));
+        let mine = nest(&store, B, A);
+        let other = join(other);
+        assert!(mine.is_ok() || other.is_ok(), "one of the ring gets through");
+        // Who got through had made the other's variable on the way, or found it made.
+        store.end(&[A, B]);
+    });
+}
+
+#[test]
+fn a_variable_under_construction_moves_with_its_table() {
+    explore(Usual, || {
+        let (store, runs) = (tiny(), Runs::default());
+        let other = spawn(&store, {
+            let runs = runs.clone();
+            move |store| store.construct(A, || runs.run(1))
+        });
+        store.grow();
+        store.finish();
+        let mine = store.construct(A, || runs.run(2));
+        assert_eq!(mine, join(other), "the callers see one value");
+        assert_eq!(runs.count(), 1, "constructors that ran");
         store.end(&[A]);
     });
 }
 
 #[test]
-fn a_node_under_construction_moves_with_the_table() {
-    explore(2, || {
-        let store = small();
-        let other = spawn(&store, |store| {
-            store.grow();
-            store.finish();
-        });
-        assert_eq!(store.construct(A, || Some(Value::new(7))), Ok(7));
-        join(other);
-        store.end(&[A]);
-    });
-}
-
-#[test]
-fn a_failed_node_goes_wherever_the_table_went() {
-    explore(2, || {
-        let store = small();
-        let other = spawn(&store, |store| {
-            store.grow();
-            store.finish();
-        });
-        assert_eq!(store.construct(A, || None), Err(CtorError::Ctor(())));
-        join(other);
+fn a_constructor_that_fails_during_a_migration_leaves_nothing() {
+    explore(Usual, || {
+        let (store, runs) = (tiny(), Runs::default());
+        let other = spawn(&store, move |store| store.construct(A, || runs.fail()));
+        store.grow();
+        store.finish();
         assert_eq!(store.get(A), None);
+        assert_eq!(join(other), Err(CtorError::Ctor(())));
         store.end(&[]);
     });
 }
 
 #[test]
-fn a_constructor_that_wants_itself_is_told() {
-    explore(2, || {
-        let store = tiny();
-        let inner = store.clone();
-        let result = store.construct(A, move || {
-            let again = inner.construct(A, || Some(Value::new(1)));
-            assert!(matches!(again, Err(CtorError::Store(StoreError::Recursion { .. }))));
+fn a_constructor_that_wants_its_own_variable_is_told() {
+    explore(Small, || {
+        let store = small();
+        let result = store.construct(A, || {
+            let nested = store.construct(A, || Some(Value::new(1)));
+            assert!(matches!(nested, Err(CtorError::Store(StoreError::Recursion { .. }))));
             None
         });
         assert_eq!(result, Err(CtorError::Ctor(())));
         store.end(&[]);
-    });
-}
-
-/// Each of two threads constructs one key and, inside, wants the other's.
-#[test]
-fn a_ring_of_two_is_refused_to_one_of_them() {
-    explore(2, || {
-        let store = small();
-        let nested = |store: Arc<Store>, outer: usize, inner: usize| {
-            let again = store.clone();
-            store.construct(outer, move || {
-                match again.construct(inner, || Some(Value::new(inner))) {
-                    Ok(_) => Some(Value::new(outer)),
-                    Err(CtorError::Store(StoreError::Cycle { .. })) => None,
-                    Err(other) => panic!("{other:?}"),
-                }
-            })
-        };
-        let theirs = store.clone();
-        let other = loom::thread::spawn(move || nested(theirs, A, B));
-        let mine = nested(store.clone(), B, A);
-        let other = join(other);
-        assert!(mine.is_ok() || other.is_ok(), "one of them at least has its variable");
-        let live: Vec<usize> = [A, B].into_iter().filter(|&obj| store.get(obj).is_some()).collect();
-        assert!(!live.is_empty());
-        store.end(&live);
     });
 }

@@ -21,14 +21,15 @@ use crate::error::{CtorError, StoreError};
 use crate::reclaim::Reclaim;
 use crate::reclaim::checked::{self, Checked};
 use crate::registry::IdEntry;
-use crate::sync::lock_stat;
 use crate::sync::stat::{AtomicUsize, Mutex, Ordering};
+use crate::sync::{self, lock_stat};
 use crate::table::array::{BUCKET, Table};
 use crate::table::hash::AddrHasher;
-use crate::table::node::State;
+use crate::table::insert::Inserted;
+use crate::table::node::{Life, Node, State};
 use crate::table::probe::Key;
 use crate::table::word::Kind;
-use crate::table::{Config, Core, Shield};
+use crate::table::{Config, Core, NoMemory, Shield};
 
 mod claim;
 mod construct;
@@ -37,6 +38,7 @@ mod migrate;
 mod promote;
 mod read;
 mod remove;
+mod retire;
 mod reuse;
 mod sweep;
 
@@ -49,37 +51,60 @@ const ODD: usize = 0x1001;
 /// The id of all variables.
 const ID: u64 = 7;
 
-/// Explores a model with at least `preemptions` preemptions, or as many as `LOOM_MAX_PREEMPTIONS` says (2 unless set),
-/// and prints how many executions that took.
-fn explore<F: Fn() + Send + Sync + 'static>(preemptions: usize, model: F) {
-    // The backend's book of guards and the counts of values are the process's: one model at a time.
+/// How large a model's state space is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Space {
+    Small,
+    Usual,
+    Large,
+}
+use Space::{Large, Small, Usual};
+
+/// Explores a model, and prints how many executions that took.
+///
+/// Twice: with loads that may see any store that the memory model allows, then with loads that see the newest, which loom
+/// interleaves without gaps ([`sync::loads_see_the_newest`]). `LOOM_MAX_PREEMPTIONS` (2 unless set) says how often threads
+/// are stopped where they could go on; more often in small spaces and with loads that have no choice, less in large ones.
+fn explore<F: Fn() + Send + Sync + 'static>(space: Space, model: F) {
+    // The backend's book of guards, the counts of values and the kind of loads are the process's: one model at a time.
     static ONE: Mutex<()> = Mutex::new(());
-    static EXECUTIONS: AtomicUsize = AtomicUsize::new(0);
 
     let _one = lock_stat(&ONE);
-    checked::reset();
-    EXECUTIONS.store(0, Ordering::Relaxed);
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(builder.preemption_bound.unwrap_or(2).max(preemptions));
+    let bound = builder.preemption_bound.unwrap_or(2);
     builder.max_branches = 20_000;
-    let start = Instant::now();
-    builder.check(move || {
-        EXECUTIONS.fetch_add(1, Ordering::Relaxed);
-        CREATED.store(0, Ordering::Relaxed);
-        DROPPED.store(0, Ordering::Relaxed);
-        model();
-    });
+    let model = Arc::new(model);
+    let mut passes = String::new();
+    for newest in [false, true] {
+        builder.preemption_bound = Some(match (space, newest) {
+            (Small, true) => bound + 2,
+            (Small, false) | (Usual, true) => bound + 1,
+            (Usual, false) | (Large, true) => bound,
+            (Large, false) => bound.saturating_sub(1),
+        });
+        sync::loads_see_the_newest(newest);
+        checked::reset();
+        let executions = Arc::new(AtomicUsize::new(0));
+        let start = Instant::now();
+        builder.check({
+            let (model, executions) = (model.clone(), executions.clone());
+            move || {
+                executions.fetch_add(1, Ordering::Relaxed);
+                CREATED.store(0, Ordering::Relaxed);
+                DROPPED.store(0, Ordering::Relaxed);
+                model();
+            }
+        });
+        let executions = executions.load(Ordering::Relaxed);
+        passes += &format!(", {executions} executions in {:.1} s", start.elapsed().as_secs_f64());
+    }
     let name = type_name::<F>()
         .split("::")
         .skip(3)
         .take(2)
         .collect::<Vec<_>>()
         .join("::");
-    let executions = EXECUTIONS.load(Ordering::Relaxed);
-    eprintln!(
-        "model {name}: {executions} executions, {:.1} s",
-        start.elapsed().as_secs_f64()
-    );
+    eprintln!("model {name}{passes}");
 }
 
 static CREATED: AtomicUsize = AtomicUsize::new(0);
@@ -179,6 +204,36 @@ impl<R: Reclaim> Store<R> {
         })
     }
 
+    /// As `alloc`, but for the quick look before: so the insert itself meets what is there.
+    fn insert(&self, obj: usize, number: usize) -> bool {
+        self.pinned(|core, shield| {
+            let key = self.key(obj);
+            let Some(node) = Node::alloc(obj, key.entry, None, false, Life::LIVE) else {
+                panic!("out of memory")
+            };
+            // SAFETY: the node is new, and its entry holds `Value`.
+            let payload = unsafe { Node::payload(node) }.cast::<Value>();
+            // SAFETY: fresh memory with the layout of `Value`.
+            unsafe { payload.write(Value::new(number)) };
+            match core.insert(shield, &key, node) {
+                Ok(Inserted::Claimed(_)) => {
+                    key.entry.count_created(core.shard());
+                    true
+                }
+                Ok(Inserted::Exists(_)) => {
+                    // SAFETY: the node stayed this thread's, with the value written above.
+                    unsafe {
+                        payload.drop_in_place();
+                        Node::dealloc(node);
+                    }
+                    false
+                }
+                Ok(Inserted::Building(_)) => panic!("no model inserts beside a constructor"),
+                Err(NoMemory) => panic!("out of memory"),
+            }
+        })
+    }
+
     fn get(&self, obj: usize) -> Option<usize> {
         self.pinned(|core, shield| {
             let node = core.find(shield, &self.key(obj))?;
@@ -220,6 +275,11 @@ impl<R: Reclaim> Store<R> {
     /// Migrates one block of the root, if it has a successor.
     fn help(&self) {
         self.pinned(|core, shield| assert!(core.help(shield).is_ok()));
+    }
+
+    /// A helper takes a block of the root, to migrate it one day, and sleeps for good.
+    fn sleeping_helper(&self) {
+        self.pinned(|core, shield| assert!(core.root(shield).next_block().is_some()));
     }
 
     /// Finishes the root's migration, if it has a successor.

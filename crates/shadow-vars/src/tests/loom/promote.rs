@@ -1,10 +1,10 @@
 //! Promotion of the successor: a live key is found throughout, and nobody looks at a table after it was reclaimed.
 
-use super::{A, B, explore, join, small, spawn, tiny};
+use super::{A, B, C, Ordering, Small, Usual, explore, join, small, spawn, tiny};
 
 #[test]
 fn a_finder_sees_a_live_key_across_the_promotion() {
-    explore(3, || {
+    explore(Small, || {
         let store = tiny();
         assert!(store.alloc(A, 0));
         let other = spawn(&store, |store| store.finish());
@@ -17,7 +17,7 @@ fn a_finder_sees_a_live_key_across_the_promotion() {
 /// The table that a finder begins in may be two migrations old when it ends.
 #[test]
 fn a_finder_sees_a_live_key_across_two_promotions() {
-    explore(2, || {
+    explore(Usual, || {
         let store = tiny();
         assert!(store.alloc(A, 0));
         let other = spawn(&store, |store| {
@@ -34,7 +34,7 @@ fn a_finder_sees_a_live_key_across_two_promotions() {
 /// The key's slot lies behind another's in its bucket.
 #[test]
 fn a_finder_sees_the_second_key_of_a_bucket_across_the_promotion() {
-    explore(2, || {
+    explore(Usual, || {
         let store = small();
         assert!(store.alloc(A, 0));
         assert!(store.alloc(B, 1));
@@ -48,9 +48,41 @@ fn a_finder_sees_the_second_key_of_a_bucket_across_the_promotion() {
     });
 }
 
+/// The first bucket is full, so the key is in the second, which is a block of its own.
+#[test]
+fn a_finder_sees_the_key_of_the_last_block_across_the_promotion() {
+    explore(Usual, || {
+        let store = small();
+        assert!(store.alloc(A, 0));
+        assert!(store.alloc(B, 1));
+        assert!(store.alloc(C, 2));
+        let other = spawn(&store, |store| store.finish());
+        assert_eq!(store.get(C), Some(2));
+        join(other);
+        store.end(&[A, B, C]);
+    });
+}
+
+/// One block is done. Whoever swings the root hands on what the last one's helper placed, also if it only finds that the
+/// other has finished.
+#[test]
+fn a_finder_sees_what_either_of_two_helpers_moved() {
+    explore(Usual, || {
+        let store = small();
+        assert!(store.alloc(A, 0));
+        assert!(store.alloc(B, 1));
+        assert!(store.alloc(C, 2));
+        store.help();
+        let others = [(); 2].map(|()| spawn(&store, |store| store.help()));
+        assert_eq!(store.get(C), Some(2));
+        others.into_iter().for_each(join);
+        store.end(&[A, B, C]);
+    });
+}
+
 #[test]
 fn of_two_helpers_one_promotes_and_retires_the_table() {
-    explore(3, || {
+    explore(Small, || {
         let store = tiny();
         assert!(store.alloc(A, 0));
         let other = spawn(&store, |store| store.finish());
@@ -63,7 +95,7 @@ fn of_two_helpers_one_promotes_and_retires_the_table() {
 
 #[test]
 fn of_two_successors_one_is_installed() {
-    explore(3, || {
+    explore(Small, || {
         let store = small();
         assert!(store.alloc(A, 0));
         let other = spawn(&store, |store| {
@@ -72,12 +104,12 @@ fn of_two_successors_one_is_installed() {
         });
         store.grow();
         assert_eq!(join(other), Some(0));
-        store.finish();
         assert_eq!(
-            store.core.rebuilds.load(super::Ordering::Relaxed),
+            store.core.rebuilds.load(Ordering::Relaxed),
             1,
             "successors that were installed"
         );
+        store.finish();
         store.end(&[A]);
     });
 }

@@ -1,11 +1,10 @@
-//! Free against get: a value stays while somebody reads it, and is taken away once.
+//! Free against get and free: a value outlives every guard that can reach it, and one caller takes it away.
 
-use super::{A, B, Value, explore, join, spawn, tiny};
-use crate::reclaim::checked::Checked;
+use super::{A, B, DROPPED, Ordering, Small, Usual, Value, explore, join, small, spawn, tiny};
 
 #[test]
 fn a_value_is_there_for_as_long_as_its_reader() {
-    explore(3, || {
+    explore(Small, || {
         let store = tiny();
         assert!(store.alloc(A, 7));
         let other = spawn(&store, |store| store.free(A));
@@ -18,111 +17,84 @@ fn a_value_is_there_for_as_long_as_its_reader() {
 
 #[test]
 fn a_reader_keeps_what_it_found_through_a_free() {
-    explore(2, || {
-        let store = tiny();
+    explore(Small, || {
+        let store = small();
         assert!(store.alloc(A, 7));
-        let other = spawn(&store, |store| store.free(A));
+        let other = spawn(&store, |store| assert_eq!(store.free(A), Some(7)));
         store.pinned(|core, shield| {
             if let Some(node) = core.find(shield, &store.key(A)) {
                 // SAFETY: the entry holds `Value`, and the node was live.
                 let value = unsafe { node.value::<Value>() };
                 assert_eq!(value.read(), 7);
                 // Long after: the variable may be gone, the value is not.
-                let _ = core.find(shield, &store.key(A));
+                let _ = core.find(shield, &store.key(B));
+                assert_eq!(DROPPED.load(Ordering::Relaxed), 0, "values dropped under a guard");
                 assert_eq!(value.read(), 7);
             }
         });
         join(other);
+        assert_eq!(DROPPED.load(Ordering::Relaxed), 1, "values dropped with no guard left");
         store.end(&[]);
     });
 }
 
 #[test]
-fn two_frees_take_a_value_once() {
-    explore(3, || {
-        let store = tiny();
+fn of_two_frees_one_takes_the_value() {
+    explore(Small, || {
+        let store = small();
         assert!(store.alloc(A, 7));
         let other = spawn(&store, |store| store.free(A));
         let mine = store.free(A);
-        let other = join(other);
-        assert!(mine.is_some() != other.is_some(), "exactly one of them");
+        let freed = [mine, join(other)];
+        assert!(freed == [Some(7), None] || freed == [None, Some(7)], "{freed:?}");
+        store.end(&[]);
+    });
+}
+
+#[test]
+fn of_three_frees_one_takes_the_value() {
+    explore(Usual, || {
+        let store = small();
+        assert!(store.alloc(A, 7));
+        let others = [(); 2].map(|()| spawn(&store, |store| store.free(A)));
+        let mine = store.free(A);
+        let freed = others.map(join).into_iter().chain([mine]).flatten();
+        assert!(freed.eq([7]), "exactly one free succeeds");
         store.end(&[]);
     });
 }
 
 #[test]
 fn a_free_and_an_insert_of_one_key_agree() {
-    explore(2, || {
+    explore(Usual, || {
         let store = tiny();
         assert!(store.alloc(A, 1));
         let other = spawn(&store, |store| store.free(A));
-        let created = store.alloc(A, 2);
-        assert_eq!(
-            join(other),
-            Some(1),
-            "only the second value could be missed, and only the first is there at first"
-        );
+        let created = store.insert(A, 2);
+        // Only the first value is there at first, and the second only if the first has gone.
+        assert_eq!(join(other), Some(1));
         store.end(if created { &[A] } else { &[] });
     });
 }
 
-/// The retire lists as the real backends use them: batches, a callback, a drain.
-mod lists {
-    use super::super::Store;
-    use super::*;
-    use crate::table::hash::AddrHasher;
-
-    #[test]
-    fn what_two_threads_retire_is_dropped_once_and_not_under_a_reader() {
-        explore(2, || {
-            let store = Store::<Checked<false>>::of(1, AddrHasher::constant());
-            assert!(store.alloc(A, 1));
-            assert!(store.alloc(B, 2));
-            let other = spawn(&store, |store| {
-                assert_eq!(store.free(A), Some(1));
-                store.core.lists.flush::<Checked<false>>();
-            });
-            assert!(matches!(store.get(A), None | Some(1)));
-            assert_eq!(store.free(B), Some(2));
-            join(other);
-            store.end(&[]);
-        });
-    }
-
-    #[test]
-    fn a_flush_and_a_drain_share_the_work() {
-        explore(2, || {
-            let store = Store::<Checked<false>>::of(1, AddrHasher::constant());
-            assert!(store.alloc(A, 1));
+/// The key lives twice: a reader sees the old value, nothing, or the new one, and never goes back.
+#[test]
+fn a_reader_sees_a_key_freed_and_made_again_in_that_order() {
+    explore(Small, || {
+        let store = small();
+        assert!(store.alloc(A, 1));
+        let other = spawn(&store, |store| {
             assert_eq!(store.free(A), Some(1));
-            let lists = store.core.lists.clone();
-            let mark = lists.mark();
-            let other = spawn(&store, |store| store.core.lists.flush::<Checked<false>>());
-            store.core.lists.flush::<Checked<false>>();
-            join(other);
-            // No guard is left, so two flushes more end it: one asks if nobody has, one drops.
-            (0..2).for_each(|_| lists.flush::<Checked<false>>());
-            assert!(lists.is_done(&mark), "all that was retired before is dropped");
-            store.end(&[]);
+            assert!(store.insert(A, 2));
         });
-    }
-
-    #[test]
-    fn when_all_is_said_to_be_dropped_it_is() {
-        explore(2, || {
-            let store = Store::<Checked<false>>::of(1, AddrHasher::constant());
-            assert!(store.alloc(A, 1));
-            assert_eq!(store.free(A), Some(1));
-            let mark = store.core.lists.mark();
-            let other = spawn(&store, |store| {
-                store.core.lists.flush::<Checked<false>>();
-                store.core.lists.flush::<Checked<false>>();
-            });
-            if store.core.lists.is_done(&mark) {
-                assert_eq!(super::super::DROPPED.load(crate::sync::stat::Ordering::Relaxed), 1);
-            }
-            join(other);
-            store.end(&[]);
-        });
-    }
+        let order = |found| match found {
+            Some(1) => 0,
+            None => 1,
+            _ => 2,
+        };
+        let (first, second) = (store.get(A), store.get(A));
+        assert!(order(first) <= order(second), "{first:?}, then {second:?}");
+        join(other);
+        store.end(&[A]);
+    });
 }

@@ -1,7 +1,7 @@
 //! Remove against migration: a slow helper brings no variable back, no slot leads to what was retired, and each node is
 //! retired once.
 
-use super::{A, B, ODD, explore, join, small, spawn, tiny};
+use super::{A, B, Large, ODD, Small, Usual, explore, join, small, spawn, tiny};
 
 fn one_helper(obj: usize) {
     let store = small();
@@ -16,17 +16,17 @@ fn one_helper(obj: usize) {
 
 #[test]
 fn a_remove_meets_a_helper() {
-    explore(3, || one_helper(A));
+    explore(Small, || one_helper(A));
 }
 
 #[test]
 fn a_remove_of_a_key_with_a_record_meets_a_helper() {
-    explore(3, || one_helper(ODD));
+    explore(Small, || one_helper(ODD));
 }
 
 #[test]
 fn a_remove_meets_two_helpers() {
-    explore(2, || {
+    explore(Large, || {
         let store = tiny();
         assert!(store.alloc(A, 0));
         let others = [(); 2].map(|()| spawn(&store, |store| store.help()));
@@ -40,7 +40,7 @@ fn a_remove_meets_two_helpers() {
 /// The helper may sleep from the first migration into the second.
 #[test]
 fn a_remove_meets_two_migrations() {
-    explore(2, || {
+    explore(Usual, || {
         let store = tiny();
         assert!(store.alloc(A, 0));
         let other = spawn(&store, |store| {
@@ -55,9 +55,25 @@ fn a_remove_meets_two_migrations() {
     });
 }
 
+/// The helper may have looked at the node in the first migration, and place it in the second.
+#[test]
+fn a_helper_sleeps_from_one_migration_into_the_next() {
+    explore(Usual, || {
+        let store = tiny();
+        assert!(store.alloc(A, 0));
+        let other = spawn(&store, |store| store.help());
+        assert_eq!(store.free(A), Some(0));
+        store.finish();
+        store.grow();
+        store.finish();
+        join(other);
+        store.end(&[]);
+    });
+}
+
 #[test]
 fn a_remove_and_a_helper_meet_two_migrations() {
-    explore(2, || {
+    explore(Large, || {
         let store = tiny();
         assert!(store.alloc(A, 0));
         let helper = spawn(&store, |store| store.help());
@@ -75,11 +91,11 @@ fn a_remove_and_a_helper_meet_two_migrations() {
 
 #[test]
 fn a_remove_and_an_insert_meet_a_helper() {
-    explore(2, || {
+    explore(Large, || {
         let store = tiny();
         assert!(store.alloc(A, 0));
         let helper = spawn(&store, |store| store.help());
-        let other = spawn(&store, |store| store.alloc(A, 1));
+        let other = spawn(&store, |store| store.insert(A, 1));
         assert!(store.free(A).is_some());
         join(helper);
         let created = join(other);
@@ -92,7 +108,7 @@ fn a_remove_and_an_insert_meet_a_helper() {
 /// The freed key's slots stay its own, whoever else moves in the same bucket.
 #[test]
 fn a_remove_beside_another_key_meets_a_migration() {
-    explore(2, || {
+    explore(Usual, || {
         let store = small();
         assert!(store.alloc(A, 0));
         assert!(store.alloc(B, 1));

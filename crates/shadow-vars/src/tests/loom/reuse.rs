@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{A, B, ODD, Store, explore, join, small, spawn};
+use super::{A, B, ODD, Small, Store, explore, join, small, spawn};
 
 /// A key whose variable was freed: its slot holds a TOMB, or a RECORD if the key does not fit into one.
 fn buried(obj: usize) -> Arc<Store> {
@@ -20,8 +20,8 @@ fn claimed(store: &Store) -> usize {
 
 fn two_inserters(obj: usize) {
     let store = buried(obj);
-    let other = spawn(&store, move |store| store.alloc(obj, 1));
-    let mine = store.alloc(obj, 2);
+    let other = spawn(&store, move |store| store.insert(obj, 1));
+    let mine = store.insert(obj, 2);
     assert!(mine != join(other), "exactly one insert succeeds");
     assert_eq!(claimed(&store), 1, "the key's slot is used again");
     assert_eq!(store.free(obj), Some(if mine { 2 } else { 1 }));
@@ -30,22 +30,37 @@ fn two_inserters(obj: usize) {
 
 #[test]
 fn of_two_inserts_over_a_tomb_one_wins() {
-    explore(3, || two_inserters(A));
+    explore(Small, || two_inserters(A));
 }
 
 #[test]
 fn of_two_inserts_over_a_record_one_wins_and_retires_it() {
-    explore(3, || two_inserters(ODD));
+    explore(Small, || two_inserters(ODD));
 }
 
 #[test]
 fn a_tomb_is_not_taken_by_another_key() {
-    explore(3, || {
+    explore(Small, || {
         let store = buried(A);
-        let other = spawn(&store, |store| store.alloc(A, 1));
-        assert!(store.alloc(B, 2));
+        let other = spawn(&store, |store| store.insert(A, 1));
+        assert!(store.insert(B, 2));
         assert!(join(other));
         assert_eq!((store.get(A), store.get(B)), (Some(1), Some(2)));
+        store.end(&[A, B]);
+    });
+}
+
+/// The live key's slot is behind the tomb of the other.
+#[test]
+fn a_tomb_is_not_taken_by_a_key_that_has_a_slot() {
+    explore(Small, || {
+        let store = small();
+        assert!(store.alloc(A, 0));
+        assert!(store.alloc(B, 0));
+        assert_eq!(store.free(A), Some(0));
+        let other = spawn(&store, |store| store.insert(A, 1));
+        assert!(!store.insert(B, 2), "the variable exists");
+        assert!(join(other));
         store.end(&[A, B]);
     });
 }
@@ -55,7 +70,7 @@ fn insert_against_remove(obj: usize) {
     let store = small();
     assert!(store.alloc(obj, 0));
     let other = spawn(&store, move |store| store.free(obj));
-    let mine = store.alloc(obj, 1);
+    let mine = store.insert(obj, 1);
     assert_eq!(join(other), Some(0));
     assert_eq!(claimed(&store), 1, "the key's slot is used again");
     store.end(if mine { std::slice::from_ref(&obj) } else { &[] });
@@ -63,10 +78,10 @@ fn insert_against_remove(obj: usize) {
 
 #[test]
 fn a_dead_node_is_replaced_and_retired_by_its_remover() {
-    explore(3, || insert_against_remove(A));
+    explore(Small, || insert_against_remove(A));
 }
 
 #[test]
 fn a_dead_node_with_a_record_is_replaced_and_retired_by_its_remover() {
-    explore(3, || insert_against_remove(ODD));
+    explore(Small, || insert_against_remove(ODD));
 }

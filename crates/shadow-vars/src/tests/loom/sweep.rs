@@ -1,96 +1,143 @@
-//! Operations over many variables: what is there throughout is met.
+//! Sweeps and iteration against migration: what is there throughout is met, and what a sweep takes it takes once.
 
-use super::{A, B, ODD, explore, join, small, spawn, tiny};
+use super::{A, B, ODD, Small, Store, Usual, explore, join, small, spawn, tiny};
 
-/// Frees all variables of the models' id; how many.
-fn free_all(store: &super::Store) -> usize {
+/// Frees all, as `free_all` does. How many there were.
+fn free_all(store: &Store) -> usize {
     store.pinned(|core, shield| {
         let from = core.root(shield);
         let mut count = 0;
         core.for_each_table(shield, |table| {
-            core.sweep_id(shield, (from, table), 0..table.buckets(), store.entry(), |removed| {
-                drop(removed);
-                count += 1;
-            });
+            core.sweep_id(shield, (from, table), 0..table.buckets(), store.entry(), |_| count += 1);
         });
         count
     })
 }
 
-fn iterate(store: &super::Store) -> Vec<usize> {
+/// The parents that iteration meets.
+fn parents(store: &Store) -> Vec<usize> {
     store.pinned(|core, shield| {
-        let (mut all, mut region) = (Vec::new(), Vec::new());
-        let mut next = Some(0);
-        while let Some(from) = next {
-            next = core.region(shield, from, None, &mut region);
-            all.extend(region.iter().map(|node| node.obj));
+        let (mut met, mut region, mut from) = (Vec::new(), Vec::new(), Some(0));
+        while let Some(point) = from {
+            from = core.region(shield, point, None, &mut region);
+            met.extend(region.iter().map(|node| node.obj));
         }
-        all
+        met
+    })
+}
+
+/// How many variables of a parent are met. One that moves meanwhile may be met twice.
+fn met_of(store: &Store, obj: usize) -> usize {
+    store.pinned(|core, shield| {
+        let mut met = 0;
+        core.for_each_of(shield, obj, |_, _| met += 1);
+        met
     })
 }
 
 #[test]
-fn a_sweep_meets_what_moves() {
-    explore(2, || {
-        let store = small();
-        assert!(store.alloc(A, 1));
-        store.grow();
+fn a_sweep_takes_a_variable_that_moves() {
+    explore(Small, || {
+        let store = tiny();
+        assert!(store.alloc(A, 0));
         let other = spawn(&store, |store| store.finish());
-        assert_eq!(free_all(&store), 1);
+        assert_eq!(free_all(&store), 1, "variables that were there throughout");
         join(other);
         store.end(&[]);
     });
 }
 
 #[test]
-fn a_sweep_meets_what_moves_into_a_table_made_meanwhile() {
-    explore(2, || {
+fn a_sweep_takes_variables_across_a_whole_migration() {
+    explore(Usual, || {
         let store = small();
-        assert!(store.alloc(A, 1));
+        assert!(store.alloc(A, 0));
+        assert!(store.alloc(B, 0));
         let other = spawn(&store, |store| {
             store.grow();
             store.finish();
         });
-        assert_eq!(free_all(&store), 1);
+        assert_eq!(free_all(&store), 2, "variables that were there throughout");
         join(other);
         store.end(&[]);
     });
 }
 
 #[test]
-fn two_sweeps_free_each_variable_once() {
-    explore(2, || {
+fn a_sweep_and_a_free_take_a_variable_once() {
+    explore(Usual, || {
+        let store = tiny();
+        assert!(store.alloc(A, 0));
+        let other = spawn(&store, |store| store.free(A));
+        let swept = free_all(&store);
+        assert_eq!(swept + usize::from(join(other).is_some()), 1);
+        store.end(&[]);
+    });
+}
+
+#[test]
+fn two_sweeps_take_each_variable_once() {
+    explore(Usual, || {
         let store = small();
-        assert!(store.alloc(A, 1));
-        assert!(store.alloc(ODD, 2));
+        assert!(store.alloc(A, 0));
+        assert!(store.alloc(ODD, 0));
         let other = spawn(&store, free_all);
         let mine = free_all(&store);
-        assert_eq!(mine + join(other), 2);
+        assert_eq!(mine + join(other), 2, "variables that were there throughout");
         store.end(&[]);
     });
 }
 
 #[test]
-fn an_iteration_yields_what_moves_once() {
-    explore(2, || {
-        let store = small();
-        assert!(store.alloc(A, 1));
-        let other = spawn(&store, |store| {
-            store.grow();
-            store.finish();
-        });
-        assert_eq!(iterate(&store), [A]);
+fn iteration_meets_a_variable_that_moves_once() {
+    explore(Small, || {
+        let store = tiny();
+        assert!(store.alloc(A, 0));
+        let other = spawn(&store, |store| store.finish());
+        assert_eq!(parents(&store), [A]);
         join(other);
         store.end(&[A]);
     });
 }
 
 #[test]
-fn freeing_a_parent_meets_what_moves() {
-    explore(2, || {
+fn iteration_meets_variables_across_a_whole_migration() {
+    explore(Usual, || {
         let store = small();
-        assert!(store.alloc(A, 1));
-        assert!(store.alloc(B, 2));
+        assert!(store.alloc(A, 0));
+        assert!(store.alloc(B, 0));
+        let other = spawn(&store, |store| {
+            store.grow();
+            store.finish();
+        });
+        assert_eq!(parents(&store), [A, B]);
+        join(other);
+        store.end(&[A, B]);
+    });
+}
+
+#[test]
+fn a_parents_variable_is_met_while_it_moves() {
+    explore(Small, || {
+        let store = tiny();
+        assert!(store.alloc(A, 0));
+        let other = spawn(&store, |store| {
+            store.finish();
+            store.grow();
+            store.finish();
+        });
+        assert!(met_of(&store, A) >= 1);
+        join(other);
+        store.end(&[A]);
+    });
+}
+
+#[test]
+fn freeing_a_parent_takes_its_variable_that_moves() {
+    explore(Usual, || {
+        let store = small();
+        assert!(store.alloc(A, 0));
+        assert!(store.alloc(B, 0));
         let other = spawn(&store, |store| {
             store.grow();
             store.finish();
@@ -103,20 +150,8 @@ fn freeing_a_parent_meets_what_moves() {
             });
             count
         });
-        assert_eq!(freed, 1);
+        assert_eq!(freed, 1, "variables that were there throughout");
         join(other);
         store.end(&[B]);
-    });
-}
-
-#[test]
-fn a_free_beside_a_sweep_is_not_counted_twice() {
-    explore(2, || {
-        let store = tiny();
-        assert!(store.alloc(A, 1));
-        let other = spawn(&store, |store| store.free(A));
-        let swept = free_all(&store);
-        assert_eq!(swept + usize::from(join(other).is_some()), 1);
-        store.end(&[]);
     });
 }
