@@ -16,7 +16,7 @@ IMPORT_RULES='
 A | ^(std|core)::(\*|sync::\*|sync::atomic(::.*)?)$ |          | ^sync\.rs$            | atomics come from crate::sync
 A | ^loom(::|$)                                     |          | ^sync\.rs$            | loom is named by sync.rs only
 B | ^crate::(store|pinned|parent|error|ctor|config|raw|par|stats)(::|$) | ^table/ |      | the table knows nothing of what is above it
-B | ^crate::reclaim::(epoch|seize|checked)(::|$)    | ^table/  |                       | the table knows the reclamation contract, no backend
+B | ^crate::reclaim::(asymmetric|epoch|seize|checked)(::|$)    | ^table/  |                       | the table knows the reclamation contract, no backend
 B | ^crate::[A-Z*]                                  | ^table/  |                       | the table names modules, not the re-exports of the root
 C | ^crossbeam_epoch(::|$)                          |          | ^reclaim/epoch\.rs$   | one file per foreign reclaimer
 C | ^seize(::|$)                                    |          | ^reclaim/seize\.rs$   | one file per foreign reclaimer

@@ -32,7 +32,7 @@ pub mod table;
 pub mod worker;
 
 use libfuzzer_sys::arbitrary::{Arbitrary, Result, Unstructured};
-use shadow_vars::{Epoch, Reclaim};
+use shadow_vars::{Asymmetric, Epoch, Reclaim};
 
 use crate::configs::Config;
 use crate::op::Op;
@@ -53,6 +53,7 @@ pub struct Choice {
 /// A reclamation backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backend {
+    Asymmetric,
     Epoch,
     #[cfg(feature = "seize")]
     Seize,
@@ -65,6 +66,7 @@ impl Choice {
         let mut configs = Config::all().to_vec();
         configs.push(Config::migrating());
         let backends = [
+            Backend::Asymmetric,
             Backend::Epoch,
             #[cfg(feature = "seize")]
             Backend::Seize,
@@ -97,6 +99,7 @@ impl Sequence {
 
     pub fn run(&self) {
         match self.choice.backend {
+            Backend::Asymmetric => model::check::<Asymmetric>(&self.choice.config, &self.ops),
             Backend::Epoch => model::check::<Epoch>(&self.choice.config, &self.ops),
             #[cfg(feature = "seize")]
             Backend::Seize => model::check::<shadow_vars::Seize>(&self.choice.config, &self.ops),
@@ -135,6 +138,7 @@ impl Threads {
 
     pub fn run(&self) {
         match self.choice.backend {
+            Backend::Asymmetric => self.run_on::<Asymmetric>(),
             Backend::Epoch => self.run_on::<Epoch>(),
             #[cfg(feature = "seize")]
             Backend::Seize => self.run_on::<shadow_vars::Seize>(),

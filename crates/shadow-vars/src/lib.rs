@@ -42,7 +42,7 @@
 //!
 //! None is on by default.
 //!
-//! - `seize`: the `Seize` backend, for [`ShadowStore<Seize>`](ShadowStore), beside [`Epoch`].
+//! - `seize`: the `Seize` backend, for [`ShadowStore<Seize>`](ShadowStore), beside [`Asymmetric`] and [`Epoch`].
 //! - `rayon`: `par_free_all`, `par_free_all_with` and `par_iter`.
 //! - `tracing`: a warning for each duplicate `alloc`, an error for each id used with two types.
 //! - `serde`: `Serialize` and `Deserialize` for [`Stats`].
@@ -95,7 +95,7 @@ pub use pinned::{OwnedPinned, Pinned};
 pub use raw::{RawCtor, RawDtor, RawVar};
 #[cfg(feature = "seize")]
 pub use reclaim::Seize;
-pub use reclaim::{Epoch, GuardKind, LocalGuard, OwnedGuard, Reclaim};
+pub use reclaim::{Asymmetric, Epoch, GuardKind, LocalGuard, OwnedGuard, Reclaim};
 pub use stats::{IdStats, Stats};
 pub use store::{ShadowStore, global};
 

@@ -8,7 +8,7 @@ use bytemuck::Zeroable;
 use crate::ctor::IfExists;
 use crate::error::{AllocError, CtorError, StoreError, TypeMismatch};
 use crate::iter::Iter;
-use crate::reclaim::{Epoch, GuardKind, LocalGuard, OwnedGuard, Reclaim};
+use crate::reclaim::{Asymmetric, GuardKind, LocalGuard, OwnedGuard, Reclaim};
 use crate::registry::IdEntry;
 use crate::store::ShadowStore;
 use crate::table::{Core, NodeRef, Shield};
@@ -74,13 +74,13 @@ use crate::{ObjAddr, ShadowId, events};
 /// struct Page(u8);
 /// let _ = ShadowStore::new().alloc(0, ShadowId::new(1), Page(7));
 /// ```
-pub struct Pinned<'s, R: Reclaim = Epoch, G: GuardKind<R> = LocalGuard<R>> {
+pub struct Pinned<'s, R: Reclaim = Asymmetric, G: GuardKind<R> = LocalGuard<R>> {
     store: &'s ShadowStore<R>,
     guard: G,
 }
 
 /// A [`Pinned`] that may move between threads, be shared by them, and be held across await points.
-pub type OwnedPinned<'s, R = Epoch> = Pinned<'s, R, OwnedGuard<R>>;
+pub type OwnedPinned<'s, R = Asymmetric> = Pinned<'s, R, OwnedGuard<R>>;
 
 impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     #[inline]

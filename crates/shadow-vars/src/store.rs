@@ -10,7 +10,7 @@ use crate::config::Builder;
 use crate::error::{AllocError, CtorError, StoreError, SyncError, TypeMismatch};
 use crate::iter::VarRef;
 use crate::pinned::{OwnedPinned, Pinned};
-use crate::reclaim::{Epoch, Reclaim, retired};
+use crate::reclaim::{Asymmetric, Reclaim, retired};
 use crate::stats::{IdStats, Stats};
 use crate::table::Core;
 use crate::{ObjAddr, ShadowId};
@@ -36,7 +36,7 @@ use crate::{ObjAddr, ShadowId};
 /// assert!(store.free(&*session, HITS));
 /// # Ok::<(), shadow_vars::AllocError<u32>>(())
 /// ```
-pub struct ShadowStore<R: Reclaim = Epoch> {
+pub struct ShadowStore<R: Reclaim = Asymmetric> {
     core: Core<R>,
 }
 

@@ -7,10 +7,14 @@
 #[cfg(not(shadow_loom))]
 pub(crate) use std::sync::{
     Condvar, Mutex, MutexGuard,
-    atomic::{AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering},
+    atomic::{AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence},
 };
 #[cfg(not(shadow_loom))]
 pub(crate) use std::thread_local;
+
+/// A barrier for the compiler alone. Loom has none; where it matters, loom's builds fence.
+#[cfg(not(shadow_loom))]
+pub(crate) use std::sync::atomic::compiler_fence;
 
 #[cfg(shadow_loom)]
 pub(crate) use loom::{
@@ -25,8 +29,6 @@ pub(crate) use loom::{
 pub(crate) use modelled::loads_see_the_newest;
 #[cfg(shadow_loom)]
 pub(crate) use modelled::{AtomicPtr, AtomicU8, AtomicU64, AtomicUsize};
-#[cfg(all(test, not(shadow_loom)))]
-pub(crate) use std::sync::atomic::fence;
 
 /// Loom's atomics, with loads that can be told to see the newest store only.
 ///
@@ -99,11 +101,39 @@ mod modelled {
 
 /// Atomics that loom does not model: counters for statistics and sizing, and the append-only id registry.
 pub(crate) mod stat {
-    #[cfg(any(test, shadow_loom))]
-    pub(crate) use std::sync::atomic::AtomicBool;
-    pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
     pub(crate) use std::sync::{Mutex, MutexGuard};
 }
+
+/// A static that takes part in a protocol: made anew for each execution of a model.
+#[cfg(not(shadow_loom))]
+macro_rules! static_global {
+    ($(#[$meta:meta])* static $name:ident: $of:ty = $init:expr;) => {
+        $(#[$meta])* static $name: $of = $init;
+    };
+}
+#[cfg(shadow_loom)]
+macro_rules! static_global {
+    ($(#[$meta:meta])* static $name:ident: $of:ty = $init:expr;) => {
+        crate::sync::lazy_static! { $(#[$meta])* static ref $name: $of = $init; }
+    };
+}
+pub(crate) use static_global;
+
+/// A thread-local that is made without a run-time check.
+#[cfg(not(shadow_loom))]
+macro_rules! static_thread_local {
+    ($(#[$meta:meta])* static $name:ident: $of:ty = $init:expr;) => {
+        crate::sync::thread_local! { $(#[$meta])* static $name: $of = const { $init }; }
+    };
+}
+#[cfg(shadow_loom)]
+macro_rules! static_thread_local {
+    ($(#[$meta:meta])* static $name:ident: $of:ty = $init:expr;) => {
+        crate::sync::thread_local! { $(#[$meta])* static $name: $of = $init; }
+    };
+}
+pub(crate) use static_thread_local;
 
 /// Locks, ignoring poison: nothing that can panic runs under the locks of this crate.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

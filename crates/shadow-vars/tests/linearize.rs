@@ -40,7 +40,7 @@ fn check_for(seconds: u64) {
         .unwrap_or(seconds);
     let mut stores = Config::all().to_vec();
     stores.push(Config::migrating());
-    let backends = if cfg!(feature = "seize") { 2 } else { 1 };
+    let backends = if cfg!(feature = "seize") { 3 } else { 2 };
     // An interpreter of every access has time for one batch of each.
     let slice = if cfg!(miri) {
         Duration::ZERO
@@ -49,6 +49,7 @@ fn check_for(seconds: u64) {
     };
     let mut total = Tally::default();
     for config in &stores {
+        total += stress::<shadow_vars::Asymmetric>(config, slice);
         total += stress::<shadow_vars::Epoch>(config, slice);
         #[cfg(feature = "seize")]
         {

@@ -285,7 +285,7 @@ fn a_wrong_answer_is_noticed() {
             },
         ];
         let config = Config::provoked();
-        let run = |lie| check_store(config.name, || config.build::<shadow_vars::Epoch>(), &ops, lie);
+        let run = |lie| check_store(config.name, || config.build::<shadow_vars::Asymmetric>(), &ops, lie);
         run(Lie::None);
         assert!(catch_unwind(|| run(lie)).is_err(), "{lie:?} was believed");
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use shadow_vars::{Epoch, Reclaim, ShadowId, ShadowStore, Stats};
+use shadow_vars::{Asymmetric, Reclaim, ShadowId, ShadowStore, Stats};
 use support::configs::Config;
 use support::on_every_store;
 
@@ -21,13 +21,13 @@ fn tables(stats: &Stats) -> u64 {
 }
 
 /// A store with 64 k variables that stay.
-fn settled() -> ShadowStore<Epoch> {
+fn settled() -> ShadowStore<Asymmetric> {
     let store = ShadowStore::builder().capacity(LIVE).hash_seed(1).build().unwrap();
     (0..LIVE).for_each(|n| store.alloc(0x10_0000_0000 + n * 64, N, n).unwrap());
     store
 }
 
-fn check_settled(store: &ShadowStore<Epoch>) {
+fn check_settled(store: &ShadowStore<Asymmetric>) {
     assert_eq!(store.len(), LIVE);
     assert!((0..LIVE).all(|n| store.get_cloned(0x10_0000_0000 + n * 64, N) == Some(n)));
 }

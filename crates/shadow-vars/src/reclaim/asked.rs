@@ -3,8 +3,7 @@
 use std::ptr;
 
 use super::retired::GracePeriod;
-use crate::sync::Ordering;
-use crate::sync::stat::AtomicPtr;
+use crate::sync::{AtomicPtr, Ordering};
 
 /// Pushed to by everybody who closes a batch, emptied by who drives the backend.
 pub(crate) struct Asked<T = ()>(AtomicPtr<Entry<T>>);
@@ -16,7 +15,13 @@ struct Entry<T> {
 }
 
 impl<T> Asked<T> {
+    #[cfg(not(shadow_loom))]
     pub(crate) const fn new() -> Self {
+        Self(AtomicPtr::new(ptr::null_mut()))
+    }
+
+    #[cfg(shadow_loom)]
+    pub(crate) fn new() -> Self {
         Self(AtomicPtr::new(ptr::null_mut()))
     }
 

@@ -10,7 +10,7 @@ use super::retired::GracePeriod;
 use super::sealed::Backend;
 use crate::sync::Ordering;
 
-/// Epoch-based reclamation by crossbeam-epoch: the default.
+/// Epoch-based reclamation by crossbeam-epoch: readers fence.
 #[derive(Debug)]
 pub enum Epoch {}
 

@@ -19,8 +19,9 @@
 //! `benches` measures what a pin costs either way. A guard of one store is harmless to another by construction: a guard
 //! never stands alone in the API, it is part of a [`Pinned`](crate::Pinned), which knows its store.
 
-#[cfg(feature = "seize")]
 mod asked;
+mod asymmetric;
+mod barrier;
 #[cfg(any(test, shadow_loom))]
 pub(crate) mod checked;
 mod epoch;
@@ -28,6 +29,7 @@ pub(crate) mod retired;
 #[cfg(feature = "seize")]
 mod seize;
 
+pub use asymmetric::Asymmetric;
 pub use epoch::Epoch;
 #[cfg(feature = "seize")]
 pub use seize::Seize;
@@ -37,8 +39,8 @@ use sealed::Backend;
 
 /// How a store knows when nobody can be reading a freed variable any more.
 ///
-/// [`Epoch`] (crossbeam-epoch) is the default, `Seize` (feature `seize`, Hyaline) the alternative. The trait is sealed:
-/// what is promised is the behaviour, not the interface.
+/// [`Asymmetric`] (epochs whose readers only store) is the default; [`Epoch`] (crossbeam-epoch) and `Seize` (feature
+/// `seize`, Hyaline) are the alternatives. The trait is sealed: what is promised is the behaviour, not the interface.
 pub trait Reclaim: Backend {}
 
 impl<R: Backend> Reclaim for R {}

@@ -84,6 +84,22 @@ pub(crate) enum Defect {
     RetireTableFirst,
     /// A sweep reads `next` before it scans.
     SweepNextFirst,
+    /// Readers of the asymmetric backend have no barrier.
+    NoLightBarrier,
+    /// The asymmetric backend looks at its readers without a barrier.
+    NoHeavyBarrier,
+    /// The asymmetric backend ends a period whatever its readers say.
+    ReadersIgnored,
+}
+
+/// What is broken in the whole process, for code that belongs to no store.
+#[cfg(all(test, shadow_loom))]
+pub(crate) static EVERYWHERE: std::sync::OnceLock<Option<Defect>> = std::sync::OnceLock::new();
+
+/// Whether this rule is broken on purpose in the whole process.
+#[cfg(all(test, shadow_loom))]
+pub(crate) fn planted_everywhere(defect: Defect) -> bool {
+    EVERYWHERE.get() == Some(&Some(defect))
 }
 
 /// A place inside migration, removal or construction where a test can stop a thread.

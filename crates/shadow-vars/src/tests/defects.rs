@@ -81,6 +81,9 @@ defects! {
     PromoteEarly: By::Runs,
     RetireTableFirst: By::Runs,
     SweepNextFirst: By::Runs,
+    NoLightBarrier: By::Others("the runs have a backend of their own; the models catch it"),
+    NoHeavyBarrier: By::Others("the runs have a backend of their own; the models catch it"),
+    ReadersIgnored: By::Others("the runs have a backend of their own; the models catch it"),
 }
 
 pub(super) fn by_name(name: &str) -> Option<Defect> {

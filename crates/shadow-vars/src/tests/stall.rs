@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use self::support::configs::Config;
 use self::support::{Counted, Ledger, Random, within};
-use crate::reclaim::Epoch;
+use crate::reclaim::Asymmetric;
 use crate::reclaim::checked::Checked;
 use crate::table::defect::Stage;
 use crate::{Reclaim, ShadowId, ShadowStore};
@@ -339,7 +339,7 @@ fn one_stopped_thread_stops_nobody() {
     for config in [Config::migrating(), Config::provoked()] {
         let rounds = if config.provoke.equal_hashes { 200 } else { 1000 };
         for stage in STAGES {
-            stall::<Epoch>(&config, &[stage], 0, rounds);
+            stall::<Asymmetric>(&config, &[stage], 0, rounds);
         }
     }
 }
@@ -358,7 +358,7 @@ fn one_stopped_thread_finds_nothing_reclaimed() {
 fn two_stopped_threads_stop_nobody() {
     for (n, &first) in STAGES.iter().enumerate() {
         for &second in &STAGES[n..] {
-            stall::<Epoch>(&Config::migrating(), &[first, second], n % 3, 300);
+            stall::<Asymmetric>(&Config::migrating(), &[first, second], n % 3, 300);
         }
     }
 }

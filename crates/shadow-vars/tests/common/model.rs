@@ -25,6 +25,7 @@ pub fn check_everywhere(ops: &[Op]) {
 
 /// Runs the operations on a store of this configuration, once with every backend.
 pub fn check_backends(config: &Config, ops: &[Op]) {
+    check::<shadow_vars::Asymmetric>(config, ops);
     check::<shadow_vars::Epoch>(config, ops);
     #[cfg(feature = "seize")]
     check::<shadow_vars::Seize>(config, ops);

@@ -18,6 +18,12 @@ use std::time::Duration;
 /// Makes a `#[test]` of each function `fn name<R: Reclaim>(config: &Config)`, for every backend and configuration.
 macro_rules! on_every_store {
     ($($name:ident),* $(,)?) => {
+        mod asymmetric {
+            $(#[test]
+            fn $name() {
+                crate::support::each_config(crate::$name::<shadow_vars::Asymmetric>);
+            })*
+        }
         mod epoch {
             $(#[test]
             fn $name() {

@@ -24,6 +24,7 @@ use crate::registry::IdEntry;
 use crate::sync::stat::{AtomicUsize, Mutex, Ordering};
 use crate::sync::{self, lock_stat};
 use crate::table::array::{BUCKET, Table};
+use crate::table::defect::EVERYWHERE;
 use crate::table::hash::AddrHasher;
 use crate::table::insert::Inserted;
 use crate::table::node::{Life, Node, State};
@@ -34,6 +35,7 @@ use crate::table::{Config, Core, NoMemory, Shield};
 mod claim;
 mod construct;
 mod defects;
+mod grace;
 mod migrate;
 mod promote;
 mod read;
@@ -83,6 +85,7 @@ fn explore<F: Fn() + Send + Sync + 'static>(space: Space, model: F) {
             (Large, false) => bound.saturating_sub(1),
         });
         sync::loads_see_the_newest(newest);
+        let _ = EVERYWHERE.set(defects::planted());
         checked::reset();
         let executions = Arc::new(AtomicUsize::new(0));
         let start = Instant::now();
