@@ -28,9 +28,10 @@ TABLE_LAYERS='
 hash count defect
 node
 word
-array
+array group
 probe
-find prefetch
+find
+prefetch
 migrate
 insert remove
 sweep iter

@@ -113,11 +113,11 @@ impl<R: Reclaim> Builder<R> {
             hasher,
             batch: if self.provoke.batch_of_one { 1 } else { self.batch },
             block: if self.provoke.smallest_block { 1 } else { BLOCK },
-            // One shard per core: more threads than that share, which is correct, and rarely at the same time.
+            // Four threads per core have one each, the rest share the last: correct, and slower.
             shards: if cfg!(shadow_loom) {
                 1
             } else {
-                std::thread::available_parallelism().map_or(4, usize::from).min(16)
+                std::thread::available_parallelism().map_or(4, usize::from).clamp(4, 32) * 4 + 1
             },
         };
         Core::new(&config).map_err(|_| BuildError::OutOfMemory { asked })

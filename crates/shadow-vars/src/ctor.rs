@@ -142,7 +142,7 @@ impl<R: Reclaim> Core<R> {
         key: &Key<'_>,
         if_exists: IfExists,
     ) -> Result<Option<NodeRef<'g>>, StoreError> {
-        match (self.find(shield, key), if_exists) {
+        match (self.find(shield, key.obj, key.entry), if_exists) {
             (Some(node), IfExists::Get) => Ok(Some(node)),
             (Some(_), IfExists::Refuse) => Err(exists(key)),
             (None, _) => Ok(None),
@@ -210,7 +210,7 @@ impl<R: Reclaim> Drop for Construction<'_, R> {
             self.core.ctor_failed.fetch_add(1, Ordering::Relaxed);
             wait::publish(self.node, Life::FAILED);
             self.core
-                .unlink_and_retire(self.shield, self.node, self.table, self.table);
+                .unlink_and_retire(self.shield, self.node, self.table, self.table, None);
         }
     }
 }

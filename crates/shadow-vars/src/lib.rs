@@ -72,6 +72,7 @@ mod pinned;
 mod raw;
 mod reclaim;
 mod registry;
+mod shard;
 mod stats;
 mod store;
 mod sync;

@@ -11,6 +11,7 @@ use crate::iter::Iter;
 use crate::reclaim::{Asymmetric, GuardKind, LocalGuard, OwnedGuard, Reclaim};
 use crate::registry::IdEntry;
 use crate::store::ShadowStore;
+use crate::table::prefetch::BATCH;
 use crate::table::{Core, NodeRef, Shield};
 use crate::{ObjAddr, ShadowId, events};
 
@@ -118,13 +119,7 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     /// thread; allocates nothing; writes nothing that others read.
     #[inline]
     pub fn get<T: Send + Sync + 'static>(&self, obj: impl Into<ObjAddr>, id: ShadowId<T>) -> Option<&T> {
-        let entry = self.core().registry.get(id.get())?;
-        if entry.holds::<T>() {
-            self.find(obj.into(), entry)
-        } else {
-            events::mismatch(&entry.mismatch(std::any::type_name::<T>()));
-            None
-        }
+        self.find(obj.into(), self.typed_entry::<T>(id.get())?)
     }
 
     /// As [`get`](Self::get), but says so if the id holds another type.
@@ -168,28 +163,43 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         keys: &[(ObjAddr, ShadowId<T>)],
         out: &mut [Option<&'g T>],
     ) {
-        /// Look-ups under way at once: enough to fill the line-fill buffers, few enough to stay in the first cache.
-        const GROUP: usize = 32;
         let core = self.core();
-        for (keys, out) in keys.chunks(GROUP).zip(out.chunks_mut(GROUP)) {
-            for (obj, _) in keys {
-                core.prefetch_bucket(self.shield(), obj.get());
+        // Batches mostly ask for one id.
+        let mut last: Option<(u64, Option<&IdEntry>)> = None;
+        let mut asked = [(0, None); BATCH];
+        for (keys, out) in keys.chunks(BATCH).zip(out.chunks_mut(BATCH)) {
+            for (&(obj, id), asked) in keys.iter().zip(&mut asked) {
+                let entry = match last {
+                    Some((number, entry)) if number == id.get() => entry,
+                    _ => self.typed_entry::<T>(id.get()),
+                };
+                last = Some((id.get(), entry));
+                *asked = (obj.get(), entry);
             }
-            for (obj, id) in keys {
-                if let Some(entry) = core.registry.get(id.get()) {
-                    core.prefetch_node(self.shield(), &core.key(obj.get(), entry));
-                }
-            }
-            for ((obj, id), out) in keys.iter().zip(out) {
-                *out = self.get(*obj, *id);
-            }
+            let asked = &asked[..keys.len().min(out.len())];
+            // SAFETY: only entries that hold `T` were asked for; found means live.
+            core.find_batch(self.shield(), asked, |at, node| {
+                out[at] = node.map(|node| unsafe { node.value() })
+            });
+        }
+    }
+
+    /// The entry of this number if it holds `T`.
+    #[inline]
+    fn typed_entry<T: 'static>(&self, id: u64) -> Option<&'s IdEntry> {
+        let entry = self.core().registry.get(id)?;
+        if entry.holds::<T>() {
+            Some(entry)
+        } else {
+            wrong_type::<T>(entry);
+            None
         }
     }
 
     #[inline]
     fn find<T: 'static>(&self, obj: ObjAddr, entry: &IdEntry) -> Option<&T> {
         let core = self.core();
-        let node = core.find(self.shield(), &core.key(obj.get(), entry))?;
+        let node = core.find(self.shield(), obj.get(), entry)?;
         // SAFETY: the callers saw that the entry holds `T`; found means live.
         Some(unsafe { node.value() })
     }
@@ -507,13 +517,13 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
 
     /// The entry of an id that holds `T`.
     pub(crate) fn entry_of<T: 'static>(&self, id: ShadowId<T>) -> Option<&'s IdEntry> {
-        let entry = self.core().registry.get(id.get())?;
-        if entry.holds::<T>() {
-            return Some(entry);
-        }
-        events::mismatch(&entry.mismatch(std::any::type_name::<T>()));
-        None
+        self.typed_entry::<T>(id.get())
     }
+}
+
+#[cold]
+fn wrong_type<T>(entry: &IdEntry) {
+    events::mismatch(&entry.mismatch(std::any::type_name::<T>()));
 }
 
 fn infallible<T>(ctor: impl FnOnce(ObjAddr) -> T) -> impl FnOnce(ObjAddr) -> Result<T, std::convert::Infallible> {

@@ -66,7 +66,7 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
             return Err(StoreError::TypeMismatch(entry.mismatch("raw")));
         }
         let core = self.core();
-        core.find(self.shield(), &core.key(obj.into().get(), entry))
+        core.find(self.shield(), obj.into().get(), entry)
             .map(|node| checked(node, layout))
             .transpose()
     }

@@ -3,7 +3,7 @@
 //! Look-ups are wait-free (but for the probe) and never write. The first use of an id takes a short lock. Entries
 //! are never removed while the store lives, so references to them are good for as long as the store is.
 
-use std::alloc::Layout;
+use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::any::TypeId;
 use std::ptr::{self, NonNull};
 
@@ -11,38 +11,83 @@ use crossbeam_utils::CachePadded;
 
 use crate::error::{StoreError, TypeMismatch};
 use crate::mem::{try_box, try_slice};
+use crate::shard::Shard;
 use crate::sync::lock_stat;
 use crate::sync::stat::{AtomicPtr, AtomicU64, Mutex, Ordering};
 use crate::table::node::Shape;
 
-/// What a store knows of one id.
+/// What a store knows of one id. What every look-up reads comes first, in one cache line.
+#[repr(C, align(64))]
 pub(crate) struct IdEntry {
     pub(crate) id: u64,
+    /// The type; [`Raw`] for raw variables.
+    type_id: TypeId,
     /// Position in order of first use; the low 16 bits go into the tags.
     pub(crate) index: u32,
-    /// The type, or nothing for raw variables.
-    type_id: Option<TypeId>,
+    pub(crate) shape: Shape,
     /// The type's name, copied: the library that it lives in may be unloaded.
     pub(crate) type_name: String,
-    pub(crate) shape: Shape,
-    /// One pair per shard of threads; only sums mean something.
-    counts: Box<[CachePadded<Counts>]>,
+    counts: Column,
 }
 
+/// Stands for the type of raw variables.
+enum Raw {}
+
+/// Of one id and one shard of threads.
 #[derive(Default)]
 struct Counts {
     created: AtomicU64,
     freed: AtomicU64,
 }
 
+/// A cache line of counts, of as many ids.
+type Line = CachePadded<[Counts; Column::IDS]>;
+
+/// The counts of one id: one pair in the line of each shard. Only sums mean something.
+struct Column {
+    lines: NonNull<Line>,
+    shards: usize,
+    of: usize,
+}
+
+// SAFETY: leads to atomics, which are freed by the registry, after the entries.
+unsafe impl Send for Column {}
+// SAFETY: as above.
+unsafe impl Sync for Column {}
+
+impl Column {
+    /// Ids that share their lines.
+    const IDS: usize = 8;
+
+    #[inline]
+    fn lines(&self) -> &[Line] {
+        // SAFETY: made from a slice of this length, which lives as long as the registry.
+        unsafe { std::slice::from_raw_parts(self.lines.as_ptr(), self.shards) }
+    }
+
+    #[inline]
+    fn of(&self, shard: Shard) -> &Counts {
+        &self.lines()[shard.index][self.of]
+    }
+
+    fn sum(&self, of: impl Fn(&Counts) -> &AtomicU64) -> u64 {
+        // Relaxed: statistics.
+        let counts = self
+            .lines()
+            .iter()
+            .map(|line| of(&line[self.of]).load(Ordering::Relaxed));
+        counts.fold(0, u64::wrapping_add)
+    }
+}
+
 impl IdEntry {
     #[inline]
     pub(crate) fn holds<T: 'static>(&self) -> bool {
-        self.type_id == Some(TypeId::of::<T>())
+        self.type_id == TypeId::of::<T>()
     }
 
     pub(crate) fn is_raw(&self) -> bool {
-        self.type_id.is_none()
+        self.holds::<Raw>()
     }
 
     /// Whether `index` can be read back from a tag.
@@ -51,27 +96,20 @@ impl IdEntry {
         self.index <= u32::from(u16::MAX)
     }
 
-    // Relaxed, here and below: statistics. Their only reader sums them, and promises no instant.
-    pub(crate) fn count_created(&self, shard: usize) {
-        self.counts[shard].created.fetch_add(1, Ordering::Relaxed);
+    #[inline]
+    pub(crate) fn count_created(&self, shard: Shard) {
+        shard.add(&self.counts.of(shard).created, 1);
     }
 
-    pub(crate) fn count_freed(&self, shard: usize) {
-        self.counts[shard].freed.fetch_add(1, Ordering::Relaxed);
+    #[inline]
+    pub(crate) fn count_freed(&self, shard: Shard) {
+        shard.add(&self.counts.of(shard).freed, 1);
     }
 
     /// Variables created and freed so far.
     pub(crate) fn counts(&self) -> (u64, u64) {
-        let freed = self
-            .counts
-            .iter()
-            .map(|counts| counts.freed.load(Ordering::Relaxed))
-            .sum();
-        let created = self
-            .counts
-            .iter()
-            .map(|counts| counts.created.load(Ordering::Relaxed))
-            .sum();
+        let freed = self.counts.sum(|counts| &counts.freed);
+        let created = self.counts.sum(|counts| &counts.created);
         (created, freed)
     }
 
@@ -99,13 +137,18 @@ pub(crate) struct Registry {
 
 struct Inner {
     entries: Vec<NonNull<IdEntry>>,
+    /// The counts of the entries, [`Column::IDS`] of them each.
+    lines: Vec<NonNull<[Line]>>,
     /// Every index there ever was; a look-up may still be in an older one. Each is twice the one before.
     indexes: Vec<*mut Index>,
 }
 
+/// An array of pointers behind its mask, in one allocation: look-ups have one load less to wait for.
+#[repr(C)]
 struct Index {
     mask: usize,
-    slots: Box<[AtomicPtr<IdEntry>]>,
+    /// As many as the mask says.
+    slots: [AtomicPtr<IdEntry>; 0],
 }
 
 // SAFETY: the pointers lead to entries and indexes that are only shared for reading and only freed by
@@ -121,6 +164,7 @@ impl Registry {
         indexes.push(index);
         let inner = Mutex::new(Inner {
             entries: Vec::new(),
+            lines: Vec::new(),
             indexes,
         });
         Some(Self {
@@ -143,12 +187,7 @@ impl Registry {
     pub(crate) fn bind<T: Send + Sync + 'static>(&self, id: u64) -> Result<&IdEntry, StoreError> {
         let entry = match self.get(id) {
             Some(entry) => entry,
-            None => self.insert(
-                id,
-                Some(TypeId::of::<T>()),
-                std::any::type_name::<T>(),
-                Shape::of::<T>(),
-            )?,
+            None => self.insert(id, TypeId::of::<T>(), std::any::type_name::<T>(), Shape::of::<T>())?,
         };
         if entry.holds::<T>() {
             Ok(entry)
@@ -161,7 +200,7 @@ impl Registry {
     pub(crate) fn bind_raw(&self, id: u64) -> Result<&IdEntry, StoreError> {
         let entry = match self.get(id) {
             Some(entry) => entry,
-            None => self.insert(id, None, "raw", Shape::RAW)?,
+            None => self.insert(id, TypeId::of::<Raw>(), "raw", Shape::RAW)?,
         };
         if entry.is_raw() {
             Ok(entry)
@@ -177,7 +216,7 @@ impl Registry {
         let index = unsafe { &*self.index.load(Ordering::Acquire) };
         // SAFETY: null, or an entry that lives as long as the registry.
         index
-            .slots
+            .slots()
             .iter()
             .filter_map(|slot| unsafe { slot.load(Ordering::Acquire).as_ref() })
     }
@@ -188,7 +227,7 @@ impl Registry {
     }
 
     #[cold]
-    fn insert(&self, id: u64, type_id: Option<TypeId>, name: &str, shape: Shape) -> Result<&IdEntry, StoreError> {
+    fn insert(&self, id: u64, type_id: TypeId, name: &str, shape: Shape) -> Result<&IdEntry, StoreError> {
         let mut inner = lock_stat(&self.inner);
         if let Some(entry) = self.get(id) {
             return Ok(entry);
@@ -197,9 +236,9 @@ impl Registry {
         inner.entries.try_reserve(1).map_err(|_| StoreError::OutOfMemory)?;
         // SAFETY: as in `get`.
         let mut current = unsafe { &*self.index.load(Ordering::Relaxed) };
-        if (inner.entries.len() + 1) * 2 > current.slots.len() {
+        if (inner.entries.len() + 1) * 2 > current.slots().len() {
             inner.indexes.try_reserve(1).map_err(|_| StoreError::OutOfMemory)?;
-            let grown = Index::leaked(current.slots.len() * 2).ok_or(StoreError::OutOfMemory)?;
+            let grown = Index::leaked(current.slots().len() * 2).ok_or(StoreError::OutOfMemory)?;
             inner.indexes.push(grown);
             // SAFETY: made just now, and freed by `drop` only.
             current = unsafe { &*grown };
@@ -207,30 +246,44 @@ impl Registry {
             // Release: pairs with the Acquire load in `get`.
             self.index.store(grown, Ordering::Release);
         }
-        let entry = NonNull::from(Box::leak(
-            self.entry(id, index, type_id, name, shape)
-                .ok_or(StoreError::OutOfMemory)?,
-        ));
+        let counts = self.column(&mut inner).ok_or(StoreError::OutOfMemory)?;
+        let entry = entry(id, index, type_id, name, shape, counts).ok_or(StoreError::OutOfMemory)?;
+        let entry = NonNull::from(Box::leak(entry));
         inner.entries.push(entry);
         current.add(entry);
         // SAFETY: freed by `Registry::drop` only.
         Ok(unsafe { entry.as_ref() })
     }
 
-    fn entry(&self, id: u64, index: u32, type_id: Option<TypeId>, name: &str, shape: Shape) -> Option<Box<IdEntry>> {
-        let counts = try_slice(self.shards, CachePadded::default)?;
-        let mut type_name = String::new();
-        type_name.try_reserve_exact(name.len()).ok()?;
-        type_name.push_str(name);
-        try_box(IdEntry {
-            id,
-            index,
-            type_id,
-            type_name,
-            shape,
-            counts,
+    /// The counts of the next entry.
+    fn column(&self, inner: &mut Inner) -> Option<Column> {
+        let (line, of) = (inner.entries.len() / Column::IDS, inner.entries.len() % Column::IDS);
+        if line == inner.lines.len() {
+            inner.lines.try_reserve(1).ok()?;
+            let fresh = try_slice(self.shards, Line::default)?;
+            inner.lines.push(NonNull::from(Box::leak(fresh)));
+        }
+        let lines = inner.lines[line];
+        Some(Column {
+            lines: lines.cast(),
+            shards: lines.len(),
+            of,
         })
     }
+}
+
+fn entry(id: u64, index: u32, type_id: TypeId, name: &str, shape: Shape, counts: Column) -> Option<Box<IdEntry>> {
+    let mut type_name = String::new();
+    type_name.try_reserve_exact(name.len()).ok()?;
+    type_name.push_str(name);
+    try_box(IdEntry {
+        id,
+        type_id,
+        index,
+        shape,
+        type_name,
+        counts,
+    })
 }
 
 impl Drop for Registry {
@@ -240,36 +293,74 @@ impl Drop for Registry {
             // SAFETY: leaked by `insert`, once each; whoever borrowed it borrowed the registry.
             drop(unsafe { Box::from_raw(entry.as_ptr()) });
         }
+        for &lines in &inner.lines {
+            // SAFETY: leaked by `column`, once each; the entries that led to it are gone.
+            drop(unsafe { Box::from_raw(lines.as_ptr()) });
+        }
         for &index in &inner.indexes {
             // SAFETY: made by `Index::leaked`, once each; nobody looks anything up any more.
-            drop(unsafe { Box::from_raw(index) });
+            unsafe { Index::free(index) };
         }
     }
 }
 
 impl Index {
+    /// An index of empty slots, a power of two of them.
     fn leaked(slots: usize) -> Option<*mut Self> {
-        let slots = try_slice(slots, || AtomicPtr::new(ptr::null_mut()))?;
-        try_box(Self {
-            mask: slots.len() - 1,
-            slots,
-        })
-        .map(Box::into_raw)
+        // SAFETY: the size is not 0. Zeros are null pointers.
+        let fresh = unsafe { alloc_zeroed(Self::layout(slots)?) };
+        let fresh = NonNull::new(fresh)?.cast::<Self>().as_ptr();
+        // SAFETY: fresh memory.
+        unsafe { (&raw mut (*fresh).mask).write(slots - 1) };
+        fresh.expose_provenance();
+        Some(fresh)
     }
 
-    /// Slots in order from the id's home. At most half of them are taken, so an empty one ends the search.
-    fn probe(&self, id: u64) -> impl Iterator<Item = &AtomicPtr<IdEntry>> {
-        let home = (id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize;
-        (0..).map(move |step| &self.slots[home.wrapping_add(step) & self.mask])
+    fn layout(slots: usize) -> Option<Layout> {
+        let array = Layout::array::<AtomicPtr<IdEntry>>(slots).ok()?;
+        let (layout, offset) = Layout::new::<Self>().extend(array).ok()?;
+        debug_assert!(offset == size_of::<Self>());
+        Some(layout)
+    }
+
+    /// # Safety
+    ///
+    /// Once per index, when nobody looks anything up in it any more.
+    unsafe fn free(index: *mut Self) {
+        // SAFETY: the caller's.
+        let slots = unsafe { &*index }.slots().len();
+        if let Some(layout) = Self::layout(slots) {
+            // SAFETY: allocated with this layout.
+            unsafe { dealloc(index.cast(), layout) };
+        }
     }
 
     #[inline]
+    fn slots(&self) -> &[AtomicPtr<IdEntry>] {
+        // SAFETY: `leaked` allocated as many behind the mask; the index was reached by the pointer from there.
+        unsafe {
+            let first = std::ptr::with_exposed_provenance::<Self>(ptr::from_ref(self).addr()).add(1);
+            std::slice::from_raw_parts(first.cast(), self.mask + 1)
+        }
+    }
+
+    #[inline]
+    fn home(id: u64) -> usize {
+        (id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize
+    }
+
+    /// From the id's home on. At most half of the slots are taken, so an empty one ends the search.
+    #[inline]
     fn find(&self, id: u64) -> Option<&IdEntry> {
-        for slot in self.probe(id) {
-            // Acquire: pairs with the Release store in `add`.
-            let entry = slot.load(Ordering::Acquire);
-            // SAFETY: null, or an entry that lives as long as the registry.
-            let entry = unsafe { entry.as_ref() }?;
+        let first = self.at(Self::home(id))?;
+        if first.id == id { Some(first) } else { self.find_on(id) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn find_on(&self, id: u64) -> Option<&IdEntry> {
+        for at in Self::home(id) + 1.. {
+            let entry = self.at(at)?;
             if entry.id == id {
                 return Some(entry);
             }
@@ -277,11 +368,23 @@ impl Index {
         None
     }
 
+    /// The entry in a slot; wraps around.
+    #[inline]
+    fn at(&self, at: usize) -> Option<&IdEntry> {
+        // Acquire: pairs with the Release store in `add`.
+        // SAFETY: the mask keeps it in bounds.
+        let entry = unsafe { self.slots().get_unchecked(at & self.mask) }.load(Ordering::Acquire);
+        // SAFETY: null, or an entry that lives as long as the registry.
+        unsafe { entry.as_ref() }
+    }
+
     fn add(&self, entry: NonNull<IdEntry>) {
         // SAFETY: entries live until the registry is dropped.
-        let id = unsafe { entry.as_ref() }.id;
+        let home = Self::home(unsafe { entry.as_ref() }.id);
+        let slots = self.slots();
+        let mut probe = (0..slots.len()).map(|step| &slots[(home + step) & self.mask]);
         // Relaxed: writers are under the registry's lock.
-        if let Some(free) = self.probe(id).find(|slot| slot.load(Ordering::Relaxed).is_null()) {
+        if let Some(free) = probe.find(|slot| slot.load(Ordering::Relaxed).is_null()) {
             // Release: pairs with the Acquire load in `find`.
             free.store(entry.as_ptr(), Ordering::Release);
         }

@@ -82,6 +82,11 @@ static_thread_local! {
 }
 
 static_thread_local! {
+    /// The same, if the thread's guards need no more than [`barrier::compiler`]: all that a usual pin looks at.
+    static LIGHT: Cell<*const Shared> = Cell::new(ptr::null());
+}
+
+static_thread_local! {
     /// Gives the participant back when the thread's locals go.
     static GIVE_BACK: GiveBack = GiveBack;
 }
@@ -90,27 +95,43 @@ struct GiveBack;
 
 impl Drop for GiveBack {
     fn drop(&mut self) {
-        let _ = PARTICIPANT.try_with(|cell| {
-            // SAFETY: participants are never freed.
-            let Some(mine) = (unsafe { cell.get().as_ref() }) else {
-                return;
-            };
+        // SAFETY: participants are never freed.
+        if let Some(mine) = unsafe { participant().as_ref() } {
             match mine.guards.get() {
-                0 => {
-                    cell.set(ptr::null());
-                    mine.let_go();
-                }
+                0 => mine.give_back(),
                 held => mine.guards.set(held | LAST),
             }
-        });
+        }
     }
 }
 
-/// A thread's first pin: takes a participant.
+/// This thread's participant, or null.
+fn participant() -> *const Shared {
+    PARTICIPANT.try_with(Cell::get).unwrap_or(ptr::null())
+}
+
+/// A thread's first pin, and all pins of a thread whose guards fence.
 #[cold]
+#[inline(never)]
+fn pin_slowly() -> AsymmetricGuard {
+    let mut mine = participant();
+    if mine.is_null() {
+        mine = register();
+    }
+    let guard = AsymmetricGuard(mine);
+    if guard.participant().enter() {
+        barrier::light();
+    }
+    guard
+}
+
+/// Takes a participant for this thread.
 fn register() -> *const Shared {
     let mine = Participant::take();
     let _ = PARTICIPANT.try_with(|cell| cell.set(mine));
+    if barrier::is_compilers() {
+        let _ = LIGHT.try_with(|cell| cell.set(mine));
+    }
     if GIVE_BACK.try_with(|_| ()).is_err() {
         mine.guards.set(LAST);
     }
@@ -163,34 +184,36 @@ impl Participant {
         self.taken.store(false, stat::Ordering::Release);
     }
 
+    /// One guard more. Whether it is the outermost: then the caller's barrier comes next.
     #[inline]
-    fn enter(&self) {
+    fn enter(&self) -> bool {
         let guards = self.guards.get();
         self.guards.set(guards + 1);
-        if guards as u32 == 0 {
+        let outermost = guards == 0 || guards == LAST;
+        if outermost {
             self.announce();
         }
+        outermost
     }
 
+    /// Says where the thread is. A barrier must follow.
     #[inline]
     fn announce(&self) {
         // Acquire: pairs with the Release half of `after_grace_period` (E2).
         let epoch = DOMAIN.epoch.load(Ordering::Acquire);
         // Release: as in `retreat`, for a scan that sees this and never saw that. What orders it with the loads that follow
-        // are the barriers, the light one here and the heavy one in `scan` (E3).
+        // are the barriers, the caller's and the heavy one in `scan` (E3).
         self.epoch.store(epoch, Ordering::Release);
-        barrier::light();
     }
 
     #[inline]
     fn leave(&self) {
         let guards = self.guards.get() - 1;
         self.guards.set(guards);
-        if guards as u32 == 0 {
+        if guards == 0 {
             self.retreat();
-            if guards == LAST {
-                self.give_back();
-            }
+        } else if guards == LAST {
+            self.give_back();
         }
     }
 
@@ -200,11 +223,14 @@ impl Participant {
         self.epoch.store(0, Ordering::Release);
     }
 
-    /// The last guard of a thread at its end has gone.
+    /// The thread is at its end, and has no guard any more.
     #[cold]
+    #[inline(never)]
     fn give_back(&self) {
+        self.retreat();
         self.guards.set(0);
         let _ = PARTICIPANT.try_with(|cell| cell.set(ptr::null()));
+        let _ = LIGHT.try_with(|cell| cell.set(ptr::null()));
         self.let_go();
     }
 
@@ -212,6 +238,7 @@ impl Participant {
     fn renew(&self) {
         self.retreat();
         self.announce();
+        barrier::light();
     }
 }
 
@@ -295,18 +322,21 @@ impl Backend for Asymmetric {
 
     #[inline]
     fn pin() -> AsymmetricGuard {
-        let mut mine = PARTICIPANT.try_with(Cell::get).unwrap_or(ptr::null());
+        let mine = LIGHT.try_with(Cell::get).unwrap_or(ptr::null());
         if mine.is_null() {
-            mine = register();
+            return pin_slowly();
         }
         let guard = AsymmetricGuard(mine);
-        guard.participant().enter();
+        if guard.participant().enter() {
+            barrier::compiler();
+        }
         guard
     }
 
     fn pin_owned() -> AsymmetricOwned {
         let guard = AsymmetricOwned(Participant::take());
         guard.0.enter();
+        barrier::light();
         guard
     }
 
@@ -322,9 +352,8 @@ impl Backend for Asymmetric {
     }
 
     fn is_pinned() -> bool {
-        let mine = PARTICIPANT.try_with(Cell::get).unwrap_or(ptr::null());
         // SAFETY: participants are never freed.
-        unsafe { mine.as_ref() }.is_some_and(|mine| mine.guards.get() as u32 > 0)
+        unsafe { participant().as_ref() }.is_some_and(|mine| mine.guards.get() as u32 > 0)
     }
 
     fn after_grace_period(period: GracePeriod) {

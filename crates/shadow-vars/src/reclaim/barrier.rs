@@ -9,7 +9,7 @@ use crate::sync::{Ordering, fence};
 #[cfg(all(test, shadow_loom))]
 use crate::table::defect::{Defect, planted_everywhere};
 
-pub(super) use imp::{heavy, init, light};
+pub(super) use imp::{compiler, heavy, init, is_compilers, light};
 
 #[cfg(all(target_os = "linux", not(shadow_loom), not(miri)))]
 mod imp {
@@ -39,14 +39,25 @@ mod imp {
         });
     }
 
-    #[inline]
-    pub(crate) fn light() {
+    /// Whether a light barrier keeps nothing but the compiler in order. After `init`.
+    pub(crate) fn is_compilers() -> bool {
         // Relaxed: never changes after `init`.
-        if LIGHT.load(Ordering::Relaxed) {
-            compiler_fence(Ordering::SeqCst);
+        LIGHT.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn light() {
+        if is_compilers() {
+            compiler();
         } else {
+            // SeqCst: pairs with `heavy`.
             fence(Ordering::SeqCst);
         }
+    }
+
+    /// The light barrier, where [`is_compilers`] says so.
+    #[inline]
+    pub(crate) fn compiler() {
+        compiler_fence(Ordering::SeqCst);
     }
 
     /// Whether there was one: not if a process is denied the call that it once was allowed.
@@ -65,7 +76,14 @@ mod imp {
 
     pub(crate) fn init() {}
 
-    #[inline]
+    pub(crate) fn is_compilers() -> bool {
+        false
+    }
+
+    pub(crate) fn compiler() {
+        unreachable!("light barriers are fences here");
+    }
+
     pub(crate) fn light() {
         #[cfg(all(test, shadow_loom))]
         if planted_everywhere(Defect::NoLightBarrier) {

@@ -28,6 +28,7 @@ use crossbeam_utils::CachePadded;
 
 use super::Reclaim;
 use crate::mem::try_slice;
+use crate::shard::Shard;
 #[cfg(any(test, shadow_loom))]
 use crate::sync::stat;
 use crate::sync::stat::AtomicU64;
@@ -42,9 +43,9 @@ const READY: u8 = 3;
 
 /// The retire lists of one store.
 pub(crate) struct RetireLists {
-    shards: Box<[CachePadded<Shard>]>,
+    shards: Box<[CachePadded<List>]>,
     /// Objects in `open` that make it worth closing.
-    batch: usize,
+    batch: u64,
     /// Values whose `Drop` panicked.
     drop_panics: AtomicU64,
     /// With an exact backend: what waits for a grace period of its own, and what was poisoned in place of freed.
@@ -52,7 +53,7 @@ pub(crate) struct RetireLists {
     exact: stat::Mutex<Exact>,
 }
 
-struct Shard {
+struct List {
     open: AtomicPtr<Node>,
     waiting: AtomicPtr<Node>,
     state: AtomicU8,
@@ -106,7 +107,7 @@ impl RetireLists {
     /// Nothing if there is no memory.
     pub(crate) fn new(shards: usize, batch: usize) -> Option<Arc<Self>> {
         let shard = || {
-            CachePadded::new(Shard {
+            CachePadded::new(List {
                 open: AtomicPtr::new(ptr::null_mut()),
                 waiting: AtomicPtr::new(ptr::null_mut()),
                 state: AtomicU8::new(IDLE),
@@ -118,7 +119,7 @@ impl RetireLists {
         };
         Some(Arc::new(Self {
             shards: try_slice(shards, shard)?,
-            batch,
+            batch: batch as u64,
             drop_panics: AtomicU64::new(0),
             #[cfg(any(test, shadow_loom))]
             exact: stat::Mutex::default(),
@@ -131,14 +132,17 @@ impl RetireLists {
     /// # Safety
     ///
     /// Once per object, after it was unlinked for good; the caller is pinned.
-    pub(crate) unsafe fn retire<R: Reclaim>(self: &Arc<Self>, node: NonNull<Node>, shard: usize) -> u64 {
-        let shard = if R::EXACT { 0 } else { shard };
-        let list = &self.shards[shard];
+    pub(crate) unsafe fn retire<R: Reclaim>(self: &Arc<Self>, node: NonNull<Node>, shard: Shard) -> u64 {
+        let shard = if R::EXACT {
+            Shard::shared(self.shards.len())
+        } else {
+            shard
+        };
+        let list = &self.shards[shard.index];
         // SAFETY: the caller's.
-        let bytes = unsafe { bytes(node) };
-        list.retired_bytes.fetch_add(bytes, Ordering::Relaxed);
-        // Relaxed: whoever calls `synchronize` after this call returned sees it by whatever told it so.
-        let retired = list.retired.fetch_add(1, Ordering::Relaxed) + 1;
+        shard.add(&list.retired_bytes, unsafe { bytes(node) });
+        // Whoever calls `synchronize` after this call returned sees the count by whatever told it so.
+        let retired = shard.add(&list.retired, 1);
 
         if R::EXACT {
             #[cfg(any(test, shadow_loom))]
@@ -168,8 +172,12 @@ impl RetireLists {
                 Err(found) => head = found,
             }
         }
-        if retired.is_multiple_of(self.batch as u64) {
-            self.push_on::<R>(shard);
+        if retired.is_multiple_of(self.batch) {
+            self.push_on::<R>(shard.index);
+            // A thread that has fallen silent leaves its shard to the others, one after the other.
+            let other = (retired / self.batch) as usize % self.shards.len();
+            self.push_on::<R>(other);
+            self.drain::<R>(other);
         }
         retired
     }
@@ -206,7 +214,7 @@ impl RetireLists {
         unsafe { self.reclaim(list, chain) };
         // Release: pairs with the Acquire in `take`.
         list.state.store(IDLE, Ordering::Release);
-        if list.retired.load(Ordering::Relaxed) - list.reclaimed.load(Ordering::Relaxed) >= self.batch as u64 {
+        if list.retired.load(Ordering::Relaxed) - list.reclaimed.load(Ordering::Relaxed) >= self.batch {
             self.close::<R>(shard);
         }
     }
@@ -231,7 +239,7 @@ impl RetireLists {
         });
     }
 
-    fn take(&self, list: &Shard, from: u8) -> bool {
+    fn take(&self, list: &List, from: u8) -> bool {
         // Acquire: pairs with the Release store by which the last holder left TAKEN, and with `elapsed`.
         list.state
             .compare_exchange(from, TAKEN, Ordering::Acquire, Ordering::Relaxed)
@@ -243,7 +251,7 @@ impl RetireLists {
     /// # Safety
     ///
     /// Nobody can reach the chain's objects any more.
-    unsafe fn reclaim(&self, list: &Shard, mut chain: *mut Node) {
+    unsafe fn reclaim(&self, list: &List, mut chain: *mut Node) {
         let _scope = ReclaimScope::enter();
         let (mut objects, mut freed) = (0, 0);
         while let Some(node) = NonNull::new(chain) {
@@ -316,7 +324,7 @@ impl RetireLists {
 
     /// Objects and bytes retired and not yet reclaimed.
     pub(crate) fn pending(&self) -> (usize, usize) {
-        let sum = |of: fn(&Shard) -> &AtomicU64| -> u64 {
+        let sum = |of: fn(&List) -> &AtomicU64| -> u64 {
             self.shards.iter().map(|list| of(list).load(Ordering::Relaxed)).sum()
         };
         // What is taken away is summed first, so it is never more.
@@ -425,6 +433,7 @@ impl Drop for ReclaimScope {
 #[cfg(any(test, shadow_loom))]
 impl RetireLists {
     fn reclaim_exactly(&self, addr: usize) {
+        let list = &self.shards[self.shards.len() - 1];
         let mut exact = crate::sync::lock_stat(&self.exact);
         // Not there: the store was dropped in the meantime and has freed it.
         let Some(found) = exact.limbo.iter().position(|&node| node == addr) else {
@@ -444,9 +453,9 @@ impl RetireLists {
             #[cfg(shadow_loom)]
             let_go(node);
             node.as_ref().poison();
-            self.shards[0].reclaimed_bytes.fetch_add(bytes, Ordering::Relaxed);
+            list.reclaimed_bytes.fetch_add(bytes, Ordering::Relaxed);
         }
-        self.shards[0].reclaimed.fetch_add(1, Ordering::Release);
+        list.reclaimed.fetch_add(1, Ordering::Release);
     }
 
     /// # Safety

@@ -4,6 +4,8 @@ use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::{self, NonNull};
 
 use super::count::ShardedCount;
+use super::group::Lane;
+use super::hash::AddrHash;
 use super::node::Node;
 use super::word::Word;
 use crate::mem::{try_box, try_slice};
@@ -12,21 +14,27 @@ use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 /// Slots per bucket: a cache line of them. Two under loom, where every load is a scheduling point.
 pub(crate) const BUCKET: usize = if cfg!(shadow_loom) { 2 } else { 8 };
 
+const BUCKET_BYTES: usize = BUCKET * size_of::<u64>();
+
 /// The largest table: 2^40 buckets of 64 bytes are more than any address space holds.
 pub(crate) const MAX_LOG2: u32 = 40;
 
-/// A table. Chained old to new through `next`; see the drawing in [`super`].
-#[repr(C)]
+/// A table. Chained old to new through `next`; see the drawing in [`super`]. What every operation reads is in one line.
+#[repr(C, align(64))]
 pub(crate) struct Table {
     /// First, so that a retired table is a `Node` to the retire lists.
     pub(crate) header: Node,
     // Read by every operation.
     pub(crate) log2: u32,
-    /// Position in the chain: one more than the table before.
-    pub(crate) generation: u64,
+    /// How far a hash is turned so that the offset of its home bucket is under `reach`.
+    turn: u32,
+    /// The bits of a bucket's offset in the slots, in bytes.
+    reach: usize,
     slots: Slots,
     // Read after a scan that found no answer, and by every insert.
     next: AtomicPtr<Table>,
+    /// Position in the chain: one more than the table before.
+    pub(crate) generation: u64,
     // Touched when a slot is claimed.
     /// Slots that were claimed so far.
     pub(crate) claimed: ShardedCount,
@@ -65,9 +73,11 @@ impl Table {
         let table = try_box(Self {
             header: Node::for_table(),
             log2: plan.log2,
-            generation: plan.generation,
+            turn: plan.log2 + BUCKET_BYTES.trailing_zeros(),
+            reach: ((1 << plan.log2) - 1) * BUCKET_BYTES,
             slots,
             next: AtomicPtr::new(ptr::null_mut()),
+            generation: plan.generation,
             claimed: ShardedCount::new(plan.shards)?,
             tickets: AtomicUsize::new(0),
             room: plan.room,
@@ -109,6 +119,28 @@ impl Table {
         1 << self.log2
     }
 
+    #[inline]
+    pub(crate) fn mask(&self) -> usize {
+        self.buckets() - 1
+    }
+
+    /// The bucket where the probe for a parent's keys begins.
+    #[inline]
+    pub(crate) fn home(&self, hash: AddrHash) -> usize {
+        super::hash::home(hash.spread, self.log2)
+    }
+
+    /// The slots of the bucket where the probe for a parent's keys begins: `bucket(home(hash))`, in fewer steps.
+    #[inline]
+    pub(crate) fn home_bucket(&self, hash: AddrHash) -> &[AtomicU64; BUCKET] {
+        if cfg!(shadow_loom) {
+            return self.bucket(self.home(hash));
+        }
+        let offset = hash.spread.rotate_left(self.turn) as usize & self.reach;
+        // SAFETY: a multiple of a bucket's size, below the size of all; zero bytes are valid.
+        unsafe { self.slots.first.byte_add(offset).cast().as_ref() }
+    }
+
     pub(crate) fn capacity(&self) -> usize {
         BUCKET << self.log2
     }
@@ -121,19 +153,29 @@ impl Table {
     /// The slot at this position of this bucket; both wrap around.
     #[inline]
     pub(crate) fn index(&self, bucket: usize, position: usize) -> SlotIndex {
-        SlotIndex((bucket & (self.buckets() - 1)) * BUCKET + position % BUCKET)
+        SlotIndex((bucket & self.mask()) * BUCKET + position % BUCKET)
     }
 
-    /// Where a bucket's cache line is.
+    /// The slots of a bucket; wraps around.
     #[inline]
-    pub(crate) fn line(&self, bucket: usize) -> *const AtomicU64 {
-        self.slots.get(self.index(bucket, 0))
+    pub(crate) fn bucket(&self, bucket: usize) -> &[AtomicU64; BUCKET] {
+        let first = self.index(bucket, 0);
+        // SAFETY: a whole bucket begins there (`index`), and zero bytes are valid.
+        unsafe { self.slots.first.add(first.0).cast().as_ref() }
     }
 
     #[inline]
     pub(crate) fn load(&self, slot: SlotIndex, order: Ordering) -> Word {
         self.header.check();
         Word::from_bits(self.slots.get(slot).load(order))
+    }
+
+    /// As [`load`](Self::load), of a slot by its bucket.
+    #[inline]
+    pub(crate) fn load_lane(&self, bucket: &[AtomicU64; BUCKET], lane: Lane, order: Ordering) -> Word {
+        self.header.check();
+        // SAFETY: lanes are below 8, or what BUCKET is in their place.
+        Word::from_bits(unsafe { bucket.get_unchecked(lane.get()) }.load(order))
     }
 
     /// The only way in which a slot changes. Whether it did.

@@ -3,10 +3,11 @@
 use crossbeam_utils::CachePadded;
 
 use crate::mem::try_slice;
-use crate::sync::stat::{AtomicUsize, Ordering};
+use crate::shard::Shard;
+use crate::sync::stat::{AtomicU64, Ordering};
 
 /// A sum kept in one cell per shard of threads.
-pub(crate) struct ShardedCount(Box<[CachePadded<AtomicUsize>]>);
+pub(crate) struct ShardedCount(Box<[CachePadded<AtomicU64>]>);
 
 impl ShardedCount {
     /// Nothing if there is no memory.
@@ -15,20 +16,20 @@ impl ShardedCount {
     }
 
     /// Adds one; the shard's own count after it.
-    pub(crate) fn add(&self, shard: usize) -> usize {
-        // Relaxed: the sum only decides when to grow; any value is correct, a near one is cheap.
-        self.0[shard].fetch_add(1, Ordering::Relaxed) + 1
+    #[inline]
+    pub(crate) fn add(&self, shard: Shard) -> u64 {
+        shard.add(&self.0[shard.index], 1)
     }
 
-    /// Takes one away that the same shard added.
-    pub(crate) fn sub(&self, shard: usize) {
-        // Relaxed: as in `add`.
-        self.0[shard].fetch_sub(1, Ordering::Relaxed);
+    /// Takes one away.
+    pub(crate) fn sub(&self, shard: Shard) {
+        shard.add(&self.0[shard.index], u64::MAX);
     }
 
     /// About the number of calls of [`add`](Self::add) so far, less those of [`sub`](Self::sub).
     pub(crate) fn sum(&self) -> usize {
-        // Relaxed: as in `add`.
-        self.0.iter().map(|cell| cell.load(Ordering::Relaxed)).sum()
+        // Relaxed: the sum only decides when to grow; any value is correct, a near one is cheap.
+        let cells = self.0.iter().map(|cell| cell.load(Ordering::Relaxed));
+        cells.fold(0, u64::wrapping_add) as usize
     }
 }

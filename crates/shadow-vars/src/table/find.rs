@@ -1,16 +1,107 @@
 //! Finding a variable: never writes, never waits, helps nobody.
 
+use super::array::{SlotIndex, Table};
 use super::defect::Defect;
+use super::group::Group;
 use super::node::State;
 use super::probe::{Found, Key, Probe};
-use super::word::Kind;
+use super::word::{Kind, Word};
 use super::{Core, NodeRef, Shield};
 use crate::reclaim::Reclaim;
+use crate::registry::IdEntry;
+
+/// What a look at whole buckets says.
+pub(crate) enum Look<'g> {
+    /// The key's live node, and the LINK that leads to it.
+    Live(NodeRef<'g>, SlotIndex, Word),
+    /// There is none.
+    Absent,
+    /// Something here has to be looked at word by word.
+    Unclear,
+}
 
 impl<R: Reclaim> Core<R> {
     /// The live node of a key. Wait-free but for the length of the probe and of the chain of tables.
+    ///
+    /// Here is the usual case, in registers: the first slot of the home bucket with the key's tag leads to it, or no slot
+    /// has the tag and the bucket ends the probe.
+    #[inline(always)]
+    pub(crate) fn find<'g>(&'g self, shield: Shield<'g>, obj: usize, entry: &IdEntry) -> Option<NodeRef<'g>> {
+        let root = self.root(shield);
+        let key = self.key(obj, entry);
+        let bucket = root.home_bucket(key.hash);
+        let group = Group::load(bucket);
+        match group.with_tag(key.tag).next() {
+            Some(lane) => {
+                if let Some(node) = root.load_lane(bucket, lane, R::LOAD).link_with(key.tag) {
+                    let node = NodeRef::new(shield, node);
+                    if node.is_for(obj, entry) && node.is_live() {
+                        return Some(node); // L1
+                    }
+                }
+            }
+            None if group.ends() => return None, // L3
+            None => {}
+        }
+        self.find_on(shield, obj, entry)
+    }
+
+    /// All other cases.
+    #[cold]
+    #[inline(never)]
+    fn find_on<'g>(&'g self, shield: Shield<'g>, obj: usize, entry: &IdEntry) -> Option<NodeRef<'g>> {
+        let key = self.key(obj, entry);
+        match self.look(shield, self.root(shield), &key) {
+            Look::Live(node, ..) => Some(node),
+            Look::Absent => None,
+            Look::Unclear => self.find_by_words(shield, &key),
+        }
+    }
+
+    /// Looks for a key in the root, at whole buckets, for as long as nothing in them speaks of migration or of a node that
+    /// is not live. The words of one bucket are read in no order, which is enough (L1 to L3).
     #[inline]
-    pub(crate) fn find<'g>(&'g self, shield: Shield<'g>, key: &Key<'_>) -> Option<NodeRef<'g>> {
+    pub(crate) fn look<'g>(&'g self, shield: Shield<'g>, root: &'g Table, key: &Key<'_>) -> Look<'g> {
+        let mut bucket = root.home(key.hash);
+        loop {
+            let group = Group::load(root.bucket(bucket));
+            for lane in group.with_tag(key.tag) {
+                let slot = root.index(bucket, lane.get());
+                let word = root.load(slot, R::LOAD);
+                let Some(node) = word.link_with(key.tag) else {
+                    match word.kind() {
+                        // L2.
+                        Kind::Tomb if key.tomb() == Some(word) => return Look::Absent,
+                        Kind::Tomb => continue,
+                        _ => return Look::Unclear,
+                    }
+                };
+                let node = NodeRef::new(shield, node);
+                if node.is_for(key.obj, key.entry) {
+                    // L1.
+                    return if node.is_live() {
+                        Look::Live(node, slot, word)
+                    } else {
+                        Look::Unclear
+                    };
+                }
+            }
+            if group.closed().any() {
+                return Look::Unclear;
+            }
+            if group.empty().any() {
+                // L3.
+                return Look::Absent;
+            }
+            bucket += 1;
+            if bucket & root.mask() == root.home(key.hash) {
+                return Look::Unclear;
+            }
+        }
+    }
+
+    /// The same, word by word, through all tables.
+    fn find_by_words<'g>(&'g self, shield: Shield<'g>, key: &Key<'_>) -> Option<NodeRef<'g>> {
         let mut table = self.root(shield);
         loop {
             let mut probe = Probe::new(self, table, key);

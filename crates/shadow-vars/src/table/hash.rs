@@ -14,13 +14,13 @@ const SPREAD: u64 = 0xadf8_5458_a2bb_4a9b;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AddrHasher {
     seed: u64,
-    /// All ones, or zero to make all hashes equal (tests).
-    mask: u64,
+    /// [`FOLD`], or zero to make all hashes equal (tests).
+    fold: u64,
 }
 
 impl AddrHasher {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { seed, mask: u64::MAX }
+        Self { seed, fold: FOLD }
     }
 
     /// A hasher with a seed of the process's own randomness.
@@ -30,13 +30,13 @@ impl AddrHasher {
 
     /// A hasher that gives every address the same hash.
     pub(crate) fn constant() -> Self {
-        Self { seed: 0, mask: 0 }
+        Self { seed: 0, fold: 0 }
     }
 
     #[inline]
     pub(crate) fn hash(self, obj: usize) -> AddrHash {
-        let wide = u128::from(obj as u64 ^ self.seed) * u128::from(FOLD);
-        let folded = (wide as u64 ^ (wide >> 64) as u64) & self.mask;
+        let wide = u128::from(obj as u64 ^ self.seed) * u128::from(self.fold);
+        let folded = wide as u64 ^ (wide >> 64) as u64;
         AddrHash {
             spread: folded.wrapping_mul(SPREAD),
             tag: folded as u16,
@@ -56,6 +56,7 @@ pub(crate) struct AddrHash {
 impl AddrHash {
     /// The bucket of a table of `2^log2` buckets in which the probe for this address starts.
     #[inline]
+    #[cfg(test)]
     pub(crate) fn home(self, log2: u32) -> usize {
         home(self.spread, log2)
     }
@@ -64,8 +65,8 @@ impl AddrHash {
 /// The home bucket of a point in the hash space: its `log2` high bits.
 #[inline]
 pub(crate) fn home(spread: u64, log2: u32) -> usize {
-    // Two shifts, as a shift by 64 (a table of one bucket) is not defined.
-    ((spread >> 1) >> (63 - log2)) as usize
+    // Rotated, not shifted: a shift by 64 (a table of one bucket) is not defined.
+    spread.rotate_left(log2) as usize & ((1 << log2) - 1)
 }
 
 #[cfg(test)]

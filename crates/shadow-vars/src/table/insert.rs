@@ -4,6 +4,7 @@ use std::ptr::NonNull;
 
 use super::array::Table;
 use super::defect::{Defect, Stage};
+use super::group::Group;
 use super::node::{Node, State};
 use super::probe::{Found, Key, Probe};
 use super::word::{Kind, Word};
@@ -41,6 +42,9 @@ impl<R: Reclaim> Core<R> {
         new: NonNull<Node>,
     ) -> Result<Inserted<'g>, NoMemory> {
         let mut table = self.root(shield);
+        if let Some(inserted) = self.insert_by_buckets(shield, table, key, new) {
+            return Ok(inserted);
+        }
         let mut helped = false;
         'table: loop {
             let migrating = table.next().is_some() && self.root(shield).generation >= table.generation;
@@ -61,6 +65,60 @@ impl<R: Reclaim> Core<R> {
                         continue 'table;
                     }
                 }
+            }
+        }
+    }
+
+    /// The usual case, at whole buckets as in [`look`](Self::look): nothing speaks of migration, and the key has a live node,
+    /// a tomb, or nothing. Decides nothing else.
+    #[inline]
+    fn insert_by_buckets<'g>(
+        &'g self,
+        shield: Shield<'g>,
+        root: &'g Table,
+        key: &Key<'_>,
+        new: NonNull<Node>,
+    ) -> Option<Inserted<'g>> {
+        // As in `insert`: whoever sees no successor yet claims in the root.
+        if root.next().is_some() {
+            return None;
+        }
+        let link = Word::link(new, key.tag);
+        let mut bucket = root.home(key.hash);
+        loop {
+            let group = Group::load(root.bucket(bucket));
+            for lane in group.with_tag(key.tag) {
+                let slot = root.index(bucket, lane.get());
+                let word = root.load(slot, R::LOAD);
+                let Some(node) = word.link_with(key.tag) else {
+                    match word.kind() {
+                        Kind::Tomb if key.tomb() == Some(word) => {
+                            return root.cas(slot, word, link).then_some(Inserted::Claimed(root));
+                        }
+                        Kind::Tomb => continue,
+                        _ => return None,
+                    }
+                };
+                let node = NodeRef::new(shield, node);
+                if node.is_for(key.obj, key.entry) {
+                    return node.is_live().then_some(Inserted::Exists(node));
+                }
+            }
+            if group.closed().any() {
+                return None;
+            }
+            if let Some(lane) = group.empty().next() {
+                // L3: nobody else can have claimed a slot for the key but this one.
+                if !root.cas(root.index(bucket, lane.get()), Word::EMPTY, link) {
+                    return None;
+                }
+                self.at(Stage::Claimed);
+                self.count_claim(shield, root);
+                return Some(Inserted::Claimed(root));
+            }
+            bucket += 1;
+            if bucket & root.mask() == root.home(key.hash) {
+                return None;
             }
         }
     }

@@ -206,7 +206,7 @@ impl<R: Reclaim> Core<R> {
             generation: table.generation + 1,
             room,
             block: self.block,
-            shards: self.shards(),
+            shards: self.shards,
         };
         let fresh = Table::alloc(plan).ok_or(NoMemory)?;
         let (next, installed) = table.install(fresh);
@@ -225,9 +225,9 @@ impl<R: Reclaim> Core<R> {
         Ok(next)
     }
 
-    /// The size of a table for this many variables: 3/8 full, so that it takes as many again before the next one.
+    /// The size of a table for this many variables: at most half full, so that half as many again fit before the next.
     pub(crate) fn log2_for(&self, live: usize) -> u32 {
-        let slots = live.saturating_mul(8) / 3;
+        let slots = live.saturating_mul(2);
         let buckets = slots.div_ceil(BUCKET).max(1);
         buckets
             .checked_next_power_of_two()
@@ -240,22 +240,22 @@ impl<R: Reclaim> Core<R> {
         let count = table.claimed.add(self.shard());
         let limit = table.capacity() * 3 / 4;
         // Looks at the sum now and then only: what all shards may add meanwhile is a sixteenth of the limit.
-        let stride = (limit / (16 * self.shards())).max(1);
+        let stride = (limit / (16 * self.shards)).max(1) as u64;
         if count.is_multiple_of(stride) && table.claimed.sum() >= limit && self.is_root(shield, table) {
             // Without memory the table goes on filling; a full one is an error to who needs it.
             let _ = self.successor(table);
         }
     }
 
-    /// After `retired` retirements on this shard: drops what is ready, asks for a smaller successor when the table has become mostly empty,
-    /// and helps a running migration, which would rest where only frees happen.
+    /// After `retired` retirements on this shard: drops what is ready, asks for a smaller successor when the table has
+    /// become mostly empty, and helps a running migration, which would rest where only frees happen.
     pub(crate) fn after_retire(&self, shield: Shield<'_>, retired: u64) {
-        self.lists.drain::<R>(self.shard());
+        self.lists.drain::<R>(self.shard().index);
         let root = self.root(shield);
         if root.next().is_some() {
             let _ = self.help(shield);
         } else if root.log2 > self.min_log2 {
-            let stride = (root.capacity() / (16 * self.shards())).max(8) as u64;
+            let stride = (root.capacity() / (16 * self.shards)).max(8) as u64;
             if retired.is_multiple_of(stride) && self.log2_for(self.nodes()) + 1 < root.log2 {
                 let _ = self.successor(root);
             }

@@ -134,18 +134,20 @@ use self::word::Kind;
 use crate::reclaim::Reclaim;
 use crate::reclaim::retired::RetireLists;
 use crate::registry::{IdEntry, Registry};
+use crate::shard::Shard;
 use crate::sync::stat::AtomicU64;
-use crate::sync::{AtomicPtr, Ordering, thread_token};
+use crate::sync::{AtomicPtr, Ordering};
 
 pub(crate) mod array;
 mod count;
 pub(crate) mod defect;
 mod find;
+mod group;
 pub(crate) mod hash;
 pub(crate) mod insert;
 mod migrate;
 pub(crate) mod node;
-mod prefetch;
+pub(crate) mod prefetch;
 pub(crate) mod probe;
 pub(crate) mod remove;
 pub(crate) mod sweep;
@@ -246,7 +248,7 @@ pub(crate) struct Core<R: Reclaim> {
     pub(crate) hasher: AddrHasher,
     pub(crate) registry: Registry,
     pub(crate) lists: Arc<RetireLists>,
-    shard_mask: usize,
+    shards: usize,
     block: usize,
     min_log2: u32,
     /// Dead nodes that could not be unlinked for lack of memory; freed by the store's drop.
@@ -264,13 +266,13 @@ pub(crate) struct Core<R: Reclaim> {
 
 impl<R: Reclaim> Core<R> {
     pub(crate) fn new(config: &Config) -> Result<Self, NoMemory> {
-        let shards = config.shards.next_power_of_two();
+        let shards = config.shards.max(1);
         let mut core = Self {
             root: CachePadded::new(AtomicPtr::new(ptr::null_mut())),
             hasher: config.hasher,
             registry: Registry::new(shards).ok_or(NoMemory)?,
             lists: RetireLists::new(shards, config.batch.max(1)).ok_or(NoMemory)?,
-            shard_mask: shards - 1,
+            shards,
             block: config.block.max(1),
             min_log2: 0,
             orphans: AtomicPtr::new(ptr::null_mut()),
@@ -331,16 +333,12 @@ impl<R: Reclaim> Core<R> {
     }
 
     /// The shard of this thread.
-    pub(crate) fn shard(&self) -> usize {
-        thread_token() as usize & self.shard_mask
+    #[inline]
+    pub(crate) fn shard(&self) -> Shard {
+        Shard::of(self.shards)
     }
 
-    pub(crate) fn shards(&self) -> usize {
-        self.shard_mask + 1
-    }
-
-    /// Retires what no slot leads to any more (I5).
-    /// How many this thread's shard has retired so far.
+    /// Retires what no slot leads to any more (I5). How many this thread's shard has retired so far.
     fn retire(&self, _: Shield<'_>, object: NonNull<Node>) -> u64 {
         // SAFETY: each caller is the one who unlinked the object; it is pinned, as the shield says.
         unsafe { self.lists.retire::<R>(object, self.shard()) }

@@ -108,8 +108,10 @@ pub(crate) struct Shape {
     payload: Layout,
     /// Drops the payload in place.
     drop: Option<unsafe fn(*mut u8)>,
-    /// The layout is the node's own, kept before the payload.
+    /// The layout is the node's own, kept before the payload; `parts` are nobody's.
     raw: bool,
+    /// Of a node whose key fits into a word, and of one whose key does not.
+    parts: [Parts; 2],
 }
 
 impl Shape {
@@ -118,6 +120,7 @@ impl Shape {
         payload: Layout::new::<()>(),
         drop: None,
         raw: true,
+        parts: Self::parts(Layout::new::<()>()),
     };
 
     pub(crate) const fn of<T>() -> Self {
@@ -131,11 +134,21 @@ impl Shape {
             payload: Layout::new::<T>(),
             drop,
             raw: false,
+            parts: Self::parts(Layout::new::<T>()),
+        }
+    }
+
+    const fn parts(payload: Layout) -> [Parts; 2] {
+        match (Parts::new(payload, false, true), Parts::new(payload, false, false)) {
+            (Some(fits), Some(wide)) => [fits, wide],
+            // No type is so large that three words more overflow.
+            _ => panic!("a type larger than the address space"),
         }
     }
 }
 
 /// Where the parts of one node are.
+#[derive(Clone, Copy)]
 struct Parts {
     whole: Layout,
     payload: usize,
@@ -144,13 +157,15 @@ struct Parts {
 
 impl Parts {
     /// Nothing if the size overflows.
-    fn new(payload: Layout, raw: bool, fits: bool) -> Option<Self> {
+    const fn new(payload: Layout, raw: bool, fits: bool) -> Option<Self> {
         let header = if raw {
             Layout::new::<(Node, Layout)>()
         } else {
             Layout::new::<Node>()
         };
-        let (whole, offset) = header.extend(payload).ok()?;
+        let Ok((whole, offset)) = header.extend(payload) else {
+            return None;
+        };
         if fits {
             return Some(Self {
                 whole,
@@ -158,12 +173,24 @@ impl Parts {
                 record: None,
             });
         }
-        let (whole, record) = whole.extend(Layout::new::<AtomicPtr<Node>>()).ok()?;
-        Some(Self {
-            whole,
-            payload: offset,
-            record: Some(record),
-        })
+        match whole.extend(Layout::new::<AtomicPtr<Node>>()) {
+            Ok((whole, record)) => Some(Self {
+                whole,
+                payload: offset,
+                record: Some(record),
+            }),
+            Err(_) => None,
+        }
+    }
+
+    /// Of a node of this entry, which is known if the payload is.
+    #[inline]
+    fn of(entry: &IdEntry, payload: Layout, fits: bool) -> Option<Self> {
+        if entry.shape.raw {
+            Self::new(payload, true, fits)
+        } else {
+            Some(entry.shape.parts[usize::from(!fits)])
+        }
     }
 }
 
@@ -185,7 +212,7 @@ impl Node {
         life: Life,
     ) -> Option<NonNull<Self>> {
         let payload = raw.unwrap_or(entry.shape.payload);
-        let parts = Parts::new(payload, entry.shape.raw, key_fits(obj, entry))?;
+        let parts = Parts::of(entry, payload, key_fits(obj, entry))?;
         let node = Self::alloc_layout(parts.whole, zeroed)?;
         // SAFETY: fresh memory of at least the header's size, aligned to at least the header's alignment.
         unsafe { node.write(Self::header(obj, entry, life)) };
@@ -249,6 +276,12 @@ impl Node {
     pub(crate) fn is_for(&self, obj: usize, entry: &IdEntry) -> bool {
         self.check();
         self.obj == obj && ptr::eq(self.entry, entry)
+    }
+
+    /// Whether the variable exists. As [`life`](Self::life).
+    #[inline]
+    pub(crate) fn is_live(&self) -> bool {
+        self.life() == Life::LIVE
     }
 
     /// Acquire: pairs with the Release half of `publish` and `kill`; who reads LIVE sees the whole value (O3).
@@ -346,7 +379,7 @@ impl Node {
     unsafe fn parts(node: NonNull<Self>) -> Parts {
         // SAFETY: the caller's.
         let (layout, this) = unsafe { (Self::payload_layout(node), node.as_ref()) };
-        let parts = Parts::new(layout, this.entry().shape.raw, this.key_fits());
+        let parts = Parts::of(this.entry(), layout, this.key_fits());
         // The same computation succeeded when the node was allocated.
         parts.unwrap_or_else(|| unreachable!("the layout of an allocated node"))
     }

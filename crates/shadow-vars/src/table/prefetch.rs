@@ -1,33 +1,58 @@
-//! Asking for memory ahead of time, for batches.
+//! Looking up a batch of keys in stages, so that the memory of many is waited for at once.
 
-use super::array::{BUCKET, Table};
+use super::array::Table;
+use super::group::Group;
 use super::node::Node;
 use super::probe::Key;
-use super::word::Kind;
-use super::{Core, Shield};
+use super::{Core, NodeRef, Shield};
 use crate::reclaim::Reclaim;
+use crate::registry::IdEntry;
+
+/// Look-ups under way at once: enough to keep a core's line-fill buffers busy, few enough to stay in its first cache.
+pub(crate) const BATCH: usize = 32;
 
 impl<R: Reclaim> Core<R> {
-    /// Asks for the home bucket of a parent.
+    /// Finds the live nodes of up to [`BATCH`] keys, each as [`find`](Self::find) does. A key without an entry has none.
     #[inline]
-    pub(crate) fn prefetch_bucket(&self, shield: Shield<'_>, obj: usize) {
+    pub(crate) fn find_batch<'g>(
+        &'g self,
+        shield: Shield<'g>,
+        keys: &[(usize, Option<&'g IdEntry>)],
+        mut found: impl FnMut(usize, Option<NodeRef<'g>>),
+    ) {
         let root = self.root(shield);
-        prefetch(root.line(self.hasher.hash(obj).home(root.log2)));
-    }
-
-    /// Asks for the node that a key most likely leads to: the first in its home bucket with the key's tag.
-    #[inline]
-    pub(crate) fn prefetch_node(&self, shield: Shield<'_>, key: &Key<'_>) {
-        let root: &Table = self.root(shield);
-        let home = key.hash.home(root.log2);
-        for position in 0..BUCKET {
-            let word = root.load(root.index(home, position), R::LOAD);
-            if let Kind::Link(node) | Kind::Frozen(node) = word.kind()
-                && word.tag() == key.tag
-            {
-                return prefetch::<Node>(node.as_ptr());
+        let mut staged = [const { None }; BATCH];
+        for (&(obj, entry), staged) in keys.iter().zip(&mut staged) {
+            *staged = entry.map(|entry| (self.key(obj, entry), None));
+            if let Some((key, _)) = staged {
+                prefetch(root.home_bucket(key.hash));
             }
         }
+        for (key, node) in staged.iter_mut().flatten() {
+            *node = self.candidate(shield, root, key);
+            if let Some(node) = *node {
+                prefetch::<Node>(node.as_ptr().as_ptr());
+            }
+        }
+        for (at, staged) in staged.iter().take(keys.len()).enumerate() {
+            found(
+                at,
+                staged.as_ref().and_then(|(key, node)| match *node {
+                    // What `look` says of the first slot with the key's tag.
+                    Some(node) if node.is_for(key.obj, key.entry) && node.is_live() => Some(node),
+                    _ => self.find(shield, key.obj, key.entry),
+                }),
+            );
+        }
+    }
+
+    /// The node that a key most likely leads to: the first in its home bucket with the key's tag. Not looked at yet.
+    #[inline]
+    fn candidate<'g>(&'g self, shield: Shield<'g>, root: &'g Table, key: &Key<'_>) -> Option<NodeRef<'g>> {
+        let bucket = root.home_bucket(key.hash);
+        let lane = Group::load(bucket).with_tag(key.tag).next()?;
+        let node = root.load_lane(bucket, lane, R::LOAD).link_with(key.tag)?;
+        Some(NodeRef::new(shield, node))
     }
 }
 

@@ -17,31 +17,18 @@ pub(crate) struct Key<'a> {
     pub(crate) hash: AddrHash,
     /// What the key's LINK, FROZEN and RECORD words carry.
     pub(crate) tag: u16,
-    /// The key's TOMB word, or `Word::NONE` if the key does not fit.
-    tomb: Word,
 }
 
 impl<'a> Key<'a> {
     #[inline]
     pub(crate) fn new(obj: usize, entry: &'a IdEntry, hash: AddrHash) -> Self {
         let tag = entry.index as u16 ^ hash.tag;
-        let tomb = if key_fits(obj, entry) {
-            Word::tomb(obj, tag)
-        } else {
-            Word::NONE
-        };
-        Self {
-            obj,
-            entry,
-            hash,
-            tag,
-            tomb,
-        }
+        Self { obj, entry, hash, tag }
     }
 
     /// The key's TOMB word, if the key fits into one.
     pub(crate) fn tomb(&self) -> Option<Word> {
-        (self.tomb != Word::NONE).then_some(self.tomb)
+        key_fits(self.obj, self.entry).then(|| Word::tomb(self.obj, self.tag))
     }
 }
 
@@ -85,7 +72,7 @@ impl<'t, 'k, R: Reclaim> Probe<'t, 'k, R> {
     /// stale word can only lead to a compare-and-swap that fails, or to an answer that was true when it was read.
     #[inline]
     pub(crate) fn next(&mut self) -> Found {
-        let home = self.key.hash.home(self.table.log2);
+        let home = self.table.home(self.key.hash);
         while self.passed < self.table.buckets() {
             if let Some(found) = self.bucket(home + self.passed) {
                 return found;
@@ -113,7 +100,7 @@ impl<'t, 'k, R: Reclaim> Probe<'t, 'k, R> {
                     }
                 }
                 Kind::Link(_) | Kind::Frozen(_) | Kind::Record(_) => {}
-                Kind::Tomb if word == self.key.tomb => return Some(Found::Own(slot, word)),
+                Kind::Tomb if self.key.tomb() == Some(word) => return Some(Found::Own(slot, word)),
                 Kind::Tomb if self.core.planted(Defect::AnyTomb) => return Some(Found::Own(slot, word)),
                 Kind::Tomb => {}
                 Kind::Moved => self.seen = true,

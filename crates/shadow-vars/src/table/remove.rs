@@ -2,6 +2,7 @@
 
 use super::array::{SlotIndex, Table};
 use super::defect::{Defect, Stage};
+use super::find::Look;
 use super::node::State;
 use super::probe::{Found, Key, Probe};
 use super::word::{Kind, Word};
@@ -17,12 +18,14 @@ pub(crate) struct Removed<'g, R: Reclaim> {
     /// The root when the operation began, and the table in which the node was found.
     from: &'g Table,
     found: &'g Table,
+    /// The LINK that led to the node, if that is in `from`.
+    link: Option<(SlotIndex, Word)>,
 }
 
 impl<R: Reclaim> Drop for Removed<'_, R> {
     fn drop(&mut self) {
         self.core
-            .unlink_and_retire(self.shield, self.node, self.from, self.found);
+            .unlink_and_retire(self.shield, self.node, self.from, self.found, self.link);
     }
 }
 
@@ -30,6 +33,16 @@ impl<R: Reclaim> Core<R> {
     /// Kills the variable of a key, if it has one. Lock-free.
     pub(crate) fn remove<'g>(&'g self, shield: Shield<'g>, key: &Key<'_>) -> Option<Removed<'g, R>> {
         let from = self.root(shield);
+        match self.look(shield, from, key) {
+            Look::Live(node, slot, word) => {
+                if let Some(mut removed) = self.kill(shield, node, from, from) {
+                    removed.link = Some((slot, word));
+                    return Some(removed);
+                }
+            }
+            Look::Absent => return None,
+            Look::Unclear => {}
+        }
         let mut table = from;
         loop {
             let mut probe = Probe::new(self, table, key);
@@ -92,6 +105,7 @@ impl<R: Reclaim> Core<R> {
             node,
             from,
             found,
+            link: None,
         }
     }
 
@@ -102,9 +116,10 @@ impl<R: Reclaim> Core<R> {
         node: NodeRef<'g>,
         from: &'g Table,
         found: &'g Table,
+        link: Option<(SlotIndex, Word)>,
     ) {
         let skip = self.planted(Defect::FailedNotUnlinked) && node.life().state() == State::Failed;
-        if skip || self.unlink(shield, node, from, found).is_ok() {
+        if skip || self.unlink(shield, node, from, found, link).is_ok() {
             self.at(Stage::Unlinked);
             if !self.planted(Defect::RetireBeforeUnlink) {
                 let retired = self.retire(shield, node.as_ptr());
@@ -125,8 +140,15 @@ impl<R: Reclaim> Core<R> {
         node: NodeRef<'g>,
         from: &'g Table,
         found: &'g Table,
+        link: Option<(SlotIndex, Word)>,
     ) -> Result<(), NoMemory> {
         let key = self.key_of(&node);
+        if let Some((slot, word)) = link
+            && self.leave_tomb(found, slot, word, node, &key)
+        {
+            // What the walk below comes to if it meets the LINK in the table where it begins, found again without a probe.
+            return Ok(());
+        }
         let mut table = from;
         // The newest FROZEN slot that leads to the node. Older ones are MOVED by now: a table is only frozen as the
         // root, and becomes the root when every slot of the one before is MOVED or SEALED (I8).

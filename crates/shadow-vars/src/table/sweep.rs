@@ -69,7 +69,7 @@ impl<R: Reclaim> Core<R> {
         let mut table = self.root(shield);
         loop {
             // All variables of one parent probe from one bucket, so where their probes end, all have been passed.
-            let open = run(table, R::LOAD, home.home(table.log2), 0, |word| {
+            let open = run(table, R::LOAD, table.home(home), 0, |word| {
                 if let Kind::Link(node) | Kind::Frozen(node) = word.kind() {
                     let node = NodeRef::new(shield, node);
                     if node.obj == obj && node.life().state() == State::Live {

@@ -14,8 +14,10 @@ use std::ptr::NonNull;
 
 use super::node::{ADDR, Node};
 
-const TAG_SHIFT: u32 = 48;
-const KIND: u64 = 0b111;
+pub(crate) const TAG_SHIFT: u32 = 48;
+pub(crate) const KIND: u64 = 0b111;
+/// Kinds above this one say that a key's turn in the table is over.
+pub(crate) const LAST_OPEN: u64 = RECORD;
 
 const EMPTY: u64 = 0;
 const LINK: u64 = 1;
@@ -52,9 +54,6 @@ impl Word {
     pub(crate) const EMPTY: Self = Self(EMPTY);
     pub(crate) const MOVED: Self = Self(MOVED);
     pub(crate) const SEALED: Self = Self(SEALED);
-    /// A word that no slot ever holds: the tomb of a key that does not fit into a word.
-    pub(crate) const NONE: Self = Self(KIND);
-
     pub(crate) const fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
@@ -103,6 +102,16 @@ impl Word {
             MOVED => Kind::Moved,
             _ => Kind::Sealed,
         }
+    }
+
+    /// The node, if this is a LINK. A LINK must have that tag: it came from a slot whose key has it.
+    #[inline]
+    pub(crate) fn link_with(self, tag: u16) -> Option<NonNull<Node>> {
+        let addr = self.0 ^ (u64::from(tag) << TAG_SHIFT | LINK);
+        debug_assert!(self.0 & KIND != LINK || self.tag() == tag, "a slot keeps its key (I1)");
+        // SAFETY: as in `node`; xor took the tag and the kind away.
+        (addr & KIND == 0)
+            .then(|| unsafe { NonNull::new_unchecked(std::ptr::with_exposed_provenance_mut(addr as usize)) })
     }
 
     #[inline]

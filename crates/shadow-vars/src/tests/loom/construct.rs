@@ -93,7 +93,7 @@ fn a_finder_sees_nothing_or_the_whole_value() {
 /// As `get`, and sure not to read a value that is not there.
 fn found(store: &Store) -> Option<usize> {
     store.pinned(|core, shield| {
-        let node = core.find(shield, &store.key(A))?;
+        let node = core.find(shield, A, store.entry())?;
         assert_eq!(node.life().state(), super::State::Live, "found before it exists");
         // SAFETY: the entry holds `Value`, and the node is live.
         Some(unsafe { node.value::<Value>() }.read())

@@ -34,11 +34,11 @@ fn nothing_is_dropped_before_a_readers_guard_goes() {
             flush(store);
         });
         store.pinned(|core, shield| {
-            if let Some(node) = core.find(shield, &store.key(A)) {
+            if let Some(node) = core.find(shield, A, store.entry()) {
                 // SAFETY: the entry holds `Value`, and the node was live.
                 let value = unsafe { node.value::<Value>() };
                 assert_eq!(value.read(), 1);
-                core.find(shield, &store.key(B));
+                core.find(shield, B, store.entry());
                 assert_eq!(dropped(), 0, "values dropped under a guard");
                 assert_eq!(value.read(), 1);
             }
@@ -99,7 +99,7 @@ fn an_owned_guard_protects_on_another_thread() {
         let store = store();
         let guard = Asymmetric::pin_owned();
         let other = spawn(&store, move |store| {
-            let found = store.pinned(|core, shield| core.find(shield, &store.key(A)).is_some());
+            let found = store.pinned(|core, shield| core.find(shield, A, store.entry()).is_some());
             if found {
                 // The guard that travels is older than the look.
                 assert_eq!(dropped(), 0, "values dropped under a guard");

@@ -239,7 +239,7 @@ impl<R: Reclaim> Store<R> {
 
     fn get(&self, obj: usize) -> Option<usize> {
         self.pinned(|core, shield| {
-            let node = core.find(shield, &self.key(obj))?;
+            let node = core.find(shield, obj, self.entry())?;
             // SAFETY: the entry holds `Value`, and the node is live.
             Some(unsafe { node.value::<Value>() }.read())
         })

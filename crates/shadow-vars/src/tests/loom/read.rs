@@ -22,12 +22,12 @@ fn a_reader_keeps_what_it_found_through_a_free() {
         assert!(store.alloc(A, 7));
         let other = spawn(&store, |store| assert_eq!(store.free(A), Some(7)));
         store.pinned(|core, shield| {
-            if let Some(node) = core.find(shield, &store.key(A)) {
+            if let Some(node) = core.find(shield, A, store.entry()) {
                 // SAFETY: the entry holds `Value`, and the node was live.
                 let value = unsafe { node.value::<Value>() };
                 assert_eq!(value.read(), 7);
                 // Long after: the variable may be gone, the value is not.
-                let _ = core.find(shield, &store.key(B));
+                let _ = core.find(shield, B, store.entry());
                 assert_eq!(DROPPED.load(Ordering::Relaxed), 0, "values dropped under a guard");
                 assert_eq!(value.read(), 7);
             }

@@ -61,12 +61,12 @@ fn nothing_is_dropped_before_a_readers_guard_goes() {
             flush(store);
         });
         store.pinned(|core, shield| {
-            if let Some(node) = core.find(shield, &store.key(A)) {
+            if let Some(node) = core.find(shield, A, store.entry()) {
                 // SAFETY: the entry holds `Value`, and the node was live.
                 let value = unsafe { node.value::<Value>() };
                 assert_eq!(value.read(), 1);
                 // Lets the other thread go on, if it has not.
-                core.find(shield, &store.key(B));
+                core.find(shield, B, store.entry());
                 assert_eq!(dropped(), 0, "values dropped under a guard");
                 assert_eq!(value.read(), 1);
             }

@@ -1,0 +1,172 @@
+//! Counting without sharing: each thread has a shard of its own, for as long as there are enough.
+//!
+//! A locked instruction costs more than the look-up beside it, and a counter needs one only if two threads may write it at
+//! once. So threads take *places*, the lowest that is free, and give them back when they end; a store has a shard for each
+//! of its first places, written by one thread at a time, and one more that all other threads share.
+
+use std::cell::Cell;
+
+use crate::sync::stat::{AtomicU64, Ordering};
+
+/// A thread's shard of one store.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shard {
+    pub(crate) index: usize,
+    /// Whether no other thread writes it.
+    own: bool,
+}
+
+impl Shard {
+    /// This thread's, of a store that has `shards`: the last one is shared.
+    #[inline]
+    pub(crate) fn of(shards: usize) -> Self {
+        let place = PLACE.get() as usize;
+        if place < shards {
+            return Self {
+                index: place - 1,
+                own: true,
+            };
+        }
+        Self::other(shards)
+    }
+
+    #[cold]
+    fn other(shards: usize) -> Self {
+        if PLACE.get() == NONE {
+            return match take_place() {
+                place if (place as usize) < shards => Self::of(shards),
+                _ => Self::shared(shards),
+            };
+        }
+        Self::shared(shards)
+    }
+
+    /// The one that threads without a place share.
+    pub(crate) fn shared(shards: usize) -> Self {
+        Self {
+            index: shards - 1,
+            own: false,
+        }
+    }
+
+    /// Adds to a counter of this shard; what it is then.
+    #[inline]
+    pub(crate) fn add(self, counter: &AtomicU64, by: u64) -> u64 {
+        // Relaxed: counts that sums are made of, which promise no instant. What must be seen in order is ordered by others.
+        if self.own {
+            let sum = counter.load(Ordering::Relaxed).wrapping_add(by);
+            counter.store(sum, Ordering::Relaxed);
+            sum
+        } else {
+            counter.fetch_add(by, Ordering::Relaxed).wrapping_add(by)
+        }
+    }
+}
+
+/// No place yet, so not below any number of shards.
+const NONE: u32 = u32::MAX;
+/// No place any more, or none was free.
+const SHARED: u32 = u32::MAX - 1;
+
+/// Places in the process.
+const PLACES: u32 = 256;
+
+static TAKEN: [AtomicU64; PLACES as usize / 64] = [const { AtomicU64::new(0) }; PLACES as usize / 64];
+
+thread_local! {
+    /// This thread's place, counted from 1. Has no destructor, so it is there to the thread's very end.
+    static PLACE: Cell<u32> = const { Cell::new(NONE) };
+    static GIVE_BACK: GiveBack = const { GiveBack };
+}
+
+struct GiveBack;
+
+impl Drop for GiveBack {
+    fn drop(&mut self) {
+        // What the thread's other locals still do when they go is counted with the others'.
+        let place = PLACE.replace(SHARED);
+        if (1..=PLACES).contains(&place) {
+            let (word, bit) = ((place - 1) as usize / 64, 1 << ((place - 1) % 64));
+            // Release: pairs with the Acquire in `take_place`, so that the next one goes on from this thread's counts.
+            TAKEN[word].fetch_and(!bit, Ordering::Release);
+        }
+    }
+}
+
+fn take_place() -> u32 {
+    let place = if GIVE_BACK.try_with(|_| ()).is_ok() {
+        free_place().unwrap_or(SHARED)
+    } else {
+        SHARED
+    };
+    PLACE.set(place);
+    place
+}
+
+fn free_place() -> Option<u32> {
+    for (word, taken) in TAKEN.iter().enumerate() {
+        // Relaxed: the exchange looks again.
+        let mut bits = taken.load(Ordering::Relaxed);
+        while bits != u64::MAX {
+            let free = (!bits).trailing_zeros();
+            // Acquire: pairs with the Release in `GiveBack`.
+            match taken.compare_exchange_weak(bits, bits | 1 << free, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => return Some(word as u32 * 64 + free + 1),
+                Err(found) => bits = found,
+            }
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn threads_that_live_at_once_share_the_last_shard_only() {
+        const SHARDS: usize = 4;
+        let barrier = Barrier::new(12);
+        let shards: Vec<Shard> = thread::scope(|scope| {
+            let threads: Vec<_> = (0..12)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let shard = Shard::of(SHARDS);
+                        barrier.wait();
+                        shard
+                    })
+                })
+                .collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        for index in 0..SHARDS {
+            let here: Vec<_> = shards.iter().filter(|shard| shard.index == index).collect();
+            let last = index == SHARDS - 1;
+            assert!(here.iter().all(|shard| shard.own != last), "{shards:?}");
+            assert!(last || here.len() <= 1, "{shards:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_lost_when_places_change_hands() {
+        const SHARDS: usize = 3;
+        let counters = [const { AtomicU64::new(0) }; SHARDS];
+        for _ in 0..50 {
+            thread::scope(|scope| {
+                for _ in 0..6 {
+                    scope.spawn(|| {
+                        for _ in 0..1000 {
+                            let shard = Shard::of(SHARDS);
+                            shard.add(&counters[shard.index], 1);
+                        }
+                    });
+                }
+            });
+        }
+        let sum: u64 = counters.iter().map(|counter| counter.load(Ordering::Relaxed)).sum();
+        assert_eq!(sum, 50 * 6 * 1000);
+    }
+}
