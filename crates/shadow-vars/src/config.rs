@@ -47,7 +47,7 @@ impl<R: Reclaim> Builder<R> {
     pub(crate) fn new() -> Self {
         Self {
             capacity: 0,
-            batch: 64,
+            batch: 512,
             hash_seed: None,
             provoke: Provoke::default(),
             _backend: PhantomData,
@@ -61,8 +61,8 @@ impl<R: Reclaim> Builder<R> {
         self
     }
 
-    /// How many freed variables a group of threads collects before it asks for a grace period (64 unless set; 0 counts
-    /// as 1). Smaller means less memory waiting, larger means less work.
+    /// How many freed variables a thread collects before it asks for a grace period: 512 unless set, at least 1, rounded
+    /// down to a power of two. Smaller means less memory waiting, larger means less work.
     #[must_use]
     pub fn batch(mut self, variables: usize) -> Self {
         self.batch = variables;

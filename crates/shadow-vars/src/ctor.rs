@@ -59,10 +59,12 @@ impl<R: Reclaim> Core<R> {
         if_exists: IfExists,
         value: T,
     ) -> Result<NodeRef<'g>, AllocError<T>> {
-        match self.existing(shield, key, if_exists) {
-            Ok(Some(node)) => return Ok(node),
-            Ok(None) => {}
-            Err(error) => return Err(AllocError { value, error }),
+        self.prefetch_bucket(shield, key);
+        // Who asks to create mostly does, and looks when it inserts.
+        if if_exists == IfExists::Get
+            && let Some(node) = self.find(shield, key.obj, key.entry)
+        {
+            return Ok(node);
         }
         let Some(node) = Node::alloc(key.obj, key.entry, None, false, Life::LIVE) else {
             return Err(AllocError {

@@ -226,6 +226,13 @@ impl Registry {
         self.entries().map(IdEntry::live).sum()
     }
 
+    /// Variables freed so far, over all ids.
+    pub(crate) fn freed(&self) -> u64 {
+        self.entries()
+            .map(|entry| entry.counts.sum(|counts| &counts.freed))
+            .sum()
+    }
+
     #[cold]
     fn insert(&self, id: u64, type_id: TypeId, name: &str, shape: Shape) -> Result<&IdEntry, StoreError> {
         let mut inner = lock_stat(&self.inner);

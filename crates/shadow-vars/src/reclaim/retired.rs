@@ -27,14 +27,17 @@ use std::sync::Arc;
 use crossbeam_utils::CachePadded;
 
 use super::Reclaim;
-use crate::mem::try_slice;
+use crate::mem::{prefetch, try_slice};
 use crate::shard::Shard;
 #[cfg(any(test, shadow_loom))]
 use crate::sync::stat;
 use crate::sync::stat::AtomicU64;
 use crate::sync::{AtomicPtr, AtomicU8, Ordering, thread_local};
-use crate::table::array::Table;
+use crate::table::array::{Stride, Table};
 use crate::table::node::{Node, State};
+
+/// Bytes of an object that do not wait for a batch to be full.
+const LARGE: u64 = 1 << 16;
 
 const IDLE: u8 = 0;
 const TAKEN: u8 = 1;
@@ -45,7 +48,7 @@ const READY: u8 = 3;
 pub(crate) struct RetireLists {
     shards: Box<[CachePadded<List>]>,
     /// Objects in `open` that make it worth closing.
-    batch: u64,
+    batch: Stride,
     /// Values whose `Drop` panicked.
     drop_panics: AtomicU64,
     /// With an exact backend: what waits for a grace period of its own, and what was poisoned in place of freed.
@@ -60,6 +63,8 @@ struct List {
     // Statistics. `retired` is counted before the node can be seen in `open`, `reclaimed` after its value was dropped.
     retired: AtomicU64,
     reclaimed: AtomicU64,
+    /// What `retired` was when another shard's thread looked.
+    looked_at: AtomicU64,
     retired_bytes: AtomicU64,
     reclaimed_bytes: AtomicU64,
 }
@@ -113,13 +118,14 @@ impl RetireLists {
                 state: AtomicU8::new(IDLE),
                 retired: AtomicU64::new(0),
                 reclaimed: AtomicU64::new(0),
+                looked_at: AtomicU64::new(0),
                 retired_bytes: AtomicU64::new(0),
                 reclaimed_bytes: AtomicU64::new(0),
             })
         };
         Some(Arc::new(Self {
             shards: try_slice(shards, shard)?,
-            batch: batch as u64,
+            batch: Stride::at_most(batch),
             drop_panics: AtomicU64::new(0),
             #[cfg(any(test, shadow_loom))]
             exact: stat::Mutex::default(),
@@ -140,7 +146,8 @@ impl RetireLists {
         };
         let list = &self.shards[shard.index];
         // SAFETY: the caller's.
-        shard.add(&list.retired_bytes, unsafe { bytes(node) });
+        let bytes = unsafe { bytes(node) };
+        shard.add(&list.retired_bytes, bytes);
         // Whoever calls `synchronize` after this call returned sees the count by whatever told it so.
         let retired = shard.add(&list.retired, 1);
 
@@ -172,14 +179,25 @@ impl RetireLists {
                 Err(found) => head = found,
             }
         }
-        if retired.is_multiple_of(self.batch) {
-            self.push_on::<R>(shard.index);
-            // A thread that has fallen silent leaves its shard to the others, one after the other.
-            let other = (retired / self.batch) as usize % self.shards.len();
+        if self.batch.divides(retired) || bytes >= LARGE {
+            self.batch_is_full::<R>(shard, retired);
+        }
+        retired
+    }
+
+    #[cold]
+    fn batch_is_full<R: Reclaim>(self: &Arc<Self>, shard: Shard, retired: u64) {
+        self.push_on::<R>(shard.index);
+        // A thread that has fallen silent leaves its shard to the others, who look after one at a time: after one that has
+        // retired nothing since somebody looked last.
+        let other = (retired / self.batch.get()) as usize % self.shards.len();
+        let list = &self.shards[other];
+        // Relaxed, all: a guess.
+        let now = list.retired.load(Ordering::Relaxed);
+        if list.looked_at.swap(now, Ordering::Relaxed) == now {
             self.push_on::<R>(other);
             self.drain::<R>(other);
         }
-        retired
     }
 
     /// Asks for a grace period for what is open, or pushes on the one that was asked for.
@@ -214,7 +232,7 @@ impl RetireLists {
         unsafe { self.reclaim(list, chain) };
         // Release: pairs with the Acquire in `take`.
         list.state.store(IDLE, Ordering::Release);
-        if list.retired.load(Ordering::Relaxed) - list.reclaimed.load(Ordering::Relaxed) >= self.batch {
+        if list.retired.load(Ordering::Relaxed) - list.reclaimed.load(Ordering::Relaxed) >= self.batch.get() {
             self.close::<R>(shard);
         }
     }
@@ -258,9 +276,14 @@ impl RetireLists {
             // SAFETY: the caller's; the chain is ours alone.
             unsafe {
                 chain = node.as_ref().next_retired();
-                freed += bytes(node);
-                self.drop_object(node);
-                free(node);
+                prefetch(chain);
+                if let Some(bytes) = Node::free_plain(node) {
+                    freed += bytes as u64;
+                } else {
+                    freed += bytes(node);
+                    self.drop_object(node);
+                    free(node);
+                }
             }
             objects += 1;
         }

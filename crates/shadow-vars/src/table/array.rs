@@ -8,7 +8,8 @@ use super::group::Lane;
 use super::hash::AddrHash;
 use super::node::Node;
 use super::word::Word;
-use crate::mem::{try_box, try_slice};
+use crate::mem::{self, try_box, try_slice};
+use crate::shard::Shard;
 use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 /// Slots per bucket: a cache line of them. Two under loom, where every load is a scheduling point.
@@ -41,6 +42,13 @@ pub(crate) struct Table {
     /// Claims of new keys while an older table lived, and how many of them there may be (P4).
     tickets: AtomicUsize,
     room: usize,
+    /// Claims at which there should be a successor, and how many of one shard lie between two looks at the sum of all.
+    limit: usize,
+    claim_stride: Stride,
+    /// Retirements of one shard between two looks at whether the table has become too large.
+    pub(crate) free_stride: Stride,
+    /// Variables that had been freed when the table was made.
+    pub(crate) freed: u64,
     // Touched by migration.
     block: usize,
     /// The next block that nobody took yet.
@@ -59,6 +67,27 @@ pub(crate) struct Plan {
     /// Buckets per migration block.
     pub(crate) block: usize,
     pub(crate) shards: usize,
+    pub(crate) freed: u64,
+}
+
+/// A power of two, to do something every so many times without a division.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stride(u64);
+
+impl Stride {
+    /// The largest that is at most `most`, and at least 1.
+    pub(crate) fn at_most(most: usize) -> Self {
+        Self(1 << most.max(1).ilog2())
+    }
+
+    pub(crate) fn get(self) -> u64 {
+        self.0
+    }
+
+    #[inline]
+    pub(crate) fn divides(self, count: u64) -> bool {
+        count & (self.0 - 1) == 0
+    }
 }
 
 /// A slot of a table, by number: in bounds by construction.
@@ -70,6 +99,7 @@ impl Table {
     pub(crate) fn alloc(plan: Plan) -> Option<NonNull<Self>> {
         let slots = Slots::alloc(BUCKET.checked_shl(plan.log2)?)?;
         let blocks = (1_usize << plan.log2).div_ceil(plan.block);
+        let limit = (BUCKET << plan.log2) * 3 / 4;
         let table = try_box(Self {
             header: Node::for_table(),
             log2: plan.log2,
@@ -81,6 +111,11 @@ impl Table {
             claimed: ShardedCount::new(plan.shards)?,
             tickets: AtomicUsize::new(0),
             room: plan.room,
+            limit,
+            // What all shards may add between two looks is a sixteenth of the limit.
+            claim_stride: Stride::at_most(limit / (16 * plan.shards)),
+            free_stride: Stride::at_most((limit / (16 * plan.shards)).max(8)),
+            freed: plan.freed,
             block: plan.block,
             cursor: AtomicUsize::new(0),
             done: try_slice(blocks.div_ceil(64), || AtomicU64::new(0))?,
@@ -221,6 +256,12 @@ impl Table {
         }
     }
 
+    /// Counts a claim. Whether the table may have passed its load limit of three quarters.
+    #[inline]
+    pub(crate) fn count_claim(&self, shard: Shard) -> bool {
+        self.claim_stride.divides(self.claimed.add(shard)) && self.claimed.sum() >= self.limit
+    }
+
     /// Takes a ticket to claim a new key's slot while an older table lives. False when there are no more.
     pub(crate) fn take_ticket(&self) -> bool {
         // Relaxed: a count that bounds claims approximately; correctness never rests on it.
@@ -290,6 +331,7 @@ impl Slots {
         let layout = Layout::from_size_align(array.size().checked_add(LINE)?, array.align()).ok()?;
         // SAFETY: the size is at least 64.
         let allocation = NonNull::new(unsafe { alloc_zeroed(layout) })?;
+        mem::advise_huge_pages(allocation, layout.size());
         let pad = allocation.align_offset(LINE).min(LINE);
         // SAFETY: 64 bytes were added for this.
         let first = unsafe { allocation.add(pad) }.cast::<AtomicU64>();

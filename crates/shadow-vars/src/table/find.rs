@@ -33,11 +33,14 @@ impl<R: Reclaim> Core<R> {
         let group = Group::load(bucket);
         match group.with_tag(key.tag).next() {
             Some(lane) => {
-                if let Some(node) = root.load_lane(bucket, lane, R::LOAD).link_with(key.tag) {
+                let word = root.load_lane(bucket, lane, R::LOAD);
+                if let Some(node) = word.link_with(key.tag) {
                     let node = NodeRef::new(shield, node);
                     if node.is_for(obj, entry) && node.is_live() {
                         return Some(node); // L1
                     }
+                } else if key.tomb() == Some(word) {
+                    return None; // L2
                 }
             }
             None if group.ends() => return None, // L3
@@ -56,6 +59,22 @@ impl<R: Reclaim> Core<R> {
             Look::Absent => None,
             Look::Unclear => self.find_by_words(shield, &key),
         }
+    }
+
+    /// The LINK of a key in the usual case, as for [`find`](Self::find): the first slot of its home bucket with its tag.
+    #[inline]
+    pub(crate) fn first_link<'g>(
+        &'g self,
+        shield: Shield<'g>,
+        root: &'g Table,
+        key: &Key<'_>,
+    ) -> Option<(NodeRef<'g>, SlotIndex, Word)> {
+        let bucket = root.home_bucket(key.hash);
+        let lane = Group::load(bucket).with_tag(key.tag).next()?;
+        let word = root.load_lane(bucket, lane, R::LOAD);
+        let node = NodeRef::new(shield, word.link_with(key.tag)?);
+        let slot = root.index(root.home(key.hash), lane.get());
+        node.is_for(key.obj, key.entry).then_some((node, slot, word))
     }
 
     /// Looks for a key in the root, at whole buckets, for as long as nothing in them speaks of migration or of a node that

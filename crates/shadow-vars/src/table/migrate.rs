@@ -6,7 +6,9 @@ use super::node::State;
 use super::probe::{Found, Probe};
 use super::word::{Kind, Word};
 use super::{Core, NoMemory, NodeRef, Shield};
+use crate::mem::prefetch;
 use crate::reclaim::Reclaim;
+use crate::shard::Shard;
 use crate::sync::Ordering;
 
 impl<R: Reclaim> Core<R> {
@@ -38,8 +40,23 @@ impl<R: Reclaim> Core<R> {
 
     /// Brings every slot of a block to MOVED or SEALED. Idempotent: any number of threads may do it, at any pace (I8).
     fn migrate_block(&self, shield: Shield<'_>, table: &Table, next: &Table, block: usize) -> Result<(), NoMemory> {
+        /// Buckets whose nodes are under way while one is moved.
+        const AHEAD: usize = 2;
         self.at(Stage::BlockTaken);
-        for bucket in table.block(block) {
+        let buckets = table.block(block);
+        let ask = |bucket| {
+            for position in 0..BUCKET {
+                if let Kind::Link(node) | Kind::Frozen(node) = table.load(table.index(bucket, position), R::LOAD).kind()
+                {
+                    prefetch(node.as_ptr());
+                }
+            }
+        };
+        buckets.clone().take(AHEAD).for_each(ask);
+        for bucket in buckets.clone() {
+            if bucket + AHEAD < buckets.end {
+                ask(bucket + AHEAD);
+            }
             for position in 0..BUCKET {
                 self.migrate_slot(shield, table, next, bucket, position)?;
                 self.at(Stage::SlotDone);
@@ -114,7 +131,7 @@ impl<R: Reclaim> Core<R> {
                         // A node under construction owns its key: it moves like a live one.
                         State::Building if self.planted(Defect::BuildingNotPlaced) => {}
                         State::Live | State::Building => self.place(shield, node, next)?,
-                        _ if self.planted(Defect::HelperRetires) => drop(self.retire(shield, node.as_ptr())),
+                        _ if self.planted(Defect::HelperRetires) => self.retire(shield, node.as_ptr()),
                         // Its remover closes the key in the successor itself (I3).
                         _ => {}
                     }
@@ -196,7 +213,7 @@ impl<R: Reclaim> Core<R> {
             return Ok(next);
         }
         let live = self.nodes();
-        let log2 = self.log2_for(live).max(least);
+        let log2 = self.log2_for(live, self.is_churning(table)).max(least);
         if log2 > MAX_LOG2 {
             return Err(NoMemory);
         }
@@ -207,6 +224,7 @@ impl<R: Reclaim> Core<R> {
             room,
             block: self.block,
             shards: self.shards,
+            freed: self.registry.freed(),
         };
         let fresh = Table::alloc(plan).ok_or(NoMemory)?;
         let (next, installed) = table.install(fresh);
@@ -225,9 +243,20 @@ impl<R: Reclaim> Core<R> {
         Ok(next)
     }
 
-    /// The size of a table for this many variables: at most half full, so that half as many again fit before the next.
-    pub(crate) fn log2_for(&self, live: usize) -> u32 {
-        let slots = live.saturating_mul(2);
+    /// Whether keys come that were never here before while others go: then the table fills with tombs, and a larger one
+    /// has to be left less often. Where keys come back, their tombs do.
+    fn is_churning(&self, table: &Table) -> bool {
+        let freed = self.registry.freed().saturating_sub(table.freed);
+        freed > 0 && table.claimed.sum() as u64 > freed / 2
+    }
+
+    /// The size of a table for this many variables: at most half full; two fifths if keys come and go.
+    pub(crate) fn log2_for(&self, live: usize, churning: bool) -> u32 {
+        let slots = if churning {
+            live.saturating_mul(5) / 2
+        } else {
+            live.saturating_mul(2)
+        };
         let buckets = slots.div_ceil(BUCKET).max(1);
         buckets
             .checked_next_power_of_two()
@@ -235,13 +264,10 @@ impl<R: Reclaim> Core<R> {
             .clamp(self.min_log2, MAX_LOG2)
     }
 
-    /// Counts a claim, and asks for a successor when the table passes its load limit of three quarters.
+    /// Counts a claim, and asks for a successor when the table has passed its load limit.
+    #[inline]
     pub(crate) fn count_claim(&self, shield: Shield<'_>, table: &Table) {
-        let count = table.claimed.add(self.shard());
-        let limit = table.capacity() * 3 / 4;
-        // Looks at the sum now and then only: what all shards may add meanwhile is a sixteenth of the limit.
-        let stride = (limit / (16 * self.shards)).max(1) as u64;
-        if count.is_multiple_of(stride) && table.claimed.sum() >= limit && self.is_root(shield, table) {
+        if table.count_claim(self.shard()) && self.is_root(shield, table) {
             // Without memory the table goes on filling; a full one is an error to who needs it.
             let _ = self.successor(table);
         }
@@ -249,16 +275,21 @@ impl<R: Reclaim> Core<R> {
 
     /// After `retired` retirements on this shard: drops what is ready, asks for a smaller successor when the table has
     /// become mostly empty, and helps a running migration, which would rest where only frees happen.
-    pub(crate) fn after_retire(&self, shield: Shield<'_>, retired: u64) {
-        self.lists.drain::<R>(self.shard().index);
+    #[inline]
+    pub(crate) fn after_retire(&self, shield: Shield<'_>, shard: Shard, retired: u64) {
+        self.lists.drain::<R>(shard.index);
         let root = self.root(shield);
         if root.next().is_some() {
             let _ = self.help(shield);
-        } else if root.log2 > self.min_log2 {
-            let stride = (root.capacity() / (16 * self.shards)).max(8) as u64;
-            if retired.is_multiple_of(stride) && self.log2_for(self.nodes()) + 1 < root.log2 {
-                let _ = self.successor(root);
-            }
+        } else if root.log2 > self.min_log2 && root.free_stride.divides(retired) {
+            self.shrink_if_empty(root);
+        }
+    }
+
+    #[cold]
+    fn shrink_if_empty(&self, root: &Table) {
+        if self.log2_for(self.nodes(), true) + 1 < root.log2 {
+            let _ = self.successor(root);
         }
     }
 
@@ -266,7 +297,7 @@ impl<R: Reclaim> Core<R> {
     pub(crate) fn shrink(&self, shield: Shield<'_>) -> Result<(), NoMemory> {
         self.finish(shield, self.root(shield))?;
         let root = self.root(shield);
-        if self.log2_for(self.nodes()) < root.log2 {
+        if self.log2_for(self.nodes(), false) < root.log2 {
             self.successor(root)?;
             self.finish(shield, root)?;
         }

@@ -297,6 +297,7 @@ impl<R: Reclaim> Core<R> {
             room: usize::MAX,
             block: core.block,
             shards,
+            freed: 0,
         };
         let table = Table::alloc(plan).ok_or(NoMemory)?;
         core.root = CachePadded::new(AtomicPtr::new(table.as_ptr()));
@@ -338,10 +339,16 @@ impl<R: Reclaim> Core<R> {
         Shard::of(self.shards)
     }
 
-    /// Retires what no slot leads to any more (I5). How many this thread's shard has retired so far.
-    fn retire(&self, _: Shield<'_>, object: NonNull<Node>) -> u64 {
+    /// Retires what no slot leads to any more (I5).
+    fn retire(&self, shield: Shield<'_>, object: NonNull<Node>) {
+        self.retire_by(shield, self.shard(), object);
+    }
+
+    /// The same, of a known shard. How many that has retired so far.
+    #[inline]
+    fn retire_by(&self, _: Shield<'_>, shard: Shard, object: NonNull<Node>) -> u64 {
         // SAFETY: each caller is the one who unlinked the object; it is pinned, as the shield says.
-        unsafe { self.lists.retire::<R>(object, self.shard()) }
+        unsafe { self.lists.retire::<R>(object, shard) }
     }
 
     fn orphan(&self, node: NonNull<Node>) {

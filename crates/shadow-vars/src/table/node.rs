@@ -330,6 +330,7 @@ impl Node {
     }
 
     /// Whether the key can be read back from a TOMB word.
+    #[inline]
     pub(crate) fn key_fits(&self) -> bool {
         key_fits(self.obj, self.entry())
     }
@@ -426,6 +427,33 @@ impl Node {
             }
             _ => true,
         }
+    }
+
+    /// Gives a node back in one step if it is a variable that owns nothing: no value to drop, no key record. Its bytes then.
+    ///
+    /// # Safety
+    ///
+    /// As [`dealloc`](Self::dealloc).
+    #[inline]
+    pub(crate) unsafe fn free_plain(node: NonNull<Self>) -> Option<usize> {
+        if cfg!(shadow_loom) {
+            return None;
+        }
+        // SAFETY: nobody else can reach the node.
+        let this = unsafe { node.as_ref() };
+        // Records and tables have other layouts.
+        if !matches!(this.life().state(), State::Dead | State::Failed) {
+            return None;
+        }
+        let entry = this.entry();
+        if entry.shape.raw || entry.shape.drop.is_some() || !this.key_fits() {
+            return None;
+        }
+        let layout = entry.shape.parts[0].whole;
+        let whole: *mut u8 = ptr::with_exposed_provenance_mut(node.addr().get());
+        // SAFETY: allocated by `alloc` with this layout.
+        unsafe { dealloc(whole, layout) };
+        Some(layout.size())
     }
 
     /// Gives the memory back, with the key record if it is still here. The value is not dropped.

@@ -31,8 +31,21 @@ impl<R: Reclaim> Drop for Removed<'_, R> {
 
 impl<R: Reclaim> Core<R> {
     /// Kills the variable of a key, if it has one. Lock-free.
+    #[inline]
     pub(crate) fn remove<'g>(&'g self, shield: Shield<'g>, key: &Key<'_>) -> Option<Removed<'g, R>> {
         let from = self.root(shield);
+        if let Some((node, slot, word)) = self.first_link(shield, from, key)
+            && let Some(mut removed) = self.kill(shield, node, from, from)
+        {
+            removed.link = Some((slot, word));
+            return Some(removed);
+        }
+        self.remove_on(shield, from, key)
+    }
+
+    /// All other cases.
+    #[cold]
+    fn remove_on<'g>(&'g self, shield: Shield<'g>, from: &'g Table, key: &Key<'_>) -> Option<Removed<'g, R>> {
         match self.look(shield, from, key) {
             Look::Live(node, slot, word) => {
                 if let Some(mut removed) = self.kill(shield, node, from, from) {
@@ -122,8 +135,9 @@ impl<R: Reclaim> Core<R> {
         if skip || self.unlink(shield, node, from, found, link).is_ok() {
             self.at(Stage::Unlinked);
             if !self.planted(Defect::RetireBeforeUnlink) {
-                let retired = self.retire(shield, node.as_ptr());
-                self.after_retire(shield, retired);
+                let shard = self.shard();
+                let retired = self.retire_by(shield, shard, node.as_ptr());
+                self.after_retire(shield, shard, retired);
             }
         } else {
             // No memory for the table in which to close the key: a slow helper may still place the node. So it stays
@@ -142,13 +156,30 @@ impl<R: Reclaim> Core<R> {
         found: &'g Table,
         link: Option<(SlotIndex, Word)>,
     ) -> Result<(), NoMemory> {
-        let key = self.key_of(&node);
+        // What the walk below comes to if it meets the LINK in the table where it begins, without another probe.
         if let Some((slot, word)) = link
-            && self.leave_tomb(found, slot, word, node, &key)
+            && self.leave_tomb(
+                found,
+                slot,
+                word,
+                node,
+                node.key_fits().then(|| Word::tomb(node.obj, word.tag())),
+            )
         {
-            // What the walk below comes to if it meets the LINK in the table where it begins, found again without a probe.
             return Ok(());
         }
+        self.unlink_from(shield, node, from, found)
+    }
+
+    #[cold]
+    fn unlink_from<'g>(
+        &'g self,
+        shield: Shield<'g>,
+        node: NodeRef<'g>,
+        from: &'g Table,
+        found: &'g Table,
+    ) -> Result<(), NoMemory> {
+        let key = self.key_of(&node);
         let mut table = from;
         // The newest FROZEN slot that leads to the node. Older ones are MOVED by now: a table is only frozen as the
         // root, and becomes the root when every slot of the one before is MOVED or SEALED (I8).
@@ -160,7 +191,7 @@ impl<R: Reclaim> Core<R> {
                 match probe.next() {
                     Found::Own(slot, word) => match word.kind() {
                         Kind::Link(owner) if owner == node.as_ptr() => {
-                            if self.leave_tomb(table, slot, word, node, &key) {
+                            if self.leave_tomb(table, slot, word, node, key.tomb()) {
                                 break older;
                             }
                         }
@@ -183,7 +214,7 @@ impl<R: Reclaim> Core<R> {
                             break older;
                         }
                         // Claimed for the key, so that no slow helper can place the node here.
-                        if self.leave_tomb(table, slot, Word::EMPTY, node, &key) {
+                        if self.leave_tomb(table, slot, Word::EMPTY, node, key.tomb()) {
                             self.count_claim(shield, table);
                             break older;
                         }
@@ -219,22 +250,29 @@ impl<R: Reclaim> Core<R> {
     }
 
     /// Leaves the key's tomb in a slot: a TOMB word, or the node's key record, which the slot owns from then on (I7).
-    fn leave_tomb(&self, table: &Table, slot: SlotIndex, from: Word, node: NodeRef<'_>, key: &Key<'_>) -> bool {
+    #[inline]
+    fn leave_tomb(&self, table: &Table, slot: SlotIndex, from: Word, node: NodeRef<'_>, tomb: Option<Word>) -> bool {
         #[cfg(any(test, shadow_loom))]
-        if let (true, Some(tomb)) = (self.planted(Defect::UnlinkByStore) && from != Word::EMPTY, key.tomb()) {
+        if let (true, Some(tomb)) = (self.planted(Defect::UnlinkByStore) && from != Word::EMPTY, tomb) {
             table.store(slot, tomb);
             return true;
         }
         if self.planted(Defect::UnlinkToEmpty) && from != Word::EMPTY {
             return table.cas(slot, from, Word::EMPTY);
         }
-        if let Some(tomb) = key.tomb() {
+        if let Some(tomb) = tomb {
             return table.cas(slot, from, tomb);
         }
+        self.leave_record(table, slot, from, node)
+    }
+
+    #[cold]
+    fn leave_record(&self, table: &Table, slot: SlotIndex, from: Word, node: NodeRef<'_>) -> bool {
         let Some(record) = node.take_record() else {
             unreachable!("a node leaves its key record in one slot at most, and this is its only remover");
         };
-        let won = table.cas(slot, from, Word::record(record, key.tag));
+        let tag = self.key_of(&node).tag;
+        let won = table.cas(slot, from, Word::record(record, tag));
         if !won {
             node.put_record_back(record);
         }
