@@ -40,8 +40,8 @@ pub struct Provoke {
     pub batch_of_one: bool,
 }
 
-/// Buckets per migration block: 128 slots, about 4 µs of work.
-const BLOCK: usize = 16;
+/// Buckets per migration block: 32 slots, a microsecond or two of work.
+const BLOCK: usize = 4;
 
 impl<R: Reclaim> Builder<R> {
     pub(crate) fn new() -> Self {

@@ -51,7 +51,8 @@ enum Claim<'g> {
 }
 
 impl<R: Reclaim> Core<R> {
-    /// The variable of `key`, made from a value if it does not exist. The value comes back if it was not stored.
+    /// The variable of `key`, made from a value if it does not exist. The value comes back if it was not stored. Does not
+    /// look before it inserts: who asks mostly has, or knows better.
     pub(crate) fn alloc_value<'g, T>(
         &'g self,
         shield: Shield<'g>,
@@ -60,12 +61,6 @@ impl<R: Reclaim> Core<R> {
         value: T,
     ) -> Result<NodeRef<'g>, AllocError<T>> {
         self.prefetch_bucket(shield, key);
-        // Who asks to create mostly does, and looks when it inserts.
-        if if_exists == IfExists::Get
-            && let Some(node) = self.find(shield, key.obj, key.entry)
-        {
-            return Ok(node);
-        }
         let Some(node) = Node::alloc(key.obj, key.entry, None, false, Life::LIVE) else {
             return Err(AllocError {
                 value,
@@ -78,7 +73,9 @@ impl<R: Reclaim> Core<R> {
         unsafe { payload.write(value) };
         match self.claim(shield, key, node, if_exists) {
             Ok(Claim::New(node, _)) => {
-                key.entry.count_created(self.shard());
+                let shard = self.shard();
+                self.nodes.add(shard);
+                key.entry.count_created(shard);
                 Ok(node)
             }
             Ok(Claim::Existing(existing)) => {
@@ -118,7 +115,7 @@ impl<R: Reclaim> Core<R> {
             Claim::Existing(existing) => return Ok(existing),
         };
         std::mem::forget(unclaimed);
-        self.building.add(self.shard());
+        self.nodes.add(self.shard());
         let mut construction = Construction {
             core: self,
             shield,
@@ -207,8 +204,8 @@ struct Construction<'g, R: Reclaim> {
 
 impl<R: Reclaim> Drop for Construction<'_, R> {
     fn drop(&mut self) {
-        self.core.building.sub(self.core.shard());
         if !self.finished {
+            self.core.nodes.sub(self.core.shard());
             self.core.ctor_failed.fetch_add(1, Ordering::Relaxed);
             wait::publish(self.node, Life::FAILED);
             self.core

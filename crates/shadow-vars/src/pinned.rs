@@ -177,9 +177,9 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
                 *asked = (obj.get(), entry);
             }
             let asked = &asked[..keys.len().min(out.len())];
-            // SAFETY: only entries that hold `T` were asked for; found means live.
             core.find_batch(self.shield(), asked, |at, node| {
-                out[at] = node.map(|node| unsafe { node.value() })
+                // SAFETY: only entries that hold `T` were asked for; found means live.
+                out[at] = node.map(|node| unsafe { node.value() });
             });
         }
     }
@@ -277,13 +277,18 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     /// # Errors
     ///
     /// As [`alloc`](Self::alloc), but never `Exists`. The value comes back.
+    #[inline]
     pub fn get_or_alloc<T: Send + Sync + 'static>(
         &self,
         obj: impl Into<ObjAddr>,
         id: ShadowId<T>,
         value: T,
     ) -> Result<&T, AllocError<T>> {
-        self.by_value(obj.into(), id, value, IfExists::Get)
+        let obj = obj.into();
+        match self.existing(obj, id) {
+            Some(value) => Ok(value),
+            None => self.by_value(obj, id, value, IfExists::Get),
+        }
     }
 
     /// The variable, created by a constructor if it does not exist. The constructor is as in
@@ -295,14 +300,20 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     /// # Errors
     ///
     /// As [`alloc`](Self::alloc), but never `Exists`.
+    #[inline]
     pub fn get_or_alloc_with<T: Send + Sync + 'static>(
         &self,
         obj: impl Into<ObjAddr>,
         id: ShadowId<T>,
         ctor: impl FnOnce(ObjAddr) -> T,
     ) -> Result<&T, StoreError> {
-        self.by_ctor(obj.into(), id, infallible(ctor), IfExists::Get)
-            .map_err(store_error)
+        let obj = obj.into();
+        match self.existing(obj, id) {
+            Some(value) => Ok(value),
+            None => self
+                .by_ctor(obj, id, infallible(ctor), IfExists::Get)
+                .map_err(store_error),
+        }
     }
 
     /// As [`get_or_alloc_with`](Self::get_or_alloc_with), with a constructor that may refuse.
@@ -311,13 +322,18 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     ///
     /// [`CtorError::Ctor`] with the constructor's error: there is no variable then. Else as
     /// [`get_or_alloc`](Self::get_or_alloc).
+    #[inline]
     pub fn get_or_try_alloc_with<T: Send + Sync + 'static, E>(
         &self,
         obj: impl Into<ObjAddr>,
         id: ShadowId<T>,
         ctor: impl FnOnce(ObjAddr) -> Result<T, E>,
     ) -> Result<&T, CtorError<E>> {
-        self.by_ctor(obj.into(), id, ctor, IfExists::Get)
+        let obj = obj.into();
+        match self.existing(obj, id) {
+            Some(value) => Ok(value),
+            None => self.by_ctor(obj, id, ctor, IfExists::Get),
+        }
     }
 
     /// The variable, created with all bytes zero if it does not exist.
@@ -325,14 +341,27 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     /// # Errors
     ///
     /// As [`get_or_alloc`](Self::get_or_alloc).
+    #[inline]
     pub fn get_or_alloc_zeroed<T: Zeroable + Send + Sync + 'static>(
         &self,
         obj: impl Into<ObjAddr>,
         id: ShadowId<T>,
     ) -> Result<&T, StoreError> {
-        self.zeroed(obj.into(), id, IfExists::Get)
+        let obj = obj.into();
+        match self.existing(obj, id) {
+            Some(value) => Ok(value),
+            None => self.zeroed(obj, id, IfExists::Get),
+        }
     }
 
+    /// The variable that there is in most calls of those that find or create: in the steps of a [`get`](Self::get).
+    #[inline]
+    fn existing<T: Send + Sync + 'static>(&self, obj: ObjAddr, id: ShadowId<T>) -> Option<&T> {
+        let entry = self.core().registry.get(id.get()).filter(|entry| entry.holds::<T>())?;
+        self.find(obj, entry)
+    }
+
+    #[inline(never)]
     fn by_value<T: Send + Sync + 'static>(
         &self,
         obj: ObjAddr,
@@ -358,6 +387,7 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
             .inspect_err(|failed| report(&failed.error))
     }
 
+    #[inline(never)]
     fn by_ctor<T: Send + Sync + 'static, E>(
         &self,
         obj: ObjAddr,
@@ -480,6 +510,7 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
                 panic = panic.take().or(result.err());
             });
         });
+        core.shrink_if_empty(core.root(shield));
         panic.map_or(count, |panic| resume_unwind(panic))
     }
 
@@ -491,8 +522,8 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         let (core, shield) = (self.core(), self.shield());
         let from = core.root(shield);
         let mut count = 0;
-        core.for_each_of(shield, obj.into().get(), |table, node| {
-            count += usize::from(core.kill(shield, node, from, table).is_some());
+        core.for_each_of(shield, obj.into().get(), |node, at| {
+            count += usize::from(core.kill_at(shield, node, from, at).is_some());
         });
         count
     }
@@ -502,7 +533,7 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     pub fn ids_of(&self, obj: impl Into<ObjAddr>) -> Vec<u64> {
         let mut ids = Vec::new();
         self.core()
-            .for_each_of(self.shield(), obj.into().get(), |_, node| ids.push(node.entry().id));
+            .for_each_of(self.shield(), obj.into().get(), |node, _| ids.push(node.entry().id));
         ids.sort_unstable();
         ids.dedup();
         ids

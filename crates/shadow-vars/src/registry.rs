@@ -130,9 +130,21 @@ impl IdEntry {
 
 /// All ids of a store: an open-addressing index that only grows.
 pub(crate) struct Registry {
+    /// The first entry of each home in a small index, or a vacancy: no pointer, no mask and no null to look at first.
+    front: [AtomicPtr<IdEntry>; FRONT],
     index: AtomicPtr<Index>,
     inner: Mutex<Inner>,
     shards: usize,
+}
+
+const FRONT: usize = 32;
+
+/// Stands in an empty slot of the front for an entry: an id that is never looked up there, as it has another home.
+fn vacancy(home: usize) -> *mut IdEntry {
+    static IDS: [u64; 2] = [0, 1];
+    debug_assert!(Index::home(IDS[0]) % FRONT != Index::home(IDS[1]) % FRONT);
+    let id = IDS.iter().find(|&&id| Index::home(id) % FRONT != home);
+    ptr::from_ref(id.unwrap_or(&IDS[0])).cast_mut().cast()
 }
 
 struct Inner {
@@ -168,6 +180,7 @@ impl Registry {
             indexes,
         });
         Some(Self {
+            front: std::array::from_fn(|home| AtomicPtr::new(vacancy(home))),
             index: AtomicPtr::new(index),
             inner,
             shards,
@@ -177,6 +190,19 @@ impl Registry {
     /// The entry of an id that has been used before.
     #[inline]
     pub(crate) fn get(&self, id: u64) -> Option<&IdEntry> {
+        // Acquire: pairs with the Release store in `insert`.
+        let front = self.front[Index::home(id) % FRONT].load(Ordering::Acquire);
+        // SAFETY: an entry, whose id comes first, or a vacancy, which is an id and nothing more.
+        if unsafe { front.cast::<u64>().read() } == id {
+            // SAFETY: a vacancy has an id of another home, so this is an entry, which lives as long as the registry.
+            return Some(unsafe { &*front });
+        }
+        self.get_on(id)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn get_on(&self, id: u64) -> Option<&IdEntry> {
         // Acquire: pairs with the Release store in `insert`.
         // SAFETY: indexes live until the registry is dropped.
         let index = unsafe { &*self.index.load(Ordering::Acquire) };
@@ -226,13 +252,6 @@ impl Registry {
         self.entries().map(IdEntry::live).sum()
     }
 
-    /// Variables freed so far, over all ids.
-    pub(crate) fn freed(&self) -> u64 {
-        self.entries()
-            .map(|entry| entry.counts.sum(|counts| &counts.freed))
-            .sum()
-    }
-
     #[cold]
     fn insert(&self, id: u64, type_id: TypeId, name: &str, shape: Shape) -> Result<&IdEntry, StoreError> {
         let mut inner = lock_stat(&self.inner);
@@ -258,6 +277,12 @@ impl Registry {
         let entry = NonNull::from(Box::leak(entry));
         inner.entries.push(entry);
         current.add(entry);
+        let front = &self.front[Index::home(id) % FRONT];
+        // Relaxed: writers are under the registry's lock.
+        if ptr::eq(front.load(Ordering::Relaxed), vacancy(Index::home(id) % FRONT)) {
+            // Release: pairs with the Acquire load in `get`.
+            front.store(entry.as_ptr(), Ordering::Release);
+        }
         // SAFETY: freed by `Registry::drop` only.
         Ok(unsafe { entry.as_ref() })
     }
@@ -359,14 +384,7 @@ impl Index {
     /// From the id's home on. At most half of the slots are taken, so an empty one ends the search.
     #[inline]
     fn find(&self, id: u64) -> Option<&IdEntry> {
-        let first = self.at(Self::home(id))?;
-        if first.id == id { Some(first) } else { self.find_on(id) }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn find_on(&self, id: u64) -> Option<&IdEntry> {
-        for at in Self::home(id) + 1.. {
+        for at in Self::home(id).. {
             let entry = self.at(at)?;
             if entry.id == id {
                 return Some(entry);

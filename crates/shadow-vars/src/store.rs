@@ -183,6 +183,7 @@ impl<R: Reclaim> ShadowStore<R> {
     /// # Errors
     ///
     /// As [`Pinned::get_or_alloc`]; the value comes back.
+    #[inline]
     pub fn get_or_alloc<T: Send + Sync + 'static, O>(
         &self,
         obj: impl Into<ObjAddr>,
@@ -199,6 +200,7 @@ impl<R: Reclaim> ShadowStore<R> {
     /// # Errors
     ///
     /// As [`Pinned::get_or_alloc_with`].
+    #[inline]
     pub fn get_or_alloc_with<T: Send + Sync + 'static, O>(
         &self,
         obj: impl Into<ObjAddr>,
@@ -214,6 +216,7 @@ impl<R: Reclaim> ShadowStore<R> {
     /// # Errors
     ///
     /// As [`Pinned::get_or_try_alloc_with`].
+    #[inline]
     pub fn get_or_try_alloc_with<T: Send + Sync + 'static, E, O>(
         &self,
         obj: impl Into<ObjAddr>,
@@ -229,6 +232,7 @@ impl<R: Reclaim> ShadowStore<R> {
     /// # Errors
     ///
     /// As [`Pinned::get_or_alloc_zeroed`].
+    #[inline]
     pub fn get_or_alloc_zeroed<T: Zeroable + Send + Sync + 'static, O>(
         &self,
         obj: impl Into<ObjAddr>,

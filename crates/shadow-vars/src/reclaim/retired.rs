@@ -345,6 +345,14 @@ impl RetireLists {
             .all(|(list, &mark)| list.reclaimed.load(Ordering::Acquire) >= mark)
     }
 
+    /// Objects retired so far.
+    pub(crate) fn retired(&self) -> u64 {
+        self.shards
+            .iter()
+            .map(|list| list.retired.load(Ordering::Relaxed))
+            .sum()
+    }
+
     /// Objects and bytes retired and not yet reclaimed.
     pub(crate) fn pending(&self) -> (usize, usize) {
         let sum = |of: fn(&List) -> &AtomicU64| -> u64 {

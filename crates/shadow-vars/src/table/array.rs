@@ -47,8 +47,8 @@ pub(crate) struct Table {
     claim_stride: Stride,
     /// Retirements of one shard between two looks at whether the table has become too large.
     pub(crate) free_stride: Stride,
-    /// Variables that had been freed when the table was made.
-    pub(crate) freed: u64,
+    /// What had been retired when the table was made.
+    pub(crate) retired: u64,
     // Touched by migration.
     block: usize,
     /// The next block that nobody took yet.
@@ -67,7 +67,7 @@ pub(crate) struct Plan {
     /// Buckets per migration block.
     pub(crate) block: usize,
     pub(crate) shards: usize,
-    pub(crate) freed: u64,
+    pub(crate) retired: u64,
 }
 
 /// A power of two, to do something every so many times without a division.
@@ -115,7 +115,7 @@ impl Table {
             // What all shards may add between two looks is a sixteenth of the limit.
             claim_stride: Stride::at_most(limit / (16 * plan.shards)),
             free_stride: Stride::at_most((limit / (16 * plan.shards)).max(8)),
-            freed: plan.freed,
+            retired: plan.retired,
             block: plan.block,
             cursor: AtomicUsize::new(0),
             done: try_slice(blocks.div_ceil(64), || AtomicU64::new(0))?,

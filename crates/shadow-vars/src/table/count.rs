@@ -30,6 +30,8 @@ impl ShardedCount {
     pub(crate) fn sum(&self) -> usize {
         // Relaxed: the sum only decides when to grow; any value is correct, a near one is cheap.
         let cells = self.0.iter().map(|cell| cell.load(Ordering::Relaxed));
-        cells.fold(0, u64::wrapping_add) as usize
+        let sum = cells.fold(0, u64::wrapping_add);
+        // Below 0 if somebody's additions are not seen yet.
+        usize::try_from(sum.cast_signed()).unwrap_or(0)
     }
 }

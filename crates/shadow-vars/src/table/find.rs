@@ -31,7 +31,7 @@ impl<R: Reclaim> Core<R> {
         let key = self.key(obj, entry);
         let bucket = root.home_bucket(key.hash);
         let group = Group::load(bucket);
-        match group.with_tag(key.tag).next() {
+        match group.first_with_tag(key.tag) {
             Some(lane) => {
                 let word = root.load_lane(bucket, lane, R::LOAD);
                 if let Some(node) = word.link_with(key.tag) {
@@ -43,7 +43,7 @@ impl<R: Reclaim> Core<R> {
                     return None; // L2
                 }
             }
-            None if group.ends() => return None, // L3
+            None if group.ends().probe() => return None, // L3
             None => {}
         }
         self.find_on(shield, obj, entry)
@@ -70,7 +70,7 @@ impl<R: Reclaim> Core<R> {
         key: &Key<'_>,
     ) -> Option<(NodeRef<'g>, SlotIndex, Word)> {
         let bucket = root.home_bucket(key.hash);
-        let lane = Group::load(bucket).with_tag(key.tag).next()?;
+        let lane = Group::load(bucket).first_with_tag(key.tag)?;
         let word = root.load_lane(bucket, lane, R::LOAD);
         let node = NodeRef::new(shield, word.link_with(key.tag)?);
         let slot = root.index(root.home(key.hash), lane.get());
@@ -105,10 +105,11 @@ impl<R: Reclaim> Core<R> {
                     };
                 }
             }
-            if group.closed().any() {
+            let ends = group.ends();
+            if ends.closed.any() {
                 return Look::Unclear;
             }
-            if group.empty().any() {
+            if ends.empty.any() {
                 // L3.
                 return Look::Absent;
             }

@@ -8,11 +8,19 @@
 use super::array::BUCKET;
 use crate::sync::AtomicU64;
 
-impl Group {
-    /// Whether a probe that found nothing here ends here: something is EMPTY, and nothing says that a key went on.
+/// What a bucket says beside its tags.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Ends {
+    pub(crate) empty: Lanes,
+    /// MOVED or SEALED: a key may have gone on to the successor.
+    pub(crate) closed: Lanes,
+}
+
+impl Ends {
+    /// Whether a probe that found nothing here ends here: something is EMPTY, and nothing is closed.
     #[inline]
-    pub(crate) fn ends(&self) -> bool {
-        self.empty().any() && !self.closed().any()
+    pub(crate) fn probe(self) -> bool {
+        self.empty.any() && !self.closed.any()
     }
 }
 
@@ -56,12 +64,13 @@ impl Iterator for Lanes {
 mod imp {
     use std::arch::asm;
     use std::arch::x86_64::{
-        __m128i, _mm_and_si128, _mm_castps_si128, _mm_castsi128_ps, _mm_cmpeq_epi16, _mm_cmpeq_epi32, _mm_cmpgt_epi32,
+        __m128i, _mm_and_si128, _mm_castps_si128, _mm_castsi128_ps, _mm_cmpeq_epi16, _mm_cmpgt_epi16,
         _mm_movemask_epi8, _mm_packs_epi16, _mm_packs_epi32, _mm_set1_epi16, _mm_set1_epi32, _mm_setzero_si128,
         _mm_shuffle_ps, _mm_srai_epi32,
     };
 
     use super::*;
+    use crate::table::word::{KIND, LAST_OPEN};
 
     /// The words' high and low halves, four to a register.
     #[derive(Clone, Copy)]
@@ -97,39 +106,39 @@ mod imp {
 
         #[inline]
         pub(crate) fn with_tag(&self, tag: u16) -> Lanes {
+            Lanes(self.tag_mask(tag) & 0xff)
+        }
+
+        /// The first lane of [`with_tag`](Self::with_tag), in fewer steps.
+        #[inline]
+        pub(crate) fn first_with_tag(&self, tag: u16) -> Option<Lane> {
+            Lanes(self.tag_mask(tag)).next()
+        }
+
+        /// The lanes with the tag, twice: in the low eight bits and in the next.
+        #[inline]
+        fn tag_mask(&self, tag: u16) -> u32 {
             // SAFETY: SSE2 is there (`cfg` above).
             unsafe {
                 let tags = _mm_packs_epi32(_mm_srai_epi32::<16>(self.high[0]), _mm_srai_epi32::<16>(self.high[1]));
-                lanes(_mm_cmpeq_epi16(tags, _mm_set1_epi16(tag as i16)))
+                let equal = _mm_cmpeq_epi16(tags, _mm_set1_epi16(tag as i16));
+                _mm_movemask_epi8(_mm_packs_epi16(equal, equal)) as u32
             }
         }
 
         #[inline]
-        pub(crate) fn empty(&self) -> Lanes {
+        pub(crate) fn ends(&self) -> Ends {
             // SAFETY: as above.
             unsafe {
-                let zero = _mm_setzero_si128();
-                let [a, b] = self.kinds();
-                lanes(_mm_packs_epi32(_mm_cmpeq_epi32(a, zero), _mm_cmpeq_epi32(b, zero)))
-            }
-        }
-
-        #[inline]
-        pub(crate) fn closed(&self) -> Lanes {
-            // SAFETY: as above.
-            unsafe {
-                let last = _mm_set1_epi32(super::super::word::LAST_OPEN as i32);
-                let [a, b] = self.kinds();
-                lanes(_mm_packs_epi32(_mm_cmpgt_epi32(a, last), _mm_cmpgt_epi32(b, last)))
-            }
-        }
-
-        #[inline]
-        fn kinds(&self) -> [__m128i; 2] {
-            // SAFETY: as above.
-            unsafe {
-                let kind = _mm_set1_epi32(super::super::word::KIND as i32);
-                [_mm_and_si128(self.low[0], kind), _mm_and_si128(self.low[1], kind)]
+                let kind = _mm_set1_epi32(KIND as i32);
+                let kinds = _mm_packs_epi32(_mm_and_si128(self.low[0], kind), _mm_and_si128(self.low[1], kind));
+                let empty = _mm_cmpeq_epi16(kinds, _mm_setzero_si128());
+                let closed = _mm_cmpgt_epi16(kinds, _mm_set1_epi16(LAST_OPEN as i16));
+                let both = _mm_movemask_epi8(_mm_packs_epi16(empty, closed)) as u32;
+                Ends {
+                    empty: Lanes(both & 0xff),
+                    closed: Lanes(both >> 8),
+                }
             }
         }
     }
@@ -139,13 +148,6 @@ mod imp {
     fn halves<const WHICH: i32>(a: __m128i, b: __m128i) -> __m128i {
         // SAFETY: as above.
         unsafe { _mm_castps_si128(_mm_shuffle_ps::<WHICH>(_mm_castsi128_ps(a), _mm_castsi128_ps(b))) }
-    }
-
-    /// Eight masks of 16 bits as one bit each.
-    #[inline]
-    fn lanes(masks: __m128i) -> Lanes {
-        // SAFETY: as above.
-        unsafe { Lanes(_mm_movemask_epi8(_mm_packs_epi16(masks, _mm_setzero_si128())) as u32) }
     }
 }
 
@@ -181,13 +183,16 @@ mod imp {
         }
 
         #[inline]
-        pub(crate) fn empty(&self) -> Lanes {
-            self.lanes(|word| word & KIND == 0)
+        pub(crate) fn first_with_tag(&self, tag: u16) -> Option<Lane> {
+            self.with_tag(tag).next()
         }
 
         #[inline]
-        pub(crate) fn closed(&self) -> Lanes {
-            self.lanes(|word| word & KIND > LAST_OPEN)
+        pub(crate) fn ends(&self) -> Ends {
+            Ends {
+                empty: self.lanes(|word| word & KIND == 0),
+                closed: self.lanes(|word| word & KIND > LAST_OPEN),
+            }
         }
     }
 }

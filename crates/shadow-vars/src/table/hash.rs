@@ -6,21 +6,28 @@
 
 use std::hash::{BuildHasher, Hasher};
 
-/// Odd constants with no pattern (the first digits of pi and of e).
-const FOLD: u64 = 0x2438_6a88_85a3_08d3 | 1;
+/// An odd constant with no pattern: the first digits of e.
 const SPREAD: u64 = 0xadf8_5458_a2bb_4a9b;
 
 /// A hash function for addresses, keyed per store.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AddrHasher {
-    seed: u64,
-    /// [`FOLD`], or zero to make all hashes equal (tests).
+    /// The first factor: odd, without a pattern, another for each seed. Zero makes all hashes equal (tests).
     fold: u64,
+    /// The second: [`SPREAD`], here where the other is loaded from.
+    spread: u64,
 }
 
 impl AddrHasher {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { seed, fold: FOLD }
+        // Steele, Lea and Flood's SplitMix64 (OOPSLA 2014): seeds that differ in a bit give factors that differ in many.
+        let mut mixed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        Self {
+            fold: (mixed ^ mixed >> 31) | 1,
+            spread: SPREAD,
+        }
     }
 
     /// A hasher with a seed of the process's own randomness.
@@ -30,15 +37,18 @@ impl AddrHasher {
 
     /// A hasher that gives every address the same hash.
     pub(crate) fn constant() -> Self {
-        Self { seed: 0, fold: 0 }
+        Self {
+            fold: 0,
+            spread: SPREAD,
+        }
     }
 
     #[inline]
     pub(crate) fn hash(self, obj: usize) -> AddrHash {
-        let wide = u128::from(obj as u64 ^ self.seed) * u128::from(self.fold);
+        let wide = u128::from(obj as u64) * u128::from(self.fold);
         let folded = wide as u64 ^ (wide >> 64) as u64;
         AddrHash {
-            spread: folded.wrapping_mul(SPREAD),
+            spread: folded.wrapping_mul(self.spread),
             tag: folded as u16,
         }
     }

@@ -6,7 +6,6 @@ use super::node::State;
 use super::probe::{Found, Probe};
 use super::word::{Kind, Word};
 use super::{Core, NoMemory, NodeRef, Shield};
-use crate::mem::prefetch;
 use crate::reclaim::Reclaim;
 use crate::shard::Shard;
 use crate::sync::Ordering;
@@ -44,18 +43,13 @@ impl<R: Reclaim> Core<R> {
         const AHEAD: usize = 2;
         self.at(Stage::BlockTaken);
         let buckets = table.block(block);
-        let ask = |bucket| {
-            for position in 0..BUCKET {
-                if let Kind::Link(node) | Kind::Frozen(node) = table.load(table.index(bucket, position), R::LOAD).kind()
-                {
-                    prefetch(node.as_ptr());
-                }
-            }
-        };
-        buckets.clone().take(AHEAD).for_each(ask);
+        buckets
+            .clone()
+            .take(AHEAD)
+            .for_each(|bucket| self.prefetch_nodes(table, bucket));
         for bucket in buckets.clone() {
             if bucket + AHEAD < buckets.end {
-                ask(bucket + AHEAD);
+                self.prefetch_nodes(table, bucket + AHEAD);
             }
             for position in 0..BUCKET {
                 self.migrate_slot(shield, table, next, bucket, position)?;
@@ -212,8 +206,11 @@ impl<R: Reclaim> Core<R> {
         if let Some(next) = table.next() {
             return Ok(next);
         }
-        let live = self.nodes();
-        let log2 = self.log2_for(live, self.is_churning(table)).max(least);
+        let live = self.nodes.sum();
+        let mut log2 = self.log2_for(live, self.is_churning(table)).max(least);
+        if log2 < table.log2 {
+            log2 = self.room_for_parts(table, log2);
+        }
         if log2 > MAX_LOG2 {
             return Err(NoMemory);
         }
@@ -224,7 +221,7 @@ impl<R: Reclaim> Core<R> {
             room,
             block: self.block,
             shards: self.shards,
-            freed: self.registry.freed(),
+            retired: self.lists.retired(),
         };
         let fresh = Table::alloc(plan).ok_or(NoMemory)?;
         let (next, installed) = table.install(fresh);
@@ -246,8 +243,8 @@ impl<R: Reclaim> Core<R> {
     /// Whether keys come that were never here before while others go: then the table fills with tombs, and a larger one
     /// has to be left less often. Where keys come back, their tombs do.
     fn is_churning(&self, table: &Table) -> bool {
-        let freed = self.registry.freed().saturating_sub(table.freed);
-        freed > 0 && table.claimed.sum() as u64 > freed / 2
+        let retired = self.lists.retired().saturating_sub(table.retired);
+        retired > 0 && table.claimed.sum() as u64 > retired / 2
     }
 
     /// The size of a table for this many variables: at most half full; two fifths if keys come and go.
@@ -286,26 +283,52 @@ impl<R: Reclaim> Core<R> {
         }
     }
 
+    /// Asks for a smaller successor if the table has become mostly empty.
     #[cold]
-    fn shrink_if_empty(&self, root: &Table) {
-        if self.log2_for(self.nodes(), true) + 1 < root.log2 {
+    pub(crate) fn shrink_if_empty(&self, root: &Table) {
+        if root.log2 <= self.min_log2 || root.next().is_some() {
+            return;
+        }
+        let log2 = self.log2_for(self.nodes.sum(), true);
+        if log2 + 1 < root.log2 && self.room_for_parts(root, log2) + 1 < root.log2 {
             let _ = self.successor(root);
         }
+    }
+
+    /// At least this size, and at most the table's own: such that the fullest part of the table has room, too.
+    fn room_for_parts(&self, table: &Table, log2: u32) -> u32 {
+        log2.max(self.log2_for(fullest(table), false)).min(table.log2)
     }
 
     /// Moves into the smallest table that does for what lives now, and finishes all migration on the way.
     pub(crate) fn shrink(&self, shield: Shield<'_>) -> Result<(), NoMemory> {
         self.finish(shield, self.root(shield))?;
         let root = self.root(shield);
-        if self.log2_for(self.nodes(), false) < root.log2 {
+        let log2 = self.log2_for(self.nodes.sum(), false);
+        if log2 < root.log2 && self.room_for_parts(root, log2) < root.log2 {
             self.successor(root)?;
             self.finish(shield, root)?;
         }
         Ok(())
     }
+}
 
-    /// About the number of nodes that a table must hold.
-    fn nodes(&self) -> usize {
-        self.registry.live() as usize + self.building.sum()
-    }
+/// How many nodes there would be if the whole table were as full as the fullest of some parts of it.
+///
+/// A smaller table must have room for each part: who frees in the order of the table (as every sweep does, and whoever
+/// frees what it iterates over) leaves all that lives in one part of the hash space, and tables keep that order.
+fn fullest(table: &Table) -> usize {
+    const PARTS: usize = 16;
+    /// Buckets of each part.
+    const PART: usize = 32;
+    let parts = PARTS.min(table.buckets().div_ceil(PART));
+    let links = |part: usize| {
+        let first = part * (table.buckets() / parts);
+        let slots = (0..PART.min(table.buckets())).flat_map(|bucket| (0..BUCKET).map(move |at| (first + bucket, at)));
+        // Relaxed: a guess, and nothing is reached through it.
+        let words = slots.map(|(bucket, at)| table.load(table.index(bucket, at), Ordering::Relaxed));
+        words.filter(|word| matches!(word.kind(), Kind::Link(_))).count()
+    };
+    let most = (0..parts).map(links).max().unwrap_or(0);
+    most * (table.buckets() / PART).max(1)
 }

@@ -1,8 +1,8 @@
 //! The lock-free table: how it works, and why it is right.
 //!
 //! This page is the whole argument; the code cites its numbers. Constructors ([`crate::ctor`], C1 to C3), waiting
-//! ([`crate::wait`], W1 to W4), reclamation ([`crate::reclaim`], G1 to G4) and the retire lists
-//! ([`crate::reclaim::retired`], R1 to R5) have theirs.
+//! ([`crate::wait`], W1 to W4), reclamation ([`crate::reclaim`], G1 to G4), the default backend
+//! (`crate::reclaim::asymmetric`, E1 to E4) and the retire lists ([`crate::reclaim::retired`], R1 to R5) have theirs.
 //!
 //! # Vocabulary
 //!
@@ -76,11 +76,24 @@
 //! the EMPTY was read. SEALED, MOVED, FROZEN(dead): the key was closed here, so whatever it is now is in the successor
 //! (I2, I6). BUILDING: absent, as it does not exist yet.
 //!
+//! # Why whole buckets may be looked at in any order
+//!
+//! Find, insert and remove first take a snapshot of a bucket ([`group`]): eight loads in no order. What a snapshot says is
+//! used in three cases only; for anything else the slots are read again, in order, as above.
+//!
+//! - **L1** LINK(live) of the key itself, loaded again: as for any find.
+//! - **L2** The key's own TOMB, loaded again: absent, as for any find; an insert replaces it by compare-and-swap.
+//! - **L3** No slot that was read is the key's, none is MOVED or SEALED, and *f* is the first that was read as EMPTY. Then the key was absent when *f* was read, and if *f* still is EMPTY, the key may claim it. For if the key owned
+//!   a slot *s* of this table by then, it had claimed *s* as the first EMPTY, so *s* comes before *f*; the snapshot has *s*
+//!   not EMPTY, so it was read after the claim, with the key's tag, or MOVED. And if the key had been closed here by a
+//!   SEALED before its first EMPTY, that slot comes before *f* too; it was not read as EMPTY, so as SEALED.
+//!
 //! # Orderings
 //!
 //! - **O1** Every change of a slot is an AcqRel compare-and-swap (`Table::cas`), every load at least Acquire
 //!   (`Table::load`): who reads a word sees the node it leads to, and all that came before the word: what SEALED and MOVED
-//!   say about the successor is there to be seen.
+//!   say about the successor is there to be seen. Snapshots are Relaxed: nothing is reached through them, and coherence
+//!   alone makes them see what happened before the operation.
 //! - **O2** `Table::install` (Release) with `Table::next` (Acquire): a successor is seen with its slots EMPTY.
 //! - **O3** `Node::publish` and `Node::kill` (AcqRel) with `Node::life` (Acquire): who reads LIVE sees the value whole.
 //! - **O4** `next` is read after the scan. SEALED, MOVED and FROZEN are written by threads that have seen or installed the
@@ -257,8 +270,8 @@ pub(crate) struct Core<R: Reclaim> {
     pub(crate) shrinks: AtomicU64,
     pub(crate) rebuilds: AtomicU64,
     pub(crate) ctor_failed: AtomicU64,
-    /// Nodes under construction: they take room as the living do.
-    pub(crate) building: ShardedCount,
+    /// Nodes that are live or under construction: what a table needs room for.
+    pub(crate) nodes: ShardedCount,
     #[cfg(any(test, shadow_loom))]
     pub(crate) rigging: defect::Rigging,
     _backend: PhantomData<fn() -> R>,
@@ -280,7 +293,7 @@ impl<R: Reclaim> Core<R> {
             shrinks: AtomicU64::new(0),
             rebuilds: AtomicU64::new(0),
             ctor_failed: AtomicU64::new(0),
-            building: ShardedCount::new(shards).ok_or(NoMemory)?,
+            nodes: ShardedCount::new(shards).ok_or(NoMemory)?,
             #[cfg(any(test, shadow_loom))]
             rigging: defect::Rigging::default(),
             _backend: PhantomData,
@@ -297,7 +310,7 @@ impl<R: Reclaim> Core<R> {
             room: usize::MAX,
             block: core.block,
             shards,
-            freed: 0,
+            retired: 0,
         };
         let table = Table::alloc(plan).ok_or(NoMemory)?;
         core.root = CachePadded::new(AtomicPtr::new(table.as_ptr()));

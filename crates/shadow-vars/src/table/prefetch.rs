@@ -2,10 +2,11 @@
 
 use std::ptr::{self, NonNull};
 
-use super::array::BUCKET;
+use super::array::{BUCKET, Table};
 use super::group::Group;
 use super::node::Node;
 use super::probe::Key;
+use super::word::Kind;
 use super::{Core, NodeRef, Shield};
 use crate::mem::prefetch;
 use crate::reclaim::Reclaim;
@@ -46,7 +47,7 @@ impl<R: Reclaim> Core<R> {
             staged.tag = entry.map_or(0, |entry| Key::new(obj, entry, hash).tag);
         }
         for staged in staged.iter_mut().take(keys.len()) {
-            if let Some(lane) = Group::load(staged.bucket).with_tag(staged.tag).next()
+            if let Some(lane) = Group::load(staged.bucket).first_with_tag(staged.tag)
                 && let Some(node) = root.load_lane(staged.bucket, lane, R::LOAD).link_with(staged.tag)
             {
                 staged.node = node.as_ptr();
@@ -67,6 +68,16 @@ impl<R: Reclaim> Core<R> {
                     _ => self.find(shield, obj, entry),
                 },
             );
+        }
+    }
+
+    /// Asks for the nodes that a bucket leads to.
+    #[inline]
+    pub(crate) fn prefetch_nodes(&self, table: &Table, bucket: usize) {
+        for position in 0..BUCKET {
+            if let Kind::Link(node) | Kind::Frozen(node) = table.load(table.index(bucket, position), R::LOAD).kind() {
+                prefetch(node.as_ptr());
+            }
         }
     }
 

@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::array::{BUCKET, Table};
+use super::array::{BUCKET, SlotIndex, Table};
 use super::defect::Defect;
 use super::node::State;
 use super::remove::Removed;
@@ -42,13 +42,24 @@ impl<R: Reclaim> Core<R> {
         entry: &IdEntry,
         mut removed: impl FnMut(Removed<'g, R>),
     ) {
+        /// Buckets whose nodes are under way while one is looked at.
+        const AHEAD: usize = 4;
+        let end = buckets.end;
+        buckets
+            .clone()
+            .take(AHEAD)
+            .for_each(|bucket| self.prefetch_nodes(table, bucket));
         for bucket in buckets {
+            if bucket + AHEAD < end {
+                self.prefetch_nodes(table, bucket + AHEAD);
+            }
             for position in 0..BUCKET {
-                let word = table.load(table.index(bucket, position), R::LOAD);
+                let slot = table.index(bucket, position);
+                let word = table.load(slot, R::LOAD);
                 if let Kind::Link(node) | Kind::Frozen(node) = word.kind() {
                     let node = NodeRef::new(shield, node);
                     if std::ptr::eq(node.entry(), entry)
-                        && let Some(killed) = self.kill(shield, node, from, table)
+                        && let Some(killed) = self.kill_at(shield, node, from, (table, slot, word))
                     {
                         removed(killed);
                     }
@@ -63,17 +74,17 @@ impl<R: Reclaim> Core<R> {
         &'g self,
         shield: Shield<'g>,
         obj: usize,
-        mut visit: impl FnMut(&'g Table, NodeRef<'g>),
+        mut visit: impl FnMut(NodeRef<'g>, (&'g Table, SlotIndex, Word)),
     ) {
         let home = self.hasher.hash(obj);
         let mut table = self.root(shield);
         loop {
             // All variables of one parent probe from one bucket, so where their probes end, all have been passed.
-            let open = run(table, R::LOAD, table.home(home), 0, |word| {
+            let open = run(table, R::LOAD, table.home(home), 0, |slot, word| {
                 if let Kind::Link(node) | Kind::Frozen(node) = word.kind() {
                     let node = NodeRef::new(shield, node);
                     if node.obj == obj && node.life().state() == State::Live {
-                        visit(table, node);
+                        visit(node, (table, slot, word));
                     }
                 }
             });
@@ -101,15 +112,21 @@ impl<R: Reclaim> Core<R> {
         let mut table = root;
         loop {
             let homes = super::hash::home(from, table.log2)..=super::hash::home(last, table.log2);
-            run(table, R::LOAD, *homes.start(), homes.end() - homes.start(), |word| {
-                if let Kind::Link(node) | Kind::Frozen(node) = word.kind() {
-                    let node = NodeRef::new(shield, node);
-                    let point = self.hasher.hash(node.obj).spread;
-                    if (from..=last).contains(&point) && node.life().state() == State::Live {
-                        found.push(node);
+            run(
+                table,
+                R::LOAD,
+                *homes.start(),
+                homes.end() - homes.start(),
+                |_, word| {
+                    if let Kind::Link(node) | Kind::Frozen(node) = word.kind() {
+                        let node = NodeRef::new(shield, node);
+                        let point = self.hasher.hash(node.obj).spread;
+                        if (from..=last).contains(&point) && node.life().state() == State::Live {
+                            found.push(node);
+                        }
                     }
-                }
-            });
+                },
+            );
             // A variable that moved during the scan is in the successor by now, in the same region.
             match table.next() {
                 Some(next) => table = next,
@@ -125,18 +142,25 @@ impl<R: Reclaim> Core<R> {
 /// Visits the words of the run of buckets that starts at `home` and is at least `least` buckets longer than one, up to
 /// the first EMPTY or SEALED after those. Whether the successor may have more: at SEALED, after MOVED or FROZEN, or when
 /// the run goes round the whole table.
-fn run(table: &Table, load: crate::sync::Ordering, home: usize, least: usize, mut visit: impl FnMut(Word)) -> bool {
+fn run(
+    table: &Table,
+    load: crate::sync::Ordering,
+    home: usize,
+    least: usize,
+    mut visit: impl FnMut(SlotIndex, Word),
+) -> bool {
     let mut open = false;
     for passed in 0..table.buckets() {
         for position in 0..BUCKET {
-            let word = table.load(table.index(home + passed, position), load);
+            let slot = table.index(home + passed, position);
+            let word = table.load(slot, load);
             match word.kind() {
                 Kind::Empty if passed >= least => return open,
                 Kind::Sealed if passed >= least => return true,
                 Kind::Sealed | Kind::Moved | Kind::Frozen(_) => open = true,
                 _ => {}
             }
-            visit(word);
+            visit(slot, word);
         }
     }
     true

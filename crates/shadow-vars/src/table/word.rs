@@ -104,14 +104,17 @@ impl Word {
         }
     }
 
-    /// The node, if this is a LINK. A LINK must have that tag: it came from a slot whose key has it.
+    /// The node, if this is a LINK with that tag.
+    ///
+    /// The tag has to be asked for even where a snapshot had it: an EMPTY word looks as if its tag were 0, and by now may
+    /// be another key's.
     #[inline]
     pub(crate) fn link_with(self, tag: u16) -> Option<NonNull<Node>> {
-        let addr = self.0 ^ (u64::from(tag) << TAG_SHIFT | LINK);
-        debug_assert!(self.0 & KIND != LINK || self.tag() == tag, "a slot keeps its key (I1)");
-        // SAFETY: as in `node`; xor took the tag and the kind away.
-        (addr & KIND == 0)
-            .then(|| unsafe { NonNull::new_unchecked(std::ptr::with_exposed_provenance_mut(addr as usize)) })
+        let rest = self.0 ^ (u64::from(tag) << TAG_SHIFT | LINK);
+        // Tag and kind are 0 now, or were others.
+        // SAFETY: as in `node`.
+        (rest & !ADDR == 0)
+            .then(|| unsafe { NonNull::new_unchecked(std::ptr::with_exposed_provenance_mut(rest as usize)) })
     }
 
     #[inline]
@@ -134,6 +137,10 @@ mod tests {
         assert_eq!(link.frozen().kind(), Kind::Frozen(node));
         assert_eq!(link.frozen().tag(), 0xbeef);
         assert_eq!(Word::record(node, 3).kind(), Kind::Record(node));
+        assert_eq!(link.link_with(0xbeef), Some(node));
+        assert_eq!(link.link_with(0), None);
+        assert_eq!(link.frozen().link_with(0xbeef), None);
+        assert_eq!(Word::EMPTY.link_with(0), None);
         assert_eq!(Word::tomb(0, 0).kind(), Kind::Tomb);
         assert_eq!(Word::tomb(0xffff_ffff_fff8, 0xffff).kind(), Kind::Tomb);
         assert_ne!(Word::tomb(0, 0), Word::EMPTY);

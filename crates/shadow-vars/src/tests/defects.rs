@@ -55,7 +55,7 @@ defects! {
     DeadExists: By::Runs,
     ClaimAfterMoved: By::Runs,
     NoSeal: By::Others("harmless alone: an insert that looked for a successor just before there was one does the same"),
-    DeadLinkLeft: By::Kind(4),
+    DeadLinkLeft: By::Others("a run meets it rarely, as keys that come back mostly find their tomb; a model catches it"),
     TombLeft: By::Runs,
     FrozenDeadReused: By::Kind(3),
     ReplacerRetires: By::Runs,

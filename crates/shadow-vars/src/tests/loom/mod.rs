@@ -220,6 +220,7 @@ impl<R: Reclaim> Store<R> {
             unsafe { payload.write(Value::new(number)) };
             match core.insert(shield, &key, node) {
                 Ok(Inserted::Claimed(_)) => {
+                    core.nodes.add(core.shard());
                     key.entry.count_created(core.shard());
                     true
                 }

@@ -42,7 +42,7 @@ fn two_flushes_drop_what_is_ready_once() {
         let store = store();
         assert_eq!(store.free(A), Some(1));
         assert_eq!(store.free(B), Some(2));
-        let other = spawn(&store, |store| flush(store));
+        let other = spawn(&store, flush);
         flush(&store);
         join(other);
         (0..2).for_each(|_| flush(&store));

@@ -145,8 +145,8 @@ fn freeing_a_parent_takes_its_variable_that_moves() {
         let freed = store.pinned(|core, shield| {
             let from = core.root(shield);
             let mut count = 0;
-            core.for_each_of(shield, A, |table, node| {
-                count += usize::from(core.kill(shield, node, from, table).is_some());
+            core.for_each_of(shield, A, |node, at| {
+                count += usize::from(core.kill_at(shield, node, from, at).is_some());
             });
             count
         });
