@@ -1,0 +1,259 @@
+//! Instruction counts: the same on every run, so small enough changes can be refused (`ci/icount.sh`).
+//!
+//! Addresses are synthetic, the hash seed and the capacity are fixed, one thread runs. Each benchmark does its operation
+//! [`N`] times but where its name says otherwise; `harness` is what the loop itself costs.
+
+use std::hint::black_box;
+
+use iai_callgrind::{library_benchmark, library_benchmark_group, main};
+use shadow_vars::{Asymmetric, Epoch, ObjAddr, Reclaim, Seize, ShadowId, ShadowStore};
+
+/// Operations of each benchmark.
+const N: usize = 1024;
+const ID: ShadowId<[u64; 2]> = ShadowId::new(7);
+const OTHER: ShadowId<[u64; 2]> = ShadowId::new(8);
+const VALUE: [u64; 2] = [3, 4];
+
+/// A store, and the parents that the operations are about.
+struct Set<R: Reclaim> {
+    store: ShadowStore<R>,
+    parents: Vec<usize>,
+    keys: Vec<(ObjAddr, ShadowId<[u64; 2]>)>,
+}
+
+/// Room for four times as many variables as there will be, so that no table is replaced.
+fn empty<R: Reclaim>() -> Set<R> {
+    of_capacity(4 * N)
+}
+
+fn of_capacity<R: Reclaim>(capacity: usize) -> Set<R> {
+    let builder = ShadowStore::<R>::builder().hash_seed(1).capacity(capacity);
+    let store = builder.build().expect("there is memory for a small table");
+    let parents: Vec<usize> = (1..=N).map(|n| 0x7000_0000_0000 + n * 64).collect();
+    let keys = parents.iter().map(|&parent| (ObjAddr::new(parent), ID)).collect();
+    // The thread's participant, its place and both ids' entries are made here, not in what is counted.
+    for id in [ID, OTHER] {
+        store.alloc(8, id, VALUE).expect("the key is new");
+        assert!(store.free(8, id));
+    }
+    Set { store, parents, keys }
+}
+
+/// Every parent has a variable.
+fn full<R: Reclaim>() -> Set<R> {
+    let set = empty();
+    for &parent in &set.parents {
+        set.store.alloc(parent, ID, VALUE).expect("the key is new");
+    }
+    set
+}
+
+/// Every parent has two variables.
+fn two_each<R: Reclaim>() -> Set<R> {
+    let set = full();
+    for &parent in &set.parents {
+        set.store.alloc(parent, OTHER, VALUE).expect("the key is new");
+    }
+    set
+}
+
+/// A migration has begun; the next insert moves a block, and nothing else happens.
+fn growing<R: Reclaim>() -> Set<R> {
+    let set = of_capacity(0);
+    let mut parent = 0x6000_0000_0000;
+    while set.store.stats().growths == 0 {
+        parent += 64;
+        set.store.alloc(parent, ID, VALUE).expect("the key is new");
+    }
+    set
+}
+
+macro_rules! per_backend {
+    ($backend:ident, $module:ident, $group:ident) => {
+        mod $module {
+            use super::*;
+
+            type S = Set<$backend>;
+
+            #[library_benchmark]
+            #[bench::n(full())]
+            fn harness(set: S) -> S {
+                let mut sum = 0;
+                for &parent in &set.parents {
+                    sum += black_box(parent);
+                }
+                assert_ne!(sum, 0);
+                set
+            }
+
+            #[library_benchmark]
+            #[bench::n(full())]
+            fn pin_and_unpin(set: S) -> S {
+                for _ in &set.parents {
+                    black_box(set.store.pin());
+                }
+                set
+            }
+
+            #[library_benchmark]
+            #[bench::n(full())]
+            fn get_hit_guard_each(set: S) -> S {
+                let mut sum = 0;
+                for &parent in &set.parents {
+                    sum += set.store.get_with(black_box(parent), ID, |value| value[0]).unwrap_or(0);
+                }
+                assert_eq!(sum, 3 * N as u64);
+                set
+            }
+
+            #[library_benchmark]
+            #[bench::n(full())]
+            fn get_hit_guard_reused(set: S) -> S {
+                let pin = set.store.pin();
+                let mut sum = 0;
+                for &parent in &set.parents {
+                    sum += pin.get(black_box(parent), ID).map_or(0, |value| value[0]);
+                }
+                assert_eq!(sum, 3 * N as u64);
+                drop(pin);
+                set
+            }
+
+            #[library_benchmark]
+            #[bench::n(full())]
+            fn get_miss_guard_each(set: S) -> S {
+                for &parent in &set.parents {
+                    assert!(!set.store.contains(black_box(parent + 8), ID));
+                }
+                set
+            }
+
+            #[library_benchmark]
+            #[bench::n(full())]
+            fn get_miss_guard_reused(set: S) -> S {
+                let pin = set.store.pin();
+                for &parent in &set.parents {
+                    assert!(!pin.contains(black_box(parent + 8), ID));
+                }
+                drop(pin);
+                set
+            }
+
+            #[library_benchmark]
+            #[bench::n(full())]
+            fn get_batch(set: S) -> S {
+                let pin = set.store.pin();
+                for keys in set.keys.chunks(64) {
+                    let mut found = [None; 64];
+                    pin.get_many(black_box(keys), &mut found);
+                    assert!(found.iter().all(|found| found.is_some_and(|value| value[0] == 3)));
+                }
+                drop(pin);
+                set
+            }
+
+            #[library_benchmark]
+            #[bench::n(empty())]
+            fn alloc(set: S) -> S {
+                for &parent in &set.parents {
+                    assert!(set.store.alloc(black_box(parent), ID, VALUE).is_ok());
+                }
+                set
+            }
+
+            #[library_benchmark]
+            #[bench::n(full())]
+            fn get_or_alloc_existing(set: S) -> S {
+                let pin = set.store.pin();
+                for &parent in &set.parents {
+                    assert!(pin.get_or_alloc(black_box(parent), ID, VALUE).is_ok());
+                }
+                drop(pin);
+                set
+            }
+
+            #[library_benchmark]
+            #[bench::n(empty())]
+            fn get_or_alloc_new(set: S) -> S {
+                let pin = set.store.pin();
+                for &parent in &set.parents {
+                    assert!(pin.get_or_alloc(black_box(parent), ID, VALUE).is_ok());
+                }
+                drop(pin);
+                set
+            }
+
+            #[library_benchmark]
+            #[bench::n(full())]
+            fn get_or_alloc_with_existing(set: S) -> S {
+                let pin = set.store.pin();
+                for &parent in &set.parents {
+                    assert!(pin.get_or_alloc_with(black_box(parent), ID, |_| VALUE).is_ok());
+                }
+                drop(pin);
+                set
+            }
+
+            #[library_benchmark]
+            #[bench::n(empty())]
+            fn get_or_alloc_with_new(set: S) -> S {
+                let pin = set.store.pin();
+                for &parent in &set.parents {
+                    assert!(pin.get_or_alloc_with(black_box(parent), ID, |_| VALUE).is_ok());
+                }
+                drop(pin);
+                set
+            }
+
+            #[library_benchmark]
+            #[bench::n(full())]
+            fn free(set: S) -> S {
+                for &parent in &set.parents {
+                    assert!(set.store.free(black_box(parent), ID));
+                }
+                set
+            }
+
+            // Of two variables each.
+            #[library_benchmark]
+            #[bench::n(two_each())]
+            fn free_object(set: S) -> S {
+                for &parent in &set.parents {
+                    assert_eq!(set.store.free_object(black_box(parent)), 2);
+                }
+                set
+            }
+
+            // One call, N variables.
+            #[library_benchmark]
+            #[bench::n(full())]
+            fn free_all(set: S) -> S {
+                assert_eq!(set.store.free_all(black_box(ID)), N);
+                set
+            }
+
+            // One call: an insert that moves a block of 128 slots first.
+            #[library_benchmark]
+            #[bench::once(growing())]
+            fn migrate_block(set: S) -> S {
+                assert!(set.store.alloc(black_box(set.parents[0]), ID, VALUE).is_ok());
+                set
+            }
+
+            library_benchmark_group!(
+                name = $group;
+                benchmarks =
+                    harness, pin_and_unpin, get_hit_guard_each, get_hit_guard_reused, get_miss_guard_each,
+                    get_miss_guard_reused, get_batch, alloc, get_or_alloc_existing, get_or_alloc_new,
+                    get_or_alloc_with_existing, get_or_alloc_with_new, free, free_object, free_all, migrate_block
+            );
+        }
+        use $module::$group;
+    };
+}
+
+per_backend!(Asymmetric, asymmetric, asymmetric_group);
+per_backend!(Epoch, epoch, epoch_group);
+per_backend!(Seize, seize, seize_group);
+
+main!(library_benchmark_groups = asymmetric_group, epoch_group, seize_group);

@@ -1,0 +1,115 @@
+#!/usr/bin/env bash
+# Why: on shared machines time tells nothing below ten per cent, instructions tell everything that they
+# count to the last one. The same benchmarks run on the change and on what it started from, in one job.
+#
+# Usage: ci/icount.sh                   compares with the merge base of HEAD and main (or of HEAD's parent)
+#        ci/icount.sh --base COMMIT     compares with that commit
+#        ci/icount.sh --self-test       counts twice, which must give the same
+#        ci/icount.sh --print           counts once and prints counts per operation
+# Fails if a count has grown by more than 2 %, unless ci/icount-allowed.txt says why it may.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+ALLOWED=ci/icount-allowed.txt
+LIMIT=2 # per cent
+# Operations of each benchmark; migrate_block does one.
+OPERATIONS=1024
+mkdir -p target/icount
+work=$PWD/target/icount
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+install_tools() {
+    if ! have valgrind; then
+        local sudo=
+        [[ $(id -u) == 0 ]] || sudo=sudo
+        $sudo apt-get update -q && $sudo apt-get install -qy valgrind
+    fi
+    # Library and runner must have one version.
+    local version
+    version=$(cargo metadata --format-version 1 2>/dev/null |
+        grep -o '"name":"iai-callgrind","version":"[^"]*"' | head -n 1 | cut -d'"' -f8)
+    [[ -n $version ]] || { echo "icount: no iai-callgrind in the workspace" >&2; exit 1; }
+    if ! "$work/bin/iai-callgrind-runner" --version 2>/dev/null | grep -qF "$version"; then
+        cargo install --quiet --locked --root "$work" --version "=$version" iai-callgrind-runner
+    fi
+    export IAI_CALLGRIND_RUNNER=$work/bin/iai-callgrind-runner
+}
+
+# Counts in a source tree: one line for each benchmark, "backend::operation count".
+count() {
+    local tree=$1 out=$2
+    (cd "$tree" && CARGO_TARGET_DIR=$work/target NO_COLOR=1 CARGO_TERM_COLOR=never \
+        cargo bench --quiet -p shadow-benches --bench icount) >"$out.log" 2>&1 ||
+        { cat "$out.log" >&2; echo "icount: the benchmarks failed" >&2; return 1; }
+    awk '/^icount::/ { split($1, path, "::"); sub(/_group$/, "", path[2]); name = path[2] "::" path[3] }
+         /^ *Instructions:/ { split($2, counts, "|"); print name, counts[1] }' "$out.log" >"$out"
+    [[ -s $out ]] || { cat "$out.log" >&2; echo "icount: nothing was counted" >&2; return 1; }
+}
+
+print_counts() {
+    awk -v n="$OPERATIONS" '
+        { split($1, path, "::"); count[$1] = $2; order[++rows] = $1 }
+        END {
+            printf "%-44s %12s %10s\n", "benchmark", "counted", "each"
+            for (i = 1; i <= rows; i++) {
+                split(order[i], path, "::")
+                net = count[order[i]] - (path[2] == "migrate_block" ? 0 : count[path[1] "::harness"])
+                printf "%-44s %12d %10.1f\n", order[i], count[order[i]], net / (path[2] == "migrate_block" ? 1 : n)
+            }
+        }' "$1"
+}
+
+compare() {
+    awk -v limit="$LIMIT" -v allowed="$ALLOWED" '
+        BEGIN { while ((getline line < allowed) > 0) if (line !~ /^#/ && line != "") { split(line, f, " "); may[f[1]] = line } }
+        NR == FNR { base[$1] = $2; next }
+        {
+            if (!($1 in base)) { printf "%-44s %12s %12d   new\n", $1, "-", $2; next }
+            change = 100 * ($2 - base[$1]) / base[$1]
+            verdict = ""
+            if (change > limit) { if ($1 in may) verdict = "allowed: " may[$1]; else { verdict = "TOO MUCH"; bad++ } }
+            printf "%-44s %12d %12d %+7.2f %% %s\n", $1, base[$1], $2, change, verdict
+        }
+        END { if (bad) { print bad " counts grew by more than " limit " %"; exit 1 } }' "$1" "$2"
+}
+
+install_tools
+case "${1:-}" in
+--self-test)
+    count . "$work/first"
+    count . "$work/second"
+    diff "$work/first" "$work/second" || { echo "icount: two runs differ" >&2; exit 1; }
+    echo "icount: $(wc -l <"$work/first") counts, the same twice"
+    ;;
+--print)
+    count . "$work/head"
+    print_counts "$work/head"
+    ;;
+--base | "")
+    if [[ ${1:-} == --base ]]; then
+        base=$(git rev-parse "${2:?usage: ci/icount.sh --base COMMIT}")
+    else
+        base=$(git merge-base HEAD origin/main 2>/dev/null || git merge-base HEAD main)
+        [[ $base != "$(git rev-parse HEAD)" ]] || base=$(git rev-parse HEAD^)
+    fi
+    tree=$work/base
+    rm -rf "$tree" && git worktree prune
+    git worktree add --force --detach "$tree" "$base" >/dev/null 2>&1
+    trap 'git worktree remove --force "$tree" >/dev/null 2>&1 || true' EXIT
+    if ! grep -q 'name = "icount"' "$tree/benches/Cargo.toml" 2>/dev/null; then
+        echo "icount: $base has no instruction counts; nothing to compare with"
+        count . "$work/head"
+        print_counts "$work/head"
+        exit 0
+    fi
+    # The change's benchmarks on both, where they compile; else each its own.
+    count "$tree" "$work/base.counts"
+    count . "$work/head"
+    compare "$work/base.counts" "$work/head"
+    ;;
+*)
+    echo "usage: ci/icount.sh [--base COMMIT | --self-test | --print]" >&2
+    exit 2
+    ;;
+esac

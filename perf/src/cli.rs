@@ -1,0 +1,258 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::keys::KeyKind;
+use crate::peers::{self, Contender};
+use crate::workloads::Workload;
+
+/// The performance study of the shadow store: see METHODOLOGY.md.
+#[derive(Debug, Parser)]
+#[command(name = "perf", version)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Throughput and latency of every map, on each workload.
+    Compare(Compare),
+    /// What each map takes per entry, each in a process of its own (W8).
+    Memory(MemoryOptions),
+    /// The physical limits: loads, guards, locked instructions, allocation.
+    Limits(LimitOptions),
+    /// Throughput from 1 to 64 threads.
+    Scale(Compare),
+    /// Checks the targets; fails naming those that are missed.
+    Gate(GateOptions),
+    /// Writes the tables and charts of BENCHMARKS.md from recorded runs.
+    Report(ReportOptions),
+    /// One measurement of `memory`.
+    #[command(hide = true)]
+    Hold(HoldOptions),
+}
+
+/// Which cells, and how well.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Compare {
+    /// Workloads, such as `W1,W3`; `W4`, `W7` and `W9` mean all of their forms. Not given: W1 to W5 (or W1 and W3 to
+    /// scale).
+    #[arg(long, value_delimiter = ',', value_parser = workloads)]
+    workload: Vec<Workloads>,
+    /// Entries, such as `64k,1M`. Not given: what suits the workload.
+    #[arg(long, value_delimiter = ',', value_parser = entries)]
+    pub(crate) entries: Vec<usize>,
+    /// Threads, such as `1,2,8`. Not given: 1 and the number of cores (or 1 to 64 to scale).
+    #[arg(long, value_delimiter = ',', value_parser = threads)]
+    pub(crate) threads: Vec<usize>,
+    /// Maps by name. Not given: all.
+    #[arg(long, value_delimiter = ',', value_parser = store)]
+    pub(crate) stores: Vec<String>,
+    /// Repetitions, interleaved over the maps.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) reps: u16,
+    /// Seconds of each measurement that count.
+    #[arg(long, default_value_t = 0.5, value_parser = seconds)]
+    pub(crate) seconds: f64,
+    /// What the addresses are like.
+    #[arg(long, default_value_t)]
+    pub(crate) keys: KeyKind,
+    /// Which hasher maps are given.
+    #[arg(long, default_value = "best")]
+    pub(crate) hasher: Hasher,
+    #[command(flatten)]
+    pub(crate) out: Output,
+}
+
+impl Compare {
+    /// The workloads that were named, in their order.
+    pub(crate) fn workloads(&self) -> Vec<Workload> {
+        let mut all: Vec<Workload> = self.workload.iter().flat_map(|named| named.0.clone()).collect();
+        let mut seen = Vec::new();
+        all.retain(|workload| {
+            !seen.contains(workload) && {
+                seen.push(*workload);
+                true
+            }
+        });
+        all
+    }
+}
+
+/// Where the results go.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Output {
+    /// Prints a line of JSON for each measurement, and no tables.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Adds the lines to perf/record/<date>-<commit>.jsonl, below a line that describes the run.
+    #[arg(long)]
+    pub(crate) record: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct MemoryOptions {
+    /// Entries, such as `1M,8M`.
+    #[arg(long, value_delimiter = ',', value_parser = entries, default_value = "1M,1310720,1572864,1835008,8M")]
+    pub(crate) entries: Vec<usize>,
+    /// Maps by name. Not given: all.
+    #[arg(long, value_delimiter = ',', value_parser = store)]
+    pub(crate) stores: Vec<String>,
+    #[command(flatten)]
+    pub(crate) out: Output,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct LimitOptions {
+    /// Entries of the data that is read, such as `1k,64k,1M,8M`.
+    #[arg(long, value_delimiter = ',', value_parser = entries, default_value = "1k,64k,1M,8M")]
+    pub(crate) entries: Vec<usize>,
+    /// Repetitions, interleaved.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) reps: u16,
+    /// Seconds of each measurement.
+    #[arg(long, default_value_t = 0.2, value_parser = seconds)]
+    pub(crate) seconds: f64,
+    #[command(flatten)]
+    pub(crate) out: Output,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct GateOptions {
+    /// Only targets whose name begins so, such as `W1` or `W6, 8 M`; may be given more than once.
+    #[arg(long)]
+    pub(crate) only: Vec<String>,
+    /// Seconds of each measurement that count.
+    #[arg(long, default_value_t = 0.25, value_parser = seconds)]
+    pub(crate) seconds: f64,
+    /// Repetitions; of what misses, as many again, twice.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub(crate) reps: u16,
+    /// Minutes after which nothing is measured again.
+    #[arg(long, default_value_t = 18)]
+    pub(crate) minutes: u32,
+    /// Lists the targets and measures nothing.
+    #[arg(long)]
+    pub(crate) list: bool,
+    #[command(flatten)]
+    pub(crate) out: Output,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ReportOptions {
+    /// The document whose marked parts are written.
+    #[arg(long)]
+    pub(crate) document: Option<std::path::PathBuf>,
+    /// The folder of records.
+    #[arg(long)]
+    pub(crate) records: Option<std::path::PathBuf>,
+    /// The folder of charts.
+    #[arg(long)]
+    pub(crate) charts: Option<std::path::PathBuf>,
+    /// Writes nothing; fails if something would change.
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct HoldOptions {
+    #[arg(long, value_parser = store)]
+    pub(crate) store: String,
+    #[arg(long)]
+    pub(crate) hasher: String,
+    #[arg(long, value_parser = entries)]
+    pub(crate) entries: usize,
+    #[arg(long)]
+    pub(crate) with_capacity: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Hasher {
+    /// The one with which a first look at the cell is faster.
+    Best,
+    Foldhash,
+    Ahash,
+}
+
+impl Hasher {
+    pub(crate) fn fixed(self) -> Option<&'static str> {
+        match self {
+            Self::Best => None,
+            Self::Foldhash => Some("foldhash"),
+            Self::Ahash => Some("ahash"),
+        }
+    }
+}
+
+/// The contenders that were named, or all.
+pub(crate) fn select<'c>(all: &'c [Contender], named: &[String]) -> Vec<&'c Contender> {
+    let is_named = |contender: &&Contender| named.is_empty() || named.iter().any(|name| name == contender.about.name);
+    all.iter().filter(is_named).collect()
+}
+
+#[derive(Clone, Debug)]
+struct Workloads(Vec<Workload>);
+
+fn workloads(text: &str) -> Result<Workloads, String> {
+    let is = |workload: &&Workload| workload.name().eq_ignore_ascii_case(text);
+    // A family is a W and a number, and has all whose name goes on with a letter.
+    let is_family = text.len() >= 2 && text[1..].bytes().all(|byte| byte.is_ascii_digit());
+    let of = |workload: &&Workload| {
+        let (head, rest) = workload.name().split_at_checked(text.len()).unwrap_or(("", ""));
+        head.eq_ignore_ascii_case(text) && !rest.starts_with(|first: char| first.is_ascii_digit())
+    };
+    let found: Vec<Workload> = if is_family {
+        Workload::ALL.iter().filter(of).copied().collect()
+    } else {
+        Workload::ALL.iter().filter(is).copied().collect()
+    };
+    if !found.is_empty() {
+        return Ok(Workloads(found));
+    }
+    if text.eq_ignore_ascii_case("W8") {
+        return Err("W8 is `perf memory`".to_owned());
+    }
+    let names: Vec<_> = Workload::ALL.iter().map(|workload| workload.name()).collect();
+    Err(format!("there are {}", names.join(", ")))
+}
+
+fn store(text: &str) -> Result<String, String> {
+    let all = peers::all();
+    if all.iter().any(|contender| contender.about.name == text) {
+        return Ok(text.to_owned());
+    }
+    let names: Vec<_> = all.iter().map(|contender| contender.about.name).collect();
+    Err(format!("there are {}", names.join(", ")))
+}
+
+/// A number of entries; `k` and `M` stand for 2^10 and 2^20.
+fn entries(text: &str) -> Result<usize, String> {
+    const MOST: usize = 1 << 26;
+    let (digits, scale) = match text.as_bytes().last() {
+        Some(b'k' | b'K') => (&text[..text.len() - 1], 1 << 10),
+        Some(b'm' | b'M') => (&text[..text.len() - 1], 1 << 20),
+        _ => (text, 1),
+    };
+    let number: usize = digits
+        .parse()
+        .map_err(|_| "a number such as 65536, 64k or 1M is needed".to_owned())?;
+    match number.checked_mul(scale) {
+        Some(entries @ 1..=MOST) => Ok(entries),
+        _ => Err(format!("between 1 and {MOST} entries are possible")),
+    }
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(threads @ 1..=1024) => Ok(threads),
+        _ => Err("a number between 1 and 1024 is needed".to_owned()),
+    }
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if (0.001..=3600.0).contains(&seconds) => Ok(seconds),
+        _ => Err("a number of seconds between 0.001 and 3600 is needed".to_owned()),
+    }
+}

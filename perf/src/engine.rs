@@ -1,0 +1,330 @@
+//! Runs cells: interleaved repetitions, each map with the hasher that suits it better.
+//!
+//! Cells that only read share maps where building one takes long. Within a repetition all maps take their turn, and
+//! the first of a repetition is the second of the one before, so that no map always comes after the same other.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::driver::Times;
+use crate::keys::{KeySet, KeySets, Shape};
+use crate::peers::Contender;
+use crate::record::{self, Failure, Line};
+use crate::store::{About, Kind};
+use crate::workloads::{Job, Measured, Workload};
+
+/// One point of the study: all maps are measured at it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Point {
+    pub(crate) workload: Workload,
+    pub(crate) entries: usize,
+    pub(crate) threads: usize,
+}
+
+/// What is to be measured, and how well.
+pub(crate) struct Plan<'c> {
+    pub(crate) contenders: Vec<&'c Contender>,
+    pub(crate) points: Vec<Point>,
+    pub(crate) reps: usize,
+    pub(crate) seconds: f64,
+    /// Whether single steps are clocked too.
+    pub(crate) latency: bool,
+    /// With this hasher; else with the better one.
+    pub(crate) hasher: Option<&'c str>,
+    /// Measure no more than so many peers at each point: those that are the fastest at a first look.
+    pub(crate) keep_peers: Option<usize>,
+    /// Which maps are of interest at a point.
+    pub(crate) wanted: fn(&About, Point) -> bool,
+}
+
+/// Below this, a map is built for each measurement: that takes less time than the measurement.
+const SHARED_FROM: usize = 1 << 18;
+/// What a hasher with which a map is wrong scores, on a logarithmic scale.
+const WRONG: f64 = -100.0;
+/// How many entries a first look at one-shot workloads takes.
+const FIRST_LOOK: usize = 1 << 18;
+
+impl Plan<'_> {
+    /// Measures everything, and hands each cell and each failure to `put` as it comes.
+    pub(crate) fn run(&self, sets: &mut KeySets, bar: &ProgressBar, put: &mut dyn FnMut(Line)) {
+        let groups = self.groups();
+        bar.inc_length(groups.iter().map(|group| self.steps(group)).sum());
+        for group in &groups {
+            let kind = sets.kind();
+            let (entries, shape) = (group[0].entries, group[0].workload.shape());
+            // Workloads with keys of their own get a set that is not worth the name.
+            let entries = if group[0].workload.brings_keys() { 1 } else { entries };
+            let keys = sets.get(entries, shape);
+            let mut turn = Turn {
+                plan: self,
+                group,
+                keys,
+                bar,
+                failures: Vec::new(),
+            };
+            let chosen = turn.audition();
+            turn.hand_over_failures(put);
+            for rep in 0..self.reps {
+                for place in 0..chosen.len() {
+                    let choice = &chosen[(place + rep) % chosen.len()];
+                    turn.measure(choice, self.seconds, self.latency, &mut |point, measured| {
+                        let mut cell = self.cell(choice, point, rep, kind.to_string());
+                        cell.set(measured);
+                        put(Line::Cell(cell));
+                    });
+                    turn.hand_over_failures(put);
+                }
+            }
+        }
+    }
+
+    /// Points that can use the same maps, each group in turn.
+    fn groups(&self) -> Vec<Vec<Point>> {
+        let mut groups: BTreeMap<(usize, Shape, usize), Vec<Point>> = BTreeMap::new();
+        for (number, &point) in self.points.iter().enumerate() {
+            let shares = point.workload.only_reads() && point.entries >= SHARED_FROM;
+            let own = if shares { 0 } else { number + 1 };
+            let group = groups.entry((point.entries, point.workload.shape(), own)).or_default();
+            group.push(point);
+        }
+        groups.into_values().collect()
+    }
+
+    fn suits(&self, contender: &Contender, point: Point) -> bool {
+        let about = &contender.about;
+        point.workload.suits(about, point.entries, point.threads) && (self.wanted)(about, point)
+    }
+
+    /// Measurements in a group, for the progress bar.
+    fn steps(&self, group: &[Point]) -> u64 {
+        let pairs = |contender: &&Contender| group.iter().filter(|point| self.suits(contender, **point)).count();
+        self.contenders
+            .iter()
+            .map(|contender| pairs(contender) * (self.reps + contender.variants.len()))
+            .sum::<usize>() as u64
+    }
+
+    fn cell(&self, choice: &Choice<'_>, point: Point, rep: usize, keys: String) -> record::Cell {
+        record::Cell {
+            run: String::new(),
+            workload: point.workload.name().to_owned(),
+            store: choice.contender.about.name.to_owned(),
+            hasher: choice.contender.variants[choice.variant].hasher.to_owned(),
+            keys,
+            entries: point.entries,
+            threads: point.threads,
+            rep,
+            seconds: self.seconds,
+            ops: 0,
+            mops: 0.0,
+            latency_of: point.workload.step().to_owned(),
+            p50_ns: 0,
+            p99_ns: 0,
+            p999_ns: 0,
+            p9999_ns: 0,
+            max_ns: 0,
+            bytes_per_entry: 0.0,
+            extra: BTreeMap::new(),
+        }
+    }
+}
+
+/// A map with a hasher, and the points at which it is measured.
+struct Choice<'c> {
+    contender: &'c Contender,
+    variant: usize,
+    points: Vec<Point>,
+}
+
+/// The work on one group.
+struct Turn<'t> {
+    plan: &'t Plan<'t>,
+    group: &'t [Point],
+    keys: &'t KeySet,
+    bar: &'t ProgressBar,
+    failures: Vec<Failure>,
+}
+
+impl<'t> Turn<'t> {
+    fn hand_over_failures(&mut self, put: &mut dyn FnMut(Line)) {
+        self.failures.drain(..).for_each(|failure| put(Line::Failure(failure)));
+    }
+
+    /// Chooses the hasher of each map, and the maps that stay, from a short first look at each.
+    fn audition(&mut self) -> Vec<Choice<'t>> {
+        let plan = self.plan;
+        let seconds = (plan.seconds / 4.0).clamp(0.005, 0.1);
+        let mut chosen = Vec::new();
+        let mut rates: Vec<BTreeMap<Point, f64>> = Vec::new();
+        for &contender in &plan.contenders {
+            let points: Vec<Point> = self
+                .group
+                .iter()
+                .copied()
+                .filter(|&point| plan.suits(contender, point))
+                .collect();
+            if points.is_empty() {
+                continue;
+            }
+            let ranked = plan.keep_peers.is_some() && contender.about.kind == Kind::Peer;
+            let fixed = contender
+                .variants
+                .iter()
+                .position(|variant| Some(variant.hasher) == plan.hasher);
+            let candidates: Vec<usize> = match fixed {
+                Some(variant) => vec![variant],
+                None => (0..contender.variants.len()).collect(),
+            };
+            let mut best: Option<(f64, usize, BTreeMap<Point, f64>)> = None;
+            for &variant in &candidates {
+                if candidates.len() == 1 && !ranked {
+                    best = Some((0.0, variant, BTreeMap::new()));
+                    break;
+                }
+                let choice = Choice {
+                    contender,
+                    variant,
+                    points: points.clone(),
+                };
+                let mut seen = BTreeMap::new();
+                self.first_look(&choice, seconds, &mut |point, measured| {
+                    seen.insert(point, measured.mops);
+                });
+                let score: f64 = points
+                    .iter()
+                    .map(|point| seen.get(point).map_or(WRONG, |rate| rate.max(1e-9).ln()))
+                    .sum();
+                if best.as_ref().is_none_or(|(other, ..)| score > *other) {
+                    best = Some((score, variant, seen));
+                }
+            }
+            self.bar
+                .inc(((contender.variants.len() - candidates.len()) * points.len()) as u64);
+            let Some((_, variant, seen)) = best else { continue };
+            let mut points = points;
+            if !seen.is_empty() {
+                // What went wrong at first look is not tried again.
+                points.retain(|point| seen.contains_key(point));
+            }
+            rates.push(seen);
+            chosen.push(Choice {
+                contender,
+                variant,
+                points,
+            });
+        }
+        if let Some(keep) = plan.keep_peers {
+            self.prune(&mut chosen, &rates, keep);
+        }
+        chosen
+    }
+
+    /// Keeps at each point the peers that were the fastest at first look, and half as many of those without locks.
+    fn prune(&self, chosen: &mut Vec<Choice<'t>>, rates: &[BTreeMap<Point, f64>], keep: usize) {
+        for &point in self.group {
+            let rates_of = |only_lock_free: bool| {
+                let peers = chosen.iter().zip(rates);
+                let mut rates: Vec<f64> = peers
+                    .filter(|(choice, _)| choice.contender.about.kind == Kind::Peer)
+                    .filter(|(choice, _)| !only_lock_free || choice.contender.about.lock_free_reads)
+                    .filter_map(|(_, seen)| seen.get(&point).copied())
+                    .collect();
+                rates.sort_by(|a, b| b.total_cmp(a));
+                rates
+            };
+            let least = |rates: Vec<f64>, keep: usize| rates.get(keep.max(1) - 1).copied().unwrap_or(0.0);
+            let least_of_all = least(rates_of(false), keep);
+            let least_lock_free = least(rates_of(true), keep / 2);
+            for (choice, seen) in chosen.iter_mut().zip(rates) {
+                let about = &choice.contender.about;
+                let Some(&rate) = seen.get(&point).filter(|_| about.kind == Kind::Peer) else {
+                    continue;
+                };
+                if rate < least_of_all && !(about.lock_free_reads && rate >= least_lock_free) {
+                    choice.points.retain(|&other| other != point);
+                    self.bar.inc(self.plan.reps as u64);
+                }
+            }
+        }
+        chosen.retain(|choice| !choice.points.is_empty());
+    }
+
+    /// As `measure`, but not the whole of what takes long.
+    fn first_look(&mut self, choice: &Choice<'t>, seconds: f64, put: &mut dyn FnMut(Point, Measured)) {
+        let one_shot = self.group[0].workload.is_one_shot() && self.keys.present.len() > FIRST_LOOK;
+        let sample = one_shot.then(|| self.keys.sample(FIRST_LOOK));
+        let mut turn = Turn {
+            plan: self.plan,
+            group: self.group,
+            keys: sample.as_ref().unwrap_or(self.keys),
+            bar: self.bar,
+            failures: Vec::new(),
+        };
+        turn.measure(choice, seconds, false, put);
+        let failures = turn.failures;
+        self.failures.extend(failures);
+    }
+
+    /// Measures one map at its points of the group.
+    fn measure(&mut self, choice: &Choice<'t>, seconds: f64, latency: bool, put: &mut dyn FnMut(Point, Measured)) {
+        let about = &choice.contender.about;
+        let variant = &choice.contender.variants[choice.variant];
+        let bench = variant.bench;
+        let mut built = None;
+        for &point in &choice.points {
+            let Point {
+                workload,
+                entries,
+                threads,
+            } = point;
+            self.bar.set_message(format!(
+                "{workload}, {entries} entries, {threads} threads: {}",
+                about.name
+            ));
+            let times = Times::of(seconds);
+            let job = Job {
+                workload,
+                entries,
+                threads,
+                times: if latency { times } else { times.unclocked() },
+                keys: self.keys,
+            };
+            let result = catch_unwind(AssertUnwindSafe(|| {
+                if workload.is_prebuilt() {
+                    let built = built.get_or_insert_with(|| bench.build(self.keys));
+                    built.run(&job)
+                } else {
+                    bench.run_from_empty(&job)
+                }
+            }));
+            match result {
+                Ok(measured) => put(point, measured),
+                Err(panic) => self.failures.push(Failure {
+                    run: String::new(),
+                    workload: workload.name().to_owned(),
+                    store: about.name.to_owned(),
+                    hasher: variant.hasher.to_owned(),
+                    entries,
+                    threads,
+                    message: message(&*panic),
+                }),
+            }
+            self.bar.inc(1);
+        }
+    }
+}
+
+fn message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    let text = text.unwrap_or("a panic without a message");
+    text.lines().next().unwrap_or(text).to_owned()
+}
+
+/// A bar on standard error, if that is a terminal.
+pub(crate) fn progress() -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed}, {eta} left  {wide_msg}");
+    ProgressBar::new(0).with_style(style.expect("the template is legal"))
+}

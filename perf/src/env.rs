@@ -1,0 +1,193 @@
+//! Where and when a run was made: what a reader needs to repeat it, or to disbelieve it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Clock;
+use crate::{driver, heap};
+
+/// The first line of each recorded run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Run {
+    /// Names the run in its other lines.
+    pub(crate) run: String,
+    pub(crate) date: String,
+    pub(crate) commit: String,
+    pub(crate) machine: String,
+    pub(crate) cores: usize,
+    pub(crate) memory_gib: f64,
+    pub(crate) kernel: String,
+    pub(crate) compiler: String,
+    pub(crate) target: String,
+    pub(crate) optimisation: String,
+    pub(crate) allocator: String,
+    pub(crate) huge_pages: String,
+    /// One-minute load average at the start: above 0, somebody else was at work too.
+    pub(crate) load: f64,
+    /// What was subtracted from each latency.
+    pub(crate) clock_overhead_ns: f64,
+    pub(crate) command: String,
+}
+
+impl Run {
+    pub(crate) fn describe() -> Self {
+        let seconds = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        let (date, time) = date_and_time(seconds);
+        let commit = commit();
+        Self {
+            run: format!("{date}T{time}-{}-{commit}", std::process::id()),
+            date,
+            commit,
+            machine: machine(),
+            cores: driver::cores(),
+            memory_gib: memory_gib(),
+            kernel: read("/proc/sys/kernel/osrelease"),
+            compiler: env!("PERF_COMPILER").to_owned(),
+            target: env!("PERF_TARGET").to_owned(),
+            optimisation: format!(
+                "opt-level {}{}",
+                env!("PERF_OPT_LEVEL"),
+                if cfg!(debug_assertions) {
+                    ", debug assertions"
+                } else {
+                    ""
+                }
+            ),
+            allocator: heap::allocator(),
+            huge_pages: chosen(&read("/sys/kernel/mm/transparent_hugepage/enabled")),
+            load: read("/proc/loadavg")
+                .split(' ')
+                .next()
+                .and_then(|load| load.parse().ok())
+                .unwrap_or(0.0),
+            clock_overhead_ns: (Clock::get().overhead_ns() * 10.0).round() / 10.0,
+            command: command(),
+        }
+    }
+
+    /// In one line, as it stands below a table.
+    pub(crate) fn in_short(&self) -> String {
+        format!(
+            "{}, {} cores, {:.0} GiB, Linux {}, {}, {}, {}; commit {}, {}; load {} at the start",
+            self.machine,
+            self.cores,
+            self.memory_gib,
+            self.kernel,
+            self.compiler,
+            self.optimisation,
+            self.allocator,
+            self.commit,
+            self.date,
+            self.load
+        )
+    }
+}
+
+/// The folder of this package.
+pub(crate) fn package() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Where a run of now is recorded.
+pub(crate) fn record_file(run: &Run) -> PathBuf {
+    package()
+        .join("record")
+        .join(format!("{}-{}.jsonl", run.date, run.commit))
+}
+
+/// The command, without the folder that the program lies in.
+fn command() -> String {
+    let mut words = vec!["perf".to_owned()];
+    words.extend(std::env::args().skip(1));
+    words.join(" ")
+}
+
+/// The commit that the sources are at, with a mark if they have changed since.
+fn commit() -> String {
+    let git = |arguments: &[&str]| {
+        let out = Command::new("git")
+            .arg("-C")
+            .arg(package())
+            .args(arguments)
+            .output()
+            .ok()?;
+        out.status
+            .success()
+            .then(|| String::from_utf8_lossy(&out.stdout).trim().to_owned())
+    };
+    let Some(commit) = git(&["rev-parse", "--short=9", "HEAD"]) else {
+        return "unknown".to_owned();
+    };
+    // The records themselves, and what is made from them, do not count.
+    let changed = git(&[
+        "status",
+        "--porcelain",
+        "--",
+        ":/crates",
+        ":/perf/src",
+        ":/perf/Cargo.toml",
+        ":/Cargo.toml",
+    ]);
+    match changed {
+        Some(changed) if changed.is_empty() => commit,
+        _ => format!("{commit}-dirty"),
+    }
+}
+
+fn machine() -> String {
+    let info = read("/proc/cpuinfo");
+    let field = |name: &str| {
+        let line = info.lines().find(|line| line.starts_with(name))?;
+        Some(line.split_once(':')?.1.trim().to_owned())
+    };
+    let model = field("model name").unwrap_or_else(|| std::env::consts::ARCH.to_owned());
+    let cache = field("cache size").map_or_else(String::new, |size| format!(", cache {size}"));
+    let guest = field("flags").is_some_and(|flags| flags.split(' ').any(|flag| flag == "hypervisor"));
+    format!("{model}{cache}{}", if guest { ", virtual machine" } else { "" })
+}
+
+fn memory_gib() -> f64 {
+    let info = read("/proc/meminfo");
+    let kib = info.lines().find_map(|line| {
+        line.strip_prefix("MemTotal:")?
+            .trim()
+            .strip_suffix("kB")?
+            .trim()
+            .parse::<f64>()
+            .ok()
+    });
+    (kib.unwrap_or(0.0) / f64::from(1 << 20) * 10.0).round() / 10.0
+}
+
+/// The word in brackets.
+fn chosen(choices: &str) -> String {
+    let word = choices.split_once('[').and_then(|(_, rest)| rest.split_once(']'));
+    word.map_or_else(|| "unknown".to_owned(), |(word, _)| word.to_owned())
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(path).map_or_else(|_| String::new(), |text| text.trim().to_owned())
+}
+
+/// Seconds since 1970 as a date and a time of day in UTC.
+pub(crate) fn date_and_time(seconds: u64) -> (String, String) {
+    let (day, second) = (seconds / 86_400, seconds % 86_400);
+    // Years of 400 begin on 1 March, so that the odd day is the last: Hinnant's `civil_from_days`.
+    let day = day + 719_468;
+    let era = day / 146_097;
+    let of_era = day % 146_097;
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month + 2) / 5 + 1;
+    let (year, month) = if month < 10 { (0, month + 3) } else { (1, month - 9) };
+    let year = era * 400 + year_of_era + year;
+    let time = format!("{:02}{:02}{:02}", second / 3600, second / 60 % 60, second % 60);
+    (format!("{year:04}-{month:02}-{day:02}"), time)
+}

@@ -1,0 +1,204 @@
+//! What the gate has measured, and the comparisons that targets are made of.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::engine::Point;
+use crate::gate::{OURS, Verdict};
+use crate::peers;
+use crate::record::{Cell, Memory};
+use crate::store::Kind;
+use crate::summary::{Spread, figures};
+use crate::workloads::Workload;
+
+/// All repetitions, of however many rounds.
+#[derive(Default)]
+pub(crate) struct Results {
+    cells: BTreeMap<(Point, String), Vec<Cell>>,
+    prefetch: BTreeMap<usize, Vec<f64>>,
+    memory: BTreeMap<(usize, String), Vec<f64>>,
+}
+
+/// Which peers count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Peers {
+    All,
+    LockFree,
+}
+
+impl Results {
+    pub(crate) fn add(&mut self, cell: Cell) {
+        let workload = Workload::ALL.iter().find(|workload| workload.name() == cell.workload);
+        let point = Point {
+            workload: *workload.expect("the engine names workloads"),
+            entries: cell.entries,
+            threads: cell.threads,
+        };
+        self.cells.entry((point, cell.store.clone())).or_default().push(cell);
+    }
+
+    pub(crate) fn add_prefetch(&mut self, entries: usize, ns: f64) {
+        self.prefetch.entry(entries).or_default().push(ns);
+    }
+
+    pub(crate) fn add_memory(&mut self, line: Memory) {
+        self.memory
+            .entry((line.entries, line.store))
+            .or_default()
+            .push(line.bytes_per_entry);
+    }
+
+    /// Ours against the best peer: at least so many times its rate, at the same point or another.
+    pub(crate) fn against_best(&self, ours: Point, theirs: Point, peers: Peers, at_least: f64) -> Verdict {
+        let Some(rate) = self.rate(ours, OURS) else {
+            return missing(ours, OURS);
+        };
+        match self.best(theirs, peers) {
+            Some((name, best)) => ratio(rate, best, &name, at_least),
+            None => missing(theirs, "every peer"),
+        }
+    }
+
+    /// Ours against one store by name: at least so many times its rate.
+    pub(crate) fn against(&self, point: Point, store: &str, at_least: f64) -> Verdict {
+        let Some(rate) = self.rate(point, OURS) else {
+            return missing(point, OURS);
+        };
+        match self.rate(point, store) {
+            Some(other) => ratio(rate, other, store, at_least),
+            None => missing(point, store),
+        }
+    }
+
+    /// How many times as long an operation of ours takes at one point as at another: at most.
+    pub(crate) fn slower(&self, slow: Point, fast: Point, at_most: f64) -> Verdict {
+        let (Some(slow_rate), Some(fast_rate)) = (self.rate(slow, OURS), self.rate(fast, OURS)) else {
+            return missing(slow, OURS);
+        };
+        let times = fast_rate / slow_rate;
+        Verdict {
+            met: times <= at_most,
+            found: format!("{}x, at most {at_most}x", figures(times)),
+        }
+    }
+
+    /// A figure of ours: at most.
+    pub(crate) fn at_most(
+        &self,
+        point: Point,
+        figure: impl Fn(&Cell) -> Option<f64>,
+        limit: f64,
+        unit: &str,
+    ) -> Verdict {
+        let cells = self.cells.get(&(point, OURS.to_owned()));
+        let median = cells.and_then(|cells| Spread::of(cells.iter().filter_map(figure)));
+        match median {
+            Some(found) => Verdict {
+                met: found.median <= limit,
+                found: format!("{}{unit}, at most {}{unit}", figures(found.median), figures(limit)),
+            },
+            None => missing(point, OURS),
+        }
+    }
+
+    /// The time of a look-up in a batch, against what prefetching could do: at most so many times.
+    pub(crate) fn near_prefetch(&self, point: Point, at_most: f64) -> Verdict {
+        let Some(rate) = self.rate(point, OURS) else {
+            return missing(point, OURS);
+        };
+        let limit = self
+            .prefetch
+            .get(&point.entries)
+            .and_then(|ns| Spread::of(ns.iter().copied()));
+        let Some(limit) = limit else {
+            return missing(point, "the prefetch limit");
+        };
+        let ns = 1e3 / rate;
+        let times = ns / limit.median;
+        Verdict {
+            met: times <= at_most,
+            found: format!(
+                "{}x of {} ns, at most {at_most}x",
+                figures(times),
+                figures(limit.median)
+            ),
+        }
+    }
+
+    /// Bytes an entry: at most so many.
+    pub(crate) fn memory_at_most(&self, entries: usize, limit: f64) -> Verdict {
+        match self.memory_of(entries, OURS) {
+            Some(bytes) => Verdict {
+                met: bytes <= limit,
+                found: format!("{bytes:.1} bytes, at most {limit}"),
+            },
+            None => Verdict {
+                met: false,
+                found: "not measured".to_owned(),
+            },
+        }
+    }
+
+    /// Bytes an entry: below every peer.
+    pub(crate) fn memory_below_peers(&self, entries: usize) -> Verdict {
+        let ours = self.memory_of(entries, OURS).unwrap_or(f64::INFINITY);
+        let peers: BTreeSet<&String> = self
+            .memory
+            .keys()
+            .map(|(_, store)| store)
+            .filter(|store| *store != OURS)
+            .collect();
+        let least = peers
+            .into_iter()
+            .filter_map(|store| Some((store, self.memory_of(entries, store)?)))
+            .min_by(|a, b| a.1.total_cmp(&b.1));
+        match least {
+            Some((store, bytes)) => Verdict {
+                met: ours < bytes,
+                found: format!("{ours:.1} bytes, {store} {bytes:.1}"),
+            },
+            None => Verdict {
+                met: false,
+                found: "no peer was measured".to_owned(),
+            },
+        }
+    }
+
+    fn memory_of(&self, entries: usize, store: &str) -> Option<f64> {
+        let bytes = self.memory.get(&(entries, store.to_owned()))?;
+        Some(Spread::of(bytes.iter().copied())?.median)
+    }
+
+    /// The median rate, in Mop/s.
+    fn rate(&self, point: Point, store: &str) -> Option<f64> {
+        let cells = self.cells.get(&(point, store.to_owned()))?;
+        Some(Spread::of(cells.iter().map(|cell| cell.mops))?.median)
+    }
+
+    fn best(&self, point: Point, peers: Peers) -> Option<(String, f64)> {
+        let about = peers::all().into_iter().map(|contender| contender.about);
+        about
+            .filter(|about| about.kind == Kind::Peer && (peers == Peers::All || about.lock_free_reads))
+            .filter_map(|about| Some((about.name.to_owned(), self.rate(point, about.name)?)))
+            .max_by(|a, b| a.1.total_cmp(&b.1))
+    }
+}
+
+fn ratio(ours: f64, theirs: f64, name: &str, at_least: f64) -> Verdict {
+    let times = ours / theirs;
+    Verdict {
+        met: times >= at_least,
+        found: format!(
+            "{}x {name} ({} and {} Mop/s), at least {at_least}x",
+            figures(times),
+            figures(ours),
+            figures(theirs)
+        ),
+    }
+}
+
+fn missing(point: Point, what: &str) -> Verdict {
+    Verdict {
+        met: false,
+        found: format!("{} was not measured at {}", what, point.workload),
+    }
+}

@@ -1,0 +1,228 @@
+//! The targets. All compare within one run; "best" is the best of all concurrent peers at that point.
+
+use std::collections::BTreeSet;
+
+use crate::engine::Point;
+use crate::gate::Verdict;
+use crate::gate::results::{Peers, Results};
+use crate::record::Cell;
+use crate::summary::count;
+use crate::workloads::Workload;
+
+const K1: usize = 1 << 10;
+const K64: usize = 1 << 16;
+const M1: usize = 1 << 20;
+const M4: usize = 1 << 22;
+const M8: usize = 1 << 23;
+
+/// Something to be reached.
+pub(crate) struct Target {
+    pub(crate) name: String,
+    needs: Needs,
+    pub(crate) check: Box<dyn Fn(&Results) -> Verdict>,
+}
+
+/// What must be measured.
+#[derive(Default)]
+pub(crate) struct Needs {
+    pub(crate) points: BTreeSet<Point>,
+    pub(crate) prefetch: BTreeSet<usize>,
+    pub(crate) memory: BTreeSet<usize>,
+}
+
+impl Needs {
+    pub(crate) fn of(targets: &[&Target]) -> Self {
+        let mut all = Self::default();
+        for target in targets {
+            all.points.extend(&target.needs.points);
+            all.prefetch.extend(&target.needs.prefetch);
+            all.memory.extend(&target.needs.memory);
+        }
+        all
+    }
+}
+
+/// All targets.
+pub(crate) fn all() -> Vec<Target> {
+    let mut list = List(Vec::new());
+    reads(&mut list);
+    changes(&mut list);
+    whole_maps(&mut list);
+    many_ids(&mut list);
+    list.0
+}
+
+fn reads(list: &mut List) {
+    use Workload::{B64, G64, W1, W2};
+    list.best(W1, K64, &[1], 1.2);
+    list.best(W1, K64, &[2, 8, 32], 1.5);
+    list.best(W1, M1, &[1, 2], 1.5);
+    list.best(W1, M8, &[1, 2], 1.5);
+    for (entries, at_least) in [(K64, 0.75), (M1, 0.9)] {
+        for threads in [1, 2] {
+            let point = at(W1, entries, threads);
+            let name = named(point, &format!(">= {at_least}x unsynchronised"));
+            list.add(name, [point], move |results| results.against(point, "nosync", at_least));
+        }
+    }
+    for (entries, at_least) in [(K64, 1.2), (M1, 1.4), (M8, 1.3)] {
+        for threads in [1, 2] {
+            let point = at(G64, entries, threads);
+            let name = named(point, &format!(">= {at_least}x best lock-free"));
+            list.add(name, [point], move |results| {
+                results.against_best(point, point, Peers::LockFree, at_least)
+            });
+        }
+    }
+    for entries in [M1, M8] {
+        for threads in [1, 2] {
+            let (ours, theirs) = (at(B64, entries, threads), at(G64, entries, threads));
+            let name = named(ours, ">= 3x best peer's G64");
+            list.add(name, [ours, theirs], move |results| {
+                results.against_best(ours, theirs, Peers::All, 3.0)
+            });
+        }
+        let point = at(B64, entries, 1);
+        let name = named(point, "<= 1.5x prefetch limit");
+        list.add(name, [point], move |results| results.near_prefetch(point, 1.5));
+        list.last().needs.prefetch.insert(entries);
+    }
+    list.best(W2, K64, &[1, 2], 1.0);
+    list.best(W2, M1, &[1], 0.8);
+    list.best(W2, M1, &[2], 1.0);
+    list.best(W2, M8, &[1, 2], 1.2);
+}
+
+fn changes(list: &mut List) {
+    use Workload::{W3, W4, W4N, W5};
+    list.best(W3, K64, &[1, 2, 8], 1.1);
+    list.best(W3, M1, &[1, 2, 8], 1.3);
+    for entries in [K64, M1] {
+        // Threads beyond the cores wait for a core, which is not the map's doing.
+        for threads in [1, 2] {
+            list.at_most(
+                at(W3, entries, threads),
+                "p99.9",
+                |cell| Some(cell.p999_ns as f64),
+                1000.0,
+                " ns",
+            );
+        }
+    }
+    for workload in [W4, W4N] {
+        list.best(workload, K1, &[1, 2], 1.0);
+        list.best(workload, K64, &[1, 2], 1.0);
+    }
+    list.best(W5, K64, &[1, 2, 8], 1.3);
+}
+
+fn whole_maps(list: &mut List) {
+    use Workload::{W6, W7, W7P};
+    list.best(W6, M8, &[1], 1.0);
+    let growth = at(W6, M8, 1);
+    let clocked = |nanos: u64| (nanos > 0).then_some(nanos as f64 / 1e3);
+    list.at_most(growth, "p99.99", move |cell| clocked(cell.p9999_ns), 25.0, " us");
+    list.at_most(growth, "worst insert", move |cell| clocked(cell.max_ns), 2000.0, " us");
+    list.at_most(
+        growth,
+        "shrinks back",
+        |cell| cell.extra.get("shrunk_ratio").copied(),
+        2.0,
+        "x of the live size",
+    );
+
+    list.best(W7, M4, &[1], 1.0);
+    let (parallel, alone) = (at(W7P, M4, 2), at(W7, M4, 1));
+    let name = named(parallel, "<= 0.6x of W7's time");
+    list.add(name, [parallel, alone], move |results| {
+        results.slower(parallel, alone, 0.6)
+    });
+
+    for entries in [M1, M8] {
+        list.add(
+            format!("W8, {}: <= 50 bytes an entry", count(entries)),
+            [],
+            move |results| results.memory_at_most(entries, 50.0),
+        );
+        list.last().needs.memory.insert(entries);
+        list.add(
+            format!("W8, {}: below every peer", count(entries)),
+            [],
+            move |results| results.memory_below_peers(entries),
+        );
+        list.last().needs.memory.insert(entries);
+    }
+}
+
+fn many_ids(list: &mut List) {
+    use Workload::{W9wide, W9x1, W9x4, W9x64};
+    for (workload, at_most) in [(W9x4, 1.3), (W9x64, 2.0), (W9wide, 1.1)] {
+        for entries in [K64, M1] {
+            let (many, one) = (at(workload, entries, 1), at(W9x1, entries, 1));
+            let name = named(many, &format!("<= {at_most}x the time of one id"));
+            list.add(name, [many, one], move |results| results.slower(many, one, at_most));
+        }
+    }
+}
+
+struct List(Vec<Target>);
+
+impl List {
+    fn add<const N: usize>(&mut self, name: String, points: [Point; N], check: impl Fn(&Results) -> Verdict + 'static) {
+        self.0.push(Target {
+            name,
+            needs: Needs {
+                points: points.into(),
+                ..Needs::default()
+            },
+            check: Box::new(check),
+        });
+    }
+
+    fn last(&mut self) -> &mut Target {
+        self.0.last_mut().expect("one was just added")
+    }
+
+    /// At least so many times the rate of the best peer.
+    fn best(&mut self, workload: Workload, entries: usize, threads: &[usize], at_least: f64) {
+        for &threads in threads {
+            let point = at(workload, entries, threads);
+            let name = named(point, &format!(">= {at_least}x best"));
+            self.add(name, [point], move |results| {
+                results.against_best(point, point, Peers::All, at_least)
+            });
+        }
+    }
+
+    fn at_most(
+        &mut self,
+        point: Point,
+        what: &str,
+        figure: impl Fn(&Cell) -> Option<f64> + Copy + 'static,
+        limit: f64,
+        unit: &'static str,
+    ) {
+        let name = named(point, &format!("{what} <= {limit}{unit}"));
+        self.add(name, [point], move |results| {
+            results.at_most(point, figure, limit, unit)
+        });
+    }
+}
+
+fn at(workload: Workload, entries: usize, threads: usize) -> Point {
+    Point {
+        workload,
+        entries,
+        threads,
+    }
+}
+
+fn named(point: Point, what: &str) -> String {
+    let plural = if point.threads == 1 { "" } else { "s" };
+    format!(
+        "{}, {}, {} thread{plural}: {what}",
+        point.workload,
+        count(point.entries),
+        point.threads
+    )
+}

@@ -1,0 +1,107 @@
+//! `limits`: what the machine can do, measured beside the maps.
+//!
+//! A look-up in any hash table with stable values reads a slot and then what the slot leads to. What that costs with
+//! nothing around it, what a guard costs with nothing in it, and what a node costs to allocate, are what no map can
+//! undercut.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::time::{Duration, Instant};
+
+use indicatif::ProgressBar;
+
+use crate::cli::LimitOptions;
+use crate::driver::pin_to_core;
+use crate::engine;
+use crate::record::{self, Line, Sink, rounded};
+use crate::summary::{Spread, count};
+
+pub(crate) mod loads;
+mod primitives;
+
+/// Nanoseconds of one limit in one repetition.
+pub(crate) struct Figure {
+    pub(crate) name: &'static str,
+    pub(crate) entries: usize,
+    pub(crate) rep: usize,
+    pub(crate) ns: f64,
+}
+
+pub(crate) fn limits(options: &LimitOptions) -> Result<(), Box<dyn Error>> {
+    let mut sink = Sink::new(options.out.json, options.out.record)?;
+    let bar = engine::progress();
+    let time = Duration::from_secs_f64(options.seconds);
+    let figures = measure(&options.entries, options.reps.into(), time, &bar);
+    bar.finish_and_clear();
+    let mut table: BTreeMap<(usize, &str, usize), Vec<f64>> = BTreeMap::new();
+    for (order, figure) in figures.iter().enumerate() {
+        sink.put(&Line::Limit(record::Limit {
+            run: sink.run.run.clone(),
+            limit: figure.name.to_owned(),
+            entries: figure.entries,
+            rep: figure.rep,
+            ns: rounded(figure.ns),
+        }))?;
+        let first = figures
+            .iter()
+            .position(|other| other.name == figure.name)
+            .unwrap_or(order);
+        table
+            .entry((first, figure.name, figure.entries))
+            .or_default()
+            .push(figure.ns);
+    }
+    if !options.out.json {
+        println!("{}\n", sink.run.in_short());
+        for ((_, name, entries), values) in table {
+            let Some(spread) = Spread::of(values) else { continue };
+            let entries = if entries == 0 { String::new() } else { count(entries) };
+            println!(
+                "{name:<46} {entries:>6} {:>8.2} ns  ± {:.0} %",
+                spread.median,
+                spread.percent()
+            );
+        }
+    }
+    if let Some(path) = sink.path() {
+        eprintln!("recorded in {}", path.display());
+    }
+    Ok(())
+}
+
+/// Measures everything, on a thread of its own that keeps to one core.
+pub(crate) fn measure(entries: &[usize], reps: usize, time: Duration, bar: &ProgressBar) -> Vec<Figure> {
+    let work = || {
+        pin_to_core(0);
+        let mut figures = Vec::new();
+        bar.inc_length((entries.len() * reps + reps) as u64);
+        for &entries in entries {
+            bar.set_message(format!("loads, {entries} entries"));
+            figures.extend(loads::measure(entries, reps, time, || bar.inc(1)));
+        }
+        for rep in 0..reps {
+            bar.set_message("guards, locks, allocation");
+            figures.extend(primitives::measure(rep, time));
+            bar.inc(1);
+        }
+        figures
+    };
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(work);
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// Nanoseconds an operation. `work` does a number of them and says how many; it is warmed up first.
+fn timed(time: Duration, mut work: impl FnMut() -> u64) -> f64 {
+    let mut run = |time: Duration| {
+        let start = Instant::now();
+        let mut ops = 0;
+        while start.elapsed() < time {
+            ops += work();
+        }
+        start.elapsed().as_nanos() as f64 / ops as f64
+    };
+    run(time / 5);
+    run(time)
+}

@@ -1,0 +1,55 @@
+//! The performance study: the shadow store against its peers, and against what the machine can do.
+//!
+//! `METHODOLOGY.md` says how it measures, and where the comparison is unfair to whom.
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+
+mod cli;
+mod clock;
+mod compare;
+mod driver;
+mod engine;
+mod env;
+mod gate;
+mod heap;
+mod keys;
+mod limits;
+mod memory;
+mod peers;
+mod record;
+mod report;
+mod rng;
+mod store;
+mod summary;
+#[cfg(test)]
+mod tests;
+mod trace;
+mod workloads;
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("perf: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode, Box<dyn Error>> {
+    match command {
+        Command::Compare(options) => compare::compare(&options)?,
+        Command::Scale(options) => compare::scale(&options)?,
+        Command::Memory(options) => memory::memory(&options)?,
+        Command::Limits(options) => limits::limits(&options)?,
+        Command::Gate(options) => return gate::gate(&options),
+        Command::Report(options) => report::report(&options)?,
+        Command::Hold(options) => memory::hold(&options)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,68 @@
+//! flurry: Java's `ConcurrentHashMap` in Rust, chains and trees of nodes, reclaimed by seize. Values are allocations of
+//! their own already.
+
+use flurry::{Guard, HashMap};
+
+use crate::store::{About, Hashing, Key, Kind, Stall, Store, Value};
+
+pub(crate) struct Flurry<H>(HashMap<Key, Value, H>);
+
+impl<H: Hashing> Store for Flurry<H> {
+    const ABOUT: About = About {
+        name: "flurry",
+        kind: Kind::Peer,
+        lock_free_reads: true,
+        stall: Stall::Garbage,
+        max_entries: usize::MAX,
+    };
+
+    type Guard<'a> = Guard<'a>;
+
+    fn new() -> Self {
+        Self(HashMap::with_hasher(H::default()))
+    }
+
+    fn with_capacity(entries: usize) -> Self {
+        Self(HashMap::with_capacity_and_hasher(entries, H::default()))
+    }
+
+    #[inline]
+    fn guard(&self) -> Guard<'_> {
+        self.0.guard()
+    }
+
+    #[inline]
+    fn get_in<'a>(&'a self, guard: &Guard<'a>, key: Key) -> u64 {
+        self.0.get(&key, guard).map_or(0, |value| value.first)
+    }
+
+    #[inline]
+    fn insert(&self, key: Key) -> bool {
+        self.0.pin().try_insert(key, Value::of(key)).is_ok()
+    }
+
+    /// Looks first, as there is no such operation in one.
+    #[inline]
+    fn get_or_insert(&self, key: Key) -> u64 {
+        let map = self.0.pin();
+        if let Some(value) = map.get(&key) {
+            return value.first;
+        }
+        match map.try_insert(key, Value::of(key)) {
+            Ok(value) => value.first,
+            Err(exists) => exists.current.first,
+        }
+    }
+
+    #[inline]
+    fn remove(&self, key: Key) -> bool {
+        self.0.pin().remove(&key).is_some()
+    }
+
+    fn clear_id(&self, id: u64) -> usize {
+        let map = self.0.pin();
+        let before = map.len();
+        map.retain(|key, _| key.1 != id);
+        before - map.len()
+    }
+}

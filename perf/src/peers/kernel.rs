@@ -1,0 +1,195 @@
+//! The kernel's design of shadow variables, in an implementation of this study's: 4096 chains, chosen by the address
+//! alone; one lock for every change; readers under an epoch.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Mutex, MutexGuard};
+
+use crossbeam_epoch::{Atomic, Guard, Owned, Shared, pin};
+
+use crate::peers::flush_epochs;
+use crate::store::{About, Key, Kind, Stall, Store, Value};
+
+const CHAINS_LOG2: u32 = 12;
+
+pub(crate) struct KernelDesign {
+    chains: Box<[Atomic<Node>]>,
+    writer: Mutex<()>,
+}
+
+struct Node {
+    key: Key,
+    value: Value,
+    next: Atomic<Node>,
+}
+
+impl KernelDesign {
+    /// Fibonacci hashing of the address: the multiplier is the golden ratio.
+    #[inline]
+    fn chain(&self, key: Key) -> &Atomic<Node> {
+        let hash = (key.0 as u64).wrapping_mul(0x61c8_8646_80b5_83eb);
+        &self.chains[(hash >> (64 - CHAINS_LOG2)) as usize]
+    }
+
+    #[inline]
+    fn find<'g>(&self, key: Key, guard: &'g Guard) -> Option<&'g Node> {
+        // Acquire, here and below: pairs with the Release stores of `push`: a node is seen whole.
+        let mut at = self.chain(key).load(Ordering::Acquire, guard);
+        // SAFETY: what a chain leads to was not retired before the guard was made.
+        while let Some(node) = unsafe { at.as_ref() } {
+            if node.key == key {
+                return Some(node);
+            }
+            at = node.next.load(Ordering::Acquire, guard);
+        }
+        None
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ()> {
+        self.writer.lock().expect("no operation panics")
+    }
+
+    /// Puts the node in front of its chain. The caller holds the lock.
+    fn push(&self, node: Owned<Node>, guard: &Guard) {
+        let chain = self.chain(node.key);
+        // Relaxed: only this thread changes chains.
+        node.next.store(chain.load(Ordering::Relaxed, guard), Ordering::Relaxed);
+        // Release: pairs with `find`.
+        chain.store(node, Ordering::Release);
+    }
+
+    /// Takes out of the chain what is not to stay, and retires it. The caller holds the lock.
+    fn unlink(chain: &Atomic<Node>, guard: &Guard, goes: impl Fn(&Node) -> bool) -> usize {
+        let mut count = 0;
+        let mut link = chain;
+        loop {
+            // Relaxed: only this thread changes chains.
+            let at = link.load(Ordering::Relaxed, guard);
+            // SAFETY: what a chain leads to was not retired before the guard was made.
+            let Some(node) = (unsafe { at.as_ref() }) else {
+                return count;
+            };
+            if goes(node) {
+                // Release: pairs with `find`.
+                link.store(node.next.load(Ordering::Relaxed, guard), Ordering::Release);
+                // SAFETY: no chain leads to it any more, and the lock makes this the only thread that retires it.
+                unsafe { guard.defer_destroy(at) };
+                count += 1;
+            } else {
+                link = &node.next;
+            }
+        }
+    }
+
+    fn node(key: Key) -> Owned<Node> {
+        Owned::new(Node {
+            key,
+            value: Value::of(key),
+            next: Atomic::null(),
+        })
+    }
+}
+
+impl Store for KernelDesign {
+    const ABOUT: About = About {
+        name: "kernel",
+        kind: Kind::Design,
+        lock_free_reads: true,
+        stall: Stall::Garbage,
+        // Chains of 256, on average.
+        max_entries: 1 << 20,
+    };
+
+    type Guard<'a> = Guard;
+
+    fn new() -> Self {
+        Self {
+            chains: (0..1 << CHAINS_LOG2).map(|_| Atomic::null()).collect(),
+            writer: Mutex::new(()),
+        }
+    }
+
+    /// The chains are as many as they are.
+    fn with_capacity(_entries: usize) -> Self {
+        Self::new()
+    }
+
+    #[inline]
+    fn guard(&self) -> Guard {
+        pin()
+    }
+
+    #[inline]
+    fn get_in(&self, guard: &Guard, key: Key) -> u64 {
+        self.find(key, guard).map_or(0, |node| node.value.first)
+    }
+
+    /// As the kernel: look, allocate outside the lock, look again under it.
+    fn insert(&self, key: Key) -> bool {
+        let guard = &pin();
+        if self.find(key, guard).is_some() {
+            return false;
+        }
+        let node = Self::node(key);
+        let _lock = self.lock();
+        if self.find(key, guard).is_some() {
+            return false;
+        }
+        self.push(node, guard);
+        true
+    }
+
+    fn get_or_insert(&self, key: Key) -> u64 {
+        let guard = &pin();
+        if let Some(node) = self.find(key, guard) {
+            return node.value.first;
+        }
+        let node = Self::node(key);
+        let _lock = self.lock();
+        if let Some(node) = self.find(key, guard) {
+            return node.value.first;
+        }
+        self.push(node, guard);
+        Value::of(key).first
+    }
+
+    fn remove(&self, key: Key) -> bool {
+        let guard = &pin();
+        let _lock = self.lock();
+        Self::unlink(self.chain(key), guard, |node| node.key == key) == 1
+    }
+
+    fn clear_id(&self, id: u64) -> usize {
+        let guard = &pin();
+        let _lock = self.lock();
+        self.chains
+            .iter()
+            .map(|chain| Self::unlink(chain, guard, |node| node.key.1 == id))
+            .sum()
+    }
+
+    /// Without a look for a duplicate, which would take hours for a large set.
+    fn load(&self, key: Key) {
+        let guard = &pin();
+        let _lock = self.lock();
+        self.push(Self::node(key), guard);
+    }
+
+    fn settle(&self) {
+        flush_epochs();
+    }
+}
+
+impl Drop for KernelDesign {
+    fn drop(&mut self) {
+        // SAFETY: `&mut self`: nobody else reads, so nothing needs to be protected.
+        let guard = unsafe { crossbeam_epoch::unprotected() };
+        for chain in &self.chains {
+            let mut at: Shared<'_, Node> = chain.load(Ordering::Relaxed, guard);
+            while !at.is_null() {
+                // SAFETY: each node is in one chain once, and what is in a chain is not retired.
+                let node = unsafe { at.into_owned() };
+                at = node.next.load(Ordering::Relaxed, guard);
+            }
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! leapfrog's `LeapMap`: keys and values in atomics, no reclamation of its own.
+//!
+//! Its values are plain numbers, so a stable pointer is a number here, and what it points to is kept alive for readers
+//! by crossbeam-epoch: a user would have to do the same. Its keys are the packed 64-bit words of the harness, as only
+//! those are read without a lock: a favour, as they have no room for every id.
+
+use std::sync::atomic::{Ordering, fence};
+
+use crossbeam_epoch::{Guard, Shared, pin};
+use leapfrog::LeapMap;
+
+use crate::peers::flush_epochs;
+use crate::store::{About, Hashing, Key, Kind, Packed, Stall, Store, Value};
+
+pub(crate) struct Leapfrog<H: Hashing>(LeapMap<u64, u64, H>);
+
+#[inline]
+fn word(key: Key) -> u64 {
+    Packed::new(key.0, key.1).word()
+}
+
+/// # Safety
+///
+/// The address came from the map, under a guard that is still held.
+#[inline]
+unsafe fn first(address: u64) -> u64 {
+    // Acquire: pairs with `boxed`; the map itself moves values with Relaxed loads and stores only.
+    fence(Ordering::Acquire);
+    // SAFETY: an address in the map is that of a value that is destroyed only after all guards of now are gone.
+    unsafe { (*std::ptr::with_exposed_provenance::<Value>(address as usize)).first }
+}
+
+fn boxed(key: Key) -> u64 {
+    let address = Box::into_raw(Box::new(Value::of(key))).expose_provenance() as u64;
+    // Release: pairs with `first`.
+    fence(Ordering::Release);
+    address
+}
+
+/// # Safety
+///
+/// The address came from `boxed`, and no thread can reach it.
+unsafe fn unbox(address: u64) {
+    // SAFETY: the caller's.
+    drop(unsafe { Box::from_raw(std::ptr::with_exposed_provenance_mut::<Value>(address as usize)) });
+}
+
+impl<H: Hashing> Leapfrog<H> {
+    /// Removes under a guard, and frees the value when no reader can hold it.
+    fn remove_in(&self, guard: &Guard, word: u64) -> bool {
+        let Some(address) = self.0.remove(&word) else {
+            return false;
+        };
+        let value: Shared<'_, Value> =
+            Shared::from(std::ptr::with_exposed_provenance_mut::<Value>(address as usize).cast_const());
+        // SAFETY: this thread took the address out of the map, so nobody else retires it; it came from a box.
+        unsafe { guard.defer_destroy(value) };
+        true
+    }
+}
+
+impl<H: Hashing> Store for Leapfrog<H> {
+    const ABOUT: About = About {
+        name: "leapfrog",
+        kind: Kind::Peer,
+        lock_free_reads: true,
+        stall: Stall::Garbage,
+        max_entries: usize::MAX,
+    };
+
+    type Guard<'a> = Guard;
+
+    fn new() -> Self {
+        Self::with_capacity(64)
+    }
+
+    fn with_capacity(entries: usize) -> Self {
+        Self(LeapMap::with_capacity_and_hasher(
+            entries.next_power_of_two(),
+            H::default(),
+        ))
+    }
+
+    #[inline]
+    fn guard(&self) -> Guard {
+        pin()
+    }
+
+    #[inline]
+    fn get_in(&self, _guard: &Guard, key: Key) -> u64 {
+        // SAFETY: the guard is held until the read is done.
+        self.0
+            .get(&word(key))
+            .and_then(|mut found| found.value())
+            .map_or(0, |address| unsafe { first(address) })
+    }
+
+    #[inline]
+    fn insert(&self, key: Key) -> bool {
+        let _guard = pin();
+        let address = boxed(key);
+        let absent = self.0.try_insert(word(key), address).is_none();
+        if !absent {
+            // SAFETY: the map did not take it.
+            unsafe { unbox(address) };
+        }
+        absent
+    }
+
+    /// Looks first, as the value must be made before `try_insert`.
+    #[inline]
+    fn get_or_insert(&self, key: Key) -> u64 {
+        let guard = pin();
+        match self.get_in(&guard, key) {
+            0 => {
+                let address = boxed(key);
+                match self.0.try_insert(word(key), address) {
+                    None => Value::of(key).first,
+                    Some(other) => {
+                        // SAFETY: the map did not take ours; the other is in it, and the guard is held.
+                        unsafe {
+                            unbox(address);
+                            first(other)
+                        }
+                    }
+                }
+            }
+            first => first,
+        }
+    }
+
+    #[inline]
+    fn remove(&self, key: Key) -> bool {
+        self.remove_in(&pin(), word(key))
+    }
+
+    fn clear_id(&self, id: u64) -> usize {
+        let guard = pin();
+        let of_id = |word: &u64| word >> 48 == id;
+        let words: Vec<u64> = self
+            .0
+            .iter()
+            .filter_map(|mut entry| entry.key())
+            .filter(of_id)
+            .collect();
+        words.iter().filter(|&&word| self.remove_in(&guard, word)).count()
+    }
+
+    fn settle(&self) {
+        flush_epochs();
+    }
+}
+
+impl<H: Hashing> Drop for Leapfrog<H> {
+    fn drop(&mut self) {
+        for mut entry in self.0.iter() {
+            if let Some(address) = entry.value() {
+                // SAFETY: the map goes, and with it every way to the value.
+                unsafe { unbox(address) };
+            }
+        }
+    }
+}

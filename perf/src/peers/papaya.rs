@@ -1,0 +1,59 @@
+//! papaya: a lock-free table of pointers to entries, reclaimed by seize. Entries do not move, so values are inline.
+
+use papaya::{HashMap, HashMapRef, LocalGuard};
+
+use crate::store::{About, Hashing, Key, Kind, Stall, Store, Value};
+
+pub(crate) struct Papaya<H>(HashMap<Key, Value, H>);
+
+impl<H: Hashing> Store for Papaya<H> {
+    const ABOUT: About = About {
+        name: "papaya",
+        kind: Kind::Peer,
+        lock_free_reads: true,
+        stall: Stall::Garbage,
+        max_entries: usize::MAX,
+    };
+
+    type Guard<'a> = HashMapRef<'a, Key, Value, H, LocalGuard<'a>>;
+
+    fn new() -> Self {
+        Self(HashMap::with_hasher(H::default()))
+    }
+
+    fn with_capacity(entries: usize) -> Self {
+        Self(HashMap::with_capacity_and_hasher(entries, H::default()))
+    }
+
+    #[inline]
+    fn guard(&self) -> Self::Guard<'_> {
+        self.0.pin()
+    }
+
+    #[inline]
+    fn get_in<'a>(&'a self, guard: &Self::Guard<'a>, key: Key) -> u64 {
+        guard.get(&key).map_or(0, |value| value.first)
+    }
+
+    #[inline]
+    fn insert(&self, key: Key) -> bool {
+        self.0.pin().try_insert(key, Value::of(key)).is_ok()
+    }
+
+    #[inline]
+    fn get_or_insert(&self, key: Key) -> u64 {
+        self.0.pin().get_or_insert_with(key, || Value::of(key)).first
+    }
+
+    #[inline]
+    fn remove(&self, key: Key) -> bool {
+        self.0.pin().remove(&key).is_some()
+    }
+
+    fn clear_id(&self, id: u64) -> usize {
+        let map = self.0.pin();
+        let before = map.len();
+        map.retain(|key, _| key.1 != id);
+        before - map.len()
+    }
+}

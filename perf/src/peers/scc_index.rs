@@ -1,0 +1,76 @@
+//! scc's `HashIndex`: as its `HashMap`, but readers take no lock. Entries move when it grows, so values are boxed.
+
+use scc::{Guard, HashIndex};
+
+use crate::store::{About, Hashing, Key, Kind, Stall, Store, Value};
+
+pub(crate) struct SccIndex<H: Hashing>(HashIndex<Key, Box<Value>, H>);
+
+impl<H: Hashing> Store for SccIndex<H> {
+    const ABOUT: About = About {
+        name: "scc_index",
+        kind: Kind::Peer,
+        lock_free_reads: true,
+        stall: Stall::Garbage,
+        max_entries: usize::MAX,
+    };
+
+    type Guard<'a> = Guard;
+
+    fn new() -> Self {
+        Self(HashIndex::with_hasher(H::default()))
+    }
+
+    fn with_capacity(entries: usize) -> Self {
+        Self(HashIndex::with_capacity_and_hasher(entries, H::default()))
+    }
+
+    #[inline]
+    fn guard(&self) -> Guard {
+        Guard::new()
+    }
+
+    #[inline]
+    fn get_in(&self, guard: &Guard, key: Key) -> u64 {
+        self.0.peek(&key, guard).map_or(0, |value| value.first)
+    }
+
+    #[inline]
+    fn get(&self, key: Key) -> u64 {
+        self.0.peek_with(&key, |_, value| value.first).unwrap_or(0)
+    }
+
+    #[inline]
+    fn insert(&self, key: Key) -> bool {
+        self.0.insert_sync(key, Box::new(Value::of(key))).is_ok()
+    }
+
+    /// Looks without a lock first, as `entry` takes one.
+    #[inline]
+    fn get_or_insert(&self, key: Key) -> u64 {
+        match self.get(key) {
+            0 => {
+                self.0
+                    .entry_sync(key)
+                    .or_insert_with(|| Box::new(Value::of(key)))
+                    .get()
+                    .first
+            }
+            first => first,
+        }
+    }
+
+    #[inline]
+    fn remove(&self, key: Key) -> bool {
+        self.0.remove_sync(&key)
+    }
+
+    fn clear_id(&self, id: u64) -> usize {
+        let mut count = 0;
+        self.0.retain_sync(|key, _| {
+            count += usize::from(key.1 == id);
+            key.1 != id
+        });
+        count
+    }
+}

@@ -1,0 +1,121 @@
+//! The shadow store, with either backend. Nodes do not move, so values are inline.
+
+use shadow_vars::{ObjAddr, Pinned, Reclaim, ShadowId, ShadowStore};
+
+use crate::store::{About, Key, Kind, Packed, Stall, Store, Value};
+
+pub(crate) struct Shadow<R: Reclaim>(ShadowStore<R>);
+
+/// A backend that stores can be made with, and what the store is called then.
+pub(crate) trait Backend: Reclaim {
+    const NAME: &'static str;
+}
+
+impl Backend for shadow_vars::Asymmetric {
+    const NAME: &'static str = "shadow";
+}
+
+impl Backend for shadow_vars::Epoch {
+    const NAME: &'static str = "shadow_epoch";
+}
+
+impl Backend for shadow_vars::Seize {
+    const NAME: &'static str = "shadow_seize";
+}
+
+/// How many look-ups are handed over at once.
+const BATCH: usize = 64;
+
+#[inline]
+fn id(key: Key) -> ShadowId<Value> {
+    ShadowId::new(key.1)
+}
+
+impl<R: Backend> Store for Shadow<R> {
+    const ABOUT: About = About {
+        name: R::NAME,
+        kind: Kind::Ours,
+        lock_free_reads: true,
+        stall: Stall::Garbage,
+        max_entries: usize::MAX,
+    };
+
+    type Guard<'a> = Pinned<'a, R>;
+
+    fn new() -> Self {
+        Self::with_capacity(0)
+    }
+
+    fn with_capacity(entries: usize) -> Self {
+        let store = ShadowStore::builder().capacity(entries).build();
+        Self(store.expect("there is memory for a table"))
+    }
+
+    #[inline]
+    fn guard(&self) -> Self::Guard<'_> {
+        self.0.pin()
+    }
+
+    #[inline]
+    fn get_in<'a>(&'a self, guard: &Self::Guard<'a>, key: Key) -> u64 {
+        guard.get(key.0, id(key)).map_or(0, |value| value.first)
+    }
+
+    #[inline]
+    fn get(&self, key: Key) -> u64 {
+        self.0.get_with(key.0, id(key), |value| value.first).unwrap_or(0)
+    }
+
+    #[inline]
+    fn get_batch<'a>(&'a self, guard: &Self::Guard<'a>, keys: &[Packed], out: &mut [u64]) {
+        let mut asked = [(ObjAddr::PROCESS, ShadowId::new(0)); BATCH];
+        for (keys, out) in keys.chunks(BATCH).zip(out.chunks_mut(BATCH)) {
+            let asked = &mut asked[..keys.len()];
+            for (asked, key) in asked.iter_mut().zip(keys) {
+                let key = key.key();
+                *asked = (ObjAddr::new(key.0), id(key));
+            }
+            let mut found = [None; BATCH];
+            guard.get_many(asked, &mut found[..keys.len()]);
+            for (out, found) in out.iter_mut().zip(found) {
+                *out = found.map_or(0, |value: &Value| value.first);
+            }
+        }
+    }
+
+    #[inline]
+    fn insert(&self, key: Key) -> bool {
+        self.0.alloc(key.0, id(key), Value::of(key)).is_ok()
+    }
+
+    #[inline]
+    fn get_or_insert(&self, key: Key) -> u64 {
+        let value = self
+            .0
+            .get_or_alloc_with(key.0, id(key), |_| Value::of(key), |value| value.first);
+        value.expect("there is memory for a variable")
+    }
+
+    #[inline]
+    fn remove(&self, key: Key) -> bool {
+        self.0.free(key.0, id(key))
+    }
+
+    fn clear_id(&self, id: u64) -> usize {
+        self.0.free_all(ShadowId::<Value>::new(id))
+    }
+
+    fn clear_id_parallel(&self, id: u64) -> Option<usize> {
+        Some(self.0.par_free_all(ShadowId::<Value>::new(id)))
+    }
+
+    fn settle(&self) {
+        // Fails only where this thread holds a guard, and no caller does.
+        self.0.synchronize().expect("no guard is held");
+    }
+
+    fn shrink(&self) -> bool {
+        self.0.shrink_to_fit();
+        true
+    }
+}

@@ -1,0 +1,246 @@
+//! Lines of JSON: what is printed with `--json`, kept with `--record`, and read by `report`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::env::{self, Run};
+use crate::peers;
+use crate::store::Kind;
+use crate::summary::count;
+use crate::workloads::{Latency, Measured};
+
+/// One line of a record.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub(crate) enum Line {
+    Run(Run),
+    Cell(Cell),
+    Limit(Limit),
+    Memory(Memory),
+    Failure(Failure),
+}
+
+/// One repetition of one workload with one map.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Cell {
+    pub(crate) run: String,
+    pub(crate) workload: String,
+    pub(crate) store: String,
+    pub(crate) hasher: String,
+    pub(crate) keys: String,
+    pub(crate) entries: usize,
+    pub(crate) threads: usize,
+    pub(crate) rep: usize,
+    pub(crate) seconds: f64,
+    pub(crate) ops: u64,
+    /// Millions of operations a second, by all threads together.
+    pub(crate) mops: f64,
+    /// What the latencies are the times of.
+    pub(crate) latency_of: String,
+    pub(crate) p50_ns: u64,
+    pub(crate) p99_ns: u64,
+    pub(crate) p999_ns: u64,
+    pub(crate) p9999_ns: u64,
+    pub(crate) max_ns: u64,
+    /// Of the heap, beside the value itself; 0 for workloads without a fixed number of entries.
+    pub(crate) bytes_per_entry: f64,
+    /// What only this workload has to say.
+    #[serde(flatten)]
+    pub(crate) extra: BTreeMap<String, f64>,
+}
+
+impl Cell {
+    /// Fills in what was measured.
+    pub(crate) fn set(&mut self, measured: Measured) {
+        let latency: Latency = measured.latency.unwrap_or_default();
+        self.ops = measured.ops;
+        self.mops = rounded(measured.mops);
+        self.p50_ns = latency.p50;
+        self.p99_ns = latency.p99;
+        self.p999_ns = latency.p999;
+        self.p9999_ns = latency.p9999;
+        self.max_ns = latency.max;
+        self.bytes_per_entry = rounded(measured.bytes_per_entry);
+        self.extra = measured
+            .extra
+            .into_iter()
+            .map(|(name, value)| (name, rounded(value)))
+            .collect();
+    }
+}
+
+/// One repetition of one physical limit.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Limit {
+    pub(crate) run: String,
+    pub(crate) limit: String,
+    /// Entries of the data that is read; 0 if none is.
+    pub(crate) entries: usize,
+    pub(crate) rep: usize,
+    pub(crate) ns: f64,
+}
+
+/// What a map of a size takes, from a process of its own.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Memory {
+    pub(crate) run: String,
+    pub(crate) store: String,
+    pub(crate) hasher: String,
+    pub(crate) entries: usize,
+    /// `grown` from empty, or made with `capacity` for all.
+    pub(crate) made: String,
+    /// Growth of what is resident, beside the values.
+    pub(crate) bytes_per_entry: f64,
+    /// What the allocator has handed out, its headers included, beside the values.
+    pub(crate) heap_bytes_per_entry: f64,
+}
+
+/// A map whose answers were wrong, or which panicked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Failure {
+    pub(crate) run: String,
+    pub(crate) workload: String,
+    pub(crate) store: String,
+    pub(crate) hasher: String,
+    pub(crate) entries: usize,
+    pub(crate) threads: usize,
+    pub(crate) message: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.threads == 1 { "" } else { "s" };
+        write!(
+            f,
+            "{} ({}) in {}, {} entries, {} thread{plural}: {}",
+            self.store,
+            self.hasher,
+            self.workload,
+            count(self.entries),
+            self.threads,
+            self.message
+        )
+    }
+}
+
+/// The failures of a run, each kind once.
+#[derive(Debug, Default)]
+pub(crate) struct Failures(Vec<Failure>);
+
+impl Failures {
+    pub(crate) fn add(&mut self, failure: &Failure) {
+        let text = failure.to_string();
+        if !self.0.iter().any(|known| known.to_string() == text) {
+            self.0.push(failure.clone());
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether a store of ours was wrong: that fails a run, where a peer only fails itself.
+    pub(crate) fn are_ours(&self) -> bool {
+        let ours = peers::all()
+            .into_iter()
+            .filter(|contender| contender.about.kind == Kind::Ours);
+        let names: Vec<&str> = ours.map(|contender| contender.about.name).collect();
+        self.0.iter().any(|failure| names.contains(&failure.store.as_str()))
+    }
+
+    /// On standard error.
+    pub(crate) fn print(&self) {
+        for failure in &self.0 {
+            eprintln!("failed: {failure}");
+        }
+    }
+}
+
+/// To six digits: more would be noise.
+pub(crate) fn rounded(value: f64) -> f64 {
+    if value == 0.0 || !value.is_finite() {
+        return 0.0;
+    }
+    let scale = 10_f64.powi(5 - value.abs().log10().floor() as i32);
+    (value * scale).round() / scale
+}
+
+/// Where lines go as they come.
+pub(crate) struct Sink {
+    pub(crate) run: Run,
+    to_stdout: bool,
+    file: Option<(PathBuf, File)>,
+}
+
+impl Sink {
+    /// Describes the run, which is the first line of a record.
+    pub(crate) fn new(to_stdout: bool, record: bool) -> io::Result<Self> {
+        let run = Run::describe();
+        let mut sink = Self {
+            run,
+            to_stdout,
+            file: None,
+        };
+        if record {
+            let path = env::record_file(&sink.run);
+            fs::create_dir_all(path.parent().expect("a file has a folder"))?;
+            let file = OpenOptions::new().create(true).append(true).open(&path)?;
+            sink.file = Some((path, file));
+            let line = Line::Run(sink.run.clone());
+            sink.keep(&line)?;
+        }
+        Ok(sink)
+    }
+
+    /// Prints and records a line. Failures are printed by whoever ends the run: lines of JSON are measurements.
+    pub(crate) fn put(&mut self, line: &Line) -> io::Result<()> {
+        if self.to_stdout && !matches!(line, Line::Failure(_)) {
+            let mut out = io::stdout().lock();
+            serde_json::to_writer(&mut out, line)?;
+            writeln!(out)?;
+            // One line, one write: a reader of a pipe may follow.
+            out.flush()?;
+        }
+        self.keep(line)
+    }
+
+    /// Where the record is, if there is one.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self.file.as_ref().map(|(path, _)| path.as_path())
+    }
+
+    fn keep(&mut self, line: &Line) -> io::Result<()> {
+        let Some((_, file)) = &mut self.file else { return Ok(()) };
+        let mut text = serde_json::to_string(line)?;
+        text.push('\n');
+        file.write_all(text.as_bytes())
+    }
+}
+
+/// All lines of all records in a folder, oldest file first.
+pub(crate) fn read_all(folder: &Path) -> io::Result<Vec<Line>> {
+    let mut files: Vec<PathBuf> = fs::read_dir(folder)?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<io::Result<_>>()?;
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "jsonl"));
+    files.sort();
+    let mut lines = Vec::new();
+    for path in files {
+        for (number, text) in fs::read_to_string(&path)?.lines().enumerate() {
+            let line = serde_json::from_str(text).map_err(|error| {
+                let name = path.file_name().unwrap_or_default().display();
+                io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    format!("{name}, line {}: {error}", number + 1),
+                )
+            })?;
+            lines.push(line);
+        }
+    }
+    Ok(lines)
+}

@@ -1,0 +1,150 @@
+//! Medians and spreads of repetitions, and tables of them.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use crate::record::Cell;
+
+/// A median, and the least and the greatest of the same repetitions.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Spread {
+    pub(crate) median: f64,
+    pub(crate) least: f64,
+    pub(crate) most: f64,
+}
+
+impl Spread {
+    /// Of at least one value.
+    pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
+        let mut values: Vec<f64> = values.into_iter().collect();
+        values.sort_by(f64::total_cmp);
+        let (least, most) = (*values.first()?, *values.last()?);
+        let upper = values[values.len() / 2];
+        let lower = values[(values.len() - 1) / 2];
+        Some(Self {
+            median: (lower + upper) / 2.0,
+            least,
+            most,
+        })
+    }
+
+    /// Half the width, relative to the median, in percent.
+    pub(crate) fn percent(self) -> f64 {
+        if self.median == 0.0 {
+            0.0
+        } else {
+            (self.most - self.least) / 2.0 / self.median * 100.0
+        }
+    }
+}
+
+/// What cells are told apart by, apart from the store.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct At {
+    pub(crate) workload: String,
+    pub(crate) keys: String,
+    pub(crate) entries: usize,
+    pub(crate) threads: usize,
+}
+
+impl At {
+    pub(crate) fn of(cell: &Cell) -> Self {
+        Self {
+            workload: cell.workload.clone(),
+            keys: cell.keys.clone(),
+            entries: cell.entries,
+            threads: cell.threads,
+        }
+    }
+}
+
+/// The repetitions of each store at one point.
+pub(crate) type Stores = BTreeMap<String, Vec<Cell>>;
+
+/// The repetitions of each store at each point.
+#[derive(Debug, Default)]
+pub(crate) struct Summary {
+    pub(crate) points: BTreeMap<At, Stores>,
+}
+
+impl Summary {
+    pub(crate) fn add(&mut self, cell: Cell) {
+        let stores = self.points.entry(At::of(&cell)).or_default();
+        stores.entry(cell.store.clone()).or_default().push(cell);
+    }
+
+    /// Of one figure of one store's repetitions.
+    pub(crate) fn spread(cells: &[Cell], figure: impl Fn(&Cell) -> f64) -> Option<Spread> {
+        Spread::of(cells.iter().map(figure))
+    }
+
+    /// A plain table of one point, the fastest first.
+    pub(crate) fn table(at: &At, stores: &Stores) -> String {
+        let mut text = String::new();
+        let first = stores.values().flatten().next();
+        let step = first.map_or("", |cell| cell.latency_of.as_str());
+        let plural = if at.threads == 1 { "" } else { "s" };
+        let _ = writeln!(
+            text,
+            "\n{}: {} entries, {} thread{plural}, {} keys; latencies of one {step}",
+            at.workload, at.entries, at.threads, at.keys
+        );
+        let _ = writeln!(
+            text,
+            "  {:<13} {:<9} {:>9} {:>5} {:>9} {:>9} {:>10} {:>11} {:>8}",
+            "store", "hasher", "Mop/s", "± %", "p50 ns", "p99 ns", "p99.9 ns", "max ns", "B/entry"
+        );
+        let mut rows: Vec<(&String, &Vec<Cell>, Spread)> = stores
+            .iter()
+            .filter_map(|(store, cells)| Some((store, cells, Self::spread(cells, |cell| cell.mops)?)))
+            .collect();
+        rows.sort_by(|a, b| b.2.median.total_cmp(&a.2.median));
+        for (store, cells, mops) in rows {
+            let median = |figure: fn(&Cell) -> f64| Self::spread(cells, figure).map_or(0.0, |spread| spread.median);
+            let _ = writeln!(
+                text,
+                "  {:<13} {:<9} {:>9} {:>5.1} {:>9.0} {:>9.0} {:>10.0} {:>11.0} {:>8.1}",
+                store,
+                cells[0].hasher,
+                figures(mops.median),
+                mops.percent(),
+                median(|cell| cell.p50_ns as f64),
+                median(|cell| cell.p99_ns as f64),
+                median(|cell| cell.p999_ns as f64),
+                median(|cell| cell.max_ns as f64),
+                median(|cell| cell.bytes_per_entry),
+            );
+            let extra: Vec<String> = cells[0]
+                .extra
+                .keys()
+                .filter_map(|name| {
+                    let spread = Self::spread(cells, |cell| cell.extra.get(name).copied().unwrap_or(0.0))?;
+                    Some(format!("{name} {}", figures(spread.median)))
+                })
+                .collect();
+            if !extra.is_empty() {
+                let _ = writeln!(text, "  {:<13} {}", "", extra.join(", "));
+            }
+        }
+        text
+    }
+}
+
+/// A number to three digits, without an exponent.
+pub(crate) fn figures(value: f64) -> String {
+    let size = value.abs();
+    let decimals = match size {
+        0.0 => 0,
+        _ => (2 - size.log10().floor() as i32).clamp(0, 6) as usize,
+    };
+    format!("{value:.decimals$}")
+}
+
+/// A number of entries as people say it.
+pub(crate) fn count(entries: usize) -> String {
+    match entries {
+        _ if entries >= 1 << 20 && entries.is_multiple_of(1 << 20) => format!("{} M", entries >> 20),
+        _ if entries >= 1 << 10 && entries.is_multiple_of(1 << 10) => format!("{} k", entries >> 10),
+        _ => entries.to_string(),
+    }
+}

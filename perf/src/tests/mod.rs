@@ -1,0 +1,10 @@
+//! Tests. The sizes are tiny: what is tested is that answers are right and options are understood, not how fast.
+
+mod cli;
+pub(crate) mod conformance;
+mod gate;
+mod keys;
+mod record;
+mod report;
+mod trace;
+mod workloads;

@@ -1,0 +1,155 @@
+//! Tables and charts from records.
+
+use std::collections::BTreeMap;
+
+use crate::record::{Failure, Limit, Line, Memory};
+use crate::report::{Data, charts, document, tables};
+use crate::tests::record::cell;
+
+/// A record in which every part has something.
+fn lines() -> Vec<Line> {
+    let mut lines = Vec::new();
+    for workload in ["W1", "W3", "W6", "W7", "W9x1", "W9x4", "W10"] {
+        for (threads, entries) in [(1, 1 << 16), (2, 1 << 16), (4, 1 << 16), (8, 1 << 16), (1, 1 << 20)] {
+            for (store, mops) in [("shadow", 12.0), ("papaya", 8.0), ("kernel", 3.0)] {
+                for rep in 0..3 {
+                    let mut cell = cell(store, mops + f64::from(rep));
+                    workload.clone_into(&mut cell.workload);
+                    (cell.threads, cell.entries, cell.rep) = (threads, entries, rep as usize);
+                    lines.push(Line::Cell(cell));
+                }
+            }
+        }
+    }
+    for (store, bytes) in [("shadow", 48.0), ("papaya", 68.0)] {
+        lines.push(Line::Memory(Memory {
+            run: "2026-01-02T030405-1-abc".to_owned(),
+            store: store.to_owned(),
+            hasher: "own".to_owned(),
+            entries: 1 << 20,
+            made: "grown".to_owned(),
+            bytes_per_entry: bytes,
+            heap_bytes_per_entry: bytes - 2.0,
+        }));
+    }
+    for (limit, entries) in [("one load", 1 << 16), ("guard: seize", 0)] {
+        lines.push(Line::Limit(Limit {
+            run: "2026-01-02T030405-1-abc".to_owned(),
+            limit: limit.to_owned(),
+            entries,
+            rep: 0,
+            ns: 5.2,
+        }));
+    }
+    lines
+}
+
+fn parts() -> BTreeMap<&'static str, String> {
+    let data = Data::of(lines());
+    tables::all(&data, &charts::all(&data).unwrap(), "perf/charts")
+}
+
+#[test]
+fn every_part_is_written() {
+    let parts = parts();
+    assert_eq!(parts.len(), document::ORDER.len());
+    assert!(
+        parts["throughput"].contains("| 64 k | 1 | heap | 13.0 |"),
+        "{}",
+        parts["throughput"]
+    );
+    assert!(parts["throughput"].contains("1.44 × papaya"), "{}", parts["throughput"]);
+    assert!(parts["latency"].contains("10 / 20 / 30 / 50"));
+    assert!(parts["memory"].contains("48.0 (46.0)"));
+    assert!(parts["limits"].contains("| guard: seize | 5.20 |"));
+    for name in ["scale", "growth", "ids", "stall"] {
+        assert!(parts[name].contains("| shadow |"), "{name}: {}", parts[name]);
+    }
+    for (name, part) in &parts {
+        for table in part.split("\n\n").filter(|block| block.starts_with('|')) {
+            let columns: Vec<usize> = table.lines().map(|row| row.matches('|').count()).collect();
+            assert!(columns.iter().all(|&count| count == columns[0]), "{name}: {table}");
+        }
+    }
+}
+
+#[test]
+fn a_document_keeps_what_is_not_marked() {
+    let parts = parts();
+    let old = "# Title\n\nText.\n\n<!-- perf:memory -->\nold\n<!-- /perf:memory -->\n\nMore.\n";
+    let new = document::fill(old, &parts).unwrap();
+    assert!(new.starts_with("# Title\n\nText.\n") && new.ends_with("\nMore.\n"));
+    assert!(new.contains("48.0 (46.0)") && !new.contains("\nold\n") && !new.contains("perf:limits"));
+    assert_eq!(document::fill(&new, &parts).unwrap(), new, "twice is once");
+    assert!(document::fill("<!-- perf:memory -->", &parts).is_err());
+}
+
+#[test]
+fn a_document_without_marks_gets_all_parts() {
+    let new = document::fill("# Title\n", &parts()).unwrap();
+    for name in document::ORDER {
+        assert!(new.contains(&format!("<!-- perf:{name} -->")));
+    }
+    assert_eq!(document::fill(&new, &parts()).unwrap(), new);
+}
+
+#[test]
+fn charts_are_readable_on_light_and_dark_pages() {
+    let charts = charts::all(&Data::of(lines())).unwrap();
+    assert_eq!(charts.len(), 6, "{:?}", charts.keys());
+    for (name, svg) in &charts {
+        assert!(
+            svg.contains("prefers-color-scheme:dark") && svg.contains("currentColor"),
+            "{name}"
+        );
+        assert!(
+            !svg.contains("#010203") && svg.contains("shadow") && svg.trim_end().ends_with("</svg>"),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn maps_that_were_wrong_are_named() {
+    let mut all = lines();
+    for run in ["2026-01-02T030405-1-abc", "a run of which nothing is used"] {
+        all.push(Line::Failure(Failure {
+            run: run.to_owned(),
+            workload: "W4N".to_owned(),
+            store: "leapfrog".to_owned(),
+            hasher: "ahash".to_owned(),
+            entries: 1024,
+            threads: 1,
+            message: "lost one".to_owned(),
+        }));
+    }
+    let data = Data::of(all);
+    let parts = tables::all(&data, &charts::all(&data).unwrap(), "");
+    assert_eq!(
+        parts["runs"]
+            .matches("- leapfrog (ahash) in W4N, 1 k entries, 1 thread: lost one")
+            .count(),
+        1
+    );
+}
+
+#[test]
+fn a_point_is_taken_from_one_run() {
+    let mut all = lines();
+    // A later run of one map alone does not replace the comparison; a later run of all does.
+    for (run, stores) in [("2026-02-01T000000-1-abc", 1), ("2026-01-03T000000-1-abc", 3)] {
+        for store in ["shadow", "papaya", "kernel"].into_iter().take(stores) {
+            let mut cell = cell(store, 50.0);
+            run.clone_into(&mut cell.run);
+            all.push(Line::Cell(cell));
+        }
+    }
+    let data = Data::of(all);
+    let (_, stores) = data.of_workload("W1").next().unwrap();
+    assert!(
+        stores
+            .values()
+            .flatten()
+            .all(|cell| cell.mops == 50.0 && cell.run.starts_with("2026-01-03"))
+    );
+}

@@ -1,0 +1,143 @@
+//! Every workload runs with every map, and its answers are right.
+
+use indicatif::ProgressBar;
+
+use crate::engine::{Plan, Point};
+use crate::keys::{KeyKind, KeySets};
+use crate::peers;
+use crate::record::{Cell, Line};
+use crate::store::{Kind, Stall};
+use crate::workloads::Workload;
+
+fn run(points: Vec<Point>, hasher: Option<&str>, keys: KeyKind) -> Vec<Cell> {
+    let all = peers::all();
+    let plan = Plan {
+        contenders: all.iter().collect(),
+        points,
+        reps: 1,
+        seconds: 0.002,
+        latency: true,
+        hasher,
+        keep_peers: None,
+        wanted: |_, _| true,
+    };
+    let mut cells = Vec::new();
+    plan.run(
+        &mut KeySets::new(keys),
+        &ProgressBar::hidden(),
+        &mut |line| match line {
+            Line::Cell(cell) => cells.push(cell),
+            other => panic!("{other:?}"),
+        },
+    );
+    cells
+}
+
+#[test]
+fn every_workload_runs_with_every_map() {
+    for hasher in ["foldhash", "ahash"] {
+        for workload in Workload::ALL {
+            let point = |threads| Point {
+                workload,
+                entries: 500,
+                threads,
+            };
+            let cells = run(vec![point(1), point(2)], Some(hasher), KeyKind::Heap);
+            let expected: usize = peers::all()
+                .iter()
+                .map(|contender| {
+                    (1..=2)
+                        .filter(|&threads| workload.suits(&contender.about, 500, threads))
+                        .count()
+                })
+                .sum();
+            assert_eq!(cells.len(), expected, "{workload}");
+            for cell in cells {
+                assert!(cell.mops > 0.0 && cell.ops > 0, "{cell:?}");
+                assert!(
+                    cell.p50_ns > 0 && cell.p50_ns <= cell.p99_ns && cell.p999_ns <= cell.max_ns,
+                    "{cell:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn every_kind_of_keys_can_be_used() {
+    for kind in [KeyKind::Heap, KeyKind::Sequential, KeyKind::Pages, KeyKind::Random] {
+        let points = [Workload::W1, Workload::W2, Workload::W3].map(|workload| Point {
+            workload,
+            entries: 300,
+            threads: 1,
+        });
+        let cells = run(points.to_vec(), None, kind);
+        assert!(cells.iter().all(|cell| cell.keys == kind.to_string()));
+    }
+}
+
+#[test]
+fn few_entries_and_many_threads_are_enough() {
+    for workload in [
+        Workload::W1,
+        Workload::G64,
+        Workload::W3,
+        Workload::W4,
+        Workload::W5,
+        Workload::W6,
+    ] {
+        let point = Point {
+            workload,
+            entries: 1,
+            threads: 3,
+        };
+        run(vec![point], Some("foldhash"), KeyKind::Heap);
+    }
+}
+
+#[test]
+fn the_fastest_peers_stay_when_only_some_may() {
+    let all = peers::all();
+    let point = Point {
+        workload: Workload::W1,
+        entries: 300,
+        threads: 1,
+    };
+    let plan = Plan {
+        contenders: all.iter().collect(),
+        points: vec![point],
+        reps: 2,
+        seconds: 0.002,
+        latency: false,
+        hasher: None,
+        keep_peers: Some(2),
+        wanted: |about, _| about.kind != Kind::Design,
+    };
+    let mut stores = Vec::new();
+    plan.run(&mut KeySets::new(KeyKind::Heap), &ProgressBar::hidden(), &mut |line| {
+        if let Line::Cell(cell) = line {
+            stores.push(cell.store);
+        }
+    });
+    stores.sort();
+    stores.dedup();
+    let peers = |name: &&String| {
+        all.iter()
+            .any(|one| one.about.name == **name && one.about.kind == Kind::Peer)
+    };
+    // Two of all, and one of those without locks if it is not among them.
+    assert!((2..=3).contains(&stores.iter().filter(peers).count()), "{stores:?}");
+    assert!(stores.contains(&"shadow".to_owned()) && stores.contains(&"nosync".to_owned()));
+}
+
+#[test]
+fn what_a_map_cannot_do_is_not_asked_of_it() {
+    for contender in peers::all() {
+        let about = &contender.about;
+        assert_eq!(Workload::W3.suits(about, 100, 2), about.kind != Kind::Limit);
+        assert_eq!(Workload::W10.suits(about, 100, 1), about.stall == Stall::Garbage);
+        assert_eq!(Workload::W7P.suits(about, 100, 2), about.kind == Kind::Ours);
+        assert!(Workload::W1.suits(about, 100, 32));
+        assert!(!Workload::W7.suits(about, 100, 2), "a sweep is one thread's");
+    }
+}

@@ -1,0 +1,186 @@
+//! Look-ups: W1, G64, B64, W2 and W9. Every answer is added up and compared with what the keys say it should be.
+
+use crate::driver::{Worker, drive};
+use crate::keys::{BATCH, Stream};
+use crate::store::{Packed, Store};
+use crate::workloads::{Job, Measured};
+
+/// W1 and W9: each with a guard of its own.
+pub(crate) fn hit<S: Store>(store: &S, job: &Job<'_>) -> Measured {
+    let make = |thread| Hit {
+        store,
+        stream: job.keys.hits(thread),
+        sums: Sums::default(),
+    };
+    Measured::of(&drive(job.threads, job.times, make))
+}
+
+/// G64: one guard for 64.
+pub(crate) fn hit_guard_reused<S: Store>(store: &S, job: &Job<'_>) -> Measured {
+    let make = |thread| Reused {
+        store,
+        stream: job.keys.hits(thread),
+        sums: Sums::default(),
+    };
+    Measured::of(&drive(job.threads, job.times, make))
+}
+
+/// B64: 64 at once, if the map has that; else as G64.
+pub(crate) fn hit_batched<S: Store>(store: &S, job: &Job<'_>) -> Measured {
+    let make = |thread| Batched {
+        store,
+        stream: job.keys.hits(thread),
+        sums: Sums::default(),
+    };
+    Measured::of(&drive(job.threads, job.times, make))
+}
+
+/// W2.
+pub(crate) fn miss<S: Store>(store: &S, job: &Job<'_>) -> Measured {
+    let make = |thread| Miss {
+        store,
+        stream: job.keys.misses(thread),
+        sum: 0,
+    };
+    Measured::of(&drive(job.threads, job.times, make))
+}
+
+/// W9: the entries of the one parent that has thousands.
+pub(crate) fn hit_wide<S: Store>(store: &S, job: &Job<'_>) -> Measured {
+    let make = |thread: usize| Wide {
+        store,
+        keys: &job.keys.wide,
+        // A step that has no factor in common with the number of ids goes through all, out of order.
+        at: thread * 17,
+        sums: Sums::default(),
+    };
+    Measured::of(&drive(job.threads, job.times, make))
+}
+
+/// What was read, and what should have been.
+#[derive(Default)]
+pub(crate) struct Sums {
+    read: u64,
+    want: u64,
+}
+
+impl Sums {
+    #[inline]
+    pub(crate) fn add(&mut self, read: u64, key: Packed) {
+        self.read = self.read.wrapping_add(read);
+        self.want = self.want.wrapping_add(key.value());
+    }
+
+    pub(crate) fn check(&self) {
+        assert_eq!(self.read, self.want, "a look-up gave a wrong answer");
+    }
+}
+
+struct Hit<'a, S> {
+    store: &'a S,
+    stream: Stream<'a>,
+    sums: Sums,
+}
+
+impl<S: Store> Worker for Hit<'_, S> {
+    const OPS: u64 = 1;
+
+    #[inline]
+    fn step(&mut self) {
+        let key = self.stream.next();
+        self.sums.add(self.store.get(key.key()), key);
+    }
+
+    fn finish(self) {
+        self.sums.check();
+    }
+}
+
+struct Reused<'a, S> {
+    store: &'a S,
+    stream: Stream<'a>,
+    sums: Sums,
+}
+
+impl<S: Store> Worker for Reused<'_, S> {
+    const OPS: u64 = BATCH as u64;
+
+    #[inline]
+    fn step(&mut self) {
+        let guard = self.store.guard();
+        for &key in self.stream.next_batch() {
+            self.sums.add(self.store.get_in(&guard, key.key()), key);
+        }
+    }
+
+    fn finish(self) {
+        self.sums.check();
+    }
+}
+
+struct Batched<'a, S> {
+    store: &'a S,
+    stream: Stream<'a>,
+    sums: Sums,
+}
+
+impl<S: Store> Worker for Batched<'_, S> {
+    const OPS: u64 = BATCH as u64;
+
+    #[inline]
+    fn step(&mut self) {
+        let keys = self.stream.next_batch();
+        let mut found = [0; BATCH];
+        let guard = self.store.guard();
+        self.store.get_batch(&guard, keys, &mut found);
+        for (&read, &key) in found.iter().zip(keys) {
+            self.sums.add(read, key);
+        }
+    }
+
+    fn finish(self) {
+        self.sums.check();
+    }
+}
+
+struct Miss<'a, S> {
+    store: &'a S,
+    stream: Stream<'a>,
+    sum: u64,
+}
+
+impl<S: Store> Worker for Miss<'_, S> {
+    const OPS: u64 = 1;
+
+    #[inline]
+    fn step(&mut self) {
+        // Or: a sum of wrong answers could come to 0.
+        self.sum |= self.store.get(self.stream.next().key());
+    }
+
+    fn finish(self) {
+        assert_eq!(self.sum, 0, "a look-up found what is not there");
+    }
+}
+
+struct Wide<'a, S> {
+    store: &'a S,
+    keys: &'a [Packed],
+    at: usize,
+    sums: Sums,
+}
+
+impl<S: Store> Worker for Wide<'_, S> {
+    const OPS: u64 = 1;
+
+    #[inline]
+    fn step(&mut self) {
+        self.at = (self.at + 7919) % self.keys.len();
+        let key = self.keys[self.at];
+        self.sums.add(self.store.get(key.key()), key);
+    }
+
+    fn finish(self) {
+        self.sums.check();
+    }
+}

@@ -1,0 +1,128 @@
+//! W6: from empty to full, and back.
+//!
+//! Twice from empty: once as fast as it goes, for the total; once with every insert clocked, for the worst of them.
+//! Then all but one in 64 entries are freed, and what the map still takes is compared with what a map takes that never
+//! held more. Without latencies, the total is all there is.
+
+use std::time::Instant;
+
+use hdrhistogram::Histogram;
+
+use crate::clock::{self, Clock};
+use crate::driver::{histogram, pin_to_core, record};
+use crate::heap;
+use crate::keys::KeySet;
+use crate::store::{Packed, Store};
+use crate::workloads::{Job, Latency, Measured, VALUE_BYTES};
+
+/// One entry in so many stays.
+const STAYS: usize = 64;
+
+pub(crate) fn grow_and_shrink<S: Store>(job: &Job<'_>) -> Measured {
+    let keys = &job.keys.present;
+    let total = {
+        let store = S::new();
+        let start = Instant::now();
+        in_parts(job, |part, _| {
+            for key in part {
+                assert!(store.insert(key.key()), "a key was there already");
+            }
+            histogram()
+        });
+        start.elapsed().as_secs_f64()
+    };
+    let measured = Measured {
+        ops: keys.len() as u64,
+        mops: keys.len() as f64 / total / 1e6,
+        ..Measured::default()
+    }
+    .with("total_s", total);
+    if job.times.clocked.is_zero() {
+        return measured;
+    }
+
+    let small = small_bytes::<S>(keys);
+    let before = heap::in_use();
+    let store = S::new();
+    let clock = Clock::get();
+    let steps = in_parts(job, |part, _| {
+        let mut steps = histogram();
+        for key in part {
+            let key = key.key();
+            let start = clock::start();
+            let absent = store.insert(key);
+            record(&mut steps, clock.nanos(start, clock::end()));
+            assert!(absent, "a key was there already");
+        }
+        steps
+    });
+    // The histogram goes before memory is looked at: it is not the map's.
+    let latency = Latency::of(&steps);
+    drop(steps);
+    let full = heap::in_use().saturating_sub(before) as f64;
+
+    let start = Instant::now();
+    in_parts(job, |part, first| {
+        for (at, key) in part.iter().enumerate() {
+            if (first + at) % STAYS != 0 {
+                assert!(store.remove(key.key()), "a key was gone");
+            }
+        }
+        histogram()
+    });
+    let freed = start.elapsed().as_secs_f64();
+    store.settle();
+    let shrunk = heap::in_use().saturating_sub(before) as f64;
+    let asked = store.shrink();
+    store.settle();
+    let shrunk_asked = heap::in_use().saturating_sub(before) as f64;
+    for key in keys.iter().step_by(STAYS) {
+        assert_eq!(store.get(key.key()), key.value(), "what stays is there");
+    }
+
+    let mut measured = Measured {
+        latency,
+        bytes_per_entry: full / keys.len() as f64 - VALUE_BYTES,
+        ..measured
+    }
+    .with("free_s", freed)
+    .with("shrunk_ratio", shrunk / small);
+    if asked {
+        measured = measured.with("shrunk_when_asked_ratio", shrunk_asked / small);
+    }
+    measured
+}
+
+/// What a map takes that never held more than what stays.
+fn small_bytes<S: Store>(keys: &[Packed]) -> f64 {
+    let before = heap::in_use();
+    let store = S::new();
+    for key in keys.iter().step_by(STAYS) {
+        store.load(key.key());
+    }
+    store.settle();
+    (heap::in_use().saturating_sub(before) as f64).max(1.0)
+}
+
+/// Each thread takes a part of the keys, and is told where in the whole it begins.
+fn in_parts(job: &Job<'_>, work: impl Fn(&[Packed], usize) -> Histogram<u64> + Sync) -> Histogram<u64> {
+    let mut all = histogram();
+    std::thread::scope(|scope| {
+        let work = &work;
+        let keys = &job.keys.present;
+        let threads = job.threads;
+        let handles: Vec<_> = (0..threads)
+            .map(|thread| {
+                scope.spawn(move || {
+                    pin_to_core(thread);
+                    work(KeySet::share(keys, thread, threads), keys.len() * thread / threads)
+                })
+            })
+            .collect();
+        for handle in handles {
+            let steps = handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            all.add(steps).expect("both have the same bounds");
+        }
+    });
+    all
+}

@@ -1,0 +1,137 @@
+//! W4: objects come, get a value, are read, and go; at any time some thousands are alive.
+//!
+//! A cycle: a new object, attach, read 4 times; then some object that is alive loses its value and goes. With real
+//! objects the allocator decides which addresses come back, and soon; otherwise none ever does.
+
+use crate::driver::{Worker, drive};
+use crate::keys::{ID, allocate, deallocate};
+use crate::rng::Rng;
+use crate::store::{Packed, Store};
+use crate::workloads::get::Sums;
+use crate::workloads::{Job, Measured};
+
+/// W4: real objects, whose addresses are reused as `malloc` does.
+pub(crate) fn reused<S: Store>(job: &Job<'_>) -> Measured {
+    run::<S, _>(job, |_| Malloc)
+}
+
+/// W4N: addresses that were never seen before. Nothing lies there.
+pub(crate) fn never_seen<S: Store>(job: &Job<'_>) -> Measured {
+    run::<S, _>(job, |thread| Unseen {
+        next: 0x1000_0000_0000 + (thread << 38),
+    })
+}
+
+fn run<S: Store, O: Objects>(job: &Job<'_>, objects: impl Fn(usize) -> O + Sync) -> Measured {
+    let store = S::new();
+    let alive = (job.entries / job.threads).max(1);
+    let make = |thread| Life::new(&store, objects(thread), alive, thread);
+    Measured::of(&drive(job.threads, job.times, make))
+}
+
+/// Where objects come from.
+trait Objects {
+    fn create(&mut self) -> usize;
+
+    /// # Safety
+    ///
+    /// The object came from `create`, and goes once.
+    unsafe fn destroy(&mut self, object: usize);
+}
+
+struct Malloc;
+
+/// Size of the objects that come and go.
+const OBJECT: usize = 64;
+
+impl Objects for Malloc {
+    #[inline]
+    fn create(&mut self) -> usize {
+        allocate(OBJECT)
+    }
+
+    #[inline]
+    unsafe fn destroy(&mut self, object: usize) {
+        // SAFETY: the caller's.
+        unsafe { deallocate(object) };
+    }
+}
+
+struct Unseen {
+    next: usize,
+}
+
+impl Objects for Unseen {
+    #[inline]
+    fn create(&mut self) -> usize {
+        self.next += OBJECT;
+        self.next
+    }
+
+    #[inline]
+    unsafe fn destroy(&mut self, _object: usize) {}
+}
+
+struct Life<'a, S: Store, O: Objects> {
+    store: &'a S,
+    objects: O,
+    alive: Vec<Packed>,
+    rng: Rng,
+    sums: Sums,
+    failures: u64,
+}
+
+impl<'a, S: Store, O: Objects> Life<'a, S, O> {
+    fn new(store: &'a S, objects: O, alive: usize, thread: usize) -> Self {
+        let mut life = Self {
+            store,
+            objects,
+            alive: Vec::with_capacity(alive),
+            rng: Rng::new(thread as u64),
+            sums: Sums::default(),
+            failures: 0,
+        };
+        for _ in 0..alive {
+            let key = life.attach();
+            life.alive.push(key);
+        }
+        life
+    }
+
+    #[inline]
+    fn attach(&mut self) -> Packed {
+        let key = Packed::new(self.objects.create(), ID);
+        self.failures += u64::from(!self.store.insert(key.key()));
+        key
+    }
+
+    #[inline]
+    fn detach(&mut self, key: Packed) {
+        self.failures += u64::from(!self.store.remove(key.key()));
+        // SAFETY: each object is alive once, and is not any more.
+        unsafe { self.objects.destroy(key.key().0) };
+    }
+}
+
+impl<S: Store, O: Objects> Worker for Life<'_, S, O> {
+    const OPS: u64 = 1;
+
+    #[inline]
+    fn step(&mut self) {
+        let key = self.attach();
+        for _ in 0..4 {
+            self.sums.add(self.store.get(key.key()), key);
+        }
+        let place = self.rng.below(self.alive.len());
+        let goes = std::mem::replace(&mut self.alive[place], key);
+        self.detach(goes);
+    }
+
+    fn finish(mut self) {
+        for key in std::mem::take(&mut self.alive) {
+            self.detach(key);
+        }
+        self.sums.check();
+        assert_eq!(self.failures, 0, "an attach or a free of a thread's own object failed");
+    }
+}
