@@ -86,7 +86,7 @@ pub(crate) struct Output {
     /// Prints a line of JSON for each measurement, and no tables.
     #[arg(long)]
     pub(crate) json: bool,
-    /// Adds the lines to perf/record/<date>-<commit>.jsonl, below a line that describes the run.
+    /// Adds the lines to a file of perf/record named after date and commit, below a line that describes the run.
     #[arg(long)]
     pub(crate) record: bool,
 }
