@@ -39,8 +39,8 @@
 //!
 //! # When values are dropped
 //!
-//! Freed values are collected in batches ([`Builder::batch`](crate::Builder::batch)) and dropped by later calls that free.
-//! A store in which nothing is freed any more keeps the last batch until [`flush`](crate::ShadowStore::flush),
+//! Freed values are collected in batches ([`Builder::batch`](crate::Builder::batch)), one for each thread, and dropped by
+//! later calls that free. What a thread leaves when it falls silent is dropped by the others. A store in which nothing is freed any more keeps the last batch until [`flush`](crate::ShadowStore::flush),
 //! [`synchronize`](crate::ShadowStore::synchronize) or its own drop. The [`global`](crate::global) store is never dropped.
 //!
 //! # Many ids on one parent
@@ -51,7 +51,7 @@
 //!
 //! # Many ids
 //!
-//! The store remembers each id that was ever used: about 100 bytes and 256 per core. The first 65,536 have the short way
+//! The store remembers each id that was ever used: about 200 bytes and 64 per core. The first 65,536 have the short way
 //! into the table; variables of later ones, and of addresses that are not a multiple of 8 or beyond 48 bits, need 24 bytes
 //! more. There can be 2^32.
 //!
@@ -67,8 +67,7 @@
 //! # Out of memory
 //!
 //! Creating a variable gives an error, and the value back. A table that cannot be replaced goes on until it is full. Freeing
-//! needs no memory of ours, but with the crossbeam backend asking for a grace period may allocate, and aborts the process if
-//! it cannot.
+//! needs no memory of ours, but asking for a grace period allocates, a few bytes a batch, and ends the process if it cannot.
 //!
 //! # Platforms
 //!
