@@ -290,6 +290,7 @@ fn the_garbage_of_an_idle_thread_goes<R: Reclaim>(config: &Config) {
     let store = config.build::<R>();
     let (all_held, freed) = (Barrier::new(HOLDERS + 1), Barrier::new(HOLDERS + 1));
     let (leave, left) = mpsc::channel::<()>();
+    let (done, all_freed) = mpsc::channel();
     within(
         Duration::from_secs(20),
         "synchronize after another thread's frees",
@@ -310,12 +311,11 @@ fn the_garbage_of_an_idle_thread_goes<R: Reclaim>(config: &Config) {
                         store.alloc(n * 8, VALUE, ledger.value()).unwrap();
                         assert!(store.free(n * 8, VALUE));
                     }
+                    done.send(()).unwrap();
                     freed.wait();
                     let _ = left.recv();
                 });
-                while ledger.made() < 200 {
-                    thread::yield_now();
-                }
+                all_freed.recv().unwrap();
                 store.synchronize().unwrap();
                 assert_eq!(ledger.alive(), []);
                 drop(leave);
