@@ -7,14 +7,12 @@
 #[cfg(not(shadow_loom))]
 pub(crate) use std::sync::{
     Condvar, Mutex, MutexGuard,
-    atomic::{AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence},
+    atomic::{AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering},
 };
+#[cfg(all(test, not(shadow_loom)))]
+pub(crate) use std::sync::atomic::fence;
 #[cfg(not(shadow_loom))]
 pub(crate) use std::thread_local;
-
-/// A barrier for the compiler alone. Loom has none; where it matters, loom's builds fence.
-#[cfg(not(shadow_loom))]
-pub(crate) use std::sync::atomic::compiler_fence;
 
 #[cfg(shadow_loom)]
 pub(crate) use loom::{
