@@ -1,0 +1,214 @@
+//! The attribute of livepatch's patch points. Use it through the crate `livepatch`, which documents it.
+
+use proc_macro::TokenStream;
+use proc_macro2::TokenStream as Tokens;
+use quote::{format_ident, quote};
+use syn::parse::Parser;
+use syn::{BareFnArg, Expr, ExprLit, FnArg, Ident, ItemFn, Lit, LitStr, Meta, Pat, Path, Token, TypeBareFn};
+use syn::{parse_macro_input, parse_quote, punctuated::Punctuated, spanned::Spanned};
+
+/// Makes a function patchable. See `livepatch::patchable`.
+#[proc_macro_attribute]
+pub fn patchable(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    let function = parse_macro_input!(item as ItemFn);
+    Options::parse(arguments.into())
+        .and_then(|options| expand(&options, function))
+        .unwrap_or_else(|error| error.to_compile_error())
+        .into()
+}
+
+/// What the attribute says in parentheses.
+struct Options {
+    name: Option<LitStr>,
+    krate: Path,
+}
+
+impl Options {
+    fn parse(arguments: Tokens) -> syn::Result<Self> {
+        let mut options = Self {
+            name: None,
+            krate: parse_quote!(::livepatch),
+        };
+        for meta in Punctuated::<Meta, Token![,]>::parse_terminated.parse2(arguments)? {
+            let Meta::NameValue(pair) = &meta else {
+                return Err(syn::Error::new(
+                    meta.span(),
+                    "expected `name = \"…\"` or `crate = \"…\"`",
+                ));
+            };
+            let Expr::Lit(ExprLit {
+                lit: Lit::Str(text), ..
+            }) = &pair.value
+            else {
+                return Err(syn::Error::new(pair.value.span(), "expected a string"));
+            };
+            if pair.path.is_ident("name") {
+                if text.value().is_empty() {
+                    return Err(syn::Error::new(text.span(), "a patch point needs a name"));
+                }
+                options.name = Some(text.clone());
+            } else if pair.path.is_ident("crate") {
+                options.krate = text.parse()?;
+            } else {
+                return Err(syn::Error::new(pair.path.span(), "expected `name` or `crate`"));
+            }
+        }
+        Ok(options)
+    }
+}
+
+fn expand(options: &Options, function: ItemFn) -> syn::Result<Tokens> {
+    refuse(&function)?;
+    let ItemFn { attrs, vis, sig, block } = function;
+    let krate = &options.krate;
+    let name = &sig.ident;
+    let original = format_ident!("__original_{}", name);
+    let mut inner = sig.clone();
+    inner.ident = original.clone();
+
+    // The wrapper's own names for its arguments: patterns belong to the original alone.
+    let mut outer = sig.clone();
+    let mut arguments: Vec<Ident> = Vec::new();
+    for (index, argument) in outer.inputs.iter_mut().enumerate() {
+        if let FnArg::Typed(typed) = argument {
+            let ident = match &*typed.pat {
+                Pat::Ident(pattern) if pattern.subpat.is_none() => pattern.ident.clone(),
+                _ => format_ident!("argument_{}", index),
+            };
+            typed.pat = parse_quote!(#ident);
+            typed.attrs.clear();
+            arguments.push(ident);
+        }
+    }
+
+    let pointer = TypeBareFn {
+        lifetimes: (!sig.generics.params.is_empty()).then(|| {
+            let lifetimes = sig.generics.lifetimes().map(|one| &one.lifetime);
+            parse_quote!(for<#(#lifetimes),*>)
+        }),
+        unsafety: sig.unsafety,
+        abi: sig.abi.clone(),
+        fn_token: sig.fn_token,
+        paren_token: sig.paren_token,
+        inputs: sig.inputs.iter().filter_map(bare_argument).collect(),
+        variadic: None,
+        output: sig.output.clone(),
+    };
+    let known_as: Tokens = match &options.name {
+        Some(name) => quote!(#name),
+        None => quote!(::core::concat!(::core::module_path!(), "::", ::core::stringify!(#name))),
+    };
+    let call = quote!((call.function())(#(#arguments),*));
+    let call = match sig.unsafety {
+        // SAFETY (of the caller of the generated function): its duties are those of the function called.
+        Some(_) => quote!(unsafe { #call }),
+        None => call,
+    };
+    let about = format!("The patch point of `{name}`: name it to replace the function.");
+    Ok(quote! {
+        #(#attrs)*
+        #[allow(clippy::undocumented_unsafe_blocks, reason = "the caller's duties are the function's")]
+        #vis #outer {
+            let call = <#name as #krate::Patchable>::point().enter();
+            #call
+        }
+
+        #[doc(hidden)]
+        #[inline(never)]
+        #[allow(clippy::too_many_arguments, reason = "counted at the function itself")]
+        #inner #block
+
+        #[doc = #about]
+        #[allow(non_camel_case_types, reason = "named as the function")]
+        #[derive(Debug)]
+        #vis enum #name {}
+
+        impl #krate::Patchable for #name {
+            type Fn = #pointer;
+
+            #[inline]
+            #[allow(clippy::undocumented_unsafe_blocks, reason = "comments do not outlive expansion")]
+            fn point() -> &'static #krate::PatchPoint<Self::Fn> {
+                // SAFETY: `Fn` is a function pointer type, and the original is cast to it first.
+                static POINT: #krate::PatchPoint<#pointer> =
+                    unsafe { #krate::PatchPoint::new(#known_as, #original as #pointer as *const ()) };
+                &POINT
+            }
+        }
+    })
+}
+
+/// An argument as a function pointer's type has it.
+fn bare_argument(argument: &FnArg) -> Option<BareFnArg> {
+    match argument {
+        FnArg::Receiver(_) => None, // Refused before.
+        FnArg::Typed(typed) => Some(BareFnArg {
+            attrs: Vec::new(),
+            name: None,
+            ty: (*typed.ty).clone(),
+        }),
+    }
+}
+
+/// What has no function pointer, or more than one.
+fn refuse(function: &ItemFn) -> syn::Result<()> {
+    let sig = &function.sig;
+    let error = |span: proc_macro2::Span, what: &str| Err(syn::Error::new(span, what));
+    if let Some(token) = &sig.asyncness {
+        return error(
+            token.span(),
+            "an async function cannot be patchable: make what it calls patchable",
+        );
+    }
+    if let Some(token) = &sig.constness {
+        return error(
+            token.span(),
+            "a const function cannot be patchable: it has no address at compile time",
+        );
+    }
+    if let Some(token) = &sig.variadic {
+        return error(token.span(), "a variadic function cannot be patchable");
+    }
+    if let Some(receiver) = sig.receiver() {
+        return error(
+            receiver.span(),
+            "a method cannot be patchable: mark a free function that it calls",
+        );
+    }
+    if let Some(parameter) = sig
+        .generics
+        .params
+        .iter()
+        .find(|one| !matches!(one, syn::GenericParam::Lifetime(_)))
+    {
+        return error(
+            parameter.span(),
+            "a generic function cannot be patchable: it is many functions, mark one that it calls",
+        );
+    }
+    if let Some(lifetime) = sig.generics.lifetimes().find(|one| !one.bounds.is_empty()) {
+        return error(
+            lifetime.span(),
+            "a patchable function cannot have bounds on lifetimes: no function pointer has",
+        );
+    }
+    if let Some(clause) = &sig.generics.where_clause {
+        return error(clause.span(), "a patchable function cannot have a where clause");
+    }
+    let opaque = sig.inputs.iter().find_map(|argument| match argument {
+        FnArg::Typed(typed) if matches!(*typed.ty, syn::Type::ImplTrait(_)) => Some(typed.ty.span()),
+        _ => None,
+    });
+    if let Some(span) = opaque {
+        return error(
+            span,
+            "a generic function cannot be patchable: it is many functions, mark one that it calls",
+        );
+    }
+    if let syn::ReturnType::Type(_, result) = &sig.output
+        && matches!(**result, syn::Type::ImplTrait(_))
+    {
+        return error(result.span(), "a patchable function must name the type that it returns");
+    }
+    Ok(())
+}

@@ -1,0 +1,85 @@
+//! Live patches for a running process: functions replaced while they are called, in whole sets, for whole units of work.
+//!
+//! ```
+//! use livepatch::{ObjectPatch, Patch, patchable, registry, unit};
+//!
+//! #[patchable]
+//! fn length(word: &str) -> usize { word.len() }
+//! #[patchable]
+//! fn limit() -> usize { 4 }
+//!
+//! // The fix: count characters, and double the limit. A unit of work sees both changes or neither.
+//! fn length_in_chars(word: &str) -> usize { word.chars().count() }
+//! fn doubled() -> usize { 8 }
+//!
+//! let fits = |word: &str| { let _unit = unit(); length(word) <= limit() };
+//! assert!(!fits("größe"));
+//! let patch = Patch::builder("utf8")
+//!     .object(ObjectPatch::program().function::<length>(length_in_chars).function::<limit>(doubled))
+//!     .build()?;
+//! registry().enable(&patch)?;
+//! assert!(fits("größe"));
+//! registry().disable("utf8")?;
+//! assert!(!fits("größe"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! The Linux kernel has this for itself; the rules here are its rules, as far as a process has what they speak of:
+//!
+//! - **Functions** marked [`patchable`] can be replaced by others of the same type. With or without a patch, a call costs
+//!   about as much as one through a pointer.
+//! - **Units of work** ([`unit`], [`UnitExt::in_unit`]) run one version of everything. A patch comes into effect by a
+//!   *transition*: units that begin run the new functions, those inside finish with the old ones. Transitions can be
+//!   reversed, or forced.
+//! - **Objects**: the program, and modules that come and go ([`Registry::module_coming`]).
+//! - **Callbacks** before and after, for each object; **states** with versions, so that a later patch can take over what an
+//!   earlier one changed, or is refused. States own [shadow variables](shadow_vars), freed when their last holder goes.
+//! - **Patches** stack, are disabled in any order, or [replace](PatchBuilder::replace) all before them at once.
+//!
+//! # Features
+//!
+//! - `tracing`: every [`Event`] goes to `tracing` too, target `livepatch`.
+//! - `serde`: `Serialize` and `Deserialize` for [`Status`] and [`Event`].
+
+#[cfg(test)]
+extern crate self as livepatch;
+
+mod error;
+mod events;
+mod patch;
+mod point;
+mod registry;
+mod sync;
+mod task;
+
+/// Makes a function patchable: its calls go through a patch point, which patches name as a type of the function's name.
+///
+/// The signature and the way it is called stay. Not for methods, generic, `async`, `const` or variadic functions, nor those
+/// that return `impl Trait`: mark a function that they call.
+///
+/// - `#[patchable(name = "…")]`: the name by which modules' functions are found; else the function's path.
+///
+/// A call outside every [`unit`] is a unit of its own, and costs what [`unit`] does; inside one it costs about what a call
+/// through a pointer does. A thread's first allocates.
+pub use livepatch_macros::patchable;
+
+pub use error::{CallbackOwner, ChangeError, EnableError, Incompatibility, ModuleError, NoTransition, PatchError};
+pub use error::{Reentrant, Refusal, RefusedHow, ResolveError, WaitError};
+pub use events::{Direction, Event};
+pub use patch::{CallbackError, CallbackKind, Context, MAX_NAME, ModuleState, ObjectPatch, PROGRAM, Patch};
+pub use patch::{PatchBuilder, PrevState, State, StateData};
+pub use point::{Call, PatchPoint, Patchable, RawPoint};
+pub use registry::{
+    FunctionStatus, ModuleStatus, ObjectStatus, Observation, PatchStatus, Registry, StateStatus, Status,
+};
+pub use registry::{TaskInside, TaskState, TaskStatus, TransitionStatus, registry};
+pub use task::{InUnit, TaskKind, Unit, UnitExt, unit};
+
+/// A list of patch points: `points![handle, answer]`, for [`Registry::announce_points`] and
+/// [`Registry::module_coming`].
+#[macro_export]
+macro_rules! points {
+    ($($function:path),* $(,)?) => {
+        [$(<$function as $crate::Patchable>::point().raw()),*]
+    };
+}

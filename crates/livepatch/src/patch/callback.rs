@@ -1,0 +1,212 @@
+//! Callbacks: what a patch does beside replacing functions, and when.
+
+use std::any::Any;
+use std::error::Error;
+use std::fmt;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
+
+use super::{Patch, State};
+use crate::registry::Registry;
+
+/// Why a `pre_patch` callback refuses.
+pub type CallbackError = Box<dyn Error + Send + Sync>;
+
+type Refusing = Box<dyn Fn(&Context<'_>) -> Result<(), CallbackError> + Send + Sync>;
+type Plain = Box<dyn Fn(&Context<'_>) + Send + Sync>;
+
+/// The four callbacks of an object, or of a state. All are optional.
+#[derive(Default)]
+pub(crate) struct Callbacks {
+    pub(crate) pre_patch: Option<Refusing>,
+    pub(crate) post_patch: Option<Plain>,
+    pub(crate) pre_unpatch: Option<Plain>,
+    pub(crate) post_unpatch: Option<Plain>,
+}
+
+/// Which callback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case")
+)]
+pub enum CallbackKind {
+    /// Before the functions are put in place. May refuse.
+    PrePatch,
+    /// After every unit of work runs the new functions.
+    PostPatch,
+    /// Before the functions are taken away.
+    PreUnpatch,
+    /// After no unit of work runs the new functions.
+    PostUnpatch,
+}
+
+impl fmt::Display for CallbackKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::PrePatch => "pre_patch",
+            Self::PostPatch => "post_patch",
+            Self::PreUnpatch => "pre_unpatch",
+            Self::PostUnpatch => "post_unpatch",
+        })
+    }
+}
+
+/// Where a module is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "lowercase")
+)]
+pub enum ModuleState {
+    /// Its own initialisation has not run yet.
+    Coming,
+    /// In use.
+    Live,
+    /// Its own clean-up has run.
+    Going,
+}
+
+impl fmt::Display for ModuleState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Coming => "coming",
+            Self::Live => "live",
+            Self::Going => "going",
+        })
+    }
+}
+
+/// What a callback is told.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'c> {
+    pub(crate) registry: &'c Registry,
+    pub(crate) patch: &'c Arc<Patch>,
+    pub(crate) object: Option<&'c str>,
+    pub(crate) module: Option<ModuleState>,
+    pub(crate) state: Option<&'c State>,
+}
+
+impl<'c> Context<'c> {
+    /// The patch whose callback runs.
+    pub fn patch(&self) -> &'c Arc<Patch> {
+        self.patch
+    }
+
+    /// The object whose callback runs: [`PROGRAM`](crate::PROGRAM) or a module's name. Of a state's callback, none.
+    pub fn object(&self) -> Option<&'c str> {
+        self.object
+    }
+
+    /// Where that module is in its life. Of the program, none.
+    pub fn module(&self) -> Option<ModuleState> {
+        self.module
+    }
+
+    /// The state whose callback runs. Of an object's callback, none.
+    pub fn state(&self) -> Option<&'c State> {
+        self.state
+    }
+
+    /// The newest state of this id among the patches that were enabled before the one in transition, with its patch: the
+    /// kernel's `klp_get_prev_state`. None outside transitions, as when a module comes.
+    pub fn prev_state(&self, id: u64) -> Option<PrevState> {
+        self.registry.prev_state(id).ok().flatten()
+    }
+}
+
+/// A state of an earlier patch, which it keeps alive.
+#[derive(Clone, Debug)]
+pub struct PrevState {
+    pub(crate) patch: Arc<Patch>,
+    pub(crate) index: usize,
+}
+
+impl PrevState {
+    /// The patch that has it.
+    pub fn patch(&self) -> &Arc<Patch> {
+        &self.patch
+    }
+}
+
+impl std::ops::Deref for PrevState {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.patch.states[self.index]
+    }
+}
+
+/// How a callback ended that did not just return.
+pub(crate) enum Ended {
+    Refused(CallbackError),
+    Panicked(String),
+}
+
+impl Callbacks {
+    pub(crate) fn is_empty(&self) -> bool {
+        ![
+            CallbackKind::PrePatch,
+            CallbackKind::PostPatch,
+            CallbackKind::PreUnpatch,
+            CallbackKind::PostUnpatch,
+        ]
+        .iter()
+        .any(|&kind| self.has(kind))
+    }
+
+    pub(crate) fn has(&self, kind: CallbackKind) -> bool {
+        match kind {
+            CallbackKind::PrePatch => self.pre_patch.is_some(),
+            CallbackKind::PostPatch => self.post_patch.is_some(),
+            CallbackKind::PreUnpatch => self.pre_unpatch.is_some(),
+            CallbackKind::PostUnpatch => self.post_unpatch.is_some(),
+        }
+    }
+
+    /// Runs one of them, if it is there. A panic ends there.
+    pub(crate) fn run(&self, kind: CallbackKind, context: &Context<'_>) -> Result<(), Ended> {
+        let plain = match kind {
+            CallbackKind::PrePatch => {
+                let Some(callback) = &self.pre_patch else { return Ok(()) };
+                return match panic::catch_unwind(AssertUnwindSafe(|| callback(context))) {
+                    Ok(answer) => answer.map_err(Ended::Refused),
+                    Err(payload) => Err(Ended::Panicked(panic_message(payload))),
+                };
+            }
+            CallbackKind::PostPatch => &self.post_patch,
+            CallbackKind::PreUnpatch => &self.pre_unpatch,
+            CallbackKind::PostUnpatch => &self.post_unpatch,
+        };
+        let Some(callback) = plain else { return Ok(()) };
+        panic::catch_unwind(AssertUnwindSafe(|| callback(context)))
+            .map_err(|payload| Ended::Panicked(panic_message(payload)))
+    }
+}
+
+impl fmt::Debug for Callbacks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kinds = [
+            CallbackKind::PrePatch,
+            CallbackKind::PostPatch,
+            CallbackKind::PreUnpatch,
+            CallbackKind::PostUnpatch,
+        ];
+        f.debug_set()
+            .entries(kinds.into_iter().filter(|&kind| self.has(kind)))
+            .finish()
+    }
+}
+
+/// What a panic said.
+pub(crate) fn panic_message(payload: Box<dyn Any + Send>) -> String {
+    let text = match payload.downcast_ref::<&str>() {
+        Some(text) => Some((*text).to_owned()),
+        None => payload.downcast_ref::<String>().cloned(),
+    };
+    // A payload may panic as it is dropped.
+    let _ = panic::catch_unwind(AssertUnwindSafe(|| drop(payload)));
+    text.unwrap_or_else(|| "a panic with no text".to_owned())
+}

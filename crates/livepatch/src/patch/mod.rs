@@ -1,0 +1,94 @@
+//! What a patch is made of.
+
+mod builder;
+mod callback;
+mod object;
+mod state;
+
+pub use builder::PatchBuilder;
+pub use callback::{CallbackError, CallbackKind, Context, ModuleState, PrevState};
+pub use object::ObjectPatch;
+pub use state::{State, StateData};
+
+pub(crate) use callback::{Ended, panic_message};
+pub(crate) use object::{Function, Target};
+pub(crate) use state::Owned;
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The name of the object that is the program itself: the kernel's `vmlinux`.
+pub const PROGRAM: &str = "program";
+
+/// The longest name of a patch, an object or a function, in bytes.
+pub const MAX_NAME: usize = 255;
+
+/// A set of replacement functions for one or more objects, with callbacks and states.
+///
+/// Made by [`Patch::builder`], put into effect by [`Registry::enable`](crate::Registry::enable).
+pub struct Patch {
+    pub(crate) name: String,
+    pub(crate) replace: bool,
+    pub(crate) objects: Vec<ObjectPatch>,
+    pub(crate) states: Vec<State>,
+    /// Units may still be in its functions, and nobody can tell.
+    forced: AtomicBool,
+}
+
+impl Patch {
+    fn new(name: String) -> Self {
+        Self {
+            name,
+            replace: false,
+            objects: Vec::new(),
+            states: Vec::new(),
+            forced: AtomicBool::new(false),
+        }
+    }
+
+    /// Begins a patch of this name. Names are unique among the patches that are enabled.
+    pub fn builder(name: impl Into<String>) -> PatchBuilder {
+        PatchBuilder::new(name.into())
+    }
+
+    /// The name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it takes the place of all patches before it.
+    pub fn replaces(&self) -> bool {
+        self.replace
+    }
+
+    /// Whether a transition away from it was forced: units may still run its functions.
+    pub fn is_forced(&self) -> bool {
+        // Relaxed: set before it leaves the registry, whose locks order that.
+        self.forced.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_forced(&self) {
+        self.forced.store(true, Ordering::Relaxed);
+    }
+
+    /// The state of this id, if the patch has it: the kernel's `klp_get_state`.
+    pub fn state(&self, id: u64) -> Option<&State> {
+        self.states.iter().find(|state| state.id() == id)
+    }
+
+    /// All states of the patch, in order.
+    pub fn states(&self) -> &[State] {
+        &self.states
+    }
+}
+
+impl fmt::Debug for Patch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Patch")
+            .field("name", &self.name)
+            .field("replace", &self.replace)
+            .field("objects", &self.objects)
+            .field("states", &self.states)
+            .finish()
+    }
+}

@@ -1,0 +1,194 @@
+//! System states: what a patch changed beside functions, so that later patches can take it over, or refuse.
+
+use std::any::Any;
+use std::borrow::Borrow;
+use std::fmt;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use shadow_vars::{ObjAddr, Reclaim, ShadowId, ShadowStore, SyncError};
+
+use super::callback::{CallbackError, Callbacks, Context};
+
+/// The data of a state: what later patches find there.
+pub type StateData = Arc<dyn Any + Send + Sync>;
+
+/// What a patch changed in the system: an id, a version, data, and the shadow variables that belong to it.
+///
+/// A state without callbacks and shadow variables is a note: callbacks of objects do the work, as in the kernel. One that
+/// has them is kept by the library: its `pre_patch` and `post_patch` run only when the first holder comes, `pre_unpatch`
+/// and `post_unpatch` only when the last one goes, by whatever way, and then its variables are freed.
+pub struct State {
+    id: u64,
+    version: u32,
+    data: Mutex<Option<StateData>>,
+    pub(crate) callbacks: Callbacks,
+    pub(crate) owned: Vec<Owned>,
+    pub(crate) block_disable: bool,
+}
+
+/// Shadow variables of one id in one store.
+#[derive(Clone)]
+pub(crate) struct Owned {
+    /// The store's address, and the id: the same variables, whichever state names them.
+    pub(crate) key: (usize, u64),
+    pub(crate) free_all: Arc<dyn Fn() -> usize + Send + Sync>,
+    pub(crate) synchronize: Arc<dyn Fn() -> Result<(), SyncError> + Send + Sync>,
+}
+
+impl State {
+    /// A state of this id, which must not be 0, and this version of what is done to it.
+    #[must_use]
+    pub fn new(id: u64, version: u32) -> Self {
+        Self {
+            id,
+            version,
+            data: Mutex::new(None),
+            callbacks: Callbacks::default(),
+            owned: Vec::new(),
+            block_disable: false,
+        }
+    }
+
+    /// Which state.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Which version of the change.
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// The data, if they are of this type.
+    pub fn data<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        self.data.lock().clone()?.downcast().ok()
+    }
+
+    /// The data, whatever type they have.
+    pub fn any_data(&self) -> Option<StateData> {
+        self.data.lock().clone()
+    }
+
+    /// Puts data there. Returns those that were.
+    pub fn set_data(&self, data: StateData) -> Option<StateData> {
+        self.data.lock().replace(data)
+    }
+
+    /// Takes the data away.
+    pub fn take_data(&self) -> Option<StateData> {
+        self.data.lock().take()
+    }
+
+    /// With data from the start.
+    #[must_use]
+    pub fn with_data(self, data: StateData) -> Self {
+        drop(self.set_data(data));
+        self
+    }
+
+    /// The variables of `id` in `store` belong to this state: they are freed when its last holder goes.
+    #[must_use]
+    pub fn owns<T, R, S>(self, store: S, id: ShadowId<T>) -> Self
+    where
+        T: Send + Sync + 'static,
+        R: Reclaim,
+        S: Borrow<ShadowStore<R>> + Clone + Send + Sync + 'static,
+    {
+        let of = store.clone();
+        self.owns_through(store, id, move || of.borrow().free_all(id))
+    }
+
+    /// As [`owns`](Self::owns), with a destructor, which is called for each variable as it is freed.
+    #[must_use]
+    pub fn owns_with<T, R, S>(
+        self,
+        store: S,
+        id: ShadowId<T>,
+        dtor: impl Fn(ObjAddr, &T) + Send + Sync + 'static,
+    ) -> Self
+    where
+        T: Send + Sync + 'static,
+        R: Reclaim,
+        S: Borrow<ShadowStore<R>> + Clone + Send + Sync + 'static,
+    {
+        let of = store.clone();
+        self.owns_through(store, id, move || of.borrow().free_all_with(id, &dtor))
+    }
+
+    fn owns_through<T, R, S>(
+        mut self,
+        store: S,
+        id: ShadowId<T>,
+        free_all: impl Fn() -> usize + Send + Sync + 'static,
+    ) -> Self
+    where
+        T: Send + Sync + 'static,
+        R: Reclaim,
+        S: Borrow<ShadowStore<R>> + Send + Sync + 'static,
+    {
+        let address = std::ptr::from_ref::<ShadowStore<R>>(store.borrow()).addr();
+        self.owned.push(Owned {
+            key: (address, id.get()),
+            free_all: Arc::new(free_all),
+            synchronize: Arc::new(move || store.borrow().synchronize()),
+        });
+        self
+    }
+
+    /// The change cannot be undone: the last patch that holds the state cannot be disabled, or replaced by one without it.
+    /// An enabling that is still running can be reversed.
+    #[must_use]
+    pub fn block_disable(mut self) -> Self {
+        self.block_disable = true;
+        self
+    }
+
+    /// When the first holder comes, before functions change. An error refuses the patch.
+    #[must_use]
+    pub fn pre_patch(
+        mut self,
+        callback: impl Fn(&Context<'_>) -> Result<(), CallbackError> + Send + Sync + 'static,
+    ) -> Self {
+        self.callbacks.pre_patch = Some(Box::new(callback));
+        self
+    }
+
+    /// When the first holder has come: all units of work run its functions.
+    #[must_use]
+    pub fn post_patch(mut self, callback: impl Fn(&Context<'_>) + Send + Sync + 'static) -> Self {
+        self.callbacks.post_patch = Some(Box::new(callback));
+        self
+    }
+
+    /// When the last holder goes, before functions change.
+    #[must_use]
+    pub fn pre_unpatch(mut self, callback: impl Fn(&Context<'_>) + Send + Sync + 'static) -> Self {
+        self.callbacks.pre_unpatch = Some(Box::new(callback));
+        self
+    }
+
+    /// When the last holder has gone: no unit of work runs its functions. The variables are freed after it.
+    #[must_use]
+    pub fn post_unpatch(mut self, callback: impl Fn(&Context<'_>) + Send + Sync + 'static) -> Self {
+        self.callbacks.post_unpatch = Some(Box::new(callback));
+        self
+    }
+
+    /// Whether the library knows how the change is undone: see the type.
+    pub(crate) fn is_kept(&self) -> bool {
+        !self.callbacks.is_empty() || !self.owned.is_empty()
+    }
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State")
+            .field("id", &self.id)
+            .field("version", &self.version)
+            .field("owned", &self.owned.iter().map(|owned| owned.key.1).collect::<Vec<_>>())
+            .field("callbacks", &self.callbacks)
+            .field("block_disable", &self.block_disable)
+            .finish_non_exhaustive()
+    }
+}

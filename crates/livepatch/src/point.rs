@@ -1,0 +1,189 @@
+//! Patch points: functions whose calls go where the unit's side says.
+
+use std::any::{TypeId, type_name};
+use std::fmt;
+use std::marker::PhantomData;
+use std::mem;
+use std::panic::Location;
+
+use crate::sync::Ordering;
+use crate::task::{self, Record, Side};
+
+/// The function pointers of a point stay `std`'s under loom: statics are made at compile time.
+use std::sync::atomic::AtomicPtr;
+
+/// A function marked [`patchable`](crate::patchable), as a type of the same name: what a patch names to replace it.
+pub trait Patchable {
+    /// The function's type, as a pointer: `for<'a> fn(&'a Request) -> Answer`.
+    type Fn: Copy + 'static;
+
+    /// The function's patch point.
+    fn point() -> &'static PatchPoint<Self::Fn>;
+}
+
+/// Where the calls of one patchable function part. Made by [`patchable`](crate::patchable).
+pub struct PatchPoint<F> {
+    raw: RawPoint,
+    function: PhantomData<F>,
+}
+
+/// A patch point of whatever type, as lists of points have it. See [`points!`](crate::points).
+pub struct RawPoint {
+    /// What each side calls. See T1, T2 of the page.
+    sides: [AtomicPtr<()>; 2],
+    original: Address,
+    name: &'static str,
+    signature: fn() -> Signature,
+    place: &'static Location<'static>,
+}
+
+/// The type of a function.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Signature {
+    id: TypeId,
+    pub(crate) name: &'static str,
+}
+
+impl Signature {
+    pub(crate) fn of<F: 'static>() -> Self {
+        Self {
+            id: TypeId::of::<F>(),
+            name: type_name::<F>(),
+        }
+    }
+}
+
+/// A function's address, as only its type's owner may call it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Address(*const ());
+
+// SAFETY: functions may be called from every thread; the address is only made into a function of its own type again.
+unsafe impl Send for Address {}
+// SAFETY: as above.
+unsafe impl Sync for Address {}
+
+impl Address {
+    /// The address of a function pointer.
+    ///
+    /// # Safety
+    ///
+    /// `F` is a function pointer type.
+    pub(crate) unsafe fn of<F: Copy>(function: F) -> Self {
+        assert_eq!(size_of::<F>(), size_of::<*const ()>());
+        // SAFETY: a function pointer, by contract, of the same size.
+        Self(unsafe { mem::transmute_copy(&function) })
+    }
+}
+
+impl<F: Copy + 'static> PatchPoint<F> {
+    /// The point of `original`, known by `name`.
+    ///
+    /// # Safety
+    ///
+    /// `F` is a function pointer type, and `original` the address of a function of that type.
+    #[doc(hidden)]
+    #[track_caller]
+    pub const unsafe fn new(name: &'static str, original: *const ()) -> Self {
+        assert!(size_of::<F>() == size_of::<*const ()>());
+        Self {
+            raw: RawPoint {
+                sides: [AtomicPtr::new(original.cast_mut()), AtomicPtr::new(original.cast_mut())],
+                original: Address(original),
+                name,
+                signature: Signature::of::<F>,
+                place: Location::caller(),
+            },
+            function: PhantomData,
+        }
+    }
+
+    /// The running task begins a unit, or goes on with the one it is in, to call the function of its side.
+    #[inline]
+    #[doc(hidden)]
+    pub fn enter(&self) -> Call<F> {
+        let record = task::enter(self.raw.place);
+        let address = self.raw.get(record.side());
+        Call {
+            record,
+            // SAFETY: `F` is a function pointer type (`new`), and only functions of that type are put here.
+            function: unsafe { mem::transmute_copy(&address) },
+            _not_send: PhantomData,
+        }
+    }
+
+    /// The point without its type.
+    pub const fn raw(&self) -> &RawPoint {
+        &self.raw
+    }
+}
+
+impl RawPoint {
+    /// What the function is known by: its path, or what its attribute says.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    pub(crate) fn signature(&self) -> Signature {
+        (self.signature)()
+    }
+
+    pub(crate) fn original(&self) -> Address {
+        self.original
+    }
+
+    #[inline]
+    fn get(&self, side: Side) -> *mut () {
+        // Relaxed: stored before the flip that the unit has acquired (O1), and not changed while it is inside (T2).
+        self.sides[side.index()].load(Ordering::Relaxed)
+    }
+
+    /// Sets what a side calls (T2: nobody is on it).
+    pub(crate) fn set(&self, side: Side, function: Address) {
+        // Relaxed: the flip that follows releases it (O1).
+        self.sides[side.index()].store(function.0.cast_mut(), Ordering::Relaxed);
+    }
+
+    /// Gives one side what the other has.
+    pub(crate) fn copy(&self, from: Side, to: Side) {
+        self.set(to, Address(self.get(from)));
+    }
+}
+
+impl fmt::Debug for RawPoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RawPoint")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<F> fmt::Debug for PatchPoint<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.raw.fmt(f)
+    }
+}
+
+/// A call that is on its way: the function to call, and the unit that it is part of.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Call<F> {
+    record: &'static Record,
+    function: F,
+    _not_send: PhantomData<*const ()>,
+}
+
+impl<F: Copy> Call<F> {
+    /// The function that the unit's side has.
+    #[inline]
+    #[must_use]
+    pub fn function(&self) -> F {
+        self.function
+    }
+}
+
+impl<F> Drop for Call<F> {
+    #[inline]
+    fn drop(&mut self) {
+        task::leave(self.record);
+    }
+}

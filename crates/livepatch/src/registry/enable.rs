@@ -1,0 +1,115 @@
+//! Enabling a patch, up to the start of its transition; and undoing that.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::inner::{Entry, Transition};
+use super::{Owner, Turn};
+use crate::error::{EnableError, Refusal};
+use crate::events::{Direction, Event};
+use crate::patch::{CallbackKind, Patch};
+use crate::point::{Address, RawPoint};
+
+/// For each object of a patch: where its functions go, if it is there.
+type Resolved = Vec<Option<Vec<(&'static RawPoint, Address)>>>;
+
+impl Turn<'_> {
+    /// See [`Registry::enable`](super::Registry::enable).
+    pub(super) fn enable(&self, patch: &Arc<Patch>) -> Result<(), EnableError> {
+        let name = || patch.name.clone();
+        let resolved = self.check(patch).inspect_err(|error| {
+            self.emit(&Event::Refused {
+                patch: name(),
+                message: error.to_string(),
+            });
+        })?;
+        self.emit(&Event::Enabling { patch: name() });
+        self.emit(&Event::Initializing {
+            patch: name(),
+            direction: Direction::Patching,
+        });
+        {
+            let mut inner = self.inner();
+            inner.list.push(Entry::new(patch));
+            inner.transition = Some(Transition {
+                patch: Arc::clone(patch),
+                direction: Direction::Patching,
+                left: None,
+                fenced: true,
+                since: Instant::now(),
+            });
+        }
+        match self.prepare(patch, resolved) {
+            Ok(()) => {
+                self.start();
+                Ok(())
+            }
+            Err(refusal) => {
+                self.emit(&Event::Refused {
+                    patch: name(),
+                    message: refusal.to_string(),
+                });
+                self.cancel(patch);
+                Err(refusal.into())
+            }
+        }
+    }
+
+    /// Whether the patch can be enabled, as far as that can be told without running its code.
+    fn check(&self, patch: &Arc<Patch>) -> Result<Resolved, EnableError> {
+        let inner = self.inner();
+        if inner.list.iter().any(|entry| Arc::ptr_eq(&entry.patch, patch)) {
+            return Err(EnableError::AlreadyEnabled {
+                patch: patch.name.clone(),
+            });
+        }
+        inner.compatible(patch)?;
+        if inner.index_of(&patch.name).is_some() {
+            return Err(EnableError::NameTaken {
+                patch: patch.name.clone(),
+            });
+        }
+        let resolve = |object: &crate::patch::ObjectPatch| {
+            let there = inner.object(&object.name).is_some();
+            there
+                .then(|| inner.resolve(&object.name, &object.functions))
+                .transpose()
+        };
+        let resolved = patch.objects.iter().map(resolve).collect::<Result<_, _>>()?;
+        match &inner.transition {
+            Some(transition) => Err(EnableError::Busy {
+                patch: transition.patch.name.clone(),
+            }),
+            None => Ok(resolved),
+        }
+    }
+
+    /// Runs the callbacks that come first, and notes the functions of each object after its own.
+    fn prepare(&self, patch: &Arc<Patch>, resolved: Resolved) -> Result<(), Refusal> {
+        self.prepare_states(patch)?;
+        for (index, points) in resolved.into_iter().enumerate() {
+            let Some(points) = points else { continue };
+            let module = self.inner().object(&patch.objects[index].name).flatten();
+            self.call(patch, Owner::Object(index, module), CallbackKind::PrePatch)?;
+            let mut inner = self.inner();
+            let life = &mut inner.list.last_mut().expect("the patch was put there").objects[index];
+            life.owes_post_unpatch = true;
+            life.applied = Some(points);
+        }
+        Ok(())
+    }
+
+    /// Undoes [`prepare`](Self::prepare), as far as it came. Nothing of it was ever seen by a unit.
+    fn cancel(&self, patch: &Arc<Patch>) {
+        let name = || patch.name.clone();
+        self.emit(&Event::Canceling { patch: name() });
+        self.emit(&Event::Completing {
+            patch: name(),
+            direction: Direction::Unpatching,
+        });
+        if let Some(transition) = &mut self.inner().transition {
+            transition.direction = Direction::Unpatching;
+        }
+        self.finish_unpatching(patch);
+    }
+}

@@ -1,0 +1,160 @@
+//! Modules: patches are applied to those that come, and taken from those that go.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::inner::Module;
+use super::{Owner, Turn};
+use crate::error::ModuleError;
+use crate::events::Event;
+use crate::patch::{CallbackKind, MAX_NAME, ModuleState, PROGRAM, Patch};
+use crate::point::RawPoint;
+use crate::task::WORLD;
+
+impl Turn<'_> {
+    /// See [`Registry::module_coming`](super::Registry::module_coming).
+    pub(super) fn module_coming(&self, module: &str, points: Vec<&'static RawPoint>) -> Result<(), ModuleError> {
+        self.check_module(module, &points)?;
+        self.inner().modules.push(Module {
+            name: module.to_owned(),
+            state: ModuleState::Coming,
+            points,
+        });
+        for (position, (patch, object)) in self.patches_of(module).into_iter().enumerate() {
+            if let Err(error) = self.apply(&patch, object, module) {
+                self.emit(&Event::ModuleRefused {
+                    module: module.to_owned(),
+                    message: error.to_string(),
+                });
+                for (before, object) in self.patches_of(module).into_iter().take(position) {
+                    self.revert(&before, object, module, ModuleState::Coming);
+                }
+                self.remove(module);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// See [`Registry::module_live`](super::Registry::module_live).
+    pub(super) fn module_live(&self, module: &str) -> Result<(), ModuleError> {
+        self.set_state(module, ModuleState::Live)
+    }
+
+    /// See [`Registry::module_going`](super::Registry::module_going).
+    pub(super) fn module_going(&self, module: &str) -> Result<(), ModuleError> {
+        self.set_state(module, ModuleState::Going)?;
+        for (patch, object) in self.patches_of(module) {
+            self.revert(&patch, object, module, ModuleState::Going);
+        }
+        self.remove(module);
+        Ok(())
+    }
+
+    fn check_module(&self, module: &str, points: &[&'static RawPoint]) -> Result<(), ModuleError> {
+        let name = || module.to_owned();
+        if module.is_empty() || module == PROGRAM || module.len() > MAX_NAME || module.chars().any(char::is_control) {
+            return Err(ModuleError::BadName { module: name() });
+        }
+        if self.inner().object(module).is_some() {
+            return Err(ModuleError::AlreadyThere { module: name() });
+        }
+        let mut names = HashSet::new();
+        match points.iter().find(|point| !names.insert(point.name())) {
+            Some(twice) => Err(ModuleError::DuplicatePoint {
+                module: name(),
+                function: twice.name().to_owned(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn set_state(&self, module: &str, state: ModuleState) -> Result<(), ModuleError> {
+        let mut inner = self.inner();
+        let found = inner.modules.iter_mut().find(|one| one.name == module);
+        found
+            .ok_or_else(|| ModuleError::Unknown {
+                module: module.to_owned(),
+            })?
+            .state = state;
+        Ok(())
+    }
+
+    /// Forgets a module. Its points are as if there had never been a patch.
+    fn remove(&self, module: &str) {
+        self.inner().modules.retain(|one| one.name != module);
+    }
+
+    /// The patches of the list that have this object, and its place in each, in list order.
+    fn patches_of(&self, module: &str) -> Vec<(Arc<Patch>, usize)> {
+        let place = |patch: &Patch| patch.objects.iter().position(|object| object.name == module);
+        let inner = self.inner();
+        inner
+            .list
+            .iter()
+            .filter_map(|entry| Some((Arc::clone(&entry.patch), place(&entry.patch)?)))
+            .collect()
+    }
+
+    /// Applies a patch to a module that comes.
+    fn apply(&self, patch: &Arc<Patch>, object: usize, module: &str) -> Result<(), ModuleError> {
+        let name = || patch.name.clone();
+        let points = self.inner().resolve(module, &patch.objects[object].functions);
+        let points = points.map_err(|why| ModuleError::Resolve { patch: name(), why })?;
+        self.emit(&Event::Applying {
+            patch: name(),
+            module: module.to_owned(),
+        });
+        let owner = Owner::Object(object, Some(ModuleState::Coming));
+        self.call(patch, owner, CallbackKind::PrePatch)
+            .map_err(|why| ModuleError::Refused { patch: name(), why })?;
+        self.set_life(patch, object, module, Some(points));
+        if !self.is_in_transition(patch) {
+            self.tell(patch, owner, CallbackKind::PostPatch);
+        }
+        Ok(())
+    }
+
+    /// Takes a patch from a module that goes, or that may not come after all.
+    fn revert(&self, patch: &Arc<Patch>, object: usize, module: &str, state: ModuleState) {
+        let owner = Owner::Object(object, Some(state));
+        if !self.is_in_transition(patch) {
+            self.tell(patch, owner, CallbackKind::PreUnpatch);
+        }
+        self.emit(&Event::Reverting {
+            patch: patch.name.clone(),
+            module: module.to_owned(),
+        });
+        if self.set_life(patch, object, module, None) {
+            self.tell(patch, owner, CallbackKind::PostUnpatch);
+        }
+    }
+
+    /// Notes what a patch does to a module's points, and gives them their functions (nobody calls them now). Whether
+    /// `post_unpatch` was owed.
+    fn set_life(
+        &self,
+        patch: &Arc<Patch>,
+        object: usize,
+        module: &str,
+        applied: Option<Vec<(&'static RawPoint, crate::point::Address)>>,
+    ) -> bool {
+        let mut inner = self.inner();
+        let entry = inner.list.iter_mut().find(|entry| Arc::ptr_eq(&entry.patch, patch));
+        let life = &mut entry.expect("patches leave the list in turns of their own").objects[object];
+        let owed = std::mem::replace(&mut life.owes_post_unpatch, applied.is_some());
+        life.applied = applied;
+        if let Some(module) = inner.modules.iter().find(|one| one.name == module) {
+            inner.publish(&module.points, WORLD.side());
+        }
+        owed
+    }
+
+    fn is_in_transition(&self, patch: &Arc<Patch>) -> bool {
+        let inner = self.inner();
+        inner
+            .transition
+            .as_ref()
+            .is_some_and(|transition| Arc::ptr_eq(&transition.patch, patch))
+    }
+}

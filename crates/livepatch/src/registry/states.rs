@@ -1,0 +1,236 @@
+//! States: which go together, who holds them, and what happens when the first holder comes and the last goes.
+
+use std::collections::BTreeSet;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
+
+use super::inner::Inner;
+use super::{Owner, Turn};
+use crate::error::{EnableError, Incompatibility, Refusal};
+use crate::events::Event;
+use crate::patch::{CallbackKind, Patch, panic_message};
+
+impl Inner {
+    /// Whether a new patch goes with the states of those in the list.
+    pub(super) fn compatible(&self, new: &Patch) -> Result<(), EnableError> {
+        for entry in &self.list {
+            for old in &entry.patch.states {
+                let state = old.id();
+                let why = match new.state(state) {
+                    Some(new) if new.version() < old.version() => Incompatibility::Older {
+                        state,
+                        old: old.version(),
+                        new: new.version(),
+                    },
+                    None if new.replace && old.block_disable => Incompatibility::Blocked { state },
+                    None if new.replace && !old.is_kept() => Incompatibility::Missing { state },
+                    _ => continue,
+                };
+                return Err(EnableError::Incompatible {
+                    with: entry.patch.name.clone(),
+                    why,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// A state that only the patch at `index` holds, and that cannot be undone.
+    pub(super) fn blocked(&self, index: usize) -> Option<u64> {
+        let states = self.list[index].patch.states.iter().filter(|state| state.block_disable);
+        states
+            .map(|state| state.id())
+            .find(|&id| !self.is_held_beside(id, |other| other == index))
+    }
+
+    /// Whether a patch of the list holds the state, those left out not counted.
+    fn is_held_beside(&self, id: u64, left_out: impl Fn(usize) -> bool) -> bool {
+        let mut entries = self.list.iter().enumerate();
+        entries.any(|(index, entry)| !left_out(index) && entry.holds(id).is_some())
+    }
+}
+
+impl Turn<'_> {
+    /// The new patch, last in the list, takes states over or introduces them; if it replaces, those that it does not have
+    /// are told to go.
+    pub(super) fn prepare_states(&self, patch: &Arc<Patch>) -> Result<(), Refusal> {
+        let new = self.inner().list.len() - 1;
+        for (index, state) in patch.states.iter().enumerate() {
+            let introduced = {
+                let mut inner = self.inner();
+                let held = inner.held.entry(state.id()).or_default();
+                // The newest holder's way to free them is taken: its code stays as long as it holds the state.
+                held.owned
+                    .retain(|owned| !state.owned.iter().any(|new| new.key == owned.key));
+                held.owned.extend(state.owned.iter().cloned());
+                held.holders.push(Arc::clone(patch));
+                !inner.is_held_beside(state.id(), |other| other == new)
+            };
+            if introduced {
+                self.call(patch, Owner::State(index), CallbackKind::PrePatch)?;
+            }
+            let life = &mut self.inner().list[new].states[index];
+            life.held = true;
+            life.owes_post_patch = introduced;
+        }
+        if patch.replace {
+            self.inner().list[..new]
+                .iter_mut()
+                .for_each(|entry| entry.replaced = true);
+            for (holder, index) in self.states_replaced() {
+                self.tell(&holder, Owner::State(index), CallbackKind::PreUnpatch);
+                self.owe_post_patch(&holder, index);
+            }
+        }
+        Ok(())
+    }
+
+    /// The states that go with the patch in transition are told so.
+    pub(super) fn prepare_states_to_go(&self, patch: &Arc<Patch>) {
+        for index in self.states_that_go(patch) {
+            self.tell(patch, Owner::State(index), CallbackKind::PreUnpatch);
+            self.owe_post_patch(patch, index);
+        }
+    }
+
+    fn owe_post_patch(&self, patch: &Arc<Patch>, index: usize) {
+        let mut inner = self.inner();
+        if let Some(entry) = inner.list.iter_mut().find(|entry| Arc::ptr_eq(&entry.patch, patch)) {
+            entry.states[index].owes_post_patch = true;
+        }
+    }
+
+    /// All units run the patch: its states that wait for that are told.
+    pub(super) fn finish_states_patched(&self, patch: &Arc<Patch>) {
+        for index in self.take_owed(patch) {
+            self.tell(patch, Owner::State(index), CallbackKind::PostPatch);
+        }
+    }
+
+    /// The states that only replaced patches held go, each once.
+    pub(super) fn finish_states_replaced(&self) {
+        for (holder, index) in self.states_replaced() {
+            self.tell(&holder, Owner::State(index), CallbackKind::PostUnpatch);
+            self.free(holder.states[index].id());
+        }
+    }
+
+    /// The patch in transition is not in effect: the states of others that had been told to go stay after all.
+    pub(super) fn restore_states_kept(&self) {
+        let others: Vec<Arc<Patch>> = {
+            let inner = self.inner();
+            let in_transition = inner.in_transition();
+            let entries = inner
+                .list
+                .iter()
+                .enumerate()
+                .filter(|(index, _)| in_transition != Some(*index));
+            entries.map(|(_, entry)| Arc::clone(&entry.patch)).collect()
+        };
+        for patch in others {
+            self.finish_states_patched(&patch);
+        }
+    }
+
+    /// The patch in transition is not in effect: the states that only it held go.
+    pub(super) fn finish_states_unpatched(&self, patch: &Arc<Patch>) {
+        let going = self.states_that_go(patch);
+        for &index in &going {
+            self.tell(patch, Owner::State(index), CallbackKind::PostUnpatch);
+            self.free(patch.states[index].id());
+        }
+        // A state whose own `pre_patch` failed was never held; what it may have attached goes too.
+        for (index, state) in patch.states.iter().enumerate() {
+            let held = {
+                let inner = self.inner();
+                let in_transition = inner.in_transition();
+                inner.is_held_beside(state.id(), |other| in_transition == Some(other))
+            };
+            if !held && !going.contains(&index) {
+                self.free(state.id());
+            }
+        }
+    }
+
+    /// The states of the patch in transition that nobody else holds.
+    fn states_that_go(&self, patch: &Arc<Patch>) -> Vec<usize> {
+        let inner = self.inner();
+        let Some(own) = inner.in_transition() else {
+            return Vec::new();
+        };
+        let states = patch.states.iter().enumerate();
+        states
+            .filter(|(index, state)| {
+                inner.list[own].states[*index].held && !inner.is_held_beside(state.id(), |other| other == own)
+            })
+            .map(|(index, _)| index)
+            .collect()
+    }
+
+    /// The states that only replaced patches hold, each once, with its newest holder.
+    fn states_replaced(&self) -> Vec<(Arc<Patch>, usize)> {
+        let inner = self.inner();
+        let mut seen = BTreeSet::new();
+        let mut going = Vec::new();
+        for entry in inner.list.iter().rev().filter(|entry| entry.replaced) {
+            for (index, state) in entry.patch.states.iter().enumerate() {
+                let replaced = |other: usize| inner.list[other].replaced;
+                if entry.states[index].held && !inner.is_held_beside(state.id(), replaced) && seen.insert(state.id()) {
+                    going.push((Arc::clone(&entry.patch), index));
+                }
+            }
+        }
+        going
+    }
+
+    /// The states of a patch that wait for the end of the transition, which then do not any more.
+    fn take_owed(&self, patch: &Arc<Patch>) -> Vec<usize> {
+        let mut inner = self.inner();
+        let Some(entry) = inner.list.iter_mut().find(|entry| Arc::ptr_eq(&entry.patch, patch)) else {
+            return Vec::new();
+        };
+        let lives = entry.states.iter_mut().enumerate();
+        lives
+            .filter_map(|(index, life)| std::mem::take(&mut life.owes_post_patch).then_some(index))
+            .collect()
+    }
+
+    /// Frees the variables of a state whose last holder goes.
+    fn free(&self, id: u64) {
+        let (freed, holders) = {
+            let mut inner = self.inner();
+            let Some(held) = inner.held.remove(&id) else { return };
+            let keys: BTreeSet<_> = inner
+                .held
+                .values()
+                .flat_map(|other| &other.owned)
+                .map(|owned| owned.key)
+                .collect();
+            let freed: Vec<_> = held
+                .owned
+                .into_iter()
+                .filter(|owned| !keys.contains(&owned.key))
+                .collect();
+            (freed, held.holders)
+        };
+        for owned in &freed {
+            let shadow = owned.key.1;
+            match panic::catch_unwind(AssertUnwindSafe(|| (owned.free_all)())) {
+                Ok(0) => {}
+                Ok(variables) => self.emit(&Event::Freed {
+                    state: id,
+                    shadow,
+                    variables,
+                }),
+                Err(payload) => {
+                    self.emit(&Event::FreeFailed {
+                        state: id,
+                        shadow,
+                        message: panic_message(payload),
+                    });
+                }
+            }
+        }
+        self.garbage.borrow_mut().extend(holders);
+    }
+}

@@ -1,0 +1,230 @@
+//! What an operator sees: the kernel's attributes of patches, and the tasks that hold a transition up.
+
+use std::time::Duration;
+
+use super::Registry;
+use crate::events::Direction;
+use crate::patch::ModuleState;
+use crate::task::{Seen, TaskKind, WORLD};
+
+/// All patches, modules and tasks, as they are at one moment.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Status {
+    /// The patches that are enabled or in transition, oldest first.
+    pub patches: Vec<PatchStatus>,
+    /// The modules that are there.
+    pub modules: Vec<ModuleStatus>,
+    /// The transition that runs.
+    pub transition: Option<TransitionStatus>,
+    /// The threads and futures that have been in a unit, in no order.
+    pub tasks: Vec<TaskStatus>,
+}
+
+/// One patch.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct PatchStatus {
+    /// Its name.
+    pub name: String,
+    /// Whether it is enabled. Changes when a transition starts, not when it ends.
+    pub enabled: bool,
+    /// Whether it is in transition.
+    pub transition: bool,
+    /// Whether a transition away from it was forced.
+    pub forced: bool,
+    /// Whether it takes the place of all patches before it.
+    pub replace: bool,
+    /// Its place in the list, from 1, the oldest.
+    pub stack_order: usize,
+    /// What it does to each object, in order.
+    pub objects: Vec<ObjectStatus>,
+    /// Its states, in order.
+    pub states: Vec<StateStatus>,
+}
+
+/// One object of a patch.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct ObjectStatus {
+    /// Its name.
+    pub name: String,
+    /// Whether it is patched: it is there, and the patch has put its functions in place.
+    pub patched: bool,
+    /// The functions that the patch replaces.
+    pub functions: Vec<FunctionStatus>,
+}
+
+/// One function of a patch.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct FunctionStatus {
+    /// The patch point's name.
+    pub name: String,
+}
+
+/// One state of a patch.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct StateStatus {
+    /// Its id.
+    pub id: u64,
+    /// Its version.
+    pub version: u32,
+    /// The ids of the shadow variables that belong to it.
+    pub shadows: Vec<u64>,
+}
+
+/// One module.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct ModuleStatus {
+    /// Its name.
+    pub name: String,
+    /// Where it is in its life.
+    pub state: ModuleState,
+}
+
+/// The transition that runs.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct TransitionStatus {
+    /// The patch.
+    pub patch: String,
+    /// Where it goes.
+    pub direction: Direction,
+    /// How long it has been running.
+    pub running: Duration,
+}
+
+/// One task.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct TaskStatus {
+    /// The thread's name, or the future's type.
+    pub name: String,
+    /// What it is.
+    pub kind: TaskKind,
+    /// The kernel's `patch_state`.
+    pub state: TaskState,
+    /// The unit that it is in.
+    pub inside: Option<TaskInside>,
+}
+
+/// Whether a task has switched, as the kernel's `patch_state` tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "lowercase")
+)]
+pub enum TaskState {
+    /// No transition runs: the kernel's -1.
+    None,
+    /// It does not run the patch in transition: 0.
+    Unpatched,
+    /// It runs the patch in transition: 1.
+    Patched,
+}
+
+/// The unit that a task is in.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct TaskInside {
+    /// For how long at least: since a transition or a status first met it there.
+    pub since: Duration,
+    /// Where it entered: `file:line:column`, of the guard or of the patchable function.
+    pub entered_at: String,
+    /// Whether it does not hold the transition up.
+    pub switched: bool,
+}
+
+impl Registry {
+    /// All patches, modules and tasks. Waits for no callback and no unit, at most for a scan of the tasks.
+    pub fn status(&self) -> Status {
+        let (mut status, left) = {
+            let inner = self.inner.lock();
+            let patches = inner.list.iter().enumerate().map(|(index, entry)| PatchStatus {
+                name: entry.patch.name().to_owned(),
+                enabled: entry.enabled,
+                transition: inner.is_in_transition(index),
+                forced: entry.patch.is_forced(),
+                replace: entry.patch.replaces(),
+                stack_order: index + 1,
+                objects: entry
+                    .patch
+                    .objects
+                    .iter()
+                    .zip(&entry.objects)
+                    .map(|(object, life)| ObjectStatus {
+                        name: object.name.clone(),
+                        patched: life.applied.is_some(),
+                        functions: object
+                            .functions
+                            .iter()
+                            .map(|one| FunctionStatus {
+                                name: one.name().to_owned(),
+                            })
+                            .collect(),
+                    })
+                    .collect(),
+                states: entry
+                    .patch
+                    .states()
+                    .iter()
+                    .map(|state| StateStatus {
+                        id: state.id(),
+                        version: state.version(),
+                        shadows: state.owned.iter().map(|owned| owned.key.1).collect(),
+                    })
+                    .collect(),
+            });
+            let status = Status {
+                patches: patches.collect(),
+                modules: inner
+                    .modules
+                    .iter()
+                    .map(|one| ModuleStatus {
+                        name: one.name.clone(),
+                        state: one.state,
+                    })
+                    .collect(),
+                transition: inner.transition.as_ref().map(|transition| TransitionStatus {
+                    patch: transition.patch.name().to_owned(),
+                    direction: transition.direction,
+                    running: transition.since.elapsed(),
+                }),
+                tasks: Vec::new(),
+            };
+            (
+                status,
+                inner
+                    .transition
+                    .as_ref()
+                    .and_then(|transition| Some((transition.direction, transition.left?))),
+            )
+        };
+        status.tasks = WORLD.tasks().iter().map(|seen| task(seen, left)).collect();
+        status
+    }
+}
+
+fn task(seen: &Seen, transition: Option<(Direction, crate::task::Side)>) -> TaskStatus {
+    let about = seen.record.about();
+    let switched = transition.is_none_or(|(_, left)| !matches!(seen.inside, Some((side, _)) if side == left));
+    let state = match transition {
+        None => TaskState::None,
+        Some((direction, _)) if (direction == Direction::Patching) == switched => TaskState::Patched,
+        Some(_) => TaskState::Unpatched,
+    };
+    TaskStatus {
+        name: about.name,
+        kind: about.kind,
+        state,
+        inside: seen.inside.map(|(_, since)| TaskInside {
+            since,
+            entered_at: seen.record.place().map(ToString::to_string).unwrap_or_default(),
+            switched,
+        }),
+    }
+}

@@ -1,0 +1,274 @@
+//! Transitions: started, ended when no unit of work is on the side that was left, reversed, forced.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::inner::{Entry, Transition};
+use super::worker;
+use super::{Owner, Turn};
+use crate::error::ChangeError;
+use crate::events::{Direction, Event};
+use crate::patch::{CallbackKind, ModuleState, Patch};
+use crate::task::WORLD;
+
+impl Turn<'_> {
+    /// See [`Registry::disable`](super::Registry::disable).
+    pub(super) fn disable(&self, name: &str) -> Result<(), ChangeError> {
+        let patch = {
+            let inner = self.inner();
+            let index = inner
+                .index_of(name)
+                .ok_or_else(|| ChangeError::Unknown { patch: name.to_owned() })?;
+            match &inner.transition {
+                Some(_) if inner.is_in_transition(index) => {
+                    let enabled = inner.list[index].enabled;
+                    drop(inner);
+                    return match enabled {
+                        true => self.reverse(name),
+                        false => Err(ChangeError::AlreadyDisabled { patch: name.to_owned() }),
+                    };
+                }
+                Some(other) => {
+                    return Err(ChangeError::Busy {
+                        patch: other.patch.name.clone(),
+                    });
+                }
+                None => {}
+            }
+            if let Some(state) = inner.blocked(index) {
+                return Err(ChangeError::Blocked {
+                    patch: name.to_owned(),
+                    state,
+                });
+            }
+            Arc::clone(&inner.list[index].patch)
+        };
+        self.inner().transition = Some(Transition {
+            patch: Arc::clone(&patch),
+            direction: Direction::Unpatching,
+            left: None,
+            fenced: true,
+            since: Instant::now(),
+        });
+        self.emit(&Event::Initializing {
+            patch: patch.name.clone(),
+            direction: Direction::Unpatching,
+        });
+        self.prepare_states_to_go(&patch);
+        for (index, module) in self.patched_objects(&patch) {
+            self.tell(&patch, Owner::Object(index, module), CallbackKind::PreUnpatch);
+        }
+        self.start();
+        Ok(())
+    }
+
+    /// See [`Registry::reverse`](super::Registry::reverse).
+    pub(super) fn reverse(&self, name: &str) -> Result<(), ChangeError> {
+        {
+            let mut inner = self.inner();
+            let index = inner
+                .index_of(name)
+                .ok_or_else(|| ChangeError::Unknown { patch: name.to_owned() })?;
+            if !inner.is_in_transition(index) {
+                return Err(ChangeError::NotInTransition { patch: name.to_owned() });
+            }
+            let transition = inner.transition.as_mut().expect("the patch is in transition");
+            transition.direction = transition.direction.reversed();
+            let to = transition.direction;
+            drop(inner);
+            self.emit(&Event::Reversing {
+                patch: name.to_owned(),
+                to,
+            });
+        }
+        // What the other side has is as it was before the first flip.
+        self.flip();
+        self.try_complete();
+        Ok(())
+    }
+
+    /// See [`Registry::force`](super::Registry::force).
+    pub(super) fn force(&self, name: &str) -> Result<(), ChangeError> {
+        let left = {
+            let inner = self.inner();
+            let index = inner
+                .index_of(name)
+                .ok_or_else(|| ChangeError::Unknown { patch: name.to_owned() })?;
+            if !inner.is_in_transition(index) {
+                return Err(ChangeError::NotInTransition { patch: name.to_owned() });
+            }
+            let transition = inner.transition.as_ref().expect("the patch is in transition");
+            let (direction, left) = (transition.direction, transition.left);
+            // Whose functions the forced units may still be in.
+            match direction {
+                Direction::Unpatching => inner.list[index].patch.set_forced(),
+                Direction::Patching => {
+                    inner
+                        .list
+                        .iter()
+                        .filter(|entry| entry.replaced)
+                        .for_each(|entry| entry.patch.set_forced());
+                }
+            }
+            left.expect("a transition that is seen between turns has started")
+        };
+        let units = WORLD.force(left);
+        self.emit(&Event::Forcing {
+            patch: name.to_owned(),
+            units,
+        });
+        self.try_complete();
+        Ok(())
+    }
+
+    /// Starts the transition that was prepared.
+    pub(super) fn start(&self) {
+        {
+            let inner = self.inner();
+            inner.publish(&inner.touched(), WORLD.side().other());
+        }
+        self.flip();
+        self.try_complete();
+    }
+
+    fn flip(&self) {
+        let (patch, direction) = {
+            let mut inner = self.inner();
+            let index = inner.in_transition().expect("a transition was prepared");
+            let transition = inner.transition.as_mut().expect("as above");
+            let direction = transition.direction;
+            transition.left = Some(WORLD.side());
+            worker::expect_to_leave(transition.left);
+            inner.list[index].enabled = direction == Direction::Patching;
+            (inner.list[index].patch.name.clone(), direction)
+        };
+        self.emit(&Event::Starting { patch, direction });
+        let fenced = WORLD.flip();
+        if let Some(transition) = &mut self.inner().transition {
+            transition.fenced = fenced;
+        }
+    }
+
+    /// Ends the transition if no unit is on the side that was left (T4). Else the worker will.
+    pub(super) fn try_complete(&self) {
+        let (patch, direction) = {
+            let mut inner = self.inner();
+            let Some(transition) = &mut inner.transition else {
+                return;
+            };
+            let Some(left) = transition.left else { return };
+            transition.fenced = transition.fenced || WORLD.settle();
+            if !transition.fenced || !WORLD.is_empty(left) {
+                worker::start();
+                return;
+            }
+            (Arc::clone(&transition.patch), transition.direction)
+        };
+        worker::expect_to_leave(None);
+        self.emit(&Event::Completing {
+            patch: patch.name.clone(),
+            direction,
+        });
+        match direction {
+            Direction::Patching => self.finish_patching(&patch),
+            Direction::Unpatching => self.finish_unpatching(&patch),
+        }
+    }
+
+    fn finish_patching(&self, patch: &Arc<Patch>) {
+        self.take_off_replaced();
+        self.finish_states_replaced();
+        for (index, module) in self.patched_objects(patch) {
+            self.tell(patch, Owner::Object(index, module), CallbackKind::PostPatch);
+        }
+        self.finish_states_patched(patch);
+        self.emit(&Event::Complete {
+            patch: patch.name.clone(),
+            direction: Direction::Patching,
+        });
+        let gone: Vec<Entry> = {
+            let mut inner = self.inner();
+            inner.transition = None;
+            inner.list.extract_if(.., |entry| entry.replaced).collect()
+        };
+        self.registry.ended.notify_all();
+        self.let_go(gone);
+    }
+
+    /// The functions of replaced patches go from all points; the patches stay in the list while callbacks may ask for
+    /// their states.
+    fn take_off_replaced(&self) {
+        let mut inner = self.inner();
+        let touched = inner.touched();
+        for entry in inner.list.iter_mut().filter(|entry| entry.replaced) {
+            entry.enabled = false;
+            entry.objects.iter_mut().for_each(|life| life.applied = None);
+        }
+        let left = WORLD.side().other();
+        // T1: the side that was left gets what the other has.
+        touched.iter().for_each(|point| point.copy(WORLD.side(), left));
+    }
+
+    /// The end of a disabling, of an enabling that was reversed, or of one that failed before it started.
+    pub(super) fn finish_unpatching(&self, patch: &Arc<Patch>) {
+        {
+            let mut inner = self.inner();
+            let index = inner.in_transition().expect("the patch is in transition");
+            let touched = inner.touched();
+            let entry = &mut inner.list[index];
+            entry.enabled = false;
+            entry.objects.iter_mut().for_each(|life| life.applied = None);
+            inner.list.iter_mut().for_each(|entry| entry.replaced = false);
+            let left = WORLD.side().other();
+            touched.iter().for_each(|point| point.copy(WORLD.side(), left)); // T1
+        }
+        self.restore_states_kept();
+        for (index, module) in self.objects_owed(patch) {
+            self.tell(patch, Owner::Object(index, module), CallbackKind::PostUnpatch);
+        }
+        self.finish_states_unpatched(patch);
+        self.emit(&Event::Complete {
+            patch: patch.name.clone(),
+            direction: Direction::Unpatching,
+        });
+        let gone = {
+            let mut inner = self.inner();
+            let index = inner.in_transition().expect("the patch is in transition");
+            inner.transition = None;
+            inner.list.remove(index)
+        };
+        self.registry.ended.notify_all();
+        self.let_go(vec![gone]);
+    }
+
+    fn let_go(&self, gone: Vec<Entry>) {
+        self.garbage
+            .borrow_mut()
+            .extend(gone.into_iter().map(|entry| entry.patch));
+    }
+
+    /// The objects that are patched for this patch, in order, with where they are in their lives.
+    fn patched_objects(&self, patch: &Arc<Patch>) -> Vec<(usize, Option<ModuleState>)> {
+        let inner = self.inner();
+        let index = inner.in_transition().expect("the patch is in transition");
+        let lives = inner.list[index].objects.iter().enumerate();
+        lives
+            .filter(|(_, life)| life.applied.is_some())
+            .filter_map(|(index, _)| Some((index, inner.object(&patch.objects[index].name)?)))
+            .collect()
+    }
+
+    /// The objects that are there and whose `post_unpatch` is owed, which then is not any more.
+    fn objects_owed(&self, patch: &Arc<Patch>) -> Vec<(usize, Option<ModuleState>)> {
+        let mut inner = self.inner();
+        let there: Vec<_> = patch.objects.iter().map(|object| inner.object(&object.name)).collect();
+        let index = inner.in_transition().expect("the patch is in transition");
+        let lives = inner.list[index].objects.iter_mut().enumerate();
+        lives
+            .filter_map(|(index, life)| {
+                let owed = std::mem::take(&mut life.owes_post_unpatch);
+                there[index].filter(|_| owed).map(|module| (index, module))
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,161 @@
+//! Units of futures: tasks of their own, whatever threads poll them.
+
+use std::any;
+use std::cell::Cell;
+use std::mem::ManuallyDrop;
+use std::panic::Location;
+use std::pin::Pin;
+use std::ptr;
+use std::task::{Context, Poll};
+
+use super::record::{Record, TaskKind};
+use super::unit::{self, WORLD};
+use crate::sync::stat;
+
+/// [`in_unit`](Self::in_unit), for every future.
+pub trait UnitExt: Future + Sized {
+    /// Makes the whole future one unit of work, from its first poll until it is ready or dropped: all patchable functions
+    /// that it calls are of one version, on whatever threads it is polled. It is a task of its own.
+    ///
+    /// If it is first polled inside another unit, it begins on the version of that one.
+    ///
+    /// ```
+    /// use livepatch::UnitExt;
+    /// # async fn read() -> u32 { 1 }
+    /// # async fn answer(_: u32) {}
+    /// async fn turn() {
+    ///     let request = read().await; // outside: waits as long as it likes
+    ///     answer(request).in_unit().await;
+    /// }
+    /// ```
+    #[track_caller]
+    fn in_unit(self) -> InUnit<Self> {
+        InUnit {
+            place: Location::caller(),
+            task: Task(Cell::new(None)),
+            future: ManuallyDrop::new(self),
+        }
+    }
+}
+
+impl<F: Future> UnitExt for F {}
+
+/// A future that is one unit of work. See [`UnitExt::in_unit`].
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub struct InUnit<F> {
+    place: &'static Location<'static>,
+    task: Task,
+    future: ManuallyDrop<F>,
+}
+
+/// The future's record, from its first poll to its end.
+#[derive(Debug)]
+struct Task(Cell<Option<&'static Record>>);
+
+// SAFETY: whoever polls or drops the future has it alone, and executors hand it from thread to thread in order. Through a
+// shared reference nothing here can be reached.
+unsafe impl Send for Task {}
+// SAFETY: as above.
+unsafe impl Sync for Task {}
+
+impl Task {
+    fn begin(&self, name: &str, place: &'static Location<'static>) -> &'static Record {
+        if let Some(record) = self.0.get() {
+            return record;
+        }
+        let record = WORLD.register(name, TaskKind::Future);
+        record
+            .place
+            .store(ptr::from_ref(place).cast_mut(), stat::Ordering::Relaxed);
+        record.depth.set(1);
+        match unit::known().filter(|outer| outer.depth.get() > 0) {
+            Some(outer) => WORLD.begin_inside(record, outer),
+            None => WORLD.begin(record),
+        }
+        self.0.set(Some(record));
+        record
+    }
+
+    fn end(&self) {
+        if let Some(record) = self.0.take() {
+            record.orphan.set(true);
+            unit::leave(record);
+        }
+    }
+
+    /// Guards that a poll left on its thread keep the record there; the future goes on with a new one, on the same side.
+    #[cold]
+    fn part(&self, record: &'static Record, name: &str, place: &'static Location<'static>) {
+        let new = WORLD.register(name, TaskKind::Future);
+        new.place
+            .store(ptr::from_ref(place).cast_mut(), stat::Ordering::Relaxed);
+        new.depth.set(1);
+        WORLD.begin_inside(new, record);
+        self.0.set(Some(new));
+        record.orphan.set(true);
+        unit::leave(record);
+    }
+}
+
+/// While a future runs on this thread: its record is the running task's.
+struct Running<'t> {
+    task: &'t Task,
+    record: &'static Record,
+    before: *const Record,
+    name: &'static str,
+    place: &'static Location<'static>,
+}
+
+impl<'t> Running<'t> {
+    fn new<F>(task: &'t Task, place: &'static Location<'static>) -> Self {
+        let name = any::type_name::<F>();
+        let record = task.begin(name, place);
+        let before = unit::swap_current(record);
+        Self {
+            task,
+            record,
+            before,
+            name,
+            place,
+        }
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        unit::swap_current(self.before);
+        if self.record.depth.get() != 1 {
+            self.task.part(self.record, self.name, self.place);
+        }
+    }
+}
+
+impl<F: Future> Future for InUnit<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        // SAFETY: `future` is structurally pinned: never moved, dropped in place by `Drop`; the other fields are `Unpin`.
+        let this = unsafe { self.get_unchecked_mut() };
+        let running = Running::new::<F>(&this.task, this.place);
+        // SAFETY: as above.
+        let polled = unsafe { Pin::new_unchecked(&mut *this.future) }.poll(context);
+        drop(running);
+        if polled.is_ready() {
+            this.task.end();
+        }
+        polled
+    }
+}
+
+impl<F> Drop for InUnit<F> {
+    fn drop(&mut self) {
+        {
+            // What the future drops still belongs to its unit.
+            let _running = self.task.0.get().map(|_| Running::new::<F>(&self.task, self.place));
+            // SAFETY: dropped once, here, and not used again.
+            unsafe { ManuallyDrop::drop(&mut self.future) };
+        }
+        self.task.end();
+    }
+}

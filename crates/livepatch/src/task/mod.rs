@@ -1,0 +1,74 @@
+//! Units, tasks and sides: how a whole set of functions changes at once for each unit of work.
+//!
+//! This page is the argument; the code cites its numbers.
+//!
+//! # Words
+//!
+//! - **unit**: what must not see two versions: a request, a message, one turn of a loop. A call of a patchable function
+//!   outside every unit is one of its own.
+//! - **task**: who runs units, one after the other: a thread, or a future in [`in_unit`](crate::UnitExt::in_unit). Each
+//!   has a [`Record`].
+//! - **side**: 0 or 1. Every patch point has a function for each. The [`World`] has a side, that of units which begin.
+//! - **flip**: the world goes to the other side: a transition starts, or is reversed.
+//!
+//! ```text
+//!    world.side = 0             flip              every unit of side 0 has left
+//!   ───────────────────────┬─────────────────────────────┬───────────────────────────▶
+//!    points: [old, new]    │   units that begin: new      │   points: [new, new]
+//!    nobody reads the 1    │   units inside:     old      │   at rest: both sides equal
+//! ```
+//!
+//! | record's word | meaning |
+//! |---|---|
+//! | `n, outside` | the task is in no unit (quiescent); it has been in `n` |
+//! | `n, inside, s` | the task is in its `n`th unit, which runs on side `s` |
+//!
+//! # Invariants
+//!
+//! - **T1** At rest (no transition) both functions of every point are equal.
+//! - **T2** The functions of side `s` are only written while no unit is inside on `s` and the world's side is not `s`; and
+//!   by what T1 makes of them, which changes nothing for whoever reads.
+//! - **T3** A unit stays on its side from its beginning to its end, unless it is forced. So, by T2, it calls one version of
+//!   everything.
+//! - **T4** A transition is complete when no unit is inside on the side that was left. No call then runs a function that
+//!   only that side had: its code may go.
+//! - **T5** Who begins inside another's unit (a future within a unit) takes that unit's side. That cannot bring a side back
+//!   that was seen empty: both are done under one lock, and the other unit is inside all the while.
+//!
+//! # Orderings
+//!
+//! - **O1** A point's functions are stored before the flip (Release), which a unit acquires as it begins.
+//! - **O2** A unit stores its word, then looks at the world's side again, with a light barrier between; who flips looks at
+//!   the words after a heavy barrier. Either the unit sees the flip, and begins anew; or it is seen inside.
+//!   `membarrier` makes the light one free: see [`asymmetric_barrier`].
+//! - **O3** A unit leaves by a Release store, which the scan acquires: what it did is over when its side's functions go. It
+//!   begins by a Release store too: else a scan that meets the next unit's word would not have acquired the end of this.
+//! - **O4** A forced unit's word changes by another's hand (Release); its next call acquires it.
+//!
+//! # Progress
+//!
+//! Calls, and units that begin and leave, are wait-free but for flips: a unit begins anew at most once for each flip. A
+//! thread's first takes a record: lock-free. A transition waits for units; nothing else waits for a transition. Beginning
+//! inside another's unit takes the lock of the scan, and may wait for one scan.
+//!
+//! # Not promised
+//!
+//! - A unit that never ends holds every transition up. [`Status`](crate::Status) names it; one can reverse or force.
+//! - Two units of one task chain, one after the other, may be of different versions, even back and forth if a transition
+//!   is reversed.
+//! - How long a task has been inside is counted from the first scan or status that met it there.
+
+mod future;
+mod record;
+mod unit;
+mod world;
+
+pub use future::{InUnit, UnitExt};
+pub use record::TaskKind;
+pub use unit::{Unit, unit};
+
+pub(crate) use record::Record;
+pub(crate) use unit::{enter, leave};
+pub(crate) use world::{Seen, Side};
+
+pub(crate) use unit::WORLD;
