@@ -13,7 +13,7 @@ pub(crate) use std::sync::{
 
 /// What takes no part in the protocol: names, places, flags of who owns a record.
 pub(crate) mod stat {
-    pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 }
 
 /// Locks, ignoring poison: nothing that can panic runs under the locks of this file.

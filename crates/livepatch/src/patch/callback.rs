@@ -7,7 +7,6 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 
 use super::{Patch, State};
-use crate::registry::Registry;
 
 /// Why a `pre_patch` callback refuses.
 pub type CallbackError = Box<dyn Error + Send + Sync>;
@@ -80,9 +79,9 @@ impl fmt::Display for ModuleState {
 }
 
 /// What a callback is told.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Context<'c> {
-    pub(crate) registry: &'c Registry,
+    pub(crate) prev_state: &'c dyn Fn(u64) -> Option<PrevState>,
     pub(crate) patch: &'c Arc<Patch>,
     pub(crate) object: Option<&'c str>,
     pub(crate) module: Option<ModuleState>,
@@ -113,7 +112,18 @@ impl<'c> Context<'c> {
     /// The newest state of this id among the patches that were enabled before the one in transition, with its patch: the
     /// kernel's `klp_get_prev_state`. None outside transitions, as when a module comes.
     pub fn prev_state(&self, id: u64) -> Option<PrevState> {
-        self.registry.prev_state(id).ok().flatten()
+        (self.prev_state)(id)
+    }
+}
+
+impl fmt::Debug for Context<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("patch", &self.patch.name())
+            .field("object", &self.object)
+            .field("module", &self.module)
+            .field("state", &self.state)
+            .finish()
     }
 }
 

@@ -15,8 +15,6 @@ mod worker;
 pub use status::{FunctionStatus, ModuleStatus, ObjectStatus, PatchStatus, StateStatus, Status};
 pub use status::{TaskInside, TaskState, TaskStatus, TransitionStatus};
 
-pub(crate) use worker::{is_left, wake};
-
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::panic::{self, AssertUnwindSafe};
@@ -330,7 +328,7 @@ impl<'r> Turn<'r> {
             module,
         });
         let context = Context {
-            registry: self.registry,
+            prev_state: &|id| self.registry.prev_state(id).ok().flatten(),
             patch,
             object: match owner {
                 Owner::Object(index, _) => Some(&patch.objects[index].name),

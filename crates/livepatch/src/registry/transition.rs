@@ -9,7 +9,7 @@ use super::{Owner, Turn};
 use crate::error::ChangeError;
 use crate::events::{Direction, Event};
 use crate::patch::{CallbackKind, ModuleState, Patch};
-use crate::task::WORLD;
+use crate::task::{WORLD, leaving};
 
 impl Turn<'_> {
     /// See [`Registry::disable`](super::Registry::disable).
@@ -138,7 +138,7 @@ impl Turn<'_> {
             let transition = inner.transition.as_mut().expect("as above");
             let direction = transition.direction;
             transition.left = Some(WORLD.side());
-            worker::expect_to_leave(transition.left);
+            leaving::expect(transition.left);
             inner.list[index].enabled = direction == Direction::Patching;
             (inner.list[index].patch.name.clone(), direction)
         };
@@ -164,7 +164,7 @@ impl Turn<'_> {
             }
             (Arc::clone(&transition.patch), transition.direction)
         };
-        worker::expect_to_leave(None);
+        leaving::expect(None);
         self.emit(&Event::Completing {
             patch: patch.name.clone(),
             direction,

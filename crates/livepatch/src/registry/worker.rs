@@ -1,49 +1,22 @@
 //! The thread that ends transitions which wait for units of work.
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::{self, Thread};
+use std::thread;
 use std::time::Duration;
 
 use super::{Registry, registry};
-use crate::task::Side;
+use crate::task::leaving;
 
 /// How long the worker sleeps between looks, at first and at most. Units that leave the old side wake it.
 const NAPS: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(100));
 
-/// The side that units should leave, plus 1; 0 if no transition runs.
-static LEFT: AtomicUsize = AtomicUsize::new(0);
-static WORKER: OnceLock<Thread> = OnceLock::new();
-
-/// Whether the running transition waits for units of this side.
-#[inline]
-pub(crate) fn is_left(side: Side) -> bool {
-    // Relaxed: a hint. Who is not told is found by the worker's next look.
-    LEFT.load(Ordering::Relaxed) == side.index() + 1
-}
-
-/// A unit has left the side that the running transition waits for.
-#[cold]
-pub(crate) fn wake() {
-    if let Some(worker) = WORKER.get() {
-        worker.unpark();
-    }
-}
-
-/// From now on, units that leave this side wake the worker.
-pub(super) fn expect_to_leave(side: Option<Side>) {
-    LEFT.store(side.map_or(0, |side| side.index() + 1), Ordering::Relaxed);
-}
-
-/// There is a transition that could not end at once.
+/// There is a transition that could not end at once. Only the turn's holder comes here.
 pub(super) fn start() {
-    if WORKER.get().is_none() {
-        // If there can be no thread, `Registry::poll` is what ends transitions. Only the turn's holder comes here.
-        if let Ok(handle) = thread::Builder::new().name("livepatch".to_owned()).spawn(work) {
-            WORKER.get_or_init(|| handle.thread().clone());
-        }
-    }
-    wake();
+    leaving::waiter(|| {
+        // If there can be no thread, `Registry::poll` is what ends transitions.
+        let spawned = thread::Builder::new().name("livepatch".to_owned()).spawn(work);
+        spawned.ok().map(|handle| handle.thread().clone())
+    });
+    leaving::wake();
 }
 
 fn work() {

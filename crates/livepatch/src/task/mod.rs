@@ -59,6 +59,7 @@
 //! - How long a task has been inside is counted from the first scan or status that met it there.
 
 mod future;
+pub(crate) mod leaving;
 mod record;
 mod unit;
 mod world;

@@ -6,6 +6,7 @@ use std::panic::Location;
 use std::ptr;
 use std::thread;
 
+use super::leaving;
 use super::record::{Record, TaskKind};
 use super::world::World;
 use crate::sync::stat;
@@ -98,10 +99,7 @@ pub(crate) fn leave(record: &'static Record) {
     let depth = record.depth.get() - 1;
     record.depth.set(depth);
     if depth == 0 {
-        let side = WORLD.leave(record);
-        if crate::registry::is_left(side) {
-            crate::registry::wake();
-        }
+        leaving::left(WORLD.leave(record));
         if record.orphan.get() {
             retire(record);
         }
@@ -181,9 +179,7 @@ impl Unit {
 /// As [`leave`], by a task that comes back.
 fn leave_for_a_while(record: &'static Record) {
     record.depth.set(0);
-    if crate::registry::is_left(WORLD.leave(record)) {
-        crate::registry::wake();
-    }
+    leaving::left(WORLD.leave(record));
 }
 
 impl Drop for Unit {

@@ -4,11 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use access_point_interface::net::{FRAME, Frame, Outlet};
 use anyhow::Result;
 use parking_lot::Mutex;
-
-use crate::count::{PhaseClock, SentLog};
-use crate::net::{FRAME, Frame, Outlet};
 
 /// Frames of one write.
 const BATCH: usize = 16;
@@ -30,34 +28,30 @@ pub(crate) struct Client {
 /// The frames for one station.
 struct Flow {
     station: u32,
+    /// The number of the next frame: how many were sent.
     next: u64,
-    sent: SentLog,
 }
 
 impl Client {
     /// Starts to send to a station.
     pub(crate) fn add(&self, station: u32) {
-        self.flows.lock().push(Flow {
-            station,
-            next: 0,
-            sent: SentLog::default(),
-        });
+        self.flows.lock().push(Flow { station, next: 0 });
     }
 
-    /// Stops sending to a station, and says what was sent.
-    pub(crate) fn remove(&self, station: u32) -> Option<SentLog> {
+    /// Stops sending to a station, and says how many frames were sent.
+    pub(crate) fn remove(&self, station: u32) -> Option<u64> {
         let mut flows = self.flows.lock();
         let at = flows.iter().position(|flow| flow.station == station)?;
-        Some(flows.swap_remove(at).sent)
+        Some(flows.swap_remove(at).next)
     }
 
     /// Sends until it is `enough`, and returns when all that was sent has been handled.
-    pub(crate) fn run(&self, mut outlet: Outlet, clock: &PhaseClock, enough: &AtomicBool, seed: u64) -> Result<()> {
+    pub(crate) fn run(&self, mut outlet: Outlet, enough: &AtomicBool, seed: u64) -> Result<()> {
         let mut rng = fastrand::Rng::with_seed(seed);
         let mut batch = Vec::with_capacity(BATCH * FRAME);
         while !enough.load(Ordering::Relaxed) {
             batch.clear();
-            self.compose(&mut batch, clock, &mut rng);
+            self.compose(&mut batch, &mut rng);
             if batch.is_empty() {
                 thread::sleep(PAUSE);
             } else {
@@ -68,12 +62,11 @@ impl Client {
     }
 
     /// Fills the batch with bursts of frames, for stations chosen by `rng`.
-    fn compose(&self, batch: &mut Vec<u8>, clock: &PhaseClock, rng: &mut fastrand::Rng) {
+    fn compose(&self, batch: &mut Vec<u8>, rng: &mut fastrand::Rng) {
         let mut flows = self.flows.lock();
         if flows.is_empty() {
             return;
         }
-        let phase = clock.get();
         while batch.len() < BATCH * FRAME {
             let chosen = rng.usize(..flows.len());
             let flow = &mut flows[chosen];
@@ -81,7 +74,6 @@ impl Client {
             for _ in 0..rng.usize(1..=BURST).min(room) {
                 batch.extend_from_slice(Frame::new(flow.station, flow.next).as_bytes());
                 flow.next += 1;
-                flow.sent[phase] += 1;
             }
         }
     }

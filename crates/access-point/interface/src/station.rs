@@ -19,27 +19,28 @@ use crate::net::Frame;
 ///
 /// Only frames that a wake-up missed can be there at that moment. mac80211 expires them after
 /// seconds; here naps last milliseconds, and so does this.
-pub(crate) const EXPIRY: Duration = Duration::from_millis(2);
+pub const EXPIRY: Duration = Duration::from_millis(2);
 
 /// One associated station.
-pub(crate) struct Station {
+#[derive(Debug)]
+pub struct Station {
     /// Its address.
-    pub(crate) id: u32,
+    pub id: u32,
     /// Whether it told us that it sleeps.
-    pub(crate) asleep: AtomicBool,
+    pub asleep: AtomicBool,
     /// Frames that wait for its wake-up.
-    pub(crate) ps_tx_buf: PsQueue,
+    pub ps_tx_buf: PsQueue,
     /// The way to it.
-    pub(crate) link: Link,
+    pub link: Link,
     /// Frames that came for it and were sent or queued.
-    pub(crate) handled: AtomicU64,
+    pub handled: AtomicU64,
     /// Whether it said that it leaves.
-    pub(crate) left: AtomicBool,
+    pub left: AtomicBool,
 }
 
 impl Station {
     /// An awake station with nothing queued.
-    pub(crate) fn new(id: u32, link: Link) -> Self {
+    pub fn new(id: u32, link: Link) -> Self {
         Self {
             id,
             asleep: AtomicBool::new(false),
@@ -51,7 +52,7 @@ impl Station {
     }
 
     /// The station goes to sleep. Returns how many stale frames were dropped from its queue.
-    pub(crate) fn ps_start(&self) -> usize {
+    pub fn ps_start(&self) -> usize {
         let expired = self.ps_tx_buf.expire(EXPIRY);
         // Relaxed: who sees it late sends one frame more, as to a radio not yet switched off.
         self.asleep.store(true, Ordering::Relaxed);
@@ -61,7 +62,7 @@ impl Station {
 
 /// What becomes of a frame after the power-save check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Tx {
+pub enum Tx {
     /// Send it now.
     Continue,
     /// It waits in the station's queue.
@@ -72,48 +73,52 @@ pub(crate) enum Tx {
 ///
 /// In a kernel that is some accounting, and an interrupt at any moment. The yield stands for it:
 /// it makes a window of instructions one of microseconds, so that seconds suffice to see the race.
-pub(crate) fn prepare_to_queue(frame: &Frame) {
+pub fn prepare_to_queue(frame: &Frame) {
     debug_assert!(frame.is_whole());
     thread::yield_now();
 }
 
 /// A queue of frames with a lock of its own, which is held for single operations only.
-#[derive(Default)]
-pub(crate) struct PsQueue(Mutex<VecDeque<(Instant, Frame)>>);
+#[derive(Debug, Default)]
+pub struct PsQueue(Mutex<VecDeque<(Instant, Frame)>>);
 
 impl PsQueue {
-    pub(crate) fn push(&self, frame: Frame) {
+    /// Puts a frame at its end.
+    pub fn push(&self, frame: Frame) {
         self.0.lock().push_back((Instant::now(), frame));
     }
 
     /// Empties the queue.
-    pub(crate) fn take_all(&self) -> impl Iterator<Item = Frame> + use<> {
+    pub fn take_all(&self) -> impl Iterator<Item = Frame> + use<> {
         std::mem::take(&mut *self.0.lock()).into_iter().map(|(_, frame)| frame)
     }
 
     /// Drops frames of at least `age`, and returns their number.
-    pub(crate) fn expire(&self, age: Duration) -> usize {
+    pub fn expire(&self, age: Duration) -> usize {
         let mut queue = self.0.lock();
         let stale = queue.iter().take_while(|(since, _)| since.elapsed() >= age).count();
         queue.drain(..stale);
         stale
     }
 
-    pub(crate) fn len(&self) -> usize {
+    /// How many frames wait.
+    pub fn len(&self) -> usize {
         self.0.lock().len()
     }
 }
 
 /// The socket to a station. Its lock keeps frames whole and says nothing about their order.
-pub(crate) struct Link(Mutex<TcpStream>);
+#[derive(Debug)]
+pub struct Link(Mutex<TcpStream>);
 
 impl Link {
-    pub(crate) fn new(stream: TcpStream) -> Self {
+    /// A way to a station over this socket.
+    pub fn new(stream: TcpStream) -> Self {
         Self(Mutex::new(stream))
     }
 
     /// Sends one frame.
-    pub(crate) fn send(&self, frame: &Frame) -> io::Result<()> {
+    pub fn send(&self, frame: &Frame) -> io::Result<()> {
         self.0.lock().write_all(frame.as_bytes())
     }
 }

@@ -3,15 +3,15 @@
 use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use access_point_interface::net::{FRAME, Frame, Records};
 use anyhow::{Context, Result, ensure};
 use mio::{Events, Interest, Poll, Registry, Token};
 use parking_lot::Mutex;
 
 use crate::count::Account;
-use crate::net::{FRAME, Frame, Records};
 
 /// How long to wait for events before looking whether the run is over.
 const IDLE: Duration = Duration::from_millis(20);
@@ -22,7 +22,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) struct Radios {
     registry: Registry,
     tuned: Mutex<HashMap<u32, Radio>>,
-    delivered: AtomicU64,
 }
 
 /// The radio of one station.
@@ -38,14 +37,7 @@ impl Radios {
         let poll = Poll::new()?;
         let registry = poll.registry().try_clone()?;
         let tuned = Mutex::default();
-        Ok((
-            Self {
-                registry,
-                tuned,
-                delivered: AtomicU64::new(0),
-            },
-            poll,
-        ))
+        Ok((Self { registry, tuned }, poll))
     }
 
     /// Starts to receive for a station.
@@ -66,11 +58,6 @@ impl Radios {
         Ok(())
     }
 
-    /// Frames received so far.
-    pub(crate) fn delivered(&self) -> u64 {
-        self.delivered.load(Ordering::Relaxed)
-    }
-
     /// Receives until the access point has `closed` all streams. Returns what each station
     /// has received.
     pub(crate) fn run(&self, mut poll: Poll, closed: &AtomicBool) -> Result<Vec<(u32, Account)>> {
@@ -86,7 +73,7 @@ impl Radios {
             for event in &events {
                 let station = event.token().0 as u32;
                 let radio = tuned.get_mut(&station).context("an event for no station")?;
-                if radio.receive(station, &self.delivered)? {
+                if radio.receive(station)? {
                     let radio = tuned.remove(&station).context("a station that is there")?;
                     accounts.push((station, radio.account));
                 }
@@ -104,7 +91,7 @@ impl Radios {
 
 impl Radio {
     /// Reads all there is; true at the end of the stream.
-    fn receive(&mut self, station: u32, delivered: &AtomicU64) -> Result<bool> {
+    fn receive(&mut self, station: u32) -> Result<bool> {
         loop {
             match self.records.fill(&mut self.stream) {
                 Ok(0) => return Ok(true),
@@ -116,7 +103,6 @@ impl Radio {
                 let frame = Frame::parse(bytes)?;
                 ensure!(frame.station() == station, "station {station} got another's frame");
                 self.account.note(frame.seq());
-                delivered.fetch_add(1, Ordering::Relaxed);
             }
         }
     }

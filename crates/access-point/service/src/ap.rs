@@ -4,19 +4,19 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use access_point_interface::net::{FRAME, Frame, Inlet, NOTICE, Next, Notice};
+use access_point_interface::power_save::{ps_deliver_wakeup, tx_ps_buf};
+use access_point_interface::station::{Station, Tx};
 use anyhow::{Context, Result};
 use parking_lot::RwLock;
 
-use crate::count::{PerPhase, PhaseClock};
-use crate::dispatch::{Functions, Task};
-use crate::net::{FRAME, Frame, Inlet, NOTICE, Next, Notice};
-use crate::station::{Station, Tx};
+use crate::phase::{Clock, PerPhase};
 
 /// The access point.
 pub(crate) struct AccessPoint {
-    stations: RwLock<HashMap<u32, Arc<Station>>>,
+    stations: RwLock<HashMap<u32, Known>>,
     /// The phase that counters are kept by.
-    pub(crate) clock: PhaseClock,
+    pub(crate) clock: Arc<Clock>,
     /// Naps begun.
     pub(crate) sleeps: PerPhase<AtomicU64>,
     /// Wake-ups handled.
@@ -25,11 +25,18 @@ pub(crate) struct AccessPoint {
     pub(crate) expired: AtomicU64,
 }
 
+/// A station, and how many frames for it were handled in each phase.
+#[derive(Clone)]
+pub(crate) struct Known {
+    pub(crate) sta: Arc<Station>,
+    pub(crate) handled: Arc<PerPhase<AtomicU64>>,
+}
+
 impl AccessPoint {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(clock: Arc<Clock>) -> Self {
         Self {
             stations: RwLock::default(),
-            clock: PhaseClock::new(),
+            clock,
             sleeps: PerPhase::default(),
             wakes: PerPhase::default(),
             expired: AtomicU64::new(0),
@@ -37,11 +44,10 @@ impl AccessPoint {
     }
 
     /// Takes frames from a client and brings them to their stations, or into their queues.
-    pub(crate) fn tx_worker(&self, mut frames: Inlet<FRAME>, mut task: Task<'_>) -> Result<()> {
+    pub(crate) fn tx_worker(&self, mut frames: Inlet<FRAME>) -> Result<()> {
         loop {
-            task.quiescent();
             match frames.next()? {
-                Next::Record(bytes) => self.transmit(task.functions(), &Frame::parse(bytes)?)?,
+                Next::Record(bytes) => self.transmit(&Frame::parse(bytes)?)?,
                 Next::Idle => {}
                 Next::Finished => return Ok(()),
             }
@@ -49,46 +55,50 @@ impl AccessPoint {
     }
 
     /// Takes the notices of stations: naps begin, wake-ups deliver what was buffered.
-    pub(crate) fn rx_worker(&self, mut notices: Inlet<NOTICE>, mut task: Task<'_>) -> Result<()> {
+    pub(crate) fn rx_worker(&self, mut notices: Inlet<NOTICE>) -> Result<()> {
         loop {
-            task.quiescent();
             match notices.next()? {
-                Next::Record(bytes) => self.receive(task.functions(), Notice::parse(bytes)?)?,
+                Next::Record(bytes) => self.receive(Notice::parse(bytes)?)?,
                 Next::Idle => {}
                 Next::Finished => return Ok(()),
             }
         }
     }
 
-    fn transmit(&self, functions: &Functions, frame: &Frame) -> Result<()> {
-        let sta = self.find(frame.station())?;
-        if (functions.tx_ps_buf)(&sta, frame)? == Tx::Continue {
+    /// One unit of work: a frame is sent, or queued.
+    fn transmit(&self, frame: &Frame) -> Result<()> {
+        let _unit = livepatch::unit();
+        let Known { sta, handled } = self.find(frame.station())?;
+        if tx_ps_buf(&sta, frame)? == Tx::Continue {
             sta.link.send(frame)?;
         }
+        handled[self.clock.get()].fetch_add(1, Ordering::Relaxed);
         // Release: with the Acquire of who waits for the last frame of a station that leaves.
         sta.handled.fetch_add(1, Ordering::Release);
         Ok(())
     }
 
-    fn receive(&self, functions: &Functions, notice: Notice) -> Result<()> {
+    /// One unit of work: a station goes to sleep, wakes, or leaves.
+    fn receive(&self, notice: Notice) -> Result<()> {
+        let _unit = livepatch::unit();
         match notice {
             Notice::Sleep(id) => {
-                let expired = self.find(id)?.ps_start();
+                let expired = self.find(id)?.sta.ps_start();
                 self.expired.fetch_add(expired as u64, Ordering::Relaxed);
                 self.sleeps[self.clock.get()].fetch_add(1, Ordering::Relaxed);
             }
             Notice::Wake(id) => {
-                (functions.ps_deliver_wakeup)(&*self.find(id)?)?;
+                ps_deliver_wakeup(&self.find(id)?.sta)?;
                 self.wakes[self.clock.get()].fetch_add(1, Ordering::Relaxed);
             }
             // Release: with the Acquire of who waits for the station to have left.
-            Notice::Leave(id) => self.find(id)?.left.store(true, Ordering::Release),
+            Notice::Leave(id) => self.find(id)?.sta.left.store(true, Ordering::Release),
         }
         Ok(())
     }
 
     /// The station of this address. Workers use it for one record, then let it go.
-    pub(crate) fn find(&self, id: u32) -> Result<Arc<Station>> {
+    pub(crate) fn find(&self, id: u32) -> Result<Known> {
         self.stations
             .read()
             .get(&id)
@@ -98,16 +108,17 @@ impl AccessPoint {
 
     /// Makes a station known to the workers.
     pub(crate) fn publish(&self, sta: Arc<Station>) {
-        self.stations.write().insert(sta.id, sta);
+        let handled = Arc::default();
+        self.stations.write().insert(sta.id, Known { sta, handled });
     }
 
     /// Makes a station unknown. Workers may still be using it.
-    pub(crate) fn unpublish(&self, id: u32) -> Option<Arc<Station>> {
+    pub(crate) fn unpublish(&self, id: u32) -> Option<Known> {
         self.stations.write().remove(&id)
     }
 
     /// Makes all stations unknown.
-    pub(crate) fn unpublish_all(&self) -> Vec<Arc<Station>> {
-        self.stations.write().drain().map(|(_, sta)| sta).collect()
+    pub(crate) fn unpublish_all(&self) -> Vec<Known> {
+        self.stations.write().drain().map(|(_, known)| known).collect()
     }
 }

@@ -9,9 +9,9 @@ use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::time::Duration;
 
 /// Bytes of a frame.
-pub(crate) const FRAME: usize = 64;
+pub const FRAME: usize = 64;
 /// Bytes of a power-save notice.
-pub(crate) const NOTICE: usize = 8;
+pub const NOTICE: usize = 8;
 
 /// How long a socket may block before the run is given up.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -23,12 +23,12 @@ const ACKED: usize = 32;
 const WINDOW: usize = 4 * ACKED;
 
 /// One data frame: station, sequence number, payload, check sum.
-#[derive(Clone, Copy)]
-pub(crate) struct Frame([u8; FRAME]);
+#[derive(Clone, Copy, Debug)]
+pub struct Frame([u8; FRAME]);
 
 impl Frame {
     /// The frame `seq` for `station`; the payload follows from both.
-    pub(crate) fn new(station: u32, seq: u64) -> Self {
+    pub fn new(station: u32, seq: u64) -> Self {
         let mut bytes = [0; FRAME];
         bytes[..4].copy_from_slice(&station.to_le_bytes());
         bytes[4..12].copy_from_slice(&seq.to_le_bytes());
@@ -43,7 +43,7 @@ impl Frame {
     }
 
     /// The frame in these bytes, or an error when it is damaged.
-    pub(crate) fn parse(bytes: [u8; FRAME]) -> io::Result<Self> {
+    pub fn parse(bytes: [u8; FRAME]) -> io::Result<Self> {
         let frame = Self(bytes);
         if frame.is_whole() {
             Ok(frame)
@@ -53,22 +53,22 @@ impl Frame {
     }
 
     /// Whether the check sum fits the rest.
-    pub(crate) fn is_whole(&self) -> bool {
+    pub fn is_whole(&self) -> bool {
         check_sum(&self.0[..56]).to_le_bytes() == self.0[56..]
     }
 
     /// Whom the frame is for.
-    pub(crate) fn station(&self) -> u32 {
+    pub fn station(&self) -> u32 {
         u32::from_le_bytes(self.0[..4].try_into().expect("four bytes"))
     }
 
     /// Its place in the station's stream, from 0.
-    pub(crate) fn seq(&self) -> u64 {
+    pub fn seq(&self) -> u64 {
         u64::from_le_bytes(self.0[4..12].try_into().expect("eight bytes"))
     }
 
     /// The bytes as they go over a socket.
-    pub(crate) fn as_bytes(&self) -> &[u8] {
+    pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 }
@@ -83,7 +83,7 @@ fn check_sum(bytes: &[u8]) -> u64 {
 
 /// What a station tells the access point about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Notice {
+pub enum Notice {
     /// It goes to sleep: buffer what comes for it.
     Sleep(u32),
     /// It is awake again: deliver what was buffered.
@@ -94,7 +94,7 @@ pub(crate) enum Notice {
 
 impl Notice {
     /// The notice as it goes over a socket.
-    pub(crate) fn to_bytes(self) -> [u8; NOTICE] {
+    pub fn to_bytes(self) -> [u8; NOTICE] {
         let (kind, station) = match self {
             Notice::Sleep(station) => (1u32, station),
             Notice::Wake(station) => (2, station),
@@ -104,7 +104,7 @@ impl Notice {
     }
 
     /// The notice in these bytes.
-    pub(crate) fn parse(bytes: [u8; NOTICE]) -> io::Result<Self> {
+    pub fn parse(bytes: [u8; NOTICE]) -> io::Result<Self> {
         let word = u64::from_le_bytes(bytes);
         let station = word as u32;
         match word >> 32 {
@@ -117,7 +117,7 @@ impl Notice {
 }
 
 /// Two connected sockets on 127.0.0.1, on ports the system chose.
-pub(crate) fn pair() -> io::Result<(TcpStream, TcpStream)> {
+pub fn pair() -> io::Result<(TcpStream, TcpStream)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let near = TcpStream::connect(listener.local_addr()?)?;
     loop {
@@ -136,20 +136,23 @@ pub(crate) fn pair() -> io::Result<(TcpStream, TcpStream)> {
 }
 
 /// The sending end of a stream of records, which waits when too many are on their way.
-pub(crate) struct Outlet {
+#[derive(Debug)]
+pub struct Outlet {
     stream: TcpStream,
     in_flight: usize,
 }
 
 /// The receiving end, which acknowledges records once they have been handled.
-pub(crate) struct Inlet<const N: usize> {
+#[derive(Debug)]
+pub struct Inlet<const N: usize> {
     stream: TcpStream,
     records: Records<N>,
     unacked: usize,
 }
 
 /// What an [`Inlet`] has for its reader.
-pub(crate) enum Next<const N: usize> {
+#[derive(Debug)]
+pub enum Next<const N: usize> {
     /// The next record.
     Record([u8; N]),
     /// Nothing came for a while.
@@ -159,7 +162,7 @@ pub(crate) enum Next<const N: usize> {
 }
 
 /// A stream of records of `N` bytes: an end to send on, an end to receive from.
-pub(crate) fn channel<const N: usize>() -> io::Result<(Outlet, Inlet<N>)> {
+pub fn channel<const N: usize>() -> io::Result<(Outlet, Inlet<N>)> {
     let (near, far) = pair()?;
     far.set_read_timeout(Some(IDLE))?;
     let outlet = Outlet {
@@ -176,7 +179,7 @@ pub(crate) fn channel<const N: usize>() -> io::Result<(Outlet, Inlet<N>)> {
 
 impl Outlet {
     /// Sends `count` whole records, then waits until there is room in the window.
-    pub(crate) fn send(&mut self, records: &[u8], count: usize) -> io::Result<()> {
+    pub fn send(&mut self, records: &[u8], count: usize) -> io::Result<()> {
         self.stream.write_all(records)?;
         self.in_flight += count;
         while self.in_flight > WINDOW {
@@ -190,7 +193,7 @@ impl Outlet {
     }
 
     /// Says that no more will come, and waits until all that was sent has been handled.
-    pub(crate) fn finish(&mut self) -> io::Result<()> {
+    pub fn finish(&mut self) -> io::Result<()> {
         self.stream.shutdown(Shutdown::Write)?;
         // Reading to the end also keeps the close from resetting the connection.
         while self.stream.read(&mut [0; 64])? > 0 {}
@@ -200,7 +203,7 @@ impl Outlet {
 
 impl<const N: usize> Inlet<N> {
     /// The next record. To ask for it says that the one before has been handled.
-    pub(crate) fn next(&mut self) -> io::Result<Next<N>> {
+    pub fn next(&mut self) -> io::Result<Next<N>> {
         if self.unacked == ACKED {
             self.stream.write_all(&[1])?;
             self.unacked = 0;
@@ -223,14 +226,16 @@ impl<const N: usize> Inlet<N> {
 }
 
 /// Cuts a byte stream into records.
-pub(crate) struct Records<const N: usize> {
+#[derive(Debug)]
+pub struct Records<const N: usize> {
     bytes: Vec<u8>,
     read: usize,
     filled: usize,
 }
 
 impl<const N: usize> Records<N> {
-    pub(crate) fn new() -> Self {
+    /// No bytes yet.
+    pub fn new() -> Self {
         Self {
             bytes: vec![0; 256 * N],
             read: 0,
@@ -239,7 +244,7 @@ impl<const N: usize> Records<N> {
     }
 
     /// Reads once. Take all records out before.
-    pub(crate) fn fill(&mut self, from: &mut impl Read) -> io::Result<usize> {
+    pub fn fill(&mut self, from: &mut impl Read) -> io::Result<usize> {
         self.bytes.copy_within(self.read..self.filled, 0);
         self.filled -= self.read;
         self.read = 0;
@@ -257,7 +262,7 @@ impl<const N: usize> Records<N> {
     }
 
     /// The next whole record that was read.
-    pub(crate) fn next(&mut self) -> Option<[u8; N]> {
+    pub fn next(&mut self) -> Option<[u8; N]> {
         let record = self.bytes[self.read..self.filled].first_chunk().copied()?;
         self.read += N;
         Some(record)

@@ -9,22 +9,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use anyhow::Result;
+use livepatch::patchable;
 
-use crate::dispatch::Functions;
 use crate::net::Frame;
 use crate::station::{Link, Station, Tx, prepare_to_queue};
 
-/// The table of this version.
-pub(crate) const FUNCTIONS: Functions = Functions {
-    tx_ps_buf,
-    ps_deliver_wakeup,
-    sta_info_alloc,
-    sta_info_free,
-};
-
 /// Queues the frame if its station sleeps.
-fn tx_ps_buf(sta: &Station, frame: &Frame) -> Result<Tx> {
-    // Acquire: with the Release of `ps_deliver_wakeup`; see the same line of the fixed code.
+#[patchable]
+pub fn tx_ps_buf(sta: &Station, frame: &Frame) -> Result<Tx> {
+    // Acquire: with the Release of `ps_deliver_wakeup`.
     if !sta.asleep.load(Ordering::Acquire) {
         return Ok(Tx::Continue);
     }
@@ -35,7 +28,8 @@ fn tx_ps_buf(sta: &Station, frame: &Frame) -> Result<Tx> {
 }
 
 /// Delivers what was buffered and marks the station awake.
-fn ps_deliver_wakeup(sta: &Station) -> Result<()> {
+#[patchable]
+pub fn ps_deliver_wakeup(sta: &Station) -> Result<()> {
     for frame in sta.ps_tx_buf.take_all() {
         sta.link.send(&frame)?;
     }
@@ -45,12 +39,14 @@ fn ps_deliver_wakeup(sta: &Station) -> Result<()> {
 }
 
 /// Makes a station.
-fn sta_info_alloc(id: u32, link: Link) -> Result<Arc<Station>> {
+#[patchable]
+pub fn sta_info_alloc(id: u32, link: Link) -> Result<Arc<Station>> {
     Ok(Arc::new(Station::new(id, link)))
 }
 
-/// Frees a station that nobody uses any more.
-fn sta_info_free(sta: Arc<Station>) -> usize {
+/// Frees a station that nobody uses any more. Returns how many shadow variables went with it.
+#[patchable]
+pub fn sta_info_free(sta: Arc<Station>) -> usize {
     drop(sta);
     0
 }

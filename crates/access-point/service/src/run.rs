@@ -1,17 +1,18 @@
 //! One run: the threads, and the order in which they start and end.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
+use access_point_interface::net::{self, FRAME, Inlet, NOTICE, Outlet};
 use anyhow::{Result, anyhow, ensure};
 
 use crate::Options;
 use crate::ap::AccessPoint;
 use crate::clients::Client;
-use crate::dispatch::Switch;
 use crate::manager::Manager;
-use crate::net::{self, FRAME, Inlet, NOTICE, Outlet};
+use crate::phase::Clock;
 use crate::radios::Radios;
 use crate::report::Report;
 use crate::sleepers::Sleeper;
@@ -19,10 +20,9 @@ use crate::sleepers::Sleeper;
 /// How long anything may take that takes microseconds on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Runs all phases and settles the accounts.
-pub(crate) fn run(options: &Options) -> Result<Report> {
-    let ap = &AccessPoint::new();
-    let switch = &Switch::default();
+/// Runs until it is `enough`, and settles the accounts.
+pub(crate) fn run(options: &Options, clock: Arc<Clock>, enough: &AtomicBool) -> Result<Report> {
+    let ap = &AccessPoint::new(clock);
     let until = &Until::default();
     let (frames_out, frames_in) = channels::<FRAME>(options.threads)?;
     let (notices_out, notices_in) = channels::<NOTICE>(options.threads.div_ceil(2))?;
@@ -37,24 +37,24 @@ pub(crate) fn run(options: &Options) -> Result<Report> {
     thread::scope(|scope| {
         // If this thread panics, the others must end all the same.
         let _end = EndAll(until);
-        let mut manager = Manager::new(options, ap, switch, world, &until.trouble);
+        let mut manager = Manager::new(options, ap, world, &until.trouble);
         let (mut receivers, mut senders, mut nappers) = (Vec::new(), Vec::new(), Vec::new());
         for (radios, poll) in world.radios.iter().zip(polls) {
             receivers.push(scope.spawn(|| until.watch(|| radios.run(poll, &until.closed))));
         }
         for ((client, outlet), inlet) in world.clients.iter().zip(frames_out).zip(frames_in) {
-            let (task, seed) = (switch.task(), seeds.u64(..));
-            senders.push(scope.spawn(|| until.watch(|| ap.tx_worker(inlet, task))));
-            senders.push(scope.spawn(move || until.watch(|| client.run(outlet, &ap.clock, &until.sent, seed))));
+            let seed = seeds.u64(..);
+            senders.push(scope.spawn(|| until.watch(|| ap.tx_worker(inlet))));
+            senders.push(scope.spawn(move || until.watch(|| client.run(outlet, &until.sent, seed))));
         }
         for (sleeper, inlet) in world.sleepers.iter().zip(notices_in) {
-            let (task, seed) = (switch.task(), seeds.u64(..));
-            nappers.push(scope.spawn(|| until.watch(|| ap.rx_worker(inlet, task))));
+            let seed = seeds.u64(..);
+            nappers.push(scope.spawn(|| until.watch(|| ap.rx_worker(inlet))));
             nappers.push(scope.spawn(move || until.watch(|| sleeper.run(&until.napped, seed))));
         }
 
         // Each group ends when all that the one before has sent is handled.
-        let phases = manager.phases();
+        let stayed = manager.stay(enough);
         until.sent.store(true, Ordering::Relaxed);
         let sent = join(senders);
         until.napped.store(true, Ordering::Relaxed);
@@ -67,7 +67,7 @@ pub(crate) fn run(options: &Options) -> Result<Report> {
         let accounts = received?.into_iter().flatten().collect();
         sent?;
         napped?;
-        phases?;
+        stayed?;
         freed?;
         manager.settle(accounts)
     })
@@ -94,11 +94,6 @@ impl World {
     /// The radios its own is among.
     pub(crate) fn radios(&self, station: u32) -> &Radios {
         &self.radios[station as usize % self.radios.len()]
-    }
-
-    /// Frames received so far.
-    pub(crate) fn delivered(&self) -> u64 {
-        self.radios.iter().map(Radios::delivered).sum()
     }
 }
 

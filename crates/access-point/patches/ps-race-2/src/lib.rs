@@ -1,0 +1,69 @@
+//! The second patch, cumulative: it takes the place of the first, whose locks stay where they are, and counts the frames
+//! that the look under the lock saved. The counters are new; a station gets its own with the first such frame.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use access_point_interface::counted::{Counted, Ledger};
+use access_point_interface::net::Frame;
+use access_point_interface::station::{Station, Tx};
+use access_point_interface::{INTERFACE, Repair, power_save};
+use anyhow::Result;
+use livepatch::{ObjectPatch, Patch, PatchError, State};
+use ps_lock::PS_LOCKS;
+use shadow_vars::{ObjAddr, ShadowId, global};
+
+livepatch::export_patch! {
+    name: "ps-race-2",
+    interface: INTERFACE,
+    patch: patch,
+}
+
+/// What this patch does beside the first: stations have counters.
+const COUNTERS: u64 = 2;
+/// How many frames the look under the lock kept from being queued for a station that had just woken up.
+const SAVED: ShadowId<Counted<AtomicU64>> = ShadowId::new(3);
+
+fn patch() -> Result<Arc<Patch>, PatchError> {
+    let functions = ObjectPatch::program()
+        .function::<power_save::tx_ps_buf>(tx_ps_buf)
+        .function::<power_save::ps_deliver_wakeup>(ps_lock::ps_deliver_wakeup)
+        .function::<power_save::sta_info_alloc>(ps_lock::sta_info_alloc)
+        .function::<power_save::sta_info_free>(ps_lock::sta_info_free)
+        .post_patch(|context| {
+            // The first patch is still to be seen here. Without it, the repair begins now.
+            let before = context.prev_state(PS_LOCKS).and_then(|state| state.data::<Repair>());
+            let repair = match before {
+                Some(repair) => Repair {
+                    since: repair.since,
+                    generations: repair.generations + 1,
+                },
+                None => Repair {
+                    since: Instant::now(),
+                    generations: 1,
+                },
+            };
+            if let Some(state) = context.patch().state(PS_LOCKS) {
+                state.set_data(Arc::new(repair));
+            }
+        });
+    Patch::builder("ps-race-2")
+        .replace(true)
+        .object(functions)
+        .state(ps_lock::locks(2))
+        .state(State::new(COUNTERS, 1).owns(global(), SAVED))
+        .build()
+}
+
+/// Queues the frame if its station sleeps; counts it if the lock saved it.
+fn tx_ps_buf(sta: &Station, frame: &Frame) -> Result<Tx> {
+    ps_lock::tx_ps_buf_with(sta, frame, |sta| {
+        let store = global().pin();
+        let ledger = || Ledger::named("frames saved, by station");
+        let saved = store.get_or_alloc_with(ObjAddr::of(sta), SAVED, |_| Counted::new(AtomicU64::new(0), ledger()))?;
+        // Relaxed: a count.
+        saved.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    })
+}

@@ -1,0 +1,120 @@
+//! An access point whose stations sleep and wake, with a race in it, and the world around it, as one service.
+//!
+//! Clients send frames over loopback sockets; the access point queues those for sleeping stations and delivers them when a
+//! station wakes. A frame that is queued just as the wake-up empties the queue is lost or overtaken: the race that Linux
+//! fixed in commit 1d147bfa6429 with a new lock in the station's structure. The service has no such field. It has a control
+//! socket, through which patches come while it runs.
+//!
+//! - [`ap`] is the access point; its types and patchable functions are the crate `access-point-interface`;
+//! - [`clients`], [`sleepers`] and [`radios`] are the world around it;
+//! - [`manager`] and [`run`] let it all happen; [`phase`], [`count`] and [`report`] keep the books.
+
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+use access_point_interface::INTERFACE;
+use anyhow::{Context, Result};
+use clap::Parser;
+use livepatch::control::Control;
+use livepatch::{Event, registry};
+
+mod ap;
+mod clients;
+mod count;
+mod manager;
+mod phase;
+mod radios;
+mod report;
+mod run;
+mod sleepers;
+
+use report::Report;
+
+/// Runs an access point with a power-save race until its standard input ends, then prints what became of every frame.
+///
+/// Patches come through the control socket. The exit status is 0 when no frame was lost or overtaken while patched and
+/// every shadow variable made was dropped exactly once; 1 when not; 2 for wrong options.
+#[derive(Clone, Debug, Parser)]
+#[command(version)]
+struct Options {
+    /// Where the control socket is made
+    #[arg(long, value_name = "PATH")]
+    socket: PathBuf,
+
+    /// Stations at a time
+    #[arg(long, value_name = "N", default_value_t = 64,
+          value_parser = clap::value_parser!(u32).range(1..=400))]
+    stations: u32,
+
+    /// Clients that send frames, with one worker for each; half as many threads handle wake-ups
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = threads)]
+    threads: usize,
+
+    /// Seed for who sends to whom, who naps, and who leaves
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+
+    /// Print the verdict only
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let printed = serve(&options).and_then(|report| {
+        let mut out = io::stdout().lock();
+        report.print(&options, &mut out)?;
+        out.flush()?;
+        Ok(report.faults().is_empty())
+    });
+    match printed {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("access-point-service: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs until standard input ends.
+fn serve(options: &Options) -> Result<Report> {
+    static FREED: AtomicUsize = AtomicUsize::new(0);
+    let clock = Arc::new(phase::Clock::new());
+    let noting = Arc::clone(&clock);
+    let _noting = registry().observe(move |event| {
+        noting.note(event);
+        if let Event::Freed { variables, .. } = event {
+            FREED.fetch_add(*variables, Ordering::Relaxed);
+        }
+    });
+    let _control = Control::builder(&options.socket)
+        // SAFETY: whoever may use the socket is this user, who could as well have started another program in place of this
+        // one; that the library is a patch built against this interface is checked before its code runs.
+        .loader(|path| Ok(unsafe { registry().load_patch(path, &INTERFACE) }?.name().to_owned()))
+        .bind()
+        .with_context(|| format!("making the control socket {}", options.socket.display()))?;
+    let enough = Arc::new(AtomicBool::new(false));
+    let ended = Arc::clone(&enough);
+    thread::spawn(move || {
+        // An error ends it too.
+        let _ = io::stdin().lock().read_to_end(&mut Vec::new());
+        ended.store(true, Ordering::Relaxed);
+    });
+    let mut report = run::run(options, clock, &enough)?;
+    report.freed_by_state = FREED.load(Ordering::Relaxed);
+    Ok(report)
+}
+
+/// Reads a number of threads.
+fn threads(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n @ 1..=32) => Ok(n),
+        Ok(n) => Err(format!("{n} is not in 1..=32")),
+        Err(e) => Err(format!("{e}")),
+    }
+}

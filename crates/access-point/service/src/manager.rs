@@ -1,0 +1,169 @@
+//! The thread that makes and frees stations.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use access_point_interface::net;
+use access_point_interface::power_save::{sta_info_alloc, sta_info_free};
+use access_point_interface::station::Link;
+use anyhow::{Context, Result, ensure};
+use livepatch::registry;
+use shadow_vars::global;
+
+use crate::Options;
+use crate::ap::{AccessPoint, Known};
+use crate::count::{Account, HandledLog};
+use crate::report::Report;
+use crate::run::{World, wait_for};
+
+/// How often the manager looks up.
+const TICK: Duration = Duration::from_millis(10);
+/// The mean time between two comings and goings, in milliseconds.
+const CHURN_MS: u64 = 60;
+/// How long the patches that are left at the end may take to go.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the manager works on, and what it notes for the report.
+pub(crate) struct Manager<'a> {
+    options: &'a Options,
+    ap: &'a AccessPoint,
+    world: &'a World,
+    trouble: &'a AtomicBool,
+    rng: fastrand::Rng,
+    /// The stations there are.
+    present: Vec<u32>,
+    next_id: u32,
+    /// What was handled for the stations that have left.
+    handled: HashMap<u32, HandledLog>,
+    report: Report,
+}
+
+impl<'a> Manager<'a> {
+    pub(crate) fn new(options: &'a Options, ap: &'a AccessPoint, world: &'a World, trouble: &'a AtomicBool) -> Self {
+        Self {
+            options,
+            ap,
+            world,
+            trouble,
+            rng: fastrand::Rng::with_seed(options.seed),
+            present: Vec::new(),
+            next_id: 0,
+            handled: HashMap::new(),
+            report: Report::default(),
+        }
+    }
+
+    /// Lets stations come and go until it is `enough`.
+    pub(crate) fn stay(&mut self, enough: &AtomicBool) -> Result<()> {
+        for _ in 0..self.options.stations {
+            self.join_station()?;
+        }
+        let mut churn = Instant::now();
+        while !enough.load(Ordering::Relaxed) {
+            ensure!(!self.trouble.load(Ordering::Relaxed), "a thread has given up");
+            if churn <= Instant::now() {
+                self.join_station()?;
+                let leaver = self.present.swap_remove(self.rng.usize(..self.present.len()));
+                self.leave_station(leaver)?;
+                churn = Instant::now() + Duration::from_millis(self.rng.u64(1..2 * CHURN_MS));
+            }
+            thread::sleep(TICK);
+        }
+        Ok(())
+    }
+
+    /// A new station associates: a socket, a structure, then frames and naps.
+    fn join_station(&mut self) -> Result<()> {
+        let id = self.next_id;
+        self.next_id += 1;
+        let (ours, theirs) = net::pair().context("connecting a station")?;
+        let sta = sta_info_alloc(id, Link::new(ours))?;
+        self.world.radios(id).add(id, theirs)?;
+        self.ap.publish(sta);
+        self.present.push(id);
+        self.world.sleeper(id).add(id);
+        self.world.client(id).add(id);
+        Ok(())
+    }
+
+    /// A station leaves, after the last frame for it has been handled and it has woken up.
+    fn leave_station(&mut self, id: u32) -> Result<()> {
+        let sent = self.stop_sending(id)?;
+        self.world.sleeper(id).remove(id)?;
+        let Known { sta, .. } = self.ap.find(id)?;
+        wait_for("a station to leave", self.trouble, || {
+            // Acquire: with the Release of `transmit` and of `receive`.
+            sta.handled.load(Ordering::Acquire) == sent && sta.left.load(Ordering::Acquire)
+        })?;
+        drop(sta);
+        let known = self.ap.unpublish(id).context("a station that is there")?;
+        self.free_station(known)
+    }
+
+    /// Frees a station that is published no more, as soon as no worker uses it. What is still queued for it goes with it.
+    fn free_station(&mut self, known: Known) -> Result<()> {
+        let Known { mut sta, handled } = known;
+        wait_for("the last user of a station", self.trouble, || {
+            Arc::get_mut(&mut sta).is_some()
+        })?;
+        self.handled
+            .insert(sta.id, handled.map(|frames| frames.load(Ordering::Relaxed)));
+        self.report.purged += sta.ps_tx_buf.len() as u64;
+        self.report.freed_by_parent += sta_info_free(sta);
+        Ok(())
+    }
+
+    /// Takes the flow of a station from its client, and returns how many frames were sent.
+    fn stop_sending(&mut self, id: u32) -> Result<u64> {
+        self.world.client(id).remove(id).context("a station without a flow")
+    }
+
+    /// After the workers have ended: half of the stations go, then all patches that are left with the variables of the
+    /// rest, and last those stations.
+    pub(crate) fn free_everything(&mut self) -> Result<()> {
+        let all = self.ap.unpublish_all();
+        for known in &all {
+            self.stop_sending(known.sta.id)?;
+        }
+        let (half, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(|known| known.sta.id % 2 == 0);
+        for known in half {
+            self.free_station(known)?;
+        }
+        registry().wait(PATIENCE)?;
+        for patch in registry().status().patches {
+            registry().disable(&patch.name)?;
+            registry().wait(PATIENCE)?;
+        }
+        for known in rest {
+            self.free_station(known)?;
+        }
+        Ok(())
+    }
+
+    /// Puts what was handled beside what was received.
+    pub(crate) fn settle(mut self, accounts: Vec<(u32, Account)>) -> Result<Report> {
+        global().synchronize()?;
+        let report = &mut self.report;
+        report.stations = self.next_id;
+        report.phases = self.ap.clock.phases();
+        report.expired = self.ap.expired.load(Ordering::Relaxed);
+        report.sleeps = self.ap.sleeps.map(|naps| naps.load(Ordering::Relaxed));
+        report.wakes = self.ap.wakes.map(|wakes| wakes.load(Ordering::Relaxed));
+        ensure!(accounts.len() == self.handled.len(), "a station without an account");
+        for (id, account) in accounts {
+            let handled = self
+                .handled
+                .get(&id)
+                .with_context(|| format!("station {id} is unknown"))?;
+            report.strange += account.strange(handled);
+            let tallies = account.settle(handled);
+            for (phase, tally) in tallies.iter().enumerate() {
+                report.tallies[phase] += *tally;
+            }
+        }
+        Ok(self.report)
+    }
+}

@@ -1,0 +1,167 @@
+//! The table at the end, and the verdict.
+
+use std::io::{self, Write};
+use std::time::Instant;
+
+use access_point_interface::counted::Ledger;
+use shadow_vars::global;
+
+use crate::Options;
+use crate::count::Tally;
+use crate::phase::{About, PerPhase};
+
+/// All that a run has to tell.
+#[derive(Default)]
+pub(crate) struct Report {
+    /// The phases of the run, in order.
+    pub(crate) phases: Vec<About>,
+    /// Frames, by the phase in which the access point took them.
+    pub(crate) tallies: PerPhase<Tally>,
+    /// Naps begun.
+    pub(crate) sleeps: PerPhase<u64>,
+    /// Wake-ups handled.
+    pub(crate) wakes: PerPhase<u64>,
+    /// Lost frames that were dropped from the queue of a station that went to sleep.
+    pub(crate) expired: u64,
+    /// Lost frames that were still queued when their station was freed.
+    pub(crate) purged: u64,
+    /// Frames that came twice, or that nobody sent.
+    pub(crate) strange: u64,
+    /// Stations there have been.
+    pub(crate) stations: u32,
+    /// Variables that went with their station.
+    pub(crate) freed_by_parent: usize,
+    /// Variables that went with the last patch that held their state.
+    pub(crate) freed_by_state: usize,
+}
+
+impl Report {
+    /// What went wrong; nothing if the run has passed.
+    pub(crate) fn faults(&self) -> Vec<String> {
+        let patched = self.patched();
+        let lost: u64 = self.tallies.iter().map(|tally| tally.lost).sum();
+        let ledgers = Ledger::all();
+        let made: usize = ledgers.iter().map(|ledger| ledger.made()).sum();
+        let wrong: usize = ledgers.iter().map(|ledger| ledger.wrong()).sum();
+        let store = global().stats();
+
+        let mut faults = Vec::new();
+        let mut check = |fine: bool, fault: String| {
+            if !fine {
+                faults.push(fault);
+            }
+        };
+        check(patched.lost == 0, format!("{} frames lost while patched", patched.lost));
+        check(
+            patched.overtaken == 0,
+            format!("{} frames overtaken while patched", patched.overtaken),
+        );
+        check(self.strange == 0, format!("{} frames too many", self.strange));
+        check(
+            lost == self.expired + self.purged,
+            format!("{lost} frames lost, but {} dropped", self.expired + self.purged),
+        );
+        check(wrong == 0, format!("{wrong} variables not dropped exactly once"));
+        check(
+            (store.created, store.freed, store.live) == (made as u64, made as u64, 0),
+            format!(
+                "the store counts {} created, {} freed, {} live; made were {made}",
+                store.created, store.freed, store.live
+            ),
+        );
+        faults
+    }
+
+    /// What was handled while every unit of work ran a patch.
+    pub(crate) fn patched(&self) -> Tally {
+        let mut sum = Tally::default();
+        for (about, tally) in self.phases.iter().zip(self.tallies.iter()) {
+            if about.patched {
+                sum += *tally;
+            }
+        }
+        sum
+    }
+
+    /// Prints the tables and the verdict; with `quiet` the verdict only.
+    pub(crate) fn print(&self, options: &Options, out: &mut impl Write) -> io::Result<()> {
+        if !options.quiet {
+            self.print_phases(options, out)?;
+            self.print_variables(out)?;
+        }
+        let faults = self.faults();
+        if faults.is_empty() {
+            let made: usize = Ledger::all().iter().map(|ledger| ledger.made()).sum();
+            let handled = self.patched().handled;
+            writeln!(
+                out,
+                "PASS: none of {handled} frames lost or overtaken while patched; {made} variables made, each dropped once"
+            )
+        } else {
+            writeln!(out, "FAIL: {}", faults.join("; "))
+        }
+    }
+
+    fn print_phases(&self, options: &Options, out: &mut impl Write) -> io::Result<()> {
+        writeln!(
+            out,
+            "access point: {} stations at a time ({} in all), {} threads, seed {}\n",
+            options.stations, self.stations, options.threads, options.seed
+        )?;
+        writeln!(
+            out,
+            "{:<22}{:>9}{:>10}{:>11}{:>7}{:>11}{:>8}{:>8}",
+            "phase", "seconds", "handled", "delivered", "lost", "overtaken", "sleeps", "wakes"
+        )?;
+        let ends = self
+            .phases
+            .iter()
+            .skip(1)
+            .map(|next| next.began)
+            .chain([Instant::now()]);
+        for (phase, (about, end)) in self.phases.iter().zip(ends).enumerate() {
+            let Tally {
+                handled,
+                delivered,
+                lost,
+                overtaken,
+            } = self.tallies[phase];
+            let seconds = end.duration_since(about.began).as_secs_f64();
+            let name = &about.name;
+            writeln!(
+                out,
+                "{name:<22}{seconds:>9.4}{handled:>10}{delivered:>11}{lost:>7}{overtaken:>11}{:>8}{:>8}",
+                self.sleeps[phase], self.wakes[phase],
+            )?;
+        }
+        writeln!(
+            out,
+            "\nA frame counts for the phase in which the access point took it. A transition lasts until the last unit of\n\
+             work has left the old code, which may still lose frames. Of the lost frames, missed by a wake-up, {} expired\n\
+             in the queue and {} were still there when their station left.\n",
+            self.expired, self.purged
+        )?;
+        let unpatched = self
+            .phases
+            .iter()
+            .zip(self.tallies.iter())
+            .filter(|(about, _)| !about.patched);
+        if unpatched.map(|(_, tally)| tally.lost + tally.overtaken).sum::<u64>() == 0 {
+            writeln!(out, "The race did not show while unpatched; more seconds may help.\n")?;
+        }
+        Ok(())
+    }
+
+    fn print_variables(&self, out: &mut impl Write) -> io::Result<()> {
+        writeln!(out, "{:<28}{:>8}{:>14}", "shadow variables", "made", "dropped once")?;
+        for ledger in Ledger::all() {
+            let (made, dropped) = (ledger.made(), ledger.dropped_once());
+            writeln!(out, "{:<28}{made:>8}{dropped:>14}", ledger.name())?;
+        }
+        writeln!(
+            out,
+            "freed with their station: {}; with the last patch that held their state: {}\n",
+            self.freed_by_parent, self.freed_by_state
+        )
+    }
+}
