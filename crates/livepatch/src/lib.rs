@@ -83,3 +83,8 @@ macro_rules! points {
         [$(<$function as $crate::Patchable>::point().raw()),*]
     };
 }
+
+/// The README's examples are tests, too.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

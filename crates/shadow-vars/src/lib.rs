@@ -102,8 +102,3 @@ pub use store::{ShadowStore, global};
 
 /// The largest alignment of a value.
 pub const MAX_ALIGN: usize = 4096;
-
-/// The README's example is a test, too.
-#[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
-struct Readme;
