@@ -78,3 +78,7 @@ pub(crate) use unit::{enter, leave};
 pub(crate) use world::{Seen, Side};
 
 pub(crate) use unit::WORLD;
+#[cfg(all(test, not(shadow_loom)))]
+pub(crate) use unit::known;
+#[cfg(all(test, shadow_loom))]
+pub(crate) use {defect::Defect, world::World};

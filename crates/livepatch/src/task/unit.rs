@@ -128,7 +128,7 @@ impl Drop for Awaited {
 }
 
 /// The record of the running task, if it ever was in a unit.
-pub(super) fn known() -> Option<&'static Record> {
+pub(crate) fn known() -> Option<&'static Record> {
     // SAFETY: as in `enter`.
     unsafe { CURRENT.get().as_ref() }
 }

@@ -43,6 +43,9 @@ pub(crate) struct World {
     /// What a model plants.
     #[cfg(shadow_loom)]
     pub(crate) defect: Option<Defect>,
+    /// Loom lets a store come between what an exchange has read and what it writes, unless that is an exchange too.
+    #[cfg(shadow_loom)]
+    pub(crate) exact: bool,
 }
 
 /// What a scan met.
@@ -72,6 +75,7 @@ impl World {
             free: Mutex::new(None),
             scan: Mutex::new(()),
             defect: None,
+            exact: false,
         }
     }
 
@@ -99,7 +103,7 @@ impl World {
     fn is_inside(&self, record: &Record, unit: u64, side: usize) -> bool {
         let release = self.unless(Defect::RelaxedBegin, Ordering::Release);
         // Release (O3): with the Acquire of the scan.
-        record.word.store(unit | side as u64, release);
+        self.put(record, unit | side as u64, release);
         if !self.has(Defect::NoLightBarrier) {
             barrier::light(); // O2: with the heavy one of `flip`.
         }
@@ -123,10 +127,23 @@ impl World {
         // Relaxed: the owner's own; if it is forced just now, it has left anyway.
         let word = record.word.load(Ordering::Relaxed);
         // Release (O3): with the Acquire of the scan.
-        record
-            .word
-            .store(word & !INSIDE, self.unless(Defect::RelaxedLeave, Ordering::Release));
+        self.put(
+            record,
+            word & !INSIDE,
+            self.unless(Defect::RelaxedLeave, Ordering::Release),
+        );
         Side::of(word)
+    }
+
+    /// The owner stores its word.
+    #[inline(always)]
+    fn put(&self, record: &Record, word: u64, order: Ordering) {
+        #[cfg(shadow_loom)]
+        if self.exact {
+            record.word.swap(word, order);
+            return;
+        }
+        record.word.store(word, order);
     }
 
     /// The side on which units begin.
@@ -181,6 +198,7 @@ impl World {
     }
 
     /// The words of all units that are inside: what [`has_left`](Self::has_left) asks about.
+    #[allow(dead_code, reason = "asked when a library goes")]
     pub(crate) fn inside(&self) -> Vec<(&'static Record, u64)> {
         let _whole = lock(&self.scan);
         self.records()
@@ -190,6 +208,7 @@ impl World {
     }
 
     /// Whether the unit that had this word has left. Acquires what it did (O3).
+    #[allow(dead_code, reason = "asked when a library goes")]
     pub(crate) fn has_left(&self, record: &Record, word: u64) -> bool {
         let now = record.word.load(Ordering::Acquire);
         now & INSIDE == 0 || unit_of(now) != unit_of(word)
