@@ -19,5 +19,12 @@ run -p shadow-vars
 for feature in "${FEATURES[@]}"; do
     run -p shadow-vars --features "$feature"
 done
+run -p livepatch -p livepatch-macros --all-targets --all-features
+run -p livepatch
+for feature in tracing serde; do
+    run -p livepatch --features "$feature"
+done
 # `--profile test` compiles the unit tests, where the models live. Own target directory: see ci/loom.sh.
 RUSTFLAGS="--cfg shadow_loom" run -p shadow-vars --lib --profile test --target-dir target/loom
+# Alone: as a dependency, the store has its models' parts and not the models.
+RUSTFLAGS="--cfg shadow_loom" run -p livepatch --lib --profile test --no-deps --target-dir target/loom

@@ -17,7 +17,7 @@ export RUSTFLAGS="--cfg shadow_loom"
 # Own target directory: the flag rebuilds every crate and would evict the ordinary build.
 log=target/loom/last-run.log
 mkdir -p target/loom
-cargo test --release -p shadow-vars --lib --target-dir target/loom "$filter" -- --nocapture --test-threads=1 2>&1 | tee "$log"
+cargo test --release -p shadow-vars -p livepatch --lib --target-dir target/loom "$filter" -- --nocapture --test-threads=1 2>&1 | tee "$log"
 
 passed=$(awk '/^test result:/ { n += $4 } END { print n + 0 }' "$log")
 echo "loom: $passed models passed, filter \`$filter\`, at most $LOOM_MAX_PREEMPTIONS preemptions, $SECONDS s"

@@ -51,6 +51,8 @@ mod point;
 mod registry;
 mod sync;
 mod task;
+#[cfg(test)]
+mod tests;
 
 /// Makes a function patchable: its calls go through a patch point, which patches name as a type of the function's name.
 ///

@@ -9,7 +9,7 @@ use std::panic::Location;
 use crate::sync::Ordering;
 use crate::task::{self, Record, Side};
 
-/// The function pointers of a point stay `std`'s under loom: statics are made at compile time.
+/// Under loom too: statics are made at compile time. Models have [`Sides`] of loom's.
 use std::sync::atomic::AtomicPtr;
 
 /// A function marked [`patchable`](crate::patchable), as a type of the same name: what a patch names to replace it.
@@ -29,12 +29,63 @@ pub struct PatchPoint<F> {
 
 /// A patch point of whatever type, as lists of points have it. See [`points!`](crate::points).
 pub struct RawPoint {
-    /// What each side calls. See T1, T2 of the page.
-    sides: [AtomicPtr<()>; 2],
+    sides: Sides<AtomicPtr<()>>,
     original: Address,
     name: &'static str,
     signature: fn() -> Signature,
     place: &'static Location<'static>,
+}
+
+/// What each side calls. See T1, T2 of the page.
+pub(crate) struct Sides<P>([P; 2]);
+
+/// An atomic pointer, `std`'s or loom's.
+pub(crate) trait Pointer {
+    fn load(&self, order: Ordering) -> *mut ();
+    fn store(&self, pointer: *mut (), order: Ordering);
+}
+
+impl Pointer for AtomicPtr<()> {
+    #[inline(always)]
+    fn load(&self, order: Ordering) -> *mut () {
+        self.load(order)
+    }
+
+    #[inline(always)]
+    fn store(&self, pointer: *mut (), order: Ordering) {
+        self.store(pointer, order);
+    }
+}
+
+impl<P> Sides<P> {
+    pub(crate) const fn new(sides: [P; 2]) -> Self {
+        Self(sides)
+    }
+}
+
+impl<P: Pointer> Sides<P> {
+    /// What the unit of this record calls.
+    #[inline]
+    pub(crate) fn of(&self, record: &Record) -> *mut () {
+        self.get(record.side())
+    }
+
+    #[inline]
+    fn get(&self, side: Side) -> *mut () {
+        // Relaxed: stored before the flip that the unit has acquired (O1), and not changed while it is inside (T2).
+        self.0[side.index()].load(Ordering::Relaxed)
+    }
+
+    /// Sets what a side calls (T2: nobody is on it).
+    pub(crate) fn set(&self, side: Side, function: *mut ()) {
+        // Relaxed: the flip that follows releases it (O1).
+        self.0[side.index()].store(function, Ordering::Relaxed);
+    }
+
+    /// Gives one side what the other has.
+    pub(crate) fn copy(&self, from: Side, to: Side) {
+        self.set(to, self.get(from));
+    }
 }
 
 /// The type of a function.
@@ -87,7 +138,7 @@ impl<F: Copy + 'static> PatchPoint<F> {
         assert!(size_of::<F>() == size_of::<*const ()>());
         Self {
             raw: RawPoint {
-                sides: [AtomicPtr::new(original.cast_mut()), AtomicPtr::new(original.cast_mut())],
+                sides: Sides::new([AtomicPtr::new(original.cast_mut()), AtomicPtr::new(original.cast_mut())]),
                 original: Address(original),
                 name,
                 signature: Signature::of::<F>,
@@ -102,7 +153,7 @@ impl<F: Copy + 'static> PatchPoint<F> {
     #[doc(hidden)]
     pub fn enter(&self) -> Call<F> {
         let record = task::enter(self.raw.place);
-        let address = self.raw.get(record.side());
+        let address = self.raw.sides.of(record);
         Call {
             record,
             // SAFETY: `F` is a function pointer type (`new`), and only functions of that type are put here.
@@ -131,21 +182,14 @@ impl RawPoint {
         self.original
     }
 
-    #[inline]
-    fn get(&self, side: Side) -> *mut () {
-        // Relaxed: stored before the flip that the unit has acquired (O1), and not changed while it is inside (T2).
-        self.sides[side.index()].load(Ordering::Relaxed)
-    }
-
     /// Sets what a side calls (T2: nobody is on it).
     pub(crate) fn set(&self, side: Side, function: Address) {
-        // Relaxed: the flip that follows releases it (O1).
-        self.sides[side.index()].store(function.0.cast_mut(), Ordering::Relaxed);
+        self.sides.set(side, function.0.cast_mut());
     }
 
     /// Gives one side what the other has.
     pub(crate) fn copy(&self, from: Side, to: Side) {
-        self.set(to, Address(self.get(from)));
+        self.sides.copy(from, to);
     }
 }
 

@@ -218,7 +218,7 @@ fn task(seen: &Seen, transition: Option<(Direction, crate::task::Side)>) -> Task
         Some(_) => TaskState::Unpatched,
     };
     TaskStatus {
-        name: about.name,
+        name: about.name.into_owned(),
         kind: about.kind,
         state,
         inside: seen.inside.map(|(_, since)| TaskInside {

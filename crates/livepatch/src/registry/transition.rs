@@ -117,7 +117,7 @@ impl Turn<'_> {
             patch: name.to_owned(),
             units,
         });
-        self.try_complete();
+        self.complete_if_empty(true);
         Ok(())
     }
 
@@ -151,6 +151,11 @@ impl Turn<'_> {
 
     /// Ends the transition if no unit is on the side that was left (T4). Else the worker will.
     pub(super) fn try_complete(&self) {
+        self.complete_if_empty(false);
+    }
+
+    /// As [`try_complete`](Self::try_complete); if it was just forced, without the units that were forced (T6).
+    fn complete_if_empty(&self, forced: bool) {
         let (patch, direction) = {
             let mut inner = self.inner();
             let Some(transition) = &mut inner.transition else {
@@ -158,7 +163,7 @@ impl Turn<'_> {
             };
             let Some(left) = transition.left else { return };
             transition.fenced = transition.fenced || WORLD.settle();
-            if !transition.fenced || !WORLD.is_empty(left) {
+            if !transition.fenced || !WORLD.is_empty(left, forced) {
                 worker::start();
                 return;
             }

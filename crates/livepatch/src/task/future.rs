@@ -5,12 +5,10 @@ use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::panic::Location;
 use std::pin::Pin;
-use std::ptr;
 use std::task::{Context, Poll};
 
 use super::record::{Record, TaskKind};
-use super::unit::{self, WORLD};
-use crate::sync::stat;
+use super::unit::{self, Awaited, WORLD};
 
 /// [`in_unit`](Self::in_unit), for every future.
 pub trait UnitExt: Future + Sized {
@@ -60,49 +58,37 @@ unsafe impl Send for Task {}
 unsafe impl Sync for Task {}
 
 impl Task {
-    fn begin(&self, name: &str, place: &'static Location<'static>) -> &'static Record {
-        if let Some(record) = self.0.get() {
-            return record;
-        }
-        let record = WORLD.register(name, TaskKind::Future);
-        record
-            .place
-            .store(ptr::from_ref(place).cast_mut(), stat::Ordering::Relaxed);
+    /// A record for the future, inside a unit of its own.
+    fn take(name: &'static str, place: &'static Location<'static>, outer: Option<&'static Record>) -> &'static Record {
+        let record = WORLD.register(name.into(), TaskKind::Future);
+        record.set_place(place);
         record.depth.set(1);
-        match unit::known().filter(|outer| outer.depth.get() > 0) {
+        match outer {
             Some(outer) => WORLD.begin_inside(record, outer),
             None => WORLD.begin(record),
         }
-        self.0.set(Some(record));
         record
     }
 
     fn end(&self) {
         if let Some(record) = self.0.take() {
-            record.orphan.set(true);
-            unit::leave(record);
+            let_go(record);
         }
     }
+}
 
-    /// Guards that a poll left on its thread keep the record there; the future goes on with a new one, on the same side.
-    #[cold]
-    fn part(&self, record: &'static Record, name: &str, place: &'static Location<'static>) {
-        let new = WORLD.register(name, TaskKind::Future);
-        new.place
-            .store(ptr::from_ref(place).cast_mut(), stat::Ordering::Relaxed);
-        new.depth.set(1);
-        WORLD.begin_inside(new, record);
-        self.0.set(Some(new));
-        record.orphan.set(true);
-        unit::leave(record);
-    }
+/// The future is done with a record: the last guard that is left gives it back, maybe this one.
+fn let_go(record: &'static Record) {
+    record.orphan.set(true);
+    unit::leave(record);
 }
 
 /// While a future runs on this thread: its record is the running task's.
 struct Running<'t> {
     task: &'t Task,
     record: &'static Record,
-    before: *const Record,
+    /// The task that polls it.
+    before: Option<(&'static Record, Awaited)>,
     name: &'static str,
     place: &'static Location<'static>,
 }
@@ -110,12 +96,18 @@ struct Running<'t> {
 impl<'t> Running<'t> {
     fn new<F>(task: &'t Task, place: &'static Location<'static>) -> Self {
         let name = any::type_name::<F>();
-        let record = task.begin(name, place);
-        let before = unit::swap_current(record);
+        let before = unit::known();
+        let record = task.0.get().unwrap_or_else(|| {
+            let outer = before.filter(|outer| outer.depth.get() > 0);
+            let record = Task::take(name, place, outer);
+            task.0.set(Some(record));
+            record
+        });
+        unit::set_current(Some(record));
         Self {
             task,
             record,
-            before,
+            before: before.map(|before| (before, Awaited::new(before))),
             name,
             place,
         }
@@ -124,9 +116,13 @@ impl<'t> Running<'t> {
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        unit::swap_current(self.before);
+        unit::set_current(self.before.as_ref().map(|(before, _)| *before));
         if self.record.depth.get() != 1 {
-            self.task.part(self.record, self.name, self.place);
+            // Guards that it left on this thread keep its record here; it goes on with a new one, on the same side.
+            self.task
+                .0
+                .set(Some(Task::take(self.name, self.place, Some(self.record))));
+            let_go(self.record);
         }
     }
 }
@@ -150,12 +146,17 @@ impl<F: Future> Future for InUnit<F> {
 
 impl<F> Drop for InUnit<F> {
     fn drop(&mut self) {
-        {
-            // What the future drops still belongs to its unit.
-            let _running = self.task.0.get().map(|_| Running::new::<F>(&self.task, self.place));
-            // SAFETY: dropped once, here, and not used again.
-            unsafe { ManuallyDrop::drop(&mut self.future) };
+        /// Ends the unit, even if the future's drop panics.
+        struct End<'t>(&'t Task);
+        impl Drop for End<'_> {
+            fn drop(&mut self) {
+                self.0.end();
+            }
         }
-        self.task.end();
+        let _end = End(&self.task);
+        // What the future drops still belongs to its unit.
+        let _running = self.task.0.get().map(|_| Running::new::<F>(&self.task, self.place));
+        // SAFETY: dropped once, here, and not used again.
+        unsafe { ManuallyDrop::drop(&mut self.future) };
     }
 }

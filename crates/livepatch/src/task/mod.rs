@@ -22,6 +22,7 @@
 //! |---|---|
 //! | `n, outside` | the task is in no unit (quiescent); it has been in `n` |
 //! | `n, inside, s` | the task is in its `n`th unit, which runs on side `s` |
+//! | `n, inside, s, forced` | the same, but it began on the other side |
 //!
 //! # Invariants
 //!
@@ -34,6 +35,8 @@
 //!   only that side had: its code may go.
 //! - **T5** Who begins inside another's unit (a future within a unit) takes that unit's side. That cannot bring a side back
 //!   that was seen empty: both are done under one lock, and the other unit is inside all the while.
+//! - **T6** A unit that was forced may be in a call that has taken its side and not yet its function. So it counts as inside
+//!   on both sides, but for the transition that was forced: what is put on the other side meanwhile stays until it left.
 //!
 //! # Orderings
 //!
@@ -48,7 +51,8 @@
 //! # Progress
 //!
 //! Calls, and units that begin and leave, are wait-free but for flips: a unit begins anew at most once for each flip. A
-//! thread's first takes a record: lock-free. A transition waits for units; nothing else waits for a transition. Beginning
+//! thread's first, and the beginning and end of a future's, take a lock for moments, to take a record or give it back. A
+//! transition waits for units; nothing else waits for a transition. Beginning
 //! inside another's unit takes the lock of the scan, and may wait for one scan.
 //!
 //! # Not promised
@@ -56,8 +60,10 @@
 //! - A unit that never ends holds every transition up. [`Status`](crate::Status) names it; one can reverse or force.
 //! - Two units of one task chain, one after the other, may be of different versions, even back and forth if a transition
 //!   is reversed.
+//! - A guard that is forgotten ([`std::mem::forget`]) is a unit that never ends: only force gets past it.
 //! - How long a task has been inside is counted from the first scan or status that met it there.
 
+mod defect;
 mod future;
 pub(crate) mod leaving;
 mod record;
@@ -73,3 +79,7 @@ pub(crate) use unit::{enter, leave};
 pub(crate) use world::{Seen, Side};
 
 pub(crate) use unit::WORLD;
+#[cfg(all(test, not(shadow_loom)))]
+pub(crate) use unit::known;
+#[cfg(all(test, shadow_loom))]
+pub(crate) use {defect::Defect, world::World};

@@ -1,6 +1,8 @@
 //! One task's place: which unit it is in, and on which side.
 
+use std::borrow::Cow;
 use std::cell::Cell;
+use std::fmt;
 use std::panic::Location;
 use std::ptr;
 use std::time::Instant;
@@ -14,29 +16,48 @@ use crate::sync::{AtomicU64, Ordering, stat};
 pub(super) const SIDE: u64 = 1;
 /// In a word: in a unit.
 pub(super) const INSIDE: u64 = 2;
+/// In a word: forced in the middle of this unit.
+pub(super) const FORCED: u64 = 4;
 /// What each unit adds to the number in its record's word.
-pub(super) const UNIT: u64 = 4;
+pub(super) const UNIT: u64 = 8;
+
+/// The word of the unit after that of this word, but for its side.
+#[inline]
+pub(super) fn next_unit(word: u64) -> u64 {
+    (word & !(UNIT - 1)).wrapping_add(UNIT) | INSIDE
+}
+
+/// What a word says but for the side: the same for a unit before and after it is forced.
+pub(super) fn unit_of(word: u64) -> u64 {
+    word & !(SIDE | FORCED)
+}
 
 /// One task's place in the world. Never freed; used again by later tasks.
-#[derive(Debug)]
 #[repr(align(128))] // Two cache lines: the owner writes at every unit, and neighbouring lines are fetched in pairs.
 pub(crate) struct Record {
     /// See the table of the page. Written by the owner, and once by who forces a unit.
     pub(super) word: AtomicU64,
-    /// Units and calls that the owner is in, one in the other. Only the owner touches it.
-    pub(super) depth: Cell<u32>,
-    /// Whether nobody will come back to this record once `depth` is 0. Only the owner touches it.
+    /// Units and calls that the owner is in, one in the other: no program gets through all numbers. Only the owner
+    /// touches it.
+    pub(super) depth: Cell<u64>,
+    /// Whether no new unit will come to this record: it goes back with its last guard. Only the owner touches it.
     pub(super) orphan: Cell<bool>,
+    /// Stack frames that will come back to this record, whatever its depth. Only the owner touches it.
+    pub(super) awaited: Cell<u32>,
     /// Where the unit was entered.
-    pub(super) place: stat::AtomicPtr<Location<'static>>,
+    place: stat::AtomicPtr<Location<'static>>,
+    /// For a status.
     taken: stat::AtomicBool,
     about: Mutex<About>,
     /// Never changes once the record is in the list.
     pub(super) next: Cell<*const Record>,
+    /// The next that nobody has. Only touched under the lock of that list.
+    pub(super) next_free: Cell<Option<&'static Record>>,
 }
 
-// SAFETY: `depth` and `orphan` are only touched by the task that has taken the record, which `taken` hands on, or the
-// executor with its future; `next` never changes once the record is shared; all else is atomic or locked.
+// SAFETY: `depth`, `orphan` and `awaited` are only touched by the task that has taken the record, which the lock of the
+// free records hands on, or the executor with its future; `next` never changes once the record is shared; `next_free` is
+// touched under that lock; all else is atomic or locked.
 unsafe impl Sync for Record {}
 // SAFETY: as above.
 unsafe impl Send for Record {}
@@ -44,7 +65,7 @@ unsafe impl Send for Record {}
 /// What a status says of a task.
 #[derive(Clone, Debug)]
 pub(crate) struct About {
-    pub(crate) name: String,
+    pub(crate) name: Cow<'static, str>,
     pub(crate) kind: TaskKind,
     /// The word in which a scan saw the task inside, and when it first did.
     pub(super) since: Option<(u64, Instant)>,
@@ -65,11 +86,12 @@ pub enum TaskKind {
 }
 
 impl Record {
-    pub(super) fn new(name: String, kind: TaskKind) -> Self {
+    pub(super) fn new(name: Cow<'static, str>, kind: TaskKind) -> Self {
         Self {
             word: AtomicU64::new(0),
             depth: Cell::new(0),
             orphan: Cell::new(false),
+            awaited: Cell::new(0),
             place: stat::AtomicPtr::new(ptr::null_mut()),
             taken: stat::AtomicBool::new(true),
             about: Mutex::new(About {
@@ -78,30 +100,25 @@ impl Record {
                 since: None,
             }),
             next: Cell::new(ptr::null()),
+            next_free: Cell::new(None),
         }
     }
 
-    /// Takes a record that was given back.
-    pub(super) fn take(&self, name: &str, kind: TaskKind) -> bool {
-        // Acquire: with the Release of `give_back`; the cells are ours.
-        let taken = self
-            .taken
-            .compare_exchange(false, true, stat::Ordering::Acquire, stat::Ordering::Relaxed);
-        if taken.is_ok() {
-            *self.about.lock() = About {
-                name: name.to_owned(),
-                kind,
-                since: None,
-            };
-        }
-        taken.is_ok()
+    /// A task has taken this record, which nobody had.
+    pub(super) fn taken_by(&self, name: Cow<'static, str>, kind: TaskKind) {
+        *self.about.lock() = About {
+            name,
+            kind,
+            since: None,
+        };
+        self.taken.store(true, stat::Ordering::Relaxed);
     }
 
-    /// The task is at its end, outside every unit.
-    pub(super) fn give_back(&self) {
+    /// The task is at its end, outside every unit, and will not touch this record again.
+    pub(super) fn let_go(&self) {
+        debug_assert_eq!((self.depth.get(), self.awaited.get()), (0, 0));
         self.orphan.set(false);
-        // Release: with the Acquire of `take`.
-        self.taken.store(false, stat::Ordering::Release);
+        self.taken.store(false, stat::Ordering::Relaxed);
     }
 
     pub(crate) fn is_taken(&self) -> bool {
@@ -120,6 +137,13 @@ impl Record {
         Side::of(self.word.load(Ordering::Acquire))
     }
 
+    #[inline]
+    pub(super) fn set_place(&self, place: &'static Location<'static>) {
+        // Relaxed: for a status.
+        self.place
+            .store(ptr::from_ref(place).cast_mut(), stat::Ordering::Relaxed);
+    }
+
     pub(crate) fn place(&self) -> Option<&'static Location<'static>> {
         // SAFETY: null, or from a `&'static Location`. Relaxed: that is never freed.
         unsafe { self.place.load(stat::Ordering::Relaxed).as_ref() }
@@ -127,7 +151,7 @@ impl Record {
 
     /// Notes that a scan met this word inside; since when scans have.
     pub(super) fn met(&self, word: u64) -> Instant {
-        let unit = word & !SIDE; // A forced unit is the same unit.
+        let unit = unit_of(word); // A forced unit is the same unit.
         let mut about = self.about.lock();
         match about.since {
             Some((known, since)) if known == unit => since,
@@ -137,5 +161,14 @@ impl Record {
                 now
             }
         }
+    }
+}
+
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the cells: who prints need not be the owner.
+        f.debug_struct("Record")
+            .field("place", &self.place())
+            .finish_non_exhaustive()
     }
 }

@@ -9,7 +9,6 @@ use std::thread;
 use super::leaving;
 use super::record::{Record, TaskKind};
 use super::world::World;
-use crate::sync::stat;
 
 /// The world that patch points and tasks of this process live in.
 #[cfg(not(shadow_loom))]
@@ -32,64 +31,49 @@ struct Owner(&'static Record);
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        if self.0.depth.get() == 0 {
-            self.0.give_back();
-            CURRENT.set(ptr::null());
-        } else {
-            self.0.orphan.set(true); // The last guard gives it back.
-        }
+        // The last guard, or the last frame that comes back to it, gives it back: maybe now.
+        self.0.orphan.set(true);
+        retire(self.0);
     }
-}
-
-/// The record of the running task, which is the calling thread's or that of the future it polls.
-#[inline]
-pub(super) fn current() -> &'static Record {
-    // SAFETY: null, or a record; they are never freed, and only the running task's is ever here.
-    unsafe { CURRENT.get().as_ref() }.unwrap_or_else(|| register())
-}
-
-/// The record of the running task, if it ever was in a unit.
-pub(super) fn known() -> Option<&'static Record> {
-    // SAFETY: as above.
-    unsafe { CURRENT.get().as_ref() }
-}
-
-/// Makes another record the running task's, as a future is polled. The one that was.
-pub(super) fn swap_current(record: *const Record) -> *const Record {
-    CURRENT.replace(record)
-}
-
-#[cold]
-#[inline(never)]
-fn register() -> &'static Record {
-    let thread = thread::current();
-    let name = thread
-        .name()
-        .map_or_else(|| format!("{:?}", thread.id()), str::to_owned);
-    let record = WORLD.register(&name, TaskKind::Thread);
-    CURRENT.set(record);
-    // Late in a thread's end there is nobody to give it back but its last guard.
-    if GIVE_BACK.try_with(|owner| owner.set(Some(Owner(record)))).is_err() {
-        record.orphan.set(true);
-    }
-    record
 }
 
 /// The running task begins a unit, or goes on with the one it is in. To be followed by [`leave`].
 #[inline]
 pub(crate) fn enter(place: &'static Location<'static>) -> &'static Record {
-    let record = current();
-    let depth = record.depth.get();
+    // SAFETY: null, or a record; they are never freed, and only the running task's is ever here.
+    let Some(record) = (unsafe { CURRENT.get().as_ref() }) else {
+        return enter_first(place);
+    };
+    enter_in(record, place);
     record
-        .depth
-        .set(depth.checked_add(1).expect("less than 2^32 units in each other"));
+}
+
+/// [`enter`] by the running task, whose record is known.
+#[inline]
+fn enter_in(record: &'static Record, place: &'static Location<'static>) {
+    let depth = record.depth.get();
+    record.depth.set(depth + 1);
     if depth == 0 {
-        // Relaxed: for a status.
-        record
-            .place
-            .store(ptr::from_ref(place).cast_mut(), stat::Ordering::Relaxed);
+        record.set_place(place);
         WORLD.begin(record);
     }
+}
+
+/// A thread's first [`enter`].
+#[cold]
+#[inline(never)]
+fn enter_first(place: &'static Location<'static>) -> &'static Record {
+    let thread = thread::current();
+    let name = thread
+        .name()
+        .map_or_else(|| format!("{:?}", thread.id()), str::to_owned);
+    let record = WORLD.register(name.into(), TaskKind::Thread);
+    CURRENT.set(record);
+    // Late in a thread's end there is nobody to give it back but its last guard.
+    if GIVE_BACK.try_with(|owner| owner.set(Some(Owner(record)))).is_err() {
+        record.orphan.set(true);
+    }
+    enter_in(record, place);
     record
 }
 
@@ -99,20 +83,58 @@ pub(crate) fn leave(record: &'static Record) {
     let depth = record.depth.get() - 1;
     record.depth.set(depth);
     if depth == 0 {
-        leaving::left(WORLD.leave(record));
+        end(record);
         if record.orphan.get() {
             retire(record);
         }
     }
 }
 
-/// The last guard of a record whose task is gone.
+/// The owner's unit is over.
+#[inline]
+fn end(record: &'static Record) {
+    leaving::left(WORLD.leave(record));
+}
+
+/// Gives the record of a task that is gone back, unless guards or frames still have it: the last of them will.
 #[cold]
-fn retire(record: &'static Record) {
-    if ptr::eq(CURRENT.get(), record) {
-        CURRENT.set(ptr::null());
+pub(super) fn retire(record: &'static Record) {
+    if record.depth.get() == 0 && record.awaited.get() == 0 {
+        if ptr::eq(CURRENT.get(), record) {
+            CURRENT.set(ptr::null());
+        }
+        WORLD.give_back(record);
     }
-    record.give_back();
+}
+
+/// A frame that will come back to a record: until then it is not given to another task.
+pub(super) struct Awaited(&'static Record);
+
+impl Awaited {
+    pub(super) fn new(record: &'static Record) -> Self {
+        record.awaited.set(record.awaited.get() + 1);
+        Self(record)
+    }
+}
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        self.0.awaited.set(self.0.awaited.get() - 1);
+        if self.0.orphan.get() {
+            retire(self.0);
+        }
+    }
+}
+
+/// The record of the running task, if it ever was in a unit.
+pub(crate) fn known() -> Option<&'static Record> {
+    // SAFETY: as in `enter`.
+    unsafe { CURRENT.get().as_ref() }
+}
+
+/// Makes another record the running task's, as a future is polled.
+pub(super) fn set_current(record: Option<&'static Record>) {
+    CURRENT.set(record.map_or(ptr::null(), ptr::from_ref));
 }
 
 /// Begins a unit of work on this thread, which lasts until the guard is dropped: all patchable functions that it calls are
@@ -155,31 +177,30 @@ impl Unit {
     /// which it would return is of the version that it leaves.
     #[track_caller]
     pub fn quiescent<R>(&mut self, idle: impl FnOnce() -> R) -> R {
-        struct Back(&'static Record, &'static Location<'static>);
+        struct Back {
+            record: &'static Record,
+            place: &'static Location<'static>,
+            /// `idle` may have the last guard that an orphan knows of.
+            _awaited: Awaited,
+        }
         impl Drop for Back {
             fn drop(&mut self) {
-                self.0
-                    .place
-                    .store(ptr::from_ref(self.1).cast_mut(), stat::Ordering::Relaxed);
                 // Guards may have been left behind by `idle`; then the unit has begun already.
-                if self.0.depth.replace(self.0.depth.get() + 1) == 0 {
-                    WORLD.begin(self.0);
-                }
+                enter_in(self.record, self.place);
             }
         }
         if self.record.depth.get() != 1 {
             return idle();
         }
-        let _back = Back(self.record, Location::caller());
-        leave_for_a_while(self.record);
+        let _back = Back {
+            record: self.record,
+            place: Location::caller(),
+            _awaited: Awaited::new(self.record),
+        };
+        self.record.depth.set(0);
+        end(self.record);
         idle()
     }
-}
-
-/// As [`leave`], by a task that comes back.
-fn leave_for_a_while(record: &'static Record) {
-    record.depth.set(0);
-    leaving::left(WORLD.leave(record));
 }
 
 impl Drop for Unit {

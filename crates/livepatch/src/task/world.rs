@@ -1,12 +1,14 @@
 //! The side on which units begin, and who is inside on which.
 
+use std::borrow::Cow;
 use std::ptr;
 use std::time::{Duration, Instant};
 
 use asymmetric_barrier as barrier;
 use crossbeam_utils::CachePadded;
 
-use super::record::{INSIDE, Record, SIDE, TaskKind, UNIT};
+use super::defect::Defect;
+use super::record::{FORCED, INSIDE, Record, SIDE, TaskKind, next_unit, unit_of};
 use crate::sync::{AtomicPtr, AtomicUsize, Mutex, Ordering, lock};
 
 /// Which of a point's two functions.
@@ -34,8 +36,16 @@ impl Side {
 pub(crate) struct World {
     side: CachePadded<AtomicUsize>,
     records: AtomicPtr<Record>,
+    /// The records that nobody has: the first, which knows the next. Held for moments.
+    free: Mutex<Option<&'static Record>>,
     /// Held by a scan, and by who begins inside another's unit (T5).
     scan: Mutex<()>,
+    /// What a model plants.
+    #[cfg(shadow_loom)]
+    pub(crate) defect: Option<Defect>,
+    /// Loom lets a store come between what an exchange has read and what it writes, unless that is an exchange too.
+    #[cfg(shadow_loom)]
+    pub(crate) exact: bool,
 }
 
 /// What a scan met.
@@ -52,6 +62,7 @@ impl World {
         Self {
             side: CachePadded::new(AtomicUsize::new(0)),
             records: AtomicPtr::new(ptr::null_mut()),
+            free: Mutex::new(None),
             scan: Mutex::new(()),
         }
     }
@@ -61,69 +72,53 @@ impl World {
         Self {
             side: CachePadded::new(AtomicUsize::new(0)),
             records: AtomicPtr::new(ptr::null_mut()),
+            free: Mutex::new(None),
             scan: Mutex::new(()),
+            defect: None,
+            exact: false,
         }
-    }
-
-    /// A record for a new task, outside every unit.
-    pub(crate) fn register(&self, name: &str, kind: TaskKind) -> &'static Record {
-        barrier::init();
-        if let Some(record) = self.records().find(|record| record.take(name, kind)) {
-            return record;
-        }
-        let record: &'static Record = Box::leak(Box::new(Record::new(name.to_owned(), kind)));
-        // Relaxed: the exchange below checks it. Release: with the Acquire of `records`.
-        let mut head = self.records.load(Ordering::Relaxed);
-        loop {
-            record.next.set(head);
-            let new = ptr::from_ref(record).cast_mut();
-            match self
-                .records
-                .compare_exchange(head, new, Ordering::Release, Ordering::Relaxed)
-            {
-                Ok(_) => return record,
-                Err(now) => head = now,
-            }
-        }
-    }
-
-    fn records(&self) -> impl Iterator<Item = &'static Record> {
-        // Acquire: with the Release of `register`.
-        let mut next: *const Record = self.records.load(Ordering::Acquire);
-        std::iter::from_fn(move || {
-            // SAFETY: null, or a record of this list; they are never freed.
-            let record = unsafe { next.as_ref() }?;
-            next = record.next.get();
-            Some(record)
-        })
     }
 
     /// The owner of `record`, which is outside, begins a unit.
     #[inline]
     pub(crate) fn begin(&self, record: &Record) {
         // Relaxed: the owner's own.
-        let unit = (record.word.load(Ordering::Relaxed) & !(INSIDE | SIDE)).wrapping_add(UNIT) | INSIDE;
+        let unit = next_unit(record.word.load(Ordering::Relaxed));
         // Acquire (O1): with the Release of `flip`, here and below.
-        let mut side = self.side.load(Ordering::Acquire);
-        loop {
-            // Release (O3): with the Acquire of the scan.
-            record.word.store(unit | side as u64, Ordering::Release);
-            barrier::light(); // O2: with the heavy one of `flip`.
-            let now = self.side.load(Ordering::Acquire);
-            if now == side {
-                return;
-            }
-            side = now;
+        let side = self.side.load(Ordering::Acquire);
+        if !self.is_inside(record, unit, side) {
+            self.begin_anew(record, unit);
         }
+    }
+
+    /// The world went to its other side in the middle of [`begin`](Self::begin).
+    #[cold]
+    #[inline(never)]
+    fn begin_anew(&self, record: &Record, unit: u64) {
+        while !self.is_inside(record, unit, self.side.load(Ordering::Acquire)) {}
+    }
+
+    /// Puts a unit inside on this side. Whether it may stay there.
+    #[inline]
+    fn is_inside(&self, record: &Record, unit: u64, side: usize) -> bool {
+        let release = self.unless(Defect::RelaxedBegin, Ordering::Release);
+        // Release (O3): with the Acquire of the scan.
+        self.put(record, unit | side as u64, release);
+        if !self.has(Defect::NoLightBarrier) {
+            barrier::light(); // O2: with the heavy one of `flip`.
+        }
+        self.has(Defect::NoSecondLook) || self.side.load(Ordering::Acquire) == side
     }
 
     /// The owner of `record`, which is outside, begins a unit inside that of `outer`, which is the caller's (T5).
     pub(crate) fn begin_inside(&self, record: &Record, outer: &Record) {
-        let _no_scan = lock(&self.scan);
-        let unit = (record.word.load(Ordering::Relaxed) & !(INSIDE | SIDE)).wrapping_add(UNIT) | INSIDE;
-        // Release: as in `begin`. Relaxed: the caller's own; forcing takes the lock.
-        let side = outer.word.load(Ordering::Relaxed) & SIDE;
-        record.word.store(unit | side, Ordering::Release);
+        let _no_scan = (!self.has(Defect::InsideUnlocked)).then(|| lock(&self.scan));
+        let unit = next_unit(record.word.load(Ordering::Relaxed));
+        // Relaxed: the caller's own; forcing takes the lock. Whom it has forced may still be in a call of before, whose
+        // side the caller has taken for its own: what is inside it is as it is.
+        let like = outer.word.load(Ordering::Relaxed) & (SIDE | FORCED);
+        // Release: as in `begin`.
+        record.word.store(unit | like, Ordering::Release);
     }
 
     /// The owner of `record`, which is inside, leaves. The side that it was on.
@@ -132,8 +127,23 @@ impl World {
         // Relaxed: the owner's own; if it is forced just now, it has left anyway.
         let word = record.word.load(Ordering::Relaxed);
         // Release (O3): with the Acquire of the scan.
-        record.word.store(word & !INSIDE, Ordering::Release);
+        self.put(
+            record,
+            word & !INSIDE,
+            self.unless(Defect::RelaxedLeave, Ordering::Release),
+        );
         Side::of(word)
+    }
+
+    /// The owner stores its word.
+    #[inline(always)]
+    fn put(&self, record: &Record, word: u64, order: Ordering) {
+        #[cfg(shadow_loom)]
+        if self.exact {
+            record.word.swap(word, order);
+            return;
+        }
+        record.word.store(word, order);
     }
 
     /// The side on which units begin.
@@ -145,24 +155,27 @@ impl World {
     /// Units begin on the other side from now on. Whether the barrier was there: if not, ask [`settle`](Self::settle).
     #[must_use]
     pub(crate) fn flip(&self) -> bool {
+        let release = self.unless(Defect::RelaxedFlip, Ordering::Release);
         // Release (O1): with the Acquire of `begin`.
-        self.side.store(self.side().other().index(), Ordering::Release);
-        barrier::heavy() // O2: with the light one of `begin`.
+        self.side.store(self.side().other().index(), release);
+        self.settle()
     }
 
-    /// The heavy barrier of a flip whose own was refused.
+    /// The heavy barrier of a flip. Again, if it was refused.
     #[must_use]
     pub(crate) fn settle(&self) -> bool {
-        barrier::heavy() // O2.
+        self.has(Defect::NoHeavyBarrier) || barrier::heavy() // O2: with the light one of `begin`.
     }
 
-    /// Whether no unit is inside on `side`. After a flip away from it, that stays so (T4).
-    pub(crate) fn is_empty(&self, side: Side) -> bool {
+    /// Whether no unit is inside on `side`, and none that was forced and whose call may still go by the side that it was
+    /// on (T6), unless `forced` ones are to be left alone. After a flip away from the side, that stays so (T4).
+    pub(crate) fn is_empty(&self, side: Side, forced: bool) -> bool {
         let _whole = lock(&self.scan);
         // Acquire (O3): with the Release of `leave` and `begin`.
         !self.records().any(|record| {
             let word = record.word.load(Ordering::Acquire);
-            let stays = word & INSIDE != 0 && Side::of(word) == side;
+            let counts = Side::of(word) == side || word & FORCED != 0 && !forced && !self.has(Defect::ForcedForgotten);
+            let stays = word & INSIDE != 0 && counts && !self.has(Defect::NoScan);
             if stays {
                 record.met(word);
             }
@@ -185,6 +198,7 @@ impl World {
     }
 
     /// The words of all units that are inside: what [`has_left`](Self::has_left) asks about.
+    #[allow(dead_code, reason = "asked when a library goes")]
     pub(crate) fn inside(&self) -> Vec<(&'static Record, u64)> {
         let _whole = lock(&self.scan);
         self.records()
@@ -194,9 +208,10 @@ impl World {
     }
 
     /// Whether the unit that had this word has left. Acquires what it did (O3).
+    #[allow(dead_code, reason = "asked when a library goes")]
     pub(crate) fn has_left(&self, record: &Record, word: u64) -> bool {
         let now = record.word.load(Ordering::Acquire);
-        now & INSIDE == 0 || now & !SIDE != word & !SIDE
+        now & INSIDE == 0 || unit_of(now) != unit_of(word)
     }
 
     /// Takes every unit that is inside on `side` over to the other, in the middle of its work. How many.
@@ -205,14 +220,86 @@ impl World {
         self.records()
             .filter(|record| {
                 let word = record.word.load(Ordering::Acquire);
-                word & INSIDE != 0
-                    && Side::of(word) == side
-                    // Release (O4): with the Acquire of `Record::side`. If it fails, the unit has left.
-                    && record
-                        .word
-                        .compare_exchange(word, word ^ SIDE, Ordering::AcqRel, Ordering::Relaxed)
-                        .is_ok()
+                if word & INSIDE == 0 || Side::of(word) != side {
+                    return false;
+                }
+                let forced = (word ^ SIDE) | FORCED;
+                if self.has(Defect::ForceByStore) {
+                    record.word.store(forced, Ordering::Release);
+                    return true;
+                }
+                // Release (O4): with the Acquire of `Record::side`. If it fails, the unit has left.
+                record
+                    .word
+                    .compare_exchange(word, forced, Ordering::AcqRel, Ordering::Relaxed)
+                    .is_ok()
             })
             .count()
+    }
+
+    /// A record for a new task, outside every unit.
+    pub(crate) fn register(&self, name: Cow<'static, str>, kind: TaskKind) -> &'static Record {
+        barrier::init();
+        if let Some(record) = self.take_free() {
+            record.taken_by(name, kind);
+            return record;
+        }
+        let record: &'static Record = Box::leak(Box::new(Record::new(name, kind)));
+        // Relaxed: the exchange below checks it. Release: with the Acquire of `records`.
+        let mut head = self.records.load(Ordering::Relaxed);
+        loop {
+            record.next.set(head);
+            let new = ptr::from_ref(record).cast_mut();
+            match self
+                .records
+                .compare_exchange(head, new, Ordering::Release, Ordering::Relaxed)
+            {
+                Ok(_) => return record,
+                Err(now) => head = now,
+            }
+        }
+    }
+
+    fn take_free(&self) -> Option<&'static Record> {
+        let mut first = lock(&self.free);
+        let record = (*first)?;
+        *first = record.next_free.take();
+        Some(record)
+    }
+
+    /// The owner of `record`, which is outside, is at its end: a later task may have it.
+    pub(crate) fn give_back(&self, record: &'static Record) {
+        record.let_go();
+        let mut first = lock(&self.free);
+        record.next_free.set(first.replace(record));
+    }
+
+    fn records(&self) -> impl Iterator<Item = &'static Record> {
+        // Acquire: with the Release of `register`.
+        let mut next: *const Record = self.records.load(Ordering::Acquire);
+        std::iter::from_fn(move || {
+            // SAFETY: null, or a record of this list; they are never freed.
+            let record = unsafe { next.as_ref() }?;
+            next = record.next.get();
+            Some(record)
+        })
+    }
+
+    /// How many records there are, taken or not.
+    #[cfg(test)]
+    pub(crate) fn record_count(&self) -> usize {
+        self.records().count()
+    }
+}
+
+/// A model's world goes with its execution, and its records with it.
+#[cfg(shadow_loom)]
+impl Drop for World {
+    fn drop(&mut self) {
+        let records: Vec<_> = self.records().collect();
+        for record in records {
+            // SAFETY: leaked in `register`; the model's threads are joined, and nobody has the world.
+            drop(unsafe { Box::from_raw(ptr::from_ref(record).cast_mut()) });
+        }
     }
 }

@@ -1,0 +1,48 @@
+//! Deliberate defects, for models only: in ordinary builds a constant that vanishes.
+//!
+//! A model that cannot fail proves nothing. Each variant breaks one rule of the page, and a model must notice.
+
+use super::world::World;
+use crate::sync::Ordering;
+
+/// A rule that is broken on purpose.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Defect {
+    /// O2: a unit looks at the side again without a barrier.
+    NoLightBarrier,
+    /// O2: who flips looks at the words without a barrier.
+    NoHeavyBarrier,
+    /// O2: a unit does not look again.
+    NoSecondLook,
+    /// O3: a unit leaves by a Relaxed store.
+    RelaxedLeave,
+    /// O3: a unit begins by a Relaxed store.
+    RelaxedBegin,
+    /// O1: the flip is Relaxed.
+    RelaxedFlip,
+    /// T5: beginning inside another's unit takes no lock.
+    InsideUnlocked,
+    /// T4: transitions end without a scan.
+    NoScan,
+    /// T6: a scan forgets whom an earlier transition has forced.
+    ForcedForgotten,
+    /// O4: a unit is forced by a plain store.
+    ForceByStore,
+}
+
+impl World {
+    /// Whether this rule is broken on purpose.
+    #[inline(always)]
+    pub(super) fn has(&self, _defect: Defect) -> bool {
+        #[cfg(shadow_loom)]
+        return self.defect == Some(_defect);
+        #[cfg(not(shadow_loom))]
+        false
+    }
+
+    /// The ordering, or Relaxed if that rule is broken.
+    #[inline(always)]
+    pub(super) fn unless(&self, defect: Defect, order: Ordering) -> Ordering {
+        if self.has(defect) { Ordering::Relaxed } else { order }
+    }
+}

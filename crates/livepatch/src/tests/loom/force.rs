@@ -1,0 +1,102 @@
+//! Transitions that are forced.
+
+use super::{Service, explore, join, spawn};
+
+/// A forced unit may see both versions, in any order; the next unit is an ordinary one. What it may still run is not
+/// unloaded.
+#[test]
+fn a_leaving_unit_is_forced() {
+    explore(3, || {
+        let service = Service::of(true);
+        let record = service.task();
+        let units = spawn(&service, move |service| {
+            for _ in 0..2 {
+                service.world.begin(record);
+                service.call(0, record);
+                service.call(1, record);
+                service.world.leave(record);
+            }
+        });
+        let left = service.start(1);
+        service.world.force(left);
+        // A unit that begins meanwhile may be met on its way to the other side.
+        service.complete_if_empty(left, true);
+        join(units);
+        assert!(service.complete_if_empty(left, true), "force ends a transition");
+        assert!(service.world.is_empty(left, false), "a unit that left is seen inside");
+        assert!(
+            service.world.is_empty(left.other(), false),
+            "a unit that left is seen inside"
+        );
+        assert_eq!(service.unit(record), 1);
+    });
+}
+
+/// T6: the call that was forced takes its function late; the transition after the forced one is reversed.
+#[test]
+fn a_forced_unit_holds_up_the_reversal_of_the_next_transition() {
+    explore(3, || {
+        let service = Service::of(true);
+        let record = service.task();
+        service.world.begin(record);
+        let unit = spawn(&service, move |service| {
+            service.call(0, record);
+            service.world.leave(record);
+        });
+        let left = service.start(1);
+        service.world.force(left);
+        assert!(service.complete_if_empty(left, true), "force ends a transition");
+        service.start(2);
+        let left = service.reverse();
+        if service.try_complete(left) {
+            service.unload(2);
+        }
+        join(unit);
+    });
+}
+
+#[test]
+fn a_forced_unit_holds_up_the_next_transition() {
+    explore(3, || {
+        let service = Service::of(true);
+        let record = service.task();
+        service.world.begin(record);
+        let unit = spawn(&service, move |service| {
+            service.call(0, record);
+            service.call(1, record);
+            service.world.leave(record);
+        });
+        let left = service.start(1);
+        service.world.force(left);
+        assert!(service.complete_if_empty(left, true), "force ends a transition");
+        if service.switch(2) {
+            service.unload(1);
+        }
+        join(unit);
+    });
+}
+
+/// The end of a forced unit against the beginning of the next.
+#[test]
+fn a_unit_is_forced_as_it_begins() {
+    explore(3, || {
+        let service = Service::of(true);
+        let record = service.task();
+        let unit = spawn(&service, move |service| {
+            service.world.begin(record);
+            service.call(0, record);
+            service.call(1, record);
+            service.world.leave(record);
+        });
+        let left = service.start(1);
+        let forced = service.world.force(left);
+        assert!(forced <= 1);
+        service.complete_if_empty(left, true);
+        join(unit);
+        assert!(service.complete_if_empty(left, true), "force ends a transition");
+        assert_eq!(service.unit(record), 1);
+        assert!(service.switch(2), "nobody is inside");
+        service.unload(1);
+        assert_eq!(service.unit(record), 2);
+    });
+}

@@ -1,0 +1,114 @@
+//! Tasks, old and new, against one transition; removal of what it replaced.
+
+use super::{Service, explore, join, spawn};
+
+#[test]
+fn units_meet_a_transition_and_the_end_of_old_code() {
+    explore(3, || {
+        let service = Service::new();
+        let record = service.task();
+        let units = spawn(&service, move |service| {
+            let first = service.unit(record);
+            let second = service.unit(record);
+            assert!(first <= second, "a task went back with no reversal");
+        });
+        if service.switch(1) {
+            service.unload(0);
+        }
+        join(units);
+        assert_eq!(service.unit(record), 1, "a unit that began after the flip");
+    });
+}
+
+#[test]
+fn a_new_task_meets_a_transition_and_the_end_of_old_code() {
+    explore(3, || {
+        let service = Service::new();
+        let task = spawn(&service, |service| {
+            let record = service.task();
+            service.unit(record)
+        });
+        if service.switch(1) {
+            service.unload(0);
+        }
+        join(task);
+    });
+}
+
+#[test]
+fn two_tasks_meet_a_transition_and_the_end_of_old_code() {
+    explore(2, || {
+        let service = Service::new();
+        let one = service.task();
+        let other = service.task();
+        let one = spawn(&service, move |service| service.unit(one));
+        let other = spawn(&service, move |service| service.unit(other));
+        if service.switch(1) {
+            service.unload(0);
+        }
+        join(one);
+        join(other);
+    });
+}
+
+#[test]
+fn units_meet_two_transitions() {
+    explore(2, || {
+        let service = Service::new();
+        let record = service.task();
+        let units = spawn(&service, move |service| {
+            let first = service.unit(record);
+            let second = service.unit(record);
+            assert!(first <= second, "a task went back with no reversal");
+        });
+        if service.switch(1) {
+            service.unload(0);
+            if service.switch(2) {
+                service.unload(1);
+            }
+        }
+        join(units);
+    });
+}
+
+#[test]
+fn a_later_task_has_the_record_of_an_earlier_one() {
+    explore(1, || {
+        let service = Service::new();
+        let first = service.task();
+        let tasks = spawn(&service, move |service| {
+            service.unit(first);
+            service.world.give_back(first);
+        });
+        let later = spawn(&service, |service| {
+            let record = service.task();
+            service.unit(record);
+        });
+        if service.switch(1) {
+            service.unload(0);
+        }
+        join(tasks);
+        join(later);
+        assert!(service.world.record_count() <= 2);
+    });
+}
+
+/// One task after the other, in one record: the scan that meets the second has to have acquired the end of the first.
+#[test]
+fn a_record_passes_from_task_to_task_in_a_transition() {
+    explore(3, || {
+        let service = Service::new();
+        let first = service.task();
+        let tasks = spawn(&service, move |service| {
+            service.unit(first);
+            service.world.give_back(first);
+            let next = service.task();
+            service.unit(next);
+        });
+        if service.switch(1) {
+            service.unload(0);
+        }
+        join(tasks);
+        assert_eq!(service.world.record_count(), 1);
+    });
+}

@@ -1,0 +1,7 @@
+//! Tests that need to look inside: models, planted defects, records.
+
+#[cfg(shadow_loom)]
+mod loom;
+
+#[cfg(not(shadow_loom))]
+mod records;
