@@ -156,7 +156,7 @@ pub enum Event {
         /// How many there were.
         variables: usize,
     },
-    /// Freeing the variables of a state panicked: a destructor did. The rest of them may be left.
+    /// Freeing the variables of a state panicked: a destructor did. All of them are gone nevertheless.
     FreeFailed {
         /// The state.
         state: u64,

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::error::{NoTransition, ResolveError};
 use crate::events::Direction;
-use crate::patch::{Function, ModuleState, Owned, PROGRAM, Patch, PrevState, Target};
+use crate::patch::{Function, ModuleState, PROGRAM, Patch, PrevState, Target};
 use crate::point::{Address, RawPoint};
 use crate::task::Side;
 
@@ -18,7 +18,7 @@ pub(super) struct Inner {
     pub(super) transition: Option<Transition>,
     pub(super) modules: Vec<Module>,
     program: Vec<&'static RawPoint>,
-    /// The variables of each state that has a holder, and what must stay loaded for them.
+    /// The states that have a holder.
     pub(super) held: BTreeMap<u64, Held>,
 }
 
@@ -68,12 +68,14 @@ pub(super) struct Module {
     pub(super) points: Vec<&'static RawPoint>,
 }
 
-/// The shadow variables of a state that has a holder.
+/// A state that has a holder.
 #[derive(Default)]
 pub(super) struct Held {
-    pub(super) owned: Vec<Owned>,
-    /// All that ever held it since it was introduced: their code may be the variables' destructors.
-    pub(super) holders: Vec<Arc<Patch>>,
+    /// The patches that hold it; and, if it has variables, those that did since it was introduced, or tried to: their code
+    /// may be what drops them. Oldest first.
+    pub(super) by: Vec<Arc<Patch>>,
+    /// Patches of states that are gone, kept as variables which those had too may be theirs.
+    pub(super) kept: Vec<Arc<Patch>>,
 }
 
 /// Which patches count.

@@ -1,14 +1,14 @@
 //! States: which go together, who holds them, and what happens when the first holder comes and the last goes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 
-use super::inner::Inner;
+use super::inner::{Held, Inner};
 use super::{Owner, Turn};
 use crate::error::{EnableError, Incompatibility, Refusal};
 use crate::events::Event;
-use crate::patch::{CallbackKind, Patch, panic_message};
+use crate::patch::{CallbackKind, Owned, Patch, panic_message};
 
 impl Inner {
     /// Whether a new patch goes with the states of those in the list.
@@ -35,6 +35,45 @@ impl Inner {
         Ok(())
     }
 
+    fn hold(&mut self, id: u64, patch: &Arc<Patch>) {
+        let by = &mut self.held.entry(id).or_default().by;
+        by.retain(|holder| !Arc::ptr_eq(holder, patch));
+        by.push(Arc::clone(patch));
+    }
+
+    /// The patch is not in the list any more. Where others hold a state that has no variables, nothing of it is needed.
+    pub(super) fn let_go(&mut self, patch: &Arc<Patch>) {
+        for state in &patch.states {
+            if let Some(held) = self.held.get_mut(&state.id())
+                && held.owned(state.id()).is_empty()
+            {
+                held.by.retain(|holder| !Arc::ptr_eq(holder, patch));
+            }
+        }
+    }
+
+    /// The state goes with its last holder, if that ever came to it: which variables go, and the patches that were kept for
+    /// them.
+    fn unhold(&mut self, id: u64, last: &Arc<Patch>) -> (Vec<Owned>, Vec<Arc<Patch>>) {
+        let is_last = |holder: &Arc<Patch>| Arc::ptr_eq(holder, last);
+        if !self.held.get(&id).is_some_and(|held| held.by.iter().any(is_last)) {
+            return (Vec::new(), Vec::new());
+        }
+        self.hold(id, last); // Its own way to free a variable goes before that of others.
+        let held = self.held.remove(&id).expect("it is held");
+        let mut going = held.owned(id);
+        let patches: Vec<_> = held.by.into_iter().chain(held.kept).collect();
+        for (&other, held) in &mut self.held {
+            let theirs = held.owned(other);
+            let before = going.len();
+            going.retain(|key, _| !theirs.contains_key(key));
+            if going.len() < before {
+                held.kept.extend(patches.iter().cloned());
+            }
+        }
+        (going.into_values().collect(), patches)
+    }
+
     /// A state that only the patch at `index` holds, and that cannot be undone.
     pub(super) fn blocked(&self, index: usize) -> Option<u64> {
         let states = self.list[index].patch.states.iter().filter(|state| state.block_disable);
@@ -50,6 +89,15 @@ impl Inner {
     }
 }
 
+impl Held {
+    /// The variables of this state, by store and id, each with the newest way to free it.
+    fn owned(&self, id: u64) -> BTreeMap<(usize, u64), Owned> {
+        let states = self.by.iter().filter_map(|patch| patch.state(id));
+        let owned = states.flat_map(|state| &state.owned);
+        owned.map(|owned| (owned.key, owned.clone())).collect()
+    }
+}
+
 impl Turn<'_> {
     /// The new patch, last in the list, takes states over or introduces them; if it replaces, those that it does not have
     /// are told to go.
@@ -58,12 +106,7 @@ impl Turn<'_> {
         for (index, state) in patch.states.iter().enumerate() {
             let introduced = {
                 let mut inner = self.inner();
-                let held = inner.held.entry(state.id()).or_default();
-                // The newest holder's way to free them is taken: its code stays as long as it holds the state.
-                held.owned
-                    .retain(|owned| !state.owned.iter().any(|new| new.key == owned.key));
-                held.owned.extend(state.owned.iter().cloned());
-                held.holders.push(Arc::clone(patch));
+                inner.hold(state.id(), patch);
                 !inner.is_held_beside(state.id(), |other| other == new)
             };
             if introduced {
@@ -111,7 +154,7 @@ impl Turn<'_> {
     pub(super) fn finish_states_replaced(&self) {
         for (holder, index) in self.states_replaced() {
             self.tell(&holder, Owner::State(index), CallbackKind::PostUnpatch);
-            self.free(holder.states[index].id());
+            self.free(holder.states[index].id(), &holder);
         }
     }
 
@@ -137,7 +180,7 @@ impl Turn<'_> {
         let going = self.states_that_go(patch);
         for &index in &going {
             self.tell(patch, Owner::State(index), CallbackKind::PostUnpatch);
-            self.free(patch.states[index].id());
+            self.free(patch.states[index].id(), patch);
         }
         // A state whose own `pre_patch` failed was never held; what it may have attached goes too.
         for (index, state) in patch.states.iter().enumerate() {
@@ -147,7 +190,7 @@ impl Turn<'_> {
                 inner.is_held_beside(state.id(), |other| in_transition == Some(other))
             };
             if !held && !going.contains(&index) {
-                self.free(state.id());
+                self.free(state.id(), patch);
             }
         }
     }
@@ -196,23 +239,8 @@ impl Turn<'_> {
     }
 
     /// Frees the variables of a state whose last holder goes.
-    fn free(&self, id: u64) {
-        let (freed, holders) = {
-            let mut inner = self.inner();
-            let Some(held) = inner.held.remove(&id) else { return };
-            let keys: BTreeSet<_> = inner
-                .held
-                .values()
-                .flat_map(|other| &other.owned)
-                .map(|owned| owned.key)
-                .collect();
-            let freed: Vec<_> = held
-                .owned
-                .into_iter()
-                .filter(|owned| !keys.contains(&owned.key))
-                .collect();
-            (freed, held.holders)
-        };
+    fn free(&self, id: u64, last: &Arc<Patch>) {
+        let (freed, patches) = self.inner().unhold(id, last);
         for owned in &freed {
             let shadow = owned.key.1;
             match panic::catch_unwind(AssertUnwindSafe(|| (owned.free_all)())) {
@@ -231,6 +259,6 @@ impl Turn<'_> {
                 }
             }
         }
-        self.garbage.borrow_mut().extend(holders);
+        self.garbage.borrow_mut().extend(patches);
     }
 }

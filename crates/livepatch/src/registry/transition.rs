@@ -247,6 +247,9 @@ impl Turn<'_> {
     }
 
     fn let_go(&self, gone: Vec<Entry>) {
+        for entry in &gone {
+            self.inner().let_go(&entry.patch);
+        }
         self.garbage
             .borrow_mut()
             .extend(gone.into_iter().map(|entry| entry.patch));

@@ -1,0 +1,15 @@
+//! The kit that the tests and the fuzzer share.
+//!
+//! `session` records what happens to patches, in the notation of `notation`; `task` has threads whose units are entered and
+//! left on demand. `op` names what can be done to a registry, `rules` says what should come of it, `pool` has the functions
+//! and builds the patches, and `driver` does it to the registry and compares.
+
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part of the kit")]
+
+pub mod driver;
+pub mod notation;
+pub mod op;
+pub mod pool;
+pub mod rules;
+pub mod session;
+pub mod task;
