@@ -40,10 +40,14 @@
 //!
 //! - `tracing`: every [`Event`] goes to `tracing` too, target `livepatch`.
 //! - `serde`: `Serialize` and `Deserialize` for [`Status`] and [`Event`].
+//! - `control` (Linux): a socket by which operators see and change the patches of the service, and its client. See
+//!   `livepatch::control`, and the tool of the crate `livepatch-cli`.
 
 #[cfg(test)]
 extern crate self as livepatch;
 
+#[cfg(all(feature = "control", target_os = "linux"))]
+pub mod control;
 mod error;
 mod events;
 mod patch;

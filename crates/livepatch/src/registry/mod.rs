@@ -9,6 +9,8 @@ mod inner;
 mod module;
 mod states;
 mod status;
+#[cfg(feature = "tracing")]
+mod trace;
 mod transition;
 mod worker;
 
@@ -173,8 +175,7 @@ impl Registry {
             };
             if timed_out && inner.transition.is_some() {
                 drop(inner);
-                let held_up = |task: &&TaskStatus| matches!(&task.inside, Some(inside) if !inside.switched);
-                let tasks = self.status().tasks.iter().filter(held_up).count();
+                let tasks = self.status().holding_up().count();
                 return Err(WaitError { patch, tasks });
             }
         }
@@ -201,6 +202,12 @@ impl Registry {
         Observation { registry: self, number }
     }
 
+    /// Whether this thread is in the middle of a change: it runs a callback or an observer.
+    #[cfg(all(feature = "control", target_os = "linux"))]
+    pub(crate) fn is_changing_here(&self) -> bool {
+        self.turn.is_owned_by_current_thread()
+    }
+
     fn turn(&self) -> Result<Turn<'_>, Reentrant> {
         let guard = self.turn.lock();
         if guard.replace(true) {
@@ -215,21 +222,11 @@ impl Registry {
 
     fn emit(&self, event: &Event) {
         #[cfg(feature = "tracing")]
-        trace(event);
+        trace::trace(event);
         let observers: Vec<Observer> = self.observers.lock().iter().map(|(_, one)| Arc::clone(one)).collect();
         for observer in observers {
             let _ = panic::catch_unwind(AssertUnwindSafe(|| observer(event)));
         }
-    }
-}
-
-#[cfg(feature = "tracing")]
-fn trace(event: &Event) {
-    let patch = event.patch();
-    if event.is_failure() {
-        tracing::error!(target: "livepatch", patch, detail = ?event, "{event}");
-    } else {
-        tracing::info!(target: "livepatch", patch, detail = ?event, "{event}");
     }
 }
 

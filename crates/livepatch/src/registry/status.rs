@@ -31,6 +31,8 @@ pub struct PatchStatus {
     pub enabled: bool,
     /// Whether it is in transition.
     pub transition: bool,
+    /// Whether the patch in transition takes its place.
+    pub replaced: bool,
     /// Whether a transition away from it was forced.
     pub forced: bool,
     /// Whether it takes the place of all patches before it.
@@ -71,6 +73,8 @@ pub struct StateStatus {
     pub id: u64,
     /// Its version.
     pub version: u32,
+    /// Whether the patch holds it: its `pre_patch` succeeded, or it was taken over.
+    pub held: bool,
     /// The ids of the shadow variables that belong to it.
     pub shadows: Vec<u64>,
 }
@@ -94,7 +98,10 @@ pub struct TransitionStatus {
     /// Where it goes.
     pub direction: Direction,
     /// How long it has been running.
+    #[cfg_attr(feature = "serde", serde(rename = "running_ms", with = "millis"))]
     pub running: Duration,
+    /// How many tasks hold it up: see [`Status::holding_up`].
+    pub tasks_left: usize,
 }
 
 /// One task.
@@ -132,6 +139,7 @@ pub enum TaskState {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct TaskInside {
     /// For how long at least: since a transition or a status first met it there.
+    #[cfg_attr(feature = "serde", serde(rename = "since_ms", with = "millis"))]
     pub since: Duration,
     /// Where it entered: `file:line:column`, of the guard or of the patchable function.
     pub entered_at: String,
@@ -148,6 +156,7 @@ impl Registry {
                 name: entry.patch.name().to_owned(),
                 enabled: entry.enabled,
                 transition: inner.is_in_transition(index),
+                replaced: entry.replaced,
                 forced: entry.patch.is_forced(),
                 replace: entry.patch.replaces(),
                 stack_order: index + 1,
@@ -172,9 +181,11 @@ impl Registry {
                     .patch
                     .states()
                     .iter()
-                    .map(|state| StateStatus {
+                    .zip(&entry.states)
+                    .map(|(state, life)| StateStatus {
                         id: state.id(),
                         version: state.version(),
+                        held: life.held,
                         shadows: state.owned.iter().map(|owned| owned.key.1).collect(),
                     })
                     .collect(),
@@ -193,6 +204,7 @@ impl Registry {
                     patch: transition.patch.name().to_owned(),
                     direction: transition.direction,
                     running: transition.since.elapsed(),
+                    tasks_left: 0,
                 }),
                 tasks: Vec::new(),
             };
@@ -205,7 +217,43 @@ impl Registry {
             )
         };
         status.tasks = WORLD.tasks().iter().map(|seen| task(seen, left)).collect();
+        let tasks_left = status.holding_up().count();
+        if let Some(transition) = &mut status.transition {
+            transition.tasks_left = tasks_left;
+        }
         status
+    }
+
+    /// The patch in transition, and when that began: which tells one transition from the next.
+    #[cfg(all(feature = "control", target_os = "linux"))]
+    pub(crate) fn transition(&self) -> Option<(String, std::time::Instant)> {
+        let inner = self.inner.lock();
+        let transition = inner.transition.as_ref()?;
+        Some((transition.patch.name.clone(), transition.since))
+    }
+}
+
+impl Status {
+    /// The tasks that hold the transition up: those in a unit of the side that it leaves.
+    pub fn holding_up(&self) -> impl Iterator<Item = &TaskStatus> {
+        let held_up = |task: &&TaskStatus| task.inside.as_ref().is_some_and(|inside| !inside.switched);
+        self.tasks.iter().filter(held_up)
+    }
+}
+
+/// Durations as whole milliseconds, which the names of the fields say.
+#[cfg(feature = "serde")]
+mod millis {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        u64::deserialize(from).map(Duration::from_millis)
     }
 }
 

@@ -1,0 +1,399 @@
+//! What goes over the socket: requests and answers, one JSON object to a line.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::error::{ChangeError, EnableError};
+use crate::events::Event;
+use crate::registry::{PatchStatus, Status, TaskStatus, TransitionStatus};
+
+/// The protocol's version: the `v` of every line. Changes when a line of the old one would be misunderstood.
+pub const VERSION: u32 = 1;
+
+/// The longest request, in bytes, without its newline.
+pub const MAX_REQUEST: usize = 64 * 1024;
+
+/// What an operator asks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
+pub enum Request {
+    /// Which patches there are. Answered by [`Answer::Patches`].
+    List {},
+    /// All that there is to see. Answered by [`Answer::Status`].
+    Status {},
+    /// Loads a patch and enables it. Answered by [`Answer::Changed`].
+    Load {
+        /// The patch, as the service's loader takes it: an absolute path.
+        path: String,
+        /// How long to wait for the end of the transition. None: not at all.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        wait_ms: Option<u64>,
+    },
+    /// Disables a patch. Answered by [`Answer::Changed`].
+    Disable {
+        /// Which.
+        patch: String,
+        /// How long to wait for the end of the transition. None: not at all.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        wait_ms: Option<u64>,
+    },
+    /// Lets the transition of a patch go back. Answered by [`Answer::Changed`].
+    Reverse {
+        /// Which.
+        patch: String,
+    },
+    /// Ends the transition of a patch in the middle of units of work. Answered by [`Answer::Changed`].
+    Force {
+        /// Which.
+        patch: String,
+    },
+    /// Events as they come, and transitions as they run, until the client closes the connection. The first answer is an
+    /// [`Answer::Transition`]; then come those, [`Answer::Event`]s and [`Answer::Missed`].
+    Watch {
+        /// Only what is about this patch.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        patch: Option<String>,
+        /// How often a running transition is told: at most every 10 ms. None: every half second.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        interval_ms: Option<u64>,
+    },
+}
+
+/// What the service says.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Answer {
+    /// The patches.
+    Patches {
+        /// Enabled or in transition, oldest first.
+        patches: Vec<PatchStatus>,
+        /// The transition that runs.
+        transition: Option<TransitionStatus>,
+    },
+    /// All that there is to see.
+    Status {
+        /// It.
+        status: Status,
+    },
+    /// A change was made, or has begun.
+    Changed(Change),
+    /// Watching: something happened.
+    Event {
+        /// What.
+        event: Event,
+    },
+    /// Watching: the transition that runs, as it is now. None: none runs (any more).
+    Transition {
+        /// It.
+        transition: Option<TransitionStatus>,
+        /// The tasks that hold it up.
+        held_up_by: Vec<TaskStatus>,
+    },
+    /// Watching: events are lost, as they came faster than they were taken.
+    Missed {
+        /// How many.
+        events: u64,
+    },
+    /// The request was refused.
+    Error(Refused),
+    /// An answer that this version does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// How a patch is after a change, and after waiting for it if that was asked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Change {
+    /// Which.
+    pub patch: String,
+    /// Whether it is enabled: since its transition began, not since it ended.
+    pub enabled: bool,
+    /// Its transition, if that still runs.
+    pub transition: Option<TransitionStatus>,
+    /// The tasks that hold the transition up.
+    pub held_up_by: Vec<TaskStatus>,
+}
+
+/// A request that was refused. Its text is for people, its code for programs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Refused {
+    /// Why.
+    pub code: ErrorCode,
+    /// Why, in words.
+    pub message: String,
+}
+
+/// Why a request was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ErrorCode {
+    /// The line is no request: no JSON, no UTF-8, a wrong type, a missing or an unknown field.
+    BadRequest,
+    /// The line is longer than [`MAX_REQUEST`]. The connection is closed.
+    TooLong,
+    /// The request was not there in whole in time. The connection is closed.
+    TimedOut,
+    /// There is no such request.
+    UnknownRequest,
+    /// The service speaks another version of the protocol.
+    UnsupportedVersion,
+    /// The client is of another user. The connection is closed.
+    NotPermitted,
+    /// As many clients as may be are connected. The connection is closed.
+    TooManyClients,
+    /// The service was built without a way to load patches.
+    NoLoader,
+    /// The loader refused: the library is no patch for this service, or the patch could not be enabled.
+    LoadFailed,
+    /// No patch of that name is enabled, or in transition.
+    UnknownPatch,
+    /// The patch is being disabled already.
+    AlreadyDisabled,
+    /// Another patch is in transition.
+    Busy,
+    /// The patch is not in transition.
+    NotInTransition,
+    /// The patch is the last that holds a state which cannot be undone.
+    Blocked,
+    /// The service failed to carry the request out. It goes on.
+    Internal,
+    /// A reason that this version does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// A line: a request or an answer with the protocol's version.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Line<T> {
+    pub(super) v: u32,
+    #[serde(flatten)]
+    pub(super) body: T,
+}
+
+const REQUESTS: [&str; 7] = ["list", "status", "load", "disable", "reverse", "force", "watch"];
+
+impl Request {
+    /// A request's line, without its newline.
+    pub(super) fn to_line(&self) -> serde_json::Result<Vec<u8>> {
+        serde_json::to_vec(&Line { v: VERSION, body: self })
+    }
+
+    /// The request that a line, without its newline, is. Whatever the line is, the answer is a request or a refusal.
+    pub(super) fn of_line(line: &[u8]) -> Result<Self, Refused> {
+        let bad = |message: String| Refused::new(ErrorCode::BadRequest, message);
+        let text = std::str::from_utf8(line).map_err(|_| bad("the request is not UTF-8".to_owned()))?;
+        // Deep nesting is an error of the parser, not a deep stack.
+        let value: Value =
+            serde_json::from_str(text).map_err(|error| bad(format!("the request is no JSON: {error}")))?;
+        let Value::Object(mut request) = value else {
+            return Err(bad("the request is no JSON object".to_owned()));
+        };
+        match request.remove("v").as_ref().map(Value::as_u64) {
+            Some(Some(version)) if version == u64::from(VERSION) => {}
+            Some(Some(version)) => {
+                return Err(Refused::new(
+                    ErrorCode::UnsupportedVersion,
+                    format!("version {version} of the protocol is not spoken here, {VERSION} is"),
+                ));
+            }
+            Some(None) => return Err(bad("`v` is no version".to_owned())),
+            None => return Err(bad("the request has no version `v`".to_owned())),
+        }
+        match request.get("request").map(Value::as_str) {
+            Some(Some(name)) if REQUESTS.contains(&name) => {}
+            Some(Some(name)) => {
+                let name: String = name.chars().take(64).collect();
+                return Err(Refused::new(
+                    ErrorCode::UnknownRequest,
+                    format!("there is no request {name:?}; there are {}", REQUESTS.join(", ")),
+                ));
+            }
+            _ => return Err(bad("`request` is no name of a request".to_owned())),
+        }
+        Self::deserialize(Value::Object(request)).map_err(|error| bad(error.to_string()))
+    }
+}
+
+impl Answer {
+    /// An answer's line, with its newline.
+    pub(super) fn to_line(&self) -> serde_json::Result<Vec<u8>> {
+        let mut line = serde_json::to_vec(&Line { v: VERSION, body: self })?;
+        line.push(b'\n');
+        Ok(line)
+    }
+
+    /// The answer with the protocol's version, as it goes over the socket: one line of JSON, without its newline.
+    ///
+    /// # Errors
+    ///
+    /// None that is known: all its keys are strings.
+    pub fn to_json(&self) -> serde_json::Result<String> {
+        serde_json::to_string(&Line { v: VERSION, body: self })
+    }
+}
+
+impl Refused {
+    /// A refusal.
+    pub(super) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+        }
+    }
+}
+
+impl From<ChangeError> for Refused {
+    fn from(error: ChangeError) -> Self {
+        let code = match error {
+            ChangeError::Unknown { .. } => ErrorCode::UnknownPatch,
+            ChangeError::AlreadyDisabled { .. } => ErrorCode::AlreadyDisabled,
+            ChangeError::Busy { .. } => ErrorCode::Busy,
+            ChangeError::NotInTransition { .. } => ErrorCode::NotInTransition,
+            ChangeError::Blocked { .. } => ErrorCode::Blocked,
+            ChangeError::Reentrant(_) => ErrorCode::Internal,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+/// What a loader's error says: an [`EnableError`] that it passes on keeps its meaning.
+pub(super) fn load_failed(error: &(dyn std::error::Error + 'static)) -> Refused {
+    let mut message = error.to_string();
+    let mut code = ErrorCode::LoadFailed;
+    let mut next = Some(error);
+    while let Some(one) = next {
+        if matches!(one.downcast_ref(), Some(EnableError::Busy { .. })) {
+            code = ErrorCode::Busy;
+        }
+        let text = one.to_string();
+        if !message.contains(&text) {
+            message = format!("{message}: {text}");
+        }
+        next = one.source();
+    }
+    Refused::new(code, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn code_of(line: &[u8]) -> ErrorCode {
+        Request::of_line(line).expect_err("no request").code
+    }
+
+    #[test]
+    fn requests_are_what_their_lines_say() {
+        let all = [
+            Request::List {},
+            Request::Status {},
+            Request::Load {
+                path: "/a b".to_owned(),
+                wait_ms: Some(7),
+            },
+            Request::Disable {
+                patch: "größe".to_owned(),
+                wait_ms: None,
+            },
+            Request::Reverse { patch: "p".to_owned() },
+            Request::Force { patch: "p".to_owned() },
+            Request::Watch {
+                patch: None,
+                interval_ms: Some(20),
+            },
+        ];
+        for request in all {
+            assert_eq!(Request::of_line(&request.to_line().unwrap()), Ok(request));
+        }
+        let by_hand = br#" {"request":"disable", "patch":"p", "v":1} "#;
+        assert_eq!(
+            Request::of_line(by_hand),
+            Ok(Request::Disable {
+                patch: "p".to_owned(),
+                wait_ms: None
+            })
+        );
+    }
+
+    #[test]
+    fn each_kind_of_nonsense_has_its_refusal() {
+        let bad: [&[u8]; 17] = [
+            b"",
+            b" ",
+            b"list",
+            b"\xff\xfe",
+            b"[1]",
+            b"null",
+            b"{}",
+            b"{\"v\":1}",
+            b"{\"v\":\"1\",\"request\":\"list\"}",
+            b"{\"v\":-1,\"request\":\"list\"}",
+            b"{\"v\":1,\"request\":7}",
+            b"{\"v\":1,\"request\":\"list\"",
+            b"{\"v\":1,\"request\":\"disable\"}",
+            b"{\"v\":1,\"request\":\"disable\",\"patch\":[]}",
+            b"{\"v\":1,\"request\":\"disable\",\"patch\":\"p\",\"wait\":3}",
+            b"{\"v\":1,\"request\":\"disable\",\"patch\":\"p\",\"wait_ms\":-3}",
+            b"{\"v\":1,\"request\":\"disable\",\"patch\":\"p\",\"wait_ms\":1e99}",
+        ];
+        for line in bad {
+            assert_eq!(
+                code_of(line),
+                ErrorCode::BadRequest,
+                "{:?}",
+                String::from_utf8_lossy(line)
+            );
+        }
+        assert_eq!(
+            code_of(b"{\"v\":2,\"request\":\"list\"}"),
+            ErrorCode::UnsupportedVersion
+        );
+        assert_eq!(code_of(b"{\"v\":1,\"request\":\"lists\"}"), ErrorCode::UnknownRequest);
+        assert_eq!(code_of("[".repeat(MAX_REQUEST).as_bytes()), ErrorCode::BadRequest);
+        let deep = format!("{{\"v\":1,\"request\":\"list\",\"x\":{}", "{\"x\":".repeat(10_000));
+        assert_eq!(code_of(deep.as_bytes()), ErrorCode::BadRequest);
+    }
+
+    #[test]
+    fn newer_answers_and_codes_are_unknown_not_wrong() {
+        let answer: Line<Answer> = serde_json::from_str(r#"{"v":1,"answer":"weather","wind":3}"#).unwrap();
+        assert!(matches!(answer.body, Answer::Unknown));
+        let answer: Line<Answer> =
+            serde_json::from_str(r#"{"v":1,"answer":"error","code":"rain","message":"m"}"#).unwrap();
+        assert!(matches!(
+            answer.body,
+            Answer::Error(Refused {
+                code: ErrorCode::Unknown,
+                ..
+            })
+        ));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(line in proptest::collection::vec(any::<u8>(), 0..512)) {
+            if let Err(refused) = Request::of_line(&line) {
+                prop_assert!(!refused.message.is_empty());
+            }
+        }
+
+        /// Close to requests: objects with the right names and any values.
+        #[test]
+        fn nor_does_what_looks_like_a_request(
+            name in "(list|load|disable|reverse|force|watch|x)",
+            key in "(path|patch|wait_ms|interval_ms|v|request|x)",
+            value in "(null|true|-1|1e400|0.5|\"a\"|\"\\\\u0000\"|\\[\\]|\\{\\})",
+        ) {
+            let line = format!("{{\"v\":1,\"request\":\"{name}\",\"{key}\":{value}}}");
+            if let Err(refused) = Request::of_line(line.as_bytes()) {
+                prop_assert!(!refused.message.is_empty());
+            }
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! The server: who may connect, how many, and the end of all of them.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::fmt;
+use std::net::Shutdown;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle, ThreadId};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::protocol::{Answer, ErrorCode, Refused};
+use super::session;
+use super::socket::{self, BindError, Polled, Socket};
+use crate::registry::registry;
+
+/// How a service loads a patch.
+type Loader = Box<dyn Fn(&Path) -> Result<String, Box<dyn Error + Send + Sync>> + Send + Sync>;
+
+/// How long to wait before accepting again when the system has no room for a connection.
+const OUT_OF_ROOM: Duration = Duration::from_millis(100);
+
+/// The control socket of this service. Dropping it disconnects all clients, and removes the socket.
+///
+/// The drop waits for requests that are being carried out, and so for the loader and for callbacks; not for transitions.
+/// If a callback, an observer or the loader itself drops it, they go on alone, without an answer.
+#[derive(Debug)]
+#[must_use = "dropping it closes the control socket"]
+pub struct Control {
+    shared: Arc<Shared>,
+    socket: Option<Arc<Socket>>,
+    server: Option<JoinHandle<()>>,
+}
+
+/// Builds a [`Control`]. See [`Control::builder`].
+#[must_use = "a builder does nothing until it is bound"]
+pub struct ControlBuilder {
+    path: PathBuf,
+    limits: Limits,
+    loader: Option<Loader>,
+}
+
+/// What a client may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) clients: usize,
+    pub(super) timeout: Duration,
+    pub(super) events: usize,
+}
+
+/// What the server and its sessions share.
+pub(super) struct Shared {
+    pub(super) limits: Limits,
+    pub(super) loader: Option<Loader>,
+    sessions: Mutex<Sessions>,
+    /// A session ended.
+    ended: Condvar,
+    wakeup: OwnedFd,
+}
+
+#[derive(Default)]
+struct Sessions {
+    stopped: bool,
+    next: u64,
+    open: HashMap<u64, (Arc<UnixStream>, Option<ThreadId>)>,
+}
+
+impl Control {
+    /// Begins a control socket at this path. Its directory is made if it is not there, for this user alone.
+    pub fn builder(path: impl Into<PathBuf>) -> ControlBuilder {
+        ControlBuilder {
+            path: path.into(),
+            limits: Limits {
+                clients: 32,
+                timeout: Duration::from_secs(30),
+                events: 1024,
+            },
+            loader: None,
+        }
+    }
+
+    /// Where the socket is.
+    pub fn path(&self) -> &Path {
+        &self.socket.as_ref().expect("there until the drop").path
+    }
+}
+
+impl ControlBuilder {
+    /// How the service loads a patch: it takes the path of a library, an absolute one, and gives the name of the patch that
+    /// it has enabled. Called on a thread of the client's, maybe on several at once; a panic of it is an error.
+    ///
+    /// Without one, requests to load are refused.
+    pub fn loader(
+        mut self,
+        loader: impl Fn(&Path) -> Result<String, Box<dyn Error + Send + Sync>> + Send + Sync + 'static,
+    ) -> Self {
+        self.loader = Some(Box::new(loader));
+        self
+    }
+
+    /// How many clients may be connected at a time: each has a thread. 32 unless said otherwise.
+    pub fn max_clients(mut self, clients: usize) -> Self {
+        self.limits.clients = clients;
+        self
+    }
+
+    /// How long a client may take for a request, from its last answer on, and for taking an answer. 30 seconds unless said
+    /// otherwise.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.limits.timeout = timeout.max(Duration::from_millis(1));
+        self
+    }
+
+    /// How many events are kept for a watcher that does not take them; what is more, it misses. 1024 unless said otherwise.
+    pub fn max_events(mut self, events: usize) -> Self {
+        self.limits.events = events;
+        self
+    }
+
+    /// Listens from now on, on a thread of its own.
+    ///
+    /// A socket that a service of this user has left behind is replaced; one that is listened on is not, nor anything else.
+    ///
+    /// # Errors
+    ///
+    /// If something else is there, if others could replace the socket, or if the system refuses: see [`BindError`].
+    pub fn bind(self) -> Result<Control, BindError> {
+        let failed = |what| {
+            let path = self.path.clone();
+            move |source| BindError::Io { what, path, source }
+        };
+        let socket = Arc::new(Socket::bind(&self.path)?);
+        let shared = Arc::new(Shared {
+            limits: self.limits,
+            loader: self.loader,
+            sessions: Mutex::default(),
+            ended: Condvar::new(),
+            wakeup: socket::wakeup().map_err(failed("no wake-up for"))?,
+        });
+        let server = thread::Builder::new()
+            .name("livepatch-ctl".to_owned())
+            .spawn({
+                let (shared, socket) = (Arc::clone(&shared), Arc::clone(&socket));
+                move || serve(&shared, &socket)
+            })
+            .map_err(failed("no thread for"))?;
+        Ok(Control {
+            shared,
+            socket: Some(socket),
+            server: Some(server),
+        })
+    }
+}
+
+impl fmt::Debug for ControlBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ControlBuilder")
+            .field("path", &self.path)
+            .field("limits", &self.limits)
+            .field("loader", &self.loader.is_some())
+            .finish()
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        let mut sessions = self.shared.sessions.lock();
+        sessions.stopped = true;
+        for (stream, _) in sessions.open.values() {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        drop(sessions);
+        socket::wake(&self.shared.wakeup);
+        if let Some(server) = self.server.take() {
+            let _ = server.join(); // It only accepts, and never waits for long.
+        }
+        drop(self.socket.take()); // The last: removes the file.
+        if registry().is_changing_here() {
+            return; // A session may wait for what this thread is in the middle of.
+        }
+        let me = thread::current().id();
+        let mut sessions = self.shared.sessions.lock();
+        while sessions.open.values().any(|(_, thread)| *thread != Some(me)) {
+            self.shared.ended.wait(&mut sessions);
+        }
+    }
+}
+
+impl Shared {
+    /// Whether the server is to end.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.sessions.lock().stopped
+    }
+}
+
+fn serve(shared: &Arc<Shared>, socket: &Socket) {
+    while !shared.is_stopped() {
+        match socket::poll(&socket.listener, &shared.wakeup, true, None) {
+            Ok(Polled::Readable) => match socket.listener.accept() {
+                Ok((stream, _)) => admit(shared, stream),
+                // The client is gone already, or was a spurious one.
+                Err(error) if is_passing(&error) => {}
+                Err(_) => thread::sleep(OUT_OF_ROOM),
+            },
+            Ok(_) => {}
+            Err(_) => thread::sleep(OUT_OF_ROOM),
+        }
+    }
+}
+
+fn is_passing(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{ConnectionAborted, Interrupted, WouldBlock};
+    matches!(error.kind(), ConnectionAborted | Interrupted | WouldBlock)
+}
+
+/// Gives a client a session, or says why not.
+fn admit(shared: &Arc<Shared>, stream: UnixStream) {
+    let (user, process) = match socket::peer(&stream) {
+        Ok(peer) if socket::is_permitted(peer.0) => peer,
+        _ => {
+            #[cfg(feature = "tracing")]
+            tracing::warn!(target: "livepatch::control", "a client of another user was refused");
+            return refuse(
+                &stream,
+                ErrorCode::NotPermitted,
+                "only the service's own user and root may control it",
+            );
+        }
+    };
+    let stream = Arc::new(stream);
+    let number = {
+        let mut sessions = shared.sessions.lock();
+        if sessions.stopped {
+            return;
+        }
+        if sessions.open.len() >= shared.limits.clients {
+            drop(sessions);
+            return refuse(&stream, ErrorCode::TooManyClients, "too many clients are connected");
+        }
+        sessions.next += 1;
+        let number = sessions.next;
+        sessions.open.insert(number, (Arc::clone(&stream), None));
+        number
+    };
+    let open = Open {
+        shared: Arc::clone(shared),
+        number,
+    };
+    let session = thread::Builder::new().name("livepatch-ctl".to_owned());
+    let _ = session.spawn(move || {
+        let open = open;
+        if let Some((_, thread)) = open.shared.sessions.lock().open.get_mut(&open.number) {
+            *thread = Some(thread::current().id());
+        }
+        session::run(&open.shared, &stream, (user, process));
+    }); // If there is no thread, the client is dropped with the closure.
+}
+
+/// At once or not at all: nobody waits for a client without a session.
+fn refuse(stream: &UnixStream, code: ErrorCode, message: &str) {
+    if let (Ok(()), Ok(line)) = (
+        stream.set_nonblocking(true),
+        Answer::Error(Refused::new(code, message)).to_line(),
+    ) {
+        let _ = rustix::net::send(stream, &line, rustix::net::SendFlags::NOSIGNAL);
+    }
+}
+
+/// A session's place in the table.
+struct Open {
+    shared: Arc<Shared>,
+    number: u64,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.shared.sessions.lock().open.remove(&self.number);
+        self.shared.ended.notify_all();
+    }
+}
