@@ -9,7 +9,6 @@ use crate::store::{AHash, About, FoldHash, Hashing, Store};
 use crate::workloads::{Held, Job, Measured, run_from_empty};
 
 mod dashmap;
-mod dashmap7;
 mod flurry;
 mod kernel;
 mod leapfrog;
@@ -65,7 +64,7 @@ pub(crate) fn all() -> Vec<Contender> {
         hashed::<scc_map::SccMap<FoldHash>, scc_map::SccMap<AHash>>(),
         hashed::<scc_index::SccIndex<FoldHash>, scc_index::SccIndex<AHash>>(),
         hashed::<dashmap::Dash<FoldHash>, dashmap::Dash<AHash>>(),
-        hashed::<dashmap7::Dash7<FoldHash>, dashmap7::Dash7<AHash>>(),
+        hashed::<dashmap::Dash7<FoldHash>, dashmap::Dash7<AHash>>(),
         hashed::<flurry::Flurry<FoldHash>, flurry::Flurry<AHash>>(),
         hashed::<leapfrog::Leapfrog<FoldHash>, leapfrog::Leapfrog<AHash>>(),
         hashed::<rwlock::Locked<FoldHash>, rwlock::Locked<AHash>>(),
