@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use shadow_vars::{Asymmetric, Epoch, Seize};
 
 use crate::keys::KeySet;
-use crate::store::{AHash, About, FoldHash, Hashing, Store};
+use crate::store::{AHash, About, FoldHash, Hashing, Kind, Store};
 use crate::workloads::{Held, Job, Measured, run_from_empty};
 
 mod dashmap;
@@ -72,6 +72,13 @@ pub(crate) fn all() -> Vec<Contender> {
         own::<kernel::KernelDesign>(),
         hashed::<nosync::NoSync<FoldHash>, nosync::NoSync<AHash>>(),
     ]
+}
+
+/// Whether a name is that of a concurrent map from the registry.
+pub(crate) fn is_peer(name: &str) -> bool {
+    all()
+        .iter()
+        .any(|contender| contender.about.name == name && contender.about.kind == Kind::Peer)
 }
 
 /// Lets crossbeam-epoch go on far enough that what was retired before is freed, if nobody holds it.
