@@ -6,6 +6,7 @@
 #        ci/icount.sh --base COMMIT     compares with that commit
 #        ci/icount.sh --self-test       counts twice, which must give the same
 #        ci/icount.sh --print           counts once and prints counts per operation
+#        ci/icount.sh --no-op           what tracing, type checks and statistics cost, each left out in a copy
 # Fails if a count has grown by more than 2 %, unless ci/icount-allowed.txt says why it may.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -23,7 +24,8 @@ install_tools() {
     if ! have valgrind; then
         local sudo=
         [[ $(id -u) == 0 ]] || sudo=sudo
-        $sudo apt-get update -q && $sudo apt-get install -qy valgrind
+        { have apt-get && $sudo apt-get update -q && $sudo apt-get install -qy valgrind; } ||
+            { echo "icount: valgrind is needed, and could not be installed" >&2; exit 1; }
     fi
     # Library and runner must have one version.
     local version
@@ -36,11 +38,12 @@ install_tools() {
     export IAI_CALLGRIND_RUNNER=$work/bin/iai-callgrind-runner
 }
 
-# Counts in a source tree: one line for each benchmark, "backend::operation count".
+# Counts in a source tree: one line for each benchmark, "backend::operation count". More arguments are cargo's.
 count() {
     local tree=$1 out=$2
+    shift 2
     (cd "$tree" && CARGO_TARGET_DIR=$work/target NO_COLOR=1 CARGO_TERM_COLOR=never \
-        cargo bench --quiet -p shadow-benches --bench icount) >"$out.log" 2>&1 ||
+        cargo bench --quiet -p shadow-benches --bench icount "$@") >"$out.log" 2>&1 ||
         { cat "$out.log" >&2; echo "icount: the benchmarks failed" >&2; return 1; }
     awk '/^icount::/ { split($1, path, "::"); sub(/_group$/, "", path[2]); name = path[2] "::" path[3] }
          /^ *Instructions:/ { split($2, counts, "|"); print name, counts[1] }' "$out.log" >"$out"
@@ -74,6 +77,45 @@ compare() {
         END { if (bad) { print bad " counts grew by more than " limit " %"; exit 1 } }' "$1" "$2"
 }
 
+# A copy of the sources in which a pattern's lines are replaced; fails if there are not as many as there should be.
+copy_without() {
+    local tree=$1 lines=$2 pattern=$3 replacement=$4 file=crates/shadow-vars/src/registry.rs
+    rm -rf "$tree" && mkdir -p "$tree"
+    git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t "$tree" 2>/dev/null || true
+    [[ $(grep -cE "$pattern" "$tree/$file") == "$lines" ]] ||
+        { echo "icount: $file has changed: no $lines lines like $pattern" >&2; return 1; }
+    sed -E -i "s/$pattern/$replacement/" "$tree/$file"
+}
+
+# The copies are no library: without the check one type can be read as another. Tables do not grow in these benchmarks,
+# which is what the counts are needed for otherwise.
+no_op() {
+    count . "$work/all" --features shadow-vars/tracing
+    count . "$work/untraced"
+    copy_without "$work/copy" 1 '^        self\.type_id == TypeId::of::<T>\(\)$' '        true'
+    count "$work/copy" "$work/unchecked"
+    copy_without "$work/copy" 2 '^        shard\.add\(&self\.counts\.of\(shard\)\.(created|freed), 1\);$' '        let _ = shard;'
+    count "$work/copy" "$work/uncounted"
+    rm -rf "$work/copy"
+    echo "instructions of each operation: with all of it; of that tracing, type checks, statistics"
+    awk -v n="$OPERATIONS" '
+        FNR == 1 { file++ }
+        { count[file, $1] = $2; if (file == 1) order[++rows] = $1 }
+        END {
+            for (i = 1; i <= rows; i++) {
+                name = order[i]
+                split(name, path, "::")
+                if (path[1] != "asymmetric" || path[2] == "harness" || path[2] == "migrate_block") continue
+                all = (count[1, name] - count[1, path[1] "::harness"]) / n
+                traced = (count[1, name] - count[2, name]) / n
+                checked = (count[2, name] - count[3, name]) / n
+                counted = (count[2, name] - count[4, name]) / n
+                printf "%-40s %8.1f   %6.1f %6.1f %6.1f   %5.1f %%\n", name, all, traced, checked, counted,
+                    100 * (traced + checked + counted) / all
+            }
+        }' "$work/all" "$work/untraced" "$work/unchecked" "$work/uncounted"
+}
+
 install_tools
 case "${1:-}" in
 --self-test)
@@ -85,6 +127,9 @@ case "${1:-}" in
 --print)
     count . "$work/head"
     print_counts "$work/head"
+    ;;
+--no-op)
+    no_op
     ;;
 --base | "")
     if [[ ${1:-} == --base ]]; then
@@ -109,7 +154,7 @@ case "${1:-}" in
     compare "$work/base.counts" "$work/head"
     ;;
 *)
-    echo "usage: ci/icount.sh [--base COMMIT | --self-test | --print]" >&2
+    echo "usage: ci/icount.sh [--base COMMIT | --self-test | --print | --no-op]" >&2
     exit 2
     ;;
 esac

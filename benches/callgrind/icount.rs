@@ -68,6 +68,37 @@ fn growing<R: Reclaim>() -> Set<R> {
     set
 }
 
+/// A benchmark that does its operation once for each parent: on the store, with a guard of its own,
+macro_rules! each {
+    ($name:ident, $set:expr, |$store:ident, $parent:ident| $operation:expr) => {
+        #[library_benchmark]
+        #[bench::n($set)]
+        fn $name(set: S) -> S {
+            let $store = &set.store;
+            for &$parent in &set.parents {
+                $operation;
+            }
+            set
+        }
+    };
+}
+
+/// or under one guard for all.
+macro_rules! each_pinned {
+    ($name:ident, $set:expr, |$pin:ident, $parent:ident| $operation:expr) => {
+        #[library_benchmark]
+        #[bench::n($set)]
+        fn $name(set: S) -> S {
+            let $pin = set.store.pin();
+            for &$parent in &set.parents {
+                $operation;
+            }
+            drop($pin);
+            set
+        }
+    };
+}
+
 macro_rules! per_backend {
     ($backend:ident, $module:ident, $group:ident) => {
         mod $module {
@@ -86,14 +117,7 @@ macro_rules! per_backend {
                 set
             }
 
-            #[library_benchmark]
-            #[bench::n(full())]
-            fn pin_and_unpin(set: S) -> S {
-                for _ in &set.parents {
-                    black_box(set.store.pin());
-                }
-                set
-            }
+            each!(pin_and_unpin, full(), |store, _parent| black_box(store.pin()));
 
             #[library_benchmark]
             #[bench::n(full())]
@@ -121,26 +145,6 @@ macro_rules! per_backend {
 
             #[library_benchmark]
             #[bench::n(full())]
-            fn get_miss_guard_each(set: S) -> S {
-                for &parent in &set.parents {
-                    assert!(!set.store.contains(black_box(parent + 8), ID));
-                }
-                set
-            }
-
-            #[library_benchmark]
-            #[bench::n(full())]
-            fn get_miss_guard_reused(set: S) -> S {
-                let pin = set.store.pin();
-                for &parent in &set.parents {
-                    assert!(!pin.contains(black_box(parent + 8), ID));
-                }
-                drop(pin);
-                set
-            }
-
-            #[library_benchmark]
-            #[bench::n(full())]
             fn get_batch(set: S) -> S {
                 let pin = set.store.pin();
                 for keys in set.keys.chunks(64) {
@@ -152,77 +156,35 @@ macro_rules! per_backend {
                 set
             }
 
-            #[library_benchmark]
-            #[bench::n(empty())]
-            fn alloc(set: S) -> S {
-                for &parent in &set.parents {
-                    assert!(set.store.alloc(black_box(parent), ID, VALUE).is_ok());
-                }
-                set
-            }
-
-            #[library_benchmark]
-            #[bench::n(full())]
-            fn get_or_alloc_existing(set: S) -> S {
-                let pin = set.store.pin();
-                for &parent in &set.parents {
-                    assert!(pin.get_or_alloc(black_box(parent), ID, VALUE).is_ok());
-                }
-                drop(pin);
-                set
-            }
-
-            #[library_benchmark]
-            #[bench::n(empty())]
-            fn get_or_alloc_new(set: S) -> S {
-                let pin = set.store.pin();
-                for &parent in &set.parents {
-                    assert!(pin.get_or_alloc(black_box(parent), ID, VALUE).is_ok());
-                }
-                drop(pin);
-                set
-            }
-
-            #[library_benchmark]
-            #[bench::n(full())]
-            fn get_or_alloc_with_existing(set: S) -> S {
-                let pin = set.store.pin();
-                for &parent in &set.parents {
-                    assert!(pin.get_or_alloc_with(black_box(parent), ID, |_| VALUE).is_ok());
-                }
-                drop(pin);
-                set
-            }
-
-            #[library_benchmark]
-            #[bench::n(empty())]
-            fn get_or_alloc_with_new(set: S) -> S {
-                let pin = set.store.pin();
-                for &parent in &set.parents {
-                    assert!(pin.get_or_alloc_with(black_box(parent), ID, |_| VALUE).is_ok());
-                }
-                drop(pin);
-                set
-            }
-
-            #[library_benchmark]
-            #[bench::n(full())]
-            fn free(set: S) -> S {
-                for &parent in &set.parents {
-                    assert!(set.store.free(black_box(parent), ID));
-                }
-                set
-            }
-
+            each!(get_miss_guard_each, full(), |store, parent| assert!(
+                !store.contains(black_box(parent + 8), ID)
+            ));
+            each_pinned!(get_miss_guard_reused, full(), |pin, parent| assert!(
+                !pin.contains(black_box(parent + 8), ID)
+            ));
+            each!(alloc, empty(), |store, parent| assert!(
+                store.alloc(black_box(parent), ID, VALUE).is_ok()
+            ));
+            each_pinned!(get_or_alloc_existing, full(), |pin, parent| assert!(
+                pin.get_or_alloc(black_box(parent), ID, VALUE).is_ok()
+            ));
+            each_pinned!(get_or_alloc_new, empty(), |pin, parent| assert!(
+                pin.get_or_alloc(black_box(parent), ID, VALUE).is_ok()
+            ));
+            each_pinned!(get_or_alloc_with_existing, full(), |pin, parent| assert!(
+                pin.get_or_alloc_with(black_box(parent), ID, |_| VALUE).is_ok()
+            ));
+            each_pinned!(get_or_alloc_with_new, empty(), |pin, parent| assert!(
+                pin.get_or_alloc_with(black_box(parent), ID, |_| VALUE).is_ok()
+            ));
+            each!(free, full(), |store, parent| assert!(
+                store.free(black_box(parent), ID)
+            ));
             // Of two variables each.
-            #[library_benchmark]
-            #[bench::n(two_each())]
-            fn free_object(set: S) -> S {
-                for &parent in &set.parents {
-                    assert_eq!(set.store.free_object(black_box(parent)), 2);
-                }
-                set
-            }
+            each!(free_object, two_each(), |store, parent| assert_eq!(
+                store.free_object(black_box(parent)),
+                2
+            ));
 
             // One call, N variables.
             #[library_benchmark]

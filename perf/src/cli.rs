@@ -1,14 +1,19 @@
 //! The command line.
 
+use std::path::PathBuf;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::keys::KeyKind;
 use crate::peers::{self, Contender};
 use crate::workloads::Workload;
 
+const EXIT_CODES: &str = "Exit codes: 0 done, and for `gate` all targets met; 1 a target is missed; 2 it could not be done, \
+                          the options make no sense, or the store gave a wrong answer.";
+
 /// The performance study of the shadow store: see METHODOLOGY.md.
 #[derive(Debug, Parser)]
-#[command(name = "perf", version)]
+#[command(name = "perf", version, after_help = EXIT_CODES)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -81,14 +86,17 @@ impl Compare {
 }
 
 /// Where the results go.
-#[derive(Clone, Copy, Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct Output {
     /// Prints a line of JSON for each measurement, and no tables.
     #[arg(long)]
     pub(crate) json: bool,
-    /// Adds the lines to a file of perf/record named after date and commit, below a line that describes the run.
+    /// Adds the lines to a file named after date and commit, below a line that describes the run.
     #[arg(long)]
     pub(crate) record: bool,
+    /// The folder of records. Not given: perf/record.
+    #[arg(long, requires = "record", value_name = "FOLDER")]
+    pub(crate) records: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -124,12 +132,12 @@ pub(crate) struct GateOptions {
     #[arg(long)]
     pub(crate) only: Vec<String>,
     /// Seconds of each measurement that count.
-    #[arg(long, default_value_t = 0.25, value_parser = seconds)]
+    #[arg(long, default_value_t = 0.2, value_parser = seconds)]
     pub(crate) seconds: f64,
     /// Repetitions; of what misses, as many again, twice.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=100))]
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
     pub(crate) reps: u16,
-    /// Minutes after which nothing is measured again.
+    /// Minutes in which it is to be done: what misses is measured again while there is time.
     #[arg(long, default_value_t = 18)]
     pub(crate) minutes: u32,
     /// Lists the targets and measures nothing.
@@ -141,15 +149,15 @@ pub(crate) struct GateOptions {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ReportOptions {
-    /// The document whose marked parts are written.
+    /// The document whose marked parts are written. Not given: BENCHMARKS.md.
     #[arg(long)]
-    pub(crate) document: Option<std::path::PathBuf>,
-    /// The folder of records.
+    pub(crate) document: Option<PathBuf>,
+    /// The folder of records. Not given: perf/record.
     #[arg(long)]
-    pub(crate) records: Option<std::path::PathBuf>,
-    /// The folder of charts.
+    pub(crate) records: Option<PathBuf>,
+    /// The folder of charts. Not given: perf/charts.
     #[arg(long)]
-    pub(crate) charts: Option<std::path::PathBuf>,
+    pub(crate) charts: Option<PathBuf>,
     /// Writes nothing; fails if something would change.
     #[arg(long)]
     pub(crate) check: bool,

@@ -65,12 +65,16 @@ fn run(options: &Compare, workloads: &[Workload], entries: &[usize], threads: &[
         contenders,
         reps: options.reps.into(),
         seconds: options.seconds,
-        latency: true,
+        latency: |_| true,
         hasher: options.hasher.fixed(),
         keep_peers: None,
+        known: None,
         wanted: |_, _| true,
     };
-    let mut sink = Sink::new(options.out.json, options.out.record)?;
+    if plan.is_empty() {
+        return Err("none of these maps can run any of these workloads at these sizes and threads".into());
+    }
+    let mut sink = Sink::new(&options.out)?;
     let mut sets = KeySets::new(options.keys);
     let mut summary = Summary::default();
     let mut broken = None;
@@ -107,9 +111,6 @@ fn run(options: &Compare, workloads: &[Workload], entries: &[usize], threads: &[
         eprintln!("recorded in {}", path.display());
     }
     failures.print();
-    if summary.points.is_empty() && failures.is_empty() {
-        return Err("none of these maps can run any of these workloads at these sizes and threads".into());
-    }
     if failures.are_ours() {
         return Err("the store itself was wrong".into());
     }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -29,15 +30,23 @@ pub(crate) struct Plan<'c> {
     pub(crate) points: Vec<Point>,
     pub(crate) reps: usize,
     pub(crate) seconds: f64,
-    /// Whether single steps are clocked too.
-    pub(crate) latency: bool,
+    /// At which points single steps are clocked too.
+    pub(crate) latency: fn(Point) -> bool,
     /// With this hasher; else with the better one.
     pub(crate) hasher: Option<&'c str>,
     /// Measure no more than so many peers at each point: those that are the fastest at a first look.
     pub(crate) keep_peers: Option<usize>,
+    /// Instead of a first look: the maps and hashers that an earlier run settled on.
+    pub(crate) known: Option<&'c Known>,
     /// Which maps are of interest at a point.
     pub(crate) wanted: fn(&About, Point) -> bool,
 }
+
+/// The maps that were measured at each point, with their hashers.
+pub(crate) type Known = BTreeMap<Point, BTreeMap<String, String>>;
+
+/// What each point took, with its share of what was done for several.
+pub(crate) type Spent = BTreeMap<Point, Duration>;
 
 /// Below this, a map is built for each measurement: that takes less time than the measurement.
 const SHARED_FROM: usize = 1 << 18;
@@ -48,10 +57,12 @@ const FIRST_LOOK: usize = 1 << 18;
 
 impl Plan<'_> {
     /// Measures everything, and hands each cell and each failure to `put` as it comes.
-    pub(crate) fn run(&self, sets: &mut KeySets, bar: &ProgressBar, put: &mut dyn FnMut(Line)) {
+    pub(crate) fn run(&self, sets: &mut KeySets, bar: &ProgressBar, put: &mut dyn FnMut(Line)) -> Spent {
+        let mut spent = Spent::new();
         let groups = self.groups();
         bar.inc_length(groups.iter().map(|group| self.steps(group)).sum());
         for group in &groups {
+            let start = Instant::now();
             let kind = sets.kind();
             let (entries, shape) = (group[0].entries, group[0].workload.shape());
             // Workloads with keys of their own get a set that is not worth the name.
@@ -63,13 +74,17 @@ impl Plan<'_> {
                 keys,
                 bar,
                 failures: Vec::new(),
+                spent: Spent::new(),
             };
-            let chosen = turn.audition();
+            let chosen = match self.known {
+                Some(known) => turn.recall(known),
+                None => turn.audition(),
+            };
             turn.hand_over_failures(put);
             for rep in 0..self.reps {
                 for place in 0..chosen.len() {
                     let choice = &chosen[(place + rep) % chosen.len()];
-                    turn.measure(choice, self.seconds, self.latency, &mut |point, measured| {
+                    turn.measure(choice, self.seconds, Some(self.latency), &mut |point, measured| {
                         let mut cell = self.cell(choice, point, rep, kind.to_string());
                         cell.set(measured);
                         put(Line::Cell(cell));
@@ -77,7 +92,15 @@ impl Plan<'_> {
                     turn.hand_over_failures(put);
                 }
             }
+            // Keys, maps and first looks are for all of a group.
+            let own: Duration = turn.spent.values().sum();
+            let shared = start.elapsed().saturating_sub(own) / group.len() as u32;
+            for &point in group {
+                let own = turn.spent.get(&point).copied().unwrap_or_default();
+                *spent.entry(point).or_default() += own + shared;
+            }
         }
+        spent
     }
 
     /// Points that can use the same maps, each group in turn.
@@ -90,6 +113,12 @@ impl Plan<'_> {
             group.push(point);
         }
         groups.into_values().collect()
+    }
+
+    /// Whether there is nothing to measure.
+    pub(crate) fn is_empty(&self) -> bool {
+        let suits = |&point: &Point| self.contenders.iter().any(|contender| self.suits(contender, point));
+        !self.points.iter().any(suits)
     }
 
     fn suits(&self, contender: &Contender, point: Point) -> bool {
@@ -108,7 +137,6 @@ impl Plan<'_> {
 
     fn cell(&self, choice: &Choice<'_>, point: Point, rep: usize, keys: String) -> record::Cell {
         record::Cell {
-            run: String::new(),
             workload: point.workload.name().to_owned(),
             store: choice.contender.about.name.to_owned(),
             hasher: choice.contender.variants[choice.variant].hasher.to_owned(),
@@ -117,16 +145,8 @@ impl Plan<'_> {
             threads: point.threads,
             rep,
             seconds: self.seconds,
-            ops: 0,
-            mops: 0.0,
             latency_of: point.workload.step().to_owned(),
-            p50_ns: 0,
-            p99_ns: 0,
-            p999_ns: 0,
-            p9999_ns: 0,
-            max_ns: 0,
-            bytes_per_entry: 0.0,
-            extra: BTreeMap::new(),
+            ..record::Cell::default()
         }
     }
 }
@@ -145,11 +165,35 @@ struct Turn<'t> {
     keys: &'t KeySet,
     bar: &'t ProgressBar,
     failures: Vec<Failure>,
+    spent: Spent,
 }
 
 impl<'t> Turn<'t> {
     fn hand_over_failures(&mut self, put: &mut dyn FnMut(Line)) {
         self.failures.drain(..).for_each(|failure| put(Line::Failure(failure)));
+    }
+
+    /// The maps and hashers that were settled on before.
+    fn recall(&self, known: &Known) -> Vec<Choice<'t>> {
+        let plan = self.plan;
+        let mut chosen = Vec::new();
+        for &contender in &plan.contenders {
+            for (number, variant) in contender.variants.iter().enumerate() {
+                let is_known = |point: &Point| {
+                    let hasher = known.get(point).and_then(|stores| stores.get(contender.about.name));
+                    hasher.is_some_and(|hasher| hasher == variant.hasher)
+                };
+                let points: Vec<Point> = self.group.iter().copied().filter(is_known).collect();
+                if !points.is_empty() {
+                    chosen.push(Choice {
+                        contender,
+                        variant: number,
+                        points,
+                    });
+                }
+            }
+        }
+        chosen
     }
 
     /// Chooses the hasher of each map, and the maps that stay, from a short first look at each.
@@ -261,14 +305,24 @@ impl<'t> Turn<'t> {
             keys: sample.as_ref().unwrap_or(self.keys),
             bar: self.bar,
             failures: Vec::new(),
+            spent: Spent::new(),
         };
-        turn.measure(choice, seconds, false, put);
-        let failures = turn.failures;
+        turn.measure(choice, seconds, None, put);
+        let Turn { failures, spent, .. } = turn;
         self.failures.extend(failures);
+        for (point, took) in spent {
+            *self.spent.entry(point).or_default() += took;
+        }
     }
 
-    /// Measures one map at its points of the group.
-    fn measure(&mut self, choice: &Choice<'t>, seconds: f64, latency: bool, put: &mut dyn FnMut(Point, Measured)) {
+    /// Measures one map at its points of the group; single steps too where it is asked for.
+    fn measure(
+        &mut self,
+        choice: &Choice<'t>,
+        seconds: f64,
+        latency: Option<fn(Point) -> bool>,
+        put: &mut dyn FnMut(Point, Measured),
+    ) {
         let about = &choice.contender.about;
         let variant = &choice.contender.variants[choice.variant];
         let bench = variant.bench;
@@ -284,6 +338,7 @@ impl<'t> Turn<'t> {
                 about.name
             ));
             let times = Times::of(seconds);
+            let latency = latency.is_some_and(|latency| latency(point));
             let job = Job {
                 workload,
                 entries,
@@ -291,14 +346,17 @@ impl<'t> Turn<'t> {
                 times: if latency { times } else { times.unclocked() },
                 keys: self.keys,
             };
+            let mut start = Instant::now();
             let result = catch_unwind(AssertUnwindSafe(|| {
                 if workload.is_prebuilt() {
                     let built = built.get_or_insert_with(|| bench.build(self.keys));
+                    start = Instant::now();
                     built.run(&job)
                 } else {
                     bench.run_from_empty(&job)
                 }
             }));
+            *self.spent.entry(point).or_default() += start.elapsed();
             match result {
                 Ok(measured) => put(point, measured),
                 Err(panic) => self.failures.push(Failure {

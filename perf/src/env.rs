@@ -94,11 +94,9 @@ pub(crate) fn package() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Where a run of now is recorded.
-pub(crate) fn record_file(run: &Run) -> PathBuf {
-    package()
-        .join("record")
-        .join(format!("{}-{}.jsonl", run.date, run.commit))
+/// Where runs are recorded unless told.
+pub(crate) fn records() -> PathBuf {
+    package().join("record")
 }
 
 /// The command, without the folder that the program lies in.

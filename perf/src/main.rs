@@ -36,7 +36,8 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("perf: {error}");
-            ExitCode::FAILURE
+            // As for options that are not understood; 1 is a result: a target was missed.
+            ExitCode::from(2)
         }
     }
 }

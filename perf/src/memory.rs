@@ -19,7 +19,7 @@ use crate::workloads::VALUE_BYTES;
 pub(crate) fn memory(options: &MemoryOptions) -> Result<(), Box<dyn Error>> {
     let all = peers::all();
     let contenders = cli::select(&all, &options.stores);
-    let mut sink = Sink::new(options.out.json, options.out.record)?;
+    let mut sink = Sink::new(&options.out)?;
     let bar = engine::progress();
     bar.inc_length((options.entries.len() * contenders.len() * 2) as u64);
     let mut rows = Vec::new();

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::cli::Output;
 use crate::env::{self, Run};
 use crate::peers;
 use crate::store::Kind;
@@ -26,7 +27,7 @@ pub(crate) enum Line {
 }
 
 /// One repetition of one workload with one map.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Cell {
     pub(crate) run: String,
     pub(crate) workload: String,
@@ -140,10 +141,6 @@ impl Failures {
         }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// Whether a store of ours was wrong: that fails a run, where a peer only fails itself.
     pub(crate) fn are_ours(&self) -> bool {
         let ours = peers::all()
@@ -179,17 +176,24 @@ pub(crate) struct Sink {
 
 impl Sink {
     /// Describes the run, which is the first line of a record.
-    pub(crate) fn new(to_stdout: bool, record: bool) -> io::Result<Self> {
+    pub(crate) fn new(output: &Output) -> io::Result<Self> {
+        if cfg!(debug_assertions) {
+            eprintln!("perf: built without optimisation: these figures say nothing; use `cargo run --release`");
+        }
         let run = Run::describe();
         let mut sink = Self {
             run,
-            to_stdout,
+            to_stdout: output.json,
             file: None,
         };
-        if record {
-            let path = env::record_file(&sink.run);
-            fs::create_dir_all(path.parent().expect("a file has a folder"))?;
-            let file = OpenOptions::new().create(true).append(true).open(&path)?;
+        if output.record {
+            let folder = output.records.clone().unwrap_or_else(env::records);
+            let path = folder.join(format!("{}-{}.jsonl", sink.run.date, sink.run.commit));
+            let open = || {
+                fs::create_dir_all(&folder)?;
+                OpenOptions::new().create(true).append(true).open(&path)
+            };
+            let file = open().map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
             sink.file = Some((path, file));
             let line = Line::Run(sink.run.clone());
             sink.keep(&line)?;
@@ -220,6 +224,16 @@ impl Sink {
         text.push('\n');
         file.write_all(text.as_bytes())
     }
+}
+
+/// The latest instruction counts that `ci/record.sh` left beside the records: files named after date and commit.
+pub(crate) fn newest_counts(folder: &Path) -> io::Result<Option<String>> {
+    let mut files: Vec<PathBuf> = fs::read_dir(folder)?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<io::Result<_>>()?;
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "icount"));
+    files.sort();
+    files.pop().map(fs::read_to_string).transpose()
 }
 
 /// All lines of all records in a folder, oldest file first.

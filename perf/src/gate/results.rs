@@ -7,7 +7,7 @@ use crate::gate::{OURS, Verdict};
 use crate::peers;
 use crate::record::{Cell, Memory};
 use crate::store::Kind;
-use crate::summary::{Spread, figures};
+use crate::summary::{Spread, count, figures};
 use crate::workloads::Workload;
 
 /// All repetitions, of however many rounds.
@@ -26,7 +26,8 @@ pub(crate) enum Peers {
 }
 
 impl Results {
-    pub(crate) fn add(&mut self, cell: Cell) {
+    /// Where it belongs.
+    pub(crate) fn add(&mut self, cell: Cell) -> Point {
         let workload = Workload::ALL.iter().find(|workload| workload.name() == cell.workload);
         let point = Point {
             workload: *workload.expect("the engine names workloads"),
@@ -34,6 +35,7 @@ impl Results {
             threads: cell.threads,
         };
         self.cells.entry((point, cell.store.clone())).or_default().push(cell);
+        point
     }
 
     pub(crate) fn add_prefetch(&mut self, entries: usize, ns: f64) {
@@ -45,6 +47,23 @@ impl Results {
             .entry((line.entries, line.store))
             .or_default()
             .push(line.bytes_per_entry);
+    }
+
+    /// The peers that take least memory at the smallest size that was measured.
+    pub(crate) fn least_memory(&self, keep: usize) -> BTreeSet<String> {
+        let smallest = self.memory.keys().next().map(|(entries, _)| *entries);
+        let mut peers: Vec<(&str, f64)> = self
+            .memory
+            .keys()
+            .filter(|(entries, store)| Some(*entries) == smallest && store != OURS)
+            .filter_map(|(entries, store)| Some((store.as_str(), self.memory_of(*entries, store)?)))
+            .collect();
+        peers.sort_by(|a, b| a.1.total_cmp(&b.1));
+        peers
+            .into_iter()
+            .take(keep)
+            .map(|(store, _)| store.to_owned())
+            .collect()
     }
 
     /// Ours against the best peer: at least so many times its rate, at the same point or another.
@@ -75,10 +94,7 @@ impl Results {
             return missing(slow, OURS);
         };
         let times = fast_rate / slow_rate;
-        Verdict {
-            met: times <= at_most,
-            found: format!("{}x, at most {at_most}x", figures(times)),
-        }
+        Verdict::of(times <= at_most, format!("{}x, at most {at_most}x", figures(times)))
     }
 
     /// A figure of ours: at most.
@@ -92,10 +108,10 @@ impl Results {
         let cells = self.cells.get(&(point, OURS.to_owned()));
         let median = cells.and_then(|cells| Spread::of(cells.iter().filter_map(figure)));
         match median {
-            Some(found) => Verdict {
-                met: found.median <= limit,
-                found: format!("{}{unit}, at most {}{unit}", figures(found.median), figures(limit)),
-            },
+            Some(found) => Verdict::of(
+                found.median <= limit,
+                format!("{}{unit}, at most {}{unit}", figures(found.median), figures(limit)),
+            ),
             None => missing(point, OURS),
         }
     }
@@ -114,33 +130,27 @@ impl Results {
         };
         let ns = 1e3 / rate;
         let times = ns / limit.median;
-        Verdict {
-            met: times <= at_most,
-            found: format!(
-                "{}x of {} ns, at most {at_most}x",
-                figures(times),
-                figures(limit.median)
-            ),
-        }
+        let found = format!(
+            "{}x of {} ns, at most {at_most}x",
+            figures(times),
+            figures(limit.median)
+        );
+        Verdict::of(times <= at_most, found)
     }
 
     /// Bytes an entry: at most so many.
     pub(crate) fn memory_at_most(&self, entries: usize, limit: f64) -> Verdict {
         match self.memory_of(entries, OURS) {
-            Some(bytes) => Verdict {
-                met: bytes <= limit,
-                found: format!("{bytes:.1} bytes, at most {limit}"),
-            },
-            None => Verdict {
-                met: false,
-                found: "not measured".to_owned(),
-            },
+            Some(bytes) => Verdict::of(bytes <= limit, format!("{bytes:.1} bytes, at most {limit}")),
+            None => Verdict::missing(format!("W8 was not measured at {}", count(entries))),
         }
     }
 
     /// Bytes an entry: below every peer.
     pub(crate) fn memory_below_peers(&self, entries: usize) -> Verdict {
-        let ours = self.memory_of(entries, OURS).unwrap_or(f64::INFINITY);
+        let Some(ours) = self.memory_of(entries, OURS) else {
+            return Verdict::missing(format!("W8 was not measured at {}", count(entries)));
+        };
         let peers: BTreeSet<&String> = self
             .memory
             .keys()
@@ -152,14 +162,8 @@ impl Results {
             .filter_map(|store| Some((store, self.memory_of(entries, store)?)))
             .min_by(|a, b| a.1.total_cmp(&b.1));
         match least {
-            Some((store, bytes)) => Verdict {
-                met: ours < bytes,
-                found: format!("{ours:.1} bytes, {store} {bytes:.1}"),
-            },
-            None => Verdict {
-                met: false,
-                found: "no peer was measured".to_owned(),
-            },
+            Some((store, bytes)) => Verdict::of(ours < bytes, format!("{ours:.1} bytes, {store} {bytes:.1}")),
+            None => Verdict::missing(format!("no peer was measured at {}", count(entries))),
         }
     }
 
@@ -185,20 +189,15 @@ impl Results {
 
 fn ratio(ours: f64, theirs: f64, name: &str, at_least: f64) -> Verdict {
     let times = ours / theirs;
-    Verdict {
-        met: times >= at_least,
-        found: format!(
-            "{}x {name} ({} and {} Mop/s), at least {at_least}x",
-            figures(times),
-            figures(ours),
-            figures(theirs)
-        ),
-    }
+    let found = format!(
+        "{}x {name} ({} and {} Mop/s), at least {at_least}x",
+        figures(times),
+        figures(ours),
+        figures(theirs)
+    );
+    Verdict::of(times >= at_least, found)
 }
 
 fn missing(point: Point, what: &str) -> Verdict {
-    Verdict {
-        met: false,
-        found: format!("{} was not measured at {}", what, point.workload),
-    }
+    Verdict::missing(format!("{} was not measured at {}", what, point.workload))
 }

@@ -14,6 +14,8 @@ pub(crate) const PAIR: &str = "slot, then node";
 pub(crate) const CHAIN: &str = "slot, then node, each after the last";
 pub(crate) const BATCH_32: &str = "slot, then node, prefetched in batches of 32";
 pub(crate) const BATCH_64: &str = "slot, then node, prefetched in batches of 64";
+/// What `prefetched` gives.
+pub(crate) const LEAST: &str = "least of the prefetched batches";
 const LOAD_HUGE: &str = "one load, huge pages asked for";
 const PAIR_HUGE: &str = "slot, then node, huge pages asked for";
 const BATCH_HUGE: &str = "slot, then node, batches of 64, huge pages";

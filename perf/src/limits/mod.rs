@@ -28,7 +28,7 @@ pub(crate) struct Figure {
 }
 
 pub(crate) fn limits(options: &LimitOptions) -> Result<(), Box<dyn Error>> {
-    let mut sink = Sink::new(options.out.json, options.out.record)?;
+    let mut sink = Sink::new(&options.out)?;
     let bar = engine::progress();
     let time = Duration::from_secs_f64(options.seconds);
     let figures = measure(&options.entries, options.reps.into(), time, &bar);

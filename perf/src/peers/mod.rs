@@ -5,11 +5,10 @@ use std::marker::PhantomData;
 use shadow_vars::{Asymmetric, Epoch, Seize};
 
 use crate::keys::KeySet;
-use crate::store::{AHash, About, FoldHash, Hashing, Store};
+use crate::store::{AHash, About, FoldHash, Hashing, Kind, Store};
 use crate::workloads::{Held, Job, Measured, run_from_empty};
 
 mod dashmap;
-mod dashmap7;
 mod flurry;
 mod kernel;
 mod leapfrog;
@@ -65,7 +64,7 @@ pub(crate) fn all() -> Vec<Contender> {
         hashed::<scc_map::SccMap<FoldHash>, scc_map::SccMap<AHash>>(),
         hashed::<scc_index::SccIndex<FoldHash>, scc_index::SccIndex<AHash>>(),
         hashed::<dashmap::Dash<FoldHash>, dashmap::Dash<AHash>>(),
-        hashed::<dashmap7::Dash7<FoldHash>, dashmap7::Dash7<AHash>>(),
+        hashed::<dashmap::Dash7<FoldHash>, dashmap::Dash7<AHash>>(),
         hashed::<flurry::Flurry<FoldHash>, flurry::Flurry<AHash>>(),
         hashed::<leapfrog::Leapfrog<FoldHash>, leapfrog::Leapfrog<AHash>>(),
         hashed::<rwlock::Locked<FoldHash>, rwlock::Locked<AHash>>(),
@@ -73,6 +72,13 @@ pub(crate) fn all() -> Vec<Contender> {
         own::<kernel::KernelDesign>(),
         hashed::<nosync::NoSync<FoldHash>, nosync::NoSync<AHash>>(),
     ]
+}
+
+/// Whether a name is that of a concurrent map from the registry.
+pub(crate) fn is_peer(name: &str) -> bool {
+    all()
+        .iter()
+        .any(|contender| contender.about.name == name && contender.about.kind == Kind::Peer)
 }
 
 /// Lets crossbeam-epoch go on far enough that what was retired before is freed, if nobody holds it.

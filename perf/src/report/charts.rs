@@ -13,8 +13,9 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::peers;
 use crate::record::Cell;
-use crate::report::Data;
-use crate::summary::{Summary, count, figures};
+use crate::report::overview::Ratio;
+use crate::report::{Data, overview};
+use crate::summary::{Spread, Stores, Summary, count, figures};
 
 /// Stands for the page's colour until the drawing is done.
 const INK: RGBColor = RGBColor(1, 2, 3);
@@ -26,7 +27,7 @@ const HEIGHT: u32 = 420;
 const LEGEND: u32 = 660;
 
 /// One for each store, in the order of the program.
-const COLOURS: [RGBColor; 13] = [
+pub(crate) const COLOURS: [RGBColor; 14] = [
     RGBColor(229, 72, 77),
     RGBColor(240, 130, 140),
     RGBColor(62, 123, 250),
@@ -40,6 +41,7 @@ const COLOURS: [RGBColor; 13] = [
     RGBColor(194, 72, 155),
     RGBColor(110, 130, 160),
     RGBColor(140, 143, 152),
+    RGBColor(96, 190, 210),
 ];
 
 type Drawn = Result<(), Box<dyn Error>>;
@@ -60,6 +62,7 @@ pub(crate) fn all(data: &Data) -> Result<BTreeMap<&'static str, String>, Box<dyn
         }
         Ok(())
     };
+    put(overview::CHART, ratios(data))?;
     put("get-by-size.svg", by_size(data))?;
     put("scale-w1.svg", by_threads(data, "W1"))?;
     put("scale-w3.svg", by_threads(data, "W3"))?;
@@ -67,6 +70,19 @@ pub(crate) fn all(data: &Data) -> Result<BTreeMap<&'static str, String>, Box<dyn
     put("growth.svg", growth(data))?;
     put("memory.svg", memory(data))?;
     Ok(charts)
+}
+
+/// A bar for each workload and size, from the best peer's rate to ours; with two threads, where that was measured.
+fn ratios(data: &Data) -> Option<Result<String, Box<dyn Error>>> {
+    let all = overview::ratios(data);
+    let is_widest = |ratio: &&Ratio<'_>| {
+        let mut same = all
+            .iter()
+            .filter(|other| (other.workload, other.at.entries) == (ratio.workload, ratio.at.entries));
+        ratio.at.threads <= 2 && same.all(|other| other.at.threads > 2 || other.at.threads <= ratio.at.threads)
+    };
+    let rows: Vec<&Ratio<'_>> = all.iter().filter(is_widest).collect();
+    (!rows.is_empty()).then(|| diverging(&rows))
 }
 
 fn by_size(data: &Data) -> Option<Result<String, Box<dyn Error>>> {
@@ -124,9 +140,21 @@ fn latencies(data: &Data) -> Option<Result<String, Box<dyn Error>>> {
 }
 
 fn growth(data: &Data) -> Option<Result<String, Box<dyn Error>>> {
-    let (at, stores) = data.of_workload("W6").filter(|(at, _)| at.threads == 1).last()?;
-    let worst = |name: &str| Some(Summary::spread(stores.get(name)?, |cell| cell.max_ns as f64)?.median / 1e6);
-    let series = series(|name| vec![worst(name).filter(|&worst| worst > 0.0)]);
+    // A repetition for the total alone has no times of single inserts.
+    let worst = |stores: &Stores, name: &str| {
+        let clocked = stores
+            .get(name)?
+            .iter()
+            .map(|cell| cell.max_ns as f64)
+            .filter(|&ns| ns > 0.0);
+        Some(Spread::of(clocked)?.median / 1e6)
+    };
+    let of = |stores: &Stores| series(|name| vec![worst(stores, name)]);
+    let points = data.of_workload("W6").filter(|(at, _)| at.threads == 1);
+    let (at, series) = points
+        .map(|(at, stores)| (at, of(stores)))
+        .filter(|(_, series)| series.len() > 1)
+        .last()?;
     let title = format!(
         "W6: worst insert while growing to {}, ms (logarithmic)",
         count(at.entries)
@@ -273,6 +301,45 @@ fn bars(title: &str, series: &[Series], logarithmic: bool) -> Result<String, Box
             let end = font(13).pos(Pos::new(HPos::Left, VPos::Center));
             root.draw(&Text::new(figures(*value), (138 + length(*value), y + 9), end))?;
         }
+        Ok(())
+    })
+}
+
+/// Bars to the right where we are faster, to the left where the peer is; a doubling is as long as a halving.
+fn diverging(rows: &[&Ratio<'_>]) -> Result<String, Box<dyn Error>> {
+    const FASTER: RGBColor = RGBColor(62, 123, 250);
+    const SLOWER: RGBColor = RGBColor(232, 137, 12);
+    const ZERO: i32 = 470;
+    const ROW: i32 = 22;
+    let widest = rows.iter().map(|row| row.times.log2().abs()).fold(1.0, f64::max);
+    let length = |times: f64| (times.log2() / widest * 160.0).round() as i32;
+    let height = 70 + ROW * rows.len() as i32;
+    draw(height as u32, |root| {
+        let title = "The rate of shadow as multiples of the best peer's";
+        root.draw(&Text::new(title, (12, 14), font(16)))?;
+        let right = |size| font(size).pos(Pos::new(HPos::Right, VPos::Center));
+        let left = |size| font(size).pos(Pos::new(HPos::Left, VPos::Center));
+        for (number, row) in rows.iter().enumerate() {
+            let y = 48 + ROW * number as i32;
+            let plural = if row.at.threads == 1 { "" } else { "s" };
+            let name = format!(
+                "{} {}, {}, {} thread{plural}",
+                row.workload,
+                row.about,
+                count(row.at.entries),
+                row.at.threads
+            );
+            root.draw(&Text::new(name, (ZERO - 170, y + 8), right(13)))?;
+            let (end, colour) = (ZERO + length(row.times), if row.times < 1.0 { SLOWER } else { FASTER });
+            root.draw(&Rectangle::new(
+                [(ZERO.min(end), y), (ZERO.max(end), y + 15)],
+                colour.filled(),
+            ))?;
+            let value = format!("{} × {}", figures(row.times), row.peer);
+            root.draw(&Text::new(value, (ZERO.max(end) + 8, y + 8), left(13)))?;
+        }
+        let line = PathElement::new([(ZERO, 42), (ZERO, height - 18)], INK.stroke_width(1));
+        root.draw(&line)?;
         Ok(())
     })
 }

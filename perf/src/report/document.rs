@@ -32,16 +32,8 @@ pub(crate) fn fill(document: &str, parts: &BTreeMap<&'static str, String>) -> Re
 }
 
 /// The parts there are, in the order in which a new document has them.
-pub(crate) const ORDER: [&str; 9] = [
-    "runs",
-    "throughput",
-    "latency",
-    "scale",
-    "growth",
-    "memory",
-    "ids",
-    "stall",
-    "limits",
+pub(crate) const ORDER: [&str; 12] = [
+    "summary", "targets", "reads", "changes", "latency", "scale", "growth", "memory", "ids", "stall", "limits", "runs",
 ];
 
 fn opening(name: &str) -> String {

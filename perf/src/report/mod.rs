@@ -1,38 +1,53 @@
 //! `report`: writes the tables and charts of `BENCHMARKS.md` from recorded runs.
 //!
 //! A document has parts between `<!-- perf:NAME -->` and `<!-- /perf:NAME -->`; only these are written. Each point is
-//! taken from one run, never from several: the one with the most maps, and of those the latest.
+//! taken from one run, never from several: the latest that has the store and a peer. What is measured in a process or a
+//! loop of its own, memory and limits, is taken from the latest run that has it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
-use std::fs;
 use std::path::Path;
+use std::{fs, io};
 
 use crate::cli::ReportOptions;
 use crate::env::{self, Run};
+use crate::gate::OURS;
+use crate::peers;
 use crate::record::{self, Failure, Limit, Line, Memory};
 use crate::summary::{At, Stores};
 
 pub(crate) mod charts;
 pub(crate) mod document;
+pub(crate) mod overview;
 pub(crate) mod tables;
 
 pub(crate) fn report(options: &ReportOptions) -> Result<(), Box<dyn Error>> {
     let root = env::package().parent().unwrap_or(env::package());
     let document = options.document.clone().unwrap_or_else(|| root.join("BENCHMARKS.md"));
-    let records = options.records.clone().unwrap_or_else(|| env::package().join("record"));
+    let records = options.records.clone().unwrap_or_else(env::records);
     let charts = options.charts.clone().unwrap_or_else(|| env::package().join("charts"));
 
+    let none = "run `compare`, `memory`, `limits`, `scale` or `gate` with --record";
+    if !records.is_dir() {
+        return Err(format!("there is no folder {}: {none}", records.display()).into());
+    }
     let lines = record::read_all(&records).map_err(|error| format!("the records cannot be read: {error}"))?;
     let data = Data::of(lines);
     if data.used.is_empty() {
-        return Err("there is no record yet: run `compare`, `memory`, `limits` or `scale` with --record".into());
+        return Err(format!("there is no record in {}: {none}", records.display()).into());
     }
     let drawn = charts::all(&data)?;
     let prefix = relative(&charts, document.parent().unwrap_or(Path::new("")));
-    let parts = tables::all(&data, &drawn, &prefix);
-    let old = fs::read_to_string(&document).unwrap_or_default();
-    let new = document::fill(&old, &parts)?;
+    let mut parts = tables::all(&data, &drawn, &prefix);
+    if let Some(counts) = record::newest_counts(&records)? {
+        parts.insert("instructions", tables::instructions(&counts));
+    }
+    let old = match fs::read_to_string(&document) {
+        Ok(old) => old,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(format!("{}: {error}", document.display()).into()),
+    };
+    let new = document::fill(&old, &parts).map_err(|error| format!("{}: {error}", document.display()))?;
 
     let mut changed = Vec::new();
     let mut put = |path: &Path, text: &str| -> Result<(), Box<dyn Error>> {
@@ -49,6 +64,14 @@ pub(crate) fn report(options: &ReportOptions) -> Result<(), Box<dyn Error>> {
         fs::create_dir_all(&charts)?;
     }
     put(&document, &new)?;
+    // The README has the one chart that matters.
+    let readme = document.with_file_name("README.md");
+    if let Ok(old) = fs::read_to_string(&readme)
+        && old.contains("<!-- perf:")
+    {
+        let chart = BTreeMap::from([("chart", overview::chart(&drawn, &prefix))]);
+        put(&readme, &document::fill(&old, &chart)?)?;
+    }
     for (name, svg) in &drawn {
         put(&charts.join(name), svg)?;
     }
@@ -90,8 +113,9 @@ impl Data {
     pub(crate) fn of(lines: Vec<Line>) -> Self {
         let mut runs: BTreeMap<String, Run> = BTreeMap::new();
         let mut points: BTreeMap<At, BTreeMap<String, Stores>> = BTreeMap::new();
-        let mut memory: BTreeMap<usize, BTreeMap<String, Vec<Memory>>> = BTreeMap::new();
-        let mut limits: BTreeMap<String, Vec<Limit>> = BTreeMap::new();
+        let mut memory: BTreeMap<(usize, String, String), Memory> = BTreeMap::new();
+        let mut limits: Vec<Limit> = Vec::new();
+        let mut latest: BTreeMap<(String, usize), String> = BTreeMap::new();
         let mut failures: Vec<Failure> = Vec::new();
         for line in lines {
             match line {
@@ -107,11 +131,19 @@ impl Data {
                     of_run.entry(cell.store.clone()).or_default().push(cell);
                 }
                 Line::Memory(line) => {
-                    let of_run = memory.entry(line.entries).or_default();
-                    of_run.entry(line.run.clone()).or_default().push(line);
+                    let at = (line.entries, line.store.clone(), line.made.clone());
+                    if memory.get(&at).is_none_or(|known| known.run <= line.run) {
+                        memory.insert(at, line);
+                    }
                 }
                 Line::Failure(failure) => failures.push(failure),
-                Line::Limit(limit) => limits.entry(limit.run.clone()).or_default().push(limit),
+                Line::Limit(limit) => {
+                    let run = latest.entry((limit.limit.clone(), limit.entries)).or_default();
+                    if *run < limit.run {
+                        run.clone_from(&limit.run);
+                    }
+                    limits.push(limit);
+                }
             }
         }
 
@@ -119,36 +151,37 @@ impl Data {
         let mut used = BTreeSet::new();
         for (at, of_runs) in points {
             // Runs are named by their time, so the last of equals is the latest.
-            let best = of_runs
+            let latest = of_runs
                 .into_iter()
-                .max_by_key(|(run, stores)| (stores.len(), run.clone()));
-            if let Some((run, stores)) = best {
+                .max_by_key(|(run, stores)| (is_comparison(stores), run.clone()));
+            if let Some((run, stores)) = latest {
                 used.insert(run);
                 data.points.insert(at, stores);
             }
         }
-        for (_, of_runs) in memory {
-            let best = of_runs
-                .into_iter()
-                .max_by_key(|(run, lines)| (lines.len(), run.clone()));
-            if let Some((run, lines)) = best {
-                used.insert(run);
-                data.memory.extend(lines);
-            }
-        }
-        let best = limits.into_iter().max_by_key(|(run, lines)| (lines.len(), run.clone()));
-        if let Some((run, lines)) = best {
-            used.insert(run);
-            data.limits = lines;
-        }
+        data.memory = memory.into_values().collect();
+        used.extend(data.memory.iter().map(|line| line.run.clone()));
+        limits.retain(|limit| latest.get(&(limit.limit.clone(), limit.entries)) == Some(&limit.run));
+        used.extend(limits.iter().map(|limit| limit.run.clone()));
+        data.limits = limits;
         failures.retain(|failure| used.contains(&failure.run));
         data.failures = failures;
         data.used = used.iter().filter_map(|run| runs.remove(run)).collect();
         data
     }
 
+    /// The run of that name, if its first line was recorded.
+    pub(crate) fn run(&self, name: &str) -> Option<&Run> {
+        self.used.iter().find(|run| run.run == name)
+    }
+
     /// The points of one workload.
     pub(crate) fn of_workload<'d>(&'d self, workload: &'d str) -> impl Iterator<Item = (&'d At, &'d Stores)> {
         self.points.iter().filter(move |(at, _)| at.workload == workload)
     }
+}
+
+/// Whether there is something to compare: ours, and a peer.
+fn is_comparison(stores: &Stores) -> bool {
+    stores.contains_key(OURS) && stores.keys().any(|name| peers::is_peer(name))
 }

@@ -3,15 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
+use crate::gate::OURS;
 use crate::peers;
-use crate::record::Cell;
-use crate::report::Data;
-use crate::store::Kind;
+use crate::record::{Cell, Limit, Memory};
+use crate::report::{Data, overview};
 use crate::summary::{At, Spread, Stores, Summary, count, figures};
 use crate::workloads::Workload;
-
-/// The store that others are compared with.
-const OURS: &str = "shadow";
 
 /// Every part by name. Parts without data say so.
 pub(crate) fn all(
@@ -23,12 +20,16 @@ pub(crate) fn all(
         Some(_) => format!("\n![{about}]({prefix}/{name})\n"),
         None => String::new(),
     };
+    use Workload::{B64, G64, W1, W2, W3, W4, W4N, W5, W11};
     let mut parts = BTreeMap::from([
+        ("summary", overview::chart(charts, prefix) + &overview::table(data)),
+        ("targets", overview::targets(data)),
         ("runs", runs(data)),
         (
-            "throughput",
-            throughput(data) + &image("get-by-size.svg", "W1 by number of entries, one thread"),
+            "reads",
+            throughput(data, &[W1, G64, B64, W2]) + &image("get-by-size.svg", "W1 by number of entries, one thread"),
         ),
+        ("changes", throughput(data, &[W3, W4, W4N, W5, W11])),
         ("latency", latency(data) + &image("latency-w3.svg", "latencies of W3")),
         (
             "scale",
@@ -78,38 +79,42 @@ fn stores<'d>(points: impl Iterator<Item = &'d Stores>) -> Vec<&'static str> {
     all.filter(|name| there.iter().any(|there| there == name)).collect()
 }
 
-fn is_peer(name: &str) -> bool {
-    peers::all()
-        .iter()
-        .any(|contender| contender.about.name == name && contender.about.kind == Kind::Peer)
-}
-
 /// The best peer of a point, and how many times its rate ours has.
-pub(crate) fn against_best(stores: &Stores) -> Option<(&str, f64)> {
-    let rate = |cells: &Vec<Cell>| Summary::spread(cells, |cell| cell.mops).map(|spread| spread.median);
-    let (name, best) = stores
-        .iter()
-        .filter(|(name, _)| is_peer(name))
-        .filter_map(|(name, cells)| Some((name.as_str(), rate(cells)?)))
-        .max_by(|a, b| a.1.total_cmp(&b.1))?;
-    let ours = rate(stores.get(OURS)?)?;
-    Some((name, ours / best))
+fn against_best(stores: &Stores) -> Option<(&str, f64)> {
+    let (name, best) = overview::best_peer(stores)?;
+    let ours = Summary::spread(stores.get(OURS)?, |cell| cell.mops)?;
+    Some((name, ours.median / best.median))
 }
 
-fn throughput(data: &Data) -> String {
+/// The commands and commits that some points come from.
+pub(crate) fn sources<'d>(data: &Data, points: impl Iterator<Item = &'d Stores>) -> String {
+    let runs = points
+        .flat_map(BTreeMap::values)
+        .flatten()
+        .map(|cell| cell.run.as_str());
+    sources_of(data, runs)
+}
+
+fn sources_of<'d>(data: &Data, runs: impl Iterator<Item = &'d str>) -> String {
+    let names: BTreeSet<&str> = runs.collect();
+    let runs = names.into_iter().filter_map(|name| data.run(name));
+    let runs: BTreeSet<String> = runs
+        .map(|run| format!("`{}`, commit {}", run.command, run.commit))
+        .collect();
+    if runs.is_empty() {
+        return String::new();
+    }
+    format!("\nFrom {}.\n", Vec::from_iter(runs).join("; "))
+}
+
+fn throughput(data: &Data, workloads: &[Workload]) -> String {
     let mut text = String::new();
-    for workload in Workload::ALL.iter().filter(|workload| !workload.is_one_shot()) {
-        if matches!(
-            workload.shape(),
-            crate::keys::Shape::PerParent(_) | crate::keys::Shape::Wide(_)
-        ) {
-            continue;
-        }
+    for workload in workloads {
         let points: Vec<_> = data
             .of_workload(workload.name())
             .filter(|(at, _)| at.threads <= 8)
             .collect();
-        if points.is_empty() || *workload == Workload::W10 || *workload == Workload::W9x1 {
+        if points.is_empty() {
             continue;
         }
         let names = stores(points.iter().map(|(_, stores)| *stores));
@@ -146,7 +151,16 @@ fn throughput(data: &Data) -> String {
     }
     if !text.is_empty() {
         text.push_str(
-            "\n± is half the distance between the slowest and the fastest repetition, of the map where it is widest.\n",
+            "\n± is half the distance between the slowest and the fastest repetition, of the map where it is widest; – is a \
+             map that was not among the fastest at a first look, or cannot do it.\n",
+        );
+        let is_here = |at: &At| workloads.iter().any(|workload| workload.name() == at.workload);
+        text += &sources(
+            data,
+            data.points
+                .iter()
+                .filter(|(at, _)| is_here(at))
+                .map(|(_, stores)| stores),
         );
     }
     text
@@ -158,6 +172,7 @@ fn latency(data: &Data) -> String {
         let points: Vec<_> = data
             .of_workload(workload.name())
             .filter(|(at, _)| at.threads <= 2 && (1 << 16..=1 << 20).contains(&at.entries))
+            .filter(|(_, stores)| stores.values().flatten().any(|cell| cell.p50_ns > 0))
             .collect();
         if points.is_empty() {
             continue;
@@ -175,12 +190,15 @@ fn latency(data: &Data) -> String {
             let cells: Vec<String> = points.iter().map(|(_, stores)| quantiles(stores.get(name))).collect();
             let _ = writeln!(text, "| {name} | {} |", cells.join(" | "));
         }
+        text += &sources(data, points.iter().map(|(_, stores)| *stores));
     }
     text
 }
 
 fn quantiles(cells: Option<&Vec<Cell>>) -> String {
-    let Some(cells) = cells else { return "–".to_owned() };
+    let Some(cells) = cells.filter(|cells| cells.iter().any(|cell| cell.p50_ns > 0)) else {
+        return "–".to_owned();
+    };
     let median = |figure: fn(&Cell) -> u64| {
         Summary::spread(cells, |cell| figure(cell) as f64).map_or_else(String::new, |spread| nanos(spread.median))
     };
@@ -217,7 +235,7 @@ fn scale(data: &Data) -> String {
         for (at, stores) in data.of_workload(workload) {
             by_size.entry(at.entries).or_default().push((at, stores));
         }
-        for (entries, points) in by_size.into_iter().filter(|(_, points)| points.len() > 3) {
+        for (entries, points) in by_size.into_iter().filter(|(_, points)| points.len() > 2) {
             let threads: Vec<String> = points.iter().map(|(at, _)| at.threads.to_string()).collect();
             let _ = writeln!(
                 text,
@@ -234,6 +252,7 @@ fn scale(data: &Data) -> String {
                 let cells: Vec<String> = points.iter().map(|(_, stores)| rate(stores, name)).collect();
                 let _ = writeln!(text, "| {name} | {} |", cells.join(" | "));
             }
+            text += &sources(data, points.iter().map(|(_, stores)| *stores));
         }
     }
     text
@@ -265,13 +284,14 @@ fn growth(data: &Data) -> String {
         let _ = writeln!(text, "|{}", "---|".repeat(6));
         for name in self::stores([stores].into_iter()) {
             let cells = &stores[name];
+            // A repetition for the total alone has no times of single inserts.
             let time = |figure: fn(&Cell) -> u64| {
-                Summary::spread(cells, |cell| figure(cell) as f64)
-                    .map_or_else(String::new, |spread| nanos(spread.median))
+                let clocked = cells.iter().map(|cell| figure(cell) as f64).filter(|&ns| ns > 0.0);
+                Spread::of(clocked).map_or_else(|| "–".to_owned(), |spread| nanos(spread.median))
             };
             let _ = writeln!(
                 text,
-                "| {name} | {} | {} | {} | {} × | {} |",
+                "| {name} | {} | {} | {} | {} | {} |",
                 extra(cells, "total_s"),
                 time(|cell| cell.p9999_ns),
                 time(|cell| cell.max_ns),
@@ -279,13 +299,14 @@ fn growth(data: &Data) -> String {
                 extra(cells, "shrunk_when_asked_ratio"),
             );
         }
+        text += &sources(data, [stores].into_iter());
     }
     let sweeps: Vec<_> = data.of_workload("W7").chain(data.of_workload("W7P")).collect();
     if !sweeps.is_empty() {
         text.push_str("\n**W7**: all of one id go, a quarter of all entries. Seconds.\n\n| | entries | threads |");
         let names = stores(sweeps.iter().map(|(_, stores)| *stores));
         let _ = writeln!(text, " {} |\n|{}", names.join(" | "), "---|".repeat(names.len() + 3));
-        for (at, stores) in sweeps {
+        for (at, stores) in &sweeps {
             let cells: Vec<String> = names
                 .iter()
                 .map(|name| {
@@ -303,6 +324,7 @@ fn growth(data: &Data) -> String {
                 cells.join(" | ")
             );
         }
+        text += &sources(data, sweeps.iter().map(|(_, stores)| *stores));
     }
     text
 }
@@ -343,7 +365,7 @@ fn memory(data: &Data) -> String {
         }
         let _ = writeln!(text, "| {name} | {} |", cells.join(" | "));
     }
-    text
+    text + &sources_of(data, data.memory.iter().map(|Memory { run, .. }| run.as_str()))
 }
 
 fn ids(data: &Data) -> String {
@@ -376,6 +398,7 @@ fn ids(data: &Data) -> String {
                 .collect();
             let _ = writeln!(text, "| {store} | {} |", cells.join(" | "));
         }
+        text += &sources(data, names.iter().filter_map(|name| of(name)));
     }
     text
 }
@@ -407,6 +430,7 @@ fn stall(data: &Data) -> String {
                 mib(cells, "bytes_left_after_stall"),
             );
         }
+        text += &sources(data, [stores].into_iter());
     }
     text
 }
@@ -452,6 +476,32 @@ fn limits(data: &Data) -> String {
                 .collect(),
         };
         let _ = writeln!(text, "| {name} | {} |", cells.join(" | "));
+    }
+    text + &sources_of(data, data.limits.iter().map(|Limit { run, .. }| run.as_str()))
+}
+
+/// Counts as `ci/icount.sh --no-op` prints them, below a line that says where they are from.
+pub(crate) fn instructions(counts: &str) -> String {
+    let mut text = String::from(
+        "\n| operation | instructions | of that tracing | type checks | statistics | together |\n|---|---|---|---|---|---|\n",
+    );
+    let mut from = "";
+    for line in counts.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words[..] {
+            [name, all, tracing, types, statistics, part, "%"] => {
+                let name = name.rsplit("::").next().unwrap_or(name).replace('_', " ");
+                let _ = writeln!(
+                    text,
+                    "| {name} | {all} | {tracing} | {types} | {statistics} | {part} % |"
+                );
+            }
+            ["from", ..] => from = line,
+            _ => {}
+        }
+    }
+    if !from.is_empty() {
+        let _ = writeln!(text, "\nF{}.", &from[1..]);
     }
     text
 }

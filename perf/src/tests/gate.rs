@@ -96,3 +96,27 @@ fn limits_from_above() {
     assert!(results.memory_at_most(1 << 20, 50.0).met && !results.memory_at_most(1 << 20, 40.0).met);
     assert!(results.memory_below_peers(1 << 20).met);
 }
+
+#[test]
+fn memory_of_large_maps_is_asked_of_those_that_take_least() {
+    let mut results = Results::default();
+    assert!(results.least_memory(2).is_empty());
+    for (store, entries, bytes_per_entry) in [
+        ("shadow", 1 << 20, 48.0),
+        ("papaya", 1 << 20, 60.0),
+        ("dashmap", 1 << 20, 70.0),
+        ("skipmap", 1 << 20, 50.0),
+        ("dashmap", 1 << 23, 10.0),
+    ] {
+        results.add_memory(Memory {
+            run: String::new(),
+            store: store.to_owned(),
+            hasher: "own".to_owned(),
+            entries,
+            made: "grown".to_owned(),
+            bytes_per_entry,
+            heap_bytes_per_entry: 0.0,
+        });
+    }
+    assert_eq!(results.least_memory(2), ["papaya", "skipmap"].map(str::to_owned).into());
+}

@@ -15,18 +15,9 @@ pub(crate) fn cell(store: &str, mops: f64) -> Cell {
         keys: "heap".to_owned(),
         entries: 1 << 16,
         threads: 1,
-        rep: 0,
         seconds: 0.5,
-        ops: 0,
-        mops: 0.0,
         latency_of: "operation".to_owned(),
-        p50_ns: 0,
-        p99_ns: 0,
-        p999_ns: 0,
-        p9999_ns: 0,
-        max_ns: 0,
-        bytes_per_entry: 0.0,
-        extra: [].into(),
+        ..Cell::default()
     };
     cell.set(Measured {
         ops: 1000,
@@ -83,7 +74,7 @@ fn only_a_failure_of_ours_fails_a_run() {
     };
     let mut failures = Failures::default();
     failures.add(&failure("leapfrog"));
-    assert!(!failures.is_empty() && !failures.are_ours());
+    assert!(!failures.are_ours());
     failures.add(&failure("shadow_seize"));
     assert!(failures.are_ours());
 }

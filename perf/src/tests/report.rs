@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::peers;
 use crate::record::{Failure, Limit, Line, Memory};
 use crate::report::{Data, charts, document, tables};
 use crate::tests::record::cell;
@@ -9,7 +10,7 @@ use crate::tests::record::cell;
 /// A record in which every part has something.
 fn lines() -> Vec<Line> {
     let mut lines = Vec::new();
-    for workload in ["W1", "W3", "W6", "W7", "W9x1", "W9x4", "W10"] {
+    for workload in ["W1", "W3", "W4", "W6", "W7", "W9x1", "W9x4", "W10"] {
         for (threads, entries) in [(1, 1 << 16), (2, 1 << 16), (4, 1 << 16), (8, 1 << 16), (1, 1 << 20)] {
             for (store, mops) in [("shadow", 12.0), ("papaya", 8.0), ("kernel", 3.0)] {
                 for rep in 0..3 {
@@ -54,11 +55,22 @@ fn every_part_is_written() {
     let parts = parts();
     assert_eq!(parts.len(), document::ORDER.len());
     assert!(
-        parts["throughput"].contains("| 64 k | 1 | heap | 13.0 |"),
+        parts["reads"].contains("| 64 k | 1 | heap | 13.0 |"),
         "{}",
-        parts["throughput"]
+        parts["reads"]
     );
-    assert!(parts["throughput"].contains("1.44 × papaya"), "{}", parts["throughput"]);
+    assert!(parts["reads"].contains("1.44 × papaya"), "{}", parts["reads"]);
+    assert!(
+        parts["summary"].contains("| W1 get, a guard each | 1.44, 1.44 |"),
+        "{}",
+        parts["summary"]
+    );
+    assert!(parts["summary"].contains("perf/charts/ratios.svg"));
+    assert!(
+        parts["targets"].contains("W1, 64 k, 1 thread: >= 1.2x best"),
+        "{}",
+        parts["targets"]
+    );
     assert!(parts["latency"].contains("10 / 20 / 30 / 50"));
     assert!(parts["memory"].contains("48.0 (46.0)"));
     assert!(parts["limits"].contains("| guard: seize | 5.20 |"));
@@ -95,8 +107,9 @@ fn a_document_without_marks_gets_all_parts() {
 
 #[test]
 fn charts_are_readable_on_light_and_dark_pages() {
+    assert_eq!(charts::COLOURS.len(), peers::all().len());
     let charts = charts::all(&Data::of(lines())).unwrap();
-    assert_eq!(charts.len(), 6, "{:?}", charts.keys());
+    assert_eq!(charts.len(), 7, "{:?}", charts.keys());
     for (name, svg) in &charts {
         assert!(
             svg.contains("prefers-color-scheme:dark") && svg.contains("currentColor"),
@@ -134,22 +147,82 @@ fn maps_that_were_wrong_are_named() {
 }
 
 #[test]
-fn a_point_is_taken_from_one_run() {
+fn a_point_is_taken_from_the_latest_run_that_compares() {
     let mut all = lines();
-    // A later run of one map alone does not replace the comparison; a later run of all does.
-    for (run, stores) in [("2026-02-01T000000-1-abc", 1), ("2026-01-03T000000-1-abc", 3)] {
-        for store in ["shadow", "papaya", "kernel"].into_iter().take(stores) {
+    // A later run of one map alone does not replace the comparison; a later run of ours and a peer does.
+    for (run, stores) in [("2026-02-01T000000-1-abc", 1), ("2026-01-03T000000-1-def", 2)] {
+        for store in ["shadow", "papaya"].into_iter().take(stores) {
             let mut cell = cell(store, 50.0);
             run.clone_into(&mut cell.run);
             all.push(Line::Cell(cell));
         }
     }
     let data = Data::of(all);
-    let (_, stores) = data.of_workload("W1").next().unwrap();
+    let mut points = data.of_workload("W1");
+    let (_, stores) = points.next().unwrap();
+    assert_eq!(stores.len(), 2, "not mixed with the older run's");
     assert!(
         stores
             .values()
             .flatten()
             .all(|cell| cell.mops == 50.0 && cell.run.starts_with("2026-01-03"))
     );
+    assert!(points.all(|(_, stores)| stores.len() == 3), "other points stay");
+}
+
+#[test]
+fn memory_and_limits_are_the_latest_of_each() {
+    let mut all = lines();
+    let newer = "2026-02-01T000000-1-def";
+    for line in lines() {
+        match line {
+            Line::Memory(mut line) if line.store == "shadow" => {
+                (line.run, line.bytes_per_entry) = (newer.to_owned(), 40.0);
+                all.push(Line::Memory(line));
+            }
+            Line::Limit(mut limit) if limit.entries == 0 => {
+                (limit.run, limit.ns) = (newer.to_owned(), 1.0);
+                all.push(Line::Limit(limit));
+            }
+            _ => {}
+        }
+    }
+    let data = Data::of(all);
+    let memory: Vec<f64> = data.memory.iter().map(|line| line.bytes_per_entry).collect();
+    assert_eq!(memory, [68.0, 40.0]);
+    let limits: Vec<f64> = data.limits.iter().map(|limit| limit.ns).collect();
+    assert_eq!(limits, [5.2, 1.0]);
+}
+
+#[test]
+fn missing_cells_leave_gaps_and_nothing_else() {
+    for keep in 0..8 {
+        let mut number = 0;
+        let some = lines().into_iter().filter(|_| {
+            number += 1;
+            number % 8 == keep
+        });
+        let data = Data::of(some.collect());
+        let parts = tables::all(&data, &charts::all(&data).unwrap(), "");
+        assert!(
+            parts
+                .values()
+                .all(|part| !part.contains("NaN") && !part.contains("inf"))
+        );
+    }
+    let data = Data::of(Vec::new());
+    let parts = tables::all(&data, &charts::all(&data).unwrap(), "");
+    assert_eq!(parts["summary"], "Not recorded yet.");
+}
+
+#[test]
+fn instruction_counts_become_a_table() {
+    let table = tables::instructions(
+        "heading\nasymmetric::get_hit_guard_each   79.0   0.0  2.0  0.0   2.5 %\nfrom `command`, commit abc\n",
+    );
+    assert!(
+        table.contains("| get hit guard each | 79.0 | 0.0 | 2.0 | 0.0 | 2.5 % |"),
+        "{table}"
+    );
+    assert!(table.ends_with("From `command`, commit abc.\n"));
 }

@@ -1,5 +1,7 @@
 //! Every workload runs with every map, and its answers are right.
 
+use std::collections::BTreeMap;
+
 use indicatif::ProgressBar;
 
 use crate::engine::{Plan, Point};
@@ -20,9 +22,10 @@ fn run(points: Vec<Point>, hasher: Option<&str>, keys: KeyKind) -> (Vec<Cell>, u
         points,
         reps: 1,
         seconds: 0.002,
-        latency: true,
+        latency: |_| true,
         hasher,
         keep_peers: None,
+        known: None,
         wanted: |_, _| true,
     };
     let (mut cells, mut excused) = (Vec::new(), 0);
@@ -115,9 +118,10 @@ fn the_fastest_peers_stay_when_only_some_may() {
         points: vec![point],
         reps: 2,
         seconds: 0.002,
-        latency: false,
+        latency: |_| false,
         hasher: None,
         keep_peers: Some(2),
+        known: None,
         wanted: |about, _| about.kind != Kind::Design,
     };
     let mut stores = Vec::new();
@@ -135,6 +139,55 @@ fn the_fastest_peers_stay_when_only_some_may() {
     // Two of all, and one of those without locks if it is not among them.
     assert!((2..=3).contains(&stores.iter().filter(peers).count()), "{stores:?}");
     assert!(stores.contains(&"shadow".to_owned()) && stores.contains(&"nosync".to_owned()));
+}
+
+#[test]
+fn what_was_settled_on_is_measured_again_without_a_first_look() {
+    let all = peers::all();
+    let point = |threads| Point {
+        workload: Workload::W1,
+        entries: 300,
+        threads,
+    };
+    let stores = |stores: &[(&str, &str)]| {
+        let owned = stores
+            .iter()
+            .map(|(store, hasher)| (store.to_string(), hasher.to_string()));
+        owned.collect::<BTreeMap<_, _>>()
+    };
+    let known = BTreeMap::from([
+        (point(1), stores(&[("shadow", "own"), ("papaya", "ahash")])),
+        (point(2), stores(&[("shadow", "own"), ("papaya", "foldhash")])),
+    ]);
+    let plan = Plan {
+        contenders: all.iter().collect(),
+        points: vec![point(1), point(2)],
+        reps: 2,
+        seconds: 0.002,
+        latency: |point| point.threads == 1,
+        hasher: None,
+        keep_peers: Some(1),
+        known: Some(&known),
+        wanted: |_, _| true,
+    };
+    let mut cells = Vec::new();
+    let spent = plan.run(&mut KeySets::new(KeyKind::Heap), &ProgressBar::hidden(), &mut |line| {
+        if let Line::Cell(cell) = line {
+            assert_eq!(cell.p50_ns > 0, cell.threads == 1, "{cell:?}");
+            cells.push((cell.threads, cell.store, cell.hasher));
+        }
+    });
+    assert_eq!(cells.len(), 2 * 2 * 2);
+    cells.sort();
+    cells.dedup();
+    let expected = known.iter().flat_map(|(point, stores)| {
+        stores
+            .iter()
+            .map(|(store, hasher)| (point.threads, store.clone(), hasher.clone()))
+    });
+    assert!(cells.into_iter().eq(expected));
+    assert_eq!(spent.len(), 2);
+    assert!(spent.values().all(|took| !took.is_zero()));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use super::{A, B, Small, Usual, explore, join, small, spawn};
 #[test]
 fn of_two_inserts_of_a_key_one_wins() {
     explore(Small, || {
-        let store = small();
+        let store = small(&[]);
         let other = spawn(&store, |store| store.insert(A, 1));
         let mine = store.insert(A, 2);
         assert!(mine != join(other), "exactly one insert succeeds");
@@ -17,7 +17,7 @@ fn of_two_inserts_of_a_key_one_wins() {
 #[test]
 fn of_three_inserts_of_a_key_one_wins() {
     explore(Usual, || {
-        let store = small();
+        let store = small(&[]);
         let others = [1, 2].map(|number| spawn(&store, move |store| store.insert(A, number)));
         let mine = store.insert(A, 3);
         let won = others.map(join);
@@ -33,7 +33,7 @@ fn of_three_inserts_of_a_key_one_wins() {
 #[test]
 fn two_keys_of_a_bucket_are_both_found() {
     explore(Small, || {
-        let store = small();
+        let store = small(&[]);
         let other = spawn(&store, |store| store.insert(A, 1));
         assert!(store.insert(B, 2));
         assert!(join(other));
@@ -46,7 +46,7 @@ fn two_keys_of_a_bucket_are_both_found() {
 #[test]
 fn what_was_found_stays_found() {
     explore(Small, || {
-        let store = small();
+        let store = small(&[]);
         let other = spawn(&store, |store| {
             assert!(store.insert(B, 1));
             assert!(store.insert(A, 2));

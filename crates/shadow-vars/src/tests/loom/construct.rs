@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use super::{
-    A, AtomicUsize, B, CtorError, Ordering, Small, Store, StoreError, Usual, Value, explore, join, small, spawn, tiny,
+    A, AtomicUsize, B, CtorError, Large, Ordering, Small, Store, StoreError, Usual, Value, explore, join, small, spawn,
+    tiny,
 };
 
 /// Counts runs of constructors.
@@ -30,7 +31,7 @@ impl Runs {
 #[test]
 fn of_two_constructors_one_runs_and_both_callers_see_its_value() {
     explore(Small, || {
-        let (store, runs) = (small(), Runs::default());
+        let (store, runs) = (small(&[]), Runs::default());
         let other = spawn(&store, {
             let runs = runs.clone();
             move |store| store.construct(A, || runs.run(1))
@@ -44,8 +45,8 @@ fn of_two_constructors_one_runs_and_both_callers_see_its_value() {
 
 #[test]
 fn a_failed_constructor_leaves_its_turn_to_the_waiter() {
-    explore(Small, || {
-        let (store, runs) = (small(), Runs::default());
+    explore(Usual, || {
+        let (store, runs) = (small(&[]), Runs::default());
         let other = spawn(&store, {
             let runs = runs.clone();
             move |store| store.construct(A, || runs.fail())
@@ -64,8 +65,8 @@ fn a_failed_constructor_leaves_its_turn_to_the_waiter() {
 
 #[test]
 fn two_failed_constructors_leave_nothing() {
-    explore(Small, || {
-        let (store, runs) = (small(), Runs::default());
+    explore(Usual, || {
+        let (store, runs) = (small(&[]), Runs::default());
         let other = spawn(&store, {
             let runs = runs.clone();
             move |store| store.construct(A, || runs.fail())
@@ -81,7 +82,7 @@ fn two_failed_constructors_leave_nothing() {
 #[test]
 fn a_finder_sees_nothing_or_the_whole_value() {
     explore(Small, || {
-        let (store, runs) = (small(), Runs::default());
+        let (store, runs) = (small(&[]), Runs::default());
         let other = spawn(&store, move |store| store.construct(A, || runs.run(1)));
         let (first, second) = (found(&store), found(&store));
         assert!(first.is_none() || first == second, "found, then not found");
@@ -103,7 +104,7 @@ fn found(store: &Store) -> Option<usize> {
 #[test]
 fn a_free_finds_nothing_or_the_whole_value() {
     explore(Small, || {
-        let (store, runs) = (small(), Runs::default());
+        let (store, runs) = (small(&[]), Runs::default());
         let other = spawn(&store, move |store| store.construct(A, || runs.run(1)));
         let freed = store.free(A);
         assert_eq!(join(other), Ok(1));
@@ -114,7 +115,7 @@ fn a_free_finds_nothing_or_the_whole_value() {
 #[test]
 fn an_alloc_waits_for_the_constructor() {
     explore(Small, || {
-        let (store, runs) = (small(), Runs::default());
+        let (store, runs) = (small(&[]), Runs::default());
         let other = spawn(&store, move |store| store.construct(A, || runs.fail()));
         let mine = store.alloc(A, 2);
         assert!(mine, "a failed constructor refuses nobody");
@@ -141,7 +142,7 @@ fn a_ring_of_constructors_is_refused_and_not_a_deadlock() {
         result
     }
     explore(Usual, || {
-        let store = small();
+        let store = small(&[]);
         let other = spawn(&store, |store| nest(store, A, B));
         let mine = nest(&store, B, A);
         let other = join(other);
@@ -153,14 +154,13 @@ fn a_ring_of_constructors_is_refused_and_not_a_deadlock() {
 
 #[test]
 fn a_variable_under_construction_moves_with_its_table() {
-    explore(Usual, || {
-        let (store, runs) = (tiny(), Runs::default());
+    explore(Large, || {
+        let (store, runs) = (tiny(&[]), Runs::default());
         let other = spawn(&store, {
             let runs = runs.clone();
             move |store| store.construct(A, || runs.run(1))
         });
-        store.grow();
-        store.finish();
+        store.migrate();
         let mine = store.construct(A, || runs.run(2));
         assert_eq!(mine, join(other), "the callers see one value");
         assert_eq!(runs.count(), 1, "constructors that ran");
@@ -170,11 +170,10 @@ fn a_variable_under_construction_moves_with_its_table() {
 
 #[test]
 fn a_constructor_that_fails_during_a_migration_leaves_nothing() {
-    explore(Usual, || {
-        let (store, runs) = (tiny(), Runs::default());
+    explore(Large, || {
+        let (store, runs) = (tiny(&[]), Runs::default());
         let other = spawn(&store, move |store| store.construct(A, || runs.fail()));
-        store.grow();
-        store.finish();
+        store.migrate();
         assert_eq!(store.get(A), None);
         assert_eq!(join(other), Err(CtorError::Ctor(())));
         store.end(&[]);
@@ -184,7 +183,7 @@ fn a_constructor_that_fails_during_a_migration_leaves_nothing() {
 #[test]
 fn a_constructor_that_wants_its_own_variable_is_told() {
     explore(Small, || {
-        let store = small();
+        let store = small(&[]);
         let result = store.construct(A, || {
             let nested = store.construct(A, || Some(Value::new(1)));
             assert!(matches!(nested, Err(CtorError::Store(StoreError::Recursion { .. }))));

@@ -54,7 +54,7 @@ defects! {
     UnlinkFromFound: By::None("takes four threads: one inserts, one migrates, one removes, one reads"),
     RemoverStopsAtFrozen: By::Model("remove::a_remove_meets_a_helper"),
     RemoverNeverClaims: By::Model("remove::a_remove_meets_a_helper"),
-    FrozenLeft: By::Model("remove::a_remove_meets_a_helper"),
+    FrozenLeft: By::Model("remove::a_remove_meets_a_helper_of_two_blocks"),
     FrozenToTomb: By::Model("migrate::an_insert_meets_a_remove_and_a_migration"),
     TombAfterMoved: By::Model("remove::a_remove_meets_a_helper"),
     FailedNotUnlinked: By::Model("construct::two_failed_constructors_leave_nothing"),

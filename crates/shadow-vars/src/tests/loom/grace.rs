@@ -2,91 +2,40 @@
 //!
 //! Under loom its barriers are fences, as on platforms that have no others (`reclaim::barrier`).
 
-use std::sync::Arc;
-
-use super::{A, AddrHasher, B, DROPPED, Ordering, Small, Usual, Value, explore, join, spawn};
+use super::{A, Small, Usual, dropped, explore, join, retire, spawn};
 use crate::reclaim::Asymmetric;
+use crate::reclaim::sealed::Backend;
 
 type Store = super::Store<Asymmetric>;
 
-fn store() -> Arc<Store> {
-    let store = Store::of(1, AddrHasher::constant());
-    assert!(store.alloc(A, 1));
-    store
-}
-
-fn flush(store: &Store) {
-    store.core.lists.flush::<Asymmetric>();
-}
-
-fn dropped() -> usize {
-    DROPPED.load(Ordering::Relaxed)
-}
-
-/// One that frees and pushes on for as long as it may help, one that reads.
 #[test]
 fn nothing_is_dropped_before_a_readers_guard_goes() {
-    explore(Small, || {
-        let store = store();
-        let other = spawn(&store, |store| {
-            assert_eq!(store.free(A), Some(1));
-            flush(store);
-            flush(store);
-        });
-        store.pinned(|core, shield| {
-            if let Some(node) = core.find(shield, A, store.entry()) {
-                // SAFETY: the entry holds `Value`, and the node was live.
-                let value = unsafe { node.value::<Value>() };
-                assert_eq!(value.read(), 1);
-                core.find(shield, B, store.entry());
-                assert_eq!(dropped(), 0, "values dropped under a guard");
-                assert_eq!(value.read(), 1);
-            }
-        });
-        join(other);
-        (0..2).for_each(|_| flush(&store));
-        assert_eq!(dropped(), 1, "values dropped with no guard left");
-        store.end(&[]);
-    });
+    explore(Small, || retire::free_beside_a_reader::<Asymmetric>(A));
+}
+
+#[test]
+fn two_who_push_on_drop_a_value_once() {
+    explore(Usual, || retire::flushes_drop_once::<Asymmetric>(&[A], 2));
 }
 
 /// The reader's guard nests, and is renewed: only what was found since the outermost began is protected.
 #[test]
 fn a_renewed_guard_protects_what_it_finds_then() {
     explore(Usual, || {
-        let store = store();
+        let store = Store::small(&[A]);
         let other = spawn(&store, |store| {
-            assert_eq!(store.free(A), Some(1));
-            flush(store);
-            flush(store);
+            assert_eq!(store.free(A), Some(0));
+            store.flush();
+            store.flush();
         });
         {
-            use crate::reclaim::sealed::Backend;
             let mut guard = Asymmetric::pin();
-            assert!(matches!(store.get(A), None | Some(1)));
+            assert!(matches!(store.get(A), None | Some(0)));
             Asymmetric::repin(&mut guard);
-            assert!(matches!(store.get(A), None | Some(1)));
+            assert!(matches!(store.get(A), None | Some(0)));
             assert!(Asymmetric::is_pinned());
         }
         join(other);
-        store.end(&[]);
-    });
-}
-
-#[test]
-fn two_who_push_on_drop_a_value_once() {
-    explore(Usual, || {
-        let store = store();
-        assert_eq!(store.free(A), Some(1));
-        let other = spawn(&store, |store| {
-            flush(store);
-            flush(store);
-        });
-        flush(&store);
-        flush(&store);
-        join(other);
-        (0..2).for_each(|_| flush(&store));
-        assert_eq!((dropped(), store.core.lists.pending().0), (1, 0));
         store.end(&[]);
     });
 }
@@ -95,8 +44,7 @@ fn two_who_push_on_drop_a_value_once() {
 #[test]
 fn an_owned_guard_protects_on_another_thread() {
     explore(Usual, || {
-        use crate::reclaim::sealed::Backend;
-        let store = store();
+        let store = Store::small(&[A]);
         let guard = Asymmetric::pin_owned();
         let other = spawn(&store, move |store| {
             let found = store.pinned(|core, shield| core.find(shield, A, store.entry()).is_some());
@@ -106,11 +54,11 @@ fn an_owned_guard_protects_on_another_thread() {
             }
             drop(guard);
         });
-        assert_eq!(store.free(A), Some(1));
-        flush(&store);
-        flush(&store);
+        assert_eq!(store.free(A), Some(0));
+        store.flush();
+        store.flush();
         join(other);
-        (0..2).for_each(|_| flush(&store));
+        (0..2).for_each(|_| store.flush());
         assert_eq!(dropped(), 1, "values dropped with no guard left");
         store.end(&[]);
     });

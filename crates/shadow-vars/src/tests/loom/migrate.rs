@@ -6,8 +6,7 @@ use super::{A, B, C, ODD, Small, Usual, explore, join, small, spawn, tiny};
 #[test]
 fn an_insert_meets_the_migration_of_its_key() {
     explore(Usual, || {
-        let store = small();
-        assert!(store.alloc(A, 0));
+        let store = small(&[A]);
         store.grow();
         let other = spawn(&store, |store| store.finish());
         assert!(!store.insert(A, 1), "the variable exists throughout");
@@ -21,13 +20,9 @@ fn an_insert_meets_the_migration_of_its_key() {
 #[test]
 fn an_insert_meets_a_whole_migration_of_its_key() {
     explore(Usual, || {
-        let store = tiny();
-        assert!(store.alloc(A, 0));
+        let store = tiny(&[A]);
         store.finish();
-        let other = spawn(&store, |store| {
-            store.grow();
-            store.finish();
-        });
+        let other = spawn(&store, |store| store.migrate());
         assert!(!store.insert(A, 1), "the variable exists throughout");
         join(other);
         assert_eq!(store.get(A), Some(0));
@@ -38,12 +33,8 @@ fn an_insert_meets_a_whole_migration_of_its_key() {
 #[test]
 fn an_insert_of_another_key_meets_the_migration() {
     explore(Usual, || {
-        let store = small();
-        assert!(store.alloc(A, 0));
-        let other = spawn(&store, |store| {
-            store.grow();
-            store.finish();
-        });
+        let store = small(&[A]);
+        let other = spawn(&store, |store| store.migrate());
         assert!(store.insert(B, 1));
         join(other);
         assert_eq!((store.get(A), store.get(B)), (Some(0), Some(1)));
@@ -52,13 +43,9 @@ fn an_insert_of_another_key_meets_the_migration() {
 }
 
 fn tomb(obj: usize) {
-    let store = small();
-    assert!(store.alloc(obj, 0));
+    let store = small(&[obj]);
     assert_eq!(store.free(obj), Some(0));
-    let other = spawn(&store, |store| {
-        store.grow();
-        store.finish();
-    });
+    let other = spawn(&store, |store| store.migrate());
     assert!(store.insert(obj, 1));
     join(other);
     assert_eq!(store.get(obj), Some(1));
@@ -79,8 +66,7 @@ fn an_insert_over_a_record_meets_the_migration() {
 #[test]
 fn two_inserts_of_a_key_meet_the_migration() {
     explore(Usual, || {
-        let store = small();
-        assert!(store.alloc(B, 0));
+        let store = small(&[B]);
         store.grow();
         let other = spawn(&store, |store| store.insert(A, 1));
         let mine = store.insert(A, 2);
@@ -94,7 +80,7 @@ fn two_inserts_of_a_key_meet_the_migration() {
 #[test]
 fn inserts_grow_the_table_under_each_other() {
     explore(Usual, || {
-        let store = tiny();
+        let store = tiny(&[]);
         let other = spawn(&store, |store| {
             assert!(store.alloc(A, 1));
             assert!(store.alloc(B, 2));
@@ -111,7 +97,7 @@ fn inserts_grow_the_table_under_each_other() {
 #[test]
 fn two_inserts_of_a_key_meet_beside_a_sleeping_helper() {
     explore(Usual, || {
-        let store = small();
+        let store = small(&[]);
         store.sleeping_helper();
         let other = spawn(&store, |store| {
             store.grow();
@@ -126,8 +112,7 @@ fn two_inserts_of_a_key_meet_beside_a_sleeping_helper() {
 }
 
 fn tomb_beside_a_sleeping_helper(obj: usize) {
-    let store = small();
-    assert!(store.alloc(obj, 0));
+    let store = small(&[obj]);
     assert_eq!(store.free(obj), Some(0));
     store.sleeping_helper();
     store.grow();
@@ -152,8 +137,7 @@ fn an_insert_moves_its_record_on_if_the_helper_sleeps() {
 #[test]
 fn an_insert_moves_a_dead_node_on_if_the_helper_sleeps() {
     explore(Small, || {
-        let store = small();
-        assert!(store.alloc(A, 0));
+        let store = small(&[A]);
         store.sleeping_helper();
         store.grow();
         let other = spawn(&store, |store| store.free(A));
@@ -171,8 +155,7 @@ fn an_insert_moves_a_dead_node_on_if_the_helper_sleeps() {
 #[test]
 fn an_insert_leaves_a_frozen_dead_node_alone() {
     explore(Small, || {
-        let store = small();
-        assert!(store.alloc(A, 0));
+        let store = small(&[A]);
         store.grow();
         let other = store.pinned(|core, shield| {
             let removed = core.remove(shield, &store.key(A));
@@ -190,8 +173,7 @@ fn an_insert_leaves_a_frozen_dead_node_alone() {
 #[test]
 fn an_insert_meets_a_remove_and_a_migration() {
     explore(Usual, || {
-        let store = small();
-        assert!(store.alloc(A, 0));
+        let store = small(&[A]);
         let insert = spawn(&store, |store| store.insert(A, 1));
         let helper = spawn(&store, |store| {
             store.grow();

@@ -50,6 +50,9 @@ const B: usize = 0x2000;
 const C: usize = 0x3000;
 const ODD: usize = 0x1001;
 
+/// A key that is looked up to no end.
+const OTHER: usize = B;
+
 /// The id of all variables.
 const ID: u64 = 7;
 
@@ -113,6 +116,10 @@ fn explore<F: Fn() + Send + Sync + 'static>(space: Space, model: F) {
 static CREATED: AtomicUsize = AtomicUsize::new(0);
 static DROPPED: AtomicUsize = AtomicUsize::new(0);
 
+fn dropped() -> usize {
+    DROPPED.load(Ordering::Relaxed)
+}
+
 /// A value that is counted, and whose accesses loom watches.
 struct Value(UnsafeCell<usize>);
 
@@ -144,21 +151,31 @@ struct Store<R: Reclaim = Checked> {
     core: Core<R>,
 }
 
-/// A first table of one bucket. Every claim passes its load limit, so it has a successor, as small, after the first.
-fn tiny() -> Arc<Store> {
-    Store::of(0, AddrHasher::constant())
+/// What models begin with: see [`Store::tiny`] and [`Store::small`].
+fn tiny(keys: &[usize]) -> Arc<Store> {
+    Store::tiny(keys)
 }
 
-/// A first table of two buckets, in two blocks, that takes two claims without a successor.
-fn small() -> Arc<Store> {
-    Store::of(1, AddrHasher::constant())
+fn small(keys: &[usize]) -> Arc<Store> {
+    Store::small(keys)
 }
 
 impl<R: Reclaim> Store<R> {
-    fn of(capacity: usize, hasher: AddrHasher) -> Arc<Self> {
+    /// A first table of one bucket. Every claim passes its load limit, so it has a successor, as small, after the first.
+    /// The value of each key is its place.
+    fn tiny(keys: &[usize]) -> Arc<Self> {
+        Self::of(0, keys)
+    }
+
+    /// A first table of two buckets, in two blocks, that takes two claims without a successor.
+    fn small(keys: &[usize]) -> Arc<Self> {
+        Self::of(1, keys)
+    }
+
+    fn of(capacity: usize, keys: &[usize]) -> Arc<Self> {
         let config = Config {
             capacity,
-            hasher,
+            hasher: AddrHasher::constant(),
             batch: 1,
             block: 1,
             shards: 1,
@@ -173,6 +190,9 @@ impl<R: Reclaim> Store<R> {
         }
         let store = Self { core };
         store.pinned(|_, _| ());
+        for (place, &obj) in keys.iter().enumerate() {
+            assert!(store.alloc(obj, place));
+        }
         Arc::new(store)
     }
 
@@ -246,6 +266,21 @@ impl<R: Reclaim> Store<R> {
         })
     }
 
+    /// As `get`, and looks at what it found again after others have had a chance to free it.
+    fn get_and_hold(&self, obj: usize, number: usize) {
+        self.pinned(|core, shield| {
+            if let Some(node) = core.find(shield, obj, self.entry()) {
+                // SAFETY: the entry holds `Value`, and the node was live.
+                let value = unsafe { node.value::<Value>() };
+                assert_eq!(value.read(), number);
+                // Lets another thread go on, if it has not.
+                core.find(shield, OTHER, self.entry());
+                assert_eq!(dropped(), 0, "values dropped under a guard");
+                assert_eq!(value.read(), number);
+            }
+        });
+    }
+
     /// The value that this call took away.
     fn free(&self, obj: usize) -> Option<usize> {
         self.pinned(|core, shield| {
@@ -291,6 +326,17 @@ impl<R: Reclaim> Store<R> {
         self.pinned(|core, shield| assert!(core.finish(shield, core.root(shield)).is_ok()));
     }
 
+    /// A whole migration, from the successor's making on.
+    fn migrate(&self) {
+        self.grow();
+        self.finish();
+    }
+
+    /// Moves the retire lists on by a step: drops what is ready, closes what is open.
+    fn flush(&self) {
+        self.core.lists.flush::<R>();
+    }
+
     /// All threads are done: exactly these variables live, each is found and has one node, no slot leads to what was
     /// reclaimed, and nothing that was retired still waits. Then drops the store and counts.
     fn end(self: Arc<Self>, live: &[usize]) {
@@ -322,11 +368,7 @@ impl<R: Reclaim> Store<R> {
         let lists = store.core.lists.clone();
         drop(store);
         assert_eq!(lists.drop_panics(), 0, "values whose drop panicked");
-        assert_eq!(
-            DROPPED.load(Ordering::Relaxed),
-            CREATED.load(Ordering::Relaxed),
-            "values dropped and created"
-        );
+        assert_eq!(dropped(), CREATED.load(Ordering::Relaxed), "values dropped and created");
     }
 }
 

@@ -5,8 +5,7 @@ use super::{A, B, C, Ordering, Small, Usual, explore, join, small, spawn, tiny};
 #[test]
 fn a_finder_sees_a_live_key_across_the_promotion() {
     explore(Small, || {
-        let store = tiny();
-        assert!(store.alloc(A, 0));
+        let store = tiny(&[A]);
         let other = spawn(&store, |store| store.finish());
         assert_eq!(store.get(A), Some(0));
         join(other);
@@ -18,12 +17,10 @@ fn a_finder_sees_a_live_key_across_the_promotion() {
 #[test]
 fn a_finder_sees_a_live_key_across_two_promotions() {
     explore(Usual, || {
-        let store = tiny();
-        assert!(store.alloc(A, 0));
+        let store = tiny(&[A]);
         let other = spawn(&store, |store| {
             store.finish();
-            store.grow();
-            store.finish();
+            store.migrate();
         });
         assert_eq!(store.get(A), Some(0));
         join(other);
@@ -35,13 +32,8 @@ fn a_finder_sees_a_live_key_across_two_promotions() {
 #[test]
 fn a_finder_sees_the_second_key_of_a_bucket_across_the_promotion() {
     explore(Usual, || {
-        let store = small();
-        assert!(store.alloc(A, 0));
-        assert!(store.alloc(B, 1));
-        let other = spawn(&store, |store| {
-            store.grow();
-            store.finish();
-        });
+        let store = small(&[A, B]);
+        let other = spawn(&store, |store| store.migrate());
         assert_eq!(store.get(B), Some(1));
         join(other);
         store.end(&[A, B]);
@@ -52,10 +44,7 @@ fn a_finder_sees_the_second_key_of_a_bucket_across_the_promotion() {
 #[test]
 fn a_finder_sees_the_key_of_the_last_block_across_the_promotion() {
     explore(Usual, || {
-        let store = small();
-        assert!(store.alloc(A, 0));
-        assert!(store.alloc(B, 1));
-        assert!(store.alloc(C, 2));
+        let store = small(&[A, B, C]);
         let other = spawn(&store, |store| store.finish());
         assert_eq!(store.get(C), Some(2));
         join(other);
@@ -68,10 +57,7 @@ fn a_finder_sees_the_key_of_the_last_block_across_the_promotion() {
 #[test]
 fn a_finder_sees_what_either_of_two_helpers_moved() {
     explore(Usual, || {
-        let store = small();
-        assert!(store.alloc(A, 0));
-        assert!(store.alloc(B, 1));
-        assert!(store.alloc(C, 2));
+        let store = small(&[A, B, C]);
         store.help();
         let others = [(); 2].map(|()| spawn(&store, |store| store.help()));
         assert_eq!(store.get(C), Some(2));
@@ -83,8 +69,7 @@ fn a_finder_sees_what_either_of_two_helpers_moved() {
 #[test]
 fn of_two_helpers_one_promotes_and_retires_the_table() {
     explore(Small, || {
-        let store = tiny();
-        assert!(store.alloc(A, 0));
+        let store = tiny(&[A]);
         let other = spawn(&store, |store| store.finish());
         store.finish();
         join(other);
@@ -96,8 +81,7 @@ fn of_two_helpers_one_promotes_and_retires_the_table() {
 #[test]
 fn of_two_successors_one_is_installed() {
     explore(Small, || {
-        let store = small();
-        assert!(store.alloc(A, 0));
+        let store = small(&[A]);
         let other = spawn(&store, |store| {
             store.grow();
             store.get(A)

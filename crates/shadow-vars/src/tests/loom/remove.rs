@@ -4,9 +4,7 @@
 use super::{A, B, Large, ODD, Small, Usual, explore, join, small, spawn, tiny};
 
 fn one_helper(obj: usize) {
-    let store = small();
-    assert!(store.alloc(obj, 0));
-    store.grow();
+    let store = tiny(&[obj]);
     let other = spawn(&store, |store| store.finish());
     assert_eq!(store.free(obj), Some(0));
     assert_eq!(store.get(obj), None, "freed, then found");
@@ -24,11 +22,24 @@ fn a_remove_of_a_key_with_a_record_meets_a_helper() {
     explore(Small, || one_helper(ODD));
 }
 
+/// The table stays the root until its second block is done, and with it what a remover leaves in the first.
+#[test]
+fn a_remove_meets_a_helper_of_two_blocks() {
+    explore(Usual, || {
+        let store = small(&[A]);
+        store.grow();
+        let other = spawn(&store, |store| store.finish());
+        assert_eq!(store.free(A), Some(0));
+        assert_eq!(store.get(A), None, "freed, then found");
+        join(other);
+        store.end(&[]);
+    });
+}
+
 #[test]
 fn a_remove_meets_two_helpers() {
     explore(Large, || {
-        let store = tiny();
-        assert!(store.alloc(A, 0));
+        let store = tiny(&[A]);
         let others = [(); 2].map(|()| spawn(&store, |store| store.help()));
         assert_eq!(store.free(A), Some(0));
         assert_eq!(store.get(A), None, "freed, then found");
@@ -41,12 +52,10 @@ fn a_remove_meets_two_helpers() {
 #[test]
 fn a_remove_meets_two_migrations() {
     explore(Usual, || {
-        let store = tiny();
-        assert!(store.alloc(A, 0));
+        let store = tiny(&[A]);
         let other = spawn(&store, |store| {
             store.finish();
-            store.grow();
-            store.finish();
+            store.migrate();
         });
         assert_eq!(store.free(A), Some(0));
         assert_eq!(store.get(A), None, "freed, then found");
@@ -59,13 +68,11 @@ fn a_remove_meets_two_migrations() {
 #[test]
 fn a_helper_sleeps_from_one_migration_into_the_next() {
     explore(Usual, || {
-        let store = tiny();
-        assert!(store.alloc(A, 0));
+        let store = tiny(&[A]);
         let other = spawn(&store, |store| store.help());
         assert_eq!(store.free(A), Some(0));
         store.finish();
-        store.grow();
-        store.finish();
+        store.migrate();
         join(other);
         store.end(&[]);
     });
@@ -74,13 +81,11 @@ fn a_helper_sleeps_from_one_migration_into_the_next() {
 #[test]
 fn a_remove_and_a_helper_meet_two_migrations() {
     explore(Large, || {
-        let store = tiny();
-        assert!(store.alloc(A, 0));
+        let store = tiny(&[A]);
         let helper = spawn(&store, |store| store.help());
         let other = spawn(&store, |store| {
             store.finish();
-            store.grow();
-            store.finish();
+            store.migrate();
         });
         assert_eq!(store.free(A), Some(0));
         join(helper);
@@ -92,8 +97,7 @@ fn a_remove_and_a_helper_meet_two_migrations() {
 #[test]
 fn a_remove_and_an_insert_meet_a_helper() {
     explore(Large, || {
-        let store = tiny();
-        assert!(store.alloc(A, 0));
+        let store = tiny(&[A]);
         let helper = spawn(&store, |store| store.help());
         let other = spawn(&store, |store| store.insert(A, 1));
         assert!(store.free(A).is_some());
@@ -109,13 +113,8 @@ fn a_remove_and_an_insert_meet_a_helper() {
 #[test]
 fn a_remove_beside_another_key_meets_a_migration() {
     explore(Usual, || {
-        let store = small();
-        assert!(store.alloc(A, 0));
-        assert!(store.alloc(B, 1));
-        let other = spawn(&store, |store| {
-            store.grow();
-            store.finish();
-        });
+        let store = small(&[A, B]);
+        let other = spawn(&store, |store| store.migrate());
         assert_eq!(store.free(B), Some(1));
         assert_eq!(store.get(A), Some(0));
         join(other);

@@ -7,8 +7,7 @@ use super::{A, B, ODD, Small, Store, explore, join, small, spawn};
 
 /// A key whose variable was freed: its slot holds a TOMB, or a RECORD if the key does not fit into one.
 fn buried(obj: usize) -> Arc<Store> {
-    let store = small();
-    assert!(store.alloc(obj, 0));
+    let store = small(&[obj]);
     assert_eq!(store.free(obj), Some(0));
     store
 }
@@ -54,9 +53,7 @@ fn a_tomb_is_not_taken_by_another_key() {
 #[test]
 fn a_tomb_is_not_taken_by_a_key_that_has_a_slot() {
     explore(Small, || {
-        let store = small();
-        assert!(store.alloc(A, 0));
-        assert!(store.alloc(B, 0));
+        let store = small(&[A, B]);
         assert_eq!(store.free(A), Some(0));
         let other = spawn(&store, |store| store.insert(A, 1));
         assert!(!store.insert(B, 2), "the variable exists");
@@ -67,8 +64,7 @@ fn a_tomb_is_not_taken_by_a_key_that_has_a_slot() {
 
 /// The inserter may find the node LIVE, dead but linked, or gone.
 fn insert_against_remove(obj: usize) {
-    let store = small();
-    assert!(store.alloc(obj, 0));
+    let store = small(&[obj]);
     let other = spawn(&store, move |store| store.free(obj));
     let mine = store.insert(obj, 1);
     assert_eq!(join(other), Some(0));

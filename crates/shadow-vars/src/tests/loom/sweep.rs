@@ -38,8 +38,7 @@ fn met_of(store: &Store, obj: usize) -> usize {
 #[test]
 fn a_sweep_takes_a_variable_that_moves() {
     explore(Small, || {
-        let store = tiny();
-        assert!(store.alloc(A, 0));
+        let store = tiny(&[A]);
         let other = spawn(&store, |store| store.finish());
         assert_eq!(free_all(&store), 1, "variables that were there throughout");
         join(other);
@@ -50,13 +49,8 @@ fn a_sweep_takes_a_variable_that_moves() {
 #[test]
 fn a_sweep_takes_variables_across_a_whole_migration() {
     explore(Usual, || {
-        let store = small();
-        assert!(store.alloc(A, 0));
-        assert!(store.alloc(B, 0));
-        let other = spawn(&store, |store| {
-            store.grow();
-            store.finish();
-        });
+        let store = small(&[A, B]);
+        let other = spawn(&store, |store| store.migrate());
         assert_eq!(free_all(&store), 2, "variables that were there throughout");
         join(other);
         store.end(&[]);
@@ -66,8 +60,7 @@ fn a_sweep_takes_variables_across_a_whole_migration() {
 #[test]
 fn a_sweep_and_a_free_take_a_variable_once() {
     explore(Usual, || {
-        let store = tiny();
-        assert!(store.alloc(A, 0));
+        let store = tiny(&[A]);
         let other = spawn(&store, |store| store.free(A));
         let swept = free_all(&store);
         assert_eq!(swept + usize::from(join(other).is_some()), 1);
@@ -78,9 +71,7 @@ fn a_sweep_and_a_free_take_a_variable_once() {
 #[test]
 fn two_sweeps_take_each_variable_once() {
     explore(Usual, || {
-        let store = small();
-        assert!(store.alloc(A, 0));
-        assert!(store.alloc(ODD, 0));
+        let store = small(&[A, ODD]);
         let other = spawn(&store, free_all);
         let mine = free_all(&store);
         assert_eq!(mine + join(other), 2, "variables that were there throughout");
@@ -91,8 +82,7 @@ fn two_sweeps_take_each_variable_once() {
 #[test]
 fn iteration_meets_a_variable_that_moves_once() {
     explore(Small, || {
-        let store = tiny();
-        assert!(store.alloc(A, 0));
+        let store = tiny(&[A]);
         let other = spawn(&store, |store| store.finish());
         assert_eq!(parents(&store), [A]);
         join(other);
@@ -103,13 +93,8 @@ fn iteration_meets_a_variable_that_moves_once() {
 #[test]
 fn iteration_meets_variables_across_a_whole_migration() {
     explore(Usual, || {
-        let store = small();
-        assert!(store.alloc(A, 0));
-        assert!(store.alloc(B, 0));
-        let other = spawn(&store, |store| {
-            store.grow();
-            store.finish();
-        });
+        let store = small(&[A, B]);
+        let other = spawn(&store, |store| store.migrate());
         assert_eq!(parents(&store), [A, B]);
         join(other);
         store.end(&[A, B]);
@@ -119,12 +104,10 @@ fn iteration_meets_variables_across_a_whole_migration() {
 #[test]
 fn a_parents_variable_is_met_while_it_moves() {
     explore(Small, || {
-        let store = tiny();
-        assert!(store.alloc(A, 0));
+        let store = tiny(&[A]);
         let other = spawn(&store, |store| {
             store.finish();
-            store.grow();
-            store.finish();
+            store.migrate();
         });
         assert!(met_of(&store, A) >= 1);
         join(other);
@@ -135,13 +118,8 @@ fn a_parents_variable_is_met_while_it_moves() {
 #[test]
 fn freeing_a_parent_takes_its_variable_that_moves() {
     explore(Usual, || {
-        let store = small();
-        assert!(store.alloc(A, 0));
-        assert!(store.alloc(B, 0));
-        let other = spawn(&store, |store| {
-            store.grow();
-            store.finish();
-        });
+        let store = small(&[A, B]);
+        let other = spawn(&store, |store| store.migrate());
         let freed = store.pinned(|core, shield| {
             let from = core.root(shield);
             let mut count = 0;
