@@ -15,6 +15,7 @@ run() {
 
 run --workspace --all-targets
 run -p shadow-vars --all-targets --all-features
+run -p livepatch --all-targets --all-features
 run -p shadow-vars
 for feature in "${FEATURES[@]}"; do
     run -p shadow-vars --features "$feature"

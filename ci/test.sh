@@ -6,3 +6,4 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 cargo test --workspace
 cargo test -p shadow-vars --all-features
+cargo test -p livepatch --all-features

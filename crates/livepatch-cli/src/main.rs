@@ -1,5 +1,8 @@
 //! The operator's tool: sees and changes the live patches of a running service, over its control socket.
 
+#[cfg(not(target_os = "linux"))]
+compile_error!("control sockets of livepatch are for Linux");
+
 mod args;
 mod change;
 mod show;

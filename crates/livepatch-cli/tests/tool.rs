@@ -396,6 +396,53 @@ fn a_reader_may_go() {
 }
 
 #[test]
+fn ctrl_c_ends_a_watch() {
+    use std::os::unix::process::ExitStatusExt;
+    let service = Service::new();
+    let mut watch = service.tool(&["watch", "--follow"]).spawn().unwrap();
+    watch.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+    let process = rustix::process::Pid::from_child(&watch);
+    rustix::process::kill_process(process, rustix::process::Signal::INT).unwrap();
+    assert_eq!(watch.wait().unwrap().signal(), Some(2));
+    assert_eq!(service.run(&["list"]).with(0).out, "no patch is enabled\n");
+}
+
+/// Answers the question of `force` on a terminal.
+fn force_on_a_terminal(service: &Service, answer: &str) -> Ended {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let name = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
+    let terminal = std::fs::File::options().read(true).write(true).open(name).unwrap();
+    std::fs::File::from(master.try_clone().unwrap())
+        .write_all(answer.as_bytes())
+        .unwrap();
+    let mut tool = service.tool(&["force", "fix"]);
+    Ended::of(tool.stdin(terminal).output().unwrap())
+}
+
+#[test]
+fn force_asks_on_a_terminal() {
+    let service = Service::new();
+    let _busy = Busy::new("slow");
+    service.run(&["load", "fix"]).with(0);
+    let refused = force_on_a_terminal(&service, "n\n");
+    assert_eq!(refused.code, Some(1));
+    assert!(
+        refused.err.contains("[y/N]") && refused.err.contains("not forced"),
+        "{refused:?}"
+    );
+    assert!(registry().status().transition.is_some());
+    let forced = force_on_a_terminal(&service, "y\n");
+    assert_eq!(
+        (forced.code, forced.out.as_str()),
+        (Some(0), "patch 'fix' is enabled\n")
+    );
+    assert!(registry().status().transition.is_none());
+}
+
+#[test]
 fn help_and_completions_need_no_service() {
     let service = Service::new();
     let mut help = service.tool(&["--help"]);

@@ -28,7 +28,7 @@
 //!
 //! - **Functions** marked [`patchable`] can be replaced by others of the same type. With or without a patch, a call costs
 //!   about as much as one through a pointer.
-//! - **Units of work** ([`unit`], [`UnitExt::in_unit`]) run one version of everything. A patch comes into effect by a
+//! - **Units of work** ([`unit()`], [`UnitExt::in_unit`]) run one version of everything. A patch comes into effect by a
 //!   *transition*: units that begin run the new functions, those inside finish with the old ones. Transitions can be
 //!   reversed, or forced.
 //! - **Objects**: the program, and modules that come and go ([`Registry::module_coming`]).
@@ -65,7 +65,7 @@ mod tests;
 ///
 /// - `#[patchable(name = "…")]`: the name by which modules' functions are found; else the function's path.
 ///
-/// A call outside every [`unit`] is a unit of its own, and costs what [`unit`] does; inside one it costs about what a call
+/// A call outside every [`unit()`] is a unit of its own, and costs what [`unit()`] does; inside one it costs about what a call
 /// through a pointer does. A thread's first allocates.
 pub use livepatch_macros::patchable;
 

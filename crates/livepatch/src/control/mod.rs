@@ -35,7 +35,8 @@
 //!
 //! The user that the service runs as, and root: nobody else can open the socket, whose mode is 0600 from its first moment,
 //! and whoever comes by another way is refused by what the kernel says of the other end (`SO_PEERCRED`). Who may connect may
-//! have the service load code, and so do all that the service can. The directory must not be open to others (sticky ones,
+//! have the service load code, and so do all that the service can. Bind it after privileges are dropped: the user is who the
+//! service runs as when a client comes. The directory must not be open to others (sticky ones,
 //! like `/tmp`, are allowed); it is made with mode 0700 if it is not there.
 //!
 //! A socket that a service of the same user left behind as it died is replaced; anything else at the path is an error.

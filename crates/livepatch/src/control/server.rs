@@ -176,17 +176,15 @@ impl fmt::Debug for Shared {
 
 impl Drop for Control {
     fn drop(&mut self) {
-        let mut sessions = self.shared.sessions.lock();
-        sessions.stopped = true;
-        for (stream, _) in sessions.open.values() {
-            let _ = stream.shutdown(Shutdown::Both);
-        }
-        drop(sessions);
+        self.shared.sessions.lock().stopped = true; // No session begins any more.
         socket::wake(&self.shared.wakeup);
         if let Some(server) = self.server.take() {
             let _ = server.join(); // It only accepts, and never waits for long.
         }
-        drop(self.socket.take()); // The last: removes the file.
+        drop(self.socket.take()); // The last: removes the file, before any client can know.
+        for (stream, _) in self.shared.sessions.lock().open.values() {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
         if registry().is_changing_here() {
             return; // A session may wait for what this thread is in the middle of.
         }

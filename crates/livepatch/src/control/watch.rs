@@ -74,8 +74,14 @@ pub(super) fn run(
     // The transition that the client knows of, and when it was told.
     let mut known = transition(patch);
     let mut told = Instant::now();
-    send(&report(patch))?;
+    let first = report(patch);
+    if first.is_none() {
+        known = None;
+    }
+    send(&first.unwrap_or_else(none))?;
     loop {
+        // Looked at before the events are taken: the end of a transition is told after its events.
+        let runs = transition(patch);
         let Waiting { events, missed } = std::mem::take(&mut *queue.waiting.lock());
         for event in events {
             send(&Answer::Event { event })?;
@@ -83,13 +89,15 @@ pub(super) fn run(
         if missed > 0 {
             send(&Answer::Missed { events: missed })?;
         }
-        let runs = transition(patch);
         if runs != known && known.is_some() {
             send(&none())?;
         }
         if runs.is_some() && (runs != known || told.elapsed() >= interval) {
             told = Instant::now();
-            send(&report(patch))?;
+            // None: it is over by now, with events to come.
+            if let Some(report) = report(patch) {
+                send(&report)?;
+            }
         }
         known = runs;
         let pause = known.as_ref().map(|_| {
@@ -110,18 +118,17 @@ fn transition(patch: Option<&str>) -> Option<(String, Instant)> {
         .filter(|(name, _)| patch.is_none_or(|patch| patch == name))
 }
 
-/// The running transition as it is now.
-fn report(patch: Option<&str>) -> Answer {
+/// The running transition as it is now, if one runs still.
+fn report(patch: Option<&str>) -> Option<Answer> {
     let status = registry().status();
     let held_up_by: Vec<TaskStatus> = status.holding_up().cloned().collect();
-    let wanted = |name: &str| patch.is_none_or(|patch| patch == name);
-    match status.transition {
-        Some(transition) if wanted(&transition.patch) => Answer::Transition {
+    let transition = status.transition?;
+    patch
+        .is_none_or(|patch| patch == transition.patch)
+        .then_some(Answer::Transition {
             transition: Some(transition),
             held_up_by,
-        },
-        _ => none(),
-    }
+        })
 }
 
 fn none() -> Answer {

@@ -162,7 +162,7 @@ pub fn unit() -> Unit {
     }
 }
 
-/// A unit of work of this thread, or of the future that it polls. See [`unit`].
+/// A unit of work of this thread, or of the future that it polls. See [`unit()`].
 #[derive(Debug)]
 #[must_use = "the unit ends when the guard is dropped"]
 pub struct Unit {

@@ -51,8 +51,9 @@ fn too_many_are_refused_until_some_go() {
 #[test]
 fn a_drop_disconnects_all() {
     let mut service = Service::new();
-    let _busy = Busy::new("slow");
     registry().enable(&patch("p")).unwrap();
+    registry().wait(LONG).unwrap();
+    let _busy = Busy::new("slow");
     let mut idle = service.client();
     idle.status().unwrap();
     let watch = service.client().watch(None, None).unwrap();

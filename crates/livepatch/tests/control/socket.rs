@@ -26,6 +26,20 @@ fn it_is_the_owners_alone() {
 }
 
 #[test]
+fn no_umask_changes_that() {
+    use rustix::fs::Mode;
+    let service = Service::new();
+    let path = service.directory.path().join("masked");
+    for umask in [0, 0o777] {
+        let before = rustix::process::umask(Mode::from_raw_mode(umask));
+        let control = Control::builder(&path).bind();
+        rustix::process::umask(before);
+        assert_eq!(mode(&path), 0o600, "{umask:o}");
+        drop(control.unwrap());
+    }
+}
+
+#[test]
 fn a_stale_one_is_replaced() {
     let service = Service::new();
     let path = service.directory.path().join("stale");
