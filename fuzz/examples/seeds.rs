@@ -4,6 +4,7 @@ use std::fs::{create_dir_all, write};
 use std::io::Result;
 use std::path::Path;
 
+use shadow_vars_fuzz::life::op as life;
 use shadow_vars_fuzz::op::{Ctor, Dtor, Key, Op, RawCtorKind, Shape, Slot, Via, encode_all};
 use shadow_vars_fuzz::rounds::{Step, Verb};
 
@@ -34,6 +35,9 @@ fn main() -> Result<()> {
         let mut bytes = heading.to_vec();
         bytes.extend(steps.iter().flat_map(Step::encode));
         put(&root.join("threads"), name, &bytes)?;
+    }
+    for (name, ops) in life_cycles() {
+        put(&root.join("life_cycle"), name, &life::encode_all(&ops))?;
     }
     Ok(())
 }
@@ -197,6 +201,128 @@ fn programs() -> Vec<(&'static str, [u8; 4], Vec<Step>)> {
             (0..12)
                 .map(|n| step([Verb::GetOrAllocNested, Verb::FreeWith, Verb::Get][n % 3], n / 3 % 3))
                 .collect(),
+        ),
+    ]
+}
+
+/// What is done to patches: the names, tasks and modules by number.
+fn life_cycles() -> Vec<(&'static str, Vec<life::Op>)> {
+    use life::{Bad, Manner, Object, Op, Spec, StateKind, StateSpec};
+
+    let full = Spec::full;
+    let replacing = |name| Spec {
+        replace: true,
+        ..full(name)
+    };
+    let with_states = |spec: Spec, versions: [Option<u32>; 3], kind, blocks| Spec {
+        states: versions.map(|version| version.map(|version| StateSpec { version, kind, blocks })),
+        ..spec
+    };
+    let behaving = |name, manner| Spec { manner, ..full(name) };
+    vec![
+        (
+            "stacked",
+            vec![
+                Op::Enable(full(0)),
+                Op::Enable(full(1)),
+                Op::Disable(0),
+                Op::Again(0),
+                Op::Disable(1),
+            ],
+        ),
+        (
+            "stalled_and_reversed",
+            vec![
+                Op::Enter(0),
+                Op::Enable(full(0)),
+                Op::Enter(1),
+                Op::Disable(0),
+                Op::Leave(1),
+                Op::Enable(full(1)),
+                Op::Reverse(1),
+                Op::Reverse(1),
+                Op::Leave(0),
+                Op::Disable(1),
+            ],
+        ),
+        (
+            "forced",
+            vec![
+                Op::Enable(full(0)),
+                Op::Enter(0),
+                Op::Enable(replacing(1)),
+                Op::Force(1),
+                Op::Disable(1),
+                Op::Force(1),
+            ],
+        ),
+        (
+            "modules",
+            vec![
+                Op::Enable(full(0)),
+                Op::Coming(Object::M),
+                Op::Live(Object::M),
+                Op::Enter(0),
+                Op::Enable(replacing(1)),
+                Op::Coming(Object::N),
+                Op::Going(Object::M),
+                Op::Coming(Object::M),
+                Op::Leave(0),
+                Op::Going(Object::N),
+            ],
+        ),
+        (
+            "states_taken_over",
+            vec![
+                Op::Attach(0),
+                Op::Attach(3),
+                Op::Enable(with_states(full(0), [Some(1), Some(1), None], StateKind::Both, false)),
+                Op::Enable(with_states(
+                    replacing(1),
+                    [Some(2), None, Some(1)],
+                    StateKind::Both,
+                    false,
+                )),
+                Op::Enable(with_states(replacing(2), [Some(1), None, None], StateKind::Owns, false)),
+                Op::Disable(1),
+            ],
+        ),
+        (
+            "states_that_block",
+            vec![
+                Op::Enable(with_states(full(0), [Some(1), None, Some(3)], StateKind::Told, true)),
+                Op::Enable(with_states(full(1), [None, None, Some(3)], StateKind::Note, false)),
+                Op::Disable(0),
+                Op::Enable(replacing(2)),
+            ],
+        ),
+        (
+            "callbacks_that_fail",
+            vec![
+                Op::Enable(full(0)),
+                Op::Enable(behaving(1, Manner::Refuses(0))),
+                Op::Enable(behaving(2, Manner::Panics(1))),
+                Op::Coming(Object::M),
+                Op::Enable(behaving(2, Manner::Trembles)),
+                Op::Enable(behaving(3, Manner::Meddles)),
+                Op::Going(Object::M),
+            ],
+        ),
+        (
+            "points_that_are_not_there",
+            vec![
+                Op::Enable(Spec {
+                    bad: Some(Bad::Signature),
+                    ..full(0)
+                }),
+                Op::Enable(full(1)),
+                Op::Enable(Spec {
+                    bad: Some(Bad::UnknownPoint),
+                    objects: [false, true, false],
+                    ..full(2)
+                }),
+                Op::Coming(Object::M),
+            ],
         ),
     ]
 }

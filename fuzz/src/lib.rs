@@ -2,7 +2,7 @@
 //!
 //! The operations, the model and the history checker are the library's own test kit, included by path: whatever a fuzzer
 //! finds is a sequence that a test can hold, and the other way round. An input is a few bytes of heading (configuration,
-//! backend, and so on), then operations of a fixed width; every string of bytes is an input.
+//! backend, and so on), then operations of a fixed width; every string of bytes is an input. Those of patches have no heading.
 
 #[path = "../../crates/shadow-vars/tests/common/configs.rs"]
 pub mod configs;
@@ -31,6 +31,10 @@ pub mod table;
 #[path = "../../crates/shadow-vars/tests/common/worker.rs"]
 pub mod worker;
 
+/// The kit of the patches' life cycle.
+#[path = "../../crates/livepatch/tests/common/mod.rs"]
+pub mod life;
+
 use libfuzzer_sys::arbitrary::{Arbitrary, Result, Unstructured};
 use shadow_vars::{Asymmetric, Epoch, Reclaim};
 
@@ -42,6 +46,7 @@ use crate::rounds::{Manner, Round, Step};
 const MOST_OPS: usize = 400;
 const MOST_STEPS: usize = 8;
 const ROUNDS: usize = 4;
+const MOST_LIFE_CYCLE_OPS: usize = 80;
 
 /// The store that an input chooses by its first two bytes.
 #[derive(Clone, Copy, Debug)]
@@ -153,6 +158,24 @@ impl Threads {
     }
 }
 
+/// What is done to the registry of patches, to be compared with the rules. Has no heading.
+#[derive(Debug)]
+pub struct LifeCycle {
+    pub ops: Vec<life::op::Op>,
+}
+
+impl LifeCycle {
+    pub fn decode(bytes: &[u8]) -> Self {
+        let mut ops = life::op::decode_all(bytes);
+        ops.truncate(MOST_LIFE_CYCLE_OPS);
+        LifeCycle { ops }
+    }
+
+    pub fn run(&self) {
+        life::driver::check(&self.ops);
+    }
+}
+
 /// What `cargo fuzz fmt` and a crash report show.
 impl<'a> Arbitrary<'a> for Sequence {
     fn arbitrary(input: &mut Unstructured<'a>) -> Result<Self> {
@@ -165,5 +188,11 @@ impl<'a> Arbitrary<'a> for Threads {
     fn arbitrary(input: &mut Unstructured<'a>) -> Result<Self> {
         let bytes = input.bytes(input.len())?;
         Threads::decode(bytes).ok_or(libfuzzer_sys::arbitrary::Error::NotEnoughData)
+    }
+}
+
+impl<'a> Arbitrary<'a> for LifeCycle {
+    fn arbitrary(input: &mut Unstructured<'a>) -> Result<Self> {
+        Ok(LifeCycle::decode(input.bytes(input.len())?))
     }
 }

@@ -3,7 +3,7 @@
 use std::fs::{read, read_dir};
 use std::path::Path;
 
-use shadow_vars_fuzz::{Sequence, Threads};
+use shadow_vars_fuzz::{LifeCycle, Sequence, Threads};
 
 fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds").join(target);
@@ -29,5 +29,13 @@ fn threads() {
     for (name, bytes) in seeds("threads") {
         println!("{name}");
         Threads::decode(&bytes).expect("a heading").run();
+    }
+}
+
+#[test]
+fn life_cycles() {
+    for (name, bytes) in seeds("life_cycle") {
+        println!("{name}");
+        LifeCycle::decode(&bytes).run();
     }
 }
