@@ -1,10 +1,11 @@
 //! The attribute of livepatch's patch points. Use it through the crate `livepatch`, which documents it.
 
 use proc_macro::TokenStream;
-use proc_macro2::TokenStream as Tokens;
-use quote::{format_ident, quote};
+use proc_macro2::{Span, TokenStream as Tokens, TokenTree};
+use quote::{ToTokens, format_ident, quote};
 use syn::parse::Parser;
-use syn::{BareFnArg, Expr, ExprLit, FnArg, Ident, ItemFn, Lit, LitStr, Meta, Pat, Path, Token, TypeBareFn};
+use syn::{AttrStyle, Attribute, BareFnArg, Expr, ExprLit, FnArg, Ident, ItemFn, Lit, LitStr, Meta, Pat, Path};
+use syn::{Signature, Token, TypeBareFn};
 use syn::{parse_macro_input, parse_quote, punctuated::Punctuated, spanned::Spanned};
 
 /// Makes a function patchable. See `livepatch::patchable`.
@@ -60,6 +61,7 @@ impl Options {
 fn expand(options: &Options, function: ItemFn) -> syn::Result<Tokens> {
     refuse(&function)?;
     let ItemFn { attrs, vis, sig, block } = function;
+    let (attrs, lints) = split(attrs);
     let krate = &options.krate;
     let name = &sig.ident;
     let original = format_ident!("__original_{}", name);
@@ -73,7 +75,8 @@ fn expand(options: &Options, function: ItemFn) -> syn::Result<Tokens> {
         if let FnArg::Typed(typed) = argument {
             let ident = match &*typed.pat {
                 Pat::Ident(pattern) if pattern.subpat.is_none() => pattern.ident.clone(),
-                _ => format_ident!("argument_{}", index),
+                // Not to be taken for an argument of that name.
+                _ => Ident::new(&format!("argument_{index}"), Span::mixed_site()),
             };
             typed.pat = parse_quote!(#ident);
             typed.attrs.clear();
@@ -98,7 +101,9 @@ fn expand(options: &Options, function: ItemFn) -> syn::Result<Tokens> {
         Some(name) => quote!(#name),
         None => quote!(::core::concat!(::core::module_path!(), "::", ::core::stringify!(#name))),
     };
-    let call = quote!((call.function())(#(#arguments),*));
+    // The same.
+    let guard = Ident::new("call", Span::mixed_site());
+    let call = quote!((#guard.function())(#(#arguments),*));
     let call = match sig.unsafety {
         // SAFETY (of the caller of the generated function): its duties are those of the function called.
         Some(_) => quote!(unsafe { #call }),
@@ -107,15 +112,20 @@ fn expand(options: &Options, function: ItemFn) -> syn::Result<Tokens> {
     let about = format!("The patch point of `{name}`: name it to replace the function.");
     Ok(quote! {
         #(#attrs)*
+        #(#lints)*
         #[allow(clippy::undocumented_unsafe_blocks, reason = "the caller's duties are the function's")]
         #vis #outer {
-            let call = <#name as #krate::Patchable>::point().enter();
+            let #guard = <#name as #krate::Patchable>::point().enter();
             #call
         }
 
+        #(#lints)*
         #[doc(hidden)]
         #[inline(never)]
-        #[allow(clippy::too_many_arguments, reason = "counted at the function itself")]
+        #[allow(
+            clippy::too_many_arguments, clippy::type_complexity, clippy::missing_safety_doc,
+            reason = "said at the function itself"
+        )]
         #inner #block
 
         #[doc = #about]
@@ -123,6 +133,7 @@ fn expand(options: &Options, function: ItemFn) -> syn::Result<Tokens> {
         #[derive(Debug)]
         #vis enum #name {}
 
+        #[allow(clippy::type_complexity, reason = "it is the function's own")]
         impl #krate::Patchable for #name {
             type Fn = #pointer;
 
@@ -136,6 +147,26 @@ fn expand(options: &Options, function: ItemFn) -> syn::Result<Tokens> {
             }
         }
     })
+}
+
+/// The attributes for who calls the function, and those of lints: they are for what it does, too. An expectation becomes
+/// a permission, as a lint is met in one of the two at most.
+fn split(attrs: Vec<Attribute>) -> (Vec<Attribute>, Vec<Attribute>) {
+    attrs
+        .into_iter()
+        .map(|mut attribute| {
+            attribute.style = AttrStyle::Outer; // Those at the top of the body belong to the function as well.
+            if let Meta::List(list) = &mut attribute.meta
+                && list.path.is_ident("expect")
+            {
+                list.path = parse_quote!(allow);
+            }
+            attribute
+        })
+        .partition(|attribute| {
+            let lint = ["allow", "warn", "deny", "forbid"];
+            !lint.iter().any(|level| attribute.path().is_ident(level))
+        })
 }
 
 /// An argument as a function pointer's type has it.
@@ -195,20 +226,55 @@ fn refuse(function: &ItemFn) -> syn::Result<()> {
     if let Some(clause) = &sig.generics.where_clause {
         return error(clause.span(), "a patchable function cannot have a where clause");
     }
-    let opaque = sig.inputs.iter().find_map(|argument| match argument {
-        FnArg::Typed(typed) if matches!(*typed.ty, syn::Type::ImplTrait(_)) => Some(typed.ty.span()),
-        _ => None,
-    });
-    if let Some(span) = opaque {
+    refuse_types(sig)
+}
+
+/// Types that no function pointer can have.
+fn refuse_types(sig: &Signature) -> syn::Result<()> {
+    let error = |span: Span, what: &str| Err(syn::Error::new(span, what));
+    for argument in &sig.inputs {
+        let FnArg::Typed(typed) = argument else { continue };
+        if let Some(span) = find(typed.ty.to_token_stream(), "impl") {
+            return error(
+                span,
+                "a generic function cannot be patchable: it is many functions, mark one that it calls",
+            );
+        }
+        if let Some(attribute) = typed.attrs.iter().find(|one| !one.path().is_ident("allow")) {
+            return error(
+                attribute.span(),
+                "an argument of a patchable function can have no attribute but `allow`",
+            );
+        }
+    }
+    if let Some(span) = find(sig.output.to_token_stream(), "impl") {
+        return error(span, "a patchable function must name the type that it returns");
+    }
+    if let Some(span) = find(sig.to_token_stream(), "Self") {
         return error(
             span,
-            "a generic function cannot be patchable: it is many functions, mark one that it calls",
+            "an associated function cannot be patchable: mark a free function that it calls",
         );
     }
-    if let syn::ReturnType::Type(_, result) = &sig.output
-        && matches!(**result, syn::Type::ImplTrait(_))
-    {
-        return error(result.span(), "a patchable function must name the type that it returns");
+    let inputs = sig.inputs.to_token_stream();
+    let early = sig.generics.lifetimes().find(|one| {
+        let name = one.lifetime.ident.to_string();
+        find(inputs.clone(), &name).is_none()
+    });
+    if let Some(lifetime) = early {
+        return error(
+            lifetime.span(),
+            "a lifetime of a patchable function must be of one of its arguments: else no function pointer has it",
+        );
     }
     Ok(())
+}
+
+/// Where an identifier is among these tokens.
+fn find(tokens: Tokens, name: &str) -> Option<Span> {
+    tokens.into_iter().find_map(|token| match token {
+        TokenTree::Group(group) => find(group.stream(), name),
+        TokenTree::Ident(ident) if ident == name => Some(ident.span()),
+        _ => None,
+    })
 }

@@ -1,0 +1,10 @@
+struct Service;
+
+impl Service {
+    #[livepatch::patchable]
+    fn new() -> Self {
+        Self
+    }
+}
+
+fn main() {}

@@ -1,0 +1,8 @@
+struct Service;
+
+impl Service {
+    #[livepatch::patchable]
+    fn handle(&self) {}
+}
+
+fn main() {}
