@@ -101,14 +101,8 @@ impl<F: Copy + 'static> PatchPoint<F> {
     #[inline]
     #[doc(hidden)]
     pub fn enter(&self) -> Call<F> {
-        let record = task::enter(self.raw.place);
-        let address = self.raw.get(record.side());
-        Call {
-            record,
-            // SAFETY: `F` is a function pointer type (`new`), and only functions of that type are put here.
-            function: unsafe { mem::transmute_copy(&address) },
-            _not_send: PhantomData,
-        }
+        // SAFETY: `F` is a function pointer type, that of the point (`new`).
+        unsafe { self.raw.enter() }
     }
 
     /// The point without its type.
@@ -129,6 +123,23 @@ impl RawPoint {
 
     pub(crate) fn original(&self) -> Address {
         self.original
+    }
+
+    /// See [`PatchPoint::enter`].
+    ///
+    /// # Safety
+    ///
+    /// `F` is a function pointer type, that of the point.
+    #[inline]
+    pub(crate) unsafe fn enter<F>(&self) -> Call<F> {
+        let record = task::enter(self.place);
+        let address = self.get(record.side());
+        Call {
+            record,
+            // SAFETY: by contract; and only functions of that type are put here.
+            function: unsafe { mem::transmute_copy(&address) },
+            _not_send: PhantomData,
+        }
     }
 
     #[inline]

@@ -63,6 +63,7 @@ impl Turn<'_> {
                 held.owned
                     .retain(|owned| !state.owned.iter().any(|new| new.key == owned.key));
                 held.owned.extend(state.owned.iter().cloned());
+                held.holders.iter().for_each(|holder| patch.code.keep(&holder.code));
                 held.holders.push(Arc::clone(patch));
                 !inner.is_held_beside(state.id(), |other| other == new)
             };

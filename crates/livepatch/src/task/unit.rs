@@ -53,6 +53,12 @@ pub(super) fn known() -> Option<&'static Record> {
     unsafe { CURRENT.get().as_ref() }
 }
 
+/// Whether the running task is in a unit.
+#[cfg(all(feature = "library", target_os = "linux"))]
+pub(crate) fn is_inside() -> bool {
+    known().is_some_and(|record| record.depth.get() > 0)
+}
+
 /// Makes another record the running task's, as a future is polled. The one that was.
 pub(super) fn swap_current(record: *const Record) -> *const Record {
     CURRENT.replace(record)
