@@ -1,4 +1,6 @@
-//! The attribute of livepatch's patch points. Use it through the crate `livepatch`, which documents it.
+//! The attribute of livepatch's patch points, and the hash of its interfaces. Use it through the crate `livepatch`, which documents it.
+
+mod source_hash;
 
 use proc_macro::TokenStream;
 use proc_macro2::{Span, TokenStream as Tokens, TokenTree};
@@ -14,6 +16,14 @@ pub fn patchable(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let function = parse_macro_input!(item as ItemFn);
     Options::parse(arguments.into())
         .and_then(|options| expand(&options, function))
+        .unwrap_or_else(|error| error.to_compile_error())
+        .into()
+}
+
+/// A hash over the sources of the crate that says it. See `livepatch::interface`.
+#[proc_macro]
+pub fn source_hash(also: TokenStream) -> TokenStream {
+    source_hash::expand(also.into())
         .unwrap_or_else(|error| error.to_compile_error())
         .into()
 }

@@ -141,9 +141,9 @@ pub enum ResolveError {
         /// The function.
         function: String,
         /// The type of the function.
-        found: &'static str,
+        found: String,
         /// The type of what should replace it.
-        replacement: &'static str,
+        replacement: String,
     },
 }
 

@@ -165,6 +165,25 @@ pub enum Event {
         /// What the panic said.
         message: String,
     },
+    /// A module's own clean-up panicked.
+    ModuleFailed {
+        /// Which module.
+        module: String,
+        /// What the panic said.
+        message: String,
+    },
+    /// The library of a patch or module was unloaded.
+    Unloaded {
+        /// The patch's or module's name.
+        library: String,
+    },
+    /// The library of a patch or module that is gone stays loaded.
+    StaysLoaded {
+        /// The patch's or module's name.
+        library: String,
+        /// Why.
+        why: String,
+    },
 }
 
 impl Event {
@@ -184,7 +203,12 @@ impl Event {
             | Self::Callback { patch, .. }
             | Self::CallbackFailed { patch, .. }
             | Self::Refused { patch, .. } => Some(patch),
-            Self::ModuleRefused { .. } | Self::Freed { .. } | Self::FreeFailed { .. } => None,
+            Self::ModuleRefused { .. }
+            | Self::ModuleFailed { .. }
+            | Self::Freed { .. }
+            | Self::FreeFailed { .. }
+            | Self::Unloaded { .. }
+            | Self::StaysLoaded { .. } => None,
         }
     }
 
@@ -192,7 +216,11 @@ impl Event {
     pub fn is_failure(&self) -> bool {
         matches!(
             self,
-            Self::CallbackFailed { .. } | Self::Refused { .. } | Self::ModuleRefused { .. } | Self::FreeFailed { .. }
+            Self::CallbackFailed { .. }
+                | Self::Refused { .. }
+                | Self::ModuleRefused { .. }
+                | Self::ModuleFailed { .. }
+                | Self::FreeFailed { .. }
         )
     }
 }
@@ -231,6 +259,9 @@ impl fmt::Display for Event {
             }
             Self::Refused { patch, message } => write!(f, "failed to enable patch '{patch}': {message}"),
             Self::ModuleRefused { module, message } => write!(f, "module '{module}' refused: {message}"),
+            Self::ModuleFailed { module, message } => write!(f, "module '{module}': exit panicked: {message}"),
+            Self::Unloaded { library } => write!(f, "unloaded library of '{library}'"),
+            Self::StaysLoaded { library, why } => write!(f, "library of '{library}' stays loaded: {why}"),
             Self::Freed {
                 state,
                 shadow,

@@ -39,6 +39,7 @@
 //! # Features
 //!
 //! - `tracing`: every [`Event`] goes to `tracing` too, target `livepatch`.
+//! - `library`: patches and modules that arrive as shared libraries (Linux).
 //! - `serde`: `Serialize` and `Deserialize` for [`Status`] and [`Event`].
 //! - `control` (Linux): a socket by which operators see and change the patches of the service, and its client. See
 //!   `livepatch::control`, and the tool of the crate `livepatch-cli`.
@@ -50,6 +51,8 @@ extern crate self as livepatch;
 pub mod control;
 mod error;
 mod events;
+#[cfg(all(feature = "library", target_os = "linux"))]
+pub mod library;
 mod patch;
 mod point;
 mod registry;
@@ -72,6 +75,8 @@ pub use livepatch_macros::patchable;
 pub use error::{CallbackOwner, ChangeError, EnableError, Incompatibility, ModuleError, NoTransition, PatchError};
 pub use error::{Reentrant, Refusal, RefusedHow, ResolveError, WaitError};
 pub use events::{Direction, Event};
+#[cfg(all(feature = "library", target_os = "linux"))]
+pub use library::Interface;
 pub use patch::{CallbackError, CallbackKind, Context, MAX_NAME, ModuleState, ObjectPatch, PROGRAM, Patch};
 pub use patch::{PatchBuilder, PrevState, State, StateData};
 pub use point::{Call, PatchPoint, Patchable, RawPoint};
@@ -80,6 +85,11 @@ pub use registry::{
 };
 pub use registry::{TaskInside, TaskState, TaskStatus, TransitionStatus, registry};
 pub use task::{InUnit, TaskKind, Unit, UnitExt, unit};
+
+/// For the macros.
+#[cfg(all(feature = "library", target_os = "linux"))]
+#[doc(hidden)]
+pub use library::export as __library;
 
 /// A list of patch points: `points![handle, answer]`, for [`Registry::announce_points`] and
 /// [`Registry::module_coming`].

@@ -152,14 +152,8 @@ impl<F: Copy + 'static> PatchPoint<F> {
     #[inline]
     #[doc(hidden)]
     pub fn enter(&self) -> Call<F> {
-        let record = task::enter(self.raw.place);
-        let address = self.raw.sides.of(record);
-        Call {
-            record,
-            // SAFETY: `F` is a function pointer type (`new`), and only functions of that type are put here.
-            function: unsafe { mem::transmute_copy(&address) },
-            _not_send: PhantomData,
-        }
+        // SAFETY: `F` is a function pointer type, that of the point (`new`).
+        unsafe { self.raw.enter() }
     }
 
     /// The point without its type.
@@ -180,6 +174,23 @@ impl RawPoint {
 
     pub(crate) fn original(&self) -> Address {
         self.original
+    }
+
+    /// See [`PatchPoint::enter`].
+    ///
+    /// # Safety
+    ///
+    /// `F` is a function pointer type, that of the point.
+    #[inline]
+    pub(crate) unsafe fn enter<F>(&self) -> Call<F> {
+        let record = task::enter(self.place);
+        let address = self.sides.of(record);
+        Call {
+            record,
+            // SAFETY: by contract; and only functions of that type are put here.
+            function: unsafe { mem::transmute_copy(&address) },
+            _not_send: PhantomData,
+        }
     }
 
     /// Sets what a side calls (T2: nobody is on it).

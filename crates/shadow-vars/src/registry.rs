@@ -14,7 +14,7 @@ use crate::mem::{try_box, try_slice};
 use crate::shard::Shard;
 use crate::sync::lock_stat;
 use crate::sync::stat::{AtomicPtr, AtomicU64, Mutex, Ordering};
-use crate::table::node::Shape;
+use crate::table::node::{DropValue, Shape};
 
 /// What a store knows of one id. What every look-up reads comes first, in one cache line.
 #[repr(C, align(64))]
@@ -28,6 +28,9 @@ pub(crate) struct IdEntry {
     /// The type's name, copied: the library that it lives in may be unloaded.
     pub(crate) type_name: String,
     counts: Column,
+    /// How values are dropped: a [`DropValue`], or null. By the code of whoever last bound the id to allocate: that which
+    /// first did may be in a library that was unloaded since.
+    drop_with: AtomicPtr<()>,
 }
 
 /// Stands for the type of raw variables.
@@ -88,6 +91,25 @@ impl IdEntry {
 
     pub(crate) fn is_raw(&self) -> bool {
         self.holds::<Raw>()
+    }
+
+    /// How a value of this id is dropped.
+    pub(crate) fn drop_value(&self) -> Option<DropValue> {
+        // Relaxed: bound before the value was there, whose publication is acquired.
+        let drop = self.drop_with.load(Ordering::Relaxed);
+        // SAFETY: null, or stored as a `DropValue`.
+        unsafe { std::mem::transmute::<*mut (), Option<DropValue>>(drop) }
+    }
+
+    /// Values are dropped by this code from now on, which is of the id's type.
+    #[inline]
+    fn drop_with(&self, shape: &Shape) {
+        let Some(drop) = shape.drop else { return };
+        let drop = drop as *mut ();
+        // Relaxed: the value that is allocated next publishes it. Looked at first: it seldom changes.
+        if self.drop_with.load(Ordering::Relaxed) != drop {
+            self.drop_with.store(drop, Ordering::Relaxed);
+        }
     }
 
     /// Whether `index` can be read back from a tag.
@@ -216,6 +238,7 @@ impl Registry {
             None => self.insert(id, TypeId::of::<T>(), std::any::type_name::<T>(), Shape::of::<T>())?,
         };
         if entry.holds::<T>() {
+            entry.drop_with(const { &Shape::of::<T>() });
             Ok(entry)
         } else {
             Err(StoreError::TypeMismatch(entry.mismatch(std::any::type_name::<T>())))
@@ -315,6 +338,7 @@ fn entry(id: u64, index: u32, type_id: TypeId, name: &str, shape: Shape, counts:
         shape,
         type_name,
         counts,
+        drop_with: AtomicPtr::new(shape.drop.map_or(ptr::null_mut(), |drop| drop as *mut ())),
     })
 }
 

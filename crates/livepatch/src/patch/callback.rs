@@ -182,7 +182,7 @@ impl Callbacks {
             CallbackKind::PrePatch => {
                 let Some(callback) = &self.pre_patch else { return Ok(()) };
                 return match panic::catch_unwind(AssertUnwindSafe(|| callback(context))) {
-                    Ok(answer) => answer.map_err(Ended::Refused),
+                    Ok(answer) => answer.map_err(|error| Ended::Refused(outlive(error, context.patch))),
                     Err(payload) => Err(Ended::Panicked(panic_message(payload))),
                 };
             }
@@ -207,6 +207,37 @@ impl fmt::Debug for Callbacks {
         f.debug_set()
             .entries(kinds.into_iter().filter(|&kind| self.has(kind)))
             .finish()
+    }
+}
+
+/// An error that may be kept for longer than the patch.
+fn outlive(error: CallbackError, patch: &Arc<Patch>) -> CallbackError {
+    match patch.code.is_in_library() {
+        true => Box::new(OfLibrary {
+            error,
+            _patch: Arc::clone(patch),
+        }),
+        false => error,
+    }
+}
+
+/// An error of a patch that came in a library, which must stay loaded as long.
+#[derive(Debug)]
+struct OfLibrary {
+    error: CallbackError,
+    /// Dropped after the error.
+    _patch: Arc<Patch>,
+}
+
+impl fmt::Display for OfLibrary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl Error for OfLibrary {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.error.source()
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod builder;
 mod callback;
+mod code;
 mod object;
 mod state;
 
@@ -11,6 +12,7 @@ pub use object::ObjectPatch;
 pub use state::{State, StateData};
 
 pub(crate) use callback::{Ended, panic_message};
+pub(crate) use code::Code;
 pub(crate) use object::{Function, Target};
 pub(crate) use state::Owned;
 
@@ -33,6 +35,8 @@ pub struct Patch {
     pub(crate) states: Vec<State>,
     /// Units may still be in its functions, and nobody can tell.
     forced: AtomicBool,
+    /// Dropped after all the rest, which may be the library's.
+    pub(crate) code: Code,
 }
 
 impl Patch {
@@ -43,6 +47,7 @@ impl Patch {
             objects: Vec::new(),
             states: Vec::new(),
             forced: AtomicBool::new(false),
+            code: Code::default(),
         }
     }
 
@@ -79,6 +84,12 @@ impl Patch {
     /// All states of the patch, in order.
     pub fn states(&self) -> &[State] {
         &self.states
+    }
+}
+
+impl Drop for Patch {
+    fn drop(&mut self) {
+        self.code.go(&self.states, self.is_forced());
     }
 }
 

@@ -168,8 +168,8 @@ impl Inner {
                     return Err(ResolveError::Signature {
                         object: object.to_owned(),
                         function: name.clone(),
-                        found: point.signature().name,
-                        replacement: signature.name,
+                        found: point.signature().name.to_owned(),
+                        replacement: signature.name.to_owned(),
                     });
                 }
                 Ok(point)

@@ -220,7 +220,7 @@ impl Registry {
         })
     }
 
-    fn emit(&self, event: &Event) {
+    pub(crate) fn emit(&self, event: &Event) {
         #[cfg(feature = "tracing")]
         trace::trace(event);
         let observers: Vec<Observer> = self.observers.lock().iter().map(|(_, one)| Arc::clone(one)).collect();

@@ -38,6 +38,7 @@ impl Inner {
     fn hold(&mut self, id: u64, patch: &Arc<Patch>) {
         let by = &mut self.held.entry(id).or_default().by;
         by.retain(|holder| !Arc::ptr_eq(holder, patch));
+        by.iter().for_each(|holder| patch.code.keep(&holder.code));
         by.push(Arc::clone(patch));
     }
 

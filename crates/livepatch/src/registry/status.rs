@@ -271,7 +271,7 @@ fn task(seen: &Seen, transition: Option<(Direction, crate::task::Side)>) -> Task
         state,
         inside: seen.inside.map(|(_, since)| TaskInside {
             since,
-            entered_at: seen.record.place().map(ToString::to_string).unwrap_or_default(),
+            entered_at: seen.entered_at.clone(),
             switched,
         }),
     }

@@ -11,6 +11,7 @@ struct Fields<'e> {
     object: Option<&'e str>,
     state: Option<u64>,
     module: Option<&'e str>,
+    library: Option<&'e str>,
     module_state: Option<String>,
     callback: Option<String>,
     units: Option<u64>,
@@ -27,6 +28,7 @@ pub(super) fn trace(event: &Event) {
         object,
         state,
         module,
+        library,
         units,
         shadow,
         variables,
@@ -40,7 +42,7 @@ pub(super) fn trace(event: &Event) {
         ($level:ident) => {
             tracing::$level!(
                 target: "livepatch",
-                event = kind, patch, direction, object, state, module, module_state, callback, units, shadow, variables, error,
+                event = kind, patch, direction, object, state, module, module_state, library, callback, units, shadow, variables, error,
                 "{event}"
             )
         };
@@ -112,6 +114,20 @@ fn fields(event: &Event) -> (&'static str, Fields<'_>) {
             fields.module = Some(module);
             fields.error = Some(message);
             "module_refused"
+        }
+        Event::ModuleFailed { module, message } => {
+            fields.module = Some(module);
+            fields.error = Some(message);
+            "module_failed"
+        }
+        Event::Unloaded { library } => {
+            fields.library = Some(library);
+            "unloaded"
+        }
+        Event::StaysLoaded { library, why } => {
+            fields.library = Some(library);
+            fields.error = Some(why);
+            "stays_loaded"
         }
         Event::Freed {
             state,

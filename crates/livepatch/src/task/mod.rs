@@ -75,6 +75,8 @@ pub use record::TaskKind;
 pub use unit::{Unit, unit};
 
 pub(crate) use record::Record;
+#[cfg(all(feature = "library", target_os = "linux"))]
+pub(crate) use unit::is_inside;
 pub(crate) use unit::{enter, leave};
 pub(crate) use world::{Seen, Side};
 

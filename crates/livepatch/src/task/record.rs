@@ -145,8 +145,19 @@ impl Record {
     }
 
     pub(crate) fn place(&self) -> Option<&'static Location<'static>> {
-        // SAFETY: null, or from a `&'static Location`. Relaxed: that is never freed.
+        // SAFETY: null, or from a `&'static Location`, forgotten before the library that it is in is unloaded. Relaxed: it
+        // is never written to.
         unsafe { self.place.load(stat::Ordering::Relaxed).as_ref() }
+    }
+
+    /// Forgets where a unit that is over was entered, unless the next has begun meanwhile.
+    #[cfg(all(feature = "library", target_os = "linux"))]
+    pub(super) fn forget_place(&self) {
+        let place = self.place.load(stat::Ordering::Relaxed);
+        // Relaxed: for a status. It fails if the owner has just stored the next unit's.
+        let _ = self
+            .place
+            .compare_exchange(place, ptr::null_mut(), stat::Ordering::Relaxed, stat::Ordering::Relaxed);
     }
 
     /// Notes that a scan met this word inside; since when scans have.

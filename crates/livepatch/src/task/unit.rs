@@ -132,6 +132,12 @@ pub(crate) fn known() -> Option<&'static Record> {
     unsafe { CURRENT.get().as_ref() }
 }
 
+/// Whether the running task is in a unit.
+#[cfg(all(feature = "library", target_os = "linux"))]
+pub(crate) fn is_inside() -> bool {
+    known().is_some_and(|record| record.depth.get() > 0)
+}
+
 /// Makes another record the running task's, as a future is polled.
 pub(super) fn set_current(record: Option<&'static Record>) {
     CURRENT.set(record.map_or(ptr::null(), ptr::from_ref));

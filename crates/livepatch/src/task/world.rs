@@ -54,6 +54,8 @@ pub(crate) struct Seen {
     pub(crate) record: &'static Record,
     /// Inside: on which side, and for how long at least.
     pub(crate) inside: Option<(Side, Duration)>,
+    /// Where the unit was entered, if it is inside. Copied: see [`World::forget_places`].
+    pub(crate) entered_at: String,
 }
 
 impl World {
@@ -192,7 +194,12 @@ impl World {
                 let word = record.word.load(Ordering::Acquire);
                 let inside =
                     (word & INSIDE != 0).then(|| (Side::of(word), Instant::now().duration_since(record.met(word))));
-                Seen { record, inside }
+                let place = inside.and_then(|_| record.place());
+                Seen {
+                    record,
+                    inside,
+                    entered_at: place.map(ToString::to_string).unwrap_or_default(),
+                }
             })
             .collect()
     }
@@ -205,6 +212,16 @@ impl World {
             .map(|record| (record, record.word.load(Ordering::Acquire)))
             .filter(|(_, word)| word & INSIDE != 0)
             .collect()
+    }
+
+    /// Forgets where units that are over were entered: that may be in a library, of which nothing runs any more and which
+    /// is to be unloaded. Under the lock, as [`tasks`](Self::tasks) reads places under it.
+    #[cfg(all(feature = "library", target_os = "linux"))]
+    pub(crate) fn forget_places(&self) {
+        let _whole = lock(&self.scan);
+        self.records()
+            .filter(|record| record.word.load(Ordering::Acquire) & INSIDE == 0)
+            .for_each(Record::forget_place);
     }
 
     /// Whether the unit that had this word has left. Acquires what it did (O3).

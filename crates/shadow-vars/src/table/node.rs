@@ -102,12 +102,15 @@ impl Life {
     }
 }
 
+/// Drops a payload in place.
+pub(crate) type DropValue = unsafe fn(*mut u8);
+
 /// How the payloads of one id are laid out and dropped.
 #[derive(Clone, Copy)]
 pub(crate) struct Shape {
     payload: Layout,
-    /// Drops the payload in place.
-    drop: Option<unsafe fn(*mut u8)>,
+    /// Drops the payload in place. See [`IdEntry::drop_with`] for the one that is called.
+    pub(crate) drop: Option<DropValue>,
     /// The layout is the node's own, kept before the payload; `parts` are nobody's.
     raw: bool,
     /// Of a node whose key fits into a word, and of one whose key does not.
@@ -129,7 +132,7 @@ impl Shape {
             // SAFETY: called once, for a payload that holds a `T` (see `Node::reclaim`).
             unsafe { payload.cast::<T>().drop_in_place() }
         }
-        let drop: Option<unsafe fn(*mut u8)> = if needs_drop::<T>() { Some(drop_value::<T>) } else { None };
+        let drop: Option<DropValue> = if needs_drop::<T>() { Some(drop_value::<T>) } else { None };
         Self {
             payload: Layout::new::<T>(),
             drop,
@@ -416,7 +419,7 @@ impl Node {
     pub(crate) unsafe fn drop_value(node: NonNull<Self>) -> bool {
         // SAFETY: nobody else can reach the node.
         let this = unsafe { node.as_ref() };
-        match (this.life().state(), this.entry().shape.drop) {
+        match (this.life().state(), this.entry().drop_value()) {
             (State::Dead, Some(drop)) => {
                 let dropped = std::panic::catch_unwind(|| {
                     // SAFETY: a DEAD node holds a value of its entry's type, and this is its only drop.

@@ -1,0 +1,351 @@
+//! Loading modules, calling them, and unloading them.
+//!
+//! A call goes through a *gate*. Who calls begins a unit and then looks whether the gate is open; who unloads closes it, and
+//! then looks who is in a unit. The barriers between are those of a flip (O2 of the page on tasks): either the caller sees
+//! the gate closed, or it is seen inside, and waited for.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::panic::{self, AssertUnwindSafe};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::export::ModuleEntry;
+use super::file::Image;
+use super::loaded::Library;
+use super::patch::{enter, run};
+use super::{Interface, LibraryKind, LoadError, UnloadError};
+use crate::error::{ModuleError, ResolveError};
+use crate::events::Event;
+use crate::patch::panic_message;
+use crate::point::{Call, RawPoint, Signature};
+use crate::registry::Registry;
+use crate::task::{self, Record, WORLD};
+
+type Points = Vec<&'static RawPoint>;
+
+/// How long who waits for units sleeps between looks.
+const NAP: Duration = Duration::from_millis(1);
+
+/// A module that was loaded from a shared library. Dropping this does not unload it: then it stays for good.
+#[must_use = "only this can unload the module"]
+pub struct Module {
+    registry: &'static Registry,
+    shared: Arc<Shared>,
+    /// Its clean-up has run.
+    exited: bool,
+}
+
+/// What the functions of a module share.
+struct Shared {
+    name: String,
+    /// Whether the module may be called.
+    open: AtomicBool,
+    /// None: it was unloaded.
+    inside: Mutex<Option<Inside>>,
+}
+
+/// What lives in the library.
+struct Inside {
+    exit: fn(),
+    points: Points,
+    library: Library,
+}
+
+/// A function of a module, by which the program calls it. See [`Module::function`].
+pub struct ModuleFunction<F> {
+    shared: Arc<Shared>,
+    /// In the library: there as long as the gate is open.
+    point: *const RawPoint,
+    function: PhantomData<F>,
+}
+
+/// The module is not there any more, or is going.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("module `{module}` is gone")]
+pub struct ModuleGone {
+    /// Its name.
+    pub module: String,
+}
+
+/// A call of a module's function that is on its way, and the unit of work that it is part of. Derefs to the function.
+#[derive(Debug)]
+#[must_use = "dropped, it ends the unit of work"]
+pub struct ModuleCall<F: Copy> {
+    function: F,
+    _call: Call<F>,
+}
+
+impl Registry {
+    /// Loads a module from a shared library: applies the patches that name it, and runs its initialisation.
+    ///
+    /// # Errors
+    ///
+    /// Each kind of obstacle has its own [`LoadError`]; most are found before any code of the library runs.
+    ///
+    /// # Safety
+    ///
+    /// As for [`load_patch`](Self::load_patch): nothing of the library is used once the module is
+    /// [unloaded](Module::unload). Shadow variables of types that it declares, and its threads, must be gone when its
+    /// `exit` returns.
+    pub unsafe fn load_module(
+        &'static self,
+        path: impl AsRef<Path>,
+        interface: &Interface,
+    ) -> Result<Module, LoadError> {
+        let path = path.as_ref();
+        let image = Image::read(path)?;
+        image.check(LibraryKind::Module, interface)?;
+        // SAFETY: by the caller's promise.
+        let library = unsafe { Library::open(&image, path) }?;
+        match self.come(&library, &image.info.name) {
+            Ok((entry, points)) => Ok(Module {
+                registry: self,
+                shared: Arc::new(Shared {
+                    name: image.info.name,
+                    open: AtomicBool::new(true),
+                    inside: Mutex::new(Some(Inside {
+                        exit: entry.exit,
+                        points,
+                        library,
+                    })),
+                }),
+                exited: false,
+            }),
+            Err(error) => {
+                self.emit(&Event::ModuleRefused {
+                    module: image.info.name,
+                    message: error.to_string(),
+                });
+                library.close();
+                Err(error)
+            }
+        }
+    }
+
+    fn come<'l>(&self, library: &'l Library, name: &str) -> Result<(&'l ModuleEntry, Points), LoadError> {
+        // SAFETY: `export_module!` made it, for the description says that it is a module.
+        let entry: &ModuleEntry = unsafe { enter(library) }?;
+        let points = run(|| Ok((entry.points)()))?;
+        self.module_coming(name, points.iter().copied())
+            .map_err(LoadError::Module)?;
+        let live = run(|| (entry.init)()).and_then(|()| self.module_live(name).map_err(LoadError::Module));
+        if let Err(error) = live {
+            // It came just now, and in a turn of its own: it is there.
+            let _ = self.module_going(name);
+            return Err(error);
+        }
+        Ok((entry, points))
+    }
+}
+
+impl Module {
+    /// The name.
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// The module's patchable function of this name, of type `F`.
+    ///
+    /// # Errors
+    ///
+    /// If the module has no such function, or it is of another type.
+    ///
+    /// # Safety
+    ///
+    /// `F` is a function pointer type, such as `fn(&str) -> usize`; and a pointer that is copied out of a [`ModuleCall`] is
+    /// not called after it.
+    pub unsafe fn function<F: Copy + 'static>(&self, name: &str) -> Result<ModuleFunction<F>, ResolveError> {
+        let inside = self.shared.inside.lock();
+        let points = inside.iter().flat_map(|inside| &inside.points);
+        let point = points
+            .copied()
+            .find(|point| point.name() == name)
+            .ok_or_else(|| ResolveError::UnknownPoint {
+                object: self.shared.name.clone(),
+                function: name.to_owned(),
+            })?;
+        if point.signature() != Signature::of::<F>() {
+            return Err(ResolveError::Signature {
+                object: self.shared.name.clone(),
+                function: name.to_owned(),
+                found: point.signature().name.to_owned(),
+                replacement: Signature::of::<F>().name.to_owned(),
+            });
+        }
+        Ok(ModuleFunction {
+            shared: Arc::clone(&self.shared),
+            point,
+            function: PhantomData,
+        })
+    }
+
+    /// Unloads the module: from now on its functions are [`ModuleGone`]; waits until no unit of work that may be inside is
+    /// left; runs its `exit`; takes all patches from it; and has the library unloaded, by a thread of its own.
+    ///
+    /// Waits for all units of work that run as it is called, for other changes of patches and modules, and for `exit`.
+    ///
+    /// # Errors
+    ///
+    /// In a unit of work, or when units have not ended in time. It can be tried again; until then, if its `exit` has not
+    /// run, the module can be called as before.
+    pub fn unload(&mut self, timeout: Duration) -> Result<(), UnloadError> {
+        self.try_unload(timeout).inspect_err(|_| {
+            if !self.exited {
+                // Release: with the Acquire of `enter`.
+                self.shared.open.store(true, Ordering::Release);
+            }
+        })
+    }
+
+    fn try_unload(&mut self, timeout: Duration) -> Result<(), UnloadError> {
+        let until = Instant::now().checked_add(timeout);
+        if self.shared.inside.lock().is_none() {
+            return Ok(()); // It was unloaded.
+        }
+        if task::is_inside() {
+            return Err(UnloadError::Inside);
+        }
+        // SeqCst: before the look at who is inside, in `left`.
+        self.shared.open.store(false, Ordering::SeqCst);
+        left(until)?;
+        if !self.exited {
+            let exit = self.shared.inside.lock().as_ref().map(|inside| inside.exit);
+            self.exited = true;
+            if let Some(Err(payload)) = exit.map(|exit| panic::catch_unwind(AssertUnwindSafe(exit))) {
+                let message = panic_message(payload);
+                if let Some(inside) = &*self.shared.inside.lock() {
+                    inside.library.stay("its exit panicked");
+                }
+                self.registry.emit(&Event::ModuleFailed {
+                    module: self.shared.name.clone(),
+                    message,
+                });
+            }
+        }
+        // `exit` may have ended other ways into the module than its functions: whoever took them is inside.
+        left(until)?;
+        match self.registry.module_going(&self.shared.name) {
+            // Somebody else said so. Gone is gone.
+            Ok(()) | Err(ModuleError::Unknown { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let inside = self.shared.inside.lock().take();
+        drop(inside); // Which unloads it.
+        Ok(())
+    }
+}
+
+/// Waits until no unit is left that is inside now.
+fn left(until: Option<Instant>) -> Result<(), UnloadError> {
+    let in_time = || until.is_none_or(|until| Instant::now() < until);
+    // O2: with the light barrier of `World::begin`.
+    while !WORLD.settle() {
+        if !in_time() {
+            return Err(UnloadError::Busy {
+                units: WORLD.inside().len(),
+            });
+        }
+        thread::sleep(NAP);
+    }
+    let mut units = WORLD.inside();
+    loop {
+        units.retain(|(record, word): &(&Record, u64)| !WORLD.has_left(record, *word));
+        if units.is_empty() {
+            return Ok(());
+        }
+        if !in_time() {
+            return Err(UnloadError::Busy { units: units.len() });
+        }
+        thread::sleep(NAP);
+    }
+}
+
+impl<F: Copy + 'static> ModuleFunction<F> {
+    /// Begins a unit of work, or goes on with the one it is in, to call the function: `(*function.enter()?)(argument)`.
+    ///
+    /// Progress: as [`unit`](crate::unit).
+    ///
+    /// # Errors
+    ///
+    /// If the module is going, or gone.
+    #[track_caller]
+    pub fn enter(&self) -> Result<ModuleCall<F>, ModuleGone> {
+        let _unit = crate::unit();
+        // Acquire: the module is there. Comes after the unit's light barrier, or the unit began before: see the page.
+        if !self.shared.open.load(Ordering::Acquire) {
+            return Err(ModuleGone {
+                module: self.shared.name.clone(),
+            });
+        }
+        // SAFETY: the gate is open, and our unit is inside: the library stays loaded until it ends.
+        let point = unsafe { &*self.point };
+        // SAFETY: `F` is a function pointer type (`Module::function`), and the point's (its signature was compared).
+        let call: Call<F> = unsafe { point.enter() };
+        Ok(ModuleCall {
+            function: call.function(),
+            _call: call,
+        })
+    }
+}
+
+// SAFETY: the point is shared by all threads anyway; `F` is only a type here.
+unsafe impl<F> Send for ModuleFunction<F> {}
+// SAFETY: as above.
+unsafe impl<F> Sync for ModuleFunction<F> {}
+
+impl<F> Clone for ModuleFunction<F> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            point: self.point,
+            function: PhantomData,
+        }
+    }
+}
+
+impl<F: Copy> std::ops::Deref for ModuleCall<F> {
+    type Target = F;
+
+    fn deref(&self) -> &F {
+        &self.function
+    }
+}
+
+impl Drop for Module {
+    fn drop(&mut self) {
+        if let Some(inside) = &*self.shared.inside.lock() {
+            inside.library.stay("its module was dropped without being unloaded");
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // Still there: nobody can call it any more, but the registry has its points.
+        if let Some(inside) = self.inside.get_mut().take() {
+            std::mem::forget(inside);
+        }
+    }
+}
+
+impl fmt::Debug for Module {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Module")
+            .field("name", &self.shared.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<F> fmt::Debug for ModuleFunction<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ModuleFunction")
+            .field("module", &self.shared.name)
+            .finish_non_exhaustive()
+    }
+}
