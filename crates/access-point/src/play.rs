@@ -88,8 +88,8 @@ impl Operator<'_> {
 
     /// Whether these patches are enabled, and no others.
     fn expect(&self, names: &[&str]) -> Result<()> {
-        let status: Value = serde_json::from_str(&self.tool(&["--json", "status"])?)?;
-        let patches = status["patches"].as_array().context("a status without patches")?;
+        let answer: Value = serde_json::from_str(&self.tool(&["--json", "list"])?)?;
+        let patches = answer["patches"].as_array().context("an answer without patches")?;
         let there: Vec<&str> = patches.iter().filter_map(|patch| patch["name"].as_str()).collect();
         ensure!(there == names, "patches {there:?} are there, expected {names:?}");
         Ok(())

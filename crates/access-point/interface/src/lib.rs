@@ -4,12 +4,12 @@
 //! [`power_save`] are patchable. What a patch adds to a station lives beside it, as shadow variables.
 
 pub mod counted;
-pub mod net;
+pub mod frame;
 pub mod power_save;
 pub mod station;
 
 /// What a patch is checked against before it is loaded.
-pub static INTERFACE: livepatch::Interface = livepatch::interface!();
+pub const INTERFACE: livepatch::Interface = livepatch::interface!();
 
 /// The data of the state that the power-save patches hold: what each tells the next.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use anyhow::Result;
 use livepatch::patchable;
 
-use crate::net::Frame;
+use crate::frame::Frame;
 use crate::station::{Link, Station, Tx, prepare_to_queue};
 
 /// Queues the frame if its station sleeps.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::net::Frame;
+use crate::frame::Frame;
 
 /// Age at which a frame that is still queued when its station goes to sleep is given up.
 ///
@@ -102,7 +102,7 @@ impl PsQueue {
     }
 
     /// How many frames wait.
-    pub fn len(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         self.0.lock().len()
     }
 }
@@ -136,6 +136,6 @@ mod tests {
         queue.push(Frame::new(1, 1));
         assert_eq!(queue.expire(Duration::from_millis(20)), 1);
         assert_eq!(queue.take_all().map(|frame| frame.seq()).collect::<Vec<_>>(), [1]);
-        assert_eq!(queue.len(), 0);
+        assert_eq!(queue.waiting(), 0);
     }
 }

@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use access_point_interface::net::{FRAME, Frame, Inlet, NOTICE, Next, Notice};
+use access_point_interface::frame::{FRAME, Frame};
 use access_point_interface::power_save::{ps_deliver_wakeup, tx_ps_buf};
 use access_point_interface::station::{Station, Tx};
 use anyhow::{Context, Result};
 use parking_lot::RwLock;
 
+use crate::net::{Inlet, NOTICE, Next, Notice};
 use crate::phase::{Clock, PerPhase};
 
 /// The access point.

@@ -4,9 +4,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use access_point_interface::net::{FRAME, Frame, Outlet};
+use access_point_interface::frame::{FRAME, Frame};
 use anyhow::Result;
 use parking_lot::Mutex;
+
+use crate::net::Outlet;
 
 /// Frames of one write.
 const BATCH: usize = 16;

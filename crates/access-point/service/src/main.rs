@@ -5,7 +5,7 @@
 //! fixed in commit 1d147bfa6429 with a new lock in the station's structure. The service has no such field. It has a control
 //! socket, through which patches come while it runs.
 //!
-//! - [`ap`] is the access point; its types and patchable functions are the crate `access-point-interface`;
+//! - [`ap`] is the access point, [`net`] what it talks over; its types and patchable functions are the crate `access-point-interface`;
 //! - [`clients`], [`sleepers`] and [`radios`] are the world around it;
 //! - [`manager`] and [`run`] let it all happen; [`phase`], [`count`] and [`report`] keep the books.
 
@@ -26,6 +26,7 @@ mod ap;
 mod clients;
 mod count;
 mod manager;
+mod net;
 mod phase;
 mod radios;
 mod report;
@@ -93,9 +94,13 @@ fn serve(options: &Options) -> Result<Report> {
         }
     });
     let _control = Control::builder(&options.socket)
-        // SAFETY: whoever may use the socket is this user, who could as well have started another program in place of this
-        // one; that the library is a patch built against this interface is checked before its code runs.
-        .loader(|path| Ok(unsafe { registry().load_patch(path, &INTERFACE) }?.name().to_owned()))
+        .loader(|path| {
+            // SAFETY: whoever may use the socket could as well have started another program in place of this one; that the
+            // library is a patch, built against this interface, is checked before its code runs.
+            let patch = unsafe { registry().load_patch(path, &INTERFACE) }?;
+            registry().enable(&patch)?;
+            Ok(patch.name().to_owned())
+        })
         .bind()
         .with_context(|| format!("making the control socket {}", options.socket.display()))?;
     let enough = Arc::new(AtomicBool::new(false));

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use access_point_interface::net;
 use access_point_interface::power_save::{sta_info_alloc, sta_info_free};
 use access_point_interface::station::Link;
 use anyhow::{Context, Result, ensure};
@@ -16,6 +15,7 @@ use shadow_vars::global;
 use crate::Options;
 use crate::ap::{AccessPoint, Known};
 use crate::count::{Account, HandledLog};
+use crate::net;
 use crate::report::Report;
 use crate::run::{World, wait_for};
 
@@ -111,7 +111,7 @@ impl<'a> Manager<'a> {
         })?;
         self.handled
             .insert(sta.id, handled.map(|frames| frames.load(Ordering::Relaxed)));
-        self.report.purged += sta.ps_tx_buf.len() as u64;
+        self.report.purged += sta.ps_tx_buf.waiting() as u64;
         self.report.freed_by_parent += sta_info_free(sta);
         Ok(())
     }

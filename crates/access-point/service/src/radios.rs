@@ -6,12 +6,13 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use access_point_interface::net::{FRAME, Frame, Records};
+use access_point_interface::frame::{FRAME, Frame};
 use anyhow::{Context, Result, ensure};
 use mio::{Events, Interest, Poll, Registry, Token};
 use parking_lot::Mutex;
 
 use crate::count::Account;
+use crate::net::Records;
 
 /// How long to wait for events before looking whether the run is over.
 const IDLE: Duration = Duration::from_millis(20);

@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
-use access_point_interface::net::{self, FRAME, Inlet, NOTICE, Outlet};
+use access_point_interface::frame::FRAME;
 use anyhow::{Result, anyhow, ensure};
 
 use crate::Options;
 use crate::ap::AccessPoint;
 use crate::clients::Client;
 use crate::manager::Manager;
+use crate::net::{self, Inlet, NOTICE, Outlet};
 use crate::phase::Clock;
 use crate::radios::Radios;
 use crate::report::Report;

@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use access_point_interface::net::{Notice, Outlet};
 use anyhow::Result;
 use parking_lot::Mutex;
+
+use crate::net::{Notice, Outlet};
 
 /// How long a nap lasts, in microseconds.
 const NAP: Range<u64> = 500..3_000;

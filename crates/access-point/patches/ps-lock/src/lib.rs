@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use access_point_interface::counted::{Counted, Ledger};
-use access_point_interface::net::Frame;
+use access_point_interface::frame::Frame;
 use access_point_interface::station::{Link, Station, Tx, prepare_to_queue};
 use anyhow::{Context, Result};
 use livepatch::State;

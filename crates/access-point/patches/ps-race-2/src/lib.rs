@@ -6,16 +6,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use access_point_interface::counted::{Counted, Ledger};
-use access_point_interface::net::Frame;
+use access_point_interface::frame::Frame;
 use access_point_interface::station::{Station, Tx};
 use access_point_interface::{INTERFACE, Repair, power_save};
 use anyhow::Result;
-use livepatch::{ObjectPatch, Patch, PatchError, State};
+use livepatch::{CallbackError, ObjectPatch, PatchBuilder, State};
 use ps_lock::PS_LOCKS;
 use shadow_vars::{ObjAddr, ShadowId, global};
 
 livepatch::export_patch! {
-    name: "ps-race-2",
     interface: INTERFACE,
     patch: patch,
 }
@@ -25,7 +24,7 @@ const COUNTERS: u64 = 2;
 /// How many frames the look under the lock kept from being queued for a station that had just woken up.
 const SAVED: ShadowId<Counted<AtomicU64>> = ShadowId::new(3);
 
-fn patch() -> Result<Arc<Patch>, PatchError> {
+fn patch(patch: PatchBuilder) -> Result<PatchBuilder, CallbackError> {
     let functions = ObjectPatch::program()
         .function::<power_save::tx_ps_buf>(tx_ps_buf)
         .function::<power_save::ps_deliver_wakeup>(ps_lock::ps_deliver_wakeup)
@@ -48,12 +47,11 @@ fn patch() -> Result<Arc<Patch>, PatchError> {
                 state.set_data(Arc::new(repair));
             }
         });
-    Patch::builder("ps-race-2")
+    Ok(patch
         .replace(true)
         .object(functions)
         .state(ps_lock::locks(2))
-        .state(State::new(COUNTERS, 1).owns(global(), SAVED))
-        .build()
+        .state(State::new(COUNTERS, 1).owns(global(), SAVED)))
 }
 
 /// Queues the frame if its station sleeps; counts it if the lock saved it.

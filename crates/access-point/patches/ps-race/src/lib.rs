@@ -4,16 +4,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use access_point_interface::{INTERFACE, Repair, power_save};
-use livepatch::{ObjectPatch, Patch, PatchError};
+use livepatch::{CallbackError, ObjectPatch, PatchBuilder};
 use ps_lock::PS_LOCKS;
 
 livepatch::export_patch! {
-    name: "ps-race",
     interface: INTERFACE,
     patch: patch,
 }
 
-fn patch() -> Result<Arc<Patch>, PatchError> {
+fn patch(patch: PatchBuilder) -> Result<PatchBuilder, CallbackError> {
     let functions = ObjectPatch::program()
         .function::<power_save::tx_ps_buf>(ps_lock::tx_ps_buf)
         .function::<power_save::ps_deliver_wakeup>(ps_lock::ps_deliver_wakeup)
@@ -27,8 +26,5 @@ fn patch() -> Result<Arc<Patch>, PatchError> {
                 }));
             }
         });
-    Patch::builder("ps-race")
-        .object(functions)
-        .state(ps_lock::locks(1))
-        .build()
+    Ok(patch.object(functions).state(ps_lock::locks(1)))
 }

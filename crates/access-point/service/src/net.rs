@@ -8,10 +8,8 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::time::Duration;
 
-/// Bytes of a frame.
-pub const FRAME: usize = 64;
 /// Bytes of a power-save notice.
-pub const NOTICE: usize = 8;
+pub(crate) const NOTICE: usize = 8;
 
 /// How long a socket may block before the run is given up.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -22,68 +20,9 @@ const ACKED: usize = 32;
 /// Records that may be on their way before the sender waits.
 const WINDOW: usize = 4 * ACKED;
 
-/// One data frame: station, sequence number, payload, check sum.
-#[derive(Clone, Copy, Debug)]
-pub struct Frame([u8; FRAME]);
-
-impl Frame {
-    /// The frame `seq` for `station`; the payload follows from both.
-    pub fn new(station: u32, seq: u64) -> Self {
-        let mut bytes = [0; FRAME];
-        bytes[..4].copy_from_slice(&station.to_le_bytes());
-        bytes[4..12].copy_from_slice(&seq.to_le_bytes());
-        let mut word = seq ^ u64::from(station) << 32;
-        for chunk in bytes[12..56].chunks_mut(8) {
-            word = word.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29) ^ seq;
-            chunk.copy_from_slice(&word.to_le_bytes()[..chunk.len()]);
-        }
-        let sum = check_sum(&bytes[..56]);
-        bytes[56..].copy_from_slice(&sum.to_le_bytes());
-        Self(bytes)
-    }
-
-    /// The frame in these bytes, or an error when it is damaged.
-    pub fn parse(bytes: [u8; FRAME]) -> io::Result<Self> {
-        let frame = Self(bytes);
-        if frame.is_whole() {
-            Ok(frame)
-        } else {
-            Err(io::Error::new(ErrorKind::InvalidData, "damaged frame"))
-        }
-    }
-
-    /// Whether the check sum fits the rest.
-    pub fn is_whole(&self) -> bool {
-        check_sum(&self.0[..56]).to_le_bytes() == self.0[56..]
-    }
-
-    /// Whom the frame is for.
-    pub fn station(&self) -> u32 {
-        u32::from_le_bytes(self.0[..4].try_into().expect("four bytes"))
-    }
-
-    /// Its place in the station's stream, from 0.
-    pub fn seq(&self) -> u64 {
-        u64::from_le_bytes(self.0[4..12].try_into().expect("eight bytes"))
-    }
-
-    /// The bytes as they go over a socket.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-/// FNV-1a, eight bytes at a step.
-fn check_sum(bytes: &[u8]) -> u64 {
-    bytes.chunks_exact(8).fold(0xcbf2_9ce4_8422_2325, |sum, chunk| {
-        let word = u64::from_le_bytes(chunk.try_into().expect("eight bytes"));
-        (sum ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23)
-    })
-}
-
 /// What a station tells the access point about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Notice {
+pub(crate) enum Notice {
     /// It goes to sleep: buffer what comes for it.
     Sleep(u32),
     /// It is awake again: deliver what was buffered.
@@ -94,7 +33,7 @@ pub enum Notice {
 
 impl Notice {
     /// The notice as it goes over a socket.
-    pub fn to_bytes(self) -> [u8; NOTICE] {
+    pub(crate) fn to_bytes(self) -> [u8; NOTICE] {
         let (kind, station) = match self {
             Notice::Sleep(station) => (1u32, station),
             Notice::Wake(station) => (2, station),
@@ -104,7 +43,7 @@ impl Notice {
     }
 
     /// The notice in these bytes.
-    pub fn parse(bytes: [u8; NOTICE]) -> io::Result<Self> {
+    pub(crate) fn parse(bytes: [u8; NOTICE]) -> io::Result<Self> {
         let word = u64::from_le_bytes(bytes);
         let station = word as u32;
         match word >> 32 {
@@ -117,7 +56,7 @@ impl Notice {
 }
 
 /// Two connected sockets on 127.0.0.1, on ports the system chose.
-pub fn pair() -> io::Result<(TcpStream, TcpStream)> {
+pub(crate) fn pair() -> io::Result<(TcpStream, TcpStream)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let near = TcpStream::connect(listener.local_addr()?)?;
     loop {
@@ -137,14 +76,14 @@ pub fn pair() -> io::Result<(TcpStream, TcpStream)> {
 
 /// The sending end of a stream of records, which waits when too many are on their way.
 #[derive(Debug)]
-pub struct Outlet {
+pub(crate) struct Outlet {
     stream: TcpStream,
     in_flight: usize,
 }
 
 /// The receiving end, which acknowledges records once they have been handled.
 #[derive(Debug)]
-pub struct Inlet<const N: usize> {
+pub(crate) struct Inlet<const N: usize> {
     stream: TcpStream,
     records: Records<N>,
     unacked: usize,
@@ -152,7 +91,7 @@ pub struct Inlet<const N: usize> {
 
 /// What an [`Inlet`] has for its reader.
 #[derive(Debug)]
-pub enum Next<const N: usize> {
+pub(crate) enum Next<const N: usize> {
     /// The next record.
     Record([u8; N]),
     /// Nothing came for a while.
@@ -162,7 +101,7 @@ pub enum Next<const N: usize> {
 }
 
 /// A stream of records of `N` bytes: an end to send on, an end to receive from.
-pub fn channel<const N: usize>() -> io::Result<(Outlet, Inlet<N>)> {
+pub(crate) fn channel<const N: usize>() -> io::Result<(Outlet, Inlet<N>)> {
     let (near, far) = pair()?;
     far.set_read_timeout(Some(IDLE))?;
     let outlet = Outlet {
@@ -179,7 +118,7 @@ pub fn channel<const N: usize>() -> io::Result<(Outlet, Inlet<N>)> {
 
 impl Outlet {
     /// Sends `count` whole records, then waits until there is room in the window.
-    pub fn send(&mut self, records: &[u8], count: usize) -> io::Result<()> {
+    pub(crate) fn send(&mut self, records: &[u8], count: usize) -> io::Result<()> {
         self.stream.write_all(records)?;
         self.in_flight += count;
         while self.in_flight > WINDOW {
@@ -193,7 +132,7 @@ impl Outlet {
     }
 
     /// Says that no more will come, and waits until all that was sent has been handled.
-    pub fn finish(&mut self) -> io::Result<()> {
+    pub(crate) fn finish(&mut self) -> io::Result<()> {
         self.stream.shutdown(Shutdown::Write)?;
         // Reading to the end also keeps the close from resetting the connection.
         while self.stream.read(&mut [0; 64])? > 0 {}
@@ -203,7 +142,7 @@ impl Outlet {
 
 impl<const N: usize> Inlet<N> {
     /// The next record. To ask for it says that the one before has been handled.
-    pub fn next(&mut self) -> io::Result<Next<N>> {
+    pub(crate) fn next(&mut self) -> io::Result<Next<N>> {
         if self.unacked == ACKED {
             self.stream.write_all(&[1])?;
             self.unacked = 0;
@@ -227,7 +166,7 @@ impl<const N: usize> Inlet<N> {
 
 /// Cuts a byte stream into records.
 #[derive(Debug)]
-pub struct Records<const N: usize> {
+pub(crate) struct Records<const N: usize> {
     bytes: Vec<u8>,
     read: usize,
     filled: usize,
@@ -235,7 +174,7 @@ pub struct Records<const N: usize> {
 
 impl<const N: usize> Records<N> {
     /// No bytes yet.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             bytes: vec![0; 256 * N],
             read: 0,
@@ -244,7 +183,7 @@ impl<const N: usize> Records<N> {
     }
 
     /// Reads once. Take all records out before.
-    pub fn fill(&mut self, from: &mut impl Read) -> io::Result<usize> {
+    pub(crate) fn fill(&mut self, from: &mut impl Read) -> io::Result<usize> {
         self.bytes.copy_within(self.read..self.filled, 0);
         self.filled -= self.read;
         self.read = 0;
@@ -262,7 +201,7 @@ impl<const N: usize> Records<N> {
     }
 
     /// The next whole record that was read.
-    pub fn next(&mut self) -> Option<[u8; N]> {
+    pub(crate) fn next(&mut self) -> Option<[u8; N]> {
         let record = self.bytes[self.read..self.filled].first_chunk().copied()?;
         self.read += N;
         Some(record)
@@ -272,22 +211,6 @@ impl<const N: usize> Records<N> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn frames_carry_station_and_seq() {
-        let frame = Frame::new(7, 1 << 40);
-        let copy = Frame::parse(frame.0).unwrap();
-        assert_eq!((copy.station(), copy.seq()), (7, 1 << 40));
-    }
-
-    #[test]
-    fn one_wrong_bit_is_noticed() {
-        for bit in 0..FRAME * 8 {
-            let mut bytes = Frame::new(3, 9).0;
-            bytes[bit / 8] ^= 1 << (bit % 8);
-            assert!(Frame::parse(bytes).is_err(), "bit {bit}");
-        }
-    }
 
     #[test]
     fn notices_round_trip() {
