@@ -100,6 +100,8 @@ impl State {
     }
 
     /// As [`owns`](Self::owns), with a destructor, which is called for each variable as it is freed.
+    ///
+    /// If several patches hold the state, each with a destructor, that of the last holder is called.
     #[must_use]
     pub fn owns_with<T, R, S>(
         self,

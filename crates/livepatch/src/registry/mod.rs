@@ -156,7 +156,8 @@ impl Registry {
         inner.index_of(name).map(|index| Arc::clone(&inner.list[index].patch))
     }
 
-    /// Waits until no patch is in transition. Must not be called inside a unit: the transition waits for that.
+    /// Waits until no patch is in transition. Must not be called inside a unit, or from a callback: the transition waits for
+    /// those.
     ///
     /// # Errors
     ///

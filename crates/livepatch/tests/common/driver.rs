@@ -123,6 +123,13 @@ impl Driver {
                 "variables, after {done}"
             );
         }
+        for (number, patch) in self.patches.iter().enumerate() {
+            assert_eq!(
+                patch.is_forced(),
+                self.rules.is_forced(number),
+                "{patch:?} is forced, after {done}"
+            );
+        }
         self.compare_status();
         self.compare_functions();
     }

@@ -86,6 +86,11 @@ impl Rules {
         text
     }
 
+    /// Whether units were taken from the patch of this number in the middle of their work.
+    pub fn is_forced(&self, number: usize) -> bool {
+        self.forced.contains(&number)
+    }
+
     pub fn is_in_transition(&self) -> bool {
         self.transition.is_some()
     }
