@@ -23,7 +23,10 @@ pub(crate) fn expand(also: Tokens) -> syn::Result<Tokens> {
     let home = Path::new(&home);
     let mut files = BTreeMap::new();
     let own = ["Cargo.toml", "src"].map(|name| (name.to_owned(), Span::call_site()));
-    for (name, span) in own.into_iter().chain(also.iter().map(|name| (name.value(), name.span()))) {
+    for (name, span) in own
+        .into_iter()
+        .chain(also.iter().map(|name| (name.value(), name.span())))
+    {
         collect(&home.join(&name), &name, &mut files).map_err(|why| error(span, format!("`{name}`: {why}")))?;
     }
     let hash = hash(&files);
@@ -100,7 +103,10 @@ mod tests {
     #[test]
     fn folders_are_read_to_their_depth_and_what_is_missing_is_named() {
         let tokens = expand(quote!("src/lib.rs")).unwrap().to_string();
-        assert!(tokens.contains("source_hash.rs") && tokens.contains("Cargo.toml"), "{tokens}");
+        assert!(
+            tokens.contains("source_hash.rs") && tokens.contains("Cargo.toml"),
+            "{tokens}"
+        );
         let error = expand(quote!("../nowhere")).unwrap_err().to_string();
         assert!(error.contains("../nowhere"), "{error}");
     }

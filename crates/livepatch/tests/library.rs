@@ -20,7 +20,12 @@ static BUILT: LazyLock<PathBuf> = LazyLock::new(|| {
         cargo.args(["build", "--quiet", "--target-dir"]).arg(&target);
         cargo.current_dir(&fixtures);
         // What this test was built with is not for the fixtures, which have a configuration of their own.
-        for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET", "RUSTC_WORKSPACE_WRAPPER"] {
+        for name in [
+            "RUSTFLAGS",
+            "CARGO_ENCODED_RUSTFLAGS",
+            "CARGO_BUILD_TARGET",
+            "RUSTC_WORKSPACE_WRAPPER",
+        ] {
             cargo.env_remove(name);
         }
         cargo
@@ -38,7 +43,10 @@ static BUILT: LazyLock<PathBuf> = LazyLock::new(|| {
 fn check(name: &str) {
     let folder = &*BUILT;
     let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let std = Command::new(rustc).args(["--print", "target-libdir"]).output().expect("rustc runs");
+    let std = Command::new(rustc)
+        .args(["--print", "target-libdir"])
+        .output()
+        .expect("rustc runs");
     let std = String::from_utf8(std.stdout).expect("a path");
     let libraries = format!("{}:{}", folder.display(), std.trim());
     let mut service = Command::new(folder.join("service"));

@@ -170,7 +170,9 @@ impl LibraryInfo {
         match number(&mut rest) {
             Some(len) if len as usize == bytes.len() => {}
             Some(len) if (len as usize) < bytes.len() => {
-                return Err(Malformed("it is longer than it says: are there two patches or modules in it?"));
+                return Err(Malformed(
+                    "it is longer than it says: are there two patches or modules in it?",
+                ));
             }
             _ => return Err(Malformed("it is shorter than it says")),
         }

@@ -8,9 +8,9 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
+use object::NativeEndian;
 use object::elf::{self, ET_DYN, PT_TLS, SHT_NOBITS};
 use object::read::elf::{FileHeader, ProgramHeader, SectionHeader};
-use object::NativeEndian;
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
 

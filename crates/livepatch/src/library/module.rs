@@ -122,7 +122,7 @@ impl Registry {
                     module: image.info.name,
                     message: error.to_string(),
                 });
-                library.close();
+                library.close_after(&error);
                 Err(error)
             }
         }
@@ -336,7 +336,9 @@ impl Drop for Shared {
 
 impl fmt::Debug for Module {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Module").field("name", &self.shared.name).finish_non_exhaustive()
+        f.debug_struct("Module")
+            .field("name", &self.shared.name)
+            .finish_non_exhaustive()
     }
 }
 

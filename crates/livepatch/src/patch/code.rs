@@ -40,7 +40,12 @@ mod in_libraries {
             if std::ptr::eq(self, earlier) {
                 return;
             }
-            let theirs: Vec<_> = earlier.own.iter().cloned().chain(earlier.others.lock().clone()).collect();
+            let theirs: Vec<_> = earlier
+                .own
+                .iter()
+                .cloned()
+                .chain(earlier.others.lock().clone())
+                .collect();
             let mut others = self.others.lock();
             for library in theirs {
                 let known = self.own.iter().chain(&*others).any(|one| Arc::ptr_eq(one, &library));
