@@ -457,6 +457,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn values_are_dropped_by_the_code_that_last_bound_the_id() {
+        unsafe fn of_an_unloaded_library(_: *mut u8) {}
+        let registry = Registry::new(1).unwrap();
+        let drop_of = |entry: &IdEntry| entry.drop_value().map(|drop| drop as usize);
+        let own = drop_of(registry.bind::<String>(3).unwrap());
+        assert!(own.is_some());
+        let mut stale = Shape::of::<String>();
+        stale.drop = Some(of_an_unloaded_library);
+        registry.get(3).unwrap().drop_with(&stale);
+        assert_ne!(drop_of(registry.get(3).unwrap()), own, "who looks up does not bind");
+        assert_eq!(drop_of(registry.bind::<String>(3).unwrap()), own);
+        assert_eq!(drop_of(registry.bind::<u8>(4).unwrap()), None, "nothing to drop");
+    }
+
+    #[test]
     fn ids_keep_their_entries_while_the_index_grows() {
         let registry = Registry::new(2).unwrap();
         let first: *const IdEntry = registry.bind::<u32>(7).unwrap();

@@ -128,7 +128,13 @@ impl Library {
     }
 
     /// Unloads it now, on this thread: after a failure, when nobody has seen anything of it.
-    pub(super) fn close(self) {
+    pub(super) fn close_after(self, error: &LoadError) {
+        if let LoadError::OwnCopy = error {
+            // Nothing of it ran that could be a reason to stay.
+            let mut loaded = LOADED.lock();
+            let own = loaded.iter_mut().find(|one| one.number == self.open.number);
+            own.into_iter().for_each(|one| one.stays = None);
+        }
         let mut this = ManuallyDrop::new(self);
         // SAFETY: not used again, nor dropped.
         let open = unsafe { ManuallyDrop::take(&mut this.open) };

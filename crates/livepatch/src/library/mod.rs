@@ -1,4 +1,140 @@
-//! Patches and modules that arrive as shared libraries.
+//! Patches and modules that arrive as shared libraries. On Linux, with the feature `library`.
+//!
+//! # How a service is built for it
+//!
+//! Three kinds of crates, in one workspace:
+//!
+//! ```text
+//!   the interface   a Rust dylib: the types, the patchable functions; depends on livepatch and shadow-vars
+//!     ▲       ▲
+//!     │       └──── patches and modules: cdylibs, built later, loaded while the service runs
+//!     └──────────── the service: a program
+//! ```
+//!
+//! The interface's manifest says `crate-type = ["dylib"]`, that of a patch `crate-type = ["cdylib"]`, and all of it is built
+//! with `-C prefer-dynamic`, for which the workspace has a file `.cargo/config.toml`:
+//!
+//! ```toml
+//! [build]
+//! rustflags = ["-Cprefer-dynamic"]
+//! ```
+//!
+//! So there is one copy of the standard library, of livepatch, of the interface: of all statics, thread-local variables and
+//! allocators. Types are the same types on both sides, panics cross the border, and a patch names patch points as types.
+//! With static copies each side would have a registry, tasks and stores of its own, and a patch would change nothing; a
+//! library that has such a copy is refused ([`LoadError::OwnCopy`]).
+//!
+//! The program finds the interface and the standard library when it starts: put `libinterface.so` and `libstd-*.so`, from
+//! the folder that `rustc --print target-libdir` tells, beside it or in `LD_LIBRARY_PATH`. `cargo run` does that by itself.
+//!
+//! **Keep what a release was built from**: the compiler, the sources, the lock file, at the same path. Rust has no stable
+//! ABI, so a patch is built by the same compiler against the same interface. Checked are the compiler's commit, and the
+//! interface's name, version and a hash over its sources ([`interface!`](crate::interface)). What else differs, such as the
+//! versions or features of crates that the interface uses, is part of the names of its symbols: the dynamic linker does not
+//! find them, and the patch is refused.
+//!
+//! # A patch from beginning to end
+//!
+//! The interface crate, `station-api`:
+//!
+//! ```
+//! use livepatch::{Interface, patchable};
+//!
+//! pub const INTERFACE: Interface = livepatch::interface!();
+//!
+//! #[patchable]
+//! pub fn limit() -> usize { 4 }
+//! ```
+//!
+//! The service calls `station_api::limit()` in its [units of work](crate::unit). One day its limit is too low. The patch, a
+//! new crate of the workspace that depends on `livepatch` and `station-api`:
+//!
+//! ```
+//! # mod station_api {
+//! #     pub const INTERFACE: livepatch::Interface = livepatch::interface!();
+//! #     #[livepatch::patchable]
+//! #     pub fn limit() -> usize { 4 }
+//! # }
+//! use livepatch::{ObjectPatch, PatchBuilder, PatchError};
+//!
+//! fn limit() -> usize { 8 }
+//!
+//! fn patch(patch: PatchBuilder) -> Result<PatchBuilder, PatchError> {
+//!     Ok(patch.object(ObjectPatch::program().function::<station_api::limit>(limit)))
+//! }
+//!
+//! livepatch::export_patch! { interface: station_api::INTERFACE, name: "limit-8", patch: patch }
+//! # fn main() {}
+//! ```
+//!
+//! And in the service, when its operator says so:
+//!
+//! ```no_run
+//! # mod station_api { pub const INTERFACE: livepatch::Interface = livepatch::interface!(); }
+//! use livepatch::registry;
+//! # fn load() -> Result<(), Box<dyn std::error::Error>> {
+//! # let minute = std::time::Duration::from_secs(60);
+//!
+//! // SAFETY: our own patch, which keeps nothing of itself anywhere.
+//! let patch = unsafe { registry().load_patch("liblimit_8.so", &station_api::INTERFACE) }?;
+//! registry().enable(&patch)?;
+//! drop(patch); // From now on the registry alone has it.
+//!
+//! registry().disable("limit-8")?;
+//! registry().wait(minute)?; // No unit of work runs its functions.
+//! registry().wait_unloaded("limit-8", minute)?; // Its code is gone.
+//! # Ok(()) }
+//! ```
+//!
+//! # What is loaded
+//!
+//! The file is read, and found to be a whole library for this machine, whose description says what it must, before any code
+//! of it runs. What is loaded then is a sealed copy in memory, which needs `/proc`: the file may be replaced, written over or
+//! removed meanwhile. Debuggers see the copy as `/memfd:livepatch:NAME`. None of that guards against malice: who may choose
+//! the file can run code in the service.
+//!
+//! # When a library is unloaded
+//!
+//! A patch's library stays loaded as long as the patch, which the registry drops when its transition is over: no unit of
+//! work is in its functions then. Others may have it for longer: an `Arc<Patch>` of yours, a
+//! [`PrevState`](crate::PrevState), an error of its callbacks, and patches that took one of its states over, for the data
+//! and variables in it are of its types. Once nobody has it, a thread of its own waits until the stores of its states have run
+//! all destructors ([`synchronize`](shadow_vars::ShadowStore::synchronize): guards of other threads delay that), and unloads
+//! it. That is an [`Event::Unloaded`](crate::Event::Unloaded).
+//!
+//! # What stays loaded
+//!
+//! For good, as an [`Event::StaysLoaded`](crate::Event::StaysLoaded) says:
+//!
+//! - a patch of which a transition away was [forced](crate::Registry::force): units may be in its functions;
+//! - a library with thread-local variables of its own, or of crates that only it uses: their destructors run when threads
+//!   end, for which nobody can wait;
+//! - one that says `unload: never`, as it must if it starts threads that stay, or registers itself anywhere for good: call
+//!   sites of `tracing` and loggers that keep static texts are examples;
+//! - a module that was dropped without being [unloaded](Module::unload), or whose `exit` panicked;
+//! - what the dynamic linker keeps for reasons of its own: `musl` unloads nothing.
+//!
+//! # Modules
+//!
+//! A [module](crate::export_module) is a part of the service that comes and goes. The program reaches it by the patchable
+//! functions that it exports, looked up by name and type ([`Module::function`]): each call is in a unit of work, so
+//! unloading can refuse new calls and wait for those inside. Patches can replace the functions as those of the program, by
+//! [name](crate::ObjectPatch::function_named).
+//!
+//! ```no_run
+//! # mod station_api { pub const INTERFACE: livepatch::Interface = livepatch::interface!(); }
+//! use livepatch::registry;
+//! # fn load() -> Result<(), Box<dyn std::error::Error>> {
+//!
+//! // SAFETY: our own module, which keeps nothing of itself anywhere once `exit` has run.
+//! let mut module = unsafe { registry().load_module("libcodec.so", &station_api::INTERFACE) }?;
+//! // SAFETY: a function pointer type, and the pointer is called at once.
+//! let decode = unsafe { module.function::<fn(&str) -> usize>("decode") }?;
+//! assert_eq!(decode.enter()?("frame"), 5);
+//! module.unload(std::time::Duration::from_secs(60))?;
+//! assert!(decode.enter().is_err());
+//! # Ok(()) }
+//! ```
 
 mod description;
 mod error;

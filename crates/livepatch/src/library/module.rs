@@ -122,7 +122,7 @@ impl Registry {
                     module: image.info.name,
                     message: error.to_string(),
                 });
-                library.close();
+                library.close_after(&error);
                 Err(error)
             }
         }

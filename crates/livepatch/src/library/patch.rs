@@ -31,10 +31,12 @@ impl Registry {
     /// - nothing of it is used once its patch is dropped and no unit of work is left that called its functions: neither
     ///   functions, nor constants and texts, nor trait objects that it made, such as an error, a panic's payload, a
     ///   [`state`](crate::State)'s data or a future. It has no threads then, and has registered itself nowhere: as panic
-    ///   hook, signal handler, logger, `tracing` call site. One that must do such things says `unload: never`.
+    ///   hook, signal handler, logger, `tracing` call site. One that must do such things says `unload: never`;
+    /// - it allocates shadow variables only under ids that its states [own](crate::State::owns): the store drops values of an
+    ///   id by the code of who last allocated under it, even if that found one there.
     ///
-    /// What livepatch itself keeps for the patch needs no care: callbacks, states and their data, and shadow variables that
-    /// its states [own](crate::State::owns).
+    /// What livepatch itself keeps for the patch needs no care: callbacks, states and the data in them, variables that they
+    /// own, errors of its callbacks.
     pub unsafe fn load_patch(&self, path: impl AsRef<Path>, interface: &Interface) -> Result<Arc<Patch>, LoadError> {
         let path = path.as_ref();
         let image = Image::read(path)?;
@@ -48,7 +50,7 @@ impl Registry {
                 Ok(patch)
             }
             Err(error) => {
-                library.close();
+                library.close_after(&error);
                 Err(error)
             }
         }
