@@ -1,1 +1,143 @@
-//! What the benchmarks share. Nothing yet; see `criterion/` for the benchmarks themselves.
+//! Benchmarks of the shadow store and of live patching; see `benches/` and `ci/icount.sh`.
+
+use std::pin::pin;
+use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::{Arc, RwLock};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use livepatch::{ObjectPatch, Patch, patchable, registry};
+
+/// What is called: its body costs next to nothing, and is not inlined.
+#[inline(never)]
+pub fn direct(number: u64) -> u64 {
+    number
+}
+
+/// The same as a patchable function, which adds 0, or 1 while it is [`Patched`].
+#[patchable]
+pub fn answer(number: u64) -> u64 {
+    number
+}
+
+/// While it lives, [`answer`] is patched, and the transition over.
+#[derive(Debug)]
+pub struct Patched(());
+
+impl Patched {
+    /// Patches it.
+    ///
+    /// # Panics
+    ///
+    /// If it is patched.
+    #[must_use]
+    pub fn on() -> Self {
+        let this = Self::begin();
+        settle();
+        this
+    }
+
+    /// The same, with the transition still to end.
+    ///
+    /// # Panics
+    ///
+    /// If it is patched.
+    #[must_use]
+    pub fn begin() -> Self {
+        let object = ObjectPatch::program().function::<answer>(|number| number + 1);
+        let patch = Patch::builder("bench").object(object).build().expect("a valid patch");
+        registry().enable(&patch).expect("no other is enabled");
+        Self(())
+    }
+}
+
+impl Drop for Patched {
+    fn drop(&mut self) {
+        settle();
+        registry().disable("bench").expect("it is enabled");
+        settle();
+    }
+}
+
+/// Waits for the end of a transition.
+///
+/// # Panics
+///
+/// If it does not end.
+pub fn settle() {
+    registry()
+        .wait(Duration::from_secs(60))
+        .expect("no unit holds it up for long");
+}
+
+type Function = fn(u64) -> u64;
+
+/// What else one could put a function in that is to be replaced.
+#[derive(Debug)]
+pub struct Other {
+    pointer: AtomicPtr<()>,
+    arc_swap: ArcSwap<Function>,
+    rw_lock: RwLock<Function>,
+}
+
+impl Default for Other {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Other {
+    /// All of [`direct`].
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            pointer: AtomicPtr::new(direct as Function as *mut ()),
+            arc_swap: ArcSwap::from(Arc::new(direct as Function)),
+            rw_lock: RwLock::new(direct),
+        }
+    }
+
+    /// By a pointer that is read for each call.
+    #[inline]
+    #[must_use]
+    pub fn pointer(&self, number: u64) -> u64 {
+        let pointer = self.pointer.load(Ordering::Relaxed);
+        // SAFETY: a function of this type, as in `new`.
+        let function: Function = unsafe { std::mem::transmute(pointer) };
+        function(number)
+    }
+
+    /// By an `Arc` that can be swapped, held during the call.
+    #[inline]
+    #[must_use]
+    pub fn arc_swap(&self, number: u64) -> u64 {
+        let function = self.arc_swap.load();
+        function(number)
+    }
+
+    /// Under a lock for readers, held during the call.
+    ///
+    /// # Panics
+    ///
+    /// Never: nobody panics under the lock.
+    #[inline]
+    #[must_use]
+    pub fn rw_lock(&self, number: u64) -> u64 {
+        let function = self.rw_lock.read().expect("nobody panics under it");
+        function(number)
+    }
+}
+
+/// Polls a future that is ready at once.
+///
+/// # Panics
+///
+/// If it is not.
+#[inline]
+pub fn pollster<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(answer) => answer,
+        Poll::Pending => panic!("a future that never waits"),
+    }
+}

@@ -1,0 +1,121 @@
+//! Instruction counts of live patching: calls, units. Each benchmark does its operation [`N`] times but where its name
+//! says otherwise; `harness` is what the loop itself costs.
+
+use iai_callgrind::main;
+
+/// A module, as the macro's own functions are public.
+mod live {
+    use std::hint::black_box;
+
+    use iai_callgrind::{library_benchmark, library_benchmark_group};
+    use livepatch::{UnitExt, unit};
+    use shadow_benches::{Other, Patched, answer, direct, pollster};
+
+    /// Operations of each benchmark.
+    const N: u64 = 1024;
+
+    /// The sum of `N` answers, each of this version.
+    fn check(sum: u64, version: u64) {
+        assert_eq!(sum, N * (N - 1) / 2 + N * version);
+    }
+
+    fn calls(call: impl Fn(u64) -> u64) -> u64 {
+        (0..N).map(|n| call(black_box(n))).sum()
+    }
+
+    /// The thread's record is made here, not in what is counted.
+    fn no_patch() {
+        assert_eq!(answer(1), 1);
+    }
+
+    fn settled() -> Patched {
+        no_patch();
+        Patched::on()
+    }
+
+    #[library_benchmark]
+    fn harness() {
+        check(calls(|n| n), 0);
+    }
+
+    #[library_benchmark]
+    fn direct_call() {
+        check(calls(direct), 0);
+    }
+
+    #[library_benchmark]
+    #[bench::n(Other::new())]
+    fn pointer(other: Other) {
+        check(calls(|n| other.pointer(n)), 0);
+    }
+
+    #[library_benchmark]
+    #[bench::n(Other::new())]
+    fn arc_swap(other: Other) {
+        check(calls(|n| other.arc_swap(n)), 0);
+    }
+
+    #[library_benchmark]
+    #[bench::n(Other::new())]
+    fn rw_lock(other: Other) {
+        check(calls(|n| other.rw_lock(n)), 0);
+    }
+
+    #[library_benchmark]
+    #[bench::n(no_patch())]
+    fn call_no_patch((): ()) {
+        check(calls(answer), 0);
+    }
+
+    #[library_benchmark]
+    #[bench::n(settled())]
+    fn call_settled(patched: Patched) {
+        check(calls(answer), 1);
+        drop(patched);
+    }
+
+    #[library_benchmark]
+    #[bench::n(no_patch())]
+    fn call_inside_no_patch((): ()) {
+        let guard = unit();
+        check(calls(answer), 0);
+        drop(guard);
+    }
+
+    #[library_benchmark]
+    #[bench::n(settled())]
+    fn call_inside_settled(patched: Patched) {
+        let guard = unit();
+        check(calls(answer), 1);
+        drop(guard);
+        drop(patched);
+    }
+
+    #[library_benchmark]
+    #[bench::n(no_patch())]
+    fn unit_and_end((): ()) {
+        check(
+            calls(|n| {
+                black_box(unit());
+                n
+            }),
+            0,
+        );
+    }
+
+    #[library_benchmark]
+    #[bench::n(no_patch())]
+    fn future_in_unit((): ()) {
+        check(calls(|n| pollster(async move { n }.in_unit())), 0);
+    }
+
+    library_benchmark_group!(
+        name = livepatch_group;
+        benchmarks =
+            harness, direct_call, pointer, arc_swap, rw_lock, call_no_patch, call_settled, call_inside_no_patch,
+            call_inside_settled, unit_and_end, future_in_unit
+    );
+}
+use live::livepatch_group;
+
+main!(library_benchmark_groups = livepatch_group);
