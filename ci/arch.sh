@@ -29,7 +29,7 @@ A | ^(std|core)::(\*|sync::\*|sync::atomic(::.*)?)$ | ^task/ |                | 
 A | ^loom(::|$)                                     |        | ^(sync|task/unit)\.rs$ | loom is named by sync.rs, and where a static is made
 B | ^crate::(point|patch|registry|library|control|events|error)(::|$) | ^task/ | | units know neither points nor patches
 B | ^crate::(patch|registry|library|control|events|error)(::|$) | ^point\.rs$ | | a point knows no patches
-B | ^crate::(registry|library|control)(::|$)        | ^patch/ |               | a patch does not know who enables it
+B | ^crate::(registry|library|control)(::|$)        | ^patch/ | ^patch/code\.rs$ | a patch does not know who enables it
 B | ^crate::(library|control)(::|$)                 | ^registry/ |            | the registry knows no files and no sockets
 B | ^crate::library(::|$)                           | ^control/ |             | the control socket loads what it is told how to
 B | ^crate::[A-Z*]                                  | ^(task|patch|registry)/ | | modules are named, not the re-exports of the root
