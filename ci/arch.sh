@@ -34,6 +34,7 @@ find
 prefetch
 migrate
 insert remove
+harvest
 sweep iter
 '
 
