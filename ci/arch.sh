@@ -48,6 +48,7 @@ find
 prefetch
 migrate
 insert remove
+harvest
 sweep iter
 '
 

@@ -205,7 +205,7 @@ struct Construction<'g, R: Reclaim> {
 impl<R: Reclaim> Drop for Construction<'_, R> {
     fn drop(&mut self) {
         if !self.finished {
-            self.core.nodes.sub(self.core.shard());
+            self.core.nodes.sub(self.core.shard(), 1);
             self.core.ctor_failed.fetch_add(1, Ordering::Relaxed);
             wait::publish(self.node, Life::FAILED);
             self.core

@@ -51,7 +51,7 @@ impl<R: Reclaim> ShadowStore<R> {
                     core.sweep_id(inner.shield(), (from, table), buckets, entry, |removed| {
                         count += 1;
                         // SAFETY: the entry holds `T`; the node was live when it was removed.
-                        let call = || dtor(ObjAddr::new(removed.node.obj), unsafe { removed.node.value() });
+                        let call = || dtor(ObjAddr::new(removed.obj), unsafe { removed.value() });
                         if let Err(caught) = catch_unwind(AssertUnwindSafe(call)) {
                             panic
                                 .lock()

@@ -506,7 +506,7 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         core.for_each_table(shield, |table| {
             core.sweep_id(shield, (from, table), 0..table.buckets(), entry, |removed| {
                 count += 1;
-                let result = catch_unwind(AssertUnwindSafe(|| dtor(removed.node)));
+                let result = catch_unwind(AssertUnwindSafe(|| dtor(removed)));
                 panic = panic.take().or(result.err());
             });
         });

@@ -124,8 +124,8 @@ impl IdEntry {
     }
 
     #[inline]
-    pub(crate) fn count_freed(&self, shard: Shard) {
-        shard.add(&self.counts.of(shard).freed, 1);
+    pub(crate) fn count_freed(&self, shard: Shard, count: u64) {
+        shard.add(&self.counts.of(shard).freed, count);
     }
 
     /// Variables created and freed so far.

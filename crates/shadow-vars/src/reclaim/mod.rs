@@ -22,6 +22,7 @@
 mod asked;
 mod asymmetric;
 mod barrier;
+pub(crate) mod chain;
 #[cfg(any(test, shadow_loom))]
 pub(crate) mod checked;
 mod epoch;

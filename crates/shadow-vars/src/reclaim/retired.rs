@@ -27,6 +27,7 @@ use std::sync::Arc;
 use crossbeam_utils::CachePadded;
 
 use super::Reclaim;
+use super::chain::Chain;
 use crate::mem::{prefetch, try_slice};
 use crate::shard::Shard;
 #[cfg(any(test, shadow_loom))]
@@ -67,6 +68,32 @@ struct List {
     looked_at: AtomicU64,
     retired_bytes: AtomicU64,
     reclaimed_bytes: AtomicU64,
+}
+
+impl List {
+    /// Adds a chain that the first node leads along to the last.
+    ///
+    /// # Safety
+    ///
+    /// The nodes are the caller's, and in no other chain (R1).
+    #[inline]
+    unsafe fn push(&self, first: NonNull<Node>, last: NonNull<Node>) {
+        first.as_ptr().expose_provenance();
+        // Relaxed: the exchange below fails if it is stale.
+        let mut head = self.open.load(Ordering::Relaxed);
+        loop {
+            // SAFETY: the caller's until the exchange succeeds.
+            unsafe { last.as_ref() }.set_next_retired(head);
+            // Release: pairs with the swap in `close`; hands over the nodes, their links, and that they were unlinked.
+            match self
+                .open
+                .compare_exchange_weak(head, first.as_ptr(), Ordering::Release, Ordering::Relaxed)
+            {
+                Ok(_) => return,
+                Err(found) => head = found,
+            }
+        }
+    }
 }
 
 #[cfg(any(test, shadow_loom))]
@@ -164,25 +191,48 @@ impl RetireLists {
             return retired;
         }
 
-        node.as_ptr().expose_provenance();
-        // Relaxed: the exchange below fails if it is stale.
-        let mut head = list.open.load(Ordering::Relaxed);
-        loop {
-            // SAFETY: ours until the exchange succeeds.
-            unsafe { node.as_ref() }.set_next_retired(head);
-            // Release: pairs with the swap in `close`; hands over the node, its link, and that it was unlinked.
-            match list
-                .open
-                .compare_exchange_weak(head, node.as_ptr(), Ordering::Release, Ordering::Relaxed)
-            {
-                Ok(_) => break,
-                Err(found) => head = found,
-            }
-        }
+        // SAFETY: the caller's.
+        unsafe { list.push(node, node) };
         if self.batch.divides(retired) || bytes >= LARGE {
             self.batch_is_full::<R>(shard, retired);
         }
         retired
+    }
+
+    /// As [`retire`](Self::retire), for many at once.
+    ///
+    /// # Safety
+    ///
+    /// As there, for each.
+    pub(crate) unsafe fn retire_chain<R: Reclaim>(self: &Arc<Self>, chain: Chain, shard: Shard) -> u64 {
+        let list = &self.shards[shard.index];
+        let (Some(last), Some(first)) = (chain.last, NonNull::new(chain.first)) else {
+            return list.retired.load(Ordering::Relaxed);
+        };
+        if R::EXACT {
+            let (mut next, mut retired) = (chain.first, 0);
+            while let Some(node) = NonNull::new(next) {
+                // SAFETY: the caller's; the chain is ours alone.
+                unsafe {
+                    next = node.as_ref().next_retired();
+                    retired = self.retire::<R>(node, shard);
+                }
+            }
+            return retired;
+        }
+        shard.add(&list.retired_bytes, chain.bytes);
+        let retired = shard.add(&list.retired, chain.count);
+        // SAFETY: the caller's.
+        unsafe { list.push(first, last) };
+        if self.batch.is_passed(retired, chain.count) || chain.bytes >= LARGE {
+            self.batch_is_full::<R>(shard, retired);
+        }
+        retired
+    }
+
+    /// Objects of one shard that make a batch.
+    pub(crate) fn batch(&self) -> u64 {
+        self.batch.get()
     }
 
     #[cold]
@@ -398,7 +448,7 @@ impl RetireLists {
 /// # Safety
 ///
 /// The object is allocated.
-unsafe fn bytes(node: NonNull<Node>) -> u64 {
+pub(super) unsafe fn bytes(node: NonNull<Node>) -> u64 {
     // SAFETY: the caller's; a TABLE header is the first field of a table.
     let bytes = unsafe {
         match node.as_ref().life().state() {

@@ -88,6 +88,12 @@ impl Stride {
     pub(crate) fn divides(self, count: u64) -> bool {
         count & (self.0 - 1) == 0
     }
+
+    /// Whether it divides one of the last `by` numbers up to `count`.
+    #[inline]
+    pub(crate) fn is_passed(self, count: u64, by: u64) -> bool {
+        count & (self.0 - 1) < by
+    }
 }
 
 /// A slot of a table, by number: in bounds by construction.
@@ -218,6 +224,7 @@ impl Table {
     /// AcqRel: Release publishes what the new word leads to (a node, or work done in the successor) to every `load`;
     /// Acquire, because what the old word led to is used next. Relaxed on failure: the caller loads again (O1).
     #[must_use]
+    #[inline]
     pub(crate) fn cas(&self, slot: SlotIndex, from: Word, to: Word) -> bool {
         self.header.check();
         let slot = self.slots.get(slot);

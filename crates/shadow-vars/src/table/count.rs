@@ -21,9 +21,10 @@ impl ShardedCount {
         shard.add(&self.0[shard.index], 1)
     }
 
-    /// Takes one away.
-    pub(crate) fn sub(&self, shard: Shard) {
-        shard.add(&self.0[shard.index], u64::MAX);
+    /// Takes some away.
+    #[inline]
+    pub(crate) fn sub(&self, shard: Shard, count: u64) {
+        shard.add(&self.0[shard.index], count.wrapping_neg());
     }
 
     /// About the number of calls of [`add`](Self::add) so far, less those of [`sub`](Self::sub).

@@ -84,6 +84,8 @@ pub(crate) enum Defect {
     RetireTableFirst,
     /// A sweep reads `next` before it scans.
     SweepNextFirst,
+    /// A sweep goes on to the successor with what relaxed loads said.
+    SweepWithoutFence,
     /// Readers of the asymmetric backend have no barrier.
     NoLightBarrier,
     /// The asymmetric backend looks at its readers without a barrier.
@@ -129,6 +131,8 @@ pub(crate) enum Stage {
     Unlinked,
     /// A key was claimed for a node, whose constructor has not run.
     Claimed,
+    /// A sweep has looked at a bucket.
+    Swept,
 }
 
 #[cfg(any(test, shadow_loom))]

@@ -6,7 +6,11 @@
 //! (and under loom) they are eight relaxed loads.
 
 use super::array::BUCKET;
+use super::hash::PLAIN;
 use crate::sync::AtomicU64;
+
+/// The bits of a tag that are those of an id's index.
+const PLAIN_BITS: u16 = (1 << PLAIN) - 1;
 
 /// What a bucket says beside its tags.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,12 +69,12 @@ mod imp {
     use std::arch::asm;
     use std::arch::x86_64::{
         __m128i, _mm_and_si128, _mm_castps_si128, _mm_castsi128_ps, _mm_cmpeq_epi16, _mm_cmpgt_epi16,
-        _mm_movemask_epi8, _mm_packs_epi16, _mm_packs_epi32, _mm_set1_epi16, _mm_set1_epi32, _mm_setzero_si128,
-        _mm_shuffle_ps, _mm_srai_epi32,
+        _mm_movemask_epi8, _mm_or_si128, _mm_packs_epi16, _mm_packs_epi32, _mm_set1_epi16, _mm_set1_epi32,
+        _mm_setzero_si128, _mm_shuffle_ps, _mm_srai_epi32,
     };
 
     use super::*;
-    use crate::table::word::{KIND, LAST_OPEN};
+    use crate::table::word::{FROZEN, KIND, LAST_OPEN, LINK};
 
     /// The words' high and low halves, four to a register.
     #[derive(Clone, Copy)]
@@ -126,6 +130,23 @@ mod imp {
             }
         }
 
+        /// The lanes that are LINK or FROZEN, of ids whose index may be this one.
+        #[inline]
+        pub(crate) fn nodes_of(&self, index: u32) -> Lanes {
+            // SAFETY: as above.
+            unsafe {
+                let tags = _mm_packs_epi32(_mm_srai_epi32::<16>(self.high[0]), _mm_srai_epi32::<16>(self.high[1]));
+                let plain = _mm_and_si128(tags, _mm_set1_epi16(PLAIN_BITS as i16));
+                let equal = _mm_cmpeq_epi16(plain, _mm_set1_epi16((index as u16 & PLAIN_BITS) as i16));
+                let kind = _mm_set1_epi32(KIND as i32);
+                let kinds = _mm_packs_epi32(_mm_and_si128(self.low[0], kind), _mm_and_si128(self.low[1], kind));
+                let link = _mm_cmpeq_epi16(kinds, _mm_set1_epi16(LINK as i16));
+                let frozen = _mm_cmpeq_epi16(kinds, _mm_set1_epi16(FROZEN as i16));
+                let nodes = _mm_and_si128(equal, _mm_or_si128(link, frozen));
+                Lanes(_mm_movemask_epi8(_mm_packs_epi16(nodes, nodes)) as u32 & 0xff)
+            }
+        }
+
         #[inline]
         pub(crate) fn ends(&self) -> Ends {
             // SAFETY: as above.
@@ -155,7 +176,7 @@ mod imp {
 mod imp {
     use super::*;
     use crate::sync::Ordering;
-    use crate::table::word::{KIND, LAST_OPEN, TAG_SHIFT};
+    use crate::table::word::{FROZEN, KIND, LAST_OPEN, LINK, TAG_SHIFT};
 
     #[derive(Clone, Copy)]
     pub(crate) struct Group([u64; BUCKET]);
@@ -185,6 +206,14 @@ mod imp {
         #[inline]
         pub(crate) fn first_with_tag(&self, tag: u16) -> Option<Lane> {
             self.with_tag(tag).next()
+        }
+
+        #[inline]
+        pub(crate) fn nodes_of(&self, index: u32) -> Lanes {
+            self.lanes(|word| {
+                let plain = ((word >> TAG_SHIFT) as u16 ^ index as u16) & PLAIN_BITS;
+                plain == 0 && (word & KIND == LINK || word & KIND == FROZEN)
+            })
         }
 
         #[inline]

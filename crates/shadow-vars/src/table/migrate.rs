@@ -270,15 +270,16 @@ impl<R: Reclaim> Core<R> {
         }
     }
 
-    /// After `retired` retirements on this shard: drops what is ready, asks for a smaller successor when the table has
-    /// become mostly empty, and helps a running migration, which would rest where only frees happen.
+    /// After `retired` retirements on this shard, the last `count` of them just now: drops what is ready, asks for a smaller
+    /// successor when the table has become mostly empty, and helps a running migration, which would rest where only frees
+    /// happen.
     #[inline]
-    pub(crate) fn after_retire(&self, shield: Shield<'_>, shard: Shard, retired: u64) {
+    pub(crate) fn after_retire(&self, shield: Shield<'_>, shard: Shard, retired: u64, count: u64) {
         self.lists.drain::<R>(shard.index);
         let root = self.root(shield);
         if root.next().is_some() {
-            let _ = self.help(shield);
-        } else if root.log2 > self.min_log2 && root.free_stride.divides(retired) {
+            let _ = (0..count).try_for_each(|_| self.help(shield));
+        } else if root.log2 > self.min_log2 && root.free_stride.is_passed(retired, count) {
             self.shrink_if_empty(root);
         }
     }

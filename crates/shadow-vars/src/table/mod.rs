@@ -30,7 +30,8 @@
 //! | SEALED | was EMPTY when its table migrated | no, for ever | nothing |
 //!
 //! A key fits into a word if its address has 48 bits and is a multiple of 8, and its id is among the first 65,536 of the
-//! store. The tag makes the id's index readable: *tag = index xor 16 hash bits of the address*.
+//! store. The tag makes the id's index readable: *tag = index xor hash bits of the address*, of which the low four are 0.
+//! So the index's low four bits can be read without the address: by them a sweep passes other ids' nodes by untouched.
 //!
 //! ```text
 //!  root ─▶ table, generation 7 (migrating)          next ─▶ table, generation 8
@@ -79,7 +80,7 @@
 //! # Why whole buckets may be looked at in any order
 //!
 //! Find, insert and remove first take a snapshot of a bucket ([`group`]): eight loads in no order. What a snapshot says is
-//! used in three cases only; for anything else the slots are read again, in order, as above.
+//! used in three cases only; for anything else the slots are read again, in order, as above. A fourth is the sweep's.
 //!
 //! - **L1** LINK(live) of the key itself, loaded again: as for any find.
 //! - **L2** The key's own TOMB, loaded again: absent, as for any find; an insert replaces it by compare-and-swap.
@@ -87,13 +88,17 @@
 //!   a slot *s* of this table by then, it had claimed *s* as the first EMPTY, so *s* comes before *f*; the snapshot has *s*
 //!   not EMPTY, so it was read after the claim, with the key's tag, or MOVED. And if the key had been closed here by a
 //!   SEALED before its first EMPTY, that slot comes before *f* too; it was not read as EMPTY, so as SEALED.
+//! - **L4** A sweep looks again at the slots that a snapshot has as LINK or FROZEN with the id's bits, and at no others. A
+//!   variable that is there throughout has such a slot, or one that is MOVED, and then a slot in the successor, which is
+//!   swept next. That it is seen there takes the sweep's fence (O1).
 //!
 //! # Orderings
 //!
 //! - **O1** Every change of a slot is an AcqRel compare-and-swap (`Table::cas`), every load at least Acquire
 //!   (`Table::load`): who reads a word sees the node it leads to, and all that came before the word: what SEALED and MOVED
 //!   say about the successor is there to be seen. Snapshots are Relaxed: nothing is reached through them, and coherence
-//!   alone makes them see what happened before the operation.
+//!   alone makes them see what happened before the operation. A sweep goes on to the successor by what they say, so it
+//!   ends a table with an Acquire fence, which pairs with every compare-and-swap that they saw.
 //! - **O2** `Table::install` (Release) with `Table::next` (Acquire): a successor is seen with its slots EMPTY.
 //! - **O3** `Node::publish` and `Node::kill` (AcqRel) with `Node::life` (Acquire): who reads LIVE sees the value whole.
 //! - **O4** `next` is read after the scan. SEALED, MOVED and FROZEN are written by threads that have seen or installed the
@@ -156,6 +161,7 @@ mod count;
 pub(crate) mod defect;
 mod find;
 mod group;
+mod harvest;
 pub(crate) mod hash;
 pub(crate) mod insert;
 mod migrate;

@@ -295,6 +295,7 @@ impl Node {
     }
 
     /// LIVE → DEAD: *the* moment of removal (I4). Whether this call did it.
+    #[inline]
     #[must_use = "only the winner may run the destructor"]
     pub(crate) fn kill(&self) -> bool {
         self.check();

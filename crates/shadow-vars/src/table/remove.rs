@@ -88,11 +88,17 @@ impl<R: Reclaim> Core<R> {
         from: &'g Table,
         found: &'g Table,
     ) -> Option<Removed<'g, R>> {
+        self.end_life(node).then(|| self.killed(shield, node, from, found))
+    }
+
+    /// LIVE → DEAD (I4). Whether this call did it: then the caller counts, unlinks and retires.
+    #[must_use]
+    pub(crate) fn end_life(&self, node: NodeRef<'_>) -> bool {
         #[cfg(any(test, shadow_loom))]
         if self.planted(Defect::KillByStore) {
-            return node.kill_by_store().then(|| self.killed(shield, node, from, found));
+            return node.kill_by_store();
         }
-        node.kill().then(|| self.killed(shield, node, from, found))
+        node.kill()
     }
 
     /// The same of a node that was met in a slot, which spares its unlinking a probe.
@@ -118,8 +124,8 @@ impl<R: Reclaim> Core<R> {
         found: &'g Table,
     ) -> Removed<'g, R> {
         let shard = self.shard();
-        self.nodes.sub(shard);
-        node.entry().count_freed(shard);
+        self.nodes.sub(shard, 1);
+        node.entry().count_freed(shard, 1);
         self.at(Stage::Killed);
         let from = if self.planted(Defect::UnlinkFromFound) {
             found
@@ -148,19 +154,32 @@ impl<R: Reclaim> Core<R> {
         found: &'g Table,
         link: Option<(SlotIndex, Word)>,
     ) {
+        if self.unlink_or_orphan(shield, node, from, found, link) && !self.planted(Defect::RetireBeforeUnlink) {
+            let shard = self.shard();
+            let retired = self.retire_by(shield, shard, node.as_ptr());
+            self.after_retire(shield, shard, retired, 1);
+        }
+    }
+
+    /// Takes the node out of all slots. Whether it is to be retired then.
+    #[inline]
+    pub(crate) fn unlink_or_orphan<'g>(
+        &'g self,
+        shield: Shield<'g>,
+        node: NodeRef<'g>,
+        from: &'g Table,
+        found: &'g Table,
+        link: Option<(SlotIndex, Word)>,
+    ) -> bool {
         let skip = self.planted(Defect::FailedNotUnlinked) && node.life().state() == State::Failed;
         if skip || self.unlink(shield, node, from, found, link).is_ok() {
             self.at(Stage::Unlinked);
-            if !self.planted(Defect::RetireBeforeUnlink) {
-                let shard = self.shard();
-                let retired = self.retire_by(shield, shard, node.as_ptr());
-                self.after_retire(shield, shard, retired);
-            }
-        } else {
-            // No memory for the table in which to close the key: a slow helper may still place the node. So it stays
-            // out of reclamation until the store is dropped; being dead, it harms nobody who finds it.
-            self.orphan(node.as_ptr());
+            return true;
         }
+        // No memory for the table in which to close the key: a slow helper may still place the node. So it stays
+        // out of reclamation until the store is dropped; being dead, it harms nobody who finds it.
+        self.orphan(node.as_ptr());
+        false
     }
 
     /// Sees to it that no slot leads to the dead `node`, and that none will: in every table from `from` to at least

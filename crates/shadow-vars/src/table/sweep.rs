@@ -5,13 +5,15 @@
 use std::ops::Range;
 
 use super::array::{BUCKET, SlotIndex, Table};
-use super::defect::Defect;
+use super::defect::{Defect, Stage};
+use super::group::Group;
+use super::harvest::{Swept, UnderWay};
 use super::node::State;
-use super::remove::Removed;
 use super::word::{Kind, Word};
 use super::{Core, NodeRef, Shield};
 use crate::reclaim::Reclaim;
 use crate::registry::IdEntry;
+use crate::sync::{Ordering, fence};
 
 impl<R: Reclaim> Core<R> {
     /// Calls `visit` for the tables of the chain, old to new. The successor is looked up after the visit (O4).
@@ -33,38 +35,38 @@ impl<R: Reclaim> Core<R> {
     }
 
     /// Kills every variable of an id in some buckets of a table, found by an operation that began at the root `from`.
-    /// Calls `removed` with each; the variable is unlinked when `removed` drops it.
+    /// Calls `removed` with each; the variable is unlinked when `removed` returns.
     pub(crate) fn sweep_id<'g>(
         &'g self,
         shield: Shield<'g>,
         (from, table): (&'g Table, &'g Table),
         buckets: Range<usize>,
-        entry: &IdEntry,
-        mut removed: impl FnMut(Removed<'g, R>),
+        entry: &'g IdEntry,
+        mut removed: impl FnMut(NodeRef<'g>),
     ) {
-        /// Buckets whose nodes are under way while one is looked at.
-        const AHEAD: usize = 4;
-        let end = buckets.end;
-        buckets
-            .clone()
-            .take(AHEAD)
-            .for_each(|bucket| self.prefetch_nodes(table, bucket));
+        let mut swept = Swept::new(self, shield, entry, from, table);
+        let mut under_way = UnderWay::new();
         for bucket in buckets {
-            if bucket + AHEAD < end {
-                self.prefetch_nodes(table, bucket + AHEAD);
-            }
-            for position in 0..BUCKET {
-                let slot = table.index(bucket, position);
+            for lane in Group::load(table.bucket(bucket)).nodes_of(entry.index) {
+                let slot = table.index(bucket, lane.get());
                 let word = table.load(slot, R::LOAD);
-                if let Kind::Link(node) | Kind::Frozen(node) = word.kind() {
-                    let node = NodeRef::new(shield, node);
-                    if std::ptr::eq(node.entry(), entry)
-                        && let Some(killed) = self.kill_at(shield, node, from, (table, slot, word))
-                    {
-                        removed(killed);
-                    }
+                let (Kind::Link(node) | Kind::Frozen(node)) = word.kind() else {
+                    // Tombs are nobody's; what moved since the snapshot is in the successor.
+                    continue;
+                };
+                if let Some((slot, word, node)) = under_way.swap((slot, word, NodeRef::new(shield, node))) {
+                    swept.kill(node, slot, word, &mut removed);
                 }
             }
+            self.at(Stage::Swept);
+        }
+        while let Some((slot, word, node)) = under_way.take() {
+            swept.kill(node, slot, word, &mut removed);
+        }
+        if !self.planted(Defect::SweepWithoutFence) {
+            // Acquire: makes of every relaxed load of the snapshots one that pairs with `Table::cas` (O1), so that who saw
+            // MOVED or SEALED there sees the successor, and what was placed in it, next (O4).
+            fence(Ordering::Acquire);
         }
     }
 

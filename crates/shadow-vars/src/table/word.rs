@@ -7,8 +7,10 @@
 //! └──────────────┴───────────────────────────────────────┴─────┘
 //! ```
 //!
-//! The tag is *(low 16 bits of the id's index) xor (16 hash bits of the parent's address)*. A TOMB holds the parent's
-//! address itself, so its whole key can be read from the word: the address, and with its hash bits the id's index.
+//! The tag is *(low 16 bits of the id's index) xor (hash bits of the parent's address, the low four 0)*. A TOMB holds the
+//! parent's address itself, so its whole key can be read from the word: the address, and with its hash bits the id's
+//! index. The index's low four bits stand there as they are, so that a sweep for one id passes most of the others by
+//! without a look at their nodes.
 
 use std::ptr::NonNull;
 
@@ -20,8 +22,8 @@ pub(crate) const KIND: u64 = 0b111;
 pub(crate) const LAST_OPEN: u64 = RECORD;
 
 const EMPTY: u64 = 0;
-const LINK: u64 = 1;
-const FROZEN: u64 = 2;
+pub(crate) const LINK: u64 = 1;
+pub(crate) const FROZEN: u64 = 2;
 const TOMB: u64 = 3;
 const RECORD: u64 = 4;
 const MOVED: u64 = 5;

@@ -81,6 +81,7 @@ defects! {
     PromoteEarly: By::Runs,
     RetireTableFirst: By::Runs,
     SweepNextFirst: By::Runs,
+    SweepWithoutFence: By::Others("this machine's loads are ordered; the models catch it"),
     NoLightBarrier: By::Others("the runs have a backend of their own; the models catch it"),
     NoHeavyBarrier: By::Others("the runs have a backend of their own; the models catch it"),
     ReadersIgnored: By::Others("the runs have a backend of their own; the models catch it"),

@@ -69,6 +69,7 @@ defects! {
     PromoteEarly: By::Model("promote::a_finder_sees_the_key_of_the_last_block_across_the_promotion"),
     RetireTableFirst: By::Model("promote::a_finder_sees_a_live_key_across_the_promotion"),
     SweepNextFirst: By::Model("sweep::a_sweep_takes_variables_across_a_whole_migration"),
+    SweepWithoutFence: By::Model("sweep::a_sweep_takes_variables_across_a_whole_migration"),
     NoLightBarrier: By::Model("grace::nothing_is_dropped_before_a_readers_guard_goes"),
     NoHeavyBarrier: By::Model("grace::nothing_is_dropped_before_a_readers_guard_goes"),
     ReadersIgnored: By::Model("grace::nothing_is_dropped_before_a_readers_guard_goes"),
