@@ -73,7 +73,7 @@ mod in_program {
 
     /// All code is the program's: nothing needs care.
     #[derive(Default)]
-    pub(crate) struct Code;
+    pub(crate) struct Code {}
 
     #[allow(clippy::unused_self, reason = "as with libraries")]
     impl Code {

@@ -33,6 +33,10 @@ pub(crate) struct Owned {
     /// The store's address, and the id: the same variables, whichever state names them.
     pub(crate) key: (usize, u64),
     pub(crate) free_all: Arc<dyn Fn() -> usize + Send + Sync>,
+    #[cfg_attr(
+        not(all(feature = "library", target_os = "linux")),
+        allow(dead_code, reason = "only libraries are unloaded")
+    )]
     pub(crate) synchronize: Arc<dyn Fn() -> Result<(), SyncError> + Send + Sync>,
 }
 

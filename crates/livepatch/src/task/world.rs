@@ -205,7 +205,10 @@ impl World {
     }
 
     /// The words of all units that are inside: what [`has_left`](Self::has_left) asks about.
-    #[allow(dead_code, reason = "asked when a library goes")]
+    #[cfg_attr(
+        not(all(feature = "library", target_os = "linux")),
+        allow(dead_code, reason = "only libraries are unloaded")
+    )]
     pub(crate) fn inside(&self) -> Vec<(&'static Record, u64)> {
         let _whole = lock(&self.scan);
         self.records()
@@ -225,7 +228,10 @@ impl World {
     }
 
     /// Whether the unit that had this word has left. Acquires what it did (O3).
-    #[allow(dead_code, reason = "asked when a library goes")]
+    #[cfg_attr(
+        not(all(feature = "library", target_os = "linux")),
+        allow(dead_code, reason = "only libraries are unloaded")
+    )]
     pub(crate) fn has_left(&self, record: &Record, word: u64) -> bool {
         let now = record.word.load(Ordering::Acquire);
         now & INSIDE == 0 || unit_of(now) != unit_of(word)
