@@ -152,7 +152,7 @@ impl<F: Copy + 'static> PatchPoint<F> {
     #[inline]
     #[doc(hidden)]
     pub fn enter(&self) -> Call<F> {
-        let record = task::enter(self.raw.place);
+        let record = task::enter(|| self.raw.place);
         let address = self.raw.sides.of(record);
         Call {
             record,

@@ -43,7 +43,10 @@ pub(super) fn start() {
             WORKER.get_or_init(|| handle.thread().clone());
         }
     }
-    wake();
+    // Not itself: it would not nap any more.
+    if WORKER.get().is_some_and(|worker| worker.id() != thread::current().id()) {
+        wake();
+    }
 }
 
 fn work() {
