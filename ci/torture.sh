@@ -10,7 +10,7 @@ export SHADOW_STRESS_SECONDS=${1:?usage: ci/torture.sh SECONDS}
 
 mkdir -p target
 log=target/torture.log
-cargo test --release -p shadow-vars --lib --tests -- --ignored --test-threads 1 --nocapture torture 2>&1 | tee "$log"
+cargo test --release -p shadow-vars -p livepatch --lib --tests -- --ignored --test-threads 1 --nocapture torture 2>&1 | tee "$log"
 
 passed=$(awk '/^test result:/ { n += $4 } END { print n + 0 }' "$log")
 echo "torture: $passed stress tests passed, $SHADOW_STRESS_SECONDS s each, $SECONDS s in all"

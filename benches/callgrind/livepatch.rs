@@ -69,9 +69,9 @@ mod live {
 
     #[library_benchmark]
     #[bench::n(settled())]
-    fn call_settled(patched: Patched) {
+    fn call_settled(patched: Patched) -> Patched {
         check(calls(answer), 1);
-        drop(patched);
+        patched
     }
 
     #[library_benchmark]
@@ -84,11 +84,11 @@ mod live {
 
     #[library_benchmark]
     #[bench::n(settled())]
-    fn call_inside_settled(patched: Patched) {
+    fn call_inside_settled(patched: Patched) -> Patched {
         let guard = unit();
         check(calls(answer), 1);
         drop(guard);
-        drop(patched);
+        patched
     }
 
     #[library_benchmark]
@@ -96,7 +96,7 @@ mod live {
     fn unit_and_end((): ()) {
         check(
             calls(|n| {
-                black_box(unit());
+                drop(black_box(unit()));
                 n
             }),
             0,

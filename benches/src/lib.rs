@@ -1,5 +1,6 @@
 //! Benchmarks of the shadow store and of live patching; see `benches/` and `ci/icount.sh`.
 
+use std::hint::black_box;
 use std::pin::pin;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Arc, RwLock};
@@ -9,16 +10,16 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use livepatch::{ObjectPatch, Patch, patchable, registry};
 
-/// What is called: its body costs next to nothing, and is not inlined.
+/// What is called: its body costs next to nothing, and is neither inlined nor seen through.
 #[inline(never)]
 pub fn direct(number: u64) -> u64 {
-    number
+    black_box(number)
 }
 
 /// The same as a patchable function, which adds 0, or 1 while it is [`Patched`].
 #[patchable]
 pub fn answer(number: u64) -> u64 {
-    number
+    black_box(number)
 }
 
 /// While it lives, [`answer`] is patched, and the transition over.
@@ -45,7 +46,7 @@ impl Patched {
     /// If it is patched.
     #[must_use]
     pub fn begin() -> Self {
-        let object = ObjectPatch::program().function::<answer>(|number| number + 1);
+        let object = ObjectPatch::program().function::<answer>(|number| black_box(number) + 1);
         let patch = Patch::builder("bench").object(object).build().expect("a valid patch");
         registry().enable(&patch).expect("no other is enabled");
         Self(())

@@ -183,7 +183,7 @@ impl RawPoint {
     /// `F` is a function pointer type, that of the point.
     #[inline]
     pub(crate) unsafe fn enter<F>(&self) -> Call<F> {
-        let record = task::enter(self.place);
+        let record = task::enter(|| self.place);
         let address = self.sides.of(record);
         Call {
             record,

@@ -4,12 +4,10 @@
 //! registry use [`stat`], which stays `std` even under loom: no protocol decision depends on how stale they are,
 //! and leaving them out keeps the number of schedules small.
 
-#[cfg(all(test, not(shadow_loom)))]
-pub(crate) use std::sync::atomic::fence;
 #[cfg(not(shadow_loom))]
 pub(crate) use std::sync::{
     Condvar, Mutex, MutexGuard,
-    atomic::{AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering},
+    atomic::{AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence},
 };
 #[cfg(not(shadow_loom))]
 pub(crate) use std::thread_local;

@@ -16,7 +16,10 @@ pub(super) fn start() {
         let spawned = thread::Builder::new().name("livepatch".to_owned()).spawn(work);
         spawned.ok().map(|handle| handle.thread().clone())
     });
-    leaving::wake();
+    // Not itself: it would not nap any more.
+    if !leaving::is_waiter() {
+        leaving::wake();
+    }
 }
 
 fn work() {

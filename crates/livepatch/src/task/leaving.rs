@@ -1,7 +1,7 @@
 //! Who waits for units to leave a side: a hint, so that it need not look all the time.
 
 use std::sync::OnceLock;
-use std::thread::Thread;
+use std::thread::{self, Thread};
 
 use super::world::Side;
 use crate::sync::stat::{AtomicUsize, Ordering};
@@ -32,6 +32,11 @@ pub(crate) fn waiter(spawn: impl FnOnce() -> Option<Thread>) {
     {
         WAITER.get_or_init(|| thread);
     }
+}
+
+/// Whether the calling thread is the one that waits.
+pub(crate) fn is_waiter() -> bool {
+    WAITER.get().is_some_and(|waiter| waiter.id() == thread::current().id())
 }
 
 /// Lets the thread that waits look.

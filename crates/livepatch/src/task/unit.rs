@@ -37,12 +37,13 @@ impl Drop for Owner {
     }
 }
 
-/// The running task begins a unit, or goes on with the one it is in. To be followed by [`leave`].
+/// The running task begins a unit, or goes on with the one it is in. To be followed by [`leave`]. `place` is where it
+/// begins: not looked for otherwise.
 #[inline]
-pub(crate) fn enter(place: &'static Location<'static>) -> &'static Record {
+pub(crate) fn enter(place: impl FnOnce() -> &'static Location<'static>) -> &'static Record {
     // SAFETY: null, or a record; they are never freed, and only the running task's is ever here.
     let Some(record) = (unsafe { CURRENT.get().as_ref() }) else {
-        return enter_first(place);
+        return enter_first(place());
     };
     enter_in(record, place);
     record
@@ -50,11 +51,11 @@ pub(crate) fn enter(place: &'static Location<'static>) -> &'static Record {
 
 /// [`enter`] by the running task, whose record is known.
 #[inline]
-fn enter_in(record: &'static Record, place: &'static Location<'static>) {
+fn enter_in(record: &'static Record, place: impl FnOnce() -> &'static Location<'static>) {
     let depth = record.depth.get();
     record.depth.set(depth + 1);
     if depth == 0 {
-        record.set_place(place);
+        record.set_place(place());
         WORLD.begin(record);
     }
 }
@@ -73,7 +74,7 @@ fn enter_first(place: &'static Location<'static>) -> &'static Record {
     if GIVE_BACK.try_with(|owner| owner.set(Some(Owner(record)))).is_err() {
         record.orphan.set(true);
     }
-    enter_in(record, place);
+    enter_in(record, || place);
     record
 }
 
@@ -162,8 +163,9 @@ pub(super) fn set_current(record: Option<&'static Record>) {
 #[track_caller]
 #[inline]
 pub fn unit() -> Unit {
+    let place = Location::caller();
     Unit {
-        record: enter(Location::caller()),
+        record: enter(|| place),
         _not_send: PhantomData,
     }
 }
@@ -192,7 +194,7 @@ impl Unit {
         impl Drop for Back {
             fn drop(&mut self) {
                 // Guards may have been left behind by `idle`; then the unit has begun already.
-                enter_in(self.record, self.place);
+                enter_in(self.record, || self.place);
             }
         }
         if self.record.depth.get() != 1 {
