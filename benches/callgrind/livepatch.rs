@@ -96,7 +96,7 @@ mod live {
     fn unit_and_end((): ()) {
         check(
             calls(|n| {
-                black_box(unit());
+                drop(black_box(unit()));
                 n
             }),
             0,
