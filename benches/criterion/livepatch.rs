@@ -78,7 +78,7 @@ fn units(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("unit");
     group.throughput(Throughput::Elements(N));
     time(&mut group, "begin_and_end", 0, |n| {
-        black_box(unit());
+        drop(black_box(unit()));
         n
     });
     time(&mut group, "future", 0, |n| pollster(async move { n }.in_unit()));

@@ -2,7 +2,6 @@
 
 mod solo;
 
-use std::mem;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -78,7 +77,7 @@ fn work(round: u64, guards: &mut Option<Unit>) {
         }
         4 => {
             // The unit goes on in a guard that stays for a while.
-            mem::swap(guards, &mut Some(guard));
+            *guards = Some(guard);
             let kept = first();
             assert_eq!(second(), kept, "in a kept guard");
             assert_eq!(calls_second(), kept, "in a kept guard");

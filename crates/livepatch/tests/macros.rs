@@ -46,7 +46,7 @@ struct Point {
 }
 
 #[patchable]
-fn destructured(Point { x, y }: Point, scale @ _: i32) -> i32 {
+fn destructured(Point { x, y }: Point, scale: i32) -> i32 {
     (x + y) * scale
 }
 
