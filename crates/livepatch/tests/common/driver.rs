@@ -11,7 +11,7 @@ use super::notation::render;
 use super::op::{LAST, Object, Op, SHADOWS, Spec, TASKS};
 use super::pool::{self, attach, attached, build, name, points_of, read, read_in_unit};
 use super::rules::Rules;
-use super::session::Session;
+use super::session::{Session, is_let_go};
 use super::task::Task;
 
 /// Their names are their own in this process.
@@ -218,12 +218,7 @@ impl Driver {
         self.rules.forget_variables();
         pool::free_all();
         for patch in &self.patches {
-            assert_eq!(
-                Arc::strong_count(patch),
-                1,
-                "{patch:?} is let go, after {:#?}",
-                self.done
-            );
+            assert!(is_let_go(patch), "{patch:?} is let go, after {}", Done(&self.done));
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use livepatch::{CallbackError, CallbackKind, Context, ObjectPatch, Observation, Patch, RawPoint, State};
 use livepatch::{EnableError, ModuleError, registry};
@@ -126,6 +127,15 @@ impl Log {
     }
 }
 
+/// Nothing but the caller holds the patch; or soon will: the registry's thread lets go of patches after its turn.
+pub fn is_let_go(patch: &Arc<Patch>) -> bool {
+    let until = Instant::now() + LONG;
+    while Arc::strong_count(patch) > 1 && Instant::now() < until {
+        thread::yield_now();
+    }
+    Arc::strong_count(patch) == 1
+}
+
 impl Session {
     /// Waits for its turn.
     pub fn new() -> Self {
@@ -231,7 +241,7 @@ impl Drop for Session {
         for module in &status.modules {
             let _ = registry().module_going(&module.name);
         }
-        if !std::thread::panicking() {
+        if !thread::panicking() {
             assert!(status.patches.is_empty(), "left enabled: {:?}", status.patches);
             assert!(status.modules.is_empty(), "left there: {:?}", status.modules);
         }
