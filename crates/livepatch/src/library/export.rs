@@ -166,6 +166,8 @@ macro_rules! __livepatch_export {
             #[unsafe(no_mangle)]
             extern "C" fn __livepatch_entry(copy: *const ()) -> *const () {
                 static ENTRY: $type = $entry;
+                // Named by exported code: else some linkers leave it out.
+                ::core::hint::black_box(&DESCRIPTION);
                 if ::core::ptr::eq(copy, $crate::__library::copy()) {
                     ::core::ptr::from_ref(&ENTRY).cast()
                 } else {
