@@ -20,9 +20,8 @@ run -p shadow-vars
 for feature in "${FEATURES[@]}"; do
     run -p shadow-vars --features "$feature"
 done
-run -p livepatch -p livepatch-macros --all-targets --all-features
 run -p livepatch
-for feature in tracing serde; do
+for feature in tracing serde control library; do
     run -p livepatch --features "$feature"
 done
 # `--profile test` compiles the unit tests, where the models live. Own target directory: see ci/loom.sh.

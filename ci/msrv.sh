@@ -21,4 +21,4 @@ if [[ -z $toolchain ]]; then
     exit 0
 fi
 cargo "+$toolchain" check -p shadow-vars --target-dir target/msrv
-cargo "+$toolchain" check -p shadow-vars --all-features --target-dir target/msrv
+cargo "+$toolchain" check -p shadow-vars -p livepatch -p livepatch-cli --all-features --target-dir target/msrv
