@@ -22,7 +22,7 @@ pub fn answer(number: u64) -> u64 {
     black_box(number)
 }
 
-/// While it lives, [`answer`] is patched, and the transition over.
+/// While it lives, [`answer()`] is patched, and the transition over.
 #[derive(Debug)]
 pub struct Patched(());
 

@@ -113,17 +113,18 @@ fn expand(options: &Options, function: ItemFn) -> syn::Result<Tokens> {
     };
     // The same.
     let guard = Ident::new("call", Span::mixed_site());
-    let call = quote!((#guard.function())(#(#arguments),*));
+    // SAFETY (of what is generated): the guard outlives the call; the caller of an unsafe function has its duties.
+    let function = quote!(unsafe { #guard.function() });
     let call = match sig.unsafety {
-        // SAFETY (of the caller of the generated function): its duties are those of the function called.
-        Some(_) => quote!(unsafe { #call }),
-        None => call,
+        Some(_) => quote!(unsafe { (#function)(#(#arguments),*) }),
+        None => quote!((#function)(#(#arguments),*)),
     };
     let about = format!("The patch point of `{name}`: name it to replace the function.");
     Ok(quote! {
         #(#attrs)*
         #(#lints)*
-        #[allow(clippy::undocumented_unsafe_blocks, reason = "the caller's duties are the function's")]
+        #[allow(clippy::undocumented_unsafe_blocks, reason = "the guard outlives the call; its caller has the function's duties")]
+        #[allow(unused_unsafe, reason = "an unsafe function's call has two")]
         #vis #outer {
             let #guard = <#name as #krate::Patchable>::point().enter();
             #call

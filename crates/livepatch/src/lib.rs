@@ -66,6 +66,8 @@ mod tests;
 /// The signature and the way it is called stay. Not for methods, generic, `async`, `const` or variadic functions, nor those
 /// that return `impl Trait`: mark a function that they call.
 ///
+/// The type of the same name makes links in documentation ambiguous: write ``[`handle()`]`` for the function.
+///
 /// - `#[patchable(name = "…")]`: the name by which modules' functions are found; else the function's path.
 ///
 /// A call outside every [`unit()`] is a unit of its own, and costs what [`unit()`] does; inside one it costs about what a call

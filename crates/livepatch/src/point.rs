@@ -229,9 +229,13 @@ pub struct Call<F> {
 
 impl<F: Copy> Call<F> {
     /// The function that the unit's side has.
+    ///
+    /// # Safety
+    ///
+    /// It is called, if at all, before `self` is dropped: its code may go when the unit ends.
     #[inline]
     #[must_use]
-    pub fn function(&self) -> F {
+    pub unsafe fn function(&self) -> F {
         self.function
     }
 }

@@ -1,7 +1,7 @@
 //! The code the access point was built with, race and all.
 //!
-//! [`tx_ps_buf`] looks whether the station sleeps and then queues the frame;
-//! [`ps_deliver_wakeup`] empties the queue and then marks the station awake. Nothing joins the
+//! [`tx_ps_buf()`] looks whether the station sleeps and then queues the frame;
+//! [`ps_deliver_wakeup()`] empties the queue and then marks the station awake. Nothing joins the
 //! two. A frame that is queued between the emptying and the next nap is stuck: the frames after
 //! it go out directly and overtake it, and when it has waited too long it is dropped.
 

@@ -288,7 +288,8 @@ impl<F: Copy + 'static> ModuleFunction<F> {
         // SAFETY: `F` is a function pointer type (`Module::function`), and the point's (its signature was compared).
         let call: Call<F> = unsafe { point.enter() };
         Ok(ModuleCall {
-            function: call.function(),
+            // SAFETY: kept beside the call; who copies it has promised (`Module::function`).
+            function: unsafe { call.function() },
             _call: call,
         })
     }
