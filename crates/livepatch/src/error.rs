@@ -156,7 +156,6 @@ pub struct Refusal {
     /// Whose.
     pub of: CallbackOwner,
     /// How it ended.
-    #[source]
     pub how: RefusedHow,
 }
 
@@ -284,7 +283,6 @@ pub enum ModuleError {
         /// Which patch.
         patch: String,
         /// How.
-        #[source]
         why: Refusal,
     },
     /// Called from a callback.

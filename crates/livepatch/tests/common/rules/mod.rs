@@ -51,6 +51,8 @@ struct ObjectState {
 struct TaskState {
     depth: usize,
     patched: bool,
+    /// Taken over in the middle of its unit. Later transitions wait for it whatever it runs: it may be in a call of before.
+    caught: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -229,11 +231,12 @@ impl Rules {
             .filter(|task| task.depth > 0 && task.patched != patching)
         {
             task.patched = patching;
+            task.caught = true;
             units += 1;
         }
         let spec = self.list[index].spec;
         self.say(&spec, format!("FORCE({units})"));
-        self.complete_if_switched();
+        self.complete();
         Ok(())
     }
 
@@ -307,6 +310,7 @@ impl Rules {
         let task = &mut self.tasks[usize::from(task)];
         if task.depth == 0 {
             task.patched = target;
+            task.caught = false;
         }
         task.depth += 1;
     }

@@ -27,7 +27,7 @@ impl Rules {
         if self
             .tasks
             .iter()
-            .all(|task| task.depth == 0 || task.patched == patching)
+            .all(|task| task.depth == 0 || task.patched == patching && !task.caught)
         {
             self.complete();
         }
