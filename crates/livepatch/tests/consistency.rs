@@ -216,30 +216,33 @@ fn calls_outside_units_are_units_of_their_own() {
     fn both() -> (u32, u32) {
         (first(), second())
     }
-    let stop = AtomicBool::new(false);
+    let (stop, calls) = (AtomicBool::new(false), AtomicU64::new(0));
     let one = version!("one", 1, replace: false);
     thread::scope(|scope| {
         let caller = scope.spawn(|| {
-            let mut calls = 0_u64;
             while !stop.load(Ordering::Relaxed) {
                 let (one, other) = both();
                 assert_eq!(one, other, "one call, two versions");
-                calls += 1;
+                calls.fetch_add(1, Ordering::Relaxed);
             }
-            calls
         });
         let changed = panic::catch_unwind(AssertUnwindSafe(|| {
-            for _ in 0..200 {
+            for round in 0..200 {
                 registry().enable(&one).unwrap();
                 solo::settle();
                 registry().disable("one").unwrap();
                 solo::settle();
+                // The caller has had its turn: not all rounds pass before it begins.
+                while calls.load(Ordering::Relaxed) < round && !caller.is_finished() {
+                    thread::yield_now();
+                }
             }
         }));
         stop.store(true, Ordering::Relaxed);
         assert!(changed.is_ok());
-        assert!(caller.join().unwrap() > 0);
+        caller.join().unwrap();
     });
+    assert!(calls.into_inner() > 0);
 }
 
 /// T6: a unit that was forced holds up the reversal of the next transition too.
