@@ -23,6 +23,30 @@ pub(crate) struct Callbacks {
     pub(crate) post_unpatch: Option<Plain>,
 }
 
+/// The setters of the callbacks in a builder's field `callbacks`, each with what it says of itself.
+macro_rules! callback_setters {
+    ($(#[$about:meta])* pre_patch; $($(#[$abouts:meta])* $name:ident;)*) => {
+        $(#[$about])*
+        #[must_use]
+        pub fn pre_patch(
+            mut self,
+            callback: impl Fn(&Context<'_>) -> Result<(), CallbackError> + Send + Sync + 'static,
+        ) -> Self {
+            self.callbacks.pre_patch = Some(Box::new(callback));
+            self
+        }
+        $(
+            $(#[$abouts])*
+            #[must_use]
+            pub fn $name(mut self, callback: impl Fn(&Context<'_>) + Send + Sync + 'static) -> Self {
+                self.callbacks.$name = Some(Box::new(callback));
+                self
+            }
+        )*
+    };
+}
+pub(super) use callback_setters;
+
 /// Which callback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(

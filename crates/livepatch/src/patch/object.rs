@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::PROGRAM;
-use super::callback::{CallbackError, Callbacks, Context};
+use super::callback::{CallbackError, Callbacks, Context, callback_setters};
 use crate::point::{Address, Patchable, RawPoint, Signature};
 
 /// What a patch does to one object, the program or a module: functions and callbacks. Part of a
@@ -90,34 +90,14 @@ impl ObjectPatch {
         self
     }
 
-    /// Before the functions are put in place. An error refuses the patch, or the module that comes.
-    #[must_use]
-    pub fn pre_patch(
-        mut self,
-        callback: impl Fn(&Context<'_>) -> Result<(), CallbackError> + Send + Sync + 'static,
-    ) -> Self {
-        self.callbacks.pre_patch = Some(Box::new(callback));
-        self
-    }
-
-    /// After every unit of work runs the new functions.
-    #[must_use]
-    pub fn post_patch(mut self, callback: impl Fn(&Context<'_>) + Send + Sync + 'static) -> Self {
-        self.callbacks.post_patch = Some(Box::new(callback));
-        self
-    }
-
-    /// Before the functions are taken away. Not if an enabling is reversed: then `post_patch` never ran.
-    #[must_use]
-    pub fn pre_unpatch(mut self, callback: impl Fn(&Context<'_>) + Send + Sync + 'static) -> Self {
-        self.callbacks.pre_unpatch = Some(Box::new(callback));
-        self
-    }
-
-    /// After no unit of work runs the new functions. Whenever `pre_patch` succeeded, or was not there.
-    #[must_use]
-    pub fn post_unpatch(mut self, callback: impl Fn(&Context<'_>) + Send + Sync + 'static) -> Self {
-        self.callbacks.post_unpatch = Some(Box::new(callback));
-        self
+    callback_setters! {
+        /// Before the functions are put in place. An error refuses the patch, or the module that comes.
+        pre_patch;
+        /// After every unit of work runs the new functions.
+        post_patch;
+        /// Before the functions are taken away. Not if an enabling is reversed: then `post_patch` never ran.
+        pre_unpatch;
+        /// After no unit of work runs the new functions. Whenever `pre_patch` succeeded, or was not there.
+        post_unpatch;
     }
 }

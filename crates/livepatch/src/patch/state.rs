@@ -8,7 +8,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use shadow_vars::{ObjAddr, Reclaim, ShadowId, ShadowStore, SyncError};
 
-use super::callback::{CallbackError, Callbacks, Context};
+use super::callback::{CallbackError, Callbacks, Context, callback_setters};
 
 /// The data of a state: what later patches find there.
 pub type StateData = Arc<dyn Any + Send + Sync>;
@@ -150,35 +150,15 @@ impl State {
         self
     }
 
-    /// When the first holder comes, before functions change. An error refuses the patch.
-    #[must_use]
-    pub fn pre_patch(
-        mut self,
-        callback: impl Fn(&Context<'_>) -> Result<(), CallbackError> + Send + Sync + 'static,
-    ) -> Self {
-        self.callbacks.pre_patch = Some(Box::new(callback));
-        self
-    }
-
-    /// When the first holder has come: all units of work run its functions.
-    #[must_use]
-    pub fn post_patch(mut self, callback: impl Fn(&Context<'_>) + Send + Sync + 'static) -> Self {
-        self.callbacks.post_patch = Some(Box::new(callback));
-        self
-    }
-
-    /// When the last holder goes, before functions change.
-    #[must_use]
-    pub fn pre_unpatch(mut self, callback: impl Fn(&Context<'_>) + Send + Sync + 'static) -> Self {
-        self.callbacks.pre_unpatch = Some(Box::new(callback));
-        self
-    }
-
-    /// When the last holder has gone: no unit of work runs its functions. The variables are freed after it.
-    #[must_use]
-    pub fn post_unpatch(mut self, callback: impl Fn(&Context<'_>) + Send + Sync + 'static) -> Self {
-        self.callbacks.post_unpatch = Some(Box::new(callback));
-        self
+    callback_setters! {
+        /// When the first holder comes, before functions change. An error refuses the patch.
+        pre_patch;
+        /// When the first holder has come: all units of work run its functions.
+        post_patch;
+        /// When the last holder goes, before functions change.
+        pre_unpatch;
+        /// When the last holder has gone: no unit of work runs its functions. The variables are freed after it.
+        post_unpatch;
     }
 
     /// Whether the library knows how the change is undone: see the type.
