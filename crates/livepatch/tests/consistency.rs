@@ -261,6 +261,11 @@ fn a_forced_unit_holds_up_the_reversal_of_the_next_transition() {
         registry().status().transition.is_some(),
         "the call that it may be in may have taken the other side"
     );
+    assert_eq!(
+        registry().status().holding_up().count(),
+        1,
+        "and a status says who does"
+    );
     drop(guard);
     solo::settle();
     assert!(registry().patch("two").is_none());

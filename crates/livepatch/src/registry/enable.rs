@@ -1,7 +1,6 @@
 //! Enabling a patch, up to the start of its transition; and undoing that.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::inner::{Entry, Transition};
 use super::{Owner, Turn};
@@ -31,13 +30,7 @@ impl Turn<'_> {
         {
             let mut inner = self.inner();
             inner.list.push(Entry::new(patch));
-            inner.transition = Some(Transition {
-                patch: Arc::clone(patch),
-                direction: Direction::Patching,
-                left: None,
-                fenced: true,
-                since: Instant::now(),
-            });
+            inner.transition = Some(Transition::new(patch, Direction::Patching));
         }
         match self.prepare(patch, resolved) {
             Ok(()) => {

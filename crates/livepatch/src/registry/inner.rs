@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::error::{NoTransition, ResolveError};
+use crate::error::{ChangeError, NoTransition, ResolveError};
 use crate::events::Direction;
 use crate::patch::{Function, ModuleState, PROGRAM, Patch, PrevState, Target};
 use crate::point::{Address, RawPoint};
@@ -58,6 +58,8 @@ pub(super) struct Transition {
     pub(super) left: Option<Side>,
     /// Whether the barrier of the last flip was there.
     pub(super) fenced: bool,
+    /// Whether it was forced since the last flip: units that were are left alone (T6).
+    pub(super) forced: bool,
     pub(super) since: Instant,
 }
 
@@ -87,9 +89,39 @@ enum View {
     With,
 }
 
+impl Transition {
+    /// One that is prepared: no unit knows of it.
+    pub(super) fn new(patch: &Arc<Patch>, direction: Direction) -> Self {
+        Self {
+            patch: Arc::clone(patch),
+            direction,
+            left: None,
+            fenced: true,
+            forced: false,
+            since: Instant::now(),
+        }
+    }
+}
+
 impl Inner {
     pub(super) fn index_of(&self, name: &str) -> Option<usize> {
         self.list.iter().position(|entry| entry.patch.name == name)
+    }
+
+    /// As [`index_of`](Self::index_of), for who wants to change that patch.
+    pub(super) fn place_of(&self, name: &str) -> Result<usize, ChangeError> {
+        self.index_of(name)
+            .ok_or_else(|| ChangeError::Unknown { patch: name.to_owned() })
+    }
+
+    /// The transition of the patch of this name, and the patch's place.
+    pub(super) fn transition_of(&mut self, name: &str) -> Result<(usize, &mut Transition), ChangeError> {
+        let index = self.place_of(name)?;
+        let is_its = self.is_in_transition(index);
+        let transition = self.transition.as_mut().filter(|_| is_its);
+        transition
+            .map(|transition| (index, transition))
+            .ok_or_else(|| ChangeError::NotInTransition { patch: name.to_owned() })
     }
 
     /// The place of the patch in transition.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Registry;
 use crate::events::Direction;
 use crate::patch::ModuleState;
-use crate::task::{Seen, TaskKind, WORLD};
+use crate::task::{Seen, Side, TaskKind, WORLD};
 
 /// All patches, modules and tasks, as they are at one moment.
 #[derive(Clone, Debug)]
@@ -213,7 +213,7 @@ impl Registry {
                 inner
                     .transition
                     .as_ref()
-                    .and_then(|transition| Some((transition.direction, transition.left?))),
+                    .and_then(|transition| Some((transition.direction, transition.left?, transition.forced))),
             )
         };
         status.tasks = WORLD.tasks().iter().map(|seen| task(seen, left)).collect();
@@ -257,14 +257,17 @@ mod millis {
     }
 }
 
-fn task(seen: &Seen, transition: Option<(Direction, crate::task::Side)>) -> TaskStatus {
+/// `transition`: where it goes, the side that it leaves, and whether it was forced.
+fn task(seen: &Seen, transition: Option<(Direction, Side, bool)>) -> TaskStatus {
     let about = seen.record.about();
-    let switched = transition.is_none_or(|(_, left)| !matches!(seen.inside, Some((side, _)) if side == left));
+    let is_on = |left| matches!(seen.inside, Some((side, _)) if side == left);
     let state = match transition {
         None => TaskState::None,
-        Some((direction, _)) if (direction == Direction::Patching) == switched => TaskState::Patched,
+        Some((direction, left, _)) if (direction == Direction::Patching) != is_on(left) => TaskState::Patched,
         Some(_) => TaskState::Unpatched,
     };
+    // As `World::is_empty` has it (T6).
+    let switched = transition.is_none_or(|(_, left, forced)| !is_on(left) && (forced || !seen.forced));
     TaskStatus {
         name: about.name.into_owned(),
         kind: about.kind,

@@ -1,7 +1,6 @@
 //! Transitions: started, ended when no unit of work is on the side that was left, reversed, forced.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::inner::{Entry, Transition};
 use super::worker;
@@ -16,9 +15,7 @@ impl Turn<'_> {
     pub(super) fn disable(&self, name: &str) -> Result<(), ChangeError> {
         let patch = {
             let inner = self.inner();
-            let index = inner
-                .index_of(name)
-                .ok_or_else(|| ChangeError::Unknown { patch: name.to_owned() })?;
+            let index = inner.place_of(name)?;
             match &inner.transition {
                 Some(_) if inner.is_in_transition(index) => {
                     let enabled = inner.list[index].enabled;
@@ -43,13 +40,7 @@ impl Turn<'_> {
             }
             Arc::clone(&inner.list[index].patch)
         };
-        self.inner().transition = Some(Transition {
-            patch: Arc::clone(&patch),
-            direction: Direction::Unpatching,
-            left: None,
-            fenced: true,
-            since: Instant::now(),
-        });
+        self.inner().transition = Some(Transition::new(&patch, Direction::Unpatching));
         self.emit(&Event::Initializing {
             patch: patch.name.clone(),
             direction: Direction::Unpatching,
@@ -64,23 +55,16 @@ impl Turn<'_> {
 
     /// See [`Registry::reverse`](super::Registry::reverse).
     pub(super) fn reverse(&self, name: &str) -> Result<(), ChangeError> {
-        {
+        let to = {
             let mut inner = self.inner();
-            let index = inner
-                .index_of(name)
-                .ok_or_else(|| ChangeError::Unknown { patch: name.to_owned() })?;
-            if !inner.is_in_transition(index) {
-                return Err(ChangeError::NotInTransition { patch: name.to_owned() });
-            }
-            let transition = inner.transition.as_mut().expect("the patch is in transition");
+            let (_, transition) = inner.transition_of(name)?;
             transition.direction = transition.direction.reversed();
-            let to = transition.direction;
-            drop(inner);
-            self.emit(&Event::Reversing {
-                patch: name.to_owned(),
-                to,
-            });
-        }
+            transition.direction
+        };
+        self.emit(&Event::Reversing {
+            patch: name.to_owned(),
+            to,
+        });
         // What the other side has is as it was before the first flip.
         self.flip();
         self.try_complete();
@@ -90,14 +74,9 @@ impl Turn<'_> {
     /// See [`Registry::force`](super::Registry::force).
     pub(super) fn force(&self, name: &str) -> Result<(), ChangeError> {
         let left = {
-            let inner = self.inner();
-            let index = inner
-                .index_of(name)
-                .ok_or_else(|| ChangeError::Unknown { patch: name.to_owned() })?;
-            if !inner.is_in_transition(index) {
-                return Err(ChangeError::NotInTransition { patch: name.to_owned() });
-            }
-            let transition = inner.transition.as_ref().expect("the patch is in transition");
+            let mut inner = self.inner();
+            let (index, transition) = inner.transition_of(name)?;
+            transition.forced = true;
             let (direction, left) = (transition.direction, transition.left);
             // Whose functions the forced units may still be in.
             match direction {
@@ -117,7 +96,7 @@ impl Turn<'_> {
             patch: name.to_owned(),
             units,
         });
-        self.complete_if_empty(true);
+        self.try_complete();
         Ok(())
     }
 
@@ -146,16 +125,12 @@ impl Turn<'_> {
         let fenced = WORLD.flip();
         if let Some(transition) = &mut self.inner().transition {
             transition.fenced = fenced;
+            transition.forced = false;
         }
     }
 
     /// Ends the transition if no unit is on the side that was left (T4). Else the worker will.
     pub(super) fn try_complete(&self) {
-        self.complete_if_empty(false);
-    }
-
-    /// As [`try_complete`](Self::try_complete); if it was just forced, without the units that were forced (T6).
-    fn complete_if_empty(&self, forced: bool) {
         let (patch, direction) = {
             let mut inner = self.inner();
             let Some(transition) = &mut inner.transition else {
@@ -163,7 +138,7 @@ impl Turn<'_> {
             };
             let Some(left) = transition.left else { return };
             transition.fenced = transition.fenced || WORLD.settle();
-            if !transition.fenced || !WORLD.is_empty(left, forced) {
+            if !transition.fenced || !WORLD.is_empty(left, transition.forced) {
                 worker::start();
                 return;
             }

@@ -54,6 +54,8 @@ pub(crate) struct Seen {
     pub(crate) record: &'static Record,
     /// Inside: on which side, and for how long at least.
     pub(crate) inside: Option<(Side, Duration)>,
+    /// Whether it was forced there, and so counts as inside on both sides (T6).
+    pub(crate) forced: bool,
     /// Where the unit was entered, if it is inside. Copied: see [`World::forget_places`].
     pub(crate) entered_at: String,
 }
@@ -198,6 +200,7 @@ impl World {
                 Seen {
                     record,
                     inside,
+                    forced: word & FORCED != 0,
                     entered_at: place.map(ToString::to_string).unwrap_or_default(),
                 }
             })

@@ -51,7 +51,7 @@ impl Rules {
                 } else {
                     livepatch::TaskState::Unpatched
                 };
-                (state, patched != patching)
+                (state, task.depth > 0 && (task.patched != patching || task.caught))
             }
         }
     }
