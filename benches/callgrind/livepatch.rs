@@ -8,8 +8,8 @@ mod live {
     use std::hint::black_box;
 
     use iai_callgrind::{library_benchmark, library_benchmark_group};
-    use livepatch::{UnitExt, unit};
-    use shadow_benches::{Other, Patched, answer, direct, pollster};
+    use livepatch::{Unit, UnitExt, unit};
+    use shadow_benches::{Elsewhere, Other, Patched, answer, direct, pollster};
 
     /// Operations of each benchmark.
     const N: u64 = 1024;
@@ -91,6 +91,41 @@ mod live {
         patched
     }
 
+    /// A transition that waits: for the unit of this thread, which runs the old function.
+    fn old_side() -> (Unit, Patched) {
+        no_patch();
+        (unit(), Patched::begin())
+    }
+
+    /// The same, for another thread's: who begins here runs the new function.
+    fn new_side() -> (Elsewhere, Patched) {
+        no_patch();
+        (Elsewhere::unit(), Patched::begin())
+    }
+
+    #[library_benchmark]
+    #[bench::n(old_side())]
+    fn call_inside_old_side(held: (Unit, Patched)) -> (Unit, Patched) {
+        check(calls(answer), 0);
+        held
+    }
+
+    #[library_benchmark]
+    #[bench::n(new_side())]
+    fn call_inside_new_side(held: (Elsewhere, Patched)) -> (Elsewhere, Patched) {
+        let guard = unit();
+        check(calls(answer), 1);
+        drop(guard);
+        held
+    }
+
+    #[library_benchmark]
+    #[bench::n(new_side())]
+    fn call_new_side(held: (Elsewhere, Patched)) -> (Elsewhere, Patched) {
+        check(calls(answer), 1);
+        held
+    }
+
     #[library_benchmark]
     #[bench::n(no_patch())]
     fn unit_and_end((): ()) {
@@ -113,7 +148,7 @@ mod live {
         name = livepatch_group;
         benchmarks =
             harness, direct_call, pointer, arc_swap, rw_lock, call_no_patch, call_settled, call_inside_no_patch,
-            call_inside_settled, unit_and_end, future_in_unit
+            call_inside_settled, call_inside_old_side, call_inside_new_side, call_new_side, unit_and_end, future_in_unit
     );
 }
 use live::livepatch_group;

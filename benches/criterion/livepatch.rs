@@ -10,7 +10,7 @@ use std::thread;
 
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
 use livepatch::{UnitExt, registry, unit};
-use shadow_benches::{Other, Patched, answer, direct, pollster, settle};
+use shadow_benches::{Elsewhere, Other, Patched, answer, direct, pollster, settle};
 
 /// Calls of one iteration.
 const N: u64 = 64;
@@ -51,27 +51,18 @@ fn calls(criterion: &mut Criterion) {
 
 /// A unit on another thread holds the transition up.
 fn in_transition(group: &mut BenchmarkGroup<'_, WallTime>) {
-    let (inside, over) = (Barrier::new(2), Barrier::new(2));
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            let unit = unit();
-            inside.wait();
-            over.wait();
-            drop(unit);
-        });
-        inside.wait();
-        let old = unit();
-        let patched = Patched::begin();
-        time(group, "transition_old_side_inside", 0, answer);
-        drop(old);
-        time(group, "transition_new_side", 1, answer);
-        let new = unit();
-        time(group, "transition_new_side_inside", 1, answer);
-        drop(new);
-        assert!(registry().status().transition.is_some());
-        over.wait();
-        drop(patched);
-    });
+    let held = Elsewhere::unit();
+    let old = unit();
+    let patched = Patched::begin();
+    time(group, "transition_old_side_inside", 0, answer);
+    drop(old);
+    time(group, "transition_new_side", 1, answer);
+    let new = unit();
+    time(group, "transition_new_side_inside", 1, answer);
+    drop(new);
+    assert!(registry().status().transition.is_some());
+    drop(held);
+    drop(patched);
 }
 
 fn units(criterion: &mut Criterion) {

@@ -3,12 +3,14 @@
 use std::hint::black_box;
 use std::pin::pin;
 use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, RwLock};
 use std::task::{Context, Poll, Waker};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use livepatch::{ObjectPatch, Patch, patchable, registry};
+use livepatch::{ObjectPatch, Patch, patchable, registry, unit};
 
 /// What is called: its body costs next to nothing, and is neither inlined nor seen through.
 #[inline(never)]
@@ -58,6 +60,46 @@ impl Drop for Patched {
         settle();
         registry().disable("bench").expect("it is enabled");
         settle();
+    }
+}
+
+/// A unit on another thread, which holds transitions up until this is dropped.
+#[derive(Debug)]
+pub struct Elsewhere {
+    /// Dropped first: the thread waits for that.
+    over: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Elsewhere {
+    /// Begins it.
+    ///
+    /// # Panics
+    ///
+    /// If there can be no thread.
+    #[must_use]
+    pub fn unit() -> Self {
+        let (over, is_over) = mpsc::channel::<()>();
+        let (inside, is_inside) = mpsc::channel();
+        let thread = thread::spawn(move || {
+            let _unit = unit();
+            let _ = inside.send(());
+            let _ = is_over.recv();
+        });
+        is_inside.recv().expect("the thread has begun");
+        Self {
+            over: Some(over),
+            thread: Some(thread),
+        }
+    }
+}
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        self.over.take();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }
 
