@@ -38,6 +38,8 @@ pub struct Provoke {
     pub equal_hashes: bool,
     /// Reclamation asked for at every retirement.
     pub batch_of_one: bool,
+    /// Each variable an allocation of its own, which memory checkers can follow.
+    pub unpacked: bool,
 }
 
 /// Buckets per migration block: 32 slots, a microsecond or two of work.
@@ -112,6 +114,7 @@ impl<R: Reclaim> Builder<R> {
             },
             hasher,
             batch: if self.provoke.batch_of_one { 1 } else { self.batch },
+            packed: !self.provoke.unpacked,
             block: if self.provoke.smallest_block { 1 } else { BLOCK },
             // Four threads per core have one each, the rest share the last: correct, and slower.
             shards: if cfg!(shadow_loom) {

@@ -16,6 +16,7 @@ use std::ptr::NonNull;
 use crate::ObjAddr;
 use crate::error::{AllocError, CtorError, StoreError};
 use crate::reclaim::Reclaim;
+use crate::registry::IdEntry;
 use crate::sync::stat::Ordering;
 use crate::sync::thread_token;
 use crate::table::array::Table;
@@ -35,12 +36,15 @@ pub(crate) enum IfExists {
 }
 
 /// A node that has not claimed its key: given back when dropped, its payload not.
-struct Unclaimed(NonNull<Node>);
+struct Unclaimed<'c, R: Reclaim> {
+    core: &'c Core<R>,
+    node: NonNull<Node>,
+}
 
-impl Drop for Unclaimed {
+impl<R: Reclaim> Drop for Unclaimed<'_, R> {
     fn drop(&mut self) {
         // SAFETY: nobody else knows the node.
-        unsafe { Node::dealloc(self.0) };
+        unsafe { Node::dealloc(self.core.memory(), self.node) };
     }
 }
 
@@ -61,14 +65,14 @@ impl<R: Reclaim> Core<R> {
         value: T,
     ) -> Result<NodeRef<'g>, AllocError<T>> {
         self.prefetch_bucket(shield, key);
-        let Some(node) = Node::alloc(key.obj, key.entry, None, false, Life::LIVE) else {
+        let Some(node) = Node::alloc(self.memory(), key.obj, key.entry, None, false, Life::LIVE) else {
             return Err(AllocError {
                 value,
                 error: StoreError::OutOfMemory,
             });
         };
         // SAFETY: the node is new; its entry holds `T` (the callers bound or looked up the id with `T`).
-        let payload = unsafe { Node::payload(node) }.cast::<T>();
+        let payload = unsafe { Node::payload(node, key.entry) }.cast::<T>();
         // SAFETY: fresh memory with the layout of `T`.
         unsafe { payload.write(value) };
         match self.claim(shield, key, node, if_exists) {
@@ -80,12 +84,12 @@ impl<R: Reclaim> Core<R> {
             }
             Ok(Claim::Existing(existing)) => {
                 // SAFETY: written above, and not claimed.
-                drop(unsafe { take_back::<T>(node) });
+                drop(unsafe { self.take_back::<T>(key.entry, node) });
                 Ok(existing)
             }
             Err(error) => {
                 // SAFETY: as above.
-                let value = unsafe { take_back::<T>(node) };
+                let value = unsafe { self.take_back::<T>(key.entry, node) };
                 Err(AllocError { value, error })
             }
         }
@@ -108,8 +112,8 @@ impl<R: Reclaim> Core<R> {
             return Ok(node);
         }
         let life = Life::building(thread_token());
-        let node = Node::alloc(key.obj, key.entry, raw, zeroed, life).ok_or(StoreError::OutOfMemory)?;
-        let unclaimed = Unclaimed(node);
+        let node = Node::alloc(self.memory(), key.obj, key.entry, raw, zeroed, life).ok_or(StoreError::OutOfMemory)?;
+        let unclaimed = Unclaimed { core: self, node };
         let (node, table) = match self.claim(shield, key, node, if_exists)? {
             Claim::New(node, table) => (node, table),
             Claim::Existing(existing) => return Ok(existing),
@@ -124,7 +128,7 @@ impl<R: Reclaim> Core<R> {
             finished: false,
         };
         // SAFETY: the node is under construction, by us.
-        let payload = unsafe { Node::payload(node.as_ptr()) };
+        let payload = unsafe { Node::payload(node.as_ptr(), key.entry) };
         construct(payload).map_err(CtorError::Ctor)?;
         construction.finished = true;
         // C2.
@@ -132,6 +136,17 @@ impl<R: Reclaim> Core<R> {
         key.entry.count_created(self.shard());
         drop(construction);
         Ok(node)
+    }
+
+    /// Reads the value back out of an unclaimed node, and gives the node's memory back.
+    ///
+    /// # Safety
+    ///
+    /// The node was never claimed, is of this entry, and holds a `T`.
+    unsafe fn take_back<T>(&self, entry: &IdEntry, node: NonNull<Node>) -> T {
+        let unclaimed = Unclaimed { core: self, node };
+        // SAFETY: the caller's.
+        unsafe { Node::payload(unclaimed.node, entry).cast::<T>().read() }
     }
 
     /// The quick look before anything is allocated.
@@ -180,17 +195,6 @@ fn exists(key: &Key<'_>) -> StoreError {
         obj: ObjAddr::new(key.obj),
         id: key.entry.id,
     }
-}
-
-/// Reads the value back out of an unclaimed node, and gives the node's memory back.
-///
-/// # Safety
-///
-/// The node was never claimed and holds a `T`.
-unsafe fn take_back<T>(node: NonNull<Node>) -> T {
-    let node = Unclaimed(node);
-    // SAFETY: the caller's.
-    unsafe { Node::payload(node.0).cast::<T>().read() }
 }
 
 /// A running constructor. Dropped unfinished (error or panic), it takes the node back (C3).

@@ -12,6 +12,7 @@ use crate::{ObjAddr, ShadowId};
 #[derive(Clone, Copy)]
 pub struct VarRef<'g> {
     node: NodeRef<'g>,
+    entry: &'g IdEntry,
 }
 
 impl<'g> VarRef<'g> {
@@ -22,27 +23,23 @@ impl<'g> VarRef<'g> {
 
     /// The id.
     pub fn id(&self) -> u64 {
-        self.entry().id
+        self.entry.id
     }
 
     /// The name of the value's type, `raw` for untyped variables.
     pub fn type_name(&self) -> &str {
-        &self.entry().type_name
+        &self.entry.type_name
     }
 
     /// The value, if it is a `T`.
     pub fn get<T: Send + Sync + 'static>(&self) -> Option<&'g T> {
         // SAFETY: the entry holds `T`; the node was live when it was met.
-        self.entry().holds::<T>().then(|| unsafe { self.node.value() })
+        self.entry.holds::<T>().then(|| unsafe { self.node.value() })
     }
 
     /// The value, if this is a variable of that id.
     pub fn get_as<T: Send + Sync + 'static>(&self, id: ShadowId<T>) -> Option<&'g T> {
         if self.id() == id.get() { self.get() } else { None }
-    }
-
-    fn entry(&self) -> &IdEntry {
-        self.node.entry()
     }
 }
 
@@ -94,7 +91,10 @@ impl<'g, R: Reclaim> Iterator for Iter<'g, R> {
     fn next(&mut self) -> Option<VarRef<'g>> {
         loop {
             if let Some(node) = self.region.pop() {
-                return Some(VarRef { node });
+                return Some(VarRef {
+                    node,
+                    entry: node.entry(&self.core.heap),
+                });
             }
             let from = self.next.filter(|&from| self.end.is_none_or(|end| from < end))?;
             self.next = self.core.region(self.shield, from, self.end, &mut self.region);

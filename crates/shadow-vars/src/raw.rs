@@ -67,7 +67,7 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         }
         let core = self.core();
         core.find(self.shield(), obj.into().get(), entry)
-            .map(|node| checked(node, layout))
+            .map(|node| checked(node, entry, layout))
             .transpose()
     }
 
@@ -150,7 +150,7 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
                 report(error);
             }
         })?;
-        Ok(checked(node, layout)?)
+        Ok(checked(node, entry, layout)?)
     }
 
     /// Frees an untyped variable, with a destructor as in [`free_with`](Self::free_with). Whether there was one.
@@ -164,7 +164,7 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         let removed = core.remove(self.shield(), &core.key(obj.get(), entry));
         // SAFETY: the caller's.
         removed
-            .inspect(|removed| unsafe { destroy(removed.node, dtor, data) })
+            .inspect(|removed| unsafe { destroy(removed.node, entry, dtor, data) })
             .is_some()
     }
 
@@ -177,7 +177,7 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     pub unsafe fn raw_free_all(&self, id: u64, dtor: Option<RawDtor>, data: *mut c_void) -> usize {
         let Some(entry) = self.raw_entry(id) else { return 0 };
         // SAFETY: the caller's.
-        self.sweep(entry, |node| unsafe { destroy(node, dtor, data) })
+        self.sweep(entry, |node| unsafe { destroy(node, entry, dtor, data) })
     }
 
     fn raw_entry(&self, id: u64) -> Option<&'s IdEntry> {
@@ -191,9 +191,14 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
 }
 
 /// The variable, if it does for the layout.
-fn checked(node: NodeRef<'_>, asked: Layout) -> Result<RawVar<'_>, StoreError> {
-    // SAFETY: the guard protects the node.
-    let (payload, has) = unsafe { (Node::payload(node.as_ptr()), Node::payload_layout(node.as_ptr())) };
+fn checked<'g>(node: NodeRef<'g>, entry: &IdEntry, asked: Layout) -> Result<RawVar<'g>, StoreError> {
+    // SAFETY: the guard protects the node, whose entry this is.
+    let (payload, has) = unsafe {
+        (
+            Node::payload(node.as_ptr(), entry),
+            Node::payload_layout(node.as_ptr(), entry),
+        )
+    };
     if has.size() >= asked.size() && has.align() >= asked.align() {
         return Ok(RawVar {
             payload,
@@ -203,7 +208,7 @@ fn checked(node: NodeRef<'_>, asked: Layout) -> Result<RawVar<'_>, StoreError> {
     }
     Err(StoreError::LayoutMismatch(LayoutMismatch {
         obj: ObjAddr::new(node.obj),
-        id: node.entry().id,
+        id: entry.id,
         has: (has.size(), has.align()),
         asked: (asked.size(), asked.align()),
     }))
@@ -211,14 +216,14 @@ fn checked(node: NodeRef<'_>, asked: Layout) -> Result<RawVar<'_>, StoreError> {
 
 /// # Safety
 ///
-/// As [`Pinned::raw_free`]; the caller removed the node.
-unsafe fn destroy(node: NodeRef<'_>, dtor: Option<RawDtor>, data: *mut c_void) {
+/// As [`Pinned::raw_free`]; the caller removed the node, whose entry this is.
+unsafe fn destroy(node: NodeRef<'_>, entry: &IdEntry, dtor: Option<RawDtor>, data: *mut c_void) {
     if let Some(dtor) = dtor {
         // SAFETY: the guard protects the node; the caller's.
         unsafe {
             dtor(
                 pointer(ObjAddr::new(node.obj)),
-                Node::payload(node.as_ptr()).as_ptr().cast(),
+                Node::payload(node.as_ptr(), entry).as_ptr().cast(),
                 data,
             )
         };

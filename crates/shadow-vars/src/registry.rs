@@ -6,6 +6,7 @@
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::any::TypeId;
 use std::ptr::{self, NonNull};
+use std::sync::Arc;
 
 use crossbeam_utils::CachePadded;
 
@@ -14,7 +15,9 @@ use crate::mem::{try_box, try_slice};
 use crate::shard::Shard;
 use crate::sync::lock_stat;
 use crate::sync::stat::{AtomicPtr, AtomicU64, Mutex, Ordering};
-use crate::table::node::{DropValue, Shape};
+use crate::heap::{Heap, WIDE};
+use crate::table::layout::{DropValue, Shape};
+use crate::table::node::Life;
 
 /// What a store knows of one id. What every look-up reads comes first, in one cache line.
 #[repr(C, align(64))]
@@ -24,6 +27,8 @@ pub(crate) struct IdEntry {
     type_id: TypeId,
     /// Position in order of first use; the low 16 bits go into the tags.
     pub(crate) index: u32,
+    /// The life word of a variable of this id that exists. See [`Life::live`].
+    pub(crate) live: u64,
     pub(crate) shape: Shape,
     /// The type's name, copied: the library that it lives in may be unloaded.
     pub(crate) type_name: String,
@@ -115,7 +120,7 @@ impl IdEntry {
     /// Whether `index` can be read back from a tag.
     #[inline]
     pub(crate) fn index_fits(&self) -> bool {
-        self.index <= u32::from(u16::MAX)
+        self.index < WIDE
     }
 
     #[inline]
@@ -157,6 +162,8 @@ pub(crate) struct Registry {
     index: AtomicPtr<Index>,
     inner: Mutex<Inner>,
     shards: usize,
+    /// Where nodes find their entries.
+    heap: Arc<Heap>,
 }
 
 const FRONT: usize = 32;
@@ -191,7 +198,7 @@ unsafe impl Send for Inner {}
 
 impl Registry {
     /// Nothing if there is no memory.
-    pub(crate) fn new(shards: usize) -> Option<Self> {
+    pub(crate) fn new(shards: usize, heap: Arc<Heap>) -> Option<Self> {
         let mut indexes = Vec::new();
         indexes.try_reserve(1).ok()?;
         let index = Index::leaked(16)?;
@@ -206,6 +213,7 @@ impl Registry {
             index: AtomicPtr::new(index),
             inner,
             shards,
+            heap,
         })
     }
 
@@ -298,6 +306,11 @@ impl Registry {
         let counts = self.column(&mut inner).ok_or(StoreError::OutOfMemory)?;
         let entry = entry(id, index, type_id, name, shape, counts).ok_or(StoreError::OutOfMemory)?;
         let entry = NonNull::from(Box::leak(entry));
+        if !self.heap.add(index, entry) {
+            // SAFETY: leaked just now, and known to nobody.
+            drop(unsafe { Box::from_raw(entry.as_ptr()) });
+            return Err(StoreError::OutOfMemory);
+        }
         inner.entries.push(entry);
         current.add(entry);
         let front = &self.front[Index::home(id) % FRONT];
@@ -335,6 +348,7 @@ fn entry(id: u64, index: u32, type_id: TypeId, name: &str, shape: Shape, counts:
         id,
         type_id,
         index,
+        live: Life::live(index),
         shape,
         type_name,
         counts,
@@ -456,10 +470,14 @@ pub(crate) fn raw_layout(layout: Layout) -> Result<Layout, StoreError> {
 mod tests {
     use super::*;
 
+    fn registry(shards: usize) -> Registry {
+        Registry::new(shards, Heap::new(shards, true).unwrap()).unwrap()
+    }
+
     #[test]
     fn values_are_dropped_by_the_code_that_last_bound_the_id() {
         unsafe fn of_an_unloaded_library(_: *mut u8) {}
-        let registry = Registry::new(1).unwrap();
+        let registry = registry(1);
         let drop_of = |entry: &IdEntry| entry.drop_value().map(|drop| drop as usize);
         let own = drop_of(registry.bind::<String>(3).unwrap());
         assert!(own.is_some());
@@ -473,7 +491,7 @@ mod tests {
 
     #[test]
     fn ids_keep_their_entries_while_the_index_grows() {
-        let registry = Registry::new(2).unwrap();
+        let registry = registry(2);
         let first: *const IdEntry = registry.bind::<u32>(7).unwrap();
         for id in 100..3000 {
             registry.bind::<u64>(id).unwrap();
@@ -486,7 +504,7 @@ mod tests {
 
     #[test]
     fn a_second_type_is_refused_by_name() {
-        let registry = Registry::new(1).unwrap();
+        let registry = registry(1);
         registry.bind::<u32>(1).unwrap();
         let Err(StoreError::TypeMismatch(mismatch)) = registry.bind::<String>(1) else {
             panic!("accepted")

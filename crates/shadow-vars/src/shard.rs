@@ -49,6 +49,12 @@ impl Shard {
         }
     }
 
+    /// Whether no other thread uses what this shard has.
+    #[inline]
+    pub(crate) fn is_own(self) -> bool {
+        self.own
+    }
+
     /// Adds to a counter of this shard; what it is then.
     #[inline]
     pub(crate) fn add(self, counter: &AtomicU64, by: u64) -> u64 {

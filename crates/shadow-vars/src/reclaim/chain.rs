@@ -3,6 +3,7 @@
 use std::ptr::{self, NonNull};
 
 use super::retired::bytes;
+use crate::heap::Heap;
 use crate::table::node::Node;
 
 /// Dead nodes, linked through their life words, newest first.
@@ -31,10 +32,10 @@ impl Chain {
     ///
     /// The node is dead, unlinked by this thread, and in no chain.
     #[inline]
-    pub(crate) unsafe fn push(&mut self, node: NonNull<Node>) {
+    pub(crate) unsafe fn push(&mut self, node: NonNull<Node>, heap: &Heap) {
         // SAFETY: the caller's.
         unsafe {
-            self.bytes += bytes(node);
+            self.bytes += bytes(node, heap);
             node.as_ref().set_next_retired(self.first);
         }
         node.as_ptr().expose_provenance();

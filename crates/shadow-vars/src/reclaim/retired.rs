@@ -28,6 +28,7 @@ use crossbeam_utils::CachePadded;
 
 use super::Reclaim;
 use super::chain::Chain;
+use crate::heap::Heap;
 use crate::mem::{prefetch, try_slice};
 use crate::shard::Shard;
 #[cfg(any(test, shadow_loom))]
@@ -50,6 +51,8 @@ pub(crate) struct RetireLists {
     shards: Box<[CachePadded<List>]>,
     /// Objects in `open` that make it worth closing.
     batch: Stride,
+    /// Where nodes come from.
+    heap: Arc<Heap>,
     /// Values whose `Drop` panicked.
     drop_panics: AtomicU64,
     /// With an exact backend: what waits for a grace period of its own, and what was poisoned in place of freed.
@@ -137,7 +140,7 @@ pub(crate) fn is_reclaiming() -> bool {
 
 impl RetireLists {
     /// Nothing if there is no memory.
-    pub(crate) fn new(shards: usize, batch: usize) -> Option<Arc<Self>> {
+    pub(crate) fn new(shards: usize, batch: usize, heap: Arc<Heap>) -> Option<Arc<Self>> {
         let shard = || {
             CachePadded::new(List {
                 open: AtomicPtr::new(ptr::null_mut()),
@@ -153,6 +156,7 @@ impl RetireLists {
         Some(Arc::new(Self {
             shards: try_slice(shards, shard)?,
             batch: Stride::at_most(batch),
+            heap,
             drop_panics: AtomicU64::new(0),
             #[cfg(any(test, shadow_loom))]
             exact: stat::Mutex::default(),
@@ -173,7 +177,7 @@ impl RetireLists {
         };
         let list = &self.shards[shard.index];
         // SAFETY: the caller's.
-        let bytes = unsafe { bytes(node) };
+        let bytes = unsafe { bytes(node, &self.heap) };
         shard.add(&list.retired_bytes, bytes);
         // Whoever calls `synchronize` after this call returned sees the count by whatever told it so.
         let retired = shard.add(&list.retired, 1);
@@ -314,6 +318,10 @@ impl RetireLists {
             .is_ok()
     }
 
+    fn memory(&self) -> (&Heap, Shard) {
+        (&self.heap, Shard::of(self.shards.len()))
+    }
+
     /// Drops the values of a chain and frees it.
     ///
     /// # Safety
@@ -321,18 +329,19 @@ impl RetireLists {
     /// Nobody can reach the chain's objects any more.
     unsafe fn reclaim(&self, list: &List, mut chain: *mut Node) {
         let _scope = ReclaimScope::enter();
+        let memory = self.memory();
         let (mut objects, mut freed) = (0, 0);
         while let Some(node) = NonNull::new(chain) {
             // SAFETY: the caller's; the chain is ours alone.
             unsafe {
                 chain = node.as_ref().next_retired();
                 prefetch(chain);
-                if let Some(bytes) = Node::free_plain(node) {
+                if let Some(bytes) = Node::free_plain(memory, node) {
                     freed += bytes as u64;
                 } else {
-                    freed += bytes(node);
+                    freed += bytes(node, &self.heap);
                     self.drop_object(node);
-                    free(node);
+                    free(self.memory(), node);
                 }
             }
             objects += 1;
@@ -348,7 +357,7 @@ impl RetireLists {
     unsafe fn drop_object(&self, node: NonNull<Node>) {
         // SAFETY: the caller's.
         unsafe {
-            if node.as_ref().life().state() != State::Table && !Node::drop_value(node) {
+            if node.as_ref().life().state() != State::Table && !Node::drop_value(node, &self.heap) {
                 self.drop_panics.fetch_add(1, Ordering::Relaxed);
             }
         }
@@ -364,7 +373,7 @@ impl RetireLists {
         // SAFETY: the caller's.
         unsafe {
             self.drop_object(node);
-            free(node);
+            free(self.memory(), node);
         }
     }
 
@@ -448,12 +457,12 @@ impl RetireLists {
 /// # Safety
 ///
 /// The object is allocated.
-pub(super) unsafe fn bytes(node: NonNull<Node>) -> u64 {
+pub(super) unsafe fn bytes(node: NonNull<Node>, heap: &Heap) -> u64 {
     // SAFETY: the caller's; a TABLE header is the first field of a table.
     let bytes = unsafe {
         match node.as_ref().life().state() {
             State::Table => node.cast::<Table>().as_ref().bytes(),
-            _ => Node::bytes(node),
+            _ => Node::bytes(node, heap),
         }
     };
     bytes as u64
@@ -464,17 +473,17 @@ pub(super) unsafe fn bytes(node: NonNull<Node>) -> u64 {
 /// # Safety
 ///
 /// Nobody can reach it any more; once; its value was dropped.
-unsafe fn free(node: NonNull<Node>) {
+unsafe fn free(memory: (&Heap, Shard), node: NonNull<Node>) {
     #[cfg(shadow_loom)]
     // SAFETY: the caller's.
     unsafe {
-        let_go(node);
+        let_go(node, memory.0);
     }
     // SAFETY: the caller's; a TABLE header is the first field of a table.
     unsafe {
         match node.as_ref().life().state() {
             State::Table => Table::dealloc(node.cast()),
-            _ => Node::dealloc(node),
+            _ => Node::dealloc(memory, node),
         }
     }
 }
@@ -485,12 +494,12 @@ unsafe fn free(node: NonNull<Node>) {
 ///
 /// The object is allocated, and reclaimed now.
 #[cfg(shadow_loom)]
-unsafe fn let_go(node: NonNull<Node>) {
+unsafe fn let_go(node: NonNull<Node>, heap: &Heap) {
     // SAFETY: the caller's; a TABLE header is the first field of a table.
     unsafe {
         match node.as_ref().life().state() {
             State::Table => node.cast::<Table>().as_mut().let_go(),
-            _ => Node::let_go(node),
+            _ => Node::let_go(node, heap),
         }
     }
 }
@@ -529,10 +538,10 @@ impl RetireLists {
         let _scope = ReclaimScope::enter();
         // SAFETY: every guard that could reach it has gone; taken out of limbo once.
         unsafe {
-            let bytes = bytes(node);
+            let bytes = bytes(node, &self.heap);
             self.drop_object(node);
             #[cfg(shadow_loom)]
-            let_go(node);
+            let_go(node, &self.heap);
             node.as_ref().poison();
             list.reclaimed_bytes.fetch_add(bytes, Ordering::Relaxed);
         }
@@ -555,11 +564,11 @@ impl RetireLists {
         unsafe {
             for node in nodes(limbo) {
                 self.drop_object(node);
-                free(node);
+                free(self.memory(), node);
             }
             for node in nodes(poisoned) {
                 node.as_ref().unpoison();
-                free(node);
+                free(self.memory(), node);
             }
         }
     }

@@ -36,7 +36,7 @@ impl<R: Reclaim> Core<R> {
                 let word = root.load_lane(bucket, lane, R::LOAD);
                 if let Some(node) = word.link_with(key.tag) {
                     let node = NodeRef::new(shield, node);
-                    if node.is_for(obj, entry) && node.is_live() {
+                    if node.is_live_for(obj, entry) {
                         return Some(node); // L1
                     }
                 } else if key.tomb() == Some(word) {

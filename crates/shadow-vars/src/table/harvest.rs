@@ -93,7 +93,7 @@ impl<'g, R: Reclaim> Swept<'g, R> {
         word: Word,
         removed: &mut impl FnMut(NodeRef<'g>),
     ) {
-        if !std::ptr::eq(node.entry(), self.entry) || !self.core.end_life(node) {
+        if !node.is_of(self.entry) || !self.core.end_life(node) {
             return;
         }
         self.killed += 1;
@@ -149,7 +149,7 @@ impl<R: Reclaim> Drop for Unlink<'_, '_, R> {
         let retire = core.unlink_or_orphan(swept.shield, node, swept.from, swept.table, self.link);
         if retire && !core.planted(Defect::RetireBeforeUnlink) {
             // SAFETY: dead and unlinked by this thread, and in no list.
-            unsafe { swept.dead.push(node.as_ptr()) };
+            unsafe { swept.dead.push(node.as_ptr(), &core.heap) };
         }
         if swept.killed >= core.lists.batch() {
             swept.hand_over();

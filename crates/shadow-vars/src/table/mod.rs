@@ -149,6 +149,7 @@ use self::hash::AddrHasher;
 use self::node::{Node, State};
 use self::probe::Key;
 use self::word::Kind;
+use crate::heap::Heap;
 use crate::reclaim::Reclaim;
 use crate::reclaim::retired::RetireLists;
 use crate::registry::{IdEntry, Registry};
@@ -164,6 +165,7 @@ mod group;
 mod harvest;
 pub(crate) mod hash;
 pub(crate) mod insert;
+pub(crate) mod layout;
 mod migrate;
 pub(crate) mod node;
 pub(crate) mod prefetch;
@@ -224,16 +226,16 @@ impl<'g> NodeRef<'g> {
     }
 
     /// Takes the key record out of a node whose remover this thread is.
-    fn take_record(self) -> Option<NonNull<Node>> {
-        // SAFETY: the guard protects the node.
-        let record = unsafe { Node::record(self.node) }?;
+    fn take_record(self, entry: &IdEntry) -> Option<NonNull<Node>> {
+        // SAFETY: the guard protects the node, whose entry this is.
+        let record = unsafe { Node::record(self.node, entry) }?;
         // Relaxed, here and below: only the node's remover uses it, and later whoever reclaims the node.
         NonNull::new(record.swap(ptr::null_mut(), Ordering::Relaxed))
     }
 
-    fn put_record_back(self, record: NonNull<Node>) {
-        // SAFETY: the guard protects the node.
-        if let Some(slot) = unsafe { Node::record(self.node) } {
+    fn put_record_back(self, entry: &IdEntry, record: NonNull<Node>) {
+        // SAFETY: as above.
+        if let Some(slot) = unsafe { Node::record(self.node, entry) } {
             slot.store(record.as_ptr(), Ordering::Relaxed);
         }
     }
@@ -258,6 +260,8 @@ pub(crate) struct Config {
     /// Buckets per migration block.
     pub(crate) block: usize,
     pub(crate) shards: usize,
+    /// Nodes packed, else each an allocation of its own.
+    pub(crate) packed: bool,
 }
 
 /// The table, its ids and its retire lists: everything but the public face.
@@ -266,6 +270,7 @@ pub(crate) struct Core<R: Reclaim> {
     root: CachePadded<AtomicPtr<Table>>,
     pub(crate) hasher: AddrHasher,
     pub(crate) registry: Registry,
+    pub(crate) heap: Arc<Heap>,
     pub(crate) lists: Arc<RetireLists>,
     shards: usize,
     block: usize,
@@ -286,11 +291,13 @@ pub(crate) struct Core<R: Reclaim> {
 impl<R: Reclaim> Core<R> {
     pub(crate) fn new(config: &Config) -> Result<Self, NoMemory> {
         let shards = config.shards.max(1);
+        let heap = Heap::new(shards, config.packed).ok_or(NoMemory)?;
         let mut core = Self {
             root: CachePadded::new(AtomicPtr::new(ptr::null_mut())),
             hasher: config.hasher,
-            registry: Registry::new(shards).ok_or(NoMemory)?,
-            lists: RetireLists::new(shards, config.batch.max(1)).ok_or(NoMemory)?,
+            registry: Registry::new(shards, heap.clone()).ok_or(NoMemory)?,
+            lists: RetireLists::new(shards, config.batch.max(1), heap.clone()).ok_or(NoMemory)?,
+            heap,
             shards,
             block: config.block.max(1),
             min_log2: 0,
@@ -348,14 +355,20 @@ impl<R: Reclaim> Core<R> {
         Key::new(obj, entry, self.hasher.hash(obj))
     }
 
-    fn key_of<'a>(&self, node: &'a Node) -> Key<'a> {
-        self.key(node.obj, node.entry())
+    fn key_of(&self, node: &Node) -> Key<'_> {
+        self.key(node.obj, node.entry(&self.heap))
     }
 
     /// The shard of this thread.
     #[inline]
     pub(crate) fn shard(&self) -> Shard {
         Shard::of(self.shards)
+    }
+
+    /// Where this thread's nodes come from and go to.
+    #[inline]
+    pub(crate) fn memory(&self) -> (&Heap, Shard) {
+        (&self.heap, self.shard())
     }
 
     /// Retires what no slot leads to any more (I5).
@@ -412,7 +425,7 @@ impl<R: Reclaim> Drop for Core<R> {
                             }
                         }
                         // SAFETY: a slot owns its record alone.
-                        Kind::Record(record) => unsafe { Node::dealloc(record) },
+                        Kind::Record(record) => unsafe { Node::dealloc(self.memory(), record) },
                         _ => {}
                     }
                 }
@@ -428,5 +441,7 @@ impl<R: Reclaim> Drop for Core<R> {
                 self.lists.reclaim_now(node);
             }
         }
+        // SAFETY: no node is left. The callbacks that are still owed have the heap, and use none of its memory.
+        unsafe { self.heap.pool.release() };
     }
 }

@@ -1,18 +1,24 @@
-//! Nodes: one allocation of header, payload and (for keys that do not fit into a word) a pointer to a key record.
+//! Nodes: a header and what [`layout`](super::layout) puts around it, in one allocation.
 //!
 //! ```text
-//! fits:     │ obj │ entry │ life │ [raw: size, align] │ payload │
-//! does not: │ obj │ entry │ life │ [raw: size, align] │ payload │ record │──▶ │ obj │ entry │ life: RECORD │
+//!        63        48 47                                       3 2     0
+//!       ┌────────────┬──────────────────────────────────────────┬───────┐
+//! life: │ id's index │ builder │ nothing │ next of a retire list │ state │
+//!       └────────────┴──────────────────────────────────────────┴───────┘
 //! ```
 //!
-//! The **life** word holds the state in its low three bits. What the other bits mean depends on the state: who builds
-//! (BUILDING), nothing (LIVE), the next node of a retire list (all others, once retired).
+//! What the middle means depends on the state: who builds (BUILDING), nothing (LIVE), the next node of a retire list (all
+//! others, once retired). The index stays as it is, so one comparison says whether a node is LIVE and of an id. If it is
+//! [`WIDE`], a pointer to the id's entry comes before the header.
 
-use std::alloc::{Layout, alloc, alloc_zeroed, dealloc};
-use std::mem::{align_of, needs_drop, size_of};
+use std::alloc::Layout;
+use std::mem::{align_of, size_of};
 use std::ptr::{self, NonNull};
 
+use super::layout::{Form, Parts, RAW_LAYOUT};
+use crate::heap::{Heap, WIDE};
 use crate::registry::IdEntry;
+use crate::shard::Shard;
 #[cfg(any(test, shadow_loom))]
 use crate::sync::stat;
 use crate::sync::{AtomicPtr, AtomicU64, Ordering};
@@ -21,19 +27,14 @@ use crate::sync::{AtomicPtr, AtomicU64, Ordering};
 #[repr(C)]
 pub(crate) struct Node {
     pub(crate) obj: usize,
-    /// Null for a table; otherwise an entry of the store's registry, which outlives every node.
-    entry: *const IdEntry,
     life: AtomicU64,
+    /// The index of the life word: under loom each load is one more place to switch threads at.
+    #[cfg(shadow_loom)]
+    index: u32,
     /// Set in place of freeing by the checked backend, so that a late access is caught instead of undefined.
     #[cfg(any(test, shadow_loom))]
     reclaimed: stat::AtomicBool,
 }
-
-// SAFETY: the fields are plain or atomic, and the entry is `Send` and `Sync`; payloads are reached through the unsafe
-// functions below, whose callers only store values that are `Send` and `Sync`.
-unsafe impl Send for Node {}
-// SAFETY: as above.
-unsafe impl Sync for Node {}
 
 /// Where a node is in its life. Only ever moves down this list, and from `Building` at most once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,6 +60,8 @@ pub(crate) struct Life(u64);
 const STATE: u64 = 0b111;
 const WAITERS: u64 = 0b1000;
 const BUILDER_SHIFT: u32 = 4;
+const INDEX_SHIFT: u32 = 48;
+const INDEX: u64 = 0xffff << INDEX_SHIFT;
 
 impl Life {
     pub(crate) const LIVE: Self = Self(1);
@@ -69,7 +72,23 @@ impl Life {
 
     /// Under construction by the thread with this token.
     pub(crate) const fn building(builder: u64) -> Self {
-        Self(builder << BUILDER_SHIFT)
+        Self((builder << BUILDER_SHIFT) & !INDEX)
+    }
+
+    /// The same of a node of the id with this index.
+    const fn of(self, index: u32) -> Self {
+        let index = if index < WIDE { index } else { WIDE };
+        Self(self.0 | (index as u64) << INDEX_SHIFT)
+    }
+
+    /// LIVE, of the id with this index: what a look-up compares with. Nothing is like that if the index is WIDE.
+    pub(crate) const fn live(index: u32) -> u64 {
+        if index < WIDE { Self::LIVE.of(index).0 } else { u64::MAX }
+    }
+
+    /// The id's index, or WIDE.
+    fn index(self) -> u32 {
+        (self.0 >> INDEX_SHIFT) as u32
     }
 
     pub(crate) fn state(self) -> State {
@@ -85,7 +104,7 @@ impl Life {
 
     /// The token of the building thread. Only for `State::Building`.
     pub(crate) fn builder(self) -> u64 {
-        self.0 >> BUILDER_SHIFT
+        (self.0 & !INDEX) >> BUILDER_SHIFT
     }
 
     /// Whether somebody is parked until the constructor ends. Only for `State::Building`.
@@ -94,144 +113,49 @@ impl Life {
     }
 
     fn retired(self, next: *mut Node) -> Self {
-        Self(self.0 & STATE | next.expose_provenance() as u64)
+        Self(self.0 & (INDEX | STATE) | next.expose_provenance() as u64)
     }
 
     fn next_retired(self) -> *mut Node {
-        ptr::with_exposed_provenance_mut((self.0 & !STATE) as usize)
+        ptr::with_exposed_provenance_mut((self.0 & ADDR) as usize)
     }
 }
 
-/// Drops a payload in place.
-pub(crate) type DropValue = unsafe fn(*mut u8);
-
-/// How the payloads of one id are laid out and dropped.
-#[derive(Clone, Copy)]
-pub(crate) struct Shape {
-    payload: Layout,
-    /// Drops the payload in place. See [`IdEntry::drop_with`] for the one that is called.
-    pub(crate) drop: Option<DropValue>,
-    /// The layout is the node's own, kept before the payload; `parts` are nobody's.
-    raw: bool,
-    /// Of a node whose key fits into a word, and of one whose key does not.
-    parts: [Parts; 2],
-}
-
-impl Shape {
-    /// Raw variables: each has its own layout, and nothing to drop.
-    pub(crate) const RAW: Self = Self {
-        payload: Layout::new::<()>(),
-        drop: None,
-        raw: true,
-        parts: Self::parts(Layout::new::<()>()),
-    };
-
-    pub(crate) const fn of<T>() -> Self {
-        /// Drops a `T` in place.
-        unsafe fn drop_value<T>(payload: *mut u8) {
-            // SAFETY: called once, for a payload that holds a `T` (see `Node::reclaim`).
-            unsafe { payload.cast::<T>().drop_in_place() }
-        }
-        let drop: Option<DropValue> = if needs_drop::<T>() { Some(drop_value::<T>) } else { None };
-        Self {
-            payload: Layout::new::<T>(),
-            drop,
-            raw: false,
-            parts: Self::parts(Layout::new::<T>()),
-        }
-    }
-
-    const fn parts(payload: Layout) -> [Parts; 2] {
-        match (Parts::new(payload, false, true), Parts::new(payload, false, false)) {
-            (Some(fits), Some(wide)) => [fits, wide],
-            // No type is so large that three words more overflow.
-            _ => panic!("a type larger than the address space"),
-        }
-    }
-}
-
-/// Where the parts of one node are.
-#[derive(Clone, Copy)]
-struct Parts {
-    whole: Layout,
-    payload: usize,
-    record: Option<usize>,
-}
-
-impl Parts {
-    /// Nothing if the size overflows.
-    const fn new(payload: Layout, raw: bool, fits: bool) -> Option<Self> {
-        let header = if raw {
-            Layout::new::<(Node, Layout)>()
-        } else {
-            Layout::new::<Node>()
-        };
-        let Ok((whole, offset)) = header.extend(payload) else {
-            return None;
-        };
-        if fits {
-            return Some(Self {
-                whole,
-                payload: offset,
-                record: None,
-            });
-        }
-        match whole.extend(Layout::new::<AtomicPtr<Node>>()) {
-            Ok((whole, record)) => Some(Self {
-                whole,
-                payload: offset,
-                record: Some(record),
-            }),
-            Err(_) => None,
-        }
-    }
-
-    /// Of a node of this entry, which is known if the payload is.
-    #[inline]
-    fn of(entry: &IdEntry, payload: Layout, fits: bool) -> Option<Self> {
-        if entry.shape.raw {
-            Self::new(payload, true, fits)
-        } else {
-            Some(entry.shape.parts[usize::from(!fits)])
-        }
-    }
-}
-
-/// Raw nodes keep their layout right behind the header.
-const RAW_LAYOUT: usize = size_of::<Node>();
-const _: () = assert!(size_of::<Node>().is_multiple_of(align_of::<Layout>()));
-const _: () = assert!(align_of::<Node>() == 8);
 #[cfg(not(any(test, shadow_loom)))]
-const _: () = assert!(size_of::<Node>() == 24);
+const _: () = assert!(size_of::<Node>() == 16);
+const _: () = assert!(align_of::<Node>() == align_of::<*const IdEntry>());
 
 impl Node {
     /// Allocates a node, payload uninitialised (or zero). Nothing if there is no memory, the size overflows, or the
     /// address does not fit into a word.
     pub(crate) fn alloc(
+        (heap, shard): (&Heap, Shard),
         obj: usize,
         entry: &IdEntry,
         raw: Option<Layout>,
         zeroed: bool,
         life: Life,
     ) -> Option<NonNull<Self>> {
+        let form = Form::of(obj, entry);
         let payload = raw.unwrap_or(entry.shape.payload);
-        let parts = Parts::of(entry, payload, key_fits(obj, entry))?;
-        let node = Self::alloc_layout(parts.whole, zeroed)?;
-        // SAFETY: fresh memory of at least the header's size, aligned to at least the header's alignment.
-        unsafe { node.write(Self::header(obj, entry, life)) };
+        let parts = Parts::of(entry, payload, form)?;
+        let node = Self::alloc_parts((heap, shard), &parts, zeroed)?;
+        // SAFETY: fresh memory, laid out as the parts say.
+        unsafe { Self::begin(node, obj, entry, life, parts.lead) };
         if let (true, Some(layout)) = (entry.shape.raw, raw) {
             // SAFETY: `Parts` made room for the layout behind the header of a raw node.
             unsafe { node.byte_add(RAW_LAYOUT).cast::<Layout>().write(layout) };
         }
         if let Some(offset) = parts.record {
-            let Some(record) = Self::alloc_layout(Layout::new::<Self>(), false) else {
-                // SAFETY: allocated above with this layout.
-                unsafe { dealloc(node.as_ptr().cast(), parts.whole) };
+            let of_record = Parts::of_record(form);
+            let Some(record) = Self::alloc_parts((heap, shard), &of_record, false) else {
+                // SAFETY: allocated above as these parts.
+                unsafe { Self::dealloc_parts((heap, shard), node, &parts) };
                 return None;
             };
-            // SAFETY: fresh memory for a header; and room for the pointer, by `Parts`.
+            // SAFETY: fresh memory for a record; and room for the pointer, by `Parts`.
             unsafe {
-                record.write(Self::header(obj, entry, Life::RECORD));
+                Self::begin(record, obj, entry, Life::RECORD, of_record.lead);
                 node.byte_add(offset)
                     .cast::<AtomicPtr<Self>>()
                     .write(AtomicPtr::new(record.as_ptr()));
@@ -240,51 +164,119 @@ impl Node {
         Some(node)
     }
 
-    /// A header for a table, so that it can travel on retire lists.
-    pub(crate) fn for_table() -> Self {
-        Self::header(0, ptr::null(), Life::TABLE)
+    /// Writes the header, and what comes before it.
+    ///
+    /// # Safety
+    ///
+    /// Fresh memory, of which `lead` bytes lie before the header.
+    unsafe fn begin(node: NonNull<Self>, obj: usize, entry: &IdEntry, life: Life, lead: usize) {
+        // SAFETY: the caller's. A lead has room for a pointer at its end.
+        unsafe {
+            if lead > 0 {
+                node.cast::<*const IdEntry>().sub(1).write(entry);
+            }
+            node.write(Self::header(obj, life.of(entry.index)));
+        }
     }
 
-    fn header(obj: usize, entry: *const IdEntry, life: Life) -> Self {
+    /// A header for a table, so that it can travel on retire lists.
+    pub(crate) fn for_table() -> Self {
+        Self::header(0, Life::TABLE)
+    }
+
+    fn header(obj: usize, life: Life) -> Self {
         Self {
             obj,
-            entry,
             life: AtomicU64::new(life.0),
+            #[cfg(shadow_loom)]
+            index: life.index(),
             #[cfg(any(test, shadow_loom))]
             reclaimed: false.into(),
         }
     }
 
-    fn alloc_layout(layout: Layout, zeroed: bool) -> Option<NonNull<Self>> {
-        // SAFETY: no layout here has size 0, as each begins with a header.
-        let fresh = unsafe { if zeroed { alloc_zeroed(layout) } else { alloc(layout) } };
-        let fresh = NonNull::new(fresh)?;
-        if addr_fits(fresh.as_ptr().expose_provenance()) {
-            return Some(fresh.cast());
+    fn alloc_parts((heap, shard): (&Heap, Shard), parts: &Parts, zeroed: bool) -> Option<NonNull<Self>> {
+        // No layout here has size 0, as each begins with a header.
+        let fresh = heap.pool.alloc(parts.whole, shard)?;
+        if zeroed {
+            // SAFETY: fresh memory of this size.
+            unsafe { fresh.write_bytes(0, parts.whole.size()) };
+        }
+        // SAFETY: the lead is a part of the whole.
+        let node = unsafe { fresh.add(parts.lead) }.cast::<Self>();
+        if addr_fits(node.as_ptr().expose_provenance()) {
+            return Some(node);
         }
         // SAFETY: allocated just now with this layout.
-        unsafe { dealloc(fresh.as_ptr(), layout) };
+        unsafe { heap.pool.dealloc(fresh, parts.whole, shard) };
         None
+    }
+
+    /// # Safety
+    ///
+    /// Once per node, allocated as these parts, when nobody can reach it any more.
+    #[inline]
+    unsafe fn dealloc_parts((heap, shard): (&Heap, Shard), node: NonNull<Self>, parts: &Parts) {
+        // The pointer may have been a shared reference on its way here; the one from `alloc` may write and free.
+        let whole = ptr::with_exposed_provenance_mut::<u8>(node.addr().get() - parts.lead);
+        // SAFETY: not null, as allocated; the caller's.
+        unsafe { heap.pool.dealloc(NonNull::new_unchecked(whole), parts.whole, shard) };
     }
 
     /// The id's entry. Not for tables.
     #[inline]
-    pub(crate) fn entry(&self) -> &IdEntry {
-        self.check();
-        // SAFETY: not null but for tables; entries outlive every node (the registry is dropped after the last).
-        unsafe { &*self.entry }
+    pub(crate) fn entry<'h>(&self, heap: &'h Heap) -> &'h IdEntry {
+        match self.index() {
+            // SAFETY: entries outlive every node (the registry is dropped after the last).
+            WIDE => unsafe { &*self.wide_entry() },
+            // SAFETY: this node has the index.
+            index => unsafe { heap.entry(index) },
+        }
+    }
+
+    /// The entry of a node whose index is WIDE.
+    fn wide_entry(&self) -> *const IdEntry {
+        let header = ptr::with_exposed_provenance::<*const IdEntry>(ptr::from_ref(self).addr());
+        // SAFETY: the index is WIDE, so `begin` wrote it there.
+        unsafe { header.sub(1).read() }
     }
 
     #[inline]
     pub(crate) fn is_for(&self, obj: usize, entry: &IdEntry) -> bool {
         self.check();
-        self.obj == obj && ptr::eq(self.entry, entry)
+        self.obj == obj && self.is_of(entry)
+    }
+
+    /// The id's index, or WIDE: the same for as long as the node lives.
+    #[inline]
+    fn index(&self) -> u32 {
+        #[cfg(shadow_loom)]
+        return self.index;
+        // Relaxed: it has been there since before the node was.
+        #[cfg(not(shadow_loom))]
+        return Life(self.life.load(Ordering::Relaxed)).index();
+    }
+
+    /// Whether the node is of this id.
+    #[inline]
+    pub(crate) fn is_of(&self, entry: &IdEntry) -> bool {
+        match self.index() {
+            WIDE => ptr::eq(self.wide_entry(), entry),
+            index => index == entry.index,
+        }
+    }
+
+    /// Whether the node is the variable of this key, and exists. May say no of an id whose index is WIDE. As
+    /// [`life`](Self::life).
+    #[inline]
+    pub(crate) fn is_live_for(&self, obj: usize, entry: &IdEntry) -> bool {
+        self.obj == obj && self.life().0 == entry.live
     }
 
     /// Whether the variable exists. As [`life`](Self::life).
     #[inline]
     pub(crate) fn is_live(&self) -> bool {
-        self.life() == Life::LIVE
+        self.life().state() == State::Live
     }
 
     /// Acquire: pairs with the Release half of `publish` and `kill`; who reads LIVE sees the whole value (O3).
@@ -299,28 +291,31 @@ impl Node {
     #[must_use = "only the winner may run the destructor"]
     pub(crate) fn kill(&self) -> bool {
         self.check();
+        let index = Life(0).of(self.index()).0;
         // AcqRel: Release for those who read DEAD in `life`, Acquire for the value (partner: `publish`).
         // Relaxed on failure: the caller reads again or gives up.
         self.life
-            .compare_exchange(Life::LIVE.0, Life::DEAD.0, Ordering::AcqRel, Ordering::Relaxed)
+            .compare_exchange(index | Life::LIVE.0, index | Life::DEAD.0, Ordering::AcqRel, Ordering::Relaxed)
             .is_ok()
     }
 
     /// A deliberate defect: kill without compare-and-swap.
     #[cfg(any(test, shadow_loom))]
     pub(crate) fn kill_by_store(&self) -> bool {
-        let was_live = self.life().state() == State::Live;
+        let life = self.life();
+        let was_live = life.state() == State::Live;
         if was_live {
             self.check();
-            self.life.store(Life::DEAD.0, Ordering::Release);
+            self.life.store(life.0 & INDEX | Life::DEAD.0, Ordering::Release);
         }
         was_live
     }
 
     /// BUILDING → LIVE or FAILED, by the builder. What the life was before: with or without waiters.
     pub(crate) fn publish(&self, life: Life) -> Life {
+        let index = Life(0).of(self.index()).0;
         // AcqRel: Release publishes the payload to `life`; Acquire pairs with `add_waiter`, whose waiter we must wake.
-        Life(self.life.swap(life.0, Ordering::AcqRel))
+        Life(self.life.swap(index | life.0, Ordering::AcqRel))
     }
 
     /// Marks that somebody waits for this builder. Whether the node is still as it was read.
@@ -336,17 +331,25 @@ impl Node {
     /// Whether the key can be read back from a TOMB word.
     #[inline]
     pub(crate) fn key_fits(&self) -> bool {
-        key_fits(self.obj, self.entry())
+        addr_fits(self.obj) && self.index() != WIDE
+    }
+
+    fn form(&self) -> Form {
+        match self.index() {
+            WIDE => Form::Wide,
+            _ if addr_fits(self.obj) => Form::Fits,
+            _ => Form::Far,
+        }
     }
 
     /// Where the payload is. Not for records and tables.
     ///
     /// # Safety (here and in the functions below that take a pointer)
     ///
-    /// The node is allocated and under the caller's guard, or the caller's alone.
-    pub(crate) unsafe fn payload(node: NonNull<Self>) -> NonNull<u8> {
+    /// The node is allocated and under the caller's guard, or the caller's alone; `entry` is the node's.
+    pub(crate) unsafe fn payload(node: NonNull<Self>, entry: &IdEntry) -> NonNull<u8> {
         // SAFETY: the caller's; and the parts are those that the node was allocated with.
-        unsafe { node.byte_add(Self::parts(node).payload).cast() }
+        unsafe { node.byte_add(Self::parts(node, entry).payload).cast() }
     }
 
     /// The payload of a typed variable, without asking the entry for its place.
@@ -362,41 +365,41 @@ impl Node {
     }
 
     /// The payload's layout. Not for records and tables.
-    pub(crate) unsafe fn payload_layout(node: NonNull<Self>) -> Layout {
-        // SAFETY: the caller's.
-        let shape = unsafe { node.as_ref() }.entry().shape;
-        if shape.raw {
+    pub(crate) unsafe fn payload_layout(node: NonNull<Self>, entry: &IdEntry) -> Layout {
+        if entry.shape.raw {
             // SAFETY: `alloc` wrote it for every raw node.
             unsafe { node.byte_add(RAW_LAYOUT).cast::<Layout>().read() }
         } else {
-            shape.payload
+            entry.shape.payload
         }
     }
 
     /// The key record of a node whose key does not fit; null once it has become a tomb.
-    pub(crate) unsafe fn record<'g>(node: NonNull<Self>) -> Option<&'g AtomicPtr<Self>> {
+    pub(crate) unsafe fn record<'g>(node: NonNull<Self>, entry: &IdEntry) -> Option<&'g AtomicPtr<Self>> {
         // SAFETY: the caller's.
-        let offset = unsafe { Self::parts(node) }.record?;
+        let offset = unsafe { Self::parts(node, entry) }.record?;
         // SAFETY: `alloc` put it there.
         Some(unsafe { node.byte_add(offset).cast().as_ref() })
     }
 
-    unsafe fn parts(node: NonNull<Self>) -> Parts {
+    #[inline]
+    unsafe fn parts(node: NonNull<Self>, entry: &IdEntry) -> Parts {
         // SAFETY: the caller's.
-        let (layout, this) = unsafe { (Self::payload_layout(node), node.as_ref()) };
-        let parts = Parts::of(this.entry(), layout, this.key_fits());
+        let (layout, this) = unsafe { (Self::payload_layout(node, entry), node.as_ref()) };
+        let parts = Parts::of(entry, layout, this.form());
         // The same computation succeeded when the node was allocated.
         parts.unwrap_or_else(|| unreachable!("the layout of an allocated node"))
     }
 
     /// Bytes held by a variable or a record, its key record not counted.
-    pub(crate) unsafe fn bytes(node: NonNull<Self>) -> usize {
+    #[inline]
+    pub(crate) unsafe fn bytes(node: NonNull<Self>, heap: &Heap) -> usize {
         // SAFETY: the caller's.
-        unsafe {
-            match node.as_ref().life().state() {
-                State::Record => size_of::<Self>(),
-                _ => Self::parts(node).whole.size(),
-            }
+        let this = unsafe { node.as_ref() };
+        match this.life().state() {
+            State::Record => Parts::of_record(this.form()).whole.size(),
+            // SAFETY: the caller's.
+            _ => unsafe { Self::parts(node, this.entry(heap)) }.whole.size(),
         }
     }
 
@@ -417,20 +420,20 @@ impl Node {
     /// # Safety
     ///
     /// Once per node, when nobody can reach it any more. Not for tables.
-    pub(crate) unsafe fn drop_value(node: NonNull<Self>) -> bool {
+    pub(crate) unsafe fn drop_value(node: NonNull<Self>, heap: &Heap) -> bool {
         // SAFETY: nobody else can reach the node.
         let this = unsafe { node.as_ref() };
-        match (this.life().state(), this.entry().drop_value()) {
-            (State::Dead, Some(drop)) => {
-                let dropped = std::panic::catch_unwind(|| {
-                    // SAFETY: a DEAD node holds a value of its entry's type, and this is its only drop.
-                    unsafe { drop(Self::payload(node).as_ptr()) }
-                });
-                // A panic's payload may panic again when dropped; leaking it is the safe way out.
-                dropped.map_err(std::mem::forget).is_ok()
-            }
-            _ => true,
+        if this.life().state() != State::Dead {
+            return true;
         }
+        let entry = this.entry(heap);
+        let Some(drop) = entry.drop_value() else { return true };
+        let dropped = std::panic::catch_unwind(|| {
+            // SAFETY: a DEAD node holds a value of its entry's type, and this is its only drop.
+            unsafe { drop(Self::payload(node, entry).as_ptr()) }
+        });
+        // A panic's payload may panic again when dropped; leaking it is the safe way out.
+        dropped.map_err(std::mem::forget).is_ok()
     }
 
     /// Gives a node back in one step if it is a variable that owns nothing: no value to drop, no key record. Its bytes then.
@@ -439,25 +442,26 @@ impl Node {
     ///
     /// As [`dealloc`](Self::dealloc).
     #[inline]
-    pub(crate) unsafe fn free_plain(node: NonNull<Self>) -> Option<usize> {
+    pub(crate) unsafe fn free_plain((heap, shard): (&Heap, Shard), node: NonNull<Self>) -> Option<usize> {
         if cfg!(shadow_loom) {
             return None;
         }
         // SAFETY: nobody else can reach the node.
         let this = unsafe { node.as_ref() };
         // Records and tables have other layouts.
-        if !matches!(this.life().state(), State::Dead | State::Failed) {
+        if !matches!(this.life().state(), State::Dead | State::Failed) || !this.key_fits() {
             return None;
         }
-        let entry = this.entry();
-        if entry.shape.raw || entry.shape.drop.is_some() || !this.key_fits() {
+        let entry = this.entry(heap);
+        if entry.shape.raw || entry.shape.drop.is_some() {
             return None;
         }
-        let layout = entry.shape.parts[0].whole;
-        let whole: *mut u8 = ptr::with_exposed_provenance_mut(node.addr().get());
-        // SAFETY: allocated by `alloc` with this layout.
-        unsafe { dealloc(whole, layout) };
-        Some(layout.size())
+        // SAFETY: the key fits; the entry is the node's.
+        unsafe {
+            let parts = Self::parts(node, entry);
+            Self::dealloc_parts((heap, shard), node, &parts);
+            Some(parts.whole.size())
+        }
     }
 
     /// Gives the memory back, with the key record if it is still here. The value is not dropped.
@@ -465,25 +469,24 @@ impl Node {
     /// # Safety
     ///
     /// Once per node, when nobody can reach it any more. Not for tables.
-    pub(crate) unsafe fn dealloc(node: NonNull<Self>) {
+    pub(crate) unsafe fn dealloc((heap, shard): (&Heap, Shard), node: NonNull<Self>) {
         // SAFETY: nobody else can reach the node.
         let this = unsafe { node.as_ref() };
-        let layout = if this.life().state() == State::Record {
-            Layout::new::<Self>()
+        let parts = if this.life().state() == State::Record {
+            Parts::of_record(this.form())
         } else {
+            let entry = this.entry(heap);
             // SAFETY: nobody else can reach the node.
-            let (record, parts) = unsafe { (Self::record(node), Self::parts(node)) };
+            let (record, parts) = unsafe { (Self::record(node, entry), Self::parts(node, entry)) };
             // Relaxed: whoever reclaims a node has acquired all that its remover did.
             if let Some(record) = record.and_then(|record| NonNull::new(record.load(Ordering::Relaxed))) {
                 // SAFETY: the record never became a tomb, so it is this node's alone.
-                unsafe { Self::dealloc(record) };
+                unsafe { Self::dealloc((heap, shard), record) };
             }
-            parts.whole
+            parts
         };
-        // The pointer may have been a shared reference on its way here; the one from `alloc` may write and free.
-        let whole: *mut u8 = ptr::with_exposed_provenance_mut(node.addr().get());
-        // SAFETY: allocated by `alloc` with this layout.
-        unsafe { dealloc(whole, layout) };
+        // SAFETY: the caller's.
+        unsafe { Self::dealloc_parts((heap, shard), node, &parts) };
     }
 
     /// Tells loom that the memory goes: an access that does not happen before this, or comes after, ends the model.
@@ -492,11 +495,12 @@ impl Node {
     ///
     /// The node is allocated, and reclaimed now. Not for tables.
     #[cfg(shadow_loom)]
-    pub(crate) unsafe fn let_go(node: NonNull<Self>) {
+    pub(crate) unsafe fn let_go(node: NonNull<Self>, heap: &Heap) {
         // SAFETY: the caller's. Loom runs one thread at a time, and none is inside an access to the word.
         unsafe {
-            if node.as_ref().life().state() != State::Record
-                && let Some(record) = Self::record(node)
+            let this = node.as_ref();
+            if this.life().state() != State::Record
+                && let Some(record) = Self::record(node, this.entry(heap))
             {
                 (*ptr::from_ref(record).cast_mut()).with_mut(|_| ());
             }

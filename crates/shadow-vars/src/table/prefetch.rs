@@ -64,7 +64,7 @@ impl<R: Reclaim> Core<R> {
                 at,
                 match node {
                     // L1.
-                    Some(node) if node.is_for(obj, entry) && node.is_live() => Some(node),
+                    Some(node) if node.is_live_for(obj, entry) => Some(node),
                     _ => self.find(shield, obj, entry),
                 },
             );

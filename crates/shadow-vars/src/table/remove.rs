@@ -125,7 +125,7 @@ impl<R: Reclaim> Core<R> {
     ) -> Removed<'g, R> {
         let shard = self.shard();
         self.nodes.sub(shard, 1);
-        node.entry().count_freed(shard, 1);
+        node.entry(&self.heap).count_freed(shard, 1);
         self.at(Stage::Killed);
         let from = if self.planted(Defect::UnlinkFromFound) {
             found
@@ -304,13 +304,13 @@ impl<R: Reclaim> Core<R> {
 
     #[cold]
     fn leave_record(&self, table: &Table, slot: SlotIndex, from: Word, node: NodeRef<'_>) -> bool {
-        let Some(record) = node.take_record() else {
+        let key = self.key_of(&node);
+        let Some(record) = node.take_record(key.entry) else {
             unreachable!("a node leaves its key record in one slot at most, and this is its only remover");
         };
-        let tag = self.key_of(&node).tag;
-        let won = table.cas(slot, from, Word::record(record, tag));
+        let won = table.cas(slot, from, Word::record(record, key.tag));
         if !won {
-            node.put_record_back(record);
+            node.put_record_back(key.entry, record);
         }
         won
     }

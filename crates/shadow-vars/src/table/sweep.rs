@@ -135,8 +135,9 @@ impl<R: Reclaim> Core<R> {
                 None => break,
             }
         }
-        found.sort_unstable_by_key(|node| (node.obj, node.entry().id));
-        found.dedup_by_key(|node| (node.obj, node.entry().id));
+        let key = |node: &NodeRef<'_>| (node.obj, node.entry(&self.heap).id);
+        found.sort_unstable_by_key(key);
+        found.dedup_by_key(|node| key(node));
         last.checked_add(1)
     }
 }

@@ -185,6 +185,7 @@ impl Setup {
             batch: 1,
             block: 1,
             shards: 1,
+            packed: true,
         }
     }
 

@@ -62,6 +62,7 @@ impl Config {
                 smallest_block: true,
                 equal_hashes: true,
                 batch_of_one: true,
+                unpacked: true,
             },
         }
     }

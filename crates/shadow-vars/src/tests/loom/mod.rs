@@ -179,6 +179,7 @@ impl<R: Reclaim> Store<R> {
             batch: 1,
             block: 1,
             shards: 1,
+            packed: false,
         };
         let Ok(mut core) = Core::new(&config) else {
             panic!("out of memory")
@@ -231,11 +232,11 @@ impl<R: Reclaim> Store<R> {
     fn insert(&self, obj: usize, number: usize) -> bool {
         self.pinned(|core, shield| {
             let key = self.key(obj);
-            let Some(node) = Node::alloc(obj, key.entry, None, false, Life::LIVE) else {
+            let Some(node) = Node::alloc(core.memory(), obj, key.entry, None, false, Life::LIVE) else {
                 panic!("out of memory")
             };
             // SAFETY: the node is new, and its entry holds `Value`.
-            let payload = unsafe { Node::payload(node) }.cast::<Value>();
+            let payload = unsafe { Node::payload(node, key.entry) }.cast::<Value>();
             // SAFETY: fresh memory with the layout of `Value`.
             unsafe { payload.write(Value::new(number)) };
             match core.insert(shield, &key, node) {
@@ -248,7 +249,7 @@ impl<R: Reclaim> Store<R> {
                     // SAFETY: the node stayed this thread's, with the value written above.
                     unsafe {
                         payload.drop_in_place();
-                        Node::dealloc(node);
+                        Node::dealloc(core.memory(), node);
                     }
                     false
                 }

@@ -1,0 +1,165 @@
+//! How a node is laid out: header, payload, and what those nodes have beside that need more.
+//!
+//! ```text
+//! fits: │ obj │ life │ [raw: size, align] │ payload │
+//! far:  │ obj │ life │ [raw: size, align] │ payload │ record │──▶ │ obj │ life: RECORD │
+//! wide: │ entry │ far ...                                          │ entry │ obj │ life: RECORD │
+//! ```
+
+use std::alloc::Layout;
+use std::mem::{align_of, needs_drop, size_of};
+
+use super::node::{Node, key_fits};
+use crate::heap::WIDE;
+use crate::registry::IdEntry;
+use crate::sync::AtomicPtr;
+
+/// Drops a payload in place.
+pub(crate) type DropValue = unsafe fn(*mut u8);
+
+/// Raw nodes keep their layout right behind the header.
+pub(super) const RAW_LAYOUT: usize = size_of::<Node>();
+const _: () = assert!(size_of::<Node>().is_multiple_of(align_of::<Layout>()));
+
+/// How much a node's key needs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// A word can hold it.
+    Fits,
+    /// A tomb needs a record of it: the address does not fit.
+    Far,
+    /// The same, and the life word cannot hold the id's index: a pointer to its entry comes before the header.
+    Wide,
+}
+
+impl Form {
+    #[inline]
+    pub(super) fn of(obj: usize, entry: &IdEntry) -> Self {
+        if key_fits(obj, entry) {
+            Self::Fits
+        } else if entry.index < WIDE {
+            Self::Far
+        } else {
+            Self::Wide
+        }
+    }
+}
+
+/// How the payloads of one id are laid out and dropped.
+#[derive(Clone, Copy)]
+pub(crate) struct Shape {
+    pub(super) payload: Layout,
+    /// Drops the payload in place. See [`IdEntry::drop_with`] for the one that is called.
+    pub(crate) drop: Option<DropValue>,
+    /// The layout is the node's own, kept before the payload; `parts` are nobody's.
+    pub(super) raw: bool,
+    /// By form.
+    parts: [Parts; 3],
+}
+
+impl Shape {
+    /// Raw variables: each has its own layout, and nothing to drop.
+    pub(crate) const RAW: Self = Self {
+        payload: Layout::new::<()>(),
+        drop: None,
+        raw: true,
+        parts: Self::parts(Layout::new::<()>()),
+    };
+
+    pub(crate) const fn of<T>() -> Self {
+        /// Drops a `T` in place.
+        unsafe fn drop_value<T>(payload: *mut u8) {
+            // SAFETY: called once, for a payload that holds a `T` (see `Node::reclaim`).
+            unsafe { payload.cast::<T>().drop_in_place() }
+        }
+        let drop: Option<DropValue> = if needs_drop::<T>() { Some(drop_value::<T>) } else { None };
+        Self {
+            payload: Layout::new::<T>(),
+            drop,
+            raw: false,
+            parts: Self::parts(Layout::new::<T>()),
+        }
+    }
+
+    const fn parts(payload: Layout) -> [Parts; 3] {
+        match (
+            Parts::new(payload, false, Form::Fits),
+            Parts::new(payload, false, Form::Far),
+            Parts::new(payload, false, Form::Wide),
+        ) {
+            (Some(fits), Some(far), Some(wide)) => [fits, far, wide],
+            // No type is so large that a few words more overflow.
+            _ => panic!("a type larger than the address space"),
+        }
+    }
+}
+
+/// Where the parts of one node are, from its header on.
+#[derive(Clone, Copy)]
+pub(super) struct Parts {
+    pub(super) whole: Layout,
+    /// What comes before the header.
+    pub(super) lead: usize,
+    pub(super) payload: usize,
+    pub(super) record: Option<usize>,
+}
+
+impl Parts {
+    /// Nothing if the size overflows.
+    const fn new(payload: Layout, raw: bool, form: Form) -> Option<Self> {
+        let header = if raw {
+            Layout::new::<(Node, Layout)>()
+        } else {
+            Layout::new::<Node>()
+        };
+        let Ok((mut whole, offset)) = header.extend(payload) else {
+            return None;
+        };
+        let mut record = None;
+        if !matches!(form, Form::Fits) {
+            let Ok((with_record, at)) = whole.extend(Layout::new::<AtomicPtr<Node>>()) else {
+                return None;
+            };
+            (whole, record) = (with_record, Some(at));
+        }
+        let lead = match form {
+            Form::Wide => whole.align(),
+            _ => 0,
+        };
+        let Some(size) = whole.size().checked_add(lead) else {
+            return None;
+        };
+        match Layout::from_size_align(size, whole.align()) {
+            Ok(whole) => Some(Self {
+                whole,
+                lead,
+                payload: offset,
+                record,
+            }),
+            Err(_) => None,
+        }
+    }
+
+    /// Of a node of this entry, which is known if the payload is.
+    #[inline]
+    pub(super) fn of(entry: &IdEntry, payload: Layout, form: Form) -> Option<Self> {
+        if entry.shape.raw {
+            Self::new(payload, true, form)
+        } else {
+            Some(entry.shape.parts[form as usize])
+        }
+    }
+
+    /// Of the record of a key that needs one.
+    pub(super) fn of_record(form: Form) -> Self {
+        let lead = if form == Form::Wide { align_of::<Node>() } else { 0 };
+        let header = Layout::new::<Node>();
+        Self {
+            // SAFETY: a header and a word more do not overflow.
+            whole: unsafe { Layout::from_size_align_unchecked(header.size() + lead, header.align()) },
+            lead,
+            payload: 0,
+            record: None,
+        }
+    }
+}
