@@ -40,7 +40,7 @@ C | ^(libloading|object)(::|$)                      |        | ^library/        
 # (F) table/mod.rs wires them and is exempt.
 TABLE_LAYERS='
 hash count defect
-node
+layout node
 word
 array group
 probe

@@ -532,8 +532,9 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     /// of the call. Takes time proportional to the parent's variables.
     pub fn ids_of(&self, obj: impl Into<ObjAddr>) -> Vec<u64> {
         let mut ids = Vec::new();
-        self.core()
-            .for_each_of(self.shield(), obj.into().get(), |node, _| ids.push(node.entry(&self.core().heap).id));
+        self.core().for_each_of(self.shield(), obj.into().get(), |node, _| {
+            ids.push(node.entry(&self.core().heap).id)
+        });
         ids.sort_unstable();
         ids.dedup();
         ids

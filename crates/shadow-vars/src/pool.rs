@@ -23,7 +23,7 @@ use crossbeam_utils::CachePadded;
 use crate::mem::{self, try_slice};
 use crate::shard::Shard;
 use crate::sync::lock_stat;
-use crate::sync::stat::Mutex;
+use crate::sync::stat::{AtomicUsize, Mutex, Ordering};
 
 /// Sizes are rounded up to this, and no stricter alignment is packed.
 const STEP: usize = 16;
@@ -48,6 +48,8 @@ pub(crate) struct Pool {
     /// Held by whoever uses the last shard's (M2).
     shared: Mutex<()>,
     depots: [Mutex<Depot>; CLASSES],
+    /// Of all chunks.
+    bytes: AtomicUsize,
     /// Else each node is an allocation of its own, which memory checkers can follow.
     packed: bool,
 }
@@ -99,6 +101,9 @@ struct Depot {
     /// All of them.
     all: *mut Chunk,
     bytes: usize,
+    /// Of what was given out, and how much of that is back.
+    given: usize,
+    free: usize,
 }
 
 /// At the head of its first page.
@@ -141,6 +146,8 @@ impl Pool {
                 kept: ptr::null_mut(),
                 all: ptr::null_mut(),
                 bytes: 0,
+                given: 0,
+                free: 0,
             })
         };
         // Loom and Miri follow each allocation by itself.
@@ -149,6 +156,7 @@ impl Pool {
             magazines: try_slice(if packed { shards } else { 0 }, CachePadded::default)?,
             shared: Mutex::new(()),
             depots: std::array::from_fn(depot),
+            bytes: AtomicUsize::new(0),
             packed,
         })
     }
@@ -185,7 +193,7 @@ impl Pool {
             // SAFETY: this thread has the magazine (M2), and the borrow ends here; the memory is the caller's to give.
             if let Some(full) = unsafe { (*stock).push(class, memory.cast()) } {
                 // SAFETY: a full list of this class, which is nobody's now.
-                unsafe { lock_stat(&self.depots[class]).put(full) };
+                unsafe { self.put(class, full) };
             }
         });
     }
@@ -227,8 +235,66 @@ impl Pool {
         let mut depot = lock_stat(&self.depots[class]);
         // SAFETY: this thread has the magazine (M2), and nothing below uses it otherwise.
         let stock = unsafe { &mut *stock };
+        let before = depot.bytes;
         depot.take(stock)?;
+        self.count(before, depot.bytes);
         stock.pop(class)
+    }
+
+    /// Gives a full list back to its depot.
+    ///
+    /// # Safety
+    ///
+    /// It is of this class, and nobody's.
+    #[cold]
+    unsafe fn put(&self, class: usize, full: NonNull<Free>) {
+        let mut depot = lock_stat(&self.depots[class]);
+        let before = depot.bytes;
+        // SAFETY: the caller's.
+        unsafe { depot.put(full) };
+        self.count(before, depot.bytes);
+    }
+
+    /// Gives back to the depots what this thread has at hand: all of it, or of those classes of which little is in use. What
+    /// a magazine keeps may keep many chunks, each by a node.
+    pub(crate) fn settle(&self, shard: Shard, all: bool) {
+        if !self.packed {
+            return;
+        }
+        for class in 0..CLASSES {
+            self.with(class, shard, |stock| {
+                // SAFETY: this thread has the magazine (M2), and nothing below uses it otherwise.
+                let stock = unsafe { &mut *stock };
+                if stock.is_empty() {
+                    return;
+                }
+                let mut depot = lock_stat(&self.depots[class]);
+                if all || depot.is_mostly_free() {
+                    let before = depot.bytes;
+                    while let Some(memory) = stock.pop(class) {
+                        // SAFETY: free memory of this class, by itself.
+                        unsafe {
+                            let free = memory.cast::<Free>();
+                            free.write(Free { next: ptr::null_mut() });
+                            depot.put(free);
+                        }
+                    }
+                    self.count(before, depot.bytes);
+                }
+            });
+        }
+    }
+
+    fn count(&self, before: usize, now: usize) {
+        if now != before {
+            // Relaxed: statistics.
+            self.bytes.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
+        }
+    }
+
+    /// Bytes of the chunks: what is in use, and what is free.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
     }
 }
 
@@ -245,6 +311,10 @@ const fn magazine(class: usize) -> usize {
 }
 
 impl Stock {
+    fn is_empty(&self) -> bool {
+        self.first.is_null() && self.spare.is_null() && self.fresh == self.end
+    }
+
     #[inline]
     fn pop(&mut self, class: usize) -> Option<NonNull<u8>> {
         if let Some(first) = NonNull::new(self.first) {
@@ -306,6 +376,7 @@ impl Depot {
                 (*chunk).free = (*last).next;
                 (*last).next = ptr::null_mut();
                 (*chunk).free_count -= count;
+                self.free -= count;
                 if (*chunk).free.is_null() {
                     unlink(&mut self.partial, chunk, partial);
                 }
@@ -321,8 +392,13 @@ impl Depot {
             };
         }
         // SAFETY: a chunk of this depot that has memory which was never given out.
-        unsafe { (*self.current).carve(self.size, most, stock) };
+        self.given += unsafe { (*self.current).carve(self.size, most, stock) };
         Some(())
+    }
+
+    /// Whether a quarter of a good deal of memory is in use, or less.
+    fn is_mostly_free(&self) -> bool {
+        self.given * self.size >= SMALL && self.free >= self.given / 4 * 3
     }
 
     /// A new chunk.
@@ -362,13 +438,13 @@ impl Depot {
         Some(chunk)
     }
 
-    /// Takes a full list back, each to its chunk.
+    /// Takes a list back, each to its chunk.
     ///
     /// # Safety
     ///
     /// It is of this depot's class, and nobody's.
-    unsafe fn put(&mut self, full: NonNull<Free>) {
-        let mut next = full.as_ptr();
+    unsafe fn put(&mut self, list: NonNull<Free>) {
+        let mut next = list.as_ptr();
         while let Some(free) = NonNull::new(next) {
             // SAFETY: free memory of this depot: at the head of its page is the way to the chunk (M3).
             unsafe {
@@ -381,6 +457,7 @@ impl Depot {
                 free.write(Free { next: (*chunk).free });
                 (*chunk).free = free.as_ptr();
                 (*chunk).free_count += 1;
+                self.free += 1;
                 if (*chunk).free_count == (*chunk).given && chunk != self.current {
                     unlink(&mut self.partial, chunk, partial);
                     self.keep_or_release(chunk);
@@ -395,6 +472,8 @@ impl Depot {
     unsafe fn keep_or_release(&mut self, chunk: *mut Chunk) {
         // SAFETY: the caller's.
         unsafe {
+            self.given -= (*chunk).given;
+            self.free -= (*chunk).given;
             if !self.kept.is_null() {
                 return self.release(chunk);
             }
@@ -430,8 +509,8 @@ impl Chunk {
         !self.fresh.is_null()
     }
 
-    /// Gives a magazine memory that was never given out: up to so many, of one page.
-    fn carve(&mut self, size: usize, most: usize, stock: &mut Stock) {
+    /// Gives a magazine memory that was never given out: up to so many, of one page. How many.
+    fn carve(&mut self, size: usize, most: usize, stock: &mut Stock) -> usize {
         let offset = self.fresh.addr() - ptr::from_ref(self).addr();
         let page = offset / PAGE * PAGE;
         let count = ((page + PAGE - offset) / size).min(most);
@@ -449,6 +528,7 @@ impl Chunk {
                 ptr::null_mut()
             };
         }
+        count
     }
 }
 

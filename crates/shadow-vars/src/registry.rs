@@ -11,11 +11,11 @@ use std::sync::Arc;
 use crossbeam_utils::CachePadded;
 
 use crate::error::{StoreError, TypeMismatch};
+use crate::heap::{Heap, WIDE};
 use crate::mem::{try_box, try_slice};
 use crate::shard::Shard;
 use crate::sync::lock_stat;
 use crate::sync::stat::{AtomicPtr, AtomicU64, Mutex, Ordering};
-use crate::heap::{Heap, WIDE};
 use crate::table::layout::{DropValue, Shape};
 use crate::table::node::Life;
 

@@ -33,6 +33,8 @@ pub struct Stats {
     pub retired_objects: usize,
     /// Bytes of those.
     pub retired_bytes: usize,
+    /// Bytes held for small variables, which are packed: those in use, and those that are free.
+    pub packed_bytes: usize,
     /// Per id, in order of first use.
     pub ids: Vec<IdStats>,
 }

@@ -325,6 +325,8 @@ impl<R: Reclaim> ShadowStore<R> {
     pub fn shrink_to_fit(&self) {
         let pin = self.pin();
         let _ = self.core.shrink(pin.shield());
+        let (heap, shard) = self.core.memory();
+        heap.pool.settle(shard, true);
     }
 
     /// The store's counters. Wait-free, in time proportional to the number of ids; allocates.
@@ -357,6 +359,7 @@ impl<R: Reclaim> ShadowStore<R> {
             load: claimed as f64 / capacity as f64,
             retired_objects,
             retired_bytes,
+            packed_bytes: core.heap.pool.bytes(),
             ids,
         }
     }

@@ -349,6 +349,7 @@ impl RetireLists {
         list.reclaimed_bytes.fetch_add(freed, Ordering::Relaxed);
         // Release: pairs with the Acquire in `is_done`: all values were dropped (R5).
         list.reclaimed.fetch_add(objects, Ordering::Release);
+        self.heap.pool.settle(memory.1, false);
     }
 
     /// # Safety
@@ -385,6 +386,8 @@ impl RetireLists {
         }
         R::drive();
         (0..self.shards.len()).for_each(|shard| self.drain::<R>(shard));
+        let (heap, shard) = self.memory();
+        heap.pool.settle(shard, true);
     }
 
     /// How much had been retired, per shard, when this was called: to ask [`is_done`](Self::is_done) later.

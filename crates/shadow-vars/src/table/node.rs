@@ -295,7 +295,12 @@ impl Node {
         // AcqRel: Release for those who read DEAD in `life`, Acquire for the value (partner: `publish`).
         // Relaxed on failure: the caller reads again or gives up.
         self.life
-            .compare_exchange(index | Life::LIVE.0, index | Life::DEAD.0, Ordering::AcqRel, Ordering::Relaxed)
+            .compare_exchange(
+                index | Life::LIVE.0,
+                index | Life::DEAD.0,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            )
             .is_ok()
     }
 
