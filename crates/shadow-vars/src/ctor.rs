@@ -71,17 +71,15 @@ impl<R: Reclaim> Core<R> {
                 error: StoreError::OutOfMemory,
             });
         };
-        // SAFETY: the node is new; its entry holds `T` (the callers bound or looked up the id with `T`).
-        let payload = unsafe { Node::payload(node, key.entry) }.cast::<T>();
-        // SAFETY: fresh memory with the layout of `T`.
-        unsafe { payload.write(value) };
+        // SAFETY: the node is new; its entry holds `T` (the callers bound or looked up the id with `T`), and `T` is written
+        // before anyone reads it.
+        unsafe { Node::value_ptr::<T>(node).write(value) };
+        // The usual case first; whatever else that finds is found again.
+        if let Some(Inserted::Claimed(_)) = self.insert_at_once(shield, key, node) {
+            return Ok(self.created(shield, key, node));
+        }
         match self.claim(shield, key, node, if_exists) {
-            Ok(Claim::New(node, _)) => {
-                let shard = self.shard();
-                self.nodes.add(shard);
-                key.entry.count_created(shard);
-                Ok(node)
-            }
+            Ok(Claim::New(..)) => Ok(self.created(shield, key, node)),
             Ok(Claim::Existing(existing)) => {
                 // SAFETY: written above, and not claimed.
                 drop(unsafe { self.take_back::<T>(key.entry, node) });
@@ -93,6 +91,15 @@ impl<R: Reclaim> Core<R> {
                 Err(AllocError { value, error })
             }
         }
+    }
+
+    /// Counts a variable that exists from the start.
+    #[inline]
+    fn created<'g>(&self, shield: Shield<'g>, key: &Key<'_>, node: NonNull<Node>) -> NodeRef<'g> {
+        let shard = self.shard();
+        self.nodes.add(shard);
+        key.entry.count_created(shard);
+        NodeRef::new(shield, node)
     }
 
     /// The variable of `key`, made by a constructor if it does not exist. `raw` is the layout of an untyped one.
@@ -165,6 +172,7 @@ impl<R: Reclaim> Core<R> {
 
     /// Claims the key for a node, which stays the caller's unless the answer is `New`. Waits for a constructor of the
     /// same key, if one runs.
+    #[inline(never)]
     fn claim<'g>(
         &'g self,
         shield: Shield<'g>,

@@ -42,6 +42,32 @@ const HEAD: usize = 64;
 /// Bytes of a full magazine. A shard keeps two at most.
 const MAGAZINE: usize = 1 << 13;
 
+/// What is asked for: a layout, and its class, or one that is none.
+#[derive(Clone, Copy)]
+pub(crate) struct Size {
+    layout: Layout,
+    class: usize,
+}
+
+impl Size {
+    /// Of a layout whose size is not 0.
+    pub(crate) const fn of(layout: Layout) -> Self {
+        let small = layout.size() <= LARGEST && layout.align() <= STEP;
+        Self {
+            layout,
+            class: if small {
+                layout.size().div_ceil(STEP) - 1
+            } else {
+                usize::MAX
+            },
+        }
+    }
+
+    pub(crate) const fn bytes(self) -> usize {
+        self.layout.size()
+    }
+}
+
 /// The pool of one store.
 pub(crate) struct Pool {
     magazines: Box<[CachePadded<[Magazine; CLASSES]>]>,
@@ -50,8 +76,9 @@ pub(crate) struct Pool {
     depots: [Mutex<Depot>; CLASSES],
     /// Of all chunks.
     bytes: AtomicUsize,
-    /// Else each node is an allocation of its own, which memory checkers can follow.
-    packed: bool,
+    /// How many classes are packed: all, or none: then each node is an allocation of its own, which memory checkers can
+    /// follow.
+    classes: usize,
 }
 
 // SAFETY: magazines and chunks are memory that the pool owns, used as M2 and M3 say.
@@ -157,17 +184,18 @@ impl Pool {
             shared: Mutex::new(()),
             depots: std::array::from_fn(depot),
             bytes: AtomicUsize::new(0),
-            packed,
+            classes: if packed { CLASSES } else { 0 },
         })
     }
 
-    /// Memory of this layout, whose size is not 0. Nothing if there is none.
+    /// Memory of this size. Nothing if there is none.
     #[inline]
-    pub(crate) fn alloc(&self, layout: Layout, shard: Shard) -> Option<NonNull<u8>> {
-        let Some(class) = self.class(layout) else {
+    pub(crate) fn alloc(&self, size: Size, shard: Shard) -> Option<NonNull<u8>> {
+        let class = size.class;
+        if class >= self.classes {
             // SAFETY: the size is not 0.
-            return NonNull::new(unsafe { alloc(layout) });
-        };
+            return NonNull::new(unsafe { alloc(size.layout) });
+        }
         let take = |stock: *mut Stock| {
             // SAFETY: this thread has the magazine (M2), and the borrow ends here.
             if let Some(memory) = unsafe { &mut *stock }.pop(class) {
@@ -182,13 +210,14 @@ impl Pool {
     ///
     /// # Safety
     ///
-    /// It came from [`alloc`](Self::alloc) of this pool with this layout, and nobody uses it any more.
+    /// It came from [`alloc`](Self::alloc) of this pool with this size, and nobody uses it any more.
     #[inline]
-    pub(crate) unsafe fn dealloc(&self, memory: NonNull<u8>, layout: Layout, shard: Shard) {
-        let Some(class) = self.class(layout) else {
-            // SAFETY: the caller's; of this layout `alloc` makes an allocation of its own.
-            return unsafe { dealloc(memory.as_ptr(), layout) };
-        };
+    pub(crate) unsafe fn dealloc(&self, memory: NonNull<u8>, size: Size, shard: Shard) {
+        let class = size.class;
+        if class >= self.classes {
+            // SAFETY: the caller's; of this size `alloc` makes an allocation of its own.
+            return unsafe { dealloc(memory.as_ptr(), size.layout) };
+        }
         self.with(class, shard, |stock| {
             // SAFETY: this thread has the magazine (M2), and the borrow ends here; the memory is the caller's to give.
             if let Some(full) = unsafe { (*stock).push(class, memory.cast()) } {
@@ -211,12 +240,6 @@ impl Pool {
                 unsafe { depot.release(chunk.as_ptr()) };
             }
         }
-    }
-
-    /// The class of a layout that is packed.
-    #[inline]
-    fn class(&self, layout: Layout) -> Option<usize> {
-        (self.packed && layout.size() <= LARGEST && layout.align() <= STEP).then(|| layout.size().div_ceil(STEP) - 1)
     }
 
     #[inline]
@@ -258,10 +281,7 @@ impl Pool {
     /// Gives back to the depots what this thread has at hand: all of it, or of those classes of which little is in use. What
     /// a magazine keeps may keep many chunks, each by a node.
     pub(crate) fn settle(&self, shard: Shard, all: bool) {
-        if !self.packed {
-            return;
-        }
-        for class in 0..CLASSES {
+        for class in 0..self.classes {
             self.with(class, shard, |stock| {
                 // SAFETY: this thread has the magazine (M2), and nothing below uses it otherwise.
                 let stock = unsafe { &mut *stock };

@@ -41,12 +41,10 @@ impl<R: Reclaim> Core<R> {
         key: &Key<'_>,
         new: NonNull<Node>,
     ) -> Result<Inserted<'g>, NoMemory> {
-        let mut table = self.root(shield);
-        // These break rules of the slow way, which is too rare behind the quick one for a test to meet.
-        let slowly = self.planted(Defect::ClaimAfterMoved) || self.planted(Defect::DeadLinkLeft);
-        if !slowly && let Some(inserted) = self.insert_by_buckets(shield, table, key, new) {
+        if let Some(inserted) = self.insert_at_once(shield, key, new) {
             return Ok(inserted);
         }
+        let mut table = self.root(shield);
         let mut helped = false;
         'table: loop {
             let migrating = table.next().is_some() && self.root(shield).generation >= table.generation;
@@ -69,6 +67,22 @@ impl<R: Reclaim> Core<R> {
                 }
             }
         }
+    }
+
+    /// The usual case. Whether it is: else nothing was done.
+    #[inline]
+    pub(crate) fn insert_at_once<'g>(
+        &'g self,
+        shield: Shield<'g>,
+        key: &Key<'_>,
+        new: NonNull<Node>,
+    ) -> Option<Inserted<'g>> {
+        // These break rules of the slow way, which is too rare behind the quick one for a test to meet.
+        let slowly = self.planted(Defect::ClaimAfterMoved) || self.planted(Defect::DeadLinkLeft);
+        if slowly {
+            return None;
+        }
+        self.insert_by_buckets(shield, self.root(shield), key, new)
     }
 
     /// The usual case, at whole buckets as in [`look`](Self::look): nothing speaks of migration, and the key has a live node,

@@ -11,6 +11,7 @@ use std::mem::{align_of, needs_drop, size_of};
 
 use super::node::{Node, key_fits};
 use crate::heap::WIDE;
+use crate::pool::Size;
 use crate::registry::IdEntry;
 use crate::sync::AtomicPtr;
 
@@ -81,6 +82,12 @@ impl Shape {
         }
     }
 
+    /// The size of a typed variable whose key fits.
+    #[inline]
+    pub(super) fn plain(&self) -> Option<Size> {
+        (!self.raw).then_some(self.parts[Form::Fits as usize].whole)
+    }
+
     const fn parts(payload: Layout) -> [Parts; 3] {
         match (
             Parts::new(payload, false, Form::Fits),
@@ -97,7 +104,7 @@ impl Shape {
 /// Where the parts of one node are, from its header on.
 #[derive(Clone, Copy)]
 pub(super) struct Parts {
-    pub(super) whole: Layout,
+    pub(super) whole: Size,
     /// What comes before the header.
     pub(super) lead: usize,
     pub(super) payload: usize,
@@ -131,7 +138,7 @@ impl Parts {
         };
         match Layout::from_size_align(size, whole.align()) {
             Ok(whole) => Some(Self {
-                whole,
+                whole: Size::of(whole),
                 lead,
                 payload: offset,
                 record,
@@ -156,7 +163,7 @@ impl Parts {
         let header = Layout::new::<Node>();
         Self {
             // SAFETY: a header and a word more do not overflow.
-            whole: unsafe { Layout::from_size_align_unchecked(header.size() + lead, header.align()) },
+            whole: Size::of(unsafe { Layout::from_size_align_unchecked(header.size() + lead, header.align()) }),
             lead,
             payload: 0,
             record: None,

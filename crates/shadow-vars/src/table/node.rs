@@ -17,6 +17,7 @@ use std::ptr::{self, NonNull};
 
 use super::layout::{Form, Parts, RAW_LAYOUT};
 use crate::heap::{Heap, WIDE};
+use crate::pool::Size;
 use crate::registry::IdEntry;
 use crate::shard::Shard;
 #[cfg(any(test, shadow_loom))]
@@ -128,7 +129,29 @@ const _: () = assert!(align_of::<Node>() == align_of::<*const IdEntry>());
 impl Node {
     /// Allocates a node, payload uninitialised (or zero). Nothing if there is no memory, the size overflows, or the
     /// address does not fit into a word.
+    #[inline]
     pub(crate) fn alloc(
+        (heap, shard): (&Heap, Shard),
+        obj: usize,
+        entry: &IdEntry,
+        raw: Option<Layout>,
+        zeroed: bool,
+        life: Life,
+    ) -> Option<NonNull<Self>> {
+        if let (Some(size), false) = (entry.shape.plain(), zeroed)
+            && key_fits(obj, entry)
+        {
+            let node = Self::checked((heap, shard), heap.pool.alloc(size, shard)?, size, 0)?;
+            // SAFETY: fresh memory of at least a header.
+            unsafe { node.write(Self::header(obj, life.of(entry.index))) };
+            return Some(node);
+        }
+        Self::alloc_on((heap, shard), obj, entry, raw, zeroed, life)
+    }
+
+    /// All other cases.
+    #[cold]
+    fn alloc_on(
         (heap, shard): (&Heap, Shard),
         obj: usize,
         entry: &IdEntry,
@@ -200,15 +223,21 @@ impl Node {
         let fresh = heap.pool.alloc(parts.whole, shard)?;
         if zeroed {
             // SAFETY: fresh memory of this size.
-            unsafe { fresh.write_bytes(0, parts.whole.size()) };
+            unsafe { fresh.write_bytes(0, parts.whole.bytes()) };
         }
+        Self::checked((heap, shard), fresh, parts.whole, parts.lead)
+    }
+
+    /// Where the header goes. Nothing, and the memory given back, if the address does not fit into a word.
+    #[inline]
+    fn checked((heap, shard): (&Heap, Shard), fresh: NonNull<u8>, size: Size, lead: usize) -> Option<NonNull<Self>> {
         // SAFETY: the lead is a part of the whole.
-        let node = unsafe { fresh.add(parts.lead) }.cast::<Self>();
+        let node = unsafe { fresh.add(lead) }.cast::<Self>();
         if addr_fits(node.as_ptr().expose_provenance()) {
             return Some(node);
         }
-        // SAFETY: allocated just now with this layout.
-        unsafe { heap.pool.dealloc(fresh, parts.whole, shard) };
+        // SAFETY: allocated just now with this size.
+        unsafe { heap.pool.dealloc(fresh, size, shard) };
         None
     }
 
@@ -217,10 +246,19 @@ impl Node {
     /// Once per node, allocated as these parts, when nobody can reach it any more.
     #[inline]
     unsafe fn dealloc_parts((heap, shard): (&Heap, Shard), node: NonNull<Self>, parts: &Parts) {
+        // SAFETY: the caller's.
+        unsafe { Self::dealloc_size((heap, shard), node, parts.whole, parts.lead) };
+    }
+
+    /// # Safety
+    ///
+    /// As above.
+    #[inline]
+    unsafe fn dealloc_size((heap, shard): (&Heap, Shard), node: NonNull<Self>, size: Size, lead: usize) {
         // The pointer may have been a shared reference on its way here; the one from `alloc` may write and free.
-        let whole = ptr::with_exposed_provenance_mut::<u8>(node.addr().get() - parts.lead);
+        let whole = ptr::with_exposed_provenance_mut::<u8>(node.addr().get() - lead);
         // SAFETY: not null, as allocated; the caller's.
-        unsafe { heap.pool.dealloc(NonNull::new_unchecked(whole), parts.whole, shard) };
+        unsafe { heap.pool.dealloc(NonNull::new_unchecked(whole), size, shard) };
     }
 
     /// The id's entry. Not for tables.
@@ -364,9 +402,16 @@ impl Node {
     /// The node's entry holds `T`, and the payload is initialised.
     #[inline]
     pub(crate) unsafe fn value<'g, T>(node: NonNull<Self>) -> &'g T {
+        // SAFETY: the caller's.
+        unsafe { Self::value_ptr(node).as_ref() }
+    }
+
+    /// Where the value is. As [`value`](Self::value), but for its being there.
+    #[inline]
+    pub(crate) unsafe fn value_ptr<T>(node: NonNull<Self>) -> NonNull<T> {
         let offset = const { size_of::<Node>().next_multiple_of(align_of::<T>()) };
         // SAFETY: `Layout::extend` puts a `T` behind the header at just this offset.
-        unsafe { node.byte_add(offset).cast::<T>().as_ref() }
+        unsafe { node.byte_add(offset).cast() }
     }
 
     /// The payload's layout. Not for records and tables.
@@ -402,9 +447,15 @@ impl Node {
         // SAFETY: the caller's.
         let this = unsafe { node.as_ref() };
         match this.life().state() {
-            State::Record => Parts::of_record(this.form()).whole.size(),
-            // SAFETY: the caller's.
-            _ => unsafe { Self::parts(node, this.entry(heap)) }.whole.size(),
+            State::Record => Parts::of_record(this.form()).whole.bytes(),
+            _ => {
+                let entry = this.entry(heap);
+                match entry.shape.plain() {
+                    Some(size) if this.key_fits() => size.bytes(),
+                    // SAFETY: the caller's.
+                    _ => unsafe { Self::parts(node, entry) }.whole.bytes(),
+                }
+            }
         }
     }
 
@@ -458,15 +509,13 @@ impl Node {
             return None;
         }
         let entry = this.entry(heap);
-        if entry.shape.raw || entry.shape.drop.is_some() {
+        if entry.shape.drop.is_some() {
             return None;
         }
-        // SAFETY: the key fits; the entry is the node's.
-        unsafe {
-            let parts = Self::parts(node, entry);
-            Self::dealloc_parts((heap, shard), node, &parts);
-            Some(parts.whole.size())
-        }
+        let size = entry.shape.plain()?;
+        // SAFETY: the key fits, and the variable is typed: of this size, and no lead.
+        unsafe { Self::dealloc_size((heap, shard), node, size, 0) };
+        Some(size.bytes())
     }
 
     /// Gives the memory back, with the key record if it is still here. The value is not dropped.
