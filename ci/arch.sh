@@ -40,7 +40,7 @@ C | ^(libloading|object)(::|$)                      |        | ^library/        
 # (F) table/mod.rs wires them and is exempt.
 TABLE_LAYERS='
 hash count defect
-layout node
+layout node alloc
 word
 array group
 probe

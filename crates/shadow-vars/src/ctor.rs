@@ -131,6 +131,7 @@ impl<R: Reclaim> Core<R> {
             core: self,
             shield,
             node,
+            entry: node.entry(&self.heap),
             table,
             finished: false,
         };
@@ -210,6 +211,7 @@ struct Construction<'g, R: Reclaim> {
     core: &'g Core<R>,
     shield: Shield<'g>,
     node: NodeRef<'g>,
+    entry: &'g IdEntry,
     table: &'g Table,
     finished: bool,
 }
@@ -221,7 +223,7 @@ impl<R: Reclaim> Drop for Construction<'_, R> {
             self.core.ctor_failed.fetch_add(1, Ordering::Relaxed);
             wait::publish(self.node, Life::FAILED);
             self.core
-                .unlink_and_retire(self.shield, self.node, self.table, self.table, None);
+                .unlink_and_retire(self.shield, (self.node, self.entry), self.table, self.table, None);
         }
     }
 }

@@ -325,8 +325,7 @@ impl<R: Reclaim> ShadowStore<R> {
     pub fn shrink_to_fit(&self) {
         let pin = self.pin();
         let _ = self.core.shrink(pin.shield());
-        let (heap, shard) = self.core.memory();
-        heap.pool.settle(shard, true);
+        self.core.settle();
     }
 
     /// The store's counters. Wait-free, in time proportional to the number of ids; allocates.
@@ -365,9 +364,10 @@ impl<R: Reclaim> ShadowStore<R> {
     }
 
     /// Pushes reclamation on as far as that goes without waiting: asks for a grace period for all that was freed, and
-    /// drops what nobody can hold any more, on this thread.
+    /// drops what nobody can hold any more, on this thread. Gives back the free memory that the thread keeps.
     pub fn flush(&self) {
         self.core.lists.flush::<R>();
+        self.core.settle();
     }
 
     /// Waits until all that was freed before the call has been dropped. Waits for every guard of the same backend that
@@ -397,6 +397,7 @@ impl<R: Reclaim> ShadowStore<R> {
             }
             tries = tries.saturating_add(1);
         }
+        self.core.settle();
         Ok(())
     }
 }

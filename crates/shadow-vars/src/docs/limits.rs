@@ -51,9 +51,18 @@
 //!
 //! # Many ids
 //!
-//! The store remembers each id that was ever used: about 200 bytes and 64 per core. The first 65,536 have the short way
-//! into the table; variables of later ones, and of addresses that are not a multiple of 8 or beyond 48 bits, need 24 bytes
-//! more. There can be 2^32.
+//! The store remembers each id that was ever used: about 200 bytes and 64 per core. The first 65,535 have the short way
+//! into the table; variables of later ones, and of addresses that are not a multiple of 8 or beyond 48 bits, need 24 to
+//! 40 bytes more, and are found a little more slowly. There can be 2^32.
+//!
+//! # Memory
+//!
+//! A variable takes its value and 16 bytes, rounded up to 16, and about 16 bytes of the table. What takes 128 or less is
+//! packed into chunks of 64 KiB, and of 2 MiB from the first mebibyte of its size class on; the rest comes from the
+//! allocator one by one. A thread keeps up to 16 KiB of each size for what it creates next; chunks go back when nothing in
+//! them is in use. [`flush`](crate::ShadowStore::flush), [`synchronize`](crate::ShadowStore::synchronize) and
+//! [`shrink_to_fit`](crate::ShadowStore::shrink_to_fit) give back what the calling thread keeps.
+//! [`Stats::packed_bytes`](crate::Stats::packed_bytes) says what a store holds.
 //!
 //! # What must not wait for what
 //!

@@ -168,16 +168,15 @@ impl RetireLists {
     ///
     /// # Safety
     ///
-    /// Once per object, after it was unlinked for good; the caller is pinned.
-    pub(crate) unsafe fn retire<R: Reclaim>(self: &Arc<Self>, node: NonNull<Node>, shard: Shard) -> u64 {
+    /// Once per object, which has so many bytes, after it was unlinked for good; the caller is pinned.
+    #[inline]
+    pub(crate) unsafe fn retire<R: Reclaim>(self: &Arc<Self>, node: NonNull<Node>, bytes: u64, shard: Shard) -> u64 {
         let shard = if R::EXACT {
             Shard::shared(self.shards.len())
         } else {
             shard
         };
         let list = &self.shards[shard.index];
-        // SAFETY: the caller's.
-        let bytes = unsafe { bytes(node, &self.heap) };
         shard.add(&list.retired_bytes, bytes);
         // Whoever calls `synchronize` after this call returned sees the count by whatever told it so.
         let retired = shard.add(&list.retired, 1);
@@ -219,7 +218,7 @@ impl RetireLists {
                 // SAFETY: the caller's; the chain is ours alone.
                 unsafe {
                     next = node.as_ref().next_retired();
-                    retired = self.retire::<R>(node, shard);
+                    retired = self.retire::<R>(node, bytes(node, &self.heap), shard);
                 }
             }
             return retired;
@@ -386,8 +385,6 @@ impl RetireLists {
         }
         R::drive();
         (0..self.shards.len()).for_each(|shard| self.drain::<R>(shard));
-        let (heap, shard) = self.memory();
-        heap.pool.settle(shard, true);
     }
 
     /// How much had been retired, per shard, when this was called: to ask [`is_done`](Self::is_done) later.
@@ -460,7 +457,7 @@ impl RetireLists {
 /// # Safety
 ///
 /// The object is allocated.
-pub(super) unsafe fn bytes(node: NonNull<Node>, heap: &Heap) -> u64 {
+pub(crate) unsafe fn bytes(node: NonNull<Node>, heap: &Heap) -> u64 {
     // SAFETY: the caller's; a TABLE header is the first field of a table.
     let bytes = unsafe {
         match node.as_ref().life().state() {

@@ -151,12 +151,13 @@ use self::probe::Key;
 use self::word::Kind;
 use crate::heap::Heap;
 use crate::reclaim::Reclaim;
-use crate::reclaim::retired::RetireLists;
+use crate::reclaim::retired::{self, RetireLists};
 use crate::registry::{IdEntry, Registry};
 use crate::shard::Shard;
 use crate::sync::stat::AtomicU64;
 use crate::sync::{AtomicPtr, Ordering};
 
+mod alloc;
 pub(crate) mod array;
 mod count;
 pub(crate) mod defect;
@@ -371,16 +372,23 @@ impl<R: Reclaim> Core<R> {
         (&self.heap, self.shard())
     }
 
+    /// Gives back the free memory that this thread keeps.
+    pub(crate) fn settle(&self) {
+        self.heap.pool.settle(self.shard(), true);
+    }
+
     /// Retires what no slot leads to any more (I5).
     fn retire(&self, shield: Shield<'_>, object: NonNull<Node>) {
-        self.retire_by(shield, self.shard(), object);
+        // SAFETY: the shield protects it.
+        let bytes = unsafe { retired::bytes(object, &self.heap) };
+        self.retire_by(shield, self.shard(), object, bytes);
     }
 
     /// The same, of a known shard. How many that has retired so far.
     #[inline]
-    fn retire_by(&self, _: Shield<'_>, shard: Shard, object: NonNull<Node>) -> u64 {
+    fn retire_by(&self, _: Shield<'_>, shard: Shard, object: NonNull<Node>, bytes: u64) -> u64 {
         // SAFETY: each caller is the one who unlinked the object; it is pinned, as the shield says.
-        unsafe { self.lists.retire::<R>(object, shard) }
+        unsafe { self.lists.retire::<R>(object, bytes, shard) }
     }
 
     fn orphan(&self, node: NonNull<Node>) {

@@ -17,9 +17,7 @@ use std::ptr::{self, NonNull};
 
 use super::layout::{Form, Parts, RAW_LAYOUT};
 use crate::heap::{Heap, WIDE};
-use crate::pool::Size;
 use crate::registry::IdEntry;
-use crate::shard::Shard;
 #[cfg(any(test, shadow_loom))]
 use crate::sync::stat;
 use crate::sync::{AtomicPtr, AtomicU64, Ordering};
@@ -77,7 +75,7 @@ impl Life {
     }
 
     /// The same of a node of the id with this index.
-    const fn of(self, index: u32) -> Self {
+    pub(super) const fn of(self, index: u32) -> Self {
         let index = if index < WIDE { index } else { WIDE };
         Self(self.0 | (index as u64) << INDEX_SHIFT)
     }
@@ -127,87 +125,12 @@ const _: () = assert!(size_of::<Node>() == 16);
 const _: () = assert!(align_of::<Node>() == align_of::<*const IdEntry>());
 
 impl Node {
-    /// Allocates a node, payload uninitialised (or zero). Nothing if there is no memory, the size overflows, or the
-    /// address does not fit into a word.
-    #[inline]
-    pub(crate) fn alloc(
-        (heap, shard): (&Heap, Shard),
-        obj: usize,
-        entry: &IdEntry,
-        raw: Option<Layout>,
-        zeroed: bool,
-        life: Life,
-    ) -> Option<NonNull<Self>> {
-        if let (Some(size), false) = (entry.shape.plain(), zeroed)
-            && key_fits(obj, entry)
-        {
-            let node = Self::checked((heap, shard), heap.pool.alloc(size, shard)?, size, 0)?;
-            // SAFETY: fresh memory of at least a header.
-            unsafe { node.write(Self::header(obj, life.of(entry.index))) };
-            return Some(node);
-        }
-        Self::alloc_on((heap, shard), obj, entry, raw, zeroed, life)
-    }
-
-    /// All other cases.
-    #[cold]
-    fn alloc_on(
-        (heap, shard): (&Heap, Shard),
-        obj: usize,
-        entry: &IdEntry,
-        raw: Option<Layout>,
-        zeroed: bool,
-        life: Life,
-    ) -> Option<NonNull<Self>> {
-        let form = Form::of(obj, entry);
-        let payload = raw.unwrap_or(entry.shape.payload);
-        let parts = Parts::of(entry, payload, form)?;
-        let node = Self::alloc_parts((heap, shard), &parts, zeroed)?;
-        // SAFETY: fresh memory, laid out as the parts say.
-        unsafe { Self::begin(node, obj, entry, life, parts.lead) };
-        if let (true, Some(layout)) = (entry.shape.raw, raw) {
-            // SAFETY: `Parts` made room for the layout behind the header of a raw node.
-            unsafe { node.byte_add(RAW_LAYOUT).cast::<Layout>().write(layout) };
-        }
-        if let Some(offset) = parts.record {
-            let of_record = Parts::of_record(form);
-            let Some(record) = Self::alloc_parts((heap, shard), &of_record, false) else {
-                // SAFETY: allocated above as these parts.
-                unsafe { Self::dealloc_parts((heap, shard), node, &parts) };
-                return None;
-            };
-            // SAFETY: fresh memory for a record; and room for the pointer, by `Parts`.
-            unsafe {
-                Self::begin(record, obj, entry, Life::RECORD, of_record.lead);
-                node.byte_add(offset)
-                    .cast::<AtomicPtr<Self>>()
-                    .write(AtomicPtr::new(record.as_ptr()));
-            }
-        }
-        Some(node)
-    }
-
-    /// Writes the header, and what comes before it.
-    ///
-    /// # Safety
-    ///
-    /// Fresh memory, of which `lead` bytes lie before the header.
-    unsafe fn begin(node: NonNull<Self>, obj: usize, entry: &IdEntry, life: Life, lead: usize) {
-        // SAFETY: the caller's. A lead has room for a pointer at its end.
-        unsafe {
-            if lead > 0 {
-                node.cast::<*const IdEntry>().sub(1).write(entry);
-            }
-            node.write(Self::header(obj, life.of(entry.index)));
-        }
-    }
-
     /// A header for a table, so that it can travel on retire lists.
     pub(crate) fn for_table() -> Self {
         Self::header(0, Life::TABLE)
     }
 
-    fn header(obj: usize, life: Life) -> Self {
+    pub(super) fn header(obj: usize, life: Life) -> Self {
         Self {
             obj,
             life: AtomicU64::new(life.0),
@@ -216,49 +139,6 @@ impl Node {
             #[cfg(any(test, shadow_loom))]
             reclaimed: false.into(),
         }
-    }
-
-    fn alloc_parts((heap, shard): (&Heap, Shard), parts: &Parts, zeroed: bool) -> Option<NonNull<Self>> {
-        // No layout here has size 0, as each begins with a header.
-        let fresh = heap.pool.alloc(parts.whole, shard)?;
-        if zeroed {
-            // SAFETY: fresh memory of this size.
-            unsafe { fresh.write_bytes(0, parts.whole.bytes()) };
-        }
-        Self::checked((heap, shard), fresh, parts.whole, parts.lead)
-    }
-
-    /// Where the header goes. Nothing, and the memory given back, if the address does not fit into a word.
-    #[inline]
-    fn checked((heap, shard): (&Heap, Shard), fresh: NonNull<u8>, size: Size, lead: usize) -> Option<NonNull<Self>> {
-        // SAFETY: the lead is a part of the whole.
-        let node = unsafe { fresh.add(lead) }.cast::<Self>();
-        if addr_fits(node.as_ptr().expose_provenance()) {
-            return Some(node);
-        }
-        // SAFETY: allocated just now with this size.
-        unsafe { heap.pool.dealloc(fresh, size, shard) };
-        None
-    }
-
-    /// # Safety
-    ///
-    /// Once per node, allocated as these parts, when nobody can reach it any more.
-    #[inline]
-    unsafe fn dealloc_parts((heap, shard): (&Heap, Shard), node: NonNull<Self>, parts: &Parts) {
-        // SAFETY: the caller's.
-        unsafe { Self::dealloc_size((heap, shard), node, parts.whole, parts.lead) };
-    }
-
-    /// # Safety
-    ///
-    /// As above.
-    #[inline]
-    unsafe fn dealloc_size((heap, shard): (&Heap, Shard), node: NonNull<Self>, size: Size, lead: usize) {
-        // The pointer may have been a shared reference on its way here; the one from `alloc` may write and free.
-        let whole = ptr::with_exposed_provenance_mut::<u8>(node.addr().get() - lead);
-        // SAFETY: not null, as allocated; the caller's.
-        unsafe { heap.pool.dealloc(NonNull::new_unchecked(whole), size, shard) };
     }
 
     /// The id's entry. Not for tables.
@@ -377,7 +257,7 @@ impl Node {
         addr_fits(self.obj) && self.index() != WIDE
     }
 
-    fn form(&self) -> Form {
+    pub(super) fn form(&self) -> Form {
         match self.index() {
             WIDE => Form::Wide,
             _ if addr_fits(self.obj) => Form::Fits,
@@ -433,30 +313,12 @@ impl Node {
     }
 
     #[inline]
-    unsafe fn parts(node: NonNull<Self>, entry: &IdEntry) -> Parts {
+    pub(super) unsafe fn parts(node: NonNull<Self>, entry: &IdEntry) -> Parts {
         // SAFETY: the caller's.
         let (layout, this) = unsafe { (Self::payload_layout(node, entry), node.as_ref()) };
         let parts = Parts::of(entry, layout, this.form());
         // The same computation succeeded when the node was allocated.
         parts.unwrap_or_else(|| unreachable!("the layout of an allocated node"))
-    }
-
-    /// Bytes held by a variable or a record, its key record not counted.
-    #[inline]
-    pub(crate) unsafe fn bytes(node: NonNull<Self>, heap: &Heap) -> usize {
-        // SAFETY: the caller's.
-        let this = unsafe { node.as_ref() };
-        match this.life().state() {
-            State::Record => Parts::of_record(this.form()).whole.bytes(),
-            _ => {
-                let entry = this.entry(heap);
-                match entry.shape.plain() {
-                    Some(size) if this.key_fits() => size.bytes(),
-                    // SAFETY: the caller's.
-                    _ => unsafe { Self::parts(node, entry) }.whole.bytes(),
-                }
-            }
-        }
     }
 
     /// Links a retired node before `next`. Readers still read the state, which stays.
@@ -469,78 +331,6 @@ impl Node {
     pub(crate) fn next_retired(&self) -> *mut Self {
         // Relaxed: whoever takes a list over has acquired it.
         Life(self.life.load(Ordering::Relaxed)).next_retired()
-    }
-
-    /// Drops the value of a DEAD node. Returns false if its `Drop` panicked (the value counts as dropped).
-    ///
-    /// # Safety
-    ///
-    /// Once per node, when nobody can reach it any more. Not for tables.
-    pub(crate) unsafe fn drop_value(node: NonNull<Self>, heap: &Heap) -> bool {
-        // SAFETY: nobody else can reach the node.
-        let this = unsafe { node.as_ref() };
-        if this.life().state() != State::Dead {
-            return true;
-        }
-        let entry = this.entry(heap);
-        let Some(drop) = entry.drop_value() else { return true };
-        let dropped = std::panic::catch_unwind(|| {
-            // SAFETY: a DEAD node holds a value of its entry's type, and this is its only drop.
-            unsafe { drop(Self::payload(node, entry).as_ptr()) }
-        });
-        // A panic's payload may panic again when dropped; leaking it is the safe way out.
-        dropped.map_err(std::mem::forget).is_ok()
-    }
-
-    /// Gives a node back in one step if it is a variable that owns nothing: no value to drop, no key record. Its bytes then.
-    ///
-    /// # Safety
-    ///
-    /// As [`dealloc`](Self::dealloc).
-    #[inline]
-    pub(crate) unsafe fn free_plain((heap, shard): (&Heap, Shard), node: NonNull<Self>) -> Option<usize> {
-        if cfg!(shadow_loom) {
-            return None;
-        }
-        // SAFETY: nobody else can reach the node.
-        let this = unsafe { node.as_ref() };
-        // Records and tables have other layouts.
-        if !matches!(this.life().state(), State::Dead | State::Failed) || !this.key_fits() {
-            return None;
-        }
-        let entry = this.entry(heap);
-        if entry.shape.drop.is_some() {
-            return None;
-        }
-        let size = entry.shape.plain()?;
-        // SAFETY: the key fits, and the variable is typed: of this size, and no lead.
-        unsafe { Self::dealloc_size((heap, shard), node, size, 0) };
-        Some(size.bytes())
-    }
-
-    /// Gives the memory back, with the key record if it is still here. The value is not dropped.
-    ///
-    /// # Safety
-    ///
-    /// Once per node, when nobody can reach it any more. Not for tables.
-    pub(crate) unsafe fn dealloc((heap, shard): (&Heap, Shard), node: NonNull<Self>) {
-        // SAFETY: nobody else can reach the node.
-        let this = unsafe { node.as_ref() };
-        let parts = if this.life().state() == State::Record {
-            Parts::of_record(this.form())
-        } else {
-            let entry = this.entry(heap);
-            // SAFETY: nobody else can reach the node.
-            let (record, parts) = unsafe { (Self::record(node, entry), Self::parts(node, entry)) };
-            // Relaxed: whoever reclaims a node has acquired all that its remover did.
-            if let Some(record) = record.and_then(|record| NonNull::new(record.load(Ordering::Relaxed))) {
-                // SAFETY: the record never became a tomb, so it is this node's alone.
-                unsafe { Self::dealloc((heap, shard), record) };
-            }
-            parts
-        };
-        // SAFETY: the caller's.
-        unsafe { Self::dealloc_parts((heap, shard), node, &parts) };
     }
 
     /// Tells loom that the memory goes: an access that does not happen before this, or comes after, ends the model.
@@ -589,7 +379,7 @@ impl Node {
 pub(crate) const ADDR: u64 = 0x0000_ffff_ffff_fff8;
 
 /// Whether a slot's word can hold this address.
-const fn addr_fits(addr: usize) -> bool {
+pub(super) const fn addr_fits(addr: usize) -> bool {
     addr as u64 & !ADDR == 0
 }
 

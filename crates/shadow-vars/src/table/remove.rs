@@ -3,11 +3,12 @@
 use super::array::{SlotIndex, Table};
 use super::defect::{Defect, Stage};
 use super::find::Look;
-use super::node::State;
+use super::node::{Node, State};
 use super::probe::{Found, Key, Probe};
 use super::word::{Kind, Word};
 use super::{Core, NoMemory, NodeRef, Shield};
 use crate::reclaim::Reclaim;
+use crate::registry::IdEntry;
 
 /// A variable that this thread killed. The destructor runs while this exists; its drop unlinks and retires the node, even
 /// if the destructor panics.
@@ -15,6 +16,7 @@ pub(crate) struct Removed<'g, R: Reclaim> {
     core: &'g Core<R>,
     shield: Shield<'g>,
     pub(crate) node: NodeRef<'g>,
+    entry: &'g IdEntry,
     /// The root when the operation began, and the table in which the node was found.
     from: &'g Table,
     found: &'g Table,
@@ -23,9 +25,11 @@ pub(crate) struct Removed<'g, R: Reclaim> {
 }
 
 impl<R: Reclaim> Drop for Removed<'_, R> {
+    #[inline(always)]
     fn drop(&mut self) {
+        let (node, entry) = (self.node, self.entry);
         self.core
-            .unlink_and_retire(self.shield, self.node, self.from, self.found, self.link);
+            .unlink_and_retire(self.shield, (node, entry), self.from, self.found, self.link);
     }
 }
 
@@ -81,6 +85,7 @@ impl<R: Reclaim> Core<R> {
     }
 
     /// Kills this very node, found in `found` by an operation that began at the root `from`.
+    #[inline(always)]
     pub(crate) fn kill<'g>(
         &'g self,
         shield: Shield<'g>,
@@ -116,6 +121,7 @@ impl<R: Reclaim> Core<R> {
         Some(removed)
     }
 
+    #[inline(always)]
     fn killed<'g>(
         &'g self,
         shield: Shield<'g>,
@@ -125,7 +131,8 @@ impl<R: Reclaim> Core<R> {
     ) -> Removed<'g, R> {
         let shard = self.shard();
         self.nodes.sub(shard, 1);
-        node.entry(&self.heap).count_freed(shard, 1);
+        let entry = node.entry(&self.heap);
+        entry.count_freed(shard, 1);
         self.at(Stage::Killed);
         let from = if self.planted(Defect::UnlinkFromFound) {
             found
@@ -139,6 +146,7 @@ impl<R: Reclaim> Core<R> {
             core: self,
             shield,
             node,
+            entry,
             from,
             found,
             link: None,
@@ -146,23 +154,26 @@ impl<R: Reclaim> Core<R> {
     }
 
     /// Ends the life of a node in the hands of the one who ended it: its killer, or the builder that failed.
+    #[inline(always)]
     pub(crate) fn unlink_and_retire<'g>(
         &'g self,
         shield: Shield<'g>,
-        node: NodeRef<'g>,
+        (node, entry): (NodeRef<'g>, &IdEntry),
         from: &'g Table,
         found: &'g Table,
         link: Option<(SlotIndex, Word)>,
     ) {
         if self.unlink_or_orphan(shield, node, from, found, link) && !self.planted(Defect::RetireBeforeUnlink) {
             let shard = self.shard();
-            let retired = self.retire_by(shield, shard, node.as_ptr());
+            // SAFETY: the guard protects the node, whose entry this is.
+            let bytes = unsafe { Node::bytes_as(node.as_ptr(), entry) };
+            let retired = self.retire_by(shield, shard, node.as_ptr(), bytes);
             self.after_retire(shield, shard, retired, 1);
         }
     }
 
     /// Takes the node out of all slots. Whether it is to be retired then.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn unlink_or_orphan<'g>(
         &'g self,
         shield: Shield<'g>,
@@ -184,6 +195,7 @@ impl<R: Reclaim> Core<R> {
 
     /// Sees to it that no slot leads to the dead `node`, and that none will: in every table from `from` to at least
     /// `found`, its key owns a slot or can never claim one (I3). Lock-free.
+    #[inline(always)]
     fn unlink<'g>(
         &'g self,
         shield: Shield<'g>,

@@ -1,0 +1,315 @@
+//! Memory for small nodes: packed, in chunks of their size class, and kept by the thread that gave it back last.
+//!
+//! A general allocator puts a header before each node and lets every fourth one lie in two cache lines; look-ups that miss
+//! the caches pay for both. Here a node of 32 bytes takes 32 bytes, two to a line, and large chunks are offered to the system
+//! for huge pages. The scheme is that of Bonwick and Adams, "Magazines and Vmem" (USENIX 2001): each shard of threads has a
+//! magazine for each class, and a depot behind all of them owns the chunks.
+//!
+//! - **M1** Memory is in one place: with its user, in one magazine, in its chunk's list, or never given out (beyond the
+//!   chunk's `fresh`, or in a magazine's `fresh`).
+//! - **M2** A magazine is used by the thread that owns its shard, or under the pool's lock if the shard is shared ([`Shard`]).
+//! - **M3** Chunks are only touched under their depot's lock. A chunk whose memory is all back in its list goes back to the
+//!   system, but for one, which is kept for the next that asks.
+//!
+//! Progress: as any allocator's. Mostly a few instructions of the thread's own; once in a magazine's length a lock.
+
+use std::alloc::{Layout, alloc, dealloc};
+use std::cell::UnsafeCell;
+use std::ptr::{self, NonNull};
+
+use crossbeam_utils::CachePadded;
+
+use self::depot::Depot;
+use crate::mem::try_slice;
+use crate::shard::Shard;
+use crate::sync::lock_stat;
+use crate::sync::stat::{AtomicUsize, Mutex, Ordering};
+
+mod depot;
+
+/// Sizes are rounded up to this, and no stricter alignment is packed.
+const STEP: usize = 16;
+/// Larger nodes have allocations of their own.
+const LARGEST: usize = 128;
+const CLASSES: usize = LARGEST / STEP;
+
+/// Bytes of a full magazine. A shard keeps two at most.
+const MAGAZINE: usize = 1 << 13;
+
+/// What is asked for: a layout, and its class, or one that is none.
+#[derive(Clone, Copy)]
+pub(crate) struct Size {
+    layout: Layout,
+    class: usize,
+}
+
+impl Size {
+    /// Of a layout whose size is not 0.
+    pub(crate) const fn of(layout: Layout) -> Self {
+        let small = layout.size() <= LARGEST && layout.align() <= STEP;
+        Self {
+            layout,
+            class: if small {
+                layout.size().div_ceil(STEP) - 1
+            } else {
+                usize::MAX
+            },
+        }
+    }
+
+    pub(crate) const fn bytes(self) -> usize {
+        self.layout.size()
+    }
+}
+
+/// The pool of one store.
+pub(crate) struct Pool {
+    magazines: Box<[CachePadded<[Magazine; CLASSES]>]>,
+    /// Held by whoever uses the last shard's (M2).
+    shared: Mutex<()>,
+    depots: [Mutex<Depot>; CLASSES],
+    /// Of all chunks.
+    bytes: AtomicUsize,
+    /// How many classes are packed: all, or none: then each node is an allocation of its own, which memory checkers can
+    /// follow.
+    classes: usize,
+}
+
+// SAFETY: magazines and chunks are memory that the pool owns, used as M2 and M3 say.
+unsafe impl Send for Pool {}
+// SAFETY: as above.
+unsafe impl Sync for Pool {}
+
+/// Free memory, linked.
+struct Free {
+    next: *mut Free,
+}
+
+/// The free memory of one class that one shard has at hand.
+struct Magazine(UnsafeCell<Stock>);
+
+struct Stock {
+    first: *mut Free,
+    count: usize,
+    /// How many a full list has.
+    full: usize,
+    /// A full list, or none.
+    spare: *mut Free,
+    /// Memory that was never used, and its end.
+    fresh: *mut u8,
+    end: *mut u8,
+}
+
+impl Magazine {
+    fn new(class: usize) -> Self {
+        Self(UnsafeCell::new(Stock {
+            first: ptr::null_mut(),
+            count: 0,
+            full: MAGAZINE / ((class + 1) * STEP),
+            spare: ptr::null_mut(),
+            fresh: ptr::null_mut(),
+            end: ptr::null_mut(),
+        }))
+    }
+}
+
+impl Pool {
+    /// Nothing if there is no memory.
+    pub(crate) fn new(shards: usize, packed: bool) -> Option<Self> {
+        // Loom and Miri follow each allocation by itself.
+        let packed = packed && !cfg!(any(shadow_loom, miri));
+        Some(Self {
+            magazines: try_slice(if packed { shards } else { 0 }, || {
+                CachePadded::new(std::array::from_fn(Magazine::new))
+            })?,
+            shared: Mutex::new(()),
+            depots: std::array::from_fn(|class| Mutex::new(Depot::new((class + 1) * STEP))),
+            bytes: AtomicUsize::new(0),
+            classes: if packed { CLASSES } else { 0 },
+        })
+    }
+
+    /// Memory of this size. Nothing if there is none.
+    #[inline]
+    pub(crate) fn alloc(&self, size: Size, shard: Shard) -> Option<NonNull<u8>> {
+        let class = size.class;
+        if class >= self.classes {
+            // SAFETY: the size is not 0.
+            return NonNull::new(unsafe { alloc(size.layout) });
+        }
+        let take = |stock: *mut Stock| {
+            // SAFETY: this thread has the magazine (M2), and the borrow ends here.
+            if let Some(memory) = unsafe { &mut *stock }.pop(class) {
+                return Some(memory);
+            }
+            self.refill(class, stock)
+        };
+        self.with(class, shard, take)
+    }
+
+    /// Takes memory back.
+    ///
+    /// # Safety
+    ///
+    /// It came from [`alloc`](Self::alloc) of this pool with this size, and nobody uses it any more.
+    #[inline]
+    pub(crate) unsafe fn dealloc(&self, memory: NonNull<u8>, size: Size, shard: Shard) {
+        let class = size.class;
+        if class >= self.classes {
+            // SAFETY: the caller's; of this size `alloc` makes an allocation of its own.
+            return unsafe { dealloc(memory.as_ptr(), size.layout) };
+        }
+        self.with(class, shard, |stock| {
+            // SAFETY: this thread has the magazine (M2), and the borrow ends here; the memory is the caller's to give.
+            if let Some(full) = unsafe { (*stock).push(memory.cast()) } {
+                // SAFETY: a full list of this class, which is nobody's now.
+                unsafe { self.put(class, full) };
+            }
+        });
+    }
+
+    /// Gives all chunks back.
+    ///
+    /// # Safety
+    ///
+    /// Nobody uses memory of this pool, nor asks for any from now on.
+    pub(crate) unsafe fn release(&self) {
+        for depot in &self.depots {
+            let mut depot = lock_stat(depot);
+            // SAFETY: the caller's.
+            unsafe { depot.release_all() };
+        }
+    }
+
+    #[inline(always)]
+    fn with<T>(&self, class: usize, shard: Shard, with: impl FnOnce(*mut Stock) -> T) -> T {
+        let stock = self.magazines[shard.index][class].0.get();
+        if shard.is_own() {
+            return with(stock);
+        }
+        let _lock = lock_stat(&self.shared);
+        with(stock)
+    }
+
+    /// Memory for a magazine that has none, and for the caller.
+    #[cold]
+    fn refill(&self, class: usize, stock: *mut Stock) -> Option<NonNull<u8>> {
+        let mut depot = lock_stat(&self.depots[class]);
+        // SAFETY: this thread has the magazine (M2), and nothing below uses it otherwise.
+        let stock = unsafe { &mut *stock };
+        let before = depot.bytes;
+        depot.take(stock)?;
+        self.count(before, depot.bytes);
+        stock.pop(class)
+    }
+
+    /// Gives a full list back to its depot.
+    ///
+    /// # Safety
+    ///
+    /// It is of this class, and nobody's.
+    #[cold]
+    unsafe fn put(&self, class: usize, full: NonNull<Free>) {
+        let mut depot = lock_stat(&self.depots[class]);
+        let before = depot.bytes;
+        // SAFETY: the caller's.
+        unsafe { depot.put(full) };
+        self.count(before, depot.bytes);
+    }
+
+    /// Gives back to the depots what this thread has at hand: all of it, or of those classes of which little is in use. What
+    /// a magazine keeps may keep many chunks, each by a node.
+    pub(crate) fn settle(&self, shard: Shard, all: bool) {
+        for class in 0..self.classes {
+            self.with(class, shard, |stock| {
+                // SAFETY: this thread has the magazine (M2), and nothing below uses it otherwise.
+                let stock = unsafe { &mut *stock };
+                if stock.is_empty() {
+                    return;
+                }
+                let mut depot = lock_stat(&self.depots[class]);
+                if all || depot.is_mostly_free() {
+                    let before = depot.bytes;
+                    while let Some(memory) = stock.pop(class) {
+                        // SAFETY: free memory of this class, by itself.
+                        unsafe {
+                            let free = memory.cast::<Free>();
+                            free.write(Free { next: ptr::null_mut() });
+                            depot.put(free);
+                        }
+                    }
+                    self.count(before, depot.bytes);
+                }
+            });
+        }
+    }
+
+    fn count(&self, before: usize, now: usize) {
+        if now != before {
+            // Relaxed: statistics.
+            self.bytes.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
+        }
+    }
+
+    /// Bytes of the chunks: what is in use, and what is free.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        // SAFETY: nobody has the pool.
+        unsafe { self.release() };
+    }
+}
+
+impl Stock {
+    fn is_empty(&self) -> bool {
+        self.first.is_null() && self.spare.is_null() && self.fresh == self.end
+    }
+
+    #[inline]
+    fn pop(&mut self, class: usize) -> Option<NonNull<u8>> {
+        if let Some(first) = NonNull::new(self.first) {
+            // SAFETY: in a magazine's list, so it is free and linked (M1).
+            self.first = unsafe { first.as_ref() }.next;
+            self.count -= 1;
+            return Some(first.cast());
+        }
+        self.pop_on(class)
+    }
+
+    fn pop_on(&mut self, class: usize) -> Option<NonNull<u8>> {
+        if let Some(spare) = NonNull::new(std::mem::replace(&mut self.spare, ptr::null_mut())) {
+            // SAFETY: as in `pop`.
+            self.first = unsafe { spare.as_ref() }.next;
+            self.count = self.full - 1;
+            return Some(spare.cast());
+        }
+        if self.fresh == self.end {
+            return None;
+        }
+        let fresh = NonNull::new(self.fresh);
+        // SAFETY: a whole number of this class lies between the two.
+        self.fresh = unsafe { self.fresh.add((class + 1) * STEP) };
+        fresh
+    }
+
+    /// Adds to the list. A full one, if there are two then.
+    #[inline]
+    fn push(&mut self, free: NonNull<Free>) -> Option<NonNull<Free>> {
+        let full = if self.count == self.full {
+            self.count = 0;
+            let first = std::mem::replace(&mut self.first, ptr::null_mut());
+            NonNull::new(std::mem::replace(&mut self.spare, first))
+        } else {
+            None
+        };
+        // SAFETY: the caller's memory, which is large enough and aligned for a link.
+        unsafe { free.write(Free { next: self.first }) };
+        self.first = free.as_ptr();
+        self.count += 1;
+        full
+    }
+}
