@@ -119,6 +119,12 @@ pub(crate) trait Store: Send + Sync + Sized + 'static {
     /// Sees to it that what was removed is given back, as far as the map has a way to ask for it.
     fn settle(&self) {}
 
+    /// Bytes that the map got from the allocator and has nothing in, of those that it keeps for entries: what would lie
+    /// in the allocator's own lists if the map had none.
+    fn free_bytes(&self) -> u64 {
+        0
+    }
+
     /// Asks the map to shrink. Whether it has a way to do so.
     fn shrink(&self) -> bool {
         false

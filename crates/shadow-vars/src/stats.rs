@@ -33,8 +33,10 @@ pub struct Stats {
     pub retired_objects: usize,
     /// Bytes of those.
     pub retired_bytes: usize,
-    /// Bytes held for small variables, which are packed: those in use, and those that are free.
+    /// Bytes held for small variables, which are packed,
     pub packed_bytes: usize,
+    /// and how many of those are free (but for what threads keep for what they create next).
+    pub packed_free_bytes: usize,
     /// Per id, in order of first use.
     pub ids: Vec<IdStats>,
 }

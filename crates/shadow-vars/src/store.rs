@@ -343,6 +343,7 @@ impl<R: Reclaim> ShadowStore<R> {
         let root = core.root(pin.shield());
         let (capacity, claimed) = (root.capacity(), root.claimed.sum());
         let (retired_objects, retired_bytes) = core.lists.pending();
+        let (packed_bytes, packed_free_bytes) = core.heap.pool.bytes();
         Stats {
             live,
             created,
@@ -358,7 +359,8 @@ impl<R: Reclaim> ShadowStore<R> {
             load: claimed as f64 / capacity as f64,
             retired_objects,
             retired_bytes,
-            packed_bytes: core.heap.pool.bytes(),
+            packed_bytes,
+            packed_free_bytes,
             ids,
         }
     }

@@ -114,6 +114,10 @@ impl<R: Backend> Store for Shadow<R> {
         self.0.synchronize().expect("no guard is held");
     }
 
+    fn free_bytes(&self) -> u64 {
+        self.0.stats().packed_free_bytes as u64
+    }
+
     fn shrink(&self) -> bool {
         self.0.shrink_to_fit();
         true

@@ -280,8 +280,8 @@ fn growth(data: &Data) -> String {
             at.threads,
             if at.threads == 1 { "" } else { "s" }
         );
-        text.push_str("| store | total, s | p99.99 | worst insert | memory left, of the live size | the same when asked to shrink |\n");
-        let _ = writeln!(text, "|{}", "---|".repeat(6));
+        text.push_str("| store | total, s | p99.99 | worst insert | memory left, of the live size | the same when asked to shrink | resident |\n");
+        let _ = writeln!(text, "|{}", "---|".repeat(7));
         for name in self::stores([stores].into_iter()) {
             let cells = &stores[name];
             // A repetition for the total alone has no times of single inserts.
@@ -291,12 +291,13 @@ fn growth(data: &Data) -> String {
             };
             let _ = writeln!(
                 text,
-                "| {name} | {} | {} | {} | {} | {} |",
+                "| {name} | {} | {} | {} | {} | {} | {} |",
                 extra(cells, "total_s"),
                 time(|cell| cell.p9999_ns),
                 time(|cell| cell.max_ns),
                 extra(cells, "shrunk_ratio"),
                 extra(cells, "shrunk_when_asked_ratio"),
+                extra(cells, "shrunk_resident_ratio"),
             );
         }
         text += &sources(data, [stores].into_iter());

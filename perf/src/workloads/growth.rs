@@ -42,7 +42,8 @@ pub(crate) fn grow_and_shrink<S: Store>(job: &Job<'_>) -> Measured {
     }
 
     let small = small_bytes::<S>(keys);
-    let before = heap::in_use();
+    heap::trim();
+    let (before, resident_before) = (heap::in_use(), heap::resident());
     let store = S::new();
     let clock = Clock::get();
     let steps = in_parts(job, |part, _| {
@@ -72,10 +73,13 @@ pub(crate) fn grow_and_shrink<S: Store>(job: &Job<'_>) -> Measured {
     });
     let freed = start.elapsed().as_secs_f64();
     store.settle();
-    let shrunk = heap::in_use().saturating_sub(before) as f64;
+    let taken = || (heap::in_use() - store.free_bytes()).saturating_sub(before) as f64;
+    let shrunk = taken();
     let asked = store.shrink();
     store.settle();
-    let shrunk_asked = heap::in_use().saturating_sub(before) as f64;
+    let shrunk_asked = taken();
+    heap::trim();
+    let resident = heap::resident().saturating_sub(resident_before) as f64;
     for key in keys.iter().step_by(STAYS) {
         assert_eq!(store.get(key.key()), key.value(), "what stays is there");
     }
@@ -86,7 +90,8 @@ pub(crate) fn grow_and_shrink<S: Store>(job: &Job<'_>) -> Measured {
         ..measured
     }
     .with("free_s", freed)
-    .with("shrunk_ratio", shrunk / small);
+    .with("shrunk_ratio", shrunk / small)
+    .with("shrunk_resident_ratio", resident / small);
     if asked {
         measured = measured.with("shrunk_when_asked_ratio", shrunk_asked / small);
     }
@@ -101,7 +106,7 @@ fn small_bytes<S: Store>(keys: &[Packed]) -> f64 {
         store.load(key.key());
     }
     store.settle();
-    (heap::in_use().saturating_sub(before) as f64).max(1.0)
+    ((heap::in_use() - store.free_bytes()).saturating_sub(before) as f64).max(1.0)
 }
 
 /// Each thread takes a part of the keys, and is told where in the whole it begins.

@@ -62,7 +62,8 @@
 //! allocator one by one. A thread keeps up to 16 KiB of each size for what it creates next; chunks go back when nothing in
 //! them is in use. [`flush`](crate::ShadowStore::flush), [`synchronize`](crate::ShadowStore::synchronize) and
 //! [`shrink_to_fit`](crate::ShadowStore::shrink_to_fit) give back what the calling thread keeps.
-//! [`Stats::packed_bytes`](crate::Stats::packed_bytes) says what a store holds.
+//! Variables do not move, so a chunk may stay for one variable: [`Stats`](crate::Stats) says
+//! what a store holds, and how much of that is free.
 //!
 //! # What must not wait for what
 //!

@@ -26,7 +26,7 @@ pub(super) struct Depot {
     kept: *mut Chunk,
     /// All of them.
     all: *mut Chunk,
-    pub(super) bytes: usize,
+    bytes: usize,
     /// Of what was given out, and how much of that is back.
     given: usize,
     free: usize,
@@ -197,6 +197,11 @@ impl Depot {
             (*chunk).fresh = chunk.cast::<u8>().add(FIRST_HEAD);
         }
         self.kept = chunk;
+    }
+
+    /// Bytes of the chunks, and of what was given out of them and is not back.
+    pub(super) fn bytes(&self) -> (usize, usize) {
+        (self.bytes, (self.given - self.free) * self.size)
     }
 
     /// Gives all chunks back.

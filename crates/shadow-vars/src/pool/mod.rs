@@ -68,8 +68,9 @@ pub(crate) struct Pool {
     /// Held by whoever uses the last shard's (M2).
     shared: Mutex<()>,
     depots: [Mutex<Depot>; CLASSES],
-    /// Of all chunks.
+    /// Of all chunks, and of what magazines and users have of them.
     bytes: AtomicUsize,
+    used: AtomicUsize,
     /// How many classes are packed: all, or none: then each node is an allocation of its own, which memory checkers can
     /// follow.
     classes: usize,
@@ -125,6 +126,7 @@ impl Pool {
             shared: Mutex::new(()),
             depots: std::array::from_fn(|class| Mutex::new(Depot::new((class + 1) * STEP))),
             bytes: AtomicUsize::new(0),
+            used: AtomicUsize::new(0),
             classes: if packed { CLASSES } else { 0 },
         })
     }
@@ -197,9 +199,9 @@ impl Pool {
         let mut depot = lock_stat(&self.depots[class]);
         // SAFETY: this thread has the magazine (M2), and nothing below uses it otherwise.
         let stock = unsafe { &mut *stock };
-        let before = depot.bytes;
+        let before = depot.bytes();
         depot.take(stock)?;
-        self.count(before, depot.bytes);
+        self.count(before, depot.bytes());
         stock.pop(class)
     }
 
@@ -211,10 +213,10 @@ impl Pool {
     #[cold]
     unsafe fn put(&self, class: usize, full: NonNull<Free>) {
         let mut depot = lock_stat(&self.depots[class]);
-        let before = depot.bytes;
+        let before = depot.bytes();
         // SAFETY: the caller's.
         unsafe { depot.put(full) };
-        self.count(before, depot.bytes);
+        self.count(before, depot.bytes());
     }
 
     /// Gives back to the depots what this thread has at hand: all of it, or of those classes of which little is in use. What
@@ -229,7 +231,7 @@ impl Pool {
                 }
                 let mut depot = lock_stat(&self.depots[class]);
                 if all || depot.is_mostly_free() {
-                    let before = depot.bytes;
+                    let before = depot.bytes();
                     while let Some(memory) = stock.pop(class) {
                         // SAFETY: free memory of this class, by itself.
                         unsafe {
@@ -238,22 +240,23 @@ impl Pool {
                             depot.put(free);
                         }
                     }
-                    self.count(before, depot.bytes);
+                    self.count(before, depot.bytes());
                 }
             });
         }
     }
 
-    fn count(&self, before: usize, now: usize) {
-        if now != before {
-            // Relaxed: statistics.
-            self.bytes.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
-        }
+    fn count(&self, before: (usize, usize), now: (usize, usize)) {
+        // Relaxed, all: statistics.
+        self.bytes.fetch_add(now.0.wrapping_sub(before.0), Ordering::Relaxed);
+        self.used.fetch_add(now.1.wrapping_sub(before.1), Ordering::Relaxed);
     }
 
-    /// Bytes of the chunks: what is in use, and what is free.
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes.load(Ordering::Relaxed)
+    /// Bytes of the chunks, and of what is free in them; what magazines have is not.
+    pub(crate) fn bytes(&self) -> (usize, usize) {
+        let used = self.used.load(Ordering::Relaxed);
+        let bytes = self.bytes.load(Ordering::Relaxed);
+        (bytes, bytes.saturating_sub(used))
     }
 }
 
