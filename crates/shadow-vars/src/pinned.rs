@@ -198,10 +198,10 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
 
     #[inline]
     fn find<T: 'static>(&self, obj: ObjAddr, entry: &IdEntry) -> Option<&T> {
-        let core = self.core();
-        let node = core.find(self.shield(), obj.get(), entry)?;
-        // SAFETY: the callers saw that the entry holds `T`; found means live.
-        Some(unsafe { node.value() })
+        self.core().find_as(self.shield(), obj.get(), entry, |node| {
+            // SAFETY: the callers saw that the entry holds `T`; found means live.
+            unsafe { node.value() }
+        })
     }
 
     /// Creates the variable from a value.

@@ -168,11 +168,19 @@ pub(crate) struct Registry {
 
 const FRONT: usize = 32;
 
+#[inline]
+fn front_home(id: u64) -> usize {
+    (id.wrapping_mul(GOLDEN) >> (u64::BITS - FRONT.ilog2())) as usize
+}
+
+/// 2^64 divided by the golden ratio: multiples of it keep apart in their high bits.
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// Stands in an empty slot of the front for an entry: an id that is never looked up there, as it has another home.
 fn vacancy(home: usize) -> *mut IdEntry {
     static IDS: [u64; 2] = [0, 1];
-    debug_assert!(Index::home(IDS[0]) % FRONT != Index::home(IDS[1]) % FRONT);
-    let id = IDS.iter().find(|&&id| Index::home(id) % FRONT != home);
+    debug_assert!(front_home(IDS[0]) != front_home(IDS[1]));
+    let id = IDS.iter().find(|&&id| front_home(id) != home);
     ptr::from_ref(id.unwrap_or(&IDS[0])).cast_mut().cast()
 }
 
@@ -221,7 +229,7 @@ impl Registry {
     #[inline]
     pub(crate) fn get(&self, id: u64) -> Option<&IdEntry> {
         // Acquire: pairs with the Release store in `insert`.
-        let front = self.front[Index::home(id) % FRONT].load(Ordering::Acquire);
+        let front = self.front[front_home(id)].load(Ordering::Acquire);
         // SAFETY: an entry, whose id comes first, or a vacancy, which is an id and nothing more.
         if unsafe { front.cast::<u64>().read() } == id {
             // SAFETY: a vacancy has an id of another home, so this is an entry, which lives as long as the registry.
@@ -313,9 +321,9 @@ impl Registry {
         }
         inner.entries.push(entry);
         current.add(entry);
-        let front = &self.front[Index::home(id) % FRONT];
+        let front = &self.front[front_home(id)];
         // Relaxed: writers are under the registry's lock.
-        if ptr::eq(front.load(Ordering::Relaxed), vacancy(Index::home(id) % FRONT)) {
+        if ptr::eq(front.load(Ordering::Relaxed), vacancy(front_home(id))) {
             // Release: pairs with the Acquire load in `get`.
             front.store(entry.as_ptr(), Ordering::Release);
         }
@@ -416,7 +424,7 @@ impl Index {
 
     #[inline]
     fn home(id: u64) -> usize {
-        (id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize
+        (id.wrapping_mul(GOLDEN) >> 32) as usize
     }
 
     /// From the id's home on. At most half of the slots are taken, so an empty one ends the search.

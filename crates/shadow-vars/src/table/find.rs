@@ -2,7 +2,7 @@
 
 use super::array::{SlotIndex, Table};
 use super::defect::Defect;
-use super::group::Group;
+use super::group::{Group, Tags};
 use super::node::State;
 use super::probe::{Found, Key, Probe};
 use super::word::{Kind, Word};
@@ -22,22 +22,36 @@ pub(crate) enum Look<'g> {
 
 impl<R: Reclaim> Core<R> {
     /// The live node of a key. Wait-free but for the length of the probe and of the chain of tables.
+    #[inline(always)]
+    pub(crate) fn find<'g>(&'g self, shield: Shield<'g>, obj: usize, entry: &IdEntry) -> Option<NodeRef<'g>> {
+        self.find_as(shield, obj, entry, |node| node)
+    }
+
+    /// The same, but `value` of it: applied where a node is found, so that the usual case does not ask once more whether
+    /// there is one.
     ///
     /// Here is the usual case, in registers: the first slot of the home bucket with the key's tag leads to it, or no slot
     /// has the tag and the bucket ends the probe.
     #[inline(always)]
-    pub(crate) fn find<'g>(&'g self, shield: Shield<'g>, obj: usize, entry: &IdEntry) -> Option<NodeRef<'g>> {
-        let root = self.root(shield);
+    pub(crate) fn find_as<'g, V>(
+        &'g self,
+        shield: Shield<'g>,
+        obj: usize,
+        entry: &IdEntry,
+        value: impl Fn(NodeRef<'g>) -> V,
+    ) -> Option<V> {
         let key = self.key(obj, entry);
+        // Before the bucket's place, which is multiplied in the register that the hash is in.
+        let (tags, root) = Tags::new(key.wide_tag).before(self.root(shield));
         let bucket = root.home_bucket(key.hash);
         let group = Group::load(bucket);
-        match group.first_with_tag(key.tag) {
+        match group.with(tags).first() {
             Some(lane) => {
                 let word = root.load_lane(bucket, lane, R::LOAD);
-                if let Some(node) = word.link_with(key.tag) {
+                if let Some(node) = word.linked() {
                     let node = NodeRef::new(shield, node);
                     if node.is_live_for(obj, entry) {
-                        return Some(node); // L1
+                        return Some(value(node)); // L1
                     }
                 } else if key.tomb() == Some(word) {
                     return None; // L2
@@ -46,7 +60,7 @@ impl<R: Reclaim> Core<R> {
             None if group.ends().probe() => return None, // L3
             None => {}
         }
-        self.find_on(shield, obj, entry)
+        self.find_on(shield, obj, entry).map(value)
     }
 
     /// All other cases.
@@ -69,10 +83,12 @@ impl<R: Reclaim> Core<R> {
         root: &'g Table,
         key: &Key<'_>,
     ) -> Option<(NodeRef<'g>, SlotIndex, Word)> {
+        // As in `find`.
+        let (tags, root) = Tags::new(key.wide_tag).before(root);
         let bucket = root.home_bucket(key.hash);
-        let lane = Group::load(bucket).first_with_tag(key.tag)?;
+        let lane = Group::load(bucket).with(tags).first()?;
         let word = root.load_lane(bucket, lane, R::LOAD);
-        let node = NodeRef::new(shield, word.link_with(key.tag)?);
+        let node = NodeRef::new(shield, word.linked()?);
         let slot = root.index(root.home(key.hash), lane.get());
         node.is_for(key.obj, key.entry).then_some((node, slot, word))
     }
@@ -84,10 +100,10 @@ impl<R: Reclaim> Core<R> {
         let mut bucket = root.home(key.hash);
         loop {
             let group = Group::load(root.bucket(bucket));
-            for lane in group.with_tag(key.tag) {
+            for lane in group.with(Tags::new(key.wide_tag)) {
                 let slot = root.index(bucket, lane.get());
                 let word = root.load(slot, R::LOAD);
-                let Some(node) = word.link_with(key.tag) else {
+                let Some(node) = word.linked() else {
                     match word.kind() {
                         // L2.
                         Kind::Tomb if key.tomb() == Some(word) => return Look::Absent,
@@ -106,10 +122,10 @@ impl<R: Reclaim> Core<R> {
                 }
             }
             let ends = group.ends();
-            if ends.closed.any() {
+            if ends.closed() {
                 return Look::Unclear;
             }
-            if ends.empty.any() {
+            if ends.empty().is_some() {
                 // L3.
                 return Look::Absent;
             }

@@ -10,43 +10,62 @@ use super::hash::PLAIN;
 use crate::sync::AtomicU64;
 
 /// The bits of a tag that are those of an id's index.
-const PLAIN_BITS: u16 = (1 << PLAIN) - 1;
+const PLAIN_BITS: u32 = (1 << PLAIN) - 1;
 
-/// What a bucket says beside its tags.
+/// What a bucket says beside its tags: a bit for each lane that is EMPTY, and from bit 8 on one for each that is MOVED or
+/// SEALED.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Ends {
-    pub(crate) empty: Lanes,
-    /// MOVED or SEALED: a key may have gone on to the successor.
-    pub(crate) closed: Lanes,
-}
+pub(crate) struct Ends(u32);
 
 impl Ends {
+    /// Whether something is MOVED or SEALED: a key may have gone on to the successor.
+    #[inline]
+    pub(crate) fn closed(self) -> bool {
+        self.0 > 0xff
+    }
+
+    /// The first EMPTY lane.
+    #[inline]
+    pub(crate) fn empty(self) -> Option<Lane> {
+        let empty = self.0 & 0xff;
+        (empty != 0).then(|| Lane(empty.trailing_zeros() * SLOT))
+    }
+
     /// Whether a probe that found nothing here ends here: something is EMPTY, and nothing is closed.
     #[inline]
     pub(crate) fn probe(self) -> bool {
-        self.empty.any() && !self.closed.any()
+        self.0.wrapping_sub(1) < 0xff
     }
 }
 
-/// A slot's position in its bucket: below [`BUCKET`] by construction.
+/// Bytes of a slot: 8, but more under loom.
+const SLOT: u32 = size_of::<AtomicU64>() as u32;
+
+/// A slot's place in its bucket, in bytes: that of one of the [`BUCKET`] by construction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Lane(u32);
 
 impl Lane {
+    /// As a position.
     #[inline]
     pub(crate) fn get(self) -> usize {
+        (self.0 / SLOT) as usize
+    }
+
+    #[inline]
+    pub(crate) fn bytes(self) -> usize {
         self.0 as usize
     }
 }
 
-/// Lanes of a bucket, one bit each.
+/// Lanes of a bucket: every second bit stands for one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Lanes(u32);
 
 impl Lanes {
     #[inline]
-    pub(crate) fn any(self) -> bool {
-        self.0 != 0
+    pub(crate) fn first(self) -> Option<Lane> {
+        (self.0 != 0).then(|| Lane(self.0.trailing_zeros() * (SLOT / 2)))
     }
 }
 
@@ -55,95 +74,103 @@ impl Iterator for Lanes {
 
     #[inline]
     fn next(&mut self) -> Option<Lane> {
-        if self.0 == 0 {
-            return None;
-        }
-        let lane = Lane(self.0.trailing_zeros());
+        let lane = self.first()?;
         self.0 &= self.0 - 1;
         Some(lane)
     }
 }
 
 #[cfg(all(target_arch = "x86_64", target_feature = "sse2", not(shadow_loom), not(miri)))]
-mod imp {
+mod sse2 {
     use std::arch::asm;
     use std::arch::x86_64::{
-        __m128i, _mm_and_si128, _mm_castps_si128, _mm_castsi128_ps, _mm_cmpeq_epi16, _mm_cmpgt_epi16,
-        _mm_movemask_epi8, _mm_or_si128, _mm_packs_epi16, _mm_packs_epi32, _mm_set1_epi16, _mm_set1_epi32,
-        _mm_setzero_si128, _mm_shuffle_ps, _mm_srai_epi32,
+        __m128i, _mm_and_si128, _mm_cmpeq_epi16, _mm_cmpeq_epi32, _mm_movemask_epi8, _mm_or_si128, _mm_packs_epi16,
+        _mm_packs_epi32, _mm_set1_epi16, _mm_set1_epi32, _mm_setzero_si128, _mm_srai_epi32, _mm_xor_si128,
     };
 
     use super::*;
-    use crate::table::word::{FROZEN, KIND, LAST_OPEN, LINK};
+    use crate::table::word::{FROZEN, KIND, LINK, NO_KEY, TAG_BITS};
 
-    /// The words' high and low halves, four to a register.
+    /// A bit for each lane.
+    const ALL: u32 = 0x5555;
+
+    /// The words' low halves, four to a register: tag, kind, and the lowest bits of the address.
     #[derive(Clone, Copy)]
-    pub(crate) struct Group {
-        high: [__m128i; 2],
-        low: [__m128i; 2],
+    pub(crate) struct Group([__m128i; 2]);
+
+    /// A tag, in every place of a group where it may be.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Tags(__m128i);
+
+    impl Tags {
+        /// The tag is in the argument's low 16 bits. What the others are does not matter.
+        #[inline]
+        pub(crate) fn new(tag: u32) -> Self {
+            // SAFETY: SSE2 is there (`cfg` above).
+            Self(unsafe { _mm_set1_epi32(tag as i32) })
+        }
+
+        /// The same, and a reference to what is used after this only: so what is done with it may take the register that the
+        /// tag comes from.
+        #[inline]
+        #[allow(
+            clippy::pointers_in_nomem_asm_block,
+            reason = "the assembly is empty: it reads nothing there"
+        )]
+        pub(crate) fn before<T>(mut self, next: &T) -> (Self, &T) {
+            let mut next: *const T = next;
+            // SAFETY: does nothing, so the pointer is still that of a reference.
+            unsafe {
+                asm!("/* {} {} */", inout(xmm_reg) self.0, inout(reg) next, options(pure, nomem, nostack, preserves_flags));
+                (self, &*next)
+            }
+        }
     }
 
     impl Group {
         #[inline]
         pub(crate) fn load(bucket: &[AtomicU64; BUCKET]) -> Self {
-            let (a, b, c, d): (__m128i, __m128i, __m128i, __m128i);
+            let (a, b): (__m128i, __m128i);
             // SAFETY: the bucket is 64 readable bytes, aligned to 64 (`Slots`).
             unsafe {
                 asm!(
-                    "movdqa {a}, [{p}]",
-                    "movdqa {b}, [{p} + 16]",
-                    "movdqa {c}, [{p} + 32]",
-                    "movdqa {d}, [{p} + 48]",
+                    "movaps {a}, [{p}]",
+                    "movaps {b}, [{p} + 32]",
+                    "shufps {a}, [{p} + 16], 0x88",
+                    "shufps {b}, [{p} + 48], 0x88",
                     p = in(reg) bucket.as_ptr(),
-                    a = lateout(xmm_reg) a,
-                    b = lateout(xmm_reg) b,
-                    c = lateout(xmm_reg) c,
-                    d = lateout(xmm_reg) d,
+                    a = out(xmm_reg) a,
+                    b = out(xmm_reg) b,
                     options(nostack, preserves_flags, readonly),
                 );
             }
-            Self {
-                high: [halves::<0xdd>(a, b), halves::<0xdd>(c, d)],
-                low: [halves::<0x88>(a, b), halves::<0x88>(c, d)],
-            }
+            Self([a, b])
         }
 
         #[inline]
-        pub(crate) fn with_tag(&self, tag: u16) -> Lanes {
-            Lanes(self.tag_mask(tag) & 0xff)
-        }
-
-        /// The first lane of [`with_tag`](Self::with_tag), in fewer steps.
-        #[inline]
-        pub(crate) fn first_with_tag(&self, tag: u16) -> Option<Lane> {
-            Lanes(self.tag_mask(tag)).next()
-        }
-
-        /// The lanes with the tag, twice: in the low eight bits and in the next.
-        #[inline]
-        fn tag_mask(&self, tag: u16) -> u32 {
-            // SAFETY: SSE2 is there (`cfg` above).
+        pub(crate) fn with(&self, tags: Tags) -> Lanes {
+            // SAFETY: as above.
             unsafe {
-                let tags = _mm_packs_epi32(_mm_srai_epi32::<16>(self.high[0]), _mm_srai_epi32::<16>(self.high[1]));
-                let equal = _mm_cmpeq_epi16(tags, _mm_set1_epi16(tag as i16));
-                _mm_movemask_epi8(_mm_packs_epi16(equal, equal)) as u32
+                let [a, b] = self.0.map(|low| _mm_cmpeq_epi16(low, tags.0));
+                // A half's upper 16 bits say nothing here; whatever they are, packing leaves the lower in the low byte.
+                Lanes(_mm_movemask_epi8(_mm_packs_epi32(a, b)) as u32 & ALL)
             }
         }
 
         /// The lanes that are LINK or FROZEN, of ids whose index may be this one.
         #[inline]
         pub(crate) fn nodes_of(&self, index: u32) -> Lanes {
+            const MASK: u32 = (KIND as u32) << TAG_BITS | PLAIN_BITS;
+            let plain = index & PLAIN_BITS;
             // SAFETY: as above.
             unsafe {
-                let tags = _mm_packs_epi32(_mm_srai_epi32::<16>(self.high[0]), _mm_srai_epi32::<16>(self.high[1]));
-                let plain = _mm_and_si128(tags, _mm_set1_epi16(PLAIN_BITS as i16));
-                let equal = _mm_cmpeq_epi16(plain, _mm_set1_epi16((index as u16 & PLAIN_BITS) as i16));
-                let kind = _mm_set1_epi32(KIND as i32);
-                let kinds = _mm_packs_epi32(_mm_and_si128(self.low[0], kind), _mm_and_si128(self.low[1], kind));
-                let link = _mm_cmpeq_epi16(kinds, _mm_set1_epi16(LINK as i16));
-                let frozen = _mm_cmpeq_epi16(kinds, _mm_set1_epi16(FROZEN as i16));
-                let nodes = _mm_and_si128(equal, _mm_or_si128(link, frozen));
-                Lanes(_mm_movemask_epi8(_mm_packs_epi16(nodes, nodes)) as u32 & 0xff)
+                let link = _mm_set1_epi32(((LINK as u32) << TAG_BITS | plain) as i32);
+                let frozen = _mm_set1_epi32(((FROZEN as u32) << TAG_BITS | plain) as i32);
+                let [a, b] = self.0.map(|low| {
+                    let seen = _mm_and_si128(low, _mm_set1_epi32(MASK as i32));
+                    _mm_or_si128(_mm_cmpeq_epi32(seen, link), _mm_cmpeq_epi32(seen, frozen))
+                });
+                Lanes(_mm_movemask_epi8(_mm_packs_epi32(a, b)) as u32 & ALL)
             }
         }
 
@@ -151,79 +178,142 @@ mod imp {
         pub(crate) fn ends(&self) -> Ends {
             // SAFETY: as above.
             unsafe {
-                let kind = _mm_set1_epi32(KIND as i32);
-                let kinds = _mm_packs_epi32(_mm_and_si128(self.low[0], kind), _mm_and_si128(self.low[1], kind));
-                let empty = _mm_cmpeq_epi16(kinds, _mm_setzero_si128());
-                let closed = _mm_cmpgt_epi16(kinds, _mm_set1_epi16(LAST_OPEN as i16));
-                let both = _mm_movemask_epi8(_mm_packs_epi16(empty, closed)) as u32;
-                Ends {
-                    empty: Lanes(both & 0xff),
-                    closed: Lanes(both >> 8),
-                }
+                let [a, b] = self.0.map(|low| _mm_srai_epi32::<{ TAG_BITS as i32 }>(low));
+                let rest = _mm_packs_epi32(a, b);
+                let kind = _mm_and_si128(rest, _mm_set1_epi16(KIND as i16));
+                let no_key = _mm_cmpeq_epi16(kind, _mm_set1_epi16(NO_KEY as i16));
+                // Of these, only EMPTY has no bit above.
+                let empty = _mm_cmpeq_epi16(rest, _mm_setzero_si128());
+                let closed = _mm_xor_si128(no_key, empty);
+                Ends(_mm_movemask_epi8(_mm_packs_epi16(empty, closed)) as u32)
             }
         }
     }
-
-    /// The high (`0xdd`) or low (`0x88`) halves of four words.
-    #[inline]
-    fn halves<const WHICH: i32>(a: __m128i, b: __m128i) -> __m128i {
-        // SAFETY: as above.
-        unsafe { _mm_castps_si128(_mm_shuffle_ps::<WHICH>(_mm_castsi128_ps(a), _mm_castsi128_ps(b))) }
-    }
 }
 
-#[cfg(not(all(target_arch = "x86_64", target_feature = "sse2", not(shadow_loom), not(miri))))]
-mod imp {
+#[cfg(any(
+    test,
+    not(all(target_arch = "x86_64", target_feature = "sse2", not(shadow_loom), not(miri)))
+))]
+mod portable {
     use super::*;
     use crate::sync::Ordering;
-    use crate::table::word::{FROZEN, KIND, LAST_OPEN, LINK, TAG_SHIFT};
+    use crate::table::word::{Kind, Word};
 
     #[derive(Clone, Copy)]
-    pub(crate) struct Group([u64; BUCKET]);
+    pub(crate) struct Tags(u16);
+
+    impl Tags {
+        #[inline]
+        pub(crate) fn new(tag: u32) -> Self {
+            Self(tag as u16)
+        }
+
+        #[inline]
+        pub(crate) fn before<T>(self, next: &T) -> (Self, &T) {
+            (self, next)
+        }
+    }
+
+    #[derive(Clone, Copy)]
+    pub(crate) struct Group([Word; BUCKET]);
 
     impl Group {
         #[inline]
         pub(crate) fn load(bucket: &[AtomicU64; BUCKET]) -> Self {
             // Relaxed: see the module's documentation.
-            Self(std::array::from_fn(|lane| bucket[lane].load(Ordering::Relaxed)))
+            Self(std::array::from_fn(|lane| {
+                Word::from_bits(bucket[lane].load(Ordering::Relaxed))
+            }))
+        }
+
+        /// A bit, this far from the next, for each lane of which it holds.
+        #[inline]
+        fn lanes(&self, stride: usize, is: impl Fn(Word) -> bool) -> u32 {
+            let lanes = self.0.iter().enumerate();
+            lanes.fold(0, |lanes, (lane, &word)| lanes | u32::from(is(word)) << (lane * stride))
         }
 
         #[inline]
-        fn lanes(&self, is: impl Fn(u64) -> bool) -> Lanes {
-            Lanes(
-                self.0
-                    .iter()
-                    .enumerate()
-                    .fold(0, |lanes, (lane, &word)| lanes | u32::from(is(word)) << lane),
-            )
-        }
-
-        #[inline]
-        pub(crate) fn with_tag(&self, tag: u16) -> Lanes {
-            self.lanes(|word| (word >> TAG_SHIFT) as u16 == tag)
-        }
-
-        #[inline]
-        pub(crate) fn first_with_tag(&self, tag: u16) -> Option<Lane> {
-            self.with_tag(tag).next()
+        pub(crate) fn with(&self, Tags(tag): Tags) -> Lanes {
+            Lanes(self.lanes(2, |word| word.tag() == tag))
         }
 
         #[inline]
         pub(crate) fn nodes_of(&self, index: u32) -> Lanes {
-            self.lanes(|word| {
-                let plain = ((word >> TAG_SHIFT) as u16 ^ index as u16) & PLAIN_BITS;
-                plain == 0 && (word & KIND == LINK || word & KIND == FROZEN)
-            })
+            Lanes(self.lanes(2, |word| {
+                (u32::from(word.tag()) ^ index) & PLAIN_BITS == 0
+                    && matches!(word.kind(), Kind::Link(_) | Kind::Frozen(_))
+            }))
         }
 
         #[inline]
         pub(crate) fn ends(&self) -> Ends {
-            Ends {
-                empty: self.lanes(|word| word & KIND == 0),
-                closed: self.lanes(|word| word & KIND > LAST_OPEN),
-            }
+            let empty = self.lanes(1, |word| word == Word::EMPTY);
+            let closed = self.lanes(1, |word| matches!(word.kind(), Kind::Moved | Kind::Sealed));
+            Ends(empty | closed << 8)
         }
     }
 }
 
-pub(crate) use imp::Group;
+#[cfg(not(all(target_arch = "x86_64", target_feature = "sse2", not(shadow_loom), not(miri))))]
+pub(crate) use portable::{Group, Tags};
+#[cfg(all(target_arch = "x86_64", target_feature = "sse2", not(shadow_loom), not(miri)))]
+pub(crate) use sse2::{Group, Tags};
+
+#[cfg(all(test, target_arch = "x86_64", target_feature = "sse2", not(shadow_loom), not(miri)))]
+mod tests {
+    use std::ptr::{self, NonNull};
+
+    use super::*;
+    use crate::table::hash::AddrHasher;
+    use crate::table::word::Word;
+
+    #[repr(align(64))]
+    struct Bucket([AtomicU64; BUCKET]);
+
+    /// A word of any kind, with few tags and with addresses whose bits are mostly 0, so that fields meet their neighbours.
+    fn word(random: usize) -> Word {
+        let tag = [0, 1, 7, 8, 0x7fff, 0x8000, 0xffff, (random >> 40) as u16][random >> 8 & 7];
+        let addr = [
+            8,
+            16,
+            1 << 15,
+            1 << 16,
+            1 << 20,
+            1 << 47,
+            0xffff_ffff_fff8,
+            random & 0xffff_ffff_fff8,
+        ][random >> 16 & 7];
+        let node = NonNull::new(ptr::without_provenance_mut(addr)).unwrap_or(NonNull::dangling());
+        match random >> 24 & 7 {
+            0 | 1 => Word::EMPTY,
+            2 => Word::MOVED,
+            3 => Word::SEALED,
+            4 => Word::link(node, tag),
+            5 => Word::link(node, tag).frozen(),
+            6 => Word::record(node, tag),
+            _ => Word::tomb(addr, tag),
+        }
+    }
+
+    #[test]
+    fn both_forms_see_the_same() {
+        let mut random = (0..).map(|n| AddrHasher::new(n).hash(n as usize + 1).spread.rotate_left(32) as usize);
+        for _ in 0..20_000 {
+            let bucket = Bucket(std::array::from_fn(|_| word(random.next().unwrap()).bits().into()));
+            let (sse2, portable) = (Group::load(&bucket.0), portable::Group::load(&bucket.0));
+            let tag = random.next().unwrap() as u32;
+            for tag in [0, 1, 7, 8, 0x7fff, 0x8000, 0xffff, tag].map(|low| tag << 16 | low & 0xffff) {
+                let lanes = sse2.with(Tags::new(tag));
+                assert_eq!(lanes, sse2.with(Tags::new(tag).before(&bucket).0));
+                assert_eq!(lanes, portable.with(portable::Tags::new(tag).before(&bucket).0));
+                assert_eq!(sse2.nodes_of(tag), portable.nodes_of(tag));
+            }
+            assert_eq!(sse2.ends(), portable.ends());
+            let words = bucket.0.map(|word| Word::from_bits(word.into_inner()));
+            let first = sse2.ends().empty().map(Lane::get);
+            assert_eq!(first, words.iter().position(|&word| word == Word::EMPTY));
+        }
+    }
+}

@@ -4,7 +4,7 @@ use std::ptr::NonNull;
 
 use super::array::Table;
 use super::defect::{Defect, Stage};
-use super::group::Group;
+use super::group::{Group, Tags};
 use super::node::{Node, State};
 use super::probe::{Found, Key, Probe};
 use super::word::{Kind, Word};
@@ -103,10 +103,10 @@ impl<R: Reclaim> Core<R> {
         let mut bucket = root.home(key.hash);
         loop {
             let group = Group::load(root.bucket(bucket));
-            for lane in group.with_tag(key.tag) {
+            for lane in group.with(Tags::new(key.wide_tag)) {
                 let slot = root.index(bucket, lane.get());
                 let word = root.load(slot, R::LOAD);
-                let Some(node) = word.link_with(key.tag) else {
+                let Some(node) = word.linked() else {
                     match word.kind() {
                         Kind::Tomb if key.tomb() == Some(word) => {
                             return root.cas(slot, word, link).then_some(Inserted::Claimed(root));
@@ -120,11 +120,11 @@ impl<R: Reclaim> Core<R> {
                     return node.is_live().then_some(Inserted::Exists(node));
                 }
             }
-            let mut ends = group.ends();
-            if ends.closed.any() {
+            let ends = group.ends();
+            if ends.closed() {
                 return None;
             }
-            if let Some(lane) = ends.empty.next() {
+            if let Some(lane) = ends.empty() {
                 // L3: nobody else can have claimed a slot for the key but this one.
                 if !root.cas(root.index(bucket, lane.get()), Word::EMPTY, link) {
                     return None;

@@ -3,7 +3,7 @@
 use std::ptr::{self, NonNull};
 
 use super::array::{BUCKET, Table};
-use super::group::Group;
+use super::group::{Group, Tags};
 use super::node::Node;
 use super::probe::Key;
 use super::word::Kind;
@@ -20,7 +20,8 @@ pub(crate) const BATCH: usize = 32;
 #[derive(Clone, Copy)]
 struct Staged<'g> {
     bucket: &'g [AtomicU64; BUCKET],
-    tag: u16,
+    /// As [`Key`]'s `wide_tag`.
+    tag: u32,
     /// Where the first slot with the tag leads to. Null if there is none, or no LINK.
     node: *const Node,
 }
@@ -44,11 +45,11 @@ impl<R: Reclaim> Core<R> {
             let hash = self.hasher.hash(obj);
             staged.bucket = root.home_bucket(hash);
             prefetch(staged.bucket);
-            staged.tag = entry.map_or(0, |entry| Key::new(obj, entry, hash).tag);
+            staged.tag = entry.map_or(0, |entry| Key::new(obj, entry, hash).wide_tag);
         }
         for staged in staged.iter_mut().take(keys.len()) {
-            if let Some(lane) = Group::load(staged.bucket).first_with_tag(staged.tag)
-                && let Some(node) = root.load_lane(staged.bucket, lane, R::LOAD).link_with(staged.tag)
+            if let Some(lane) = Group::load(staged.bucket).with(Tags::new(staged.tag)).first()
+                && let Some(node) = root.load_lane(staged.bucket, lane, R::LOAD).linked()
             {
                 staged.node = node.as_ptr();
                 prefetch(staged.node);

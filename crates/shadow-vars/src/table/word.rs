@@ -1,33 +1,39 @@
 //! One slot's word: what it says about its key, packed into 64 bits.
 //!
 //! ```text
-//!  63          48 47                                    3 2   0
-//! ┌──────────────┬───────────────────────────────────────┬─────┐
-//! │     tag      │ address of a node or of the parent    │ kind│
-//! └──────────────┴───────────────────────────────────────┴─────┘
+//!  63                                    19 18 16 15           0
+//! ┌────────────────────────────────────────┬─────┬──────────────┐
+//! │ address of a node or of the parent     │ kind│     tag      │
+//! └────────────────────────────────────────┴─────┴──────────────┘
 //! ```
 //!
 //! The tag is *(low 16 bits of the id's index) xor (hash bits of the parent's address, the low four 0)*. A TOMB holds the
 //! parent's address itself, so its whole key can be read from the word: the address, and with its hash bits the id's
 //! index. The index's low four bits stand there as they are, so that a sweep for one id passes most of the others by
 //! without a look at their nodes.
+//!
+//! Tag and kind share the low half, so only half of a bucket's bytes are looked at; and between a LINK and its node are
+//! one bit to test and one shift. Words that are no key's have kind 0: EMPTY is all zeros, MOVED and SEALED have a bit in
+//! place of the address.
 
 use std::ptr::NonNull;
 
 use super::node::{ADDR, Node};
 
-pub(crate) const TAG_SHIFT: u32 = 48;
+/// Where kind and address begin.
+pub(crate) const TAG_BITS: u32 = 16;
 pub(crate) const KIND: u64 = 0b111;
-/// Kinds above this one say that a key's turn in the table is over.
-pub(crate) const LAST_OPEN: u64 = RECORD;
 
-const EMPTY: u64 = 0;
-pub(crate) const LINK: u64 = 1;
-pub(crate) const FROZEN: u64 = 2;
-const TOMB: u64 = 3;
-const RECORD: u64 = 4;
-const MOVED: u64 = 5;
-const SEALED: u64 = 6;
+/// EMPTY, MOVED and SEALED.
+pub(crate) const NO_KEY: u64 = 0;
+pub(crate) const FROZEN: u64 = 1;
+const TOMB: u64 = 2;
+const RECORD: u64 = 3;
+/// A bit that no other kind has.
+pub(crate) const LINK: u64 = 4;
+
+const MOVED: u64 = 0b01_000 | NO_KEY;
+const SEALED: u64 = 0b10_000 | NO_KEY;
 
 /// The content of a slot. See the state table in [`super`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,9 +59,10 @@ pub(crate) enum Kind {
 }
 
 impl Word {
-    pub(crate) const EMPTY: Self = Self(EMPTY);
-    pub(crate) const MOVED: Self = Self(MOVED);
-    pub(crate) const SEALED: Self = Self(SEALED);
+    pub(crate) const EMPTY: Self = Self(0);
+    pub(crate) const MOVED: Self = Self(MOVED << TAG_BITS);
+    pub(crate) const SEALED: Self = Self(SEALED << TAG_BITS);
+
     pub(crate) const fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
@@ -64,10 +71,14 @@ impl Word {
         self.0
     }
 
+    const fn new(addr: u64, kind: u64, tag: u16) -> Self {
+        Self((addr | kind) << TAG_BITS | tag as u64)
+    }
+
     fn pointing(node: NonNull<Node>, tag: u16, kind: u64) -> Self {
         let addr = node.as_ptr().expose_provenance() as u64;
         debug_assert!(addr & !ADDR == 0, "a node's address was checked when it was allocated");
-        Self(u64::from(tag) << TAG_SHIFT | addr | kind)
+        Self::new(addr, kind, tag)
     }
 
     pub(crate) fn link(node: NonNull<Node>, tag: u16) -> Self {
@@ -80,50 +91,62 @@ impl Word {
 
     /// The tomb of a key that [fits](super::node::key_fits).
     pub(crate) const fn tomb(obj: usize, tag: u16) -> Self {
-        Self((tag as u64) << TAG_SHIFT | obj as u64 | TOMB)
+        Self::new(obj as u64, TOMB, tag)
     }
 
     /// LINK(n) → FROZEN(n).
     pub(crate) const fn frozen(self) -> Self {
-        debug_assert!(self.0 & KIND == LINK);
-        Self(self.0 & !KIND | FROZEN)
+        debug_assert!(self.0 >> TAG_BITS & KIND == LINK);
+        Self(self.0 ^ (LINK ^ FROZEN) << TAG_BITS)
     }
 
     pub(crate) const fn tag(self) -> u16 {
-        (self.0 >> TAG_SHIFT) as u16
+        self.0 as u16
     }
 
     #[inline]
     pub(crate) fn kind(self) -> Kind {
-        match self.0 & KIND {
-            EMPTY => Kind::Empty,
-            LINK => Kind::Link(self.node()),
+        if self.is_link() {
+            return Kind::Link(Self::at((self.0 >> TAG_BITS) - LINK));
+        }
+        match self.0 >> TAG_BITS & KIND {
             FROZEN => Kind::Frozen(self.node()),
             TOMB => Kind::Tomb,
             RECORD => Kind::Record(self.node()),
-            MOVED => Kind::Moved,
-            _ => Kind::Sealed,
+            _ => match self {
+                Self::EMPTY => Kind::Empty,
+                Self::MOVED => Kind::Moved,
+                _ => Kind::Sealed,
+            },
         }
     }
 
-    /// The node, if this is a LINK with that tag.
-    ///
-    /// The tag has to be asked for even where a snapshot had it: an EMPTY word looks as if its tag were 0, and by now may
-    /// be another key's.
+    /// The node, if this is a LINK. Of which key, the node has to be asked, even where a snapshot had the tag: an EMPTY word
+    /// looks as if its tag were 0, and by now may be another key's.
     #[inline]
-    pub(crate) fn link_with(self, tag: u16) -> Option<NonNull<Node>> {
-        let rest = self.0 ^ (u64::from(tag) << TAG_SHIFT | LINK);
-        // Tag and kind are 0 now, or were others.
-        // SAFETY: as in `node`.
-        (rest & !ADDR == 0)
-            .then(|| unsafe { NonNull::new_unchecked(std::ptr::with_exposed_provenance_mut(rest as usize)) })
+    pub(crate) fn linked(self) -> Option<NonNull<Node>> {
+        self.is_link().then(|| {
+            // The kind is subtracted from the pointer, which is where its fields' offsets are added.
+            let node: *mut Node = std::ptr::with_exposed_provenance_mut((self.0 >> TAG_BITS) as usize);
+            // SAFETY: as in `at`; a LINK's kind is this bit alone, and so many bytes after its address are in the node.
+            unsafe { NonNull::new_unchecked(node.byte_sub(LINK as usize)) }
+        })
+    }
+
+    #[inline]
+    const fn is_link(self) -> bool {
+        self.0 & LINK << TAG_BITS != 0
     }
 
     #[inline]
     fn node(self) -> NonNull<Node> {
-        let addr = (self.0 & ADDR) as usize;
+        Self::at(self.0 >> TAG_BITS & ADDR)
+    }
+
+    #[inline]
+    fn at(addr: u64) -> NonNull<Node> {
         // SAFETY: LINK, FROZEN and RECORD words are only made from a NonNull (`pointing`), whose address is not 0.
-        unsafe { NonNull::new_unchecked(std::ptr::with_exposed_provenance_mut(addr)) }
+        unsafe { NonNull::new_unchecked(std::ptr::with_exposed_provenance_mut(addr as usize)) }
     }
 }
 
@@ -133,16 +156,23 @@ mod tests {
 
     #[test]
     fn words_round_trip() {
-        let node: NonNull<Node> = NonNull::without_provenance(std::num::NonZero::new(0x7fff_1234_5678).unwrap());
+        let memory = [0_u64; size_of::<Node>() / 8];
+        let node: NonNull<Node> = NonNull::from(&memory).cast();
         let link = Word::link(node, 0xbeef);
         assert_eq!(link.kind(), Kind::Link(node));
         assert_eq!(link.frozen().kind(), Kind::Frozen(node));
         assert_eq!(link.frozen().tag(), 0xbeef);
         assert_eq!(Word::record(node, 3).kind(), Kind::Record(node));
-        assert_eq!(link.link_with(0xbeef), Some(node));
-        assert_eq!(link.link_with(0), None);
-        assert_eq!(link.frozen().link_with(0xbeef), None);
-        assert_eq!(Word::EMPTY.link_with(0), None);
+        assert_eq!(link.linked(), Some(node));
+        let others = [
+            link.frozen(),
+            Word::record(node, 3),
+            Word::tomb(8, 0),
+            Word::EMPTY,
+            Word::MOVED,
+            Word::SEALED,
+        ];
+        assert!(others.iter().all(|word| word.linked().is_none()));
         assert_eq!(Word::tomb(0, 0).kind(), Kind::Tomb);
         assert_eq!(Word::tomb(0xffff_ffff_fff8, 0xffff).kind(), Kind::Tomb);
         assert_ne!(Word::tomb(0, 0), Word::EMPTY);
