@@ -14,6 +14,7 @@ use crate::mem::{try_box, try_slice};
 use crate::shard::Shard;
 use crate::sync::lock_stat;
 use crate::sync::stat::{AtomicPtr, AtomicU64, Mutex, Ordering};
+use crate::table::hash::Places;
 use crate::table::node::{DropValue, Shape};
 
 /// What a store knows of one id. What every look-up reads comes first, in one cache line.
@@ -22,6 +23,8 @@ pub(crate) struct IdEntry {
     pub(crate) id: u64,
     /// The type; [`Raw`] for raw variables.
     type_id: TypeId,
+    /// What the id does to the hash of an address: see [`Places::salt`].
+    pub(crate) salt: u64,
     /// Position in order of first use; the low 16 bits go into the tags.
     pub(crate) index: u32,
     pub(crate) shape: Shape,
@@ -156,6 +159,9 @@ pub(crate) struct Registry {
     front: [AtomicPtr<IdEntry>; FRONT],
     index: AtomicPtr<Index>,
     inner: Mutex<Inner>,
+    /// How many ids there are.
+    known: AtomicU64,
+    pub(crate) places: Places,
     shards: usize,
 }
 
@@ -191,7 +197,7 @@ unsafe impl Send for Inner {}
 
 impl Registry {
     /// Nothing if there is no memory.
-    pub(crate) fn new(shards: usize) -> Option<Self> {
+    pub(crate) fn new(shards: usize, places: Places) -> Option<Self> {
         let mut indexes = Vec::new();
         indexes.try_reserve(1).ok()?;
         let index = Index::leaked(16)?;
@@ -205,6 +211,8 @@ impl Registry {
             front: std::array::from_fn(|home| AtomicPtr::new(vacancy(home))),
             index: AtomicPtr::new(index),
             inner,
+            known: AtomicU64::new(0),
+            places,
             shards,
         })
     }
@@ -270,6 +278,13 @@ impl Registry {
             .filter_map(|slot| unsafe { slot.load(Ordering::Acquire).as_ref() })
     }
 
+    /// How many ids there are, those of all variables among them that the caller has to know of.
+    #[inline]
+    pub(crate) fn known(&self) -> u64 {
+        // Relaxed: counted before the id's entry is published, so before any variable of it was made (O7).
+        self.known.load(Ordering::Relaxed)
+    }
+
     /// Variables that live now, over all ids. Takes no lock: operations that must not wait call it.
     pub(crate) fn live(&self) -> u64 {
         self.entries().map(IdEntry::live).sum()
@@ -296,9 +311,12 @@ impl Registry {
             self.index.store(grown, Ordering::Release);
         }
         let counts = self.column(&mut inner).ok_or(StoreError::OutOfMemory)?;
-        let entry = entry(id, index, type_id, name, shape, counts).ok_or(StoreError::OutOfMemory)?;
+        let salt = self.places.salt(index);
+        let entry = entry(id, (index, salt), type_id, name, shape, counts).ok_or(StoreError::OutOfMemory)?;
         let entry = NonNull::from(Box::leak(entry));
         inner.entries.push(entry);
+        // Relaxed: the Release stores below publish it.
+        self.known.store(inner.entries.len() as u64, Ordering::Relaxed);
         current.add(entry);
         let front = &self.front[Index::home(id) % FRONT];
         // Relaxed: writers are under the registry's lock.
@@ -327,13 +345,21 @@ impl Registry {
     }
 }
 
-fn entry(id: u64, index: u32, type_id: TypeId, name: &str, shape: Shape, counts: Column) -> Option<Box<IdEntry>> {
+fn entry(
+    id: u64,
+    (index, salt): (u32, u64),
+    type_id: TypeId,
+    name: &str,
+    shape: Shape,
+    counts: Column,
+) -> Option<Box<IdEntry>> {
     let mut type_name = String::new();
     type_name.try_reserve_exact(name.len()).ok()?;
     type_name.push_str(name);
     try_box(IdEntry {
         id,
         type_id,
+        salt,
         index,
         shape,
         type_name,
@@ -459,7 +485,7 @@ mod tests {
     #[test]
     fn values_are_dropped_by_the_code_that_last_bound_the_id() {
         unsafe fn of_an_unloaded_library(_: *mut u8) {}
-        let registry = Registry::new(1).unwrap();
+        let registry = Registry::new(1, Places::USUAL).unwrap();
         let drop_of = |entry: &IdEntry| entry.drop_value().map(|drop| drop as usize);
         let own = drop_of(registry.bind::<String>(3).unwrap());
         assert!(own.is_some());
@@ -473,7 +499,7 @@ mod tests {
 
     #[test]
     fn ids_keep_their_entries_while_the_index_grows() {
-        let registry = Registry::new(2).unwrap();
+        let registry = Registry::new(2, Places::USUAL).unwrap();
         let first: *const IdEntry = registry.bind::<u32>(7).unwrap();
         for id in 100..3000 {
             registry.bind::<u64>(id).unwrap();
@@ -486,7 +512,7 @@ mod tests {
 
     #[test]
     fn a_second_type_is_refused_by_name() {
-        let registry = Registry::new(1).unwrap();
+        let registry = Registry::new(1, Places::USUAL).unwrap();
         registry.bind::<u32>(1).unwrap();
         let Err(StoreError::TypeMismatch(mismatch)) = registry.bind::<String>(1) else {
             panic!("accepted")

@@ -6,11 +6,8 @@
 //! (and under loom) they are eight relaxed loads.
 
 use super::array::BUCKET;
-use super::hash::PLAIN;
+use super::hash::TagPart;
 use crate::sync::AtomicU64;
-
-/// The bits of a tag that are those of an id's index.
-const PLAIN_BITS: u16 = (1 << PLAIN) - 1;
 
 /// What a bucket says beside its tags.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -130,14 +127,14 @@ mod imp {
             }
         }
 
-        /// The lanes that are LINK or FROZEN, of ids whose index may be this one.
+        /// The lanes that are LINK or FROZEN, with a tag that has this part.
         #[inline]
-        pub(crate) fn nodes_of(&self, index: u32) -> Lanes {
+        pub(crate) fn nodes_with(&self, part: TagPart) -> Lanes {
             // SAFETY: as above.
             unsafe {
                 let tags = _mm_packs_epi32(_mm_srai_epi32::<16>(self.high[0]), _mm_srai_epi32::<16>(self.high[1]));
-                let plain = _mm_and_si128(tags, _mm_set1_epi16(PLAIN_BITS as i16));
-                let equal = _mm_cmpeq_epi16(plain, _mm_set1_epi16((index as u16 & PLAIN_BITS) as i16));
+                let bits = _mm_and_si128(tags, _mm_set1_epi16(part.mask as i16));
+                let equal = _mm_cmpeq_epi16(bits, _mm_set1_epi16(part.bits as i16));
                 let kind = _mm_set1_epi32(KIND as i32);
                 let kinds = _mm_packs_epi32(_mm_and_si128(self.low[0], kind), _mm_and_si128(self.low[1], kind));
                 let link = _mm_cmpeq_epi16(kinds, _mm_set1_epi16(LINK as i16));
@@ -209,10 +206,9 @@ mod imp {
         }
 
         #[inline]
-        pub(crate) fn nodes_of(&self, index: u32) -> Lanes {
+        pub(crate) fn nodes_with(&self, part: TagPart) -> Lanes {
             self.lanes(|word| {
-                let plain = ((word >> TAG_SHIFT) as u16 ^ index as u16) & PLAIN_BITS;
-                plain == 0 && (word & KIND == LINK || word & KIND == FROZEN)
+                (word >> TAG_SHIFT) as u16 & part.mask == part.bits && (word & KIND == LINK || word & KIND == FROZEN)
             })
         }
 

@@ -3,7 +3,7 @@
 use super::Core;
 use super::array::{BUCKET, SlotIndex, Table};
 use super::defect::Defect;
-use super::hash::AddrHash;
+use super::hash::{AddrHash, KeyHash};
 use super::node::{Node, key_fits};
 use super::word::{Kind, Word};
 use crate::reclaim::Reclaim;
@@ -14,7 +14,7 @@ use crate::registry::IdEntry;
 pub(crate) struct Key<'a> {
     pub(crate) obj: usize,
     pub(crate) entry: &'a IdEntry,
-    pub(crate) hash: AddrHash,
+    pub(crate) hash: KeyHash,
     /// What the key's LINK, FROZEN and RECORD words carry.
     pub(crate) tag: u16,
 }
@@ -22,8 +22,13 @@ pub(crate) struct Key<'a> {
 impl<'a> Key<'a> {
     #[inline]
     pub(crate) fn new(obj: usize, entry: &'a IdEntry, hash: AddrHash) -> Self {
-        let tag = entry.index as u16 ^ hash.tag;
-        Self { obj, entry, hash, tag }
+        let hash = hash.with(entry.salt);
+        Self {
+            obj,
+            entry,
+            hash,
+            tag: hash.tag(),
+        }
     }
 
     /// The key's TOMB word, if the key fits into one.

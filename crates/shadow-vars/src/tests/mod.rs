@@ -8,4 +8,6 @@ mod defects;
 #[cfg(not(shadow_loom))]
 mod interleave;
 #[cfg(not(shadow_loom))]
+mod places;
+#[cfg(not(shadow_loom))]
 mod stall;
