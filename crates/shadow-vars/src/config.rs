@@ -7,7 +7,7 @@ use crate::error::BuildError;
 use crate::reclaim::Reclaim;
 use crate::store::ShadowStore;
 use crate::table::array::{BUCKET, MAX_LOG2};
-use crate::table::hash::AddrHasher;
+use crate::table::hash::{AddrHasher, Places};
 use crate::table::{Config, Core};
 
 /// Settings of a [`ShadowStore`] before it is built.
@@ -40,6 +40,8 @@ pub struct Provoke {
     pub batch_of_one: bool,
     /// Each variable an allocation of its own, which memory checkers can follow.
     pub unpacked: bool,
+    /// A place of its own for each id, as if there were many.
+    pub ids_apart: bool,
 }
 
 /// Buckets per migration block: 32 slots, a microsecond or two of work.
@@ -113,6 +115,11 @@ impl<R: Reclaim> Builder<R> {
                 asked.max(2 * BUCKET)
             },
             hasher,
+            places: if self.provoke.ids_apart {
+                Places::APART
+            } else {
+                Places::USUAL
+            },
             batch: if self.provoke.batch_of_one { 1 } else { self.batch },
             packed: !self.provoke.unpacked,
             block: if self.provoke.smallest_block { 1 } else { BLOCK },

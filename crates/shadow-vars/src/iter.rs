@@ -73,7 +73,7 @@ impl<'g, R: Reclaim> Iter<'g, R> {
         Self::part(core, shield, 0, None)
     }
 
-    /// The variables whose parents hash to `start..end`. Both are multiples of a region of the root at any time.
+    /// The variables whose points are in `start..end`. Both are multiples of a region of the root at any time.
     pub(crate) fn part(core: &'g Core<R>, shield: Shield<'g>, start: u64, end: Option<u64>) -> Self {
         Self {
             core,

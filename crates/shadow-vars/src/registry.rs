@@ -16,6 +16,7 @@ use crate::mem::{try_box, try_slice};
 use crate::shard::Shard;
 use crate::sync::lock_stat;
 use crate::sync::stat::{AtomicPtr, AtomicU64, Mutex, Ordering};
+use crate::table::hash::Places;
 use crate::table::layout::{DropValue, Shape};
 use crate::table::node::Life;
 
@@ -25,6 +26,8 @@ pub(crate) struct IdEntry {
     pub(crate) id: u64,
     /// The type; [`Raw`] for raw variables.
     type_id: TypeId,
+    /// What the id does to the hash of an address: see [`Places::salt`].
+    pub(crate) salt: u64,
     /// Position in order of first use; the low 16 bits go into the tags.
     pub(crate) index: u32,
     /// The life word of a variable of this id that exists. See [`Life::live`].
@@ -161,6 +164,9 @@ pub(crate) struct Registry {
     front: [AtomicPtr<IdEntry>; FRONT],
     index: AtomicPtr<Index>,
     inner: Mutex<Inner>,
+    /// How many ids there are.
+    known: AtomicU64,
+    pub(crate) places: Places,
     shards: usize,
     /// Where nodes find their entries.
     heap: Arc<Heap>,
@@ -206,7 +212,7 @@ unsafe impl Send for Inner {}
 
 impl Registry {
     /// Nothing if there is no memory.
-    pub(crate) fn new(shards: usize, heap: Arc<Heap>) -> Option<Self> {
+    pub(crate) fn new(shards: usize, places: Places, heap: Arc<Heap>) -> Option<Self> {
         let mut indexes = Vec::new();
         indexes.try_reserve(1).ok()?;
         let index = Index::leaked(16)?;
@@ -220,6 +226,8 @@ impl Registry {
             front: std::array::from_fn(|home| AtomicPtr::new(vacancy(home))),
             index: AtomicPtr::new(index),
             inner,
+            known: AtomicU64::new(0),
+            places,
             shards,
             heap,
         })
@@ -286,6 +294,13 @@ impl Registry {
             .filter_map(|slot| unsafe { slot.load(Ordering::Acquire).as_ref() })
     }
 
+    /// How many ids there are, those of all variables among them that the caller has to know of.
+    #[inline]
+    pub(crate) fn known(&self) -> u64 {
+        // Relaxed: counted before the id's entry is published, so before any variable of it was made (O7).
+        self.known.load(Ordering::Relaxed)
+    }
+
     /// Variables that live now, over all ids. Takes no lock: operations that must not wait call it.
     pub(crate) fn live(&self) -> u64 {
         self.entries().map(IdEntry::live).sum()
@@ -312,7 +327,8 @@ impl Registry {
             self.index.store(grown, Ordering::Release);
         }
         let counts = self.column(&mut inner).ok_or(StoreError::OutOfMemory)?;
-        let entry = entry(id, index, type_id, name, shape, counts).ok_or(StoreError::OutOfMemory)?;
+        let salt = self.places.salt(index);
+        let entry = entry(id, (index, salt), type_id, name, shape, counts).ok_or(StoreError::OutOfMemory)?;
         let entry = NonNull::from(Box::leak(entry));
         if !self.heap.add(index, entry) {
             // SAFETY: leaked just now, and known to nobody.
@@ -320,6 +336,8 @@ impl Registry {
             return Err(StoreError::OutOfMemory);
         }
         inner.entries.push(entry);
+        // Relaxed: the Release stores below publish it.
+        self.known.store(inner.entries.len() as u64, Ordering::Relaxed);
         current.add(entry);
         let front = &self.front[front_home(id)];
         // Relaxed: writers are under the registry's lock.
@@ -348,13 +366,21 @@ impl Registry {
     }
 }
 
-fn entry(id: u64, index: u32, type_id: TypeId, name: &str, shape: Shape, counts: Column) -> Option<Box<IdEntry>> {
+fn entry(
+    id: u64,
+    (index, salt): (u32, u64),
+    type_id: TypeId,
+    name: &str,
+    shape: Shape,
+    counts: Column,
+) -> Option<Box<IdEntry>> {
     let mut type_name = String::new();
     type_name.try_reserve_exact(name.len()).ok()?;
     type_name.push_str(name);
     try_box(IdEntry {
         id,
         type_id,
+        salt,
         index,
         live: Life::live(index),
         shape,
@@ -479,7 +505,7 @@ mod tests {
     use super::*;
 
     fn registry(shards: usize) -> Registry {
-        Registry::new(shards, Heap::new(shards, true).unwrap()).unwrap()
+        Registry::new(shards, Places::USUAL, Heap::new(shards, true).unwrap()).unwrap()
     }
 
     #[test]

@@ -2,6 +2,9 @@
 
 mod support;
 
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
 use shadow_vars::{CtorError, ObjAddr, Reclaim, ShadowId, VarRef};
 use support::configs::Config;
 use support::{Random, on_every_store};
@@ -10,6 +13,8 @@ on_every_store!(
     batches_of_lookups,
     iteration_meets_each_once,
     ids_of_a_parent,
+    many_ids_of_few_parents,
+    a_parents_variables_while_ids_come,
     counters,
     capacity_and_shrinking,
 );
@@ -116,6 +121,83 @@ fn ids_of_a_parent<R: Reclaim>(config: &Config) {
         (store.free_object(8), store.pin().ids_of(8), store.len()),
         (20, vec![], 60)
     );
+}
+
+/// Ids in all places and more than one to each, on few parents, while the table grows and shrinks.
+fn many_ids_of_few_parents<R: Reclaim>(config: &Config) {
+    const IDS: u64 = 90;
+    let store = config.build::<R>();
+    let (mut random, mut keys) = (Random(11), BTreeSet::new());
+    let ids_of = |keys: &BTreeSet<(usize, u64)>, obj| -> Vec<u64> {
+        keys.range((obj, 0)..=(obj, u64::MAX)).map(|&(_, id)| id).collect()
+    };
+    for n in 0..1500_usize {
+        // One whose keys do not fit into a word among them.
+        let (obj, id) = (random.below(4) * 8 + random.below(2), random.below(IDS as usize) as u64);
+        match random.below(40) {
+            0 => {
+                assert_eq!(store.free_object(obj), ids_of(&keys, obj).len());
+                keys.retain(|&(of, _)| of != obj);
+            }
+            1 => store.shrink_to_fit(),
+            2..12 => assert_eq!(store.free(obj, ShadowId::<u64>::new(id)), keys.remove(&(obj, id))),
+            _ => {
+                store.get_or_alloc(obj, ShadowId::new(id), id, |_| ()).unwrap();
+                keys.insert((obj, id));
+            }
+        }
+        assert_eq!(store.ids_of(obj), ids_of(&keys, obj));
+        if n % 50 == 0 {
+            let mut met: Vec<_> = store.pin().iter().map(|var| (var.obj().get(), var.id())).collect();
+            met.sort_unstable();
+            assert!(met.into_iter().eq(keys.iter().copied()));
+        }
+    }
+}
+
+/// What is there throughout is met, and freed, while ids are used for the first time and the table moves.
+fn a_parents_variables_while_ids_come<R: Reclaim>(config: &Config) {
+    const OWN: u64 = 24;
+    const NEW: u64 = 100;
+    let store = config.build::<R>();
+    let parent = 0x1000_usize;
+    // Relaxed, here and below: counts and stops only.
+    let (done, new) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut round = 0;
+            while new.load(Ordering::Relaxed) < NEW || round < 3 {
+                round += 1;
+                (0..OWN).for_each(|id| store.alloc(parent, ShadowId::new(id), round).unwrap());
+                let own = |ids: Vec<u64>| ids.into_iter().filter(|&id| id < OWN).count() as u64;
+                (0..20).for_each(|_| assert_eq!(own(store.ids_of(parent)), OWN));
+                assert!(store.free_object(parent) as u64 >= OWN);
+                assert_eq!(own(store.ids_of(parent)), 0);
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        scope.spawn(|| {
+            let mut random = Random(5);
+            for n in 0.. {
+                if done.load(Ordering::Relaxed) {
+                    break;
+                }
+                // New ids for a while, then the same again; and parents that make the table grow and shrink.
+                let id = ShadowId::new(1000 + n % (2 * NEW));
+                new.fetch_add(1, Ordering::Relaxed);
+                store.get_or_alloc(parent, id, n, |_| ()).unwrap();
+                let others = (1..40_usize).map(|other| parent + other * 8);
+                others.clone().for_each(|other| store.alloc(other, id, n).unwrap());
+                if random.below(2) == 0 {
+                    store.free(parent, id);
+                }
+                others.for_each(|other| assert!(store.free(other, id)));
+                store.shrink_to_fit();
+            }
+        });
+    });
+    store.free_object(parent);
+    assert_eq!((store.ids_of(parent), store.len()), (vec![], 0));
 }
 
 fn counters<R: Reclaim>(config: &Config) {

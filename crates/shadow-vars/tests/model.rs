@@ -48,7 +48,8 @@ random_sequences! {
     random_smallest_block: 2;
     random_equal_hashes: 3;
     random_batch_of_one: 4;
-    random_all_provoked: 5;
+    random_ids_apart: 5;
+    random_all_provoked: 6;
 }
 
 proptest! {

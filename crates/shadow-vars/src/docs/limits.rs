@@ -45,9 +45,14 @@
 //!
 //! # Many ids on one parent
 //!
-//! All variables of a parent start in one bucket of eight, and go on in the next when it is full. A few dozen ids cost
-//! a few cache lines per look-up; thousands on one parent make one long run, which each look-up of that parent, and of
-//! every other whose home lies within the run, has to walk.
+//! The variables of a parent are put into buckets of eight, one cache line each: by the order in which a store first sees
+//! ids, four of them to a bucket, in sixteen buckets in turn, and on in the next when one is full. So up to 64 ids on
+//! every parent cost a look-up little more than its one line. Beyond, runs of buckets grow: thousands of ids on one parent
+//! make sixteen long ones, which each look-up of that parent has to walk, and of every other that comes later and belongs
+//! there.
+//!
+//! [`free_object`](crate::Pinned::free_object) and [`ids_of`](crate::Pinned::ids_of) look into all of a parent's buckets:
+//! one for every four ids that the store has ever seen, sixteen at most, whether the parent has variables there or not.
 //!
 //! # Many ids
 //!

@@ -15,9 +15,9 @@
 //! | the first `alloc` of an id in a store | takes a short lock | others who use an id for the first time | |
 //! | [`free`] | lock-free; may drop values freed earlier | nothing | yes |
 //! | [`free_with`], [`raw_free`] | lock-free, and whatever the destructor does | nothing | yes: before the destructor runs |
-//! | [`free_object`] | lock-free; as many steps as the parent has variables, and its neighbours in the run | nothing | no |
+//! | [`free_object`] | lock-free; as many steps as the parent has variables, and a bucket or few for every four ids of the store, up to sixteen | nothing | no |
 //! | [`free_all`], [`free_all_with`], [`raw_free_all`], [`par_free_all`] | lock-free; as many steps as the table has slots | nothing | no |
-//! | [`ids_of`] | wait-free but for the probe; allocates | nothing | no |
+//! | [`ids_of`] | wait-free but for the probes; looks where `free_object` looks; allocates | nothing | no |
 //! | [`iter`], [`for_each`], [`par_iter`] | wait-free per region of the table; allocates | nothing | no |
 //! | [`len_of`], [`check_id`], [`capacity`] | wait-free | nothing | a sum of counters |
 //! | [`len`], [`is_empty`], [`stats`] | wait-free; as many steps as there are ids | nothing | sums of counters |

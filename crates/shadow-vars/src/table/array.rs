@@ -5,7 +5,7 @@ use std::ptr::{self, NonNull};
 
 use super::count::ShardedCount;
 use super::group::Lane;
-use super::hash::AddrHash;
+use super::hash::KeyHash;
 use super::node::Node;
 use super::word::Word;
 use crate::mem::{self, try_box, try_slice};
@@ -165,20 +165,20 @@ impl Table {
         self.buckets() - 1
     }
 
-    /// The bucket where the probe for a parent's keys begins.
+    /// The bucket where the probe for a key begins.
     #[inline]
-    pub(crate) fn home(&self, hash: AddrHash) -> usize {
-        super::hash::home(hash.spread, self.log2)
+    pub(crate) fn home(&self, hash: KeyHash) -> usize {
+        super::hash::home(hash.point, self.log2)
     }
 
-    /// The slots of the bucket where the probe for a parent's keys begins: `bucket(home(hash))`, in fewer steps.
+    /// The slots of the bucket where the probe for a key begins: `bucket(home(hash))`, in fewer steps.
     #[inline]
-    pub(crate) fn home_bucket(&self, hash: AddrHash) -> &[AtomicU64; BUCKET] {
+    pub(crate) fn home_bucket(&self, hash: KeyHash) -> &[AtomicU64; BUCKET] {
         if cfg!(shadow_loom) {
             return self.bucket(self.home(hash));
         }
         // The hash as a fraction of 2^64, of the slots' bytes: without a variable shift, which is several operations.
-        let byte = ((u128::from(hash.spread) * self.span as u128) >> 64) as usize;
+        let byte = ((u128::from(hash.point) * self.span as u128) >> 64) as usize;
         let offset = byte & self.reach;
         // SAFETY: a multiple of a bucket's size, below the size of all; zero bytes are valid.
         unsafe { self.slots.first.byte_add(offset).cast().as_ref() }

@@ -86,6 +86,10 @@ pub(crate) enum Defect {
     SweepNextFirst,
     /// A sweep goes on to the successor with what relaxed loads said.
     SweepWithoutFence,
+    /// A pass over one parent's variables looks where the first ids put them.
+    FirstPlaceOnly,
+    /// A pass over one parent's variables goes on to the successor by what the last place said.
+    LastPlaceDecides,
     /// Readers of the asymmetric backend have no barrier.
     NoLightBarrier,
     /// The asymmetric backend looks at its readers without a barrier.

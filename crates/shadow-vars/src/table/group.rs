@@ -6,11 +6,8 @@
 //! (and under loom) they are eight relaxed loads.
 
 use super::array::BUCKET;
-use super::hash::PLAIN;
+use super::hash::TagPart;
 use crate::sync::AtomicU64;
-
-/// The bits of a tag that are those of an id's index.
-const PLAIN_BITS: u32 = (1 << PLAIN) - 1;
 
 /// What a bucket says beside its tags: a bit for each lane that is EMPTY, and from bit 8 on one for each that is MOVED or
 /// SEALED.
@@ -157,17 +154,18 @@ mod sse2 {
             }
         }
 
-        /// The lanes that are LINK or FROZEN, of ids whose index may be this one.
+        /// The lanes that are LINK or FROZEN, with a tag that has this part.
         #[inline]
-        pub(crate) fn nodes_of(&self, index: u32) -> Lanes {
-            const MASK: u32 = (KIND as u32) << TAG_BITS | PLAIN_BITS;
-            let plain = index & PLAIN_BITS;
+        pub(crate) fn nodes_with(&self, part: TagPart) -> Lanes {
+            let mask = (KIND as u32) << TAG_BITS | u32::from(part.mask);
+            let bits = u32::from(part.bits);
             // SAFETY: as above.
             unsafe {
-                let link = _mm_set1_epi32(((LINK as u32) << TAG_BITS | plain) as i32);
-                let frozen = _mm_set1_epi32(((FROZEN as u32) << TAG_BITS | plain) as i32);
+                let mask = _mm_set1_epi32(mask as i32);
+                let link = _mm_set1_epi32(((LINK as u32) << TAG_BITS | bits) as i32);
+                let frozen = _mm_set1_epi32(((FROZEN as u32) << TAG_BITS | bits) as i32);
                 let [a, b] = self.0.map(|low| {
-                    let seen = _mm_and_si128(low, _mm_set1_epi32(MASK as i32));
+                    let seen = _mm_and_si128(low, mask);
                     _mm_or_si128(_mm_cmpeq_epi32(seen, link), _mm_cmpeq_epi32(seen, frozen))
                 });
                 Lanes(_mm_movemask_epi8(_mm_packs_epi32(a, b)) as u32 & ALL)
@@ -240,10 +238,9 @@ mod portable {
         }
 
         #[inline]
-        pub(crate) fn nodes_of(&self, index: u32) -> Lanes {
+        pub(crate) fn nodes_with(&self, part: TagPart) -> Lanes {
             Lanes(self.lanes(2, |word| {
-                (u32::from(word.tag()) ^ index) & PLAIN_BITS == 0
-                    && matches!(word.kind(), Kind::Link(_) | Kind::Frozen(_))
+                word.tag() & part.mask == part.bits && matches!(word.kind(), Kind::Link(_) | Kind::Frozen(_))
             }))
         }
 
@@ -299,7 +296,7 @@ mod tests {
 
     #[test]
     fn both_forms_see_the_same() {
-        let mut random = (0..).map(|n| AddrHasher::new(n).hash(n as usize + 1).spread.rotate_left(32) as usize);
+        let mut random = (0..).map(|n| AddrHasher::new(n).hash(n as usize + 1).with(0).point.rotate_left(32) as usize);
         for _ in 0..20_000 {
             let bucket = Bucket(std::array::from_fn(|_| word(random.next().unwrap()).bits().into()));
             let (sse2, portable) = (Group::load(&bucket.0), portable::Group::load(&bucket.0));
@@ -308,7 +305,13 @@ mod tests {
                 let lanes = sse2.with(Tags::new(tag));
                 assert_eq!(lanes, sse2.with(Tags::new(tag).before(&bucket).0));
                 assert_eq!(lanes, portable.with(portable::Tags::new(tag).before(&bucket).0));
-                assert_eq!(sse2.nodes_of(tag), portable.nodes_of(tag));
+                for mask in [0, 0xf, 0xfff0, 0xffff] {
+                    let part = TagPart {
+                        bits: tag as u16 & mask,
+                        mask,
+                    };
+                    assert_eq!(sse2.nodes_with(part), portable.nodes_with(part));
+                }
             }
             assert_eq!(sse2.ends(), portable.ends());
             let words = bucket.0.map(|word| Word::from_bits(word.into_inner()));

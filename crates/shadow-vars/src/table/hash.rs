@@ -1,8 +1,9 @@
-//! From a parent's address to its home bucket and to 12 bits for the tag.
+//! From a key to its home bucket and to its tag.
 //!
 //! Addresses come in regular strides, which hashes that are good enough for other keys cluster on. A folded
 //! multiplication brings every bit of the address down into the low half; a second multiplication spreads it over
-//! the high bits, from which the index is taken.
+//! the high bits, which name the bucket. The id has its say last: an exclusive or with its salt moves the key to the place
+//! of its id.
 
 use std::hash::{BuildHasher, Hasher};
 
@@ -50,37 +51,136 @@ impl AddrHasher {
     pub(crate) fn hash(self, obj: usize) -> AddrHash {
         let wide = u128::from(obj as u64) * u128::from(self.fold);
         let folded = wide as u64 ^ (wide >> 64) as u64;
-        let spread = folded.wrapping_mul(self.spread);
         AddrHash {
-            spread,
-            tag: spread as u16,
+            spread: folded.wrapping_mul(self.spread),
         }
     }
 }
 
-/// The hash of one address.
+/// The hash of one address. Its last [`PLAIN`] bits are 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AddrHash {
-    /// A point in the hash space; tables of every size keep their entries in this order (split order).
-    pub(crate) spread: u64,
-    /// Its low 16 bits, which no table is large enough to use. The last [`PLAIN`] are 0.
-    pub(crate) tag: u16,
+    spread: u64,
 }
 
 impl AddrHash {
-    /// The bucket of a table of `2^log2` buckets in which the probe for this address starts.
+    /// The hash of a key: of an address, and an id by its [salt](Places::salt).
     #[inline]
+    pub(crate) fn with(self, salt: u64) -> KeyHash {
+        KeyHash {
+            point: self.spread ^ salt,
+        }
+    }
+
+    /// What the tags of this address's keys have in common whose ids are among so many, and in this of so many places, a
+    /// power of two.
+    #[inline]
+    pub(crate) fn tags_of(self, places: Places, ids: u64, (place, of): (usize, usize)) -> TagPart {
+        let place_bits = ((of - 1) << places.share) as u16;
+        // Of an index that a tag does not hold whole, the bits may be any.
+        let rest = if ids > 1 << u16::BITS {
+            0
+        } else {
+            !(ids.next_power_of_two() - 1) as u16
+        };
+        let mask = place_bits | rest;
+        TagPart {
+            bits: (self.spread as u16 ^ (place << places.share) as u16) & mask,
+            mask,
+        }
+    }
+
+    /// The home, in a table of `2^log2` buckets, of this address's key of the first id.
     #[cfg(test)]
     pub(crate) fn home(self, log2: u32) -> usize {
         home(self.spread, log2)
     }
 }
 
+/// The hash of one key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KeyHash {
+    /// A point in the hash space; tables of every size keep their entries in this order (split order).
+    pub(crate) point: u64,
+}
+
+impl KeyHash {
+    /// The low 16 bits, which no table is large enough to use.
+    #[inline]
+    pub(crate) fn tag(self) -> u16 {
+        self.point as u16
+    }
+}
+
+/// What some tags have in common.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TagPart {
+    pub(crate) bits: u16,
+    /// Which bits.
+    pub(crate) mask: u16,
+}
+
+impl TagPart {
+    /// Of all keys of an id: the low bits of its index.
+    #[inline]
+    pub(crate) fn of_id(index: u32) -> Self {
+        const MASK: u16 = (1 << PLAIN) - 1;
+        Self {
+            bits: index as u16 & MASK,
+            mask: MASK,
+        }
+    }
+}
+
+/// Where the ids of a store put a parent's variables: in [`MOST`](Self::MOST) places at equal distances in the hash space,
+/// each for as many ids in turn, by the order of their first use.
+///
+/// A place is the reverse of its number, in the highest bits of the salt. So a table of 2^n buckets, if they are fewer, has
+/// place p where it has place p mod 2^n; and the first places are the farthest apart.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Places {
+    /// The logarithm of how many ids share a place before the next begins.
+    share: u32,
+}
+
+impl Places {
+    /// Half a bucket to a place: what few ids put on a parent is in one line, and 64 ids fill no bucket.
+    pub(crate) const USUAL: Self = Self { share: 2 };
+    /// Every id at another place than the one before (tests).
+    pub(crate) const APART: Self = Self { share: 0 };
+
+    /// A power of two, and all that a pass over one parent's variables has to look at.
+    pub(crate) const MOST: usize = 16;
+
+    /// The place of an id, by the low bits of its index.
+    #[inline]
+    pub(crate) fn of(self, index: u16) -> usize {
+        usize::from(index >> self.share) % Self::MOST
+    }
+
+    /// How many places so many ids have.
+    #[inline]
+    pub(crate) fn used(self, ids: u64) -> usize {
+        ids.div_ceil(1 << self.share).min(Self::MOST as u64) as usize
+    }
+
+    /// The salt of the id with this index: its place, and the low bits of the index for the tag.
+    pub(crate) fn salt(self, index: u32) -> u64 {
+        Self::start(self.of(index as u16)) | u64::from(index as u16)
+    }
+
+    /// What a place is in a salt.
+    #[inline]
+    pub(crate) fn start(place: usize) -> u64 {
+        (place as u64).reverse_bits()
+    }
+}
+
 /// The home bucket of a point in the hash space: its `log2` high bits.
 #[inline]
-pub(crate) fn home(spread: u64, log2: u32) -> usize {
+pub(crate) fn home(point: u64, log2: u32) -> usize {
     // Rotated, not shifted: a shift by 64 (a table of one bucket) is not defined.
-    spread.rotate_left(log2) as usize & ((1 << log2) - 1)
+    point.rotate_left(log2) as usize & ((1 << log2) - 1)
 }
 
 #[cfg(test)]
@@ -128,12 +228,53 @@ mod tests {
                 for n in 0..4096_usize {
                     let hash = hasher.hash(0x7f12_3456_7000 + n * stride);
                     load[hash.home(9)] += 1;
-                    tags.insert(hash.tag);
+                    tags.insert(hash.with(0).tag());
                 }
                 let worst = load.iter().max().copied().unwrap_or(0);
                 assert!(worst <= 32, "stride {stride}, seed {seed}: {worst} in one bucket");
                 assert!(tags.len() > 1024, "stride {stride}, seed {seed}: {} tags", tags.len());
             }
+        }
+    }
+
+    /// A parent's keys have as many homes as there are places, or buckets if those are fewer; and each of them is in just
+    /// one of these, by its home and by its tag.
+    #[test]
+    fn places_divide_a_parents_keys() {
+        let is_in = |part: TagPart, key: KeyHash| key.tag() & part.mask == part.bits;
+        let (hash, other) = (AddrHasher::new(3).hash(0x7000_0000_1230), AddrHasher::new(3).hash(8));
+        for (places, ids) in [Places::USUAL, Places::APART].into_iter().zip([200, 70_000]) {
+            for log2 in 0..12 {
+                let of = Places::MOST.min(1 << log2);
+                let mut homes = std::collections::HashSet::new();
+                let mut of_others = 0;
+                for index in (0..200_u32).chain(ids - 10..ids) {
+                    let key = hash.with(places.salt(index));
+                    let place_of = |&place: &usize| {
+                        let start = hash.with(Places::start(place));
+                        home(key.point, log2) == home(start.point, log2)
+                    };
+                    let by_home: Vec<_> = (0..of).filter(place_of).collect();
+                    let tags = |place: usize| hash.tags_of(places, u64::from(ids), (place, of));
+                    let by_tag: Vec<_> = (0..of).filter(|&place| is_in(tags(place), key)).collect();
+                    assert_eq!(
+                        (by_home.len(), &by_home),
+                        (1, &by_tag),
+                        "id {index} of {ids}, {of} places"
+                    );
+                    of_others += (0..of)
+                        .filter(|&place| is_in(tags(place), other.with(places.salt(index))))
+                        .count();
+                    homes.insert(home(key.point, log2));
+                }
+                assert_eq!(homes.len(), of);
+                assert!(ids > 1 << 16 || of_others == 0, "{of_others} of another parent");
+            }
+            assert_eq!(
+                (places.used(0), places.used(1), places.used(1000)),
+                (0, 1, Places::MOST)
+            );
+            assert!((0..200).all(|index| places.of(index as u16) < places.used(index + 1)));
         }
     }
 }

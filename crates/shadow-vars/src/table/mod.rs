@@ -11,8 +11,11 @@
 //! - **Slot**: one 64-bit [word] in a bucket of eight, one cache line. **Table**: an [array](mod@array) of buckets. Tables form
 //!   a **chain**, old to new; the **root** is the oldest that is not finished. **Successor**: the next in the chain.
 //!   **Generation**: a table's position in it.
-//! - **Home** of a key: the bucket that the high bits of its parent's [hash] name. The id takes no part, so a parent's
-//!   variables share a home. **[Probe](probe)**: slot after slot from home, around the table, to the first that answers.
+//! - **Point** of a key: its parent's [hash], with the **place** of its id exclusive-or'ed into the highest four bits. Ids
+//!   have places in the order of their first use, four ids to a place, and again from the first after sixteen places.
+//!   **Home** of a key: the bucket that the high bits of its point name. So what the first four ids put on a parent shares
+//!   a home, and 64 ids have sixteen homes, far apart. **[Probe](probe)**: slot after slot from home, around the table, to
+//!   the first that answers.
 //! - **Claim**: EMPTY → anything else. **Close** a key in a table: see to it that the key owns a slot there that is
 //!   MOVED, or meets SEALED before EMPTY: its turn there is over. **Migrate**: bring every slot of the root to MOVED or
 //!   SEALED. **Seen**: MOVED was met on this probe.
@@ -43,7 +46,7 @@
 //!                  node   node ◀────── (placed already) ───────┘
 //! ```
 //!
-//! The index is the hash's high bits, so tables of every size have their entries in the same order (split order, as in
+//! A home is a point's high bits, so tables of every size have their entries in the same order (split order, as in
 //! Shalev and Shavit, *Split-ordered lists*, JACM 2006; migration by blocks in that order as in Maier, Sanders and
 //! Dementiev's *growt*, TOPC 2019). What is ours: slots that belong to a key for the life of a table, tombs that keep
 //! the key, and the node's life, not the slot, as the truth.
@@ -80,7 +83,7 @@
 //! # Why whole buckets may be looked at in any order
 //!
 //! Find, insert and remove first take a snapshot of a bucket ([`group`]): eight loads in no order. What a snapshot says is
-//! used in three cases only; for anything else the slots are read again, in order, as above. A fourth is the sweep's.
+//! used in three cases only; for anything else the slots are read again, in order, as above. Two more are the sweeps'.
 //!
 //! - **L1** LINK(live) of the key itself, loaded again: as for any find.
 //! - **L2** The key's own TOMB, loaded again: absent, as for any find; an insert replaces it by compare-and-swap.
@@ -91,6 +94,10 @@
 //! - **L4** A sweep looks again at the slots that a snapshot has as LINK or FROZEN with the id's bits, and at no others. A
 //!   variable that is there throughout has such a slot, or one that is MOVED, and then a slot in the successor, which is
 //!   swept next. That it is seen there takes the sweep's fence (O1).
+//! - **L5** A pass over one parent's variables goes from each of their homes, bucket by bucket, and looks again, as L4, at
+//!   the slots with the bits that the tags of one place have in common. A bucket with EMPTY or SEALED is the last: what is
+//!   EMPTY, or was until it was SEALED, was never claimed, and no claim goes by it. If there was MOVED or SEALED on the
+//!   way, these are loaded again, as for any find, and the pass goes on to the successor.
 //!
 //! # Orderings
 //!
@@ -106,6 +113,9 @@
 //! - **O5** `Table::finish_block` (AcqRel, both) then `swing_root` (Release) with `root` (Acquire): who begins at a table
 //!   sees all that was placed in it while it was the successor.
 //! - **O6** A table is retired after all older ones. So a guard that protects a table protects its successors.
+//! - **O7** An id is counted (`Registry::known`) before its entry is published (Release), so before any variable of it is
+//!   made. A pass over one parent's variables reads the count first: a variable that is there throughout has a place
+//!   among those that so many ids have.
 //!
 //! No decision needs more. A slot is passed only for what never changes back (another key's, MOVED), every claim is decided
 //! by a compare-and-swap on the one word, and a stale answer is one that was true at an instant within the operation, or
@@ -133,7 +143,8 @@
 //! # What is not promised
 //!
 //! - A sweep or an iteration is no instant ([`sweep`]). A full table of a store that gets no memory makes inserts fail.
-//! - Thousands of ids on one parent make one long run of buckets, which slows down every key whose home is in it.
+//! - Thousands of ids on one parent make sixteen long runs of buckets, which slow down every key that comes later and has
+//!   its home in one.
 //! - Counts (load, live) are approximate; they decide when tables are replaced, never what is true.
 
 use std::marker::PhantomData;
@@ -145,7 +156,7 @@ use crossbeam_utils::CachePadded;
 
 use self::array::{BUCKET, MAX_LOG2, Plan, Table};
 use self::count::ShardedCount;
-use self::hash::AddrHasher;
+use self::hash::{AddrHasher, Places};
 use self::node::{Node, State};
 use self::probe::Key;
 use self::word::Kind;
@@ -256,6 +267,7 @@ impl Deref for NodeRef<'_> {
 pub(crate) struct Config {
     pub(crate) capacity: usize,
     pub(crate) hasher: AddrHasher,
+    pub(crate) places: Places,
     /// Retired objects per shard that make it worth asking for a grace period.
     pub(crate) batch: usize,
     /// Buckets per migration block.
@@ -296,7 +308,7 @@ impl<R: Reclaim> Core<R> {
         let mut core = Self {
             root: CachePadded::new(AtomicPtr::new(ptr::null_mut())),
             hasher: config.hasher,
-            registry: Registry::new(shards, heap.clone()).ok_or(NoMemory)?,
+            registry: Registry::new(shards, config.places, heap.clone()).ok_or(NoMemory)?,
             lists: RetireLists::new(shards, config.batch.max(1), heap.clone()).ok_or(NoMemory)?,
             heap,
             shards,

@@ -42,10 +42,10 @@ impl<R: Reclaim> Core<R> {
             node: ptr::null(),
         }; BATCH];
         for (&(obj, entry), staged) in keys.iter().zip(&mut staged) {
-            let hash = self.hasher.hash(obj);
+            let hash = self.hasher.hash(obj).with(entry.map_or(0, |entry| entry.salt));
             staged.bucket = root.home_bucket(hash);
             prefetch(staged.bucket);
-            staged.tag = entry.map_or(0, |entry| Key::new(obj, entry, hash).wide_tag);
+            staged.tag = hash.point as u32;
         }
         for staged in staged.iter_mut().take(keys.len()) {
             if let Some(lane) = Group::load(staged.bucket).with(Tags::new(staged.tag)).first()

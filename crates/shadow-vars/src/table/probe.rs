@@ -3,7 +3,7 @@
 use super::Core;
 use super::array::{BUCKET, SlotIndex, Table};
 use super::defect::Defect;
-use super::hash::AddrHash;
+use super::hash::{AddrHash, KeyHash};
 use super::node::{Node, key_fits};
 use super::word::{Kind, Word};
 use crate::reclaim::Reclaim;
@@ -14,7 +14,7 @@ use crate::registry::IdEntry;
 pub(crate) struct Key<'a> {
     pub(crate) obj: usize,
     pub(crate) entry: &'a IdEntry,
-    pub(crate) hash: AddrHash,
+    pub(crate) hash: KeyHash,
     /// What the key's LINK, FROZEN and RECORD words carry.
     pub(crate) tag: u16,
     /// The same in the low 16 bits, and others as they come: in fewer steps.
@@ -24,13 +24,13 @@ pub(crate) struct Key<'a> {
 impl<'a> Key<'a> {
     #[inline]
     pub(crate) fn new(obj: usize, entry: &'a IdEntry, hash: AddrHash) -> Self {
-        let wide_tag = entry.index ^ hash.spread as u32;
+        let hash = hash.with(entry.salt);
         Self {
             obj,
             entry,
             hash,
-            tag: wide_tag as u16,
-            wide_tag,
+            tag: hash.tag(),
+            wide_tag: hash.point as u32,
         }
     }
 

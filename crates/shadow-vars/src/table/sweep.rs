@@ -3,14 +3,17 @@
 //! None of them is an instant. Each visits every variable that is there for the whole of its run.
 
 use std::ops::Range;
+use std::ptr::NonNull;
 
 use super::array::{BUCKET, SlotIndex, Table};
 use super::defect::{Defect, Stage};
 use super::group::Group;
 use super::harvest::{Swept, UnderWay};
-use super::node::State;
+use super::hash::{Places, TagPart};
+use super::node::{Node, State};
 use super::word::{Kind, Word};
 use super::{Core, NodeRef, Shield};
+use crate::mem::prefetch;
 use crate::reclaim::Reclaim;
 use crate::registry::IdEntry;
 use crate::sync::{Ordering, fence};
@@ -47,7 +50,7 @@ impl<R: Reclaim> Core<R> {
         let mut swept = Swept::new(self, shield, entry, from, table);
         let mut under_way = UnderWay::new();
         for bucket in buckets {
-            for lane in Group::load(table.bucket(bucket)).nodes_of(entry.index) {
+            for lane in Group::load(table.bucket(bucket)).nodes_with(TagPart::of_id(entry.index)) {
                 let slot = table.index(bucket, lane.get());
                 let word = table.load(slot, R::LOAD);
                 let (Kind::Link(node) | Kind::Frozen(node)) = word.kind() else {
@@ -70,26 +73,40 @@ impl<R: Reclaim> Core<R> {
         }
     }
 
-    /// Calls `visit` for every live node of a parent, with the table it was found in. In time proportional to the
-    /// parent's variables and the neighbours that their run of buckets has grown together with.
+    /// Calls `visit` for every live node of a parent, with the table it was found in. Looks at a run of buckets for each
+    /// place that ids have, and at few nodes but the parent's own.
     pub(crate) fn for_each_of<'g>(
         &'g self,
         shield: Shield<'g>,
         obj: usize,
         mut visit: impl FnMut(NodeRef<'g>, (&'g Table, SlotIndex, Word)),
     ) {
-        let home = self.hasher.hash(obj);
+        let hash = self.hasher.hash(obj);
+        let places = self.registry.places;
+        // Before the first slot: ids that come later have no variable that is there throughout (O7).
+        let ids = self.registry.known();
         let mut table = self.root(shield);
         loop {
-            // All variables of one parent probe from one bucket, so where their probes end, all have been passed.
-            let open = run(table, R::LOAD, table.home(home), 0, |slot, word| {
-                if let Kind::Link(node) | Kind::Frozen(node) = word.kind() {
+            let of = Places::MOST.min(table.buckets());
+            let used = if self.planted(Defect::FirstPlaceOnly) {
+                1
+            } else {
+                places.used(ids).min(of)
+            };
+            let start = |place| hash.with(Places::start(place));
+            (1..used).for_each(|place| prefetch(table.home_bucket(start(place))));
+            let mut open = false;
+            for place in 0..used {
+                let tags = hash.tags_of(places, ids, (place, of));
+                // All variables of one place probe from one bucket, so where their probes end, all have been passed.
+                let more = self.run_of(table, table.home(start(place)), tags, |slot, word, node| {
                     let node = NodeRef::new(shield, node);
                     if node.obj == obj && node.life().state() == State::Live {
                         visit(node, (table, slot, word));
                     }
-                }
-            });
+                });
+                open = more || (open && !self.planted(Defect::LastPlaceDecides));
+            }
             match table.next() {
                 Some(next) if open => table = next,
                 _ => return,
@@ -97,9 +114,54 @@ impl<R: Reclaim> Core<R> {
         }
     }
 
-    /// The variables whose parents hash into the home bucket, in the root, of `from`, each key once, but none at `end` or
-    /// after; and where the next such region begins, if there is one. Positions are points of the hash space, so they stay good while tables of
-    /// other sizes take over (split order).
+    /// Visits the nodes with such tags in the run of buckets that starts at `home`, up to the first with an EMPTY or SEALED
+    /// (L5). Whether the successor may have more.
+    #[inline]
+    fn run_of(
+        &self,
+        table: &Table,
+        home: usize,
+        tags: TagPart,
+        mut visit: impl FnMut(SlotIndex, Word, NonNull<Node>),
+    ) -> bool {
+        let mut open = false;
+        for bucket in home..home + table.buckets() {
+            let group = Group::load(table.bucket(bucket));
+            for lane in group.nodes_with(tags) {
+                let slot = table.index(bucket, lane.get());
+                let word = table.load(slot, R::LOAD);
+                match word.kind() {
+                    Kind::Link(node) | Kind::Frozen(node) => visit(slot, word, node),
+                    Kind::Moved => open = true,
+                    // A tomb by now: nobody's.
+                    _ => {}
+                }
+            }
+            let ends = group.ends();
+            if ends.closed() {
+                open = true;
+                if self.is_sealed(table, bucket) {
+                    return true;
+                }
+            }
+            if ends.empty().is_some() {
+                return open;
+            }
+        }
+        true
+    }
+
+    /// Whether a slot of the bucket is SEALED. Loads all slots before that one again: those that are MOVED say, other than in
+    /// the snapshot, that what they led to is there to be seen in the successor (O1). No key has its slot behind a SEALED.
+    #[cold]
+    #[inline(never)]
+    fn is_sealed(&self, table: &Table, bucket: usize) -> bool {
+        (0..BUCKET).any(|position| table.load(table.index(bucket, position), R::LOAD) == Word::SEALED)
+    }
+
+    /// The variables whose home, in the root, is that of the point `from`, each key once, but none at `end` or after; and
+    /// where the next such region begins, if there is one. Positions are points of the hash space, so they stay good while
+    /// tables of other sizes take over (split order).
     pub(crate) fn region<'g>(
         &'g self,
         shield: Shield<'g>,
@@ -122,7 +184,7 @@ impl<R: Reclaim> Core<R> {
                 |_, word| {
                     if let Kind::Link(node) | Kind::Frozen(node) = word.kind() {
                         let node = NodeRef::new(shield, node);
-                        let point = self.hasher.hash(node.obj).spread;
+                        let point = self.key_of(&node).hash.point;
                         if (from..=last).contains(&point) && node.life().state() == State::Live {
                             found.push(node);
                         }
@@ -143,28 +205,16 @@ impl<R: Reclaim> Core<R> {
 }
 
 /// Visits the words of the run of buckets that starts at `home` and is at least `least` buckets longer than one, up to
-/// the first EMPTY or SEALED after those. Whether the successor may have more: at SEALED, after MOVED or FROZEN, or when
-/// the run goes round the whole table.
-fn run(
-    table: &Table,
-    load: crate::sync::Ordering,
-    home: usize,
-    least: usize,
-    mut visit: impl FnMut(SlotIndex, Word),
-) -> bool {
-    let mut open = false;
+/// the first EMPTY or SEALED after those.
+fn run(table: &Table, load: Ordering, home: usize, least: usize, mut visit: impl FnMut(SlotIndex, Word)) {
     for passed in 0..table.buckets() {
         for position in 0..BUCKET {
             let slot = table.index(home + passed, position);
             let word = table.load(slot, load);
-            match word.kind() {
-                Kind::Empty if passed >= least => return open,
-                Kind::Sealed if passed >= least => return true,
-                Kind::Sealed | Kind::Moved | Kind::Frozen(_) => open = true,
-                _ => {}
+            if passed >= least && matches!(word.kind(), Kind::Empty | Kind::Sealed) {
+                return;
             }
             visit(slot, word);
         }
     }
-    true
 }

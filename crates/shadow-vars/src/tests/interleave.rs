@@ -19,7 +19,7 @@ use crate::reclaim::checked::Checked;
 use crate::table::Core;
 use crate::table::array::BUCKET;
 use crate::table::defect::{Defect, ON_ACCESS};
-use crate::table::hash::AddrHasher;
+use crate::table::hash::{AddrHasher, Places};
 use crate::{CtorError, ShadowId, ShadowStore};
 
 const VALUE: ShadowId<Counted> = ShadowId::new(1);
@@ -182,6 +182,7 @@ impl Setup {
         crate::table::Config {
             capacity,
             hasher,
+            places: Places::USUAL,
             batch: 1,
             block: 1,
             shards: 1,

@@ -1,7 +1,8 @@
 //! The stores that every test runs on: the default, each rare path made common alone, and all of them together.
 //!
 //! A table of one bucket grows after a handful of insertions, a block of the smallest size splits a migration between
-//! all threads at hand, equal hashes make every key collide with every other, and a batch of one reclaims at once.
+//! all threads at hand, equal hashes make every key collide with every other, a batch of one reclaims at once, and ids
+//! that are apart put each of a parent's variables somewhere else.
 
 use shadow_vars::{Provoke, Reclaim, ShadowStore};
 
@@ -14,7 +15,7 @@ pub struct Config {
 
 impl Config {
     /// Every configuration; the first is what users get.
-    pub fn all() -> [Config; 6] {
+    pub fn all() -> [Config; 7] {
         let plain = Provoke::default();
         [
             Config {
@@ -49,6 +50,14 @@ impl Config {
                     ..plain
                 },
             },
+            Config {
+                name: "ids-apart",
+                provoke: Provoke {
+                    smallest_table: true,
+                    ids_apart: true,
+                    ..plain
+                },
+            },
             Config::provoked(),
         ]
     }
@@ -63,6 +72,7 @@ impl Config {
                 equal_hashes: true,
                 batch_of_one: true,
                 unpacked: true,
+                ids_apart: true,
             },
         }
     }

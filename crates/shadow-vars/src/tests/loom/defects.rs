@@ -70,6 +70,8 @@ defects! {
     RetireTableFirst: By::Model("promote::a_finder_sees_a_live_key_across_the_promotion"),
     SweepNextFirst: By::Model("sweep::a_sweep_takes_variables_across_a_whole_migration"),
     SweepWithoutFence: By::Model("sweep::a_sweep_takes_variables_across_a_whole_migration"),
+    FirstPlaceOnly: By::Model("sweep::a_parents_variables_in_two_places_are_met_while_they_move"),
+    LastPlaceDecides: By::Model("sweep::a_parents_variables_in_two_places_are_met_while_they_move"),
     NoLightBarrier: By::Model("grace::nothing_is_dropped_before_a_readers_guard_goes"),
     NoHeavyBarrier: By::Model("grace::nothing_is_dropped_before_a_readers_guard_goes"),
     ReadersIgnored: By::Model("grace::nothing_is_dropped_before_a_readers_guard_goes"),

@@ -25,7 +25,7 @@ use crate::sync::stat::{AtomicUsize, Mutex, Ordering};
 use crate::sync::{self, lock_stat};
 use crate::table::array::{BUCKET, Table};
 use crate::table::defect::EVERYWHERE;
-use crate::table::hash::AddrHasher;
+use crate::table::hash::{AddrHasher, Places};
 use crate::table::insert::Inserted;
 use crate::table::node::{Life, Node, State};
 use crate::table::probe::Key;
@@ -53,8 +53,10 @@ const ODD: usize = 0x1001;
 /// A key that is looked up to no end.
 const OTHER: usize = B;
 
-/// The id of all variables.
+/// The id of all variables,
 const ID: u64 = 7;
+/// but in models of a parent with two: this one has another place, and in a table of two buckets the other as its home.
+const SECOND: u64 = 8;
 
 /// How large a model's state space is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -176,6 +178,7 @@ impl<R: Reclaim> Store<R> {
         let config = Config {
             capacity,
             hasher: AddrHasher::constant(),
+            places: Places::APART,
             batch: 1,
             block: 1,
             shards: 1,
@@ -202,6 +205,24 @@ impl<R: Reclaim> Store<R> {
             .registry
             .get(ID)
             .unwrap_or_else(|| unreachable!("bound in `of`"))
+    }
+
+    /// The entry of the second id, which comes to be now if it was not used before.
+    fn second(&self) -> &IdEntry {
+        self.core
+            .registry
+            .bind::<Value>(SECOND)
+            .unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// As [`alloc`](Self::alloc), of the second id.
+    fn alloc_second(&self, obj: usize, number: usize) {
+        let made = self.pinned(|core, shield| {
+            let key = core.key(obj, self.second());
+            core.alloc_value(shield, &key, IfExists::Refuse, Value::new(number))
+                .is_ok()
+        });
+        assert!(made, "the second id's variable is new");
     }
 
     fn key(&self, obj: usize) -> Key<'_> {

@@ -1,6 +1,6 @@
 //! Sweeps and iteration against migration: what is there throughout is met, and what a sweep takes it takes once.
 
-use super::{A, B, ODD, Small, Store, Usual, explore, join, small, spawn, tiny};
+use super::{A, B, ID, ODD, SECOND, Small, Store, Usual, explore, join, small, spawn, tiny};
 
 /// Frees all, as `free_all` does. How many there were.
 fn free_all(store: &Store) -> usize {
@@ -32,6 +32,29 @@ fn met_of(store: &Store, obj: usize) -> usize {
         let mut met = 0;
         core.for_each_of(shield, obj, |_, _| met += 1);
         met
+    })
+}
+
+/// The ids that are met on a parent, each once.
+fn ids_of(store: &Store, obj: usize) -> Vec<u64> {
+    store.pinned(|core, shield| {
+        let mut ids = Vec::new();
+        core.for_each_of(shield, obj, |node, _| ids.push(node.entry().id));
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    })
+}
+
+/// Frees all of a parent, as `free_object` does. How many there were.
+fn free_object(store: &Store, obj: usize) -> usize {
+    store.pinned(|core, shield| {
+        let from = core.root(shield);
+        let mut count = 0;
+        core.for_each_of(shield, obj, |node, at| {
+            count += usize::from(core.kill_at(shield, node, from, at).is_some());
+        });
+        count
     })
 }
 
@@ -120,16 +143,48 @@ fn freeing_a_parent_takes_its_variable_that_moves() {
     explore(Usual, || {
         let store = small(&[A, B]);
         let other = spawn(&store, |store| store.migrate());
-        let freed = store.pinned(|core, shield| {
-            let from = core.root(shield);
-            let mut count = 0;
-            core.for_each_of(shield, A, |node, at| {
-                count += usize::from(core.kill_at(shield, node, from, at).is_some());
-            });
-            count
-        });
-        assert_eq!(freed, 1, "variables that were there throughout");
+        assert_eq!(free_object(&store, A), 1, "variables that were there throughout");
         join(other);
         store.end(&[B]);
+    });
+}
+
+/// Each is in a bucket of its own, which is a block of its own.
+#[test]
+fn a_parents_variables_in_two_places_are_met_while_they_move() {
+    explore(Usual, || {
+        let store = small(&[A]);
+        store.alloc_second(A, 1);
+        let other = spawn(&store, |store| store.migrate());
+        assert_eq!(ids_of(&store, A), [ID, SECOND], "variables that were there throughout");
+        join(other);
+        assert_eq!(free_object(&store, A), 2);
+        store.end(&[]);
+    });
+}
+
+#[test]
+fn freeing_a_parent_takes_its_variables_in_two_places_while_they_move() {
+    explore(Usual, || {
+        let store = small(&[A]);
+        store.alloc_second(A, 1);
+        let other = spawn(&store, |store| store.migrate());
+        assert_eq!(free_object(&store, A), 2, "variables that were there throughout");
+        join(other);
+        store.end(&[]);
+    });
+}
+
+/// The second id is used for the first time meanwhile.
+#[test]
+fn freeing_a_parent_meets_the_first_use_of_an_id() {
+    explore(Usual, || {
+        let store = small(&[A]);
+        let other = spawn(&store, |store| store.alloc_second(A, 1));
+        let freed = free_object(&store, A);
+        join(other);
+        assert!(freed >= 1, "variables that were there throughout");
+        assert_eq!(freed + free_object(&store, A), 2);
+        store.end(&[]);
     });
 }
