@@ -1,4 +1,4 @@
-//! Looking up a batch of keys in stages, so that the memory of many is waited for at once.
+//! Looking up a batch of keys in stages, one behind the other, so that the memory of many is waited for at once.
 
 use std::ptr::{self, NonNull};
 
@@ -13,8 +13,12 @@ use crate::reclaim::Reclaim;
 use crate::registry::IdEntry;
 use crate::sync::AtomicU64;
 
-/// Look-ups under way at once: enough to keep a core's line-fill buffers busy, few enough to stay in its first cache.
-pub(crate) const BATCH: usize = 32;
+/// Look-ups of one batch: so few that what they load stays in a core's first cache.
+pub(crate) const BATCH: usize = 64;
+
+/// Look-ups between asking for a bucket and looking at it, and between that and looking at the node: enough to keep a
+/// core's line-fill buffers busy all the while.
+const AHEAD: usize = 24;
 
 /// A look-up on its way.
 #[derive(Clone, Copy)]
@@ -41,34 +45,41 @@ impl<R: Reclaim> Core<R> {
             tag: 0,
             node: ptr::null(),
         }; BATCH];
-        for (&(obj, entry), staged) in keys.iter().zip(&mut staged) {
-            let hash = self.hasher.hash(obj).with(entry.map_or(0, |entry| entry.salt));
-            staged.bucket = root.home_bucket(hash);
-            prefetch(staged.bucket);
-            staged.tag = hash.point as u32;
-        }
-        for staged in staged.iter_mut().take(keys.len()) {
-            if let Some(lane) = Group::load(staged.bucket).with(Tags::new(staged.tag)).first()
-                && let Some(node) = root.load_lane(staged.bucket, lane, R::LOAD).linked()
-            {
-                staged.node = node.as_ptr();
-                prefetch(staged.node);
+        let count = keys.len().min(BATCH);
+        let ahead = AHEAD.min(count);
+        for step in 0..count + 2 * ahead {
+            if step < count {
+                let (obj, entry) = keys[step];
+                let hash = self.hasher.hash(obj).with(entry.map_or(0, |entry| entry.salt));
+                let staged = &mut staged[step];
+                staged.bucket = root.home_bucket(hash);
+                prefetch(staged.bucket);
+                staged.tag = hash.point as u32;
             }
-        }
-        for (at, (&(obj, entry), staged)) in keys.iter().zip(&staged).enumerate() {
-            let Some(entry) = entry else {
-                found(at, None);
-                continue;
-            };
-            let node = NonNull::new(staged.node.cast_mut()).map(|node| NodeRef::new(shield, node));
-            found(
-                at,
-                match node {
-                    // L1.
-                    Some(node) if node.is_live_for(obj, entry) => Some(node),
-                    _ => self.find(shield, obj, entry),
-                },
-            );
+            let at = step.wrapping_sub(ahead);
+            if at < count {
+                let staged = &mut staged[at];
+                if let Some(lane) = Group::load(staged.bucket).with(Tags::new(staged.tag)).first()
+                    && let Some(node) = root.load_lane(staged.bucket, lane, R::LOAD).linked()
+                {
+                    staged.node = node.as_ptr();
+                    prefetch(staged.node);
+                }
+            }
+            let at = step.wrapping_sub(2 * ahead);
+            if at < count {
+                let (obj, entry) = keys[at];
+                let node = NonNull::new(staged[at].node.cast_mut()).map(|node| NodeRef::new(shield, node));
+                found(
+                    at,
+                    match (node, entry) {
+                        // L1.
+                        (Some(node), Some(entry)) if node.is_live_for(obj, entry) => Some(node),
+                        (_, Some(entry)) => self.find(shield, obj, entry),
+                        _ => None,
+                    },
+                );
+            }
         }
     }
 

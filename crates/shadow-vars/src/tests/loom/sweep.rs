@@ -39,7 +39,7 @@ fn met_of(store: &Store, obj: usize) -> usize {
 fn ids_of(store: &Store, obj: usize) -> Vec<u64> {
     store.pinned(|core, shield| {
         let mut ids = Vec::new();
-        core.for_each_of(shield, obj, |node, _| ids.push(node.entry().id));
+        core.for_each_of(shield, obj, |node, _| ids.push(node.entry(&core.heap).id));
         ids.sort_unstable();
         ids.dedup();
         ids
