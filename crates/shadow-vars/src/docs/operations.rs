@@ -2,7 +2,8 @@
 //!
 //! *Wait-free*: finishes in a bounded number of its own steps (here: the length of the probe). *Lock-free*: a thread that
 //! is stopped anywhere keeps nobody else from finishing. *Instant*: takes effect at one moment between call and return
-//! (linearizable).
+//! (linearizable). Memory aside: what creates or drops variables takes it from and gives it to allocators, the system's
+//! and the store's own ([limits](super::limits#memory)), which may lock for a moment.
 //!
 //! | operation | progress | may wait for | instant |
 //! |---|---|---|---|

@@ -2,7 +2,8 @@
 //!
 //! This page is the whole argument; the code cites its numbers. Constructors ([`crate::ctor`], C1 to C3), waiting
 //! ([`crate::wait`], W1 to W4), reclamation ([`crate::reclaim`], G1 to G4), the default backend
-//! (`crate::reclaim::asymmetric`, E1 to E4) and the retire lists ([`crate::reclaim::retired`], R1 to R5) have theirs.
+//! (`crate::reclaim::asymmetric`, E1 to E4), the retire lists ([`crate::reclaim::retired`], R1 to R5) and the memory of
+//! nodes ([`crate::pool`], M1 to M3) have theirs.
 //!
 //! # Vocabulary
 //!
@@ -32,7 +33,7 @@
 //! | MOVED | the key lives in the successor, or nowhere | its turn here is over | nothing |
 //! | SEALED | was EMPTY when its table migrated | no, for ever | nothing |
 //!
-//! A key fits into a word if its address has 48 bits and is a multiple of 8, and its id is among the first 65,536 of the
+//! A key fits into a word if its address has 48 bits and is a multiple of 8, and its id is among the first 65,535 of the
 //! store. The tag makes the id's index readable: *tag = index xor hash bits of the address*, of which the low four are 0.
 //! So the index's low four bits can be read without the address: by them a sweep passes other ids' nodes by untouched.
 //!
@@ -138,7 +139,8 @@
 //! `find` is wait-free but for the length of probe and chain, and writes nothing. `insert` and `remove` are lock-free: each
 //! compare-and-swap that is lost was won by somebody else's step forward (every slot's states go one way but LINK ⇄ TOMB,
 //! which count completed operations). A thread stopped anywhere delays nobody: its block is finished by others, its
-//! BUILDING node is waited for only by those who want the same variable.
+//! BUILDING node is waited for only by those who want the same variable. Memory is another matter: nodes come from and go to
+//! a pool, tables an allocator, and both may lock, for a moment and never around anything else.
 //!
 //! # What is not promised
 //!
