@@ -110,7 +110,7 @@ const RUN: Duration = Duration::from_secs(5);
 const HANG: Duration = Duration::from_secs(20);
 
 /// Runs for each defect, with other seeds, before it counts as not caught.
-const ATTEMPTS: u64 = 4;
+const ATTEMPTS: u64 = 12;
 
 #[test]
 fn planted_defects_are_caught() {
