@@ -5,16 +5,16 @@ use std::mem::size_of;
 use std::ptr::{self, NonNull};
 
 use super::{Free, Stock};
-use crate::mem;
 
-/// A chunk is one page, or as many as a huge page has. (These are the pool's own pages.)
+/// A chunk is one page, or many. (These are the pool's own pages.)
 const PAGE: usize = 1 << 16;
-const HUGE: usize = 1 << 21;
-/// Bytes of one class in small chunks before it takes huge ones.
+const LARGE: usize = 1 << 21;
+/// Bytes of one class in small chunks before it takes large ones.
 const SMALL: usize = 1 << 20;
 /// What the head of a page takes: of a chunk's first, and of the others.
 const FIRST_HEAD: usize = 128;
 const HEAD: usize = 64;
+
 /// Every chunk of one class.
 pub(super) struct Depot {
     size: usize,
@@ -118,12 +118,9 @@ impl Depot {
     /// A new chunk.
     #[cold]
     fn chunk(&mut self) -> Option<*mut Chunk> {
-        let bytes = if self.bytes < SMALL { PAGE } else { HUGE };
+        let bytes = if self.bytes < SMALL { PAGE } else { LARGE };
         // SAFETY: the size is not 0.
         let memory = NonNull::new(unsafe { alloc(Chunk::layout(bytes)) })?;
-        if bytes == HUGE {
-            mem::advise_huge_pages(memory, bytes);
-        }
         memory.as_ptr().expose_provenance();
         let chunk = memory.as_ptr().cast::<Chunk>();
         for page in (0..bytes).step_by(PAGE) {

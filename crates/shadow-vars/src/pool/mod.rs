@@ -1,8 +1,7 @@
 //! Memory for small nodes: packed, in chunks of their size class, and kept by the thread that gave it back last.
 //!
 //! A general allocator puts a header before each node and lets every fourth one lie in two cache lines; look-ups that miss
-//! the caches pay for both. Here a node of 32 bytes takes 32 bytes, two to a line, and large chunks are offered to the system
-//! for huge pages. The scheme is that of Bonwick and Adams, "Magazines and Vmem" (USENIX 2001): each shard of threads has a
+//! the caches pay for both. Here a node of 32 bytes takes 32 bytes, two to a line. The scheme is that of Bonwick and Adams, "Magazines and Vmem" (USENIX 2001): each shard of threads has a
 //! magazine for each class, and a depot behind all of them owns the chunks.
 //!
 //! - **M1** Memory is in one place: with its user, in one magazine, in its chunk's list, or never given out (beyond the
@@ -196,12 +195,9 @@ impl Pool {
     /// Memory for a magazine that has none, and for the caller.
     #[cold]
     fn refill(&self, class: usize, stock: *mut Stock) -> Option<NonNull<u8>> {
-        let mut depot = lock_stat(&self.depots[class]);
         // SAFETY: this thread has the magazine (M2), and nothing below uses it otherwise.
         let stock = unsafe { &mut *stock };
-        let before = depot.bytes();
-        depot.take(stock)?;
-        self.count(before, depot.bytes());
+        self.at_depot(class, |depot| depot.take(stock))?;
         stock.pop(class)
     }
 
@@ -212,11 +208,8 @@ impl Pool {
     /// It is of this class, and nobody's.
     #[cold]
     unsafe fn put(&self, class: usize, full: NonNull<Free>) {
-        let mut depot = lock_stat(&self.depots[class]);
-        let before = depot.bytes();
         // SAFETY: the caller's.
-        unsafe { depot.put(full) };
-        self.count(before, depot.bytes());
+        self.at_depot(class, |depot| unsafe { depot.put(full) });
     }
 
     /// Gives back to the depots what this thread has at hand: all of it, or of those classes of which little is in use. What
@@ -229,9 +222,10 @@ impl Pool {
                 if stock.is_empty() {
                     return;
                 }
-                let mut depot = lock_stat(&self.depots[class]);
-                if all || depot.is_mostly_free() {
-                    let before = depot.bytes();
+                self.at_depot(class, |depot| {
+                    if !all && !depot.is_mostly_free() {
+                        return;
+                    }
                     while let Some(memory) = stock.pop(class) {
                         // SAFETY: free memory of this class, by itself.
                         unsafe {
@@ -240,16 +234,21 @@ impl Pool {
                             depot.put(free);
                         }
                     }
-                    self.count(before, depot.bytes());
-                }
+                });
             });
         }
     }
 
-    fn count(&self, before: (usize, usize), now: (usize, usize)) {
-        // Relaxed, all: statistics.
+    /// Works on a class's depot, under its lock, and keeps the sums.
+    fn at_depot<T>(&self, class: usize, work: impl FnOnce(&mut Depot) -> T) -> T {
+        let mut depot = lock_stat(&self.depots[class]);
+        let before = depot.bytes();
+        let done = work(&mut depot);
+        let now = depot.bytes();
+        // Relaxed, both: statistics.
         self.bytes.fetch_add(now.0.wrapping_sub(before.0), Ordering::Relaxed);
         self.used.fetch_add(now.1.wrapping_sub(before.1), Ordering::Relaxed);
+        done
     }
 
     /// Bytes of the chunks, and of what is free in them; what magazines have is not.
