@@ -36,10 +36,7 @@ impl<'g> UnderWay<'g> {
     /// Asks for a node, and gives out the one that was asked for longest ago.
     #[inline]
     pub(super) fn swap(&mut self, met: Met<'g>) -> Option<Met<'g>> {
-        let node = met.2.as_ptr().as_ptr();
-        prefetch(node);
-        // A header lies in two lines if it begins late in one.
-        prefetch(node.wrapping_add(1).wrapping_byte_sub(1));
+        prefetch(met.2.as_ptr().as_ptr());
         let oldest = self.ring[self.next % NODES].replace(met);
         self.next = self.next.wrapping_add(1);
         oldest
