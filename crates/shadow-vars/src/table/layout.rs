@@ -10,7 +10,6 @@ use std::alloc::Layout;
 use std::mem::{align_of, needs_drop, size_of};
 
 use super::node::{Node, key_fits};
-use crate::heap::WIDE;
 use crate::pool::Size;
 use crate::registry::IdEntry;
 use crate::sync::AtomicPtr;
@@ -38,7 +37,7 @@ impl Form {
     pub(super) fn of(obj: usize, entry: &IdEntry) -> Self {
         if key_fits(obj, entry) {
             Self::Fits
-        } else if entry.index < WIDE {
+        } else if entry.index_fits() {
             Self::Far
         } else {
             Self::Wide
@@ -70,7 +69,7 @@ impl Shape {
     pub(crate) const fn of<T>() -> Self {
         /// Drops a `T` in place.
         unsafe fn drop_value<T>(payload: *mut u8) {
-            // SAFETY: called once, for a payload that holds a `T` (see `Node::reclaim`).
+            // SAFETY: called once, for a payload that holds a `T` (see `Node::drop_value`).
             unsafe { payload.cast::<T>().drop_in_place() }
         }
         let drop: Option<DropValue> = if needs_drop::<T>() { Some(drop_value::<T>) } else { None };
