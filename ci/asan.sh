@@ -13,7 +13,8 @@ fi
 export RUSTFLAGS="-Zsanitizer=address"
 # Absurd sizes must fail as they do without the sanitizer: by null.
 export ASAN_OPTIONS="detect_leaks=1:allocator_may_return_null=1${ASAN_OPTIONS:+:$ASAN_OPTIONS}"
+# Whether the stress catches planted defects is for ordinary runs to say: here threads meet otherwise.
 # `--target` keeps build scripts and procedural macros free of the flag.
 cargo +nightly test -p shadow-vars --all-features --lib --tests \
-    --target x86_64-unknown-linux-gnu --target-dir target/asan
+    --target x86_64-unknown-linux-gnu --target-dir target/asan -- --skip planted_defects_are_caught
 echo "asan: no finding, $SECONDS s"

@@ -7,6 +7,8 @@
 # LOOM_MAX_PREEMPTIONS (default 2) bounds the search; 3 finds more and takes far longer.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# Optimised as far as these runs need it: the release profile itself takes minutes more to build.
+export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
 
 filter=tests::loom::${1:-}
 export LOOM_MAX_PREEMPTIONS=${LOOM_MAX_PREEMPTIONS:-2}

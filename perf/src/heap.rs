@@ -1,11 +1,12 @@
 //! How much memory the process has in use.
 
-/// Bytes that the allocator has handed out and not got back, its headers included; 0 where it does not say.
+/// Bytes that the allocator has handed out and not got back, its headers included, and those that the shadow store has from
+/// the system itself; 0 where the allocator does not say.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub(crate) fn in_use() -> u64 {
     // SAFETY: it only fills in its result.
     let info = unsafe { libc::mallinfo2() };
-    (info.uordblks + info.hblkhd) as u64
+    (info.uordblks + info.hblkhd + shadow_vars::mapped_bytes()) as u64
 }
 
 /// Bytes that the allocator has handed out and not got back, its headers included; 0 where it does not say.

@@ -65,6 +65,7 @@ mod events;
 mod heap;
 mod iter;
 mod key;
+mod mapping;
 mod mem;
 #[cfg(feature = "rayon")]
 mod par;
@@ -91,6 +92,7 @@ pub use config::Provoke;
 pub use error::{AllocError, BuildError, CtorError, LayoutMismatch, StoreError, SyncError, TypeMismatch};
 pub use iter::{Iter, VarRef};
 pub use key::{ObjAddr, ShadowId};
+pub use mapping::mapped_bytes;
 #[cfg(feature = "rayon")]
 pub use par::ParIter;
 pub use parent::{Parent, StoreHandle};

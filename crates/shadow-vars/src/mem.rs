@@ -40,25 +40,3 @@ pub(crate) fn prefetch<T>(line: *const T) {
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let _ = line;
 }
-
-/// Tells the system that it may back this memory with huge pages, if it is large: a table is read at random, and without
-/// them most reads miss the address translation, too. Memory that is not touched stays untouched.
-pub(crate) fn advise_huge_pages(first: NonNull<u8>, bytes: usize) {
-    #[cfg(all(target_os = "linux", not(miri)))]
-    {
-        /// Two huge pages of the usual size fit in whole.
-        const LARGE: usize = 6 << 20;
-        /// No system has larger ordinary pages.
-        const PAGE: usize = 1 << 16;
-        if bytes >= LARGE {
-            let pad = first.align_offset(PAGE);
-            // SAFETY: whole pages within the caller's memory; only advises, and what it says holds for any content.
-            unsafe {
-                let pages = first.add(pad);
-                libc::madvise(pages.as_ptr().cast(), (bytes - pad) & !(PAGE - 1), libc::MADV_HUGEPAGE);
-            }
-        }
-    }
-    #[cfg(not(all(target_os = "linux", not(miri))))]
-    let _ = (first, bytes);
-}

@@ -17,6 +17,7 @@ use crate::record::{self, Line, Sink, rounded};
 use crate::summary::{Spread, count};
 
 pub(crate) mod loads;
+mod pauses;
 mod primitives;
 
 /// Nanoseconds of one limit in one repetition.
@@ -57,7 +58,7 @@ pub(crate) fn limits(options: &LimitOptions) -> Result<(), Box<dyn Error>> {
             let Some(spread) = Spread::of(values) else { continue };
             let entries = if entries == 0 { String::new() } else { count(entries) };
             println!(
-                "{name:<46} {entries:>6} {:>8.2} ns  ± {:.0} %",
+                "{name:<46} {entries:>6} {:>10.2} ns  ± {:.0} %",
                 spread.median,
                 spread.percent()
             );
@@ -80,8 +81,9 @@ pub(crate) fn measure(entries: &[usize], reps: usize, time: Duration, bar: &Prog
             figures.extend(loads::measure(entries, reps, time, || bar.inc(1)));
         }
         for rep in 0..reps {
-            bar.set_message("guards, locks, allocation");
+            bar.set_message("guards, locks, allocation, pauses");
             figures.extend(primitives::measure(rep, time));
+            figures.extend(pauses::measure(rep));
             bar.inc(1);
         }
         figures

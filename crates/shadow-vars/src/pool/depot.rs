@@ -5,10 +5,11 @@ use std::mem::size_of;
 use std::ptr::{self, NonNull};
 
 use super::{Free, Stock};
+use crate::mapping::{self, HUGE_PAGE};
 
 /// A chunk is one page, or many. (These are the pool's own pages.)
 const PAGE: usize = 1 << 16;
-const LARGE: usize = 1 << 21;
+const LARGE: usize = HUGE_PAGE;
 /// Bytes of one class in small chunks before it takes large ones.
 const SMALL: usize = 1 << 20;
 /// What the head of a page takes: of a chunk's first, and of the others.
@@ -119,8 +120,11 @@ impl Depot {
     #[cold]
     fn chunk(&mut self) -> Option<*mut Chunk> {
         let bytes = if self.bytes < SMALL { PAGE } else { LARGE };
-        // SAFETY: the size is not 0.
-        let memory = NonNull::new(unsafe { alloc(Chunk::layout(bytes)) })?;
+        let memory = match mapping::is_large(bytes) {
+            true => mapping::map(bytes)?,
+            // SAFETY: the size is not 0.
+            false => NonNull::new(unsafe { alloc(Chunk::layout(bytes)) })?,
+        };
         memory.as_ptr().expose_provenance();
         let chunk = memory.as_ptr().cast::<Chunk>();
         for page in (0..bytes).step_by(PAGE) {
@@ -222,7 +226,10 @@ impl Depot {
             unlink(&mut self.all, chunk, all);
             let bytes = (*chunk).bytes;
             self.bytes -= bytes;
-            dealloc(chunk.cast(), Chunk::layout(bytes));
+            match NonNull::new(chunk) {
+                Some(chunk) if mapping::is_large(bytes) => mapping::unmap(chunk.cast(), bytes),
+                _ => dealloc(chunk.cast(), Chunk::layout(bytes)),
+            }
         }
     }
 }

@@ -59,6 +59,11 @@ impl Size {
     pub(crate) const fn bytes(self) -> usize {
         self.layout.size()
     }
+
+    /// Whether a pool that packs has this in its chunks.
+    pub(crate) const fn is_packed(self) -> bool {
+        self.class < CLASSES
+    }
 }
 
 /// The pool of one store.
@@ -128,6 +133,11 @@ impl Pool {
             used: AtomicUsize::new(0),
             classes: if packed { CLASSES } else { 0 },
         })
+    }
+
+    /// Whether small nodes lie in chunks.
+    pub(crate) fn packs(&self) -> bool {
+        self.classes > 0
     }
 
     /// Memory of this size. Nothing if there is none.

@@ -35,6 +35,7 @@ use crate::shard::Shard;
 use crate::sync::stat;
 use crate::sync::stat::AtomicU64;
 use crate::sync::{AtomicPtr, AtomicU8, Ordering, thread_local};
+use crate::table::alloc::Plain;
 use crate::table::array::{Stride, Table};
 use crate::table::node::{Node, State};
 
@@ -329,13 +330,13 @@ impl RetireLists {
     unsafe fn reclaim(&self, list: &List, mut chain: *mut Node) {
         let _scope = ReclaimScope::enter();
         let memory = self.memory();
-        let (mut objects, mut freed) = (0, 0);
+        let (mut objects, mut freed, mut last) = (0, 0, Plain::NONE);
         while let Some(node) = NonNull::new(chain) {
             // SAFETY: the caller's; the chain is ours alone.
             unsafe {
                 chain = node.as_ref().next_retired();
                 prefetch(chain);
-                if let Some(bytes) = Node::free_plain(memory, node) {
+                if let Some(bytes) = Node::free_plain(memory, node, &mut last) {
                     freed += bytes as u64;
                 } else {
                     freed += bytes(node, &self.heap);

@@ -11,6 +11,20 @@ use crate::registry::IdEntry;
 use crate::shard::Shard;
 use crate::sync::{AtomicPtr, Ordering};
 
+/// What the last node was that was given back in one step: most come many of a kind.
+pub(crate) struct Plain {
+    /// Its life word, but for the link: the id's index, and how it ended. Of no node at first.
+    life: Life,
+    size: Size,
+}
+
+impl Plain {
+    pub(crate) const NONE: Self = Self {
+        life: Life::NONE,
+        size: Size::of(Layout::new::<Node>()),
+    };
+}
+
 impl Node {
     /// Allocates a node, payload uninitialised (or zero). Nothing if there is no memory, the size overflows, or the
     /// address does not fit into a word.
@@ -182,24 +196,34 @@ impl Node {
     ///
     /// As [`dealloc`](Self::dealloc).
     #[inline]
-    pub(crate) unsafe fn free_plain((heap, shard): (&Heap, Shard), node: NonNull<Self>) -> Option<usize> {
+    pub(crate) unsafe fn free_plain(
+        (heap, shard): (&Heap, Shard),
+        node: NonNull<Self>,
+        last: &mut Plain,
+    ) -> Option<usize> {
         if cfg!(shadow_loom) {
             return None;
         }
         // SAFETY: nobody else can reach the node.
         let this = unsafe { node.as_ref() };
-        // Records and tables have other layouts.
-        if !matches!(this.life().state(), State::Dead | State::Failed) || !this.key_fits() {
-            return None;
+        let life = this.life().without_link();
+        if last.life != life || !addr_fits(this.obj) {
+            let size = this.plain_size(heap)?;
+            *last = Plain { life, size };
         }
-        let entry = this.entry(heap);
-        if entry.shape.drop.is_some() {
-            return None;
-        }
-        let size = entry.shape.plain()?;
         // SAFETY: the key fits, and the variable is typed: of this size, and no lead.
-        unsafe { Self::dealloc_size((heap, shard), node, size, 0) };
-        Some(size.bytes())
+        unsafe { Self::dealloc_size((heap, shard), node, last.size, 0) };
+        Some(last.size.bytes())
+    }
+
+    /// The size of a variable that owns nothing.
+    fn plain_size(&self, heap: &Heap) -> Option<Size> {
+        // Records and tables have other layouts.
+        if !matches!(self.life().state(), State::Dead | State::Failed) || !self.key_fits() {
+            return None;
+        }
+        let entry = self.entry(heap);
+        entry.shape.drop.is_none().then_some(entry.shape.plain()?)
     }
 
     /// Gives the memory back, with the key record if it is still here. The value is not dropped.

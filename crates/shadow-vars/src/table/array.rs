@@ -8,7 +8,8 @@ use super::group::Lane;
 use super::hash::KeyHash;
 use super::node::Node;
 use super::word::Word;
-use crate::mem::{self, try_box, try_slice};
+use crate::mapping;
+use crate::mem::{try_box, try_slice};
 use crate::shard::Shard;
 use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
@@ -207,6 +208,20 @@ impl Table {
         unsafe { self.slots.first.add(first.0).cast().as_ref() }
     }
 
+    /// The slot in this lane of a bucket of this table.
+    #[inline]
+    pub(crate) fn slot_in(&self, bucket: &[AtomicU64; BUCKET], lane: Lane) -> SlotIndex {
+        // SAFETY: the bucket is a part of the slots.
+        let first = unsafe { NonNull::from(bucket).cast::<AtomicU64>().offset_from(self.slots.first) };
+        SlotIndex(first.unsigned_abs() + lane.get())
+    }
+
+    /// The bucket where a probe goes on that found no end in this one.
+    #[inline]
+    pub(crate) fn bucket_after(&self, bucket: &[AtomicU64; BUCKET]) -> &[AtomicU64; BUCKET] {
+        self.bucket(self.slot_in(bucket, Lane::FIRST).0 / BUCKET + 1)
+    }
+
     #[inline]
     pub(crate) fn load(&self, slot: SlotIndex, order: Ordering) -> Word {
         self.header.check();
@@ -335,15 +350,22 @@ struct Slots {
 }
 
 impl Slots {
-    /// Asks for alignment 8 and aligns by hand: so large arrays come as untouched zero pages, which a stricter
-    /// alignment would make the allocator clear by writing.
+    /// Of the allocator it asks for alignment 8 and aligns by hand: so arrays may come as untouched zero pages, which a
+    /// stricter alignment would make it clear by writing.
     fn alloc(slots: usize) -> Option<Self> {
         const LINE: usize = 64;
         let array = Layout::array::<AtomicU64>(slots).ok()?;
+        if mapping::is_large(array.size()) {
+            let first = mapping::map(array.size())?;
+            return Some(Self {
+                first: first.cast(),
+                allocation: first,
+                layout: array,
+            });
+        }
         let layout = Layout::from_size_align(array.size().checked_add(LINE)?, array.align()).ok()?;
         // SAFETY: the size is at least 64.
         let allocation = NonNull::new(unsafe { alloc_zeroed(layout) })?;
-        mem::advise_huge_pages(allocation, layout.size());
         let pad = allocation.align_offset(LINE).min(LINE);
         // SAFETY: 64 bytes were added for this.
         let first = unsafe { allocation.add(pad) }.cast::<AtomicU64>();
@@ -373,7 +395,13 @@ unsafe impl Sync for Slots {}
 
 impl Drop for Slots {
     fn drop(&mut self) {
-        // SAFETY: allocated with this layout; nobody uses the slots any more.
-        unsafe { dealloc(self.allocation.as_ptr(), self.layout) };
+        // SAFETY: mapped or allocated so by `alloc`; nobody uses the slots any more.
+        unsafe {
+            if mapping::is_large(self.layout.size()) {
+                mapping::unmap(self.allocation, self.layout.size());
+            } else {
+                dealloc(self.allocation.as_ptr(), self.layout);
+            }
+        }
     }
 }

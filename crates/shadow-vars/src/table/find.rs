@@ -89,20 +89,20 @@ impl<R: Reclaim> Core<R> {
         let lane = Group::load(bucket).with(tags).first()?;
         let word = root.load_lane(bucket, lane, R::LOAD);
         let node = NodeRef::new(shield, word.linked()?);
-        let slot = root.index(root.home(key.hash), lane.get());
-        node.is_for(key.obj, key.entry).then_some((node, slot, word))
+        node.is_for(key.obj, key.entry)
+            .then(|| (node, root.slot_in(bucket, lane), word))
     }
 
     /// Looks for a key in the root, at whole buckets, for as long as nothing in them speaks of migration or of a node that
     /// is not live. The words of one bucket are read in no order, which is enough (L1 to L3).
     #[inline]
     pub(crate) fn look<'g>(&'g self, shield: Shield<'g>, root: &'g Table, key: &Key<'_>) -> Look<'g> {
-        let mut bucket = root.home(key.hash);
+        let home = root.home_bucket(key.hash);
+        let mut bucket = home;
         loop {
-            let group = Group::load(root.bucket(bucket));
+            let group = Group::load(bucket);
             for lane in group.with(Tags::new(key.wide_tag)) {
-                let slot = root.index(bucket, lane.get());
-                let word = root.load(slot, R::LOAD);
+                let word = root.load_lane(bucket, lane, R::LOAD);
                 let Some(node) = word.linked() else {
                     match word.kind() {
                         // L2.
@@ -115,7 +115,7 @@ impl<R: Reclaim> Core<R> {
                 if node.is_for(key.obj, key.entry) {
                     // L1.
                     return if node.is_live() {
-                        Look::Live(node, slot, word)
+                        Look::Live(node, root.slot_in(bucket, lane), word)
                     } else {
                         Look::Unclear
                     };
@@ -129,8 +129,8 @@ impl<R: Reclaim> Core<R> {
                 // L3.
                 return Look::Absent;
             }
-            bucket += 1;
-            if bucket & root.mask() == root.home(key.hash) {
+            bucket = root.bucket_after(bucket);
+            if std::ptr::eq(bucket, home) {
                 return Look::Unclear;
             }
         }

@@ -43,6 +43,8 @@ const SLOT: u32 = size_of::<AtomicU64>() as u32;
 pub(crate) struct Lane(u32);
 
 impl Lane {
+    pub(crate) const FIRST: Self = Self(0);
+
     /// As a position.
     #[inline]
     pub(crate) fn get(self) -> usize {

@@ -100,16 +100,17 @@ impl<R: Reclaim> Core<R> {
             return None;
         }
         let link = Word::link(new, key.tag);
-        let mut bucket = root.home(key.hash);
+        let home = root.home_bucket(key.hash);
+        let mut bucket = home;
         loop {
-            let group = Group::load(root.bucket(bucket));
+            let group = Group::load(bucket);
             for lane in group.with(Tags::new(key.wide_tag)) {
-                let slot = root.index(bucket, lane.get());
-                let word = root.load(slot, R::LOAD);
+                let word = root.load_lane(bucket, lane, R::LOAD);
                 let Some(node) = word.linked() else {
                     match word.kind() {
                         Kind::Tomb if key.tomb() == Some(word) => {
-                            return root.cas(slot, word, link).then_some(Inserted::Claimed(root));
+                            let won = root.cas(root.slot_in(bucket, lane), word, link);
+                            return won.then_some(Inserted::Claimed(root));
                         }
                         Kind::Tomb => continue,
                         _ => return None,
@@ -126,15 +127,15 @@ impl<R: Reclaim> Core<R> {
             }
             if let Some(lane) = ends.empty() {
                 // L3: nobody else can have claimed a slot for the key but this one.
-                if !root.cas(root.index(bucket, lane.get()), Word::EMPTY, link) {
+                if !root.cas(root.slot_in(bucket, lane), Word::EMPTY, link) {
                     return None;
                 }
                 self.at(Stage::Claimed);
                 self.count_claim(shield, root);
                 return Some(Inserted::Claimed(root));
             }
-            bucket += 1;
-            if bucket & root.mask() == root.home(key.hash) {
+            bucket = root.bucket_after(bucket);
+            if std::ptr::eq(bucket, home) {
                 return None;
             }
         }

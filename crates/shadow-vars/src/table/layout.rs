@@ -81,6 +81,11 @@ impl Shape {
         }
     }
 
+    /// Whether variables own nothing but memory of the pool's, whatever their keys.
+    pub(crate) fn is_packed(&self) -> bool {
+        !self.raw && self.drop.is_none() && self.parts.iter().all(|parts| parts.whole.is_packed())
+    }
+
     /// The size of a typed variable whose key fits.
     #[inline]
     pub(super) fn plain(&self) -> Option<Size> {

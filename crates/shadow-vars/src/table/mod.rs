@@ -170,7 +170,7 @@ use crate::shard::Shard;
 use crate::sync::stat::AtomicU64;
 use crate::sync::{AtomicPtr, Ordering};
 
-mod alloc;
+pub(crate) mod alloc;
 pub(crate) mod array;
 mod count;
 pub(crate) mod defect;
@@ -427,36 +427,22 @@ impl<R: Reclaim> Drop for Core<R> {
     fn drop(&mut self) {
         // SAFETY: nobody else has the core, so no guard protects anything of it and no operation runs.
         unsafe { self.lists.drain_all() };
-        // A live node can be found twice (FROZEN in a table, LINK in its successor): the first time it is killed and
-        // chained; only when all tables are gone are the chained nodes dropped.
+        // Values that need no drop go with the pool's chunks: nobody has to look for them.
+        let look = !(self.heap.pool.packs() && self.registry.entries().all(|entry| entry.shape.is_packed()));
         let mut chain = self.orphans.load(Ordering::Acquire);
         let mut next = NonNull::new(self.root.load(Ordering::Acquire));
         while let Some(pointer) = next {
             // SAFETY: a table of the chain, freed below only.
             let table = unsafe { pointer.as_ref() };
-            for bucket in 0..table.buckets() {
-                for position in 0..BUCKET {
-                    let word = table.load(table.index(bucket, position), Ordering::Acquire);
-                    match word.kind() {
-                        Kind::Link(node) | Kind::Frozen(node) => {
-                            // SAFETY: slots lead to no freed node; what is dead is an orphan or in this chain.
-                            let this = unsafe { node.as_ref() };
-                            if this.life().state() == State::Live && this.kill() {
-                                this.set_next_retired(chain);
-                                chain = node.as_ptr();
-                            }
-                        }
-                        // SAFETY: a slot owns its record alone.
-                        Kind::Record(record) => unsafe { Node::dealloc(self.memory(), record) },
-                        _ => {}
-                    }
-                }
+            if look {
+                // SAFETY: as above.
+                chain = unsafe { self.kill_all(table, chain) };
             }
             next = table.next().map(NonNull::from);
             // SAFETY: nobody else has it.
             unsafe { Table::dealloc(pointer) };
         }
-        while let Some(node) = NonNull::new(chain) {
+        while let (Some(node), true) = (NonNull::new(chain), look) {
             // SAFETY: chained once, and nobody else has it.
             unsafe {
                 chain = node.as_ref().next_retired();
@@ -465,5 +451,37 @@ impl<R: Reclaim> Drop for Core<R> {
         }
         // SAFETY: no node is left. The callbacks that are still owed have the heap, and use none of its memory.
         unsafe { self.heap.pool.release() };
+    }
+}
+
+impl<R: Reclaim> Core<R> {
+    /// Kills all that a table leads to, and chains it; frees its records.
+    ///
+    /// A live node can be found twice (FROZEN in a table, LINK in its successor): the first time it is killed and chained;
+    /// only when all tables are gone are the chained nodes dropped.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else has the core, and the table goes next.
+    unsafe fn kill_all(&self, table: &Table, mut chain: *mut Node) -> *mut Node {
+        for bucket in 0..table.buckets() {
+            for position in 0..BUCKET {
+                let word = table.load(table.index(bucket, position), Ordering::Acquire);
+                match word.kind() {
+                    Kind::Link(node) | Kind::Frozen(node) => {
+                        // SAFETY: slots lead to no freed node; what is dead is an orphan or in this chain.
+                        let this = unsafe { node.as_ref() };
+                        if this.life().state() == State::Live && this.kill() {
+                            this.set_next_retired(chain);
+                            chain = node.as_ptr();
+                        }
+                    }
+                    // SAFETY: a slot owns its record alone.
+                    Kind::Record(record) => unsafe { Node::dealloc(self.memory(), record) },
+                    _ => {}
+                }
+            }
+        }
+        chain
     }
 }

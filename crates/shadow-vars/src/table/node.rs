@@ -68,6 +68,8 @@ impl Life {
     pub(crate) const FAILED: Self = Self(3);
     pub(crate) const RECORD: Self = Self(4);
     pub(crate) const TABLE: Self = Self(5);
+    /// Of no node.
+    pub(super) const NONE: Self = Self(u64::MAX);
 
     /// Under construction by the thread with this token.
     pub(crate) const fn building(builder: u64) -> Self {
@@ -111,8 +113,14 @@ impl Life {
         self.0 & WAITERS != 0
     }
 
+    /// The id's index and the state alone.
+    #[inline]
+    pub(super) fn without_link(self) -> Self {
+        Self(self.0 & (INDEX | STATE))
+    }
+
     fn retired(self, next: *mut Node) -> Self {
-        Self(self.0 & (INDEX | STATE) | next.expose_provenance() as u64)
+        Self(self.without_link().0 | next.expose_provenance() as u64)
     }
 
     fn next_retired(self) -> *mut Node {

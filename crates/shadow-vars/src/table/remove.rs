@@ -36,10 +36,10 @@ impl<R: Reclaim> Drop for Removed<'_, R> {
 impl<R: Reclaim> Core<R> {
     /// Kills the variable of a key, if it has one. Lock-free.
     #[inline]
-    pub(crate) fn remove<'g>(&'g self, shield: Shield<'g>, key: &Key<'_>) -> Option<Removed<'g, R>> {
+    pub(crate) fn remove<'g>(&'g self, shield: Shield<'g>, key: &Key<'g>) -> Option<Removed<'g, R>> {
         let from = self.root(shield);
         if let Some((node, slot, word)) = self.first_link(shield, from, key)
-            && let Some(mut removed) = self.kill(shield, node, from, from)
+            && let Some(mut removed) = self.kill(shield, (node, key.entry), from, from)
         {
             removed.link = Some((slot, word));
             return Some(removed);
@@ -49,10 +49,10 @@ impl<R: Reclaim> Core<R> {
 
     /// All other cases.
     #[cold]
-    fn remove_on<'g>(&'g self, shield: Shield<'g>, from: &'g Table, key: &Key<'_>) -> Option<Removed<'g, R>> {
+    fn remove_on<'g>(&'g self, shield: Shield<'g>, from: &'g Table, key: &Key<'g>) -> Option<Removed<'g, R>> {
         match self.look(shield, from, key) {
             Look::Live(node, slot, word) => {
-                if let Some(mut removed) = self.kill(shield, node, from, from) {
+                if let Some(mut removed) = self.kill(shield, (node, key.entry), from, from) {
                     removed.link = Some((slot, word));
                     return Some(removed);
                 }
@@ -67,7 +67,7 @@ impl<R: Reclaim> Core<R> {
                 Found::Own(_, word) => match word.kind() {
                     Kind::Link(node) | Kind::Frozen(node) => {
                         let node = NodeRef::new(shield, node);
-                        if let Some(removed) = self.kill(shield, node, from, table) {
+                        if let Some(removed) = self.kill(shield, (node, key.entry), from, table) {
                             return Some(removed);
                         }
                         // Under construction, or dead: by now if not before. As in `find`.
@@ -84,16 +84,17 @@ impl<R: Reclaim> Core<R> {
         }
     }
 
-    /// Kills this very node, found in `found` by an operation that began at the root `from`.
+    /// Kills this very node, of this entry, found in `found` by an operation that began at the root `from`.
     #[inline(always)]
-    pub(crate) fn kill<'g>(
+    fn kill<'g>(
         &'g self,
         shield: Shield<'g>,
-        node: NodeRef<'g>,
+        (node, entry): (NodeRef<'g>, &'g IdEntry),
         from: &'g Table,
         found: &'g Table,
     ) -> Option<Removed<'g, R>> {
-        self.end_life(node).then(|| self.killed(shield, node, from, found))
+        self.end_life(node)
+            .then(|| self.killed(shield, (node, entry), from, found))
     }
 
     /// LIVE → DEAD (I4). Whether this call did it: then the caller counts, unlinks and retires.
@@ -114,7 +115,7 @@ impl<R: Reclaim> Core<R> {
         from: &'g Table,
         (table, slot, word): (&'g Table, SlotIndex, Word),
     ) -> Option<Removed<'g, R>> {
-        let mut removed = self.kill(shield, node, from, table)?;
+        let mut removed = self.kill(shield, (node, node.entry(&self.heap)), from, table)?;
         if std::ptr::eq(from, table) && matches!(word.kind(), Kind::Link(_)) {
             removed.link = Some((slot, word));
         }
@@ -125,13 +126,12 @@ impl<R: Reclaim> Core<R> {
     fn killed<'g>(
         &'g self,
         shield: Shield<'g>,
-        node: NodeRef<'g>,
+        (node, entry): (NodeRef<'g>, &'g IdEntry),
         from: &'g Table,
         found: &'g Table,
     ) -> Removed<'g, R> {
         let shard = self.shard();
         self.nodes.sub(shard, 1);
-        let entry = node.entry(&self.heap);
         entry.count_freed(shard, 1);
         self.at(Stage::Killed);
         let from = if self.planted(Defect::UnlinkFromFound) {
