@@ -61,7 +61,8 @@ else
     counts=$records/$(date -u +%F)-$(git rev-parse --short=9 HEAD).icount
     {
         ci/icount.sh --no-op
-        echo "from \`ci/icount.sh --no-op\`, commit $(git rev-parse --short=9 HEAD)"
+        ci/no-op.sh
+        echo "from \`ci/icount.sh --no-op\` and \`ci/no-op.sh\`, commit $(git rev-parse --short=9 HEAD)"
     } >"$counts"
 fi
 

@@ -481,12 +481,12 @@ fn limits(data: &Data) -> String {
     text + &sources_of(data, data.limits.iter().map(|Limit { run, .. }| run.as_str()))
 }
 
-/// Counts as `ci/icount.sh --no-op` prints them, below a line that says where they are from.
+/// Counts as `ci/icount.sh --no-op` prints them, times as `ci/no-op.sh` does, and a line that says where both are from.
 pub(crate) fn instructions(counts: &str) -> String {
     let mut text = String::from(
         "\n| operation | instructions | of that tracing | type checks | statistics | together |\n|---|---|---|---|---|---|\n",
     );
-    let mut from = "";
+    let (mut from, mut times) = ("", String::new());
     for line in counts.lines() {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words[..] {
@@ -497,9 +497,21 @@ pub(crate) fn instructions(counts: &str) -> String {
                     "| {name} | {all} | {tracing} | {types} | {statistics} | {part} % |"
                 );
             }
+            [entries, with, without, ratio, least, "to", most] if entries.parse::<usize>().is_ok() => {
+                let entries = entries.parse().map_or_else(|_| entries.to_owned(), count);
+                let _ = writeln!(
+                    times,
+                    "| {entries} | {with} | {without} | {ratio} | {least} to {most} |"
+                );
+            }
             ["from", ..] => from = line,
             _ => {}
         }
+    }
+    if !times.is_empty() {
+        text +=
+            "\n| entries | W1 with all of it, ns | without, ns | rate, of that without | half of the turns within |\n";
+        let _ = write!(text, "|---|---|---|---|---|\n{times}");
     }
     if !from.is_empty() {
         let _ = writeln!(text, "\nF{}.", &from[1..]);

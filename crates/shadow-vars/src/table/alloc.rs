@@ -136,7 +136,7 @@ impl Node {
     /// # Safety
     ///
     /// As above.
-    #[inline]
+    #[inline(always)]
     unsafe fn dealloc_size((heap, shard): (&Heap, Shard), node: NonNull<Self>, size: Size, lead: usize) {
         // The pointer may have been a shared reference on its way here; the one from `alloc` may write and free.
         let whole = ptr::with_exposed_provenance_mut::<u8>(node.addr().get() - lead);

@@ -1,0 +1,135 @@
+//! What tracing, type checks and statistics cost together, as a part of W1: two stores in one program take turns of a few
+//! milliseconds, so that what a shared machine does to one it does to the other.
+
+use std::time::{Duration, Instant};
+
+/// As in the study: what a hit reads, and as much beside it.
+struct Value {
+    first: u64,
+    _second: u64,
+}
+
+/// What is measured of both.
+trait Store {
+    fn filled(keys: &[usize]) -> Self;
+    /// W1: look-ups with a guard of their own. The sum of what they read.
+    fn get_all(&self, keys: &[usize]) -> u64;
+}
+
+macro_rules! store {
+    ($name:ident, $library:ident) => {
+        struct $name($library::ShadowStore);
+
+        impl Store for $name {
+            fn filled(keys: &[usize]) -> Self {
+                let store = $library::ShadowStore::with_capacity(keys.len());
+                for &key in keys {
+                    let value = Value {
+                        first: !key as u64,
+                        _second: 0,
+                    };
+                    assert!(
+                        store
+                            .alloc(key, $library::ShadowId::<Value>::new(1), value)
+                            .is_ok()
+                    );
+                }
+                Self(store)
+            }
+
+            #[inline(never)]
+            fn get_all(&self, keys: &[usize]) -> u64 {
+                let id = std::hint::black_box($library::ShadowId::<Value>::new(1));
+                let read = |&key: &usize| self.0.get_with(key, id, |value| value.first).unwrap_or(0);
+                keys.iter().map(read).fold(0, u64::wrapping_add)
+            }
+        }
+    };
+}
+
+store!(All, shadow_vars);
+store!(Without, without);
+
+/// How long one store has its turn.
+const TURN: Duration = Duration::from_millis(4);
+const TURNS: usize = 400;
+/// Look-ups between two looks at the clock.
+const CHUNK: usize = 256;
+
+fn main() {
+    println!(
+        "W1 with all of it, as a part of W1 without; {TURNS} turns of {} ms each",
+        TURN.as_millis()
+    );
+    println!(
+        "{:>9} {:>14} {:>14} {:>8}   half of the turns within",
+        "entries", "with, ns", "without, ns", "ratio"
+    );
+    for entries in [1 << 10, 1 << 16, 1 << 20] {
+        measure(entries);
+    }
+}
+
+fn measure(entries: usize) {
+    let objects: Vec<Box<[u64; 8]>> = (0..entries).map(|_| Box::new([0; 8])).collect();
+    let mut keys: Vec<usize> = objects
+        .iter()
+        .map(|object| std::ptr::from_ref(&**object).addr())
+        .collect();
+    shuffle(&mut keys);
+    let (all, without) = (All::filled(&keys), Without::filled(&keys));
+    shuffle(&mut keys);
+    let (mut at, mut ratios, mut sums) = ([0; 2], Vec::new(), [0.0; 2]);
+    for turn in 0..TURNS {
+        // Who comes first changes with each turn.
+        let mut ns = [0.0; 2];
+        for which in [turn % 2, 1 - turn % 2] {
+            ns[which] = match which {
+                0 => take_turn(&all, &keys, &mut at[0]),
+                _ => take_turn(&without, &keys, &mut at[1]),
+            };
+        }
+        // The first ones warm up.
+        if turn >= TURNS / 10 {
+            ratios.push(ns[1] / ns[0]);
+            sums = [sums[0] + ns[0], sums[1] + ns[1]];
+        }
+    }
+    ratios.sort_by(f64::total_cmp);
+    let count = ratios.len();
+    println!(
+        "{entries:>9} {:>14.2} {:>14.2} {:>8.3}   {:.3} to {:.3}",
+        sums[0] / count as f64,
+        sums[1] / count as f64,
+        ratios[count / 2],
+        ratios[count / 4],
+        ratios[count * 3 / 4]
+    );
+}
+
+/// Nanoseconds a look-up, over one turn.
+fn take_turn(store: &impl Store, keys: &[usize], at: &mut usize) -> f64 {
+    let start = Instant::now();
+    let mut done = 0;
+    while start.elapsed() < TURN {
+        for _ in 0..8 {
+            let chunk = &keys[*at..*at + CHUNK];
+            let want = chunk.iter().map(|&key| !key as u64).fold(0, u64::wrapping_add);
+            assert_eq!(store.get_all(chunk), want, "a look-up gave a wrong answer");
+            *at = (*at + CHUNK) % keys.len();
+            done += CHUNK;
+        }
+    }
+    start.elapsed().as_nanos() as f64 / done as f64
+}
+
+/// The same order in every run.
+fn shuffle(keys: &mut [usize]) {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    for at in (1..keys.len()).rev() {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        keys.swap(at, (u128::from(state) * (at as u128 + 1) >> 64) as usize);
+    }
+}
