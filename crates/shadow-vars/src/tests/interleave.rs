@@ -503,6 +503,7 @@ pub(super) fn explore(defect: Option<Defect>, directed: Option<u64>, first: u64,
 
 #[test]
 fn two_preemptions_anywhere() {
+    let _alone = super::alone();
     println!("{} cases", explore(None, None, 0, Duration::from_secs(4)));
 }
 

@@ -337,6 +337,7 @@ pub(super) fn settle<R: Reclaim>(
 
 #[test]
 fn one_stopped_thread_stops_nobody() {
+    let _alone = super::alone();
     for config in [Config::migrating(), Config::provoked()] {
         let rounds = if config.provoke.equal_hashes { 200 } else { 1000 };
         for stage in STAGES {
@@ -348,6 +349,7 @@ fn one_stopped_thread_stops_nobody() {
 /// With the backend that reclaims at the first moment allowed, and knows when it was too early.
 #[test]
 fn one_stopped_thread_finds_nothing_reclaimed() {
+    let _alone = super::alone();
     for skip in [0, 3] {
         for stage in STAGES {
             stall::<Checked>(&Config::migrating(), &[stage], skip, 210);
@@ -357,6 +359,7 @@ fn one_stopped_thread_finds_nothing_reclaimed() {
 
 #[test]
 fn two_stopped_threads_stop_nobody() {
+    let _alone = super::alone();
     for (n, &first) in STAGES.iter().enumerate() {
         for &second in &STAGES[n..] {
             // Two threads alone come to this stage too rarely; with one stopped it is met above.
