@@ -10,6 +10,7 @@
 # Fails if a count has grown by more than 2 %, unless ci/icount-allowed.txt says why it may.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source ci/extras.sh
 
 ALLOWED=ci/icount-allowed.txt
 LIMIT=2 # per cent
@@ -84,24 +85,15 @@ compare() {
         END { if (bad) { print bad " counts grew by more than " limit " %"; exit 1 } }' "$1" "$2"
 }
 
-# A copy of the sources in which a pattern's lines are replaced; fails if there are not as many as there should be.
-copy_without() {
-    local tree=$1 lines=$2 pattern=$3 replacement=$4 file=crates/shadow-vars/src/registry.rs
-    rm -rf "$tree" && mkdir -p "$tree"
-    git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t "$tree" 2>/dev/null || true
-    [[ $(grep -cE "$pattern" "$tree/$file") == "$lines" ]] ||
-        { echo "icount: $file has changed: no $lines lines like $pattern" >&2; return 1; }
-    sed -E -i "s/$pattern/$replacement/" "$tree/$file"
-}
-
-# The copies are no library: without the check one type can be read as another. Tables do not grow in these benchmarks,
-# which is what the counts are needed for otherwise.
+# Tables do not grow in these benchmarks, which is what the counts of variables are needed for otherwise.
 no_op() {
     count . "$work/all" --features shadow-vars/tracing
     count . "$work/untraced"
-    copy_without "$work/copy" 1 '^        self\.type_id == TypeId::of::<T>\(\)$' '        true'
+    copy_sources "$work/copy"
+    leave_out "$work/copy" types
     count "$work/copy" "$work/unchecked"
-    copy_without "$work/copy" 2 '^        shard\.add\(&self\.counts\.of\(shard\)\.(created|freed), (1|count)\);$' '        let _ = shard;'
+    copy_sources "$work/copy"
+    leave_out "$work/copy" statistics
     count "$work/copy" "$work/uncounted"
     rm -rf "$work/copy"
     echo "instructions of each operation: with all of it; of that tracing, type checks, statistics"

@@ -7,19 +7,17 @@
 # LOOM_MAX_PREEMPTIONS (default 2) bounds the search; 3 finds more and takes far longer.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-# Optimised as far as these runs need it: the release profile itself takes minutes more to build.
-export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
 
 filter=tests::loom::${1:-}
 export LOOM_MAX_PREEMPTIONS=${LOOM_MAX_PREEMPTIONS:-2}
-# Release, as the search is long; with debug assertions, as the code's own checks are part of the model.
-export CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true
+# Optimised, as the search is long; with debug assertions, as the code's own checks are part of the model.
+export CARGO_PROFILE_LONG_DEBUG_ASSERTIONS=true
 export RUSTFLAGS="--cfg shadow_loom"
 
 # Own target directory: the flag rebuilds every crate and would evict the ordinary build.
 log=target/loom/last-run.log
 mkdir -p target/loom
-cargo test --no-run --release -p shadow-vars -p livepatch --lib --target-dir target/loom 2>&1 | tee "$log"
+cargo test --no-run --profile long -p shadow-vars -p livepatch --lib --target-dir target/loom 2>&1 | tee "$log"
 binaries=$(sed -n 's/^ *Executable .*(\(.*\))$/\1/p' "$log")
 echo "loom: built, $SECONDS s"
 

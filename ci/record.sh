@@ -58,7 +58,8 @@ measure gate "${gate[@]}" || status=$?
 if [[ ${1:-} == --trial ]]; then
     echo "== no instruction counts in a trial"
 else
-    counts=$records/$(date -u +%F)-$(git rev-parse --short=9 HEAD).icount
+    # The report takes the last by name.
+    counts=$records/$(date -u +%FT%H%M)-$(git rev-parse --short=9 HEAD).icount
     {
         ci/icount.sh --no-op
         ci/no-op.sh

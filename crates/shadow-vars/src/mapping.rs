@@ -5,20 +5,13 @@
 //! is touched, and may lie in huge pages from the first touch on: tables and nodes are read at random, and without those
 //! most reads miss the address translation, too.
 
+use std::alloc::{self, Layout};
 use std::ptr::NonNull;
 
 use crate::sync::stat::{AtomicUsize, Ordering};
 
 /// Bytes of a huge page of the usual size. Mappings are aligned to it.
 pub(crate) const HUGE_PAGE: usize = 1 << 21;
-
-/// What is smaller comes from the global allocator. So does all where nothing can be mapped.
-const SMALLEST: usize = HUGE_PAGE;
-
-/// Whether memory of this size is to be mapped.
-pub(crate) const fn is_large(bytes: usize) -> bool {
-    bytes >= SMALLEST && cfg!(all(target_os = "linux", not(miri), not(shadow_loom)))
-}
 
 /// Bytes that are mapped.
 static MAPPED: AtomicUsize = AtomicUsize::new(0);
@@ -30,18 +23,60 @@ pub fn mapped_bytes() -> usize {
     MAPPED.load(Ordering::Relaxed)
 }
 
-/// Zeroed memory, aligned to a huge page. Nothing if there is none. For sizes that are [large](is_large).
+/// Whether memory of this layout is a mapping of its own: whole huge pages are. All else comes from the global allocator;
+/// so does everything where nothing can be mapped.
+pub(crate) const fn is_mapped(layout: Layout) -> bool {
+    layout.size() != 0
+        && layout.size().is_multiple_of(HUGE_PAGE)
+        && layout.align() <= HUGE_PAGE
+        && cfg!(all(target_os = "linux", not(miri), not(shadow_loom)))
+}
+
+/// Memory of this layout, zeroed if it is [mapped](is_mapped) or asked for so. Nothing if there is none.
+///
+/// # Safety
+///
+/// The size is not 0.
+pub(crate) unsafe fn alloc(layout: Layout, zeroed: bool) -> Option<NonNull<u8>> {
+    if is_mapped(layout) {
+        return map(layout.size());
+    }
+    // SAFETY: the caller's.
+    NonNull::new(unsafe {
+        if zeroed {
+            alloc::alloc_zeroed(layout)
+        } else {
+            alloc::alloc(layout)
+        }
+    })
+}
+
+/// Gives memory back.
+///
+/// # Safety
+///
+/// It came from [`alloc()`] with this layout, and nobody uses it any more.
+pub(crate) unsafe fn dealloc(memory: NonNull<u8>, layout: Layout) {
+    // SAFETY: the caller's.
+    unsafe {
+        if is_mapped(layout) {
+            unmap(memory, layout.size());
+        } else {
+            alloc::dealloc(memory.as_ptr(), layout);
+        }
+    }
+}
+
+/// So many huge pages, zeroed.
 #[cfg(all(target_os = "linux", not(miri)))]
-pub(crate) fn map(bytes: usize) -> Option<NonNull<u8>> {
-    let bytes = whole_pages(bytes)?;
+fn map(bytes: usize) -> Option<NonNull<u8>> {
     // Where the last mapping was aligned, the one beside it mostly is; else as much more as aligning takes.
     let memory = match anonymous(bytes)? {
         memory if memory.align_offset(HUGE_PAGE) == 0 => memory,
         memory => {
             // SAFETY: mapped just now.
             unsafe { give_back(memory, bytes) };
-            let room = bytes.checked_add(HUGE_PAGE)?;
-            let memory = anonymous(room)?;
+            let memory = anonymous(bytes.checked_add(HUGE_PAGE)?)?;
             let before = memory.align_offset(HUGE_PAGE);
             // SAFETY: what lies before and behind the aligned part is of this mapping, and nobody's.
             unsafe {
@@ -54,29 +89,19 @@ pub(crate) fn map(bytes: usize) -> Option<NonNull<u8>> {
     };
     // SAFETY: mapped just now; only advises, and what it says holds for any content.
     unsafe { libc::madvise(memory.as_ptr().cast(), bytes, libc::MADV_HUGEPAGE) };
-    memory.as_ptr().expose_provenance();
+    // Relaxed, here and below: statistics.
     MAPPED.fetch_add(bytes, Ordering::Relaxed);
     Some(memory)
 }
 
-/// Gives memory back.
-///
 /// # Safety
 ///
 /// It came from [`map`] with this size, and nobody uses it any more.
 #[cfg(all(target_os = "linux", not(miri)))]
-pub(crate) unsafe fn unmap(memory: NonNull<u8>, bytes: usize) {
-    let Some(bytes) = whole_pages(bytes) else { return };
+unsafe fn unmap(memory: NonNull<u8>, bytes: usize) {
     MAPPED.fetch_sub(bytes, Ordering::Relaxed);
     // SAFETY: the caller's.
     unsafe { give_back(memory, bytes) };
-}
-
-/// No system has larger ordinary pages.
-#[cfg(all(target_os = "linux", not(miri)))]
-fn whole_pages(bytes: usize) -> Option<usize> {
-    const PAGE: usize = 1 << 16;
-    bytes.checked_next_multiple_of(PAGE)
 }
 
 #[cfg(all(target_os = "linux", not(miri)))]
@@ -102,12 +127,12 @@ unsafe fn give_back(memory: NonNull<u8>, bytes: usize) {
     }
 }
 
-/// Never called: nothing is [large](is_large) here.
+/// Never called: nothing [is mapped](is_mapped) here.
 #[cfg(not(all(target_os = "linux", not(miri))))]
-pub(crate) fn map(_bytes: usize) -> Option<NonNull<u8>> {
+fn map(_bytes: usize) -> Option<NonNull<u8>> {
     None
 }
 
-/// Never called: nothing is [large](is_large) here.
+/// Never called: nothing [is mapped](is_mapped) here.
 #[cfg(not(all(target_os = "linux", not(miri))))]
-pub(crate) unsafe fn unmap(_memory: NonNull<u8>, _bytes: usize) {}
+unsafe fn unmap(_memory: NonNull<u8>, _bytes: usize) {}

@@ -3,6 +3,11 @@
 
 use std::time::{Duration, Instant};
 
+use rng::Rng;
+
+#[path = "../../src/rng.rs"]
+mod rng;
+
 /// As in the study: what a hit reads, and as much beside it.
 struct Value {
     first: u64,
@@ -76,9 +81,10 @@ fn measure(entries: usize) {
         .iter()
         .map(|object| std::ptr::from_ref(&**object).addr())
         .collect();
-    shuffle(&mut keys);
+    let mut rng = Rng::new(entries as u64);
+    rng.shuffle(&mut keys);
     let (all, without) = (All::filled(&keys), Without::filled(&keys));
-    shuffle(&mut keys);
+    rng.shuffle(&mut keys);
     let (mut at, mut ratios, mut sums) = ([0; 2], Vec::new(), [0.0; 2]);
     for turn in 0..TURNS {
         // Who comes first changes with each turn.
@@ -121,15 +127,4 @@ fn take_turn(store: &impl Store, keys: &[usize], at: &mut usize) -> f64 {
         }
     }
     start.elapsed().as_nanos() as f64 / done as f64
-}
-
-/// The same order in every run.
-fn shuffle(keys: &mut [usize]) {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    for at in (1..keys.len()).rev() {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        keys.swap(at, (u128::from(state) * (at as u128 + 1) >> 64) as usize);
-    }
 }

@@ -2,6 +2,8 @@
 //! touched for the first time. No operation's worst case is below these.
 
 use std::alloc::{Layout, alloc, dealloc};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
 
 use crate::limits::Figure;
@@ -36,25 +38,22 @@ pub(crate) fn measure(rep: usize) -> Vec<Figure> {
 
 /// The times between two looks at the clock, in nanoseconds, the longest [`RANK`] of them, longest first.
 fn gaps(time: Duration) -> Vec<f64> {
-    let mut longest = Vec::with_capacity(2 * RANK);
+    // No pause: so that there are as many, and the shortest of them comes first.
+    let mut longest = BinaryHeap::from(vec![Reverse(Duration::ZERO); RANK]);
     let start = Instant::now();
-    let (mut last, mut least) = (start, Duration::ZERO);
+    let mut last = start;
     while last - start < time {
         let now = Instant::now();
-        let gap = now - last;
-        if gap > least || longest.len() < RANK {
+        let gap = Reverse(now - last);
+        // The least of the longest has the highest rank of all.
+        if longest.peek().is_some_and(|least| gap < *least) {
             longest.push(gap);
-            if longest.len() == 2 * RANK {
-                longest.sort_unstable_by(|a, b| b.cmp(a));
-                longest.truncate(RANK);
-                least = longest[RANK - 1];
-            }
+            longest.pop();
         }
-        last = Instant::now();
+        last = now;
     }
-    longest.sort_unstable_by(|a, b| b.cmp(a));
-    longest.resize(RANK, Duration::ZERO);
-    longest.into_iter().map(|gap| gap.as_nanos() as f64).collect()
+    let longest = longest.into_sorted_vec().into_iter();
+    longest.map(|Reverse(gap)| gap.as_nanos() as f64).collect()
 }
 
 /// How long it takes to write to every page of each of some pieces of fresh memory, in nanoseconds.

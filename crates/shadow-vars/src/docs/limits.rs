@@ -72,9 +72,9 @@
 //!
 //! On Linux, tables and chunks of 2 MiB and more do not come from the global allocator: they are mappings of their own, for
 //! which huge pages are asked where the system gives them on request ([`mapped_bytes`](crate::mapped_bytes) says how much).
-//! Look-ups beyond the caches gain a quarter and more. The first insert into such a page pays for clearing it: 0.1 to 0.3 ms,
-//! milliseconds in a virtual machine whose host has to find the memory. Who would rather have more and shorter pauses turns
-//! huge pages off for the process (`prctl` with `PR_SET_THP_DISABLE`).
+//! Look-ups beyond the caches gain a tenth and more. The first insert into such a page pays for clearing it: 0.3 ms where we
+//! measured it, and milliseconds in a virtual machine whose host has to find the memory. Who would rather have more and
+//! shorter pauses turns huge pages off for the process (`prctl` with `PR_SET_THP_DISABLE`).
 //!
 //! # What must not wait for what
 //!

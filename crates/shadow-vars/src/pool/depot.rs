@@ -1,6 +1,6 @@
 //! Behind the magazines: the chunks of one class, and which memory of theirs is free.
 
-use std::alloc::{Layout, alloc, dealloc};
+use std::alloc::Layout;
 use std::mem::size_of;
 use std::ptr::{self, NonNull};
 
@@ -120,11 +120,8 @@ impl Depot {
     #[cold]
     fn chunk(&mut self) -> Option<*mut Chunk> {
         let bytes = if self.bytes < SMALL { PAGE } else { LARGE };
-        let memory = match mapping::is_large(bytes) {
-            true => mapping::map(bytes)?,
-            // SAFETY: the size is not 0.
-            false => NonNull::new(unsafe { alloc(Chunk::layout(bytes)) })?,
-        };
+        // SAFETY: the size is not 0.
+        let memory = unsafe { mapping::alloc(Chunk::layout(bytes), false) }?;
         memory.as_ptr().expose_provenance();
         let chunk = memory.as_ptr().cast::<Chunk>();
         for page in (0..bytes).step_by(PAGE) {
@@ -226,10 +223,7 @@ impl Depot {
             unlink(&mut self.all, chunk, all);
             let bytes = (*chunk).bytes;
             self.bytes -= bytes;
-            match NonNull::new(chunk) {
-                Some(chunk) if mapping::is_large(bytes) => mapping::unmap(chunk.cast(), bytes),
-                _ => dealloc(chunk.cast(), Chunk::layout(bytes)),
-            }
+            mapping::dealloc(NonNull::new_unchecked(chunk).cast(), Chunk::layout(bytes));
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Memory for small nodes: packed, in chunks of their size class, and kept by the thread that gave it back last.
 //!
 //! A general allocator puts a header before each node and lets every fourth one lie in two cache lines; look-ups that miss
-//! the caches pay for both. Here a node of 32 bytes takes 32 bytes, two to a line. The scheme is that of Bonwick and Adams, "Magazines and Vmem" (USENIX 2001): each shard of threads has a
-//! magazine for each class, and a depot behind all of them owns the chunks.
+//! the caches pay for both. Here a node of 32 bytes takes 32 bytes, two to a line. The scheme is that of Bonwick and Adams,
+//! "Magazines and Vmem" (USENIX 2001): each shard of threads has a magazine for each class, and a depot behind all of them
+//! owns the chunks.
 //!
 //! - **M1** Memory is in one place: with its user, in one magazine, in its chunk's list, or never given out (beyond the
 //!   chunk's `fresh`, or in a magazine's `fresh`).

@@ -35,7 +35,6 @@ use crate::shard::Shard;
 use crate::sync::stat;
 use crate::sync::stat::AtomicU64;
 use crate::sync::{AtomicPtr, AtomicU8, Ordering, thread_local};
-use crate::table::alloc::Plain;
 use crate::table::array::{Stride, Table};
 use crate::table::node::{Node, State};
 
@@ -330,7 +329,7 @@ impl RetireLists {
     unsafe fn reclaim(&self, list: &List, mut chain: *mut Node) {
         let _scope = ReclaimScope::enter();
         let memory = self.memory();
-        let (mut objects, mut freed, mut last) = (0, 0, Plain::NONE);
+        let (mut objects, mut freed, mut last) = (0, 0, None);
         while let Some(node) = NonNull::new(chain) {
             // SAFETY: the caller's; the chain is ours alone.
             unsafe {

@@ -13,16 +13,9 @@ use crate::sync::{AtomicPtr, Ordering};
 
 /// What the last node was that was given back in one step: most come many of a kind.
 pub(crate) struct Plain {
-    /// Its life word, but for the link: the id's index, and how it ended. Of no node at first.
+    /// Its life word, but for the link: the id's index, and how it ended.
     life: Life,
     size: Size,
-}
-
-impl Plain {
-    pub(crate) const NONE: Self = Self {
-        life: Life::NONE,
-        size: Size::of(Layout::new::<Node>()),
-    };
 }
 
 impl Node {
@@ -199,7 +192,7 @@ impl Node {
     pub(crate) unsafe fn free_plain(
         (heap, shard): (&Heap, Shard),
         node: NonNull<Self>,
-        last: &mut Plain,
+        last: &mut Option<Plain>,
     ) -> Option<usize> {
         if cfg!(shadow_loom) {
             return None;
@@ -207,13 +200,17 @@ impl Node {
         // SAFETY: nobody else can reach the node.
         let this = unsafe { node.as_ref() };
         let life = this.life().without_link();
-        if last.life != life || !addr_fits(this.obj) {
-            let size = this.plain_size(heap)?;
-            *last = Plain { life, size };
-        }
+        let size = match last {
+            Some(last) if last.life == life && addr_fits(this.obj) => last.size,
+            _ => {
+                let size = this.plain_size(heap)?;
+                *last = Some(Plain { life, size });
+                size
+            }
+        };
         // SAFETY: the key fits, and the variable is typed: of this size, and no lead.
-        unsafe { Self::dealloc_size((heap, shard), node, last.size, 0) };
-        Some(last.size.bytes())
+        unsafe { Self::dealloc_size((heap, shard), node, size, 0) };
+        Some(size.bytes())
     }
 
     /// The size of a variable that owns nothing.

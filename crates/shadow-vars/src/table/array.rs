@@ -1,6 +1,6 @@
 //! One table: an array of slots in buckets of one cache line, its successor, and the state of its migration.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::alloc::Layout;
 use std::ptr::{self, NonNull};
 
 use super::count::ShardedCount;
@@ -355,19 +355,13 @@ impl Slots {
     fn alloc(slots: usize) -> Option<Self> {
         const LINE: usize = 64;
         let array = Layout::array::<AtomicU64>(slots).ok()?;
-        if mapping::is_large(array.size()) {
-            let first = mapping::map(array.size())?;
-            return Some(Self {
-                first: first.cast(),
-                allocation: first,
-                layout: array,
-            });
-        }
-        let layout = Layout::from_size_align(array.size().checked_add(LINE)?, array.align()).ok()?;
-        // SAFETY: the size is at least 64.
-        let allocation = NonNull::new(unsafe { alloc_zeroed(layout) })?;
-        let pad = allocation.align_offset(LINE).min(LINE);
-        // SAFETY: 64 bytes were added for this.
+        // A mapping is aligned as it is.
+        let room = if mapping::is_mapped(array) { 0 } else { LINE };
+        let layout = Layout::from_size_align(array.size().checked_add(room)?, array.align()).ok()?;
+        // SAFETY: no array of slots is empty.
+        let allocation = unsafe { mapping::alloc(layout, true) }?;
+        let pad = allocation.align_offset(LINE).min(room);
+        // SAFETY: there is room for this.
         let first = unsafe { allocation.add(pad) }.cast::<AtomicU64>();
         #[cfg(shadow_loom)]
         for slot in 0..slots {
@@ -395,13 +389,7 @@ unsafe impl Sync for Slots {}
 
 impl Drop for Slots {
     fn drop(&mut self) {
-        // SAFETY: mapped or allocated so by `alloc`; nobody uses the slots any more.
-        unsafe {
-            if mapping::is_large(self.layout.size()) {
-                mapping::unmap(self.allocation, self.layout.size());
-            } else {
-                dealloc(self.allocation.as_ptr(), self.layout);
-            }
-        }
+        // SAFETY: allocated with this layout; nobody uses the slots any more.
+        unsafe { mapping::dealloc(self.allocation, self.layout) };
     }
 }

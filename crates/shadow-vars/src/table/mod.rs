@@ -429,7 +429,11 @@ impl<R: Reclaim> Drop for Core<R> {
         unsafe { self.lists.drain_all() };
         // Values that need no drop go with the pool's chunks: nobody has to look for them.
         let look = !(self.heap.pool.packs() && self.registry.entries().all(|entry| entry.shape.is_packed()));
-        let mut chain = self.orphans.load(Ordering::Acquire);
+        let mut chain = if look {
+            self.orphans.load(Ordering::Acquire)
+        } else {
+            ptr::null_mut()
+        };
         let mut next = NonNull::new(self.root.load(Ordering::Acquire));
         while let Some(pointer) = next {
             // SAFETY: a table of the chain, freed below only.
@@ -442,7 +446,7 @@ impl<R: Reclaim> Drop for Core<R> {
             // SAFETY: nobody else has it.
             unsafe { Table::dealloc(pointer) };
         }
-        while let (Some(node), true) = (NonNull::new(chain), look) {
+        while let Some(node) = NonNull::new(chain) {
             // SAFETY: chained once, and nobody else has it.
             unsafe {
                 chain = node.as_ref().next_retired();

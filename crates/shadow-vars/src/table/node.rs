@@ -68,8 +68,6 @@ impl Life {
     pub(crate) const FAILED: Self = Self(3);
     pub(crate) const RECORD: Self = Self(4);
     pub(crate) const TABLE: Self = Self(5);
-    /// Of no node.
-    pub(super) const NONE: Self = Self(u64::MAX);
 
     /// Under construction by the thread with this token.
     pub(crate) const fn building(builder: u64) -> Self {
