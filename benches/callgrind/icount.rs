@@ -18,6 +18,7 @@ const VALUE: [u64; 2] = [3, 4];
 struct Set<R: Reclaim> {
     store: ShadowStore<R>,
     parents: Vec<usize>,
+    objs: Vec<ObjAddr>,
     keys: Vec<(ObjAddr, ShadowId<[u64; 2]>)>,
 }
 
@@ -30,13 +31,19 @@ fn of_capacity<R: Reclaim>(capacity: usize) -> Set<R> {
     let builder = ShadowStore::<R>::builder().hash_seed(1).capacity(capacity);
     let store = builder.build().expect("there is memory for a small table");
     let parents: Vec<usize> = (1..=N).map(|n| 0x7000_0000_0000 + n * 64).collect();
-    let keys = parents.iter().map(|&parent| (ObjAddr::new(parent), ID)).collect();
+    let objs: Vec<_> = parents.iter().map(|&parent| ObjAddr::new(parent)).collect();
+    let keys = objs.iter().map(|&obj| (obj, ID)).collect();
     // The thread's participant, its place and both ids' entries are made here, not in what is counted.
     for id in [ID, OTHER] {
         store.alloc(8, id, VALUE).expect("the key is new");
         assert!(store.free(8, id));
     }
-    Set { store, parents, keys }
+    Set {
+        store,
+        parents,
+        objs,
+        keys,
+    }
 }
 
 /// Every parent has a variable.
@@ -145,6 +152,34 @@ macro_rules! per_backend {
 
             #[library_benchmark]
             #[bench::n(full())]
+            fn get_hit_typed(set: S) -> S {
+                let pin = set.store.pin();
+                let typed = pin.typed(black_box(ID)).expect("the id is in use");
+                let mut sum = 0;
+                for &parent in &set.parents {
+                    sum += typed.get(black_box(parent)).map_or(0, |value| value[0]);
+                }
+                assert_eq!(sum, 3 * N as u64);
+                drop(pin);
+                set
+            }
+
+            #[library_benchmark]
+            #[bench::n(full())]
+            fn get_batch_typed(set: S) -> S {
+                let pin = set.store.pin();
+                let typed = pin.typed(black_box(ID)).expect("the id is in use");
+                for objs in set.objs.chunks(64) {
+                    let mut found = [None; 64];
+                    typed.get_many(black_box(objs), &mut found);
+                    assert!(found.iter().all(|found| found.is_some_and(|value| value[0] == 3)));
+                }
+                drop(pin);
+                set
+            }
+
+            #[library_benchmark]
+            #[bench::n(full())]
             fn get_batch(set: S) -> S {
                 let pin = set.store.pin();
                 for keys in set.keys.chunks(64) {
@@ -206,7 +241,7 @@ macro_rules! per_backend {
                 name = $group;
                 benchmarks =
                     harness, pin_and_unpin, get_hit_guard_each, get_hit_guard_reused, get_miss_guard_each,
-                    get_miss_guard_reused, get_batch, alloc, get_or_alloc_existing, get_or_alloc_new,
+                    get_miss_guard_reused, get_hit_typed, get_batch, get_batch_typed, alloc, get_or_alloc_existing, get_or_alloc_new,
                     get_or_alloc_with_existing, get_or_alloc_with_new, free, free_object, free_all, migrate_block
             );
         }

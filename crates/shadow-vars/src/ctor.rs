@@ -15,8 +15,10 @@ use std::ptr::NonNull;
 
 use crate::ObjAddr;
 use crate::error::{AllocError, CtorError, StoreError};
+use crate::mem::prefetch;
 use crate::reclaim::Reclaim;
 use crate::registry::IdEntry;
+use crate::shard::Shard;
 use crate::sync::stat::Ordering;
 use crate::sync::thread_token;
 use crate::table::array::Table;
@@ -33,6 +35,14 @@ pub(crate) enum IfExists {
     Get,
     /// `alloc`: it is an error.
     Refuse,
+}
+
+/// A value on its way into the store.
+pub(crate) enum Unplaced<T> {
+    /// It has no node yet.
+    Value(T),
+    /// In a node of its key that has not claimed it.
+    Node(NonNull<Node>),
 }
 
 /// A node that has not claimed its key: given back when dropped, its payload not.
@@ -55,33 +65,66 @@ enum Claim<'g> {
 }
 
 impl<R: Reclaim> Core<R> {
-    /// The variable of `key`, made from a value if it does not exist. The value comes back if it was not stored. Does not
-    /// look before it inserts: who asks mostly has, or knows better.
-    pub(crate) fn alloc_value<'g, T>(
+    /// The variable of `key`, made from a value, in the most usual case: it does not exist, and nothing is in its way. Does
+    /// not look before it inserts: who asks mostly knows.
+    ///
+    /// # Errors
+    ///
+    /// What there is by then, for [`alloc_on`](Self::alloc_on) to go on with.
+    #[inline(always)]
+    pub(crate) fn alloc_at_once<'g, T>(
         &'g self,
         shield: Shield<'g>,
         key: &Key<'_>,
-        if_exists: IfExists,
         value: T,
-    ) -> Result<NodeRef<'g>, AllocError<T>> {
-        self.prefetch_bucket(shield, key);
-        let Some(node) = Node::alloc(self.memory(), key.obj, key.entry, None, false, Life::LIVE) else {
-            return Err(AllocError {
-                value,
-                error: StoreError::OutOfMemory,
-            });
+    ) -> Result<NodeRef<'g>, Unplaced<T>> {
+        let root = self.root(shield);
+        let bucket = root.home_bucket(key.hash);
+        prefetch(bucket);
+        let shard = self.shard();
+        if !shard.is_own() {
+            return Err(Unplaced::Value(value));
+        }
+        let Some(node) = Node::alloc((&self.heap, shard), key.obj, key.entry, None, false, Life::LIVE) else {
+            return Err(Unplaced::Value(value));
         };
         // SAFETY: the node is new; its entry holds `T` (the callers bound or looked up the id with `T`), and `T` is written
         // before anyone reads it.
         unsafe { Node::value_ptr::<T>(node).write(value) };
-        // The usual case first; whatever else that finds is found again.
-        if let Some(Inserted::Claimed(_)) = self.insert_at_once(shield, key, node) {
-            return Ok(self.created(shield, key, node));
+        if self.claim_at_once(shield, shard, (root, bucket), key, node) {
+            Ok(self.created(shield, shard, key, node))
+        } else {
+            Err(Unplaced::Node(node))
         }
+    }
+
+    /// The variable of `key`, made from a value if it does not exist, in any case. The value comes back if it was not
+    /// stored.
+    pub(crate) fn alloc_on<'g, T>(
+        &'g self,
+        shield: Shield<'g>,
+        key: &Key<'_>,
+        if_exists: IfExists,
+        left: Unplaced<T>,
+    ) -> Result<NodeRef<'g>, AllocError<T>> {
+        let node = match left {
+            Unplaced::Node(node) => node,
+            Unplaced::Value(value) => {
+                let Some(node) = Node::alloc_on(self.memory(), key.obj, key.entry, None, false, Life::LIVE) else {
+                    return Err(AllocError {
+                        value,
+                        error: StoreError::OutOfMemory,
+                    });
+                };
+                // SAFETY: as in `alloc_at_once`.
+                unsafe { Node::value_ptr::<T>(node).write(value) };
+                node
+            }
+        };
         match self.claim(shield, key, node, if_exists) {
-            Ok(Claim::New(..)) => Ok(self.created(shield, key, node)),
+            Ok(Claim::New(..)) => Ok(self.created(shield, self.shard(), key, node)),
             Ok(Claim::Existing(existing)) => {
-                // SAFETY: written above, and not claimed.
+                // SAFETY: written above or before, and not claimed.
                 drop(unsafe { self.take_back::<T>(key.entry, node) });
                 Ok(existing)
             }
@@ -95,8 +138,7 @@ impl<R: Reclaim> Core<R> {
 
     /// Counts a variable that exists from the start.
     #[inline]
-    fn created<'g>(&self, shield: Shield<'g>, key: &Key<'_>, node: NonNull<Node>) -> NodeRef<'g> {
-        let shard = self.shard();
+    fn created<'g>(&self, shield: Shield<'g>, shard: Shard, key: &Key<'_>, node: NonNull<Node>) -> NodeRef<'g> {
         self.nodes.add(shard);
         key.entry.count_created(shard);
         NodeRef::new(shield, node)
@@ -219,11 +261,18 @@ struct Construction<'g, R: Reclaim> {
 impl<R: Reclaim> Drop for Construction<'_, R> {
     fn drop(&mut self) {
         if !self.finished {
-            self.core.nodes.sub(self.core.shard(), 1);
+            let shard = self.core.shard();
+            self.core.nodes.sub(shard, 1);
             self.core.ctor_failed.fetch_add(1, Ordering::Relaxed);
             wait::publish(self.node, Life::FAILED);
-            self.core
-                .unlink_and_retire(self.shield, (self.node, self.entry), self.table, self.table, None);
+            self.core.unlink_and_retire(
+                self.shield,
+                shard,
+                (self.node, self.entry),
+                self.table,
+                self.table,
+                None,
+            );
         }
     }
 }

@@ -82,6 +82,7 @@ mod sync;
 mod table;
 #[cfg(test)]
 mod tests;
+mod typed;
 mod wait;
 
 pub use bytemuck::Zeroable;
@@ -103,6 +104,7 @@ pub use reclaim::Seize;
 pub use reclaim::{Asymmetric, Epoch, GuardKind, LocalGuard, OwnedGuard, Reclaim};
 pub use stats::{IdStats, Stats};
 pub use store::{ShadowStore, global};
+pub use typed::Typed;
 
 /// The largest alignment of a value.
 pub const MAX_ALIGN: usize = 4096;

@@ -5,13 +5,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use bytemuck::Zeroable;
 
-use crate::ctor::IfExists;
+use crate::ctor::{IfExists, Unplaced};
 use crate::error::{AllocError, CtorError, StoreError, TypeMismatch};
 use crate::iter::Iter;
 use crate::reclaim::{Asymmetric, GuardKind, LocalGuard, OwnedGuard, Reclaim};
 use crate::registry::IdEntry;
 use crate::store::ShadowStore;
-use crate::table::prefetch::BATCH;
+use crate::table::probe::Key;
 use crate::table::{Core, NodeRef, Shield};
 use crate::{ObjAddr, ShadowId, events};
 
@@ -140,48 +140,6 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     #[inline]
     pub fn contains<T: Send + Sync + 'static>(&self, obj: impl Into<ObjAddr>, id: ShadowId<T>) -> bool {
         self.get(obj, id).is_some()
-    }
-
-    /// Looks up a batch: `out[i]` becomes the variable of `keys[i]`, for as many as the shorter of the two has.
-    ///
-    /// Each look-up is an instant of its own, as [`get`](Self::get). Beyond the caches this is several times as fast as
-    /// single gets, as the batch waits for the memory of many keys at once.
-    ///
-    /// ```
-    /// use shadow_vars::{ObjAddr, ShadowId, ShadowStore};
-    /// const N: ShadowId<usize> = ShadowId::new(1);
-    /// let store = ShadowStore::new();
-    /// let keys: Vec<_> = (1..=100).map(|n| (ObjAddr::new(n * 64), N)).collect();
-    /// keys.iter().step_by(2).for_each(|&(obj, id)| store.alloc(obj, id, obj.get()).unwrap());
-    /// let pin = store.pin();
-    /// let mut found = vec![None; keys.len()];
-    /// pin.get_many(&keys, &mut found);
-    /// assert_eq!((found[0], found[1]), (Some(&64), None));
-    /// ```
-    pub fn get_many<'g, T: Send + Sync + 'static>(
-        &'g self,
-        keys: &[(ObjAddr, ShadowId<T>)],
-        out: &mut [Option<&'g T>],
-    ) {
-        let core = self.core();
-        // Batches mostly ask for one id.
-        let mut last: Option<(u64, Option<&IdEntry>)> = None;
-        let mut asked = [(0, None); BATCH];
-        for (keys, out) in keys.chunks(BATCH).zip(out.chunks_mut(BATCH)) {
-            for (&(obj, id), asked) in keys.iter().zip(&mut asked) {
-                let entry = match last {
-                    Some((number, entry)) if number == id.get() => entry,
-                    _ => self.typed_entry::<T>(id.get()),
-                };
-                last = Some((id.get(), entry));
-                *asked = (obj.get(), entry);
-            }
-            let asked = &asked[..keys.len().min(out.len())];
-            core.find_batch(self.shield(), asked, |at, node| {
-                // SAFETY: only entries that hold `T` were asked for; found means live.
-                out[at] = node.map(|node| unsafe { node.value() });
-            });
-        }
     }
 
     /// The entry of this number if it holds `T`.
@@ -380,8 +338,25 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
             Ok(entry) => entry,
             Err(error) => return Err(AllocError { value, error }),
         };
-        let result = core.alloc_value(self.shield(), &core.key(obj.get(), entry), if_exists, value);
-        // SAFETY: the entry holds `T`; the node is live, or was when it was found.
+        let key = core.key(obj.get(), entry);
+        match core.alloc_at_once(self.shield(), &key, value) {
+            // SAFETY: the entry holds `T`; the node is live.
+            Ok(node) => Ok(unsafe { node.value() }),
+            Err(left) => self.by_value_on(&key, if_exists, left),
+        }
+    }
+
+    /// All other cases.
+    #[cold]
+    #[inline(never)]
+    fn by_value_on<T: Send + Sync + 'static>(
+        &self,
+        key: &Key<'_>,
+        if_exists: IfExists,
+        left: Unplaced<T>,
+    ) -> Result<&T, AllocError<T>> {
+        let result = self.core().alloc_on(self.shield(), key, if_exists, left);
+        // SAFETY: the key's entry holds `T`; the node is live, or was when it was found.
         result
             .map(|node| unsafe { node.value() })
             .inspect_err(|failed| report(&failed.error))
@@ -411,7 +386,7 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
                 Ok(())
             })
         };
-        self.typed(result)
+        self.value_of(result)
     }
 
     fn zeroed<T: Zeroable + Send + Sync + 'static>(
@@ -435,11 +410,11 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
                 Ok::<_, std::convert::Infallible>(())
             })
         };
-        self.typed(result).map_err(store_error)
+        self.value_of(result).map_err(store_error)
     }
 
     /// The value behind a node that `bind::<T>` made the key for.
-    fn typed<'g, T, E>(&'g self, result: Result<NodeRef<'g>, CtorError<E>>) -> Result<&'g T, CtorError<E>> {
+    fn value_of<'g, T, E>(&'g self, result: Result<NodeRef<'g>, CtorError<E>>) -> Result<&'g T, CtorError<E>> {
         // SAFETY: the callers bound the entry to `T`; the node is live, or was when it was found.
         result.map(|node| unsafe { node.value() }).inspect_err(|failed| {
             if let CtorError::Store(error) = failed {

@@ -97,6 +97,12 @@ impl IdEntry {
         self.type_id == TypeId::of::<T>()
     }
 
+    /// The life word of a variable that exists. Only if the [index fits](Self::index_fits).
+    #[inline]
+    pub(crate) fn life(&self) -> Life {
+        Life::from_word(self.live)
+    }
+
     pub(crate) fn is_raw(&self) -> bool {
         self.holds::<Raw>()
     }

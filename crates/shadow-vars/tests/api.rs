@@ -309,6 +309,8 @@ fn one_id_two_types<R: Reclaim>(config: &Config) {
         ),
         (0, 0, 0)
     );
+    assert!(pin.typed(wrong).is_none());
+    assert!(pin.typed(ShadowId::<u32>::new(0x1d)).is_none(), "never used");
     let other = String::new();
     let mut found = [Some(&other)];
     pin.get_many(&[(OBJ.into(), wrong)], &mut found);

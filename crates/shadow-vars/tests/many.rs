@@ -45,10 +45,16 @@ fn batches_of_lookups<R: Reclaim>(config: &Config) {
         let keys: Vec<_> = (0..keys).map(|obj| (ObjAddr::new(obj), N)).collect();
         let mut out = vec![Some(&u32::MAX); places];
         pin.get_many(&keys, &mut out);
-        for (n, found) in out.into_iter().enumerate() {
+        for (n, found) in out.iter().enumerate() {
             let value = (n % 3 == 0).then_some(n as u32);
             assert_eq!(found.copied(), if n < keys.len() { value } else { Some(u32::MAX) });
         }
+        let typed = pin.typed(N).unwrap();
+        let objs: Vec<_> = keys.iter().map(|&(obj, _)| obj).collect();
+        let mut found = vec![Some(&u32::MAX); places];
+        typed.get_many(&objs, &mut found);
+        assert_eq!(found, out);
+        assert!(std::iter::zip(objs, out).all(|(obj, found)| typed.get(obj) == found));
     }
     let mut out = [None; 3];
     pin.get_many(

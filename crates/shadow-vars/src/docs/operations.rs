@@ -11,6 +11,7 @@
 //! | [`pin_owned`] | lock-free; registers a participant | nothing | |
 //! | [`get`], [`try_get`], [`contains`], [`get_with`], [`get_cloned`], [`raw_get`] | wait-free but for the probe | nothing | yes |
 //! | [`get_many`] | as `get`, per key | nothing | each key |
+//! | [`typed`], and [its operations](crate::Typed) | as `get`, per key | nothing | each key |
 //! | [`alloc`], [`get_or_alloc`] | lock-free | a running constructor of the same variable | yes |
 //! | [`alloc_with`], [`try_alloc_with`], [`alloc_zeroed`], [`get_or_alloc_with`], [`get_or_try_alloc_with`], [`get_or_alloc_zeroed`], [`raw_alloc`], [`raw_get_or_alloc`] | lock-free, and whatever the constructor does | a running constructor of the same variable | yes: when the constructor's work is published |
 //! | the first `alloc` of an id in a store | takes a short lock | others who use an id for the first time | |
@@ -52,6 +53,7 @@
 //! [`get_cloned`]: crate::ShadowStore::get_cloned
 //! [`raw_get`]: crate::Pinned::raw_get
 //! [`get_many`]: crate::Pinned::get_many
+//! [`typed`]: crate::Pinned::typed
 //! [`alloc`]: crate::Pinned::alloc
 //! [`get_or_alloc`]: crate::Pinned::get_or_alloc
 //! [`alloc_with`]: crate::Pinned::alloc_with

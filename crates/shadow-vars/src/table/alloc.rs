@@ -21,7 +21,7 @@ pub(crate) struct Plain {
 impl Node {
     /// Allocates a node, payload uninitialised (or zero). Nothing if there is no memory, the size overflows, or the
     /// address does not fit into a word.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn alloc(
         (heap, shard): (&Heap, Shard),
         obj: usize,
@@ -34,16 +34,21 @@ impl Node {
             && key_fits(obj, entry)
         {
             let node = Self::checked((heap, shard), heap.pool.alloc(size, shard)?, size, 0)?;
+            let life = match life {
+                Life::LIVE => entry.life(),
+                life => life.of(entry.index),
+            };
             // SAFETY: fresh memory of at least a header.
-            unsafe { node.write(Self::header(obj, life.of(entry.index))) };
+            unsafe { node.write(Self::header(obj, life)) };
             return Some(node);
         }
         Self::alloc_on((heap, shard), obj, entry, raw, zeroed, life)
     }
 
-    /// All other cases.
+    /// The same in any case, and not inlined.
     #[cold]
-    fn alloc_on(
+    #[inline(never)]
+    pub(crate) fn alloc_on(
         (heap, shard): (&Heap, Shard),
         obj: usize,
         entry: &IdEntry,

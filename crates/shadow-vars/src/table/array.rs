@@ -211,9 +211,11 @@ impl Table {
     /// The slot in this lane of a bucket of this table.
     #[inline]
     pub(crate) fn slot_in(&self, bucket: &[AtomicU64; BUCKET], lane: Lane) -> SlotIndex {
-        // SAFETY: the bucket is a part of the slots.
-        let first = unsafe { NonNull::from(bucket).cast::<AtomicU64>().offset_from(self.slots.first) };
-        SlotIndex(first.unsigned_abs() + lane.get())
+        // SAFETY: the bucket is a part of the slots, and a lane is the place of one of its.
+        SlotIndex(unsafe {
+            let slot = NonNull::from(bucket).cast::<AtomicU64>().byte_add(lane.bytes());
+            slot.offset_from_unsigned(self.slots.first)
+        })
     }
 
     /// The bucket where a probe goes on that found no end in this one.

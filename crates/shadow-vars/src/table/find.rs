@@ -75,9 +75,10 @@ impl<R: Reclaim> Core<R> {
         }
     }
 
-    /// The LINK of a key in the usual case, as for [`find`](Self::find): the first slot of its home bucket with its tag.
+    /// The live node of a key and its LINK in the usual case, as for [`find`](Self::find): that of the first slot of its
+    /// home bucket with its tag.
     #[inline]
-    pub(crate) fn first_link<'g>(
+    pub(crate) fn first_live<'g>(
         &'g self,
         shield: Shield<'g>,
         root: &'g Table,
@@ -89,7 +90,7 @@ impl<R: Reclaim> Core<R> {
         let lane = Group::load(bucket).with(tags).first()?;
         let word = root.load_lane(bucket, lane, R::LOAD);
         let node = NodeRef::new(shield, word.linked()?);
-        node.is_for(key.obj, key.entry)
+        node.is_live_for(key.obj, key.entry)
             .then(|| (node, root.slot_in(bucket, lane), word))
     }
 

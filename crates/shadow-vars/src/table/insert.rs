@@ -2,7 +2,7 @@
 
 use std::ptr::NonNull;
 
-use super::array::Table;
+use super::array::{BUCKET, Table};
 use super::defect::{Defect, Stage};
 use super::group::{Group, Tags};
 use super::node::{Node, State};
@@ -10,6 +10,8 @@ use super::probe::{Found, Key, Probe};
 use super::word::{Kind, Word};
 use super::{Core, NoMemory, NodeRef, Shield};
 use crate::reclaim::Reclaim;
+use crate::shard::Shard;
+use crate::sync::AtomicU64;
 
 /// How an insert ended.
 #[must_use]
@@ -41,7 +43,9 @@ impl<R: Reclaim> Core<R> {
         key: &Key<'_>,
         new: NonNull<Node>,
     ) -> Result<Inserted<'g>, NoMemory> {
-        if let Some(inserted) = self.insert_at_once(shield, key, new) {
+        if !self.is_slow_only()
+            && let Some(inserted) = self.insert_by_buckets(shield, self.root(shield), key, new)
+        {
             return Ok(inserted);
         }
         let mut table = self.root(shield);
@@ -69,20 +73,45 @@ impl<R: Reclaim> Core<R> {
         }
     }
 
-    /// The usual case. Whether it is: else nothing was done.
-    #[inline]
-    pub(crate) fn insert_at_once<'g>(
-        &'g self,
-        shield: Shield<'g>,
+    /// Claims the key for a new node in the most usual case: in its home bucket in the root, nothing speaks of migration, and
+    /// the key has a tomb there or nothing. Whether it did; else nothing was done.
+    #[inline(always)]
+    pub(crate) fn claim_at_once(
+        &self,
+        shield: Shield<'_>,
+        shard: Shard,
+        (root, bucket): (&Table, &[AtomicU64; BUCKET]),
         key: &Key<'_>,
         new: NonNull<Node>,
-    ) -> Option<Inserted<'g>> {
-        // These break rules of the slow way, which is too rare behind the quick one for a test to meet.
-        let slowly = self.planted(Defect::ClaimAfterMoved) || self.planted(Defect::DeadLinkLeft);
-        if slowly {
-            return None;
+    ) -> bool {
+        // As in `insert`: whoever sees no successor yet claims in the root.
+        if self.is_slow_only() || root.next().is_some() {
+            return false;
         }
-        self.insert_by_buckets(shield, self.root(shield), key, new)
+        let link = Word::link(new, key.tag);
+        let group = Group::load(bucket);
+        if let Some(lane) = group.with(Tags::new(key.wide_tag)).first() {
+            let word = root.load_lane(bucket, lane, R::LOAD);
+            return key.tomb() == Some(word) && root.cas(root.slot_in(bucket, lane), word, link);
+        }
+        let ends = group.ends();
+        let (false, Some(lane)) = (ends.closed(), ends.empty()) else {
+            return false;
+        };
+        // L3, as in `insert_by_buckets`.
+        if !root.cas(root.slot_in(bucket, lane), Word::EMPTY, link) {
+            return false;
+        }
+        self.at(Stage::Claimed);
+        self.count_claim(shield, shard, root);
+        true
+    }
+
+    /// Whether a defect is planted that breaks rules of the slow way, which is too rare behind the quick ones for a test to
+    /// meet.
+    #[inline]
+    fn is_slow_only(&self) -> bool {
+        self.planted(Defect::ClaimAfterMoved) || self.planted(Defect::DeadLinkLeft)
     }
 
     /// The usual case, at whole buckets as in [`look`](Self::look): nothing speaks of migration, and the key has a live node,
@@ -131,7 +160,7 @@ impl<R: Reclaim> Core<R> {
                     return None;
                 }
                 self.at(Stage::Claimed);
-                self.count_claim(shield, root);
+                self.count_claim(shield, self.shard(), root);
                 return Some(Inserted::Claimed(root));
             }
             bucket = root.bucket_after(bucket);
@@ -218,7 +247,7 @@ impl<R: Reclaim> Core<R> {
                     return Ok(Next::Reload);
                 }
                 self.at(Stage::Claimed);
-                self.count_claim(shield, table);
+                self.count_claim(shield, self.shard(), table);
                 Ok(Next::Done(Inserted::Claimed(table)))
             }
             Found::Sealed => Ok(Next::Successor),

@@ -10,6 +10,10 @@ use crate::reclaim::Reclaim;
 use crate::shard::Shard;
 use crate::sync::Ordering;
 
+/// Fewer variables than this have a small table anyway, which a core has at hand. Where keys come and go, it gets the room
+/// of twice as many: new ones are made half as often, and fewer keys are not at home. Models are of the tightest tables.
+const FEW: usize = if cfg!(shadow_loom) { 1 } else { 1 << 12 };
+
 impl<R: Reclaim> Core<R> {
     /// Migrates one block of the root, if the root has a successor; swings the root if that was the last.
     pub(crate) fn help(&self, shield: Shield<'_>) -> Result<(), NoMemory> {
@@ -161,7 +165,7 @@ impl<R: Reclaim> Core<R> {
                     }
                     Found::Empty(slot) => {
                         if table.cas(slot, Word::EMPTY, link) {
-                            self.count_claim(shield, table);
+                            self.count_claim(shield, self.shard(), table);
                             return Ok(());
                         }
                     }
@@ -207,7 +211,9 @@ impl<R: Reclaim> Core<R> {
             return Ok(next);
         }
         let live = self.nodes.sum();
-        let mut log2 = self.log2_for(live, self.is_churning(table)).max(least);
+        let churning = self.is_churning(table);
+        let few = churning && live < FEW;
+        let mut log2 = self.log2_for(if few { 2 * live } else { live }, churning).max(least);
         if log2 < table.log2 {
             log2 = self.room_for_parts(table, log2);
         }
@@ -263,8 +269,8 @@ impl<R: Reclaim> Core<R> {
 
     /// Counts a claim, and asks for a successor when the table has passed its load limit.
     #[inline]
-    pub(crate) fn count_claim(&self, shield: Shield<'_>, table: &Table) {
-        if table.count_claim(self.shard()) && self.is_root(shield, table) {
+    pub(crate) fn count_claim(&self, shield: Shield<'_>, shard: Shard, table: &Table) {
+        if table.count_claim(shard) && self.is_root(shield, table) {
             // Without memory the table goes on filling; a full one is an error to who needs it.
             let _ = self.successor(table);
         }

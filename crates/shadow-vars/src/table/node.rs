@@ -85,6 +85,10 @@ impl Life {
         if index < WIDE { Self::LIVE.of(index).0 } else { u64::MAX }
     }
 
+    pub(crate) const fn from_word(word: u64) -> Self {
+        Self(word)
+    }
+
     /// The id's index, or WIDE.
     fn index(self) -> u32 {
         (self.0 >> INDEX_SHIFT) as u32
@@ -225,6 +229,18 @@ impl Node {
                 Ordering::AcqRel,
                 Ordering::Relaxed,
             )
+            .is_ok()
+    }
+
+    /// The same of a node of which [`is_live_for`](Self::is_live_for) was true with this entry: in fewer steps.
+    #[inline]
+    #[must_use = "only the winner may run the destructor"]
+    pub(crate) fn kill_as(&self, entry: &IdEntry) -> bool {
+        self.check();
+        let dead = entry.live ^ (Life::LIVE.0 ^ Life::DEAD.0);
+        // As in `kill`.
+        self.life
+            .compare_exchange(entry.live, dead, Ordering::AcqRel, Ordering::Relaxed)
             .is_ok()
     }
 

@@ -5,7 +5,6 @@ use std::ptr::{self, NonNull};
 use super::array::{BUCKET, Table};
 use super::group::{Group, Tags};
 use super::node::Node;
-use super::probe::Key;
 use super::word::Kind;
 use super::{Core, NodeRef, Shield};
 use crate::mem::prefetch;
@@ -24,7 +23,7 @@ const AHEAD: usize = 24;
 #[derive(Clone, Copy)]
 struct Staged<'g> {
     bucket: &'g [AtomicU64; BUCKET],
-    /// As [`Key`]'s `wide_tag`.
+    /// As [`Key`](super::probe::Key)'s `wide_tag`.
     tag: u32,
     /// Where the first slot with the tag leads to. Null if there is none, or no LINK.
     node: *const Node,
@@ -32,11 +31,13 @@ struct Staged<'g> {
 
 impl<R: Reclaim> Core<R> {
     /// Finds the live nodes of up to [`BATCH`] keys, each as [`find`](Self::find) does. A key without an entry has none.
+    /// Asks for each key twice.
     #[inline]
     pub(crate) fn find_batch<'g>(
         &'g self,
         shield: Shield<'g>,
-        keys: &[(usize, Option<&'g IdEntry>)],
+        count: usize,
+        key: impl Fn(usize) -> (usize, Option<&'g IdEntry>),
         mut found: impl FnMut(usize, Option<NodeRef<'g>>),
     ) {
         let root = self.root(shield);
@@ -45,11 +46,11 @@ impl<R: Reclaim> Core<R> {
             tag: 0,
             node: ptr::null(),
         }; BATCH];
-        let count = keys.len().min(BATCH);
+        let count = count.min(BATCH);
         let ahead = AHEAD.min(count);
         for step in 0..count + 2 * ahead {
             if step < count {
-                let (obj, entry) = keys[step];
+                let (obj, entry) = key(step);
                 let hash = self.hasher.hash(obj).with(entry.map_or(0, |entry| entry.salt));
                 let staged = &mut staged[step];
                 staged.bucket = root.home_bucket(hash);
@@ -68,7 +69,7 @@ impl<R: Reclaim> Core<R> {
             }
             let at = step.wrapping_sub(2 * ahead);
             if at < count {
-                let (obj, entry) = keys[at];
+                let (obj, entry) = key(at);
                 let node = NonNull::new(staged[at].node.cast_mut()).map(|node| NodeRef::new(shield, node));
                 found(
                     at,
@@ -91,11 +92,5 @@ impl<R: Reclaim> Core<R> {
                 prefetch(node.as_ptr());
             }
         }
-    }
-
-    /// Asks for the home bucket of a key, for an insert that has something else to do first.
-    #[inline]
-    pub(crate) fn prefetch_bucket(&self, shield: Shield<'_>, key: &Key<'_>) {
-        prefetch(self.root(shield).home_bucket(key.hash));
     }
 }

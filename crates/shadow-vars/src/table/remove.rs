@@ -9,6 +9,7 @@ use super::word::{Kind, Word};
 use super::{Core, NoMemory, NodeRef, Shield};
 use crate::reclaim::Reclaim;
 use crate::registry::IdEntry;
+use crate::shard::Shard;
 
 /// A variable that this thread killed. The destructor runs while this exists; its drop unlinks and retires the node, even
 /// if the destructor panics.
@@ -17,6 +18,8 @@ pub(crate) struct Removed<'g, R: Reclaim> {
     shield: Shield<'g>,
     pub(crate) node: NodeRef<'g>,
     entry: &'g IdEntry,
+    /// This thread's.
+    shard: Shard,
     /// The root when the operation began, and the table in which the node was found.
     from: &'g Table,
     found: &'g Table,
@@ -29,7 +32,7 @@ impl<R: Reclaim> Drop for Removed<'_, R> {
     fn drop(&mut self) {
         let (node, entry) = (self.node, self.entry);
         self.core
-            .unlink_and_retire(self.shield, (node, entry), self.from, self.found, self.link);
+            .unlink_and_retire(self.shield, self.shard, (node, entry), self.from, self.found, self.link);
     }
 }
 
@@ -38,9 +41,10 @@ impl<R: Reclaim> Core<R> {
     #[inline]
     pub(crate) fn remove<'g>(&'g self, shield: Shield<'g>, key: &Key<'g>) -> Option<Removed<'g, R>> {
         let from = self.root(shield);
-        if let Some((node, slot, word)) = self.first_link(shield, from, key)
-            && let Some(mut removed) = self.kill(shield, (node, key.entry), from, from)
+        if let Some((node, slot, word)) = self.first_live(shield, from, key)
+            && self.end_life_as(node, key.entry)
         {
+            let mut removed = self.killed(shield, (node, key.entry), from, from);
             removed.link = Some((slot, word));
             return Some(removed);
         }
@@ -107,6 +111,16 @@ impl<R: Reclaim> Core<R> {
         node.kill()
     }
 
+    /// The same of a node that was live, of this entry.
+    #[must_use]
+    fn end_life_as(&self, node: NodeRef<'_>, entry: &IdEntry) -> bool {
+        #[cfg(any(test, shadow_loom))]
+        if self.planted(Defect::KillByStore) {
+            return node.kill_by_store();
+        }
+        node.kill_as(entry)
+    }
+
     /// The same of a node that was met in a slot, which spares its unlinking a probe.
     pub(crate) fn kill_at<'g>(
         &'g self,
@@ -147,6 +161,7 @@ impl<R: Reclaim> Core<R> {
             shield,
             node,
             entry,
+            shard,
             from,
             found,
             link: None,
@@ -158,13 +173,13 @@ impl<R: Reclaim> Core<R> {
     pub(crate) fn unlink_and_retire<'g>(
         &'g self,
         shield: Shield<'g>,
+        shard: Shard,
         (node, entry): (NodeRef<'g>, &IdEntry),
         from: &'g Table,
         found: &'g Table,
         link: Option<(SlotIndex, Word)>,
     ) {
         if self.unlink_or_orphan(shield, node, from, found, link) && !self.planted(Defect::RetireBeforeUnlink) {
-            let shard = self.shard();
             // SAFETY: the guard protects the node, whose entry this is.
             let bytes = unsafe { Node::bytes_as(node.as_ptr(), entry) };
             let retired = self.retire_by(shield, shard, node.as_ptr(), bytes);
@@ -263,7 +278,7 @@ impl<R: Reclaim> Core<R> {
                         }
                         // Claimed for the key, so that no slow helper can place the node here.
                         if self.leave_tomb(table, slot, Word::EMPTY, node, key.tomb()) {
-                            self.count_claim(shield, table);
+                            self.count_claim(shield, self.shard(), table);
                             break older;
                         }
                     }

@@ -67,7 +67,9 @@ impl<R: Reclaim> Door<'_, '_, R> {
     }
 
     pub fn contains<T: Payload>(&self, obj: usize, id: ShadowId<T>) -> bool {
-        through!(self, |s| s.contains(obj, id), |p| p.contains(obj, id))
+        through!(self, |s| s.contains(obj, id), |p| p
+            .typed(id)
+            .is_some_and(|typed| typed.contains(obj)))
     }
 
     /// One answer per pair of key and place.

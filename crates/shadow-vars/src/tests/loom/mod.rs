@@ -219,7 +219,8 @@ impl<R: Reclaim> Store<R> {
     fn alloc_second(&self, obj: usize, number: usize) {
         let made = self.pinned(|core, shield| {
             let key = core.key(obj, self.second());
-            core.alloc_value(shield, &key, IfExists::Refuse, Value::new(number))
+            core.alloc_at_once(shield, &key, Value::new(number))
+                .or_else(|left| core.alloc_on(shield, &key, IfExists::Refuse, left))
                 .is_ok()
         });
         assert!(made, "the second id's variable is new");
@@ -239,7 +240,9 @@ impl<R: Reclaim> Store<R> {
     /// Whether this call created the variable.
     fn alloc(&self, obj: usize, number: usize) -> bool {
         self.pinned(|core, shield| {
-            match core.alloc_value(shield, &self.key(obj), IfExists::Refuse, Value::new(number)) {
+            let key = self.key(obj);
+            let made = core.alloc_at_once(shield, &key, Value::new(number));
+            match made.or_else(|left| core.alloc_on(shield, &key, IfExists::Refuse, left)) {
                 Ok(_) => true,
                 Err(error) => {
                     assert!(matches!(error.error, StoreError::Exists { .. }), "{:?}", error.error);
