@@ -46,6 +46,14 @@ impl Packed {
         ((self.0 & ((1 << 48) - 1)) as usize, self.0 >> 48)
     }
 
+    /// The key, of whose id the program knows what it is: as most programs do, in which it is a constant.
+    #[inline]
+    pub(crate) fn with_id(self, id: u64) -> Key {
+        let (addr, own) = self.key();
+        debug_assert_eq!(own, id);
+        (addr, id)
+    }
+
     #[inline]
     pub(crate) fn word(self) -> u64 {
         self.0
@@ -86,11 +94,21 @@ pub(crate) trait Store: Send + Sync + Sized + 'static {
         self.get_in(&self.guard(), key)
     }
 
-    /// Many look-ups under one guard. `out` is as long as `keys`.
+    /// Look-ups of one id, one after the other, under one guard.
     #[inline]
-    fn get_batch<'a>(&'a self, guard: &Self::Guard<'a>, keys: &[Packed], out: &mut [u64]) {
+    fn get_each(&self, id: u64, keys: &[Packed], mut found: impl FnMut(u64, Packed)) {
+        let guard = self.guard();
+        for &key in keys {
+            found(self.get_in(&guard, key.with_id(id)), key);
+        }
+    }
+
+    /// The same, all handed over at once if the map has that. `out` is as long as `keys`.
+    #[inline]
+    fn get_batch(&self, id: u64, keys: &[Packed], out: &mut [u64]) {
+        let guard = self.guard();
         for (key, out) in keys.iter().zip(out) {
-            *out = self.get_in(guard, key.key());
+            *out = self.get_in(&guard, key.with_id(id));
         }
     }
 

@@ -67,18 +67,31 @@ impl<R: Backend> Store for Shadow<R> {
     }
 
     #[inline]
-    fn get_batch<'a>(&'a self, guard: &Self::Guard<'a>, keys: &[Packed], out: &mut [u64]) {
-        let mut asked = [(ObjAddr::PROCESS, ShadowId::new(0)); BATCH];
+    fn get_each(&self, id: u64, keys: &[Packed], mut found: impl FnMut(u64, Packed)) {
+        let pin = self.0.pin();
+        let typed = pin.typed(ShadowId::<Value>::new(id));
+        for &key in keys {
+            let value = typed.and_then(|typed| typed.get(key.with_id(id).0));
+            found(value.map_or(0, |value| value.first), key);
+        }
+    }
+
+    #[inline]
+    fn get_batch(&self, id: u64, keys: &[Packed], out: &mut [u64]) {
+        let pin = self.0.pin();
+        let Some(typed) = pin.typed(ShadowId::<Value>::new(id)) else {
+            return out.fill(0);
+        };
+        let mut asked = [ObjAddr::PROCESS; BATCH];
         for (keys, out) in keys.chunks(BATCH).zip(out.chunks_mut(BATCH)) {
             let asked = &mut asked[..keys.len()];
             for (asked, key) in asked.iter_mut().zip(keys) {
-                let key = key.key();
-                *asked = (ObjAddr::new(key.0), id(key));
+                *asked = ObjAddr::new(key.with_id(id).0);
             }
             let mut found = [None; BATCH];
-            guard.get_many(asked, &mut found[..keys.len()]);
+            typed.get_many(asked, &mut found[..keys.len()]);
             for (out, found) in out.iter_mut().zip(found) {
-                *out = found.map_or(0, |value: &Value| value.first);
+                *out = found.map_or(0, |value| value.first);
             }
         }
     }

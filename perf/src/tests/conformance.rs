@@ -71,14 +71,19 @@ fn many_keys<S: Store>(store: &S) {
         store.load(key.key());
     }
     let (halves, whole) = (keys.len() / 2, BATCH.min(keys.len()));
-    {
-        let guard = store.guard();
+    for id in 1..=3 {
+        let keys: Vec<_> = keys.iter().copied().filter(|key| key.key().1 == id).collect();
+        assert_eq!(keys.len(), 1000);
         for batch in keys.chunks(whole) {
             let mut found = vec![0; batch.len()];
-            store.get_batch(&guard, batch, &mut found);
+            store.get_batch(id, batch, &mut found);
             for (found, key) in found.iter().zip(batch) {
                 assert_eq!(*found, key.value());
             }
+            let mut each = Vec::new();
+            store.get_each(id, batch, |read, key| each.push((read, key)));
+            assert!(each.iter().zip(batch).all(|(each, &key)| *each == (key.value(), key)));
+            assert_eq!(each.len(), batch.len());
         }
     }
     assert_eq!(store.clear_id(2), 1000);

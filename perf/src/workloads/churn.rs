@@ -7,7 +7,7 @@ use std::sync::Barrier;
 
 use crate::driver::{Worker, drive};
 use crate::heap;
-use crate::keys::{KeySet, Stream};
+use crate::keys::{ID, KeySet, Stream};
 use crate::rng::Rng;
 use crate::store::{Packed, Store};
 use crate::workloads::get::Sums;
@@ -113,7 +113,7 @@ impl<'a, S: Store> Mixed<'a, S> {
 
     fn change(&mut self) {
         let at = if self.frees { self.head + self.absent } else { self.head };
-        let key = self.ring[at % self.ring.len()].key();
+        let key = self.ring[at % self.ring.len()].with_id(ID);
         if self.frees {
             self.failures += u64::from(!self.store.remove(key));
             self.head = (self.head + 1) % self.ring.len();
@@ -138,7 +138,7 @@ impl<S: Store> Worker for Mixed<'_, S> {
             self.change();
         } else {
             let key = self.reads.next();
-            let read = self.store.get(key.key());
+            let read = self.store.get(key.with_id(ID));
             if read != 0 {
                 self.sums.add(read, key);
             }
@@ -151,11 +151,11 @@ impl<S: Store> Worker for Mixed<'_, S> {
             self.change();
         }
         for at in 0..self.absent {
-            let key = self.ring[(self.head + at) % self.ring.len()].key();
+            let key = self.ring[(self.head + at) % self.ring.len()].with_id(ID);
             self.failures += u64::from(!self.store.insert(key));
         }
         for key in &self.ring[..self.absent] {
-            self.failures += u64::from(!self.store.remove(key.key()));
+            self.failures += u64::from(!self.store.remove(key.with_id(ID)));
         }
         self.sums.check();
         assert_eq!(self.failures, 0, "an alloc or a free of a thread's own key failed");
@@ -177,7 +177,7 @@ impl<S: Store> GetOrAlloc<'_, S> {
         let half = self.fresh.len() / 2;
         if self.made >= half {
             let old = self.fresh[(self.made - half) % self.fresh.len()];
-            self.failures += u64::from(!self.store.remove(old.key()));
+            self.failures += u64::from(!self.store.remove(old.with_id(ID)));
         }
         let key = self.fresh[self.made % self.fresh.len()];
         self.made += 1;
@@ -194,7 +194,7 @@ impl<S: Store> Worker for GetOrAlloc<'_, S> {
             Packed::NONE => self.fresh(),
             key => key,
         };
-        self.sums.add(self.store.get_or_insert(key.key()), key);
+        self.sums.add(self.store.get_or_insert(key.with_id(ID)), key);
     }
 
     fn finish(self) {

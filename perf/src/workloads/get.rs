@@ -1,13 +1,22 @@
 //! Look-ups: W1, G64, B64, W2 and W9. Every answer is added up and compared with what the keys say it should be.
 
 use crate::driver::{Worker, drive};
-use crate::keys::{BATCH, Stream};
+use crate::keys::{BATCH, ID, Stream};
 use crate::store::{Packed, Store};
 use crate::workloads::{Job, Measured};
 
-/// W1 and W9: each with a guard of its own.
+/// W1: each with a guard of its own.
 pub(crate) fn hit<S: Store>(store: &S, job: &Job<'_>) -> Measured {
-    let make = |thread| Hit {
+    hit_of::<S, false>(store, job)
+}
+
+/// W9: the same, of several ids.
+pub(crate) fn hit_ids<S: Store>(store: &S, job: &Job<'_>) -> Measured {
+    hit_of::<S, true>(store, job)
+}
+
+fn hit_of<S: Store, const IDS: bool>(store: &S, job: &Job<'_>) -> Measured {
+    let make = |thread| Hit::<_, IDS> {
         store,
         stream: job.keys.hits(thread),
         sums: Sums::default(),
@@ -76,19 +85,21 @@ impl Sums {
     }
 }
 
-struct Hit<'a, S> {
+/// Of several ids, or of one that is a constant.
+struct Hit<'a, S, const IDS: bool> {
     store: &'a S,
     stream: Stream<'a>,
     sums: Sums,
 }
 
-impl<S: Store> Worker for Hit<'_, S> {
+impl<S: Store, const IDS: bool> Worker for Hit<'_, S, IDS> {
     const OPS: u64 = 1;
 
     #[inline]
     fn step(&mut self) {
         let key = self.stream.next();
-        self.sums.add(self.store.get(key.key()), key);
+        let read = self.store.get(if IDS { key.key() } else { key.with_id(ID) });
+        self.sums.add(read, key);
     }
 
     fn finish(self) {
@@ -107,10 +118,8 @@ impl<S: Store> Worker for Reused<'_, S> {
 
     #[inline]
     fn step(&mut self) {
-        let guard = self.store.guard();
-        for &key in self.stream.next_batch() {
-            self.sums.add(self.store.get_in(&guard, key.key()), key);
-        }
+        let (keys, sums) = (self.stream.next_batch(), &mut self.sums);
+        self.store.get_each(ID, keys, |read, key| sums.add(read, key));
     }
 
     fn finish(self) {
@@ -131,8 +140,7 @@ impl<S: Store> Worker for Batched<'_, S> {
     fn step(&mut self) {
         let keys = self.stream.next_batch();
         let mut found = [0; BATCH];
-        let guard = self.store.guard();
-        self.store.get_batch(&guard, keys, &mut found);
+        self.store.get_batch(ID, keys, &mut found);
         for (&read, &key) in found.iter().zip(keys) {
             self.sums.add(read, key);
         }
@@ -155,7 +163,7 @@ impl<S: Store> Worker for Miss<'_, S> {
     #[inline]
     fn step(&mut self) {
         // Or: a sum of wrong answers could come to 0.
-        self.sum |= self.store.get(self.stream.next().key());
+        self.sum |= self.store.get(self.stream.next().with_id(ID));
     }
 
     fn finish(self) {

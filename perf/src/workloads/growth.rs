@@ -21,6 +21,8 @@ const STAYS: usize = 64;
 pub(crate) fn grow_and_shrink<S: Store>(job: &Job<'_>) -> Measured {
     let keys = &job.keys.present;
     let total = {
+        // Else whoever first asks the allocator for a large piece pays for what other maps have left there in small ones.
+        heap::trim();
         let store = S::new();
         let start = Instant::now();
         in_parts(job, |part, _| {

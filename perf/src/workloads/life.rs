@@ -101,13 +101,13 @@ impl<'a, S: Store, O: Objects> Life<'a, S, O> {
     #[inline]
     fn attach(&mut self) -> Packed {
         let key = Packed::new(self.objects.create(), ID);
-        self.failures += u64::from(!self.store.insert(key.key()));
+        self.failures += u64::from(!self.store.insert(key.with_id(ID)));
         key
     }
 
     #[inline]
     fn detach(&mut self, key: Packed) {
-        self.failures += u64::from(!self.store.remove(key.key()));
+        self.failures += u64::from(!self.store.remove(key.with_id(ID)));
         // SAFETY: each object is alive once, and is not any more.
         unsafe { self.objects.destroy(key.key().0) };
     }
@@ -120,7 +120,7 @@ impl<S: Store, O: Objects> Worker for Life<'_, S, O> {
     fn step(&mut self) {
         let key = self.attach();
         for _ in 0..4 {
-            self.sums.add(self.store.get(key.key()), key);
+            self.sums.add(self.store.get(key.with_id(ID)), key);
         }
         let place = self.rng.below(self.alive.len());
         let goes = std::mem::replace(&mut self.alive[place], key);

@@ -288,7 +288,8 @@ impl<S: Store> Held<S> {
     pub(crate) fn run(&self, job: &Job<'_>) -> Measured {
         let store = &self.store;
         let mut measured = match job.workload {
-            Workload::W1 | Workload::W9x1 | Workload::W9x4 | Workload::W9x64 | Workload::W9wide => get::hit(store, job),
+            Workload::W1 => get::hit(store, job),
+            Workload::W9x1 | Workload::W9x4 | Workload::W9x64 | Workload::W9wide => get::hit_ids(store, job),
             Workload::W9own => get::hit_wide(store, job),
             Workload::G64 => get::hit_guard_reused(store, job),
             Workload::B64 => get::hit_batched(store, job),
