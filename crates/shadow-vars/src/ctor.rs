@@ -60,7 +60,8 @@ impl<R: Reclaim> Drop for Unclaimed<'_, R> {
 
 /// What an attempt to claim a key led to.
 enum Claim<'g> {
-    New(NodeRef<'g>, &'g Table),
+    /// The node given is in this table.
+    New(&'g Table),
     Existing(NodeRef<'g>),
 }
 
@@ -82,7 +83,8 @@ impl<R: Reclaim> Core<R> {
         let bucket = root.home_bucket(key.hash);
         prefetch(bucket);
         let shard = self.shard();
-        if !shard.is_own() {
+        // So that the rest need not ask. A model has one shard for all.
+        if !shard.is_own() && !cfg!(shadow_loom) {
             return Err(Unplaced::Value(value));
         }
         let Some(node) = Node::alloc((&self.heap, shard), key.obj, key.entry, None, false, Life::LIVE) else {
@@ -144,46 +146,55 @@ impl<R: Reclaim> Core<R> {
         NodeRef::new(shield, node)
     }
 
-    /// The variable of `key`, made by a constructor if it does not exist. `raw` is the layout of an untyped one.
+    /// The variable of `key`, made by a constructor if it does not exist. `raw` is the layout of an untyped one. Looks for
+    /// it first where finding it is an error; who wants it has looked.
     ///
     /// # Safety
     ///
-    /// When `construct` returns `Ok`, it has initialised the payload it was given, of the entry's type.
+    /// When `construct` returns `Ok`, it has initialised the payload of the node it was given, of the entry's type.
     pub(crate) unsafe fn alloc_constructed<'g, E>(
         &'g self,
         shield: Shield<'g>,
         key: &Key<'_>,
         if_exists: IfExists,
         (raw, zeroed): (Option<Layout>, bool),
-        construct: impl FnOnce(NonNull<u8>) -> Result<(), E>,
+        construct: impl FnOnce(NonNull<Node>) -> Result<(), E>,
     ) -> Result<NodeRef<'g>, CtorError<E>> {
-        if let Some(node) = self.existing(shield, key, if_exists)? {
-            return Ok(node);
+        if if_exists == IfExists::Refuse && self.find(shield, key.obj, key.entry).is_some() {
+            return Err(exists(key).into());
         }
-        let life = Life::building(thread_token());
-        let node = Node::alloc(self.memory(), key.obj, key.entry, raw, zeroed, life).ok_or(StoreError::OutOfMemory)?;
+        let root = self.root(shield);
+        let bucket = root.home_bucket(key.hash);
+        prefetch(bucket);
+        let (shard, life) = (self.shard(), Life::building(thread_token()));
+        let node = Node::alloc((&self.heap, shard), key.obj, key.entry, raw, zeroed, life);
+        let node = node.ok_or(StoreError::OutOfMemory)?;
         let unclaimed = Unclaimed { core: self, node };
-        let (node, table) = match self.claim(shield, key, node, if_exists)? {
-            Claim::New(node, table) => (node, table),
-            Claim::Existing(existing) => return Ok(existing),
+        let table = if self.claim_at_once(shield, shard, (root, bucket), key, node) {
+            root
+        } else {
+            match self.claim(shield, key, node, if_exists)? {
+                Claim::New(table) => table,
+                Claim::Existing(existing) => return Ok(existing),
+            }
         };
         std::mem::forget(unclaimed);
-        self.nodes.add(self.shard());
+        self.nodes.add(shard);
         let mut construction = Construction {
             core: self,
             shield,
-            node,
-            entry: node.entry(&self.heap),
+            shard,
+            node: NodeRef::new(shield, node),
+            entry: key.entry,
             table,
             finished: false,
         };
-        // SAFETY: the node is under construction, by us.
-        let payload = unsafe { Node::payload(node.as_ptr(), key.entry) };
-        construct(payload).map_err(CtorError::Ctor)?;
+        construct(node).map_err(CtorError::Ctor)?;
         construction.finished = true;
+        let node = construction.node;
         // C2.
         wait::publish(node, Life::LIVE);
-        key.entry.count_created(self.shard());
+        key.entry.count_created(shard);
         drop(construction);
         Ok(node)
     }
@@ -199,20 +210,6 @@ impl<R: Reclaim> Core<R> {
         unsafe { Node::payload(unclaimed.node, entry).cast::<T>().read() }
     }
 
-    /// The quick look before anything is allocated.
-    fn existing<'g>(
-        &'g self,
-        shield: Shield<'g>,
-        key: &Key<'_>,
-        if_exists: IfExists,
-    ) -> Result<Option<NodeRef<'g>>, StoreError> {
-        match (self.find(shield, key.obj, key.entry), if_exists) {
-            (Some(node), IfExists::Get) => Ok(Some(node)),
-            (Some(_), IfExists::Refuse) => Err(exists(key)),
-            (None, _) => Ok(None),
-        }
-    }
-
     /// Claims the key for a node, which stays the caller's unless the answer is `New`. Waits for a constructor of the
     /// same key, if one runs.
     #[inline(never)]
@@ -225,7 +222,7 @@ impl<R: Reclaim> Core<R> {
     ) -> Result<Claim<'g>, StoreError> {
         loop {
             match self.insert(shield, key, node).map_err(|_| StoreError::OutOfMemory)? {
-                Inserted::Claimed(table) => return Ok(Claim::New(NodeRef::new(shield, node), table)),
+                Inserted::Claimed(table) => return Ok(Claim::New(table)),
                 Inserted::Exists(node) if if_exists == IfExists::Get => return Ok(Claim::Existing(node)),
                 Inserted::Exists(_) => return Err(exists(key)),
                 // On LIVE or FAILED, look again.
@@ -249,25 +246,25 @@ fn exists(key: &Key<'_>) -> StoreError {
 }
 
 /// A running constructor. Dropped unfinished (error or panic), it takes the node back (C3).
-struct Construction<'g, R: Reclaim> {
+struct Construction<'g, 'k, R: Reclaim> {
     core: &'g Core<R>,
     shield: Shield<'g>,
+    shard: Shard,
     node: NodeRef<'g>,
-    entry: &'g IdEntry,
+    entry: &'k IdEntry,
     table: &'g Table,
     finished: bool,
 }
 
-impl<R: Reclaim> Drop for Construction<'_, R> {
+impl<R: Reclaim> Drop for Construction<'_, '_, R> {
     fn drop(&mut self) {
         if !self.finished {
-            let shard = self.core.shard();
-            self.core.nodes.sub(shard, 1);
+            self.core.nodes.sub(self.shard, 1);
             self.core.ctor_failed.fetch_add(1, Ordering::Relaxed);
             wait::publish(self.node, Life::FAILED);
             self.core.unlink_and_retire(
                 self.shield,
-                shard,
+                self.shard,
                 (self.node, self.entry),
                 self.table,
                 self.table,

@@ -11,6 +11,7 @@ use crate::iter::Iter;
 use crate::reclaim::{Asymmetric, GuardKind, LocalGuard, OwnedGuard, Reclaim};
 use crate::registry::IdEntry;
 use crate::store::ShadowStore;
+use crate::table::node::Node;
 use crate::table::probe::Key;
 use crate::table::{Core, NodeRef, Shield};
 use crate::{ObjAddr, ShadowId, events};
@@ -381,8 +382,8 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         let key = core.key(obj.get(), entry);
         // SAFETY: the closure writes a `T`, which the entry holds, before it returns Ok.
         let result = unsafe {
-            core.alloc_constructed(self.shield(), &key, if_exists, (None, false), |payload| {
-                payload.cast::<T>().write(ctor(obj)?);
+            core.alloc_constructed(self.shield(), &key, if_exists, (None, false), |node| {
+                Node::value_ptr::<T>(node).write(ctor(obj)?);
                 Ok(())
             })
         };

@@ -135,9 +135,14 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         let core = self.core();
         let entry = core.registry.bind_raw(id)?;
         let key = core.key(obj.get(), entry);
-        let construct = |payload: NonNull<u8>| match ctor {
-            // SAFETY: the caller's; the payload has the size that was asked for.
-            Some(ctor) => match unsafe { ctor(pointer(obj), payload.as_ptr().cast(), data) } {
+        if if_exists == IfExists::Get
+            && let Some(node) = core.find(self.shield(), obj.get(), entry)
+        {
+            return Ok(checked(node, entry, layout)?);
+        }
+        let construct = |node: NonNull<Node>| match ctor {
+            // SAFETY: the node is new; the rest is the caller's. The payload has the size that was asked for.
+            Some(ctor) => match unsafe { ctor(pointer(obj), Node::payload(node, entry).as_ptr().cast(), data) } {
                 0 => Ok(()),
                 code => Err(code),
             },

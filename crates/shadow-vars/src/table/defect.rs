@@ -14,6 +14,10 @@ pub(crate) enum Defect {
     AnyTomb,
     /// In a bucket, an EMPTY wins over an earlier SEALED.
     EmptyBeforeSealed,
+    /// Find and insert take EMPTY for the end in a table that has a successor.
+    AnyIsLast,
+    /// Find and insert ask for the successor before what relaxed loads said is sure.
+    LastWithoutFence,
     /// Find goes to the successor at the first MOVED… and stops at EMPTY after it.
     EmptyAfterMovedIsAbsent,
     /// Find takes SEALED for absent.

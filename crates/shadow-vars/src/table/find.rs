@@ -9,6 +9,7 @@ use super::word::{Kind, Word};
 use super::{Core, NodeRef, Shield};
 use crate::reclaim::Reclaim;
 use crate::registry::IdEntry;
+use crate::sync::{Ordering, fence};
 
 /// What a look at whole buckets says.
 pub(crate) enum Look<'g> {
@@ -57,10 +58,21 @@ impl<R: Reclaim> Core<R> {
                     return None; // L2
                 }
             }
-            None if group.ends().probe() => return None, // L3
+            None if group.empty().first().is_some() && self.is_last(root) => return None, // L3
             None => {}
         }
         self.find_on(shield, obj, entry).map(value)
+    }
+
+    /// Whether nothing in snapshots of this table, taken before, can have been MOVED or SEALED: it has no successor.
+    #[inline(always)]
+    pub(super) fn is_last(&self, table: &Table) -> bool {
+        if !self.planted(Defect::LastWithoutFence) {
+            // Acquire: makes of every relaxed load of the snapshots one that pairs with `Table::cas` (O1), so that who saw
+            // MOVED or SEALED there sees the successor (O4).
+            fence(Ordering::Acquire);
+        }
+        table.next().is_none() || self.planted(Defect::AnyIsLast)
     }
 
     /// All other cases.

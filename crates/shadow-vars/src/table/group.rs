@@ -27,12 +27,6 @@ impl Ends {
         let empty = self.0 & 0xff;
         (empty != 0).then(|| Lane(empty.trailing_zeros() * SLOT))
     }
-
-    /// Whether a probe that found nothing here ends here: something is EMPTY, and nothing is closed.
-    #[inline]
-    pub(crate) fn probe(self) -> bool {
-        self.0.wrapping_sub(1) < 0xff
-    }
 }
 
 /// Bytes of a slot: 8, but more under loom.
@@ -174,6 +168,16 @@ mod sse2 {
             }
         }
 
+        /// The lanes that are EMPTY: the only ones whose low half is 0, as all others have a kind, or a bit above it there.
+        #[inline]
+        pub(crate) fn empty(&self) -> Lanes {
+            // SAFETY: as above.
+            unsafe {
+                let [a, b] = self.0.map(|low| _mm_cmpeq_epi32(low, _mm_setzero_si128()));
+                Lanes(_mm_movemask_epi8(_mm_packs_epi32(a, b)) as u32 & ALL)
+            }
+        }
+
         #[inline]
         pub(crate) fn ends(&self) -> Ends {
             // SAFETY: as above.
@@ -247,6 +251,11 @@ mod portable {
         }
 
         #[inline]
+        pub(crate) fn empty(&self) -> Lanes {
+            Lanes(self.lanes(2, |word| word == Word::EMPTY))
+        }
+
+        #[inline]
         pub(crate) fn ends(&self) -> Ends {
             let empty = self.lanes(1, |word| word == Word::EMPTY);
             let closed = self.lanes(1, |word| matches!(word.kind(), Kind::Moved | Kind::Sealed));
@@ -316,6 +325,7 @@ mod tests {
                 }
             }
             assert_eq!(sse2.ends(), portable.ends());
+            assert_eq!(sse2.empty(), portable.empty());
             let words = bucket.0.map(|word| Word::from_bits(word.into_inner()));
             let first = sse2.ends().empty().map(Lane::get);
             assert_eq!(first, words.iter().position(|&word| word == Word::EMPTY));

@@ -84,21 +84,20 @@ impl<R: Reclaim> Core<R> {
         key: &Key<'_>,
         new: NonNull<Node>,
     ) -> bool {
+        let group = Group::load(bucket);
         // As in `insert`: whoever sees no successor yet claims in the root.
-        if self.is_slow_only() || root.next().is_some() {
+        if self.is_slow_only() || !self.is_last(root) {
             return false;
         }
         let link = Word::link(new, key.tag);
-        let group = Group::load(bucket);
         if let Some(lane) = group.with(Tags::new(key.wide_tag)).first() {
             let word = root.load_lane(bucket, lane, R::LOAD);
             return key.tomb() == Some(word) && root.cas(root.slot_in(bucket, lane), word, link);
         }
-        let ends = group.ends();
-        let (false, Some(lane)) = (ends.closed(), ends.empty()) else {
+        let Some(lane) = group.empty().first() else {
             return false;
         };
-        // L3, as in `insert_by_buckets`.
+        // L3: nobody else can have claimed a slot for the key but this one.
         if !root.cas(root.slot_in(bucket, lane), Word::EMPTY, link) {
             return false;
         }

@@ -88,10 +88,12 @@
 //!
 //! - **L1** LINK(live) of the key itself, loaded again: as for any find.
 //! - **L2** The key's own TOMB, loaded again: absent, as for any find; an insert replaces it by compare-and-swap.
-//! - **L3** No slot that was read is the key's, none is MOVED or SEALED, and *f* is the first that was read as EMPTY. Then the key was absent when *f* was read, and if *f* still is EMPTY, the key may claim it. For if the key owned
-//!   a slot *s* of this table by then, it had claimed *s* as the first EMPTY, so *s* comes before *f*; the snapshot has *s*
-//!   not EMPTY, so it was read after the claim, with the key's tag, or MOVED. And if the key had been closed here by a
-//!   SEALED before its first EMPTY, that slot comes before *f* too; it was not read as EMPTY, so as SEALED.
+//! - **L3** No slot that was read is the key's, none is MOVED or SEALED, and *f* is the first that was read as EMPTY. Then the
+//!   key was absent when *f* was read, and if *f* still is EMPTY, the key may claim it. For if the key owned a slot *s* of
+//!   this table by then, it had claimed *s* as the first EMPTY, so *s* comes before *f*; the snapshot has *s* not EMPTY, so it
+//!   was read after the claim, with the key's tag, or MOVED. And if the key had been closed here by a SEALED before its first
+//!   EMPTY, that slot comes before *f* too; it was not read as EMPTY, so as SEALED. That none is MOVED or SEALED is also said
+//!   by a successor that is not there, read after the snapshot and a fence (O1): the usual cases ask no more.
 //! - **L4** A sweep looks again at the slots that a snapshot has as LINK or FROZEN with the id's bits, and at no others. A
 //!   variable that is there throughout has such a slot, or one that is MOVED, and then a slot in the successor, which is
 //!   swept next. That it is seen there takes the sweep's fence (O1).
@@ -106,7 +108,8 @@
 //!   (`Table::load`): who reads a word sees the node it leads to, and all that came before the word: what SEALED and MOVED
 //!   say about the successor is there to be seen. Snapshots are Relaxed: nothing is reached through them, and coherence
 //!   alone makes them see what happened before the operation. A sweep goes on to the successor by what they say, so it
-//!   ends a table with an Acquire fence, which pairs with every compare-and-swap that they saw.
+//!   ends a table with an Acquire fence, which pairs with every compare-and-swap that they saw; and so does whoever asks for
+//!   the successor in their place (L3).
 //! - **O2** `Table::install` (Release) with `Table::next` (Acquire): a successor is seen with its slots EMPTY.
 //! - **O3** `Node::publish` and `Node::kill` (AcqRel) with `Node::life` (Acquire): who reads LIVE sees the value whole.
 //! - **O4** `next` is read after the scan. SEALED, MOVED and FROZEN are written by threads that have seen or installed the

@@ -46,6 +46,8 @@ macro_rules! defects {
 defects! {
     AnyTomb: By::Runs,
     EmptyBeforeSealed: By::Runs,
+    AnyIsLast: By::Runs,
+    LastWithoutFence: By::Others("this machine's loads are ordered, and loom's seem to be here; the page's argument stands for it"),
     EmptyAfterMovedIsAbsent: By::Runs,
     SealedIsAbsent: By::Runs,
     FrozenDeadIsAbsent: By::Others("harmless alone: insert makes FROZEN(dead) MOVED before it goes on, and a key that was dead while it was looked for was absent"),

@@ -34,6 +34,8 @@ macro_rules! defects {
 defects! {
     AnyTomb: By::Model("remove::a_remove_beside_another_key_meets_a_migration"),
     EmptyBeforeSealed: By::Model("migrate::two_inserts_of_a_key_meet_beside_a_sleeping_helper"),
+    AnyIsLast: By::Model("promote::a_finder_sees_the_key_beside_a_free_slot_across_a_migration"),
+    LastWithoutFence: By::None("no model was found in which loom gives the old successor after the new slot"),
     EmptyAfterMovedIsAbsent: By::Model("promote::a_finder_sees_a_live_key_across_the_promotion"),
     SealedIsAbsent: By::Model("migrate::an_insert_moves_its_tomb_on_if_the_helper_sleeps"),
     FrozenDeadIsAbsent: By::None("harmless alone: insert makes FROZEN(dead) MOVED before it goes on"),

@@ -320,9 +320,9 @@ impl<R: Reclaim> Store<R> {
         self.pinned(|core, shield| {
             // SAFETY: the payload is written when the constructor says so.
             let node = unsafe {
-                core.alloc_constructed(shield, &self.key(obj), IfExists::Get, (None, false), |payload| {
+                core.alloc_constructed(shield, &self.key(obj), IfExists::Get, (None, false), |node| {
                     let value = make().ok_or(())?;
-                    payload.cast::<Value>().write(value);
+                    Node::value_ptr::<Value>(node).write(value);
                     Ok(())
                 })
             };

@@ -28,6 +28,19 @@ fn a_finder_sees_a_live_key_across_two_promotions() {
     });
 }
 
+/// A slot beside the key's is free until it is sealed: it must not say that the key is absent, of which the successor is
+/// the only sign once the key's own slot is MOVED.
+#[test]
+fn a_finder_sees_the_key_beside_a_free_slot_across_a_migration() {
+    explore(Small, || {
+        let store = small(&[A]);
+        let other = spawn(&store, |store| store.get(A));
+        store.migrate();
+        assert_eq!(join(other), Some(0));
+        store.end(&[A]);
+    });
+}
+
 /// The key's slot lies behind another's in its bucket.
 #[test]
 fn a_finder_sees_the_second_key_of_a_bucket_across_the_promotion() {
