@@ -160,6 +160,8 @@ pub(crate) struct About {
     pub(crate) stall: Stall,
     /// More than that is not worth waiting for.
     pub(crate) max_entries: usize,
+    /// Whether it stands keys that come and go and never come back (W4N).
+    pub(crate) stands_new_keys: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,6 +15,7 @@ macro_rules! adapter {
                 lock_free_reads: false,
                 stall: Stall::Blocks,
                 max_entries: usize::MAX,
+                stands_new_keys: true,
             };
 
             type Guard<'a> = ();

@@ -14,6 +14,7 @@ impl<H: Hashing> Store for Flurry<H> {
         lock_free_reads: true,
         stall: Stall::Garbage,
         max_entries: usize::MAX,
+        stands_new_keys: true,
     };
 
     type Guard<'a> = Guard<'a>;

@@ -97,6 +97,7 @@ impl Store for KernelDesign {
         stall: Stall::Garbage,
         // Chains of 256, on average.
         max_entries: 1 << 20,
+        stands_new_keys: true,
     };
 
     type Guard<'a> = Guard;

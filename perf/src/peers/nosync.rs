@@ -39,6 +39,7 @@ impl<H: Hashing> Store for NoSync<H> {
         lock_free_reads: true,
         stall: Stall::Blocks,
         max_entries: usize::MAX,
+        stands_new_keys: true,
     };
 
     type Guard<'a> = ();

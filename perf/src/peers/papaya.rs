@@ -13,6 +13,7 @@ impl<H: Hashing> Store for Papaya<H> {
         lock_free_reads: true,
         stall: Stall::Garbage,
         max_entries: usize::MAX,
+        stands_new_keys: true,
     };
 
     type Guard<'a> = HashMapRef<'a, Key, Value, H, LocalGuard<'a>>;

@@ -20,6 +20,7 @@ impl<H: Hashing> Store for Locked<H> {
         lock_free_reads: false,
         stall: Stall::Blocks,
         max_entries: usize::MAX,
+        stands_new_keys: true,
     };
 
     type Guard<'a> = RwLockReadGuard<'a, Map<H>>;

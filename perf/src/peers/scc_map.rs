@@ -13,6 +13,7 @@ impl<H: Hashing> Store for SccMap<H> {
         lock_free_reads: false,
         stall: Stall::Blocks,
         max_entries: usize::MAX,
+        stands_new_keys: true,
     };
 
     type Guard<'a> = ();

@@ -38,6 +38,7 @@ impl<R: Backend> Store for Shadow<R> {
         lock_free_reads: true,
         stall: Stall::Garbage,
         max_entries: usize::MAX,
+        stands_new_keys: true,
     };
 
     type Guard<'a> = Pinned<'a, R>;

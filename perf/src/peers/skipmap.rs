@@ -16,6 +16,7 @@ impl Store for Skip {
         stall: Stall::Garbage,
         // Two microseconds an insert: eight million take too long for what they would show.
         max_entries: 1 << 20,
+        stands_new_keys: true,
     };
 
     /// The map pins for every operation itself, which costs less if its collector is pinned already.

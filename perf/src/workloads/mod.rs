@@ -176,6 +176,7 @@ impl Workload {
         let writes = !self.only_reads();
         entries <= about.max_entries
             && !(about.kind == Kind::Limit && writes && threads > 1)
+            && (self != Self::W4N || about.stands_new_keys)
             && !(self == Self::W10 && about.stall == Stall::Blocks)
             && !(self == Self::W7P && about.kind != Kind::Ours)
             && !(self == Self::W7 && threads > 1)
