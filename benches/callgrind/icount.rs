@@ -75,6 +75,26 @@ fn growing<R: Reclaim>() -> Set<R> {
     set
 }
 
+/// Reads the variable of each parent, and adds up what it finds.
+#[inline(always)]
+fn read_each(parents: &[usize], get: impl Fn(usize) -> Option<u64>) {
+    let mut sum = 0;
+    for &parent in parents {
+        sum += get(black_box(parent)).unwrap_or(0);
+    }
+    assert_eq!(sum, 3 * N as u64);
+}
+
+/// Reads the variables of all keys, 64 at once.
+#[inline(always)]
+fn read_batches<'g, K>(keys: &[K], get_many: impl Fn(&[K], &mut [Option<&'g [u64; 2]>])) {
+    for keys in keys.chunks(64) {
+        let mut found = [None; 64];
+        get_many(black_box(keys), &mut found);
+        assert!(found.iter().all(|found| found.is_some_and(|value| value[0] == 3)));
+    }
+}
+
 /// A benchmark that does its operation once for each parent: on the store, with a guard of its own,
 macro_rules! each {
     ($name:ident, $set:expr, |$store:ident, $parent:ident| $operation:expr) => {
@@ -129,11 +149,7 @@ macro_rules! per_backend {
             #[library_benchmark]
             #[bench::n(full())]
             fn get_hit_guard_each(set: S) -> S {
-                let mut sum = 0;
-                for &parent in &set.parents {
-                    sum += set.store.get_with(black_box(parent), ID, |value| value[0]).unwrap_or(0);
-                }
-                assert_eq!(sum, 3 * N as u64);
+                read_each(&set.parents, |parent| set.store.get_with(parent, ID, |value| value[0]));
                 set
             }
 
@@ -141,11 +157,7 @@ macro_rules! per_backend {
             #[bench::n(full())]
             fn get_hit_guard_reused(set: S) -> S {
                 let pin = set.store.pin();
-                let mut sum = 0;
-                for &parent in &set.parents {
-                    sum += pin.get(black_box(parent), ID).map_or(0, |value| value[0]);
-                }
-                assert_eq!(sum, 3 * N as u64);
+                read_each(&set.parents, |parent| pin.get(parent, ID).map(|value| value[0]));
                 drop(pin);
                 set
             }
@@ -155,11 +167,7 @@ macro_rules! per_backend {
             fn get_hit_typed(set: S) -> S {
                 let pin = set.store.pin();
                 let typed = pin.typed(black_box(ID)).expect("the id is in use");
-                let mut sum = 0;
-                for &parent in &set.parents {
-                    sum += typed.get(black_box(parent)).map_or(0, |value| value[0]);
-                }
-                assert_eq!(sum, 3 * N as u64);
+                read_each(&set.parents, |parent| typed.get(parent).map(|value| value[0]));
                 drop(pin);
                 set
             }
@@ -169,11 +177,7 @@ macro_rules! per_backend {
             fn get_batch_typed(set: S) -> S {
                 let pin = set.store.pin();
                 let typed = pin.typed(black_box(ID)).expect("the id is in use");
-                for objs in set.objs.chunks(64) {
-                    let mut found = [None; 64];
-                    typed.get_many(black_box(objs), &mut found);
-                    assert!(found.iter().all(|found| found.is_some_and(|value| value[0] == 3)));
-                }
+                read_batches(&set.objs, |objs, found| typed.get_many(objs, found));
                 drop(pin);
                 set
             }
@@ -182,11 +186,7 @@ macro_rules! per_backend {
             #[bench::n(full())]
             fn get_batch(set: S) -> S {
                 let pin = set.store.pin();
-                for keys in set.keys.chunks(64) {
-                    let mut found = [None; 64];
-                    pin.get_many(black_box(keys), &mut found);
-                    assert!(found.iter().all(|found| found.is_some_and(|value| value[0] == 3)));
-                }
+                read_batches(&set.keys, |keys, found| pin.get_many(keys, found));
                 drop(pin);
                 set
             }
@@ -241,8 +241,9 @@ macro_rules! per_backend {
                 name = $group;
                 benchmarks =
                     harness, pin_and_unpin, get_hit_guard_each, get_hit_guard_reused, get_miss_guard_each,
-                    get_miss_guard_reused, get_hit_typed, get_batch, get_batch_typed, alloc, get_or_alloc_existing, get_or_alloc_new,
-                    get_or_alloc_with_existing, get_or_alloc_with_new, free, free_object, free_all, migrate_block
+                    get_miss_guard_reused, get_hit_typed, get_batch, get_batch_typed, alloc, get_or_alloc_existing,
+                    get_or_alloc_new, get_or_alloc_with_existing, get_or_alloc_with_new, free, free_object, free_all,
+                    migrate_block
             );
         }
         use $module::$group;

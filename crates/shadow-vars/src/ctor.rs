@@ -15,7 +15,6 @@ use std::ptr::NonNull;
 
 use crate::ObjAddr;
 use crate::error::{AllocError, CtorError, StoreError};
-use crate::mem::prefetch;
 use crate::reclaim::Reclaim;
 use crate::registry::IdEntry;
 use crate::shard::Shard;
@@ -79,9 +78,7 @@ impl<R: Reclaim> Core<R> {
         key: &Key<'_>,
         value: T,
     ) -> Result<NodeRef<'g>, Unplaced<T>> {
-        let root = self.root(shield);
-        let bucket = root.home_bucket(key.hash);
-        prefetch(bucket);
+        let home = self.home_ahead(shield, key);
         let shard = self.shard();
         // So that the rest need not ask. A model has one shard for all.
         if !shard.is_own() && !cfg!(shadow_loom) {
@@ -93,7 +90,7 @@ impl<R: Reclaim> Core<R> {
         // SAFETY: the node is new; its entry holds `T` (the callers bound or looked up the id with `T`), and `T` is written
         // before anyone reads it.
         unsafe { Node::value_ptr::<T>(node).write(value) };
-        if self.claim_at_once(shield, shard, (root, bucket), key, node) {
+        if self.claim_at_once(shield, shard, home, key, node) {
             Ok(self.created(shield, shard, key, node))
         } else {
             Err(Unplaced::Node(node))
@@ -163,15 +160,13 @@ impl<R: Reclaim> Core<R> {
         if if_exists == IfExists::Refuse && self.find(shield, key.obj, key.entry).is_some() {
             return Err(exists(key).into());
         }
-        let root = self.root(shield);
-        let bucket = root.home_bucket(key.hash);
-        prefetch(bucket);
+        let home = self.home_ahead(shield, key);
         let (shard, life) = (self.shard(), Life::building(thread_token()));
         let node = Node::alloc((&self.heap, shard), key.obj, key.entry, raw, zeroed, life);
         let node = node.ok_or(StoreError::OutOfMemory)?;
         let unclaimed = Unclaimed { core: self, node };
-        let table = if self.claim_at_once(shield, shard, (root, bucket), key, node) {
-            root
+        let table = if self.claim_at_once(shield, shard, home, key, node) {
+            home.0
         } else {
             match self.claim(shield, key, node, if_exists)? {
                 Claim::New(table) => table,

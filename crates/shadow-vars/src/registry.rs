@@ -31,7 +31,7 @@ pub(crate) struct IdEntry {
     /// Position in order of first use; the low 16 bits go into the tags.
     pub(crate) index: u32,
     /// The life word of a variable of this id that exists. See [`Life::live`].
-    pub(crate) live: u64,
+    pub(crate) live: Life,
     pub(crate) shape: Shape,
     /// The type's name, copied: the library that it lives in may be unloaded.
     pub(crate) type_name: String,
@@ -95,12 +95,6 @@ impl IdEntry {
     #[inline]
     pub(crate) fn holds<T: 'static>(&self) -> bool {
         self.type_id == TypeId::of::<T>()
-    }
-
-    /// The life word of a variable that exists. Only if the [index fits](Self::index_fits).
-    #[inline]
-    pub(crate) fn life(&self) -> Life {
-        Life::from_word(self.live)
     }
 
     pub(crate) fn is_raw(&self) -> bool {

@@ -35,7 +35,7 @@ impl Node {
         {
             let node = Self::checked((heap, shard), heap.pool.alloc(size, shard)?, size, 0)?;
             let life = match life {
-                Life::LIVE => entry.life(),
+                Life::LIVE => entry.live,
                 life => life.of(entry.index),
             };
             // SAFETY: fresh memory of at least a header.

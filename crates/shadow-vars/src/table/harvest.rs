@@ -90,7 +90,7 @@ impl<'g, R: Reclaim> Swept<'g, R> {
         word: Word,
         removed: &mut impl FnMut(NodeRef<'g>),
     ) {
-        if !node.is_of(self.entry) || !self.core.end_life(node) {
+        if !node.is_of(self.entry) || !self.core.end_life(node, node.as_live()) {
             return;
         }
         self.killed += 1;

@@ -478,7 +478,7 @@ impl<R: Reclaim> Core<R> {
                     Kind::Link(node) | Kind::Frozen(node) => {
                         // SAFETY: slots lead to no freed node; what is dead is an orphan or in this chain.
                         let this = unsafe { node.as_ref() };
-                        if this.life().state() == State::Live && this.kill() {
+                        if this.life().state() == State::Live && this.kill(this.as_live()) {
                             this.set_next_retired(chain);
                             chain = node.as_ptr();
                         }

@@ -81,12 +81,12 @@ impl Life {
     }
 
     /// LIVE, of the id with this index: what a look-up compares with. Nothing is like that if the index is WIDE.
-    pub(crate) const fn live(index: u32) -> u64 {
-        if index < WIDE { Self::LIVE.of(index).0 } else { u64::MAX }
-    }
-
-    pub(crate) const fn from_word(word: u64) -> Self {
-        Self(word)
+    pub(crate) const fn live(index: u32) -> Self {
+        if index < WIDE {
+            Self::LIVE.of(index)
+        } else {
+            Self(u64::MAX)
+        }
     }
 
     /// The id's index, or WIDE.
@@ -198,7 +198,7 @@ impl Node {
     /// [`life`](Self::life).
     #[inline]
     pub(crate) fn is_live_for(&self, obj: usize, entry: &IdEntry) -> bool {
-        self.obj == obj && self.life().0 == entry.live
+        self.obj == obj && self.life() == entry.live
     }
 
     /// Whether the variable exists. As [`life`](Self::life).
@@ -214,33 +214,23 @@ impl Node {
         Life(self.life.load(Ordering::Acquire))
     }
 
-    /// LIVE → DEAD: *the* moment of removal (I4). Whether this call did it.
+    /// The life word that the node has if it is LIVE.
+    #[inline]
+    pub(crate) fn as_live(&self) -> Life {
+        Life::LIVE.of(self.index())
+    }
+
+    /// LIVE → DEAD: *the* moment of removal (I4). Whether this call did it. `live` is the node's word [if it is
+    /// LIVE](Self::as_live).
     #[inline]
     #[must_use = "only the winner may run the destructor"]
-    pub(crate) fn kill(&self) -> bool {
+    pub(crate) fn kill(&self, live: Life) -> bool {
         self.check();
-        let index = Life(0).of(self.index()).0;
+        let dead = live.0 ^ (Life::LIVE.0 ^ Life::DEAD.0);
         // AcqRel: Release for those who read DEAD in `life`, Acquire for the value (partner: `publish`).
         // Relaxed on failure: the caller reads again or gives up.
         self.life
-            .compare_exchange(
-                index | Life::LIVE.0,
-                index | Life::DEAD.0,
-                Ordering::AcqRel,
-                Ordering::Relaxed,
-            )
-            .is_ok()
-    }
-
-    /// The same of a node of which [`is_live_for`](Self::is_live_for) was true with this entry: in fewer steps.
-    #[inline]
-    #[must_use = "only the winner may run the destructor"]
-    pub(crate) fn kill_as(&self, entry: &IdEntry) -> bool {
-        self.check();
-        let dead = entry.live ^ (Life::LIVE.0 ^ Life::DEAD.0);
-        // As in `kill`.
-        self.life
-            .compare_exchange(entry.live, dead, Ordering::AcqRel, Ordering::Relaxed)
+            .compare_exchange(live.0, dead, Ordering::AcqRel, Ordering::Relaxed)
             .is_ok()
     }
 

@@ -5,6 +5,7 @@ use std::ptr::{self, NonNull};
 use super::array::{BUCKET, Table};
 use super::group::{Group, Tags};
 use super::node::Node;
+use super::probe::Key;
 use super::word::Kind;
 use super::{Core, NodeRef, Shield};
 use crate::mem::prefetch;
@@ -23,7 +24,7 @@ const AHEAD: usize = 24;
 #[derive(Clone, Copy)]
 struct Staged<'g> {
     bucket: &'g [AtomicU64; BUCKET],
-    /// As [`Key`](super::probe::Key)'s `wide_tag`.
+    /// As [`Key`]'s `wide_tag`.
     tag: u32,
     /// Where the first slot with the tag leads to. Null if there is none, or no LINK.
     node: *const Node,
@@ -82,6 +83,15 @@ impl<R: Reclaim> Core<R> {
                 );
             }
         }
+    }
+
+    /// The home bucket of a key in the root, asked for: for an insert that has something else to do first.
+    #[inline]
+    pub(crate) fn home_ahead<'g>(&'g self, shield: Shield<'g>, key: &Key<'_>) -> (&'g Table, &'g [AtomicU64; BUCKET]) {
+        let root = self.root(shield);
+        let bucket = root.home_bucket(key.hash);
+        prefetch(bucket);
+        (root, bucket)
     }
 
     /// Asks for the nodes that a bucket leads to.

@@ -3,7 +3,7 @@
 use super::array::{SlotIndex, Table};
 use super::defect::{Defect, Stage};
 use super::find::Look;
-use super::node::{Node, State};
+use super::node::{Life, Node, State};
 use super::probe::{Found, Key, Probe};
 use super::word::{Kind, Word};
 use super::{Core, NoMemory, NodeRef, Shield};
@@ -42,7 +42,7 @@ impl<R: Reclaim> Core<R> {
     pub(crate) fn remove<'g>(&'g self, shield: Shield<'g>, key: &Key<'g>) -> Option<Removed<'g, R>> {
         let from = self.root(shield);
         if let Some((node, slot, word)) = self.first_live(shield, from, key)
-            && self.end_life_as(node, key.entry)
+            && self.end_life(node, key.entry.live)
         {
             let mut removed = self.killed(shield, (node, key.entry), from, from);
             removed.link = Some((slot, word));
@@ -97,28 +97,18 @@ impl<R: Reclaim> Core<R> {
         from: &'g Table,
         found: &'g Table,
     ) -> Option<Removed<'g, R>> {
-        self.end_life(node)
+        self.end_life(node, node.as_live())
             .then(|| self.killed(shield, (node, entry), from, found))
     }
 
     /// LIVE → DEAD (I4). Whether this call did it: then the caller counts, unlinks and retires.
     #[must_use]
-    pub(crate) fn end_life(&self, node: NodeRef<'_>) -> bool {
+    pub(crate) fn end_life(&self, node: NodeRef<'_>, live: Life) -> bool {
         #[cfg(any(test, shadow_loom))]
         if self.planted(Defect::KillByStore) {
             return node.kill_by_store();
         }
-        node.kill()
-    }
-
-    /// The same of a node that was live, of this entry.
-    #[must_use]
-    fn end_life_as(&self, node: NodeRef<'_>, entry: &IdEntry) -> bool {
-        #[cfg(any(test, shadow_loom))]
-        if self.planted(Defect::KillByStore) {
-            return node.kill_by_store();
-        }
-        node.kill_as(entry)
+        node.kill(live)
     }
 
     /// The same of a node that was met in a slot, which spares its unlinking a probe.

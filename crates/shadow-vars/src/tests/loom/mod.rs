@@ -217,13 +217,10 @@ impl<R: Reclaim> Store<R> {
 
     /// As [`alloc`](Self::alloc), of the second id.
     fn alloc_second(&self, obj: usize, number: usize) {
-        let made = self.pinned(|core, shield| {
-            let key = core.key(obj, self.second());
-            core.alloc_at_once(shield, &key, Value::new(number))
-                .or_else(|left| core.alloc_on(shield, &key, IfExists::Refuse, left))
-                .is_ok()
-        });
-        assert!(made, "the second id's variable is new");
+        assert!(
+            self.alloc_of(self.second(), obj, number),
+            "the second id's variable is new"
+        );
     }
 
     fn key(&self, obj: usize) -> Key<'_> {
@@ -239,8 +236,12 @@ impl<R: Reclaim> Store<R> {
 
     /// Whether this call created the variable.
     fn alloc(&self, obj: usize, number: usize) -> bool {
+        self.alloc_of(self.entry(), obj, number)
+    }
+
+    fn alloc_of(&self, entry: &IdEntry, obj: usize, number: usize) -> bool {
         self.pinned(|core, shield| {
-            let key = self.key(obj);
+            let key = core.key(obj, entry);
             let made = core.alloc_at_once(shield, &key, Value::new(number));
             match made.or_else(|left| core.alloc_on(shield, &key, IfExists::Refuse, left)) {
                 Ok(_) => true,
