@@ -7,6 +7,7 @@ use super::node::{Life, Node, State};
 use super::probe::{Found, Key, Probe};
 use super::word::{Kind, Word};
 use super::{Core, NoMemory, NodeRef, Shield};
+use crate::mem::prefetch;
 use crate::reclaim::Reclaim;
 use crate::registry::IdEntry;
 use crate::shard::Shard;
@@ -41,6 +42,8 @@ impl<R: Reclaim> Core<R> {
     #[inline]
     pub(crate) fn remove<'g>(&'g self, shield: Shield<'g>, key: &Key<'g>) -> Option<Removed<'g, R>> {
         let from = self.root(shield);
+        // Who takes a variable away mostly does so because the parent goes next.
+        prefetch(std::ptr::without_provenance::<u8>(key.obj));
         if let Some((node, slot, word)) = self.first_live(shield, from, key)
             && self.end_life(node, key.entry.live)
         {
