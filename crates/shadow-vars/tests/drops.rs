@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex, Weak, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,6 +21,7 @@ on_every_store!(
     synchronize_waits_for_a_running_drop,
     synchronize_waits_for_guards,
     the_garbage_of_an_idle_thread_goes,
+    others_take_what_threads_are_freeing,
     synchronize_says_why_not,
 );
 
@@ -322,6 +323,49 @@ fn the_garbage_of_an_idle_thread_goes<R: Reclaim>(config: &Config) {
             });
         },
     );
+}
+
+/// Threads free without a pause, while others ask all the time for what they freed to be dropped.
+fn others_take_what_threads_are_freeing<R: Reclaim>(config: &Config) {
+    const N: usize = 1500;
+    let ledger = Ledger::new(2 * N);
+    let store = config.build::<R>();
+    let freeing = AtomicUsize::new(2);
+    let together = Barrier::new(4);
+    thread::scope(|scope| {
+        for half in 0..2 {
+            let (store, ledger, freeing, together) = (&store, &ledger, &freeing, &together);
+            scope.spawn(move || {
+                together.wait();
+                for n in 0..N {
+                    let obj = (n % 50 * 2 + half) * 8;
+                    store.alloc(obj, VALUE, ledger.value()).unwrap();
+                    assert!(store.free(obj, VALUE));
+                }
+                freeing.fetch_sub(1, Ordering::Relaxed);
+            });
+        }
+        for synchronize in [false, true] {
+            let (store, freeing, together) = (&store, &freeing, &together);
+            scope.spawn(move || {
+                together.wait();
+                loop {
+                    if synchronize {
+                        store.synchronize().unwrap();
+                    } else {
+                        store.flush();
+                    }
+                    if freeing.load(Ordering::Relaxed) == 0 {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    store.synchronize().unwrap();
+    assert_eq!((ledger.made(), ledger.alive().len()), (2 * N, 0));
+    drop(store);
+    ledger.assert_balanced();
 }
 
 fn synchronize_says_why_not<R: Reclaim>(config: &Config) {

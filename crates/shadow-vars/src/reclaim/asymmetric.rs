@@ -28,6 +28,7 @@ use super::barrier;
 use super::retired::GracePeriod;
 use super::sealed::Backend;
 use crate::sync::{AtomicPtr, AtomicU64, Ordering, stat, static_global, static_thread_local};
+use crate::table::defect::{Defect, planted_everywhere};
 
 /// Epochs whose readers only store, and whose reclaiming side pays by a process-wide barrier: the default.
 ///
@@ -304,8 +305,7 @@ fn scan() {
         }
         current = participant.next;
     }
-    #[cfg(all(test, shadow_loom))]
-    if crate::table::defect::planted_everywhere(crate::table::defect::Defect::ReadersIgnored) {
+    if planted_everywhere(Defect::ReadersIgnored) {
         oldest = u64::MAX;
     }
     let over: Vec<_> = waiting.extract_if(..fenced, |(target, _)| *target <= oldest).collect();
@@ -319,6 +319,8 @@ impl Backend for Asymmetric {
 
     /// Acquire: the barriers do the rest (G2).
     const LOAD: Ordering = Ordering::Acquire;
+
+    const PUSHES_PLAINLY: bool = true;
 
     #[inline]
     fn pin() -> AsymmetricGuard {

@@ -1,6 +1,5 @@
 //! The barriers of [`asymmetric_barrier`], which a model can do without to show that they are needed.
 
-#[cfg(all(test, shadow_loom))]
 use crate::table::defect::{Defect, planted_everywhere};
 
 pub(super) use asymmetric_barrier::{compiler, init, is_compilers};
@@ -8,7 +7,6 @@ pub(super) use asymmetric_barrier::{compiler, init, is_compilers};
 /// Pairs with [`heavy`].
 #[inline]
 pub(super) fn light() {
-    #[cfg(all(test, shadow_loom))]
     if planted_everywhere(Defect::NoLightBarrier) {
         return;
     }
@@ -18,7 +16,6 @@ pub(super) fn light() {
 /// Pairs with [`light`]. Whether there was one.
 #[must_use]
 pub(super) fn heavy() -> bool {
-    #[cfg(all(test, shadow_loom))]
     if planted_everywhere(Defect::NoHeavyBarrier) {
         return true;
     }

@@ -5,7 +5,8 @@
 //! store is dropped, so that a late access or a second retirement is a panic and not undefined behaviour.
 //!
 //! Under loom the book-keeping itself is not modelled (a `std` mutex); what it means for memory order is: the pair of
-//! SeqCst fences in `pin` and `after_grace_period` (G2), and Release when a guard goes, Acquire when the period ends (G3).
+//! SeqCst fences in `pin` and `after_grace_period` (G2), and Release when a guard goes and when the period begins, Acquire
+//! when it ends (G3).
 
 use std::collections::BTreeSet;
 
@@ -31,7 +32,7 @@ static BOOK: Mutex<Book> = Mutex::new(Book {
     periods: Vec::new(),
 });
 
-/// Release when a guard goes, Acquire when a period ends. Outside loom the mutex does it.
+/// Release when a guard goes or a period begins, Acquire when a period ends. Outside loom the mutex does it.
 #[cfg(shadow_loom)]
 mod order {
     use crate::sync::{AtomicUsize, Ordering};
@@ -114,6 +115,8 @@ impl<const EXACT: bool> Backend for Checked<EXACT> {
 
     const LOAD: Ordering = Ordering::Acquire;
     const EXACT: bool = EXACT;
+    // In models all barriers are fences.
+    const PUSHES_PLAINLY: bool = cfg!(shadow_loom) && !EXACT;
 
     fn pin() -> CheckedGuard {
         CheckedGuard::new()
@@ -140,6 +143,7 @@ impl<const EXACT: bool> Backend for Checked<EXACT> {
         order::enter();
         // SeqCst: pairs with the fence in `CheckedGuard::new`.
         fence(Ordering::SeqCst);
+        order::release();
         let mut book = lock_stat(&BOOK);
         let waits_for = book.guards.clone();
         book.periods.push((waits_for, period));

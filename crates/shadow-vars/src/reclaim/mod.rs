@@ -10,7 +10,7 @@
 //!   has gone, on some thread, at most once. It may run late, or never if the process ends.
 //! - **G2** A guard that is made after the call sees everything that happened before it: what was unlinked before the
 //!   call cannot be found by a guard that the callback did not wait for.
-//! - **G3** What a thread did under its guard happens before the callback.
+//! - **G3** What a thread did under its guard, and what came before the call, happens before the callback.
 //! - **G4** Words that lead to protected memory are loaded with [`Backend::LOAD`] at least.
 //!
 //! **Stores share a backend's collector** (one per process and backend). A collector per store would need a look-up of
@@ -26,6 +26,7 @@ pub(crate) mod chain;
 #[cfg(any(test, shadow_loom))]
 pub(crate) mod checked;
 mod epoch;
+mod list;
 pub(crate) mod retired;
 #[cfg(feature = "seize")]
 mod seize;
@@ -62,6 +63,10 @@ pub(crate) mod sealed {
 
         /// Whether each retired object gets a grace period of its own (to find bugs), not a batch.
         const EXACT: bool = false;
+
+        /// Whether a thread's own shard takes in what it retires by plain stores: only worth it with asymmetric barriers, which
+        /// whoever pins has made ready then.
+        const PUSHES_PLAINLY: bool = false;
 
         /// A guard of this thread. Wait-free; nests cheaply.
         fn pin() -> Self::Guard;

@@ -9,42 +9,42 @@
 //! ```
 //!
 //! - **R1** A node is in at most one chain, and its remover put it there after no slot led to it any more (I5).
-//! - **R2** `waiting` only changes under TAKEN, which one thread holds at a time; TAKEN is left by that thread.
+//! - **R2** `waiting` only changes under TAKEN, which one thread holds at a time; TAKEN is left by that thread. `open` is
+//!   only emptied under TAKEN.
 //! - **R3** The grace period is asked for after the chain was closed, so G1 and G2 cover every node in it.
 //! - **R4** Values are dropped by threads inside `drain` or the store's drop, never by readers and never in the middle of
 //!   an insert or a migration: the callback only sets READY.
 //! - **R5** Within a shard, chains are drained in the order in which they were closed, each under TAKEN to its end, and
 //!   counted when all of it is dropped. So once `reclaimed` has reached what `retired` was, all that had been retired
 //!   then is gone.
+//! - **R6** A shard that is one thread's own takes in by plain stores where the backend has asymmetric barriers. Its owner
+//!   says that it pushes, and looks whether the shard is TAKEN; who closes it for him takes it, and looks whether he
+//!   pushes. One of the two sees the other, by the barriers between: the owner exchanges then, the other passes by.
 //!
-//! Progress: `retire` is lock-free. A thread stopped under TAKEN (also by the `Drop` of a value) keeps its shard's
-//! garbage waiting, and nothing else.
+//! Progress: `retire` is lock-free. A thread stopped under TAKEN (also by the `Drop` of a value), or in the middle of a plain
+//! push (pinned, as it is then), keeps its shard's garbage waiting, and nothing else.
 
 use std::cell::Cell;
-use std::ptr::{self, NonNull};
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 use crossbeam_utils::CachePadded;
 
 use super::Reclaim;
 use super::chain::Chain;
+use super::list::List;
 use crate::heap::Heap;
 use crate::mem::{prefetch, try_slice};
 use crate::shard::Shard;
 #[cfg(any(test, shadow_loom))]
 use crate::sync::stat;
 use crate::sync::stat::AtomicU64;
-use crate::sync::{AtomicPtr, AtomicU8, Ordering, thread_local};
+use crate::sync::{Ordering, thread_local};
 use crate::table::array::{Stride, Table};
 use crate::table::node::{Node, State};
 
 /// Bytes of an object that do not wait for a batch to be full.
 const LARGE: u64 = 1 << 16;
-
-const IDLE: u8 = 0;
-const TAKEN: u8 = 1;
-const PENDING: u8 = 2;
-const READY: u8 = 3;
 
 /// The retire lists of one store.
 pub(crate) struct RetireLists {
@@ -58,45 +58,6 @@ pub(crate) struct RetireLists {
     /// With an exact backend: what waits for a grace period of its own, and what was poisoned in place of freed.
     #[cfg(any(test, shadow_loom))]
     exact: stat::Mutex<Exact>,
-}
-
-struct List {
-    open: AtomicPtr<Node>,
-    waiting: AtomicPtr<Node>,
-    state: AtomicU8,
-    // Statistics. `retired` is counted before the node can be seen in `open`, `reclaimed` after its value was dropped.
-    retired: AtomicU64,
-    reclaimed: AtomicU64,
-    /// What `retired` was when another shard's thread looked.
-    looked_at: AtomicU64,
-    retired_bytes: AtomicU64,
-    reclaimed_bytes: AtomicU64,
-}
-
-impl List {
-    /// Adds a chain that the first node leads along to the last.
-    ///
-    /// # Safety
-    ///
-    /// The nodes are the caller's, and in no other chain (R1).
-    #[inline]
-    unsafe fn push(&self, first: NonNull<Node>, last: NonNull<Node>) {
-        first.as_ptr().expose_provenance();
-        // Relaxed: the exchange below fails if it is stale.
-        let mut head = self.open.load(Ordering::Relaxed);
-        loop {
-            // SAFETY: the caller's until the exchange succeeds.
-            unsafe { last.as_ref() }.set_next_retired(head);
-            // Release: pairs with the swap in `close`; hands over the nodes, their links, and that they were unlinked.
-            match self
-                .open
-                .compare_exchange_weak(head, first.as_ptr(), Ordering::Release, Ordering::Relaxed)
-            {
-                Ok(_) => return,
-                Err(found) => head = found,
-            }
-        }
-    }
 }
 
 #[cfg(any(test, shadow_loom))]
@@ -121,8 +82,7 @@ impl GracePeriod {
             #[cfg(any(test, shadow_loom))]
             self.lists.reclaim_exactly(self.what);
         } else {
-            // Release: pairs with the Acquire in `take`, which hands on what the last readers did (G3).
-            self.lists.shards[self.what].state.store(READY, Ordering::Release);
+            self.lists.shards[self.what].elapsed();
         }
     }
 }
@@ -141,20 +101,8 @@ pub(crate) fn is_reclaiming() -> bool {
 impl RetireLists {
     /// Nothing if there is no memory.
     pub(crate) fn new(shards: usize, batch: usize, heap: Arc<Heap>) -> Option<Arc<Self>> {
-        let shard = || {
-            CachePadded::new(List {
-                open: AtomicPtr::new(ptr::null_mut()),
-                waiting: AtomicPtr::new(ptr::null_mut()),
-                state: AtomicU8::new(IDLE),
-                retired: AtomicU64::new(0),
-                reclaimed: AtomicU64::new(0),
-                looked_at: AtomicU64::new(0),
-                retired_bytes: AtomicU64::new(0),
-                reclaimed_bytes: AtomicU64::new(0),
-            })
-        };
         Some(Arc::new(Self {
-            shards: try_slice(shards, shard)?,
+            shards: try_slice(shards, || CachePadded::new(List::new()))?,
             batch: Stride::at_most(batch),
             heap,
             drop_panics: AtomicU64::new(0),
@@ -195,7 +143,7 @@ impl RetireLists {
         }
 
         // SAFETY: the caller's.
-        unsafe { list.push(node, node) };
+        unsafe { list.push::<R>(node, node, shard) };
         if self.batch.divides(retired) || bytes >= LARGE {
             self.batch_is_full::<R>(shard, retired);
         }
@@ -226,7 +174,7 @@ impl RetireLists {
         shard.add(&list.retired_bytes, chain.bytes);
         let retired = shard.add(&list.retired, chain.count);
         // SAFETY: the caller's.
-        unsafe { list.push(first, last) };
+        unsafe { list.push::<R>(first, last, shard) };
         if self.batch.is_passed(retired, chain.count) || chain.bytes >= LARGE {
             self.batch_is_full::<R>(shard, retired);
         }
@@ -255,19 +203,17 @@ impl RetireLists {
 
     /// Asks for a grace period for what is open, or pushes on the one that was asked for.
     fn push_on<R: Reclaim>(self: &Arc<Self>, shard: usize) {
-        // Relaxed: `close` looks again.
-        match self.shards[shard].state.load(Ordering::Relaxed) {
-            IDLE => self.close::<R>(shard),
-            PENDING => R::drive(),
-            _ => {}
+        if self.shards[shard].is_pending() {
+            R::drive();
+        } else {
+            self.close::<R>(shard);
         }
     }
 
     /// Drops what is ready in one shard, if nobody else is at it.
     #[inline]
     pub(crate) fn drain<R: Reclaim>(self: &Arc<Self>, shard: usize) {
-        // Relaxed: `take` looks again.
-        if self.shards[shard].state.load(Ordering::Relaxed) == READY {
+        if self.shards[shard].is_ready() {
             self.drain_ready::<R>(shard);
         }
     }
@@ -276,45 +222,30 @@ impl RetireLists {
     fn drain_ready<R: Reclaim>(self: &Arc<Self>, shard: usize) {
         let list = &self.shards[shard];
         // A `Drop` that frees other variables must not nest deeper: what is ready stays for the next call.
-        if is_reclaiming() || !self.take(list, READY) {
+        if is_reclaiming() {
             return;
         }
-        // Relaxed: under TAKEN (R2).
-        let chain = list.waiting.swap(ptr::null_mut(), Ordering::Relaxed);
+        let Some(chain) = list.take_ready() else { return };
         // SAFETY: the grace period of this chain is over (R3, G1), and it was taken once (R2).
         unsafe { self.reclaim(list, chain) };
-        // Release: pairs with the Acquire in `take`.
-        list.state.store(IDLE, Ordering::Release);
+        list.drained();
         if list.retired.load(Ordering::Relaxed) - list.reclaimed.load(Ordering::Relaxed) >= self.batch.get() {
             self.close::<R>(shard);
         }
     }
 
-    /// IDLE → PENDING, if anything is open.
+    /// Asks for a grace period for what is open, if the shard is idle.
     fn close<R: Reclaim>(self: &Arc<Self>, shard: usize) {
-        let list = &self.shards[shard];
-        // Relaxed: only to spare the work; what is missed now is closed by a later call.
-        if list.open.load(Ordering::Relaxed).is_null() || !self.take(list, IDLE) {
-            return;
+        // The last shard is nobody's own.
+        let shared = self.shards.len() - 1;
+        let plain = R::PUSHES_PLAINLY && shard != shared && Shard::of(self.shards.len()).index != shard;
+        if self.shards[shard].close(plain) {
+            R::after_grace_period(GracePeriod {
+                lists: self.clone(),
+                what: shard,
+                exact: false,
+            });
         }
-        // AcqRel: Acquire pairs with the pushes in `retire`, so that what they unlinked comes before the grace period.
-        let chain = list.open.swap(ptr::null_mut(), Ordering::AcqRel);
-        // Relaxed: under TAKEN (R2).
-        list.waiting.store(chain, Ordering::Relaxed);
-        // Release: before the callback is asked for, as it may come at once. Pairs with the Acquire in `take`.
-        list.state.store(PENDING, Ordering::Release);
-        R::after_grace_period(GracePeriod {
-            lists: self.clone(),
-            what: shard,
-            exact: false,
-        });
-    }
-
-    fn take(&self, list: &List, from: u8) -> bool {
-        // Acquire: pairs with the Release store by which the last holder left TAKEN, and with `elapsed`.
-        list.state
-            .compare_exchange(from, TAKEN, Ordering::Acquire, Ordering::Relaxed)
-            .is_ok()
     }
 
     fn memory(&self) -> (&Heap, Shard) {
@@ -438,8 +369,7 @@ impl RetireLists {
     pub(crate) unsafe fn drain_all(&self) {
         for list in &self.shards {
             // A `Drop` may free variables of other stores, never of this one.
-            for chain in [&list.waiting, &list.open] {
-                let chain = chain.swap(ptr::null_mut(), Ordering::Acquire);
+            for chain in list.take_all() {
                 // SAFETY: the caller's.
                 unsafe { self.reclaim(list, chain) };
             }
@@ -532,7 +462,7 @@ impl RetireLists {
         exact.limbo.swap_remove(found);
         exact.poisoned.push(addr);
         drop(exact);
-        let Some(node) = NonNull::new(ptr::with_exposed_provenance_mut::<Node>(addr)) else {
+        let Some(node) = NonNull::new(std::ptr::with_exposed_provenance_mut::<Node>(addr)) else {
             return;
         };
         let _scope = ReclaimScope::enter();
@@ -558,7 +488,7 @@ impl RetireLists {
         };
         let nodes = |list: Vec<usize>| {
             list.into_iter()
-                .filter_map(|addr| NonNull::new(ptr::with_exposed_provenance_mut(addr)))
+                .filter_map(|addr| NonNull::new(std::ptr::with_exposed_provenance_mut(addr)))
         };
         // SAFETY: the caller's; each address is in one of the lists, once. Only values in limbo are still to be dropped.
         unsafe {

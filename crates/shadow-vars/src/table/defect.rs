@@ -94,9 +94,13 @@ pub(crate) enum Defect {
     FirstPlaceOnly,
     /// A pass over one parent's variables goes on to the successor by what the last place said.
     LastPlaceDecides,
-    /// Readers of the asymmetric backend have no barrier.
+    /// A shard's owner pushes by plain stores beside one who closes it.
+    PushBesideClose,
+    /// Who closes another's shard does not look whether its owner is pushing.
+    CloseBesidePush,
+    /// Light barriers, of the asymmetric backend's readers and of owners who push, are left out.
     NoLightBarrier,
-    /// The asymmetric backend looks at its readers without a barrier.
+    /// Heavy barriers are left out, before readers or owners are looked at.
     NoHeavyBarrier,
     /// The asymmetric backend ends a period whatever its readers say.
     ReadersIgnored,
@@ -110,6 +114,13 @@ pub(crate) static EVERYWHERE: std::sync::OnceLock<Option<Defect>> = std::sync::O
 #[cfg(all(test, shadow_loom))]
 pub(crate) fn planted_everywhere(defect: Defect) -> bool {
     EVERYWHERE.get() == Some(&Some(defect))
+}
+
+/// Never, but in models.
+#[inline(always)]
+#[cfg(not(all(test, shadow_loom)))]
+pub(crate) fn planted_everywhere(_: Defect) -> bool {
+    false
 }
 
 /// A place inside migration, removal or construction where a test can stop a thread.

@@ -20,7 +20,7 @@ pub(crate) struct Removed<'g, R: Reclaim> {
     pub(crate) node: NodeRef<'g>,
     entry: &'g IdEntry,
     /// This thread's.
-    shard: Shard,
+    pub(crate) shard: Shard,
     /// The root when the operation began, and the table in which the node was found.
     from: &'g Table,
     found: &'g Table,

@@ -86,6 +86,8 @@ defects! {
     SweepWithoutFence: By::Others("this machine's loads are ordered; the models catch it"),
     FirstPlaceOnly: By::Runs,
     LastPlaceDecides: By::Others("a variable must move while its parent is freed; a model catches it"),
+    PushBesideClose: By::Others("the runs have a backend of their own; the models catch it"),
+    CloseBesidePush: By::Others("the runs have a backend of their own; the models catch it"),
     NoLightBarrier: By::Others("the runs have a backend of their own; the models catch it"),
     NoHeavyBarrier: By::Others("the runs have a backend of their own; the models catch it"),
     ReadersIgnored: By::Others("the runs have a backend of their own; the models catch it"),

@@ -74,6 +74,8 @@ defects! {
     SweepWithoutFence: By::Model("sweep::a_sweep_takes_variables_across_a_whole_migration"),
     FirstPlaceOnly: By::Model("sweep::a_parents_variables_in_two_places_are_met_while_they_move"),
     LastPlaceDecides: By::Model("sweep::a_parents_variables_in_two_places_are_met_while_they_move"),
+    PushBesideClose: By::Model("retire::an_owner_retires_beside_one_who_closes_for_it"),
+    CloseBesidePush: By::Model("retire::an_owner_retires_beside_one_who_closes_for_it"),
     NoLightBarrier: By::Model("grace::nothing_is_dropped_before_a_readers_guard_goes"),
     NoHeavyBarrier: By::Model("grace::nothing_is_dropped_before_a_readers_guard_goes"),
     ReadersIgnored: By::Model("grace::nothing_is_dropped_before_a_readers_guard_goes"),

@@ -21,6 +21,7 @@ use crate::error::{CtorError, StoreError};
 use crate::reclaim::Reclaim;
 use crate::reclaim::checked::{self, Checked};
 use crate::registry::IdEntry;
+use crate::shard::Shard;
 use crate::sync::stat::{AtomicUsize, Mutex, Ordering};
 use crate::sync::{self, lock_stat};
 use crate::table::array::{BUCKET, Table};
@@ -174,8 +175,22 @@ impl<R: Reclaim> Store<R> {
         Self::of(1, keys)
     }
 
-    fn of(capacity: usize, keys: &[usize]) -> Arc<Self> {
+    /// As [`small`](Self::small), with a shard that may be one thread's own, and batches that do not fill.
+    fn owned(keys: &[usize]) -> Arc<Self> {
         let config = Config {
+            batch: 8,
+            shards: 2,
+            ..Self::config(1)
+        };
+        Self::with(&config, keys)
+    }
+
+    fn of(capacity: usize, keys: &[usize]) -> Arc<Self> {
+        Self::with(&Self::config(capacity), keys)
+    }
+
+    fn config(capacity: usize) -> Config {
+        Config {
             capacity,
             hasher: AddrHasher::constant(),
             places: Places::APART,
@@ -183,8 +198,11 @@ impl<R: Reclaim> Store<R> {
             block: 1,
             shards: 1,
             packed: false,
-        };
-        let Ok(mut core) = Core::new(&config) else {
+        }
+    }
+
+    fn with(config: &Config, keys: &[usize]) -> Arc<Self> {
+        let Ok(mut core) = Core::new(config) else {
             panic!("out of memory")
         };
         core.rigging.defect = defects::planted();
@@ -314,6 +332,14 @@ impl<R: Reclaim> Store<R> {
             // SAFETY: the entry holds `Value`, and the node was live.
             Some(unsafe { removed.node.value::<Value>() }.read())
         })
+    }
+
+    /// The same by a thread that has this shard.
+    fn free_in(&self, shard: Shard, obj: usize) {
+        self.pinned(|core, shield| {
+            let removed = core.remove(shield, &self.key(obj));
+            removed.unwrap_or_else(|| panic!("{obj:#x} is there")).shard = shard;
+        });
     }
 
     /// What `get_or_alloc_with` is made of.

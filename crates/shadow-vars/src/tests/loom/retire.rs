@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::{A, B, CREATED, Checked, Ordering, Reclaim, Small, Usual, dropped, explore, join, spawn};
+use crate::shard::Shard;
 
 type Store = super::Store<Checked<false>>;
 
@@ -20,6 +21,21 @@ fn what_two_threads_retire_is_dropped_once() {
         let other = spawn(&store, |store| store.free(A));
         assert_eq!(store.free(B), Some(1));
         assert_eq!(join(other), Some(0));
+        (0..3).for_each(|_| store.flush());
+        assert_eq!((dropped(), store.core.lists.pending().0), (2, 0));
+        store.end(&[]);
+    });
+}
+
+/// A thread retires in a shard of its own, and another closes it for it.
+#[test]
+fn an_owner_retires_beside_one_who_closes_for_it() {
+    explore(Small, || {
+        let store = Store::owned(&[A, B]);
+        let other = spawn(&store, |store| store.flush());
+        store.free_in(Shard::owned(0), A);
+        store.free_in(Shard::owned(0), B);
+        join(other);
         (0..3).for_each(|_| store.flush());
         assert_eq!((dropped(), store.core.lists.pending().0), (2, 0));
         store.end(&[]);
