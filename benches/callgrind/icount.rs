@@ -6,7 +6,7 @@
 use std::hint::black_box;
 
 use iai_callgrind::{library_benchmark, library_benchmark_group, main};
-use shadow_vars::{Asymmetric, Epoch, ObjAddr, Reclaim, Seize, ShadowId, ShadowStore};
+use shadow_vars::{Asymmetric, Epoch, ObjAddr, Reclaim, Seize, ShadowId, ShadowStore, Variable};
 
 /// Operations of each benchmark.
 const N: usize = 1024;
@@ -110,6 +110,21 @@ macro_rules! each {
     };
 }
 
+/// by the variable, which knows its id,
+macro_rules! each_variable {
+    ($name:ident, $set:expr, |$variable:ident, $parent:ident| $operation:expr) => {
+        #[library_benchmark]
+        #[bench::n($set)]
+        fn $name(set: S) -> S {
+            let $variable = Variable::new(&set.store, black_box(ID)).expect("of this type");
+            for &$parent in &set.parents {
+                $operation;
+            }
+            set
+        }
+    };
+}
+
 /// or under one guard for all.
 macro_rules! each_pinned {
     ($name:ident, $set:expr, |$pin:ident, $parent:ident| $operation:expr) => {
@@ -171,6 +186,21 @@ macro_rules! per_backend {
                 drop(pin);
                 set
             }
+
+            #[library_benchmark]
+            #[bench::n(full())]
+            fn get_hit_variable(set: S) -> S {
+                let variable = Variable::new(&set.store, black_box(ID)).expect("of this type");
+                read_each(&set.parents, |parent| variable.get_with(parent, |value| value[0]));
+                set
+            }
+
+            each_variable!(alloc_variable, empty(), |variable, parent| assert!(
+                variable.alloc(black_box(parent), VALUE).is_ok()
+            ));
+            each_variable!(free_variable, full(), |variable, parent| assert!(
+                variable.free(black_box(parent))
+            ));
 
             #[library_benchmark]
             #[bench::n(full())]
@@ -241,9 +271,9 @@ macro_rules! per_backend {
                 name = $group;
                 benchmarks =
                     harness, pin_and_unpin, get_hit_guard_each, get_hit_guard_reused, get_miss_guard_each,
-                    get_miss_guard_reused, get_hit_typed, get_batch, get_batch_typed, alloc, get_or_alloc_existing,
-                    get_or_alloc_new, get_or_alloc_with_existing, get_or_alloc_with_new, free, free_object, free_all,
-                    migrate_block
+                    get_miss_guard_reused, get_hit_typed, get_hit_variable, get_batch, get_batch_typed, alloc,
+                    alloc_variable, get_or_alloc_existing, get_or_alloc_new, get_or_alloc_with_existing,
+                    get_or_alloc_with_new, free, free_variable, free_object, free_all, migrate_block
             );
         }
         use $module::$group;

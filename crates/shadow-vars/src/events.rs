@@ -1,11 +1,18 @@
 //! What a log should tell: `tracing` events with the feature of that name, nothing without.
 
 use crate::ObjAddr;
-use crate::error::TypeMismatch;
+use crate::error::{StoreError, TypeMismatch};
+
+/// What a creation was refused for, if a log should tell.
+pub(crate) fn refused(error: &StoreError) {
+    if let StoreError::Exists { obj, id } = error {
+        duplicate(*obj, *id);
+    }
+}
 
 /// `alloc` of a variable that exists: mostly a mistake, as in the kernel.
 #[cold]
-pub(crate) fn duplicate(_obj: ObjAddr, _id: u64) {
+fn duplicate(_obj: ObjAddr, _id: u64) {
     #[cfg(feature = "tracing")]
     tracing::warn!(obj = %_obj, id = format_args!("{_id:#x}"), "duplicate shadow variable");
 }

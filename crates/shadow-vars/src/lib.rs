@@ -83,6 +83,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod typed;
+mod variable;
 mod wait;
 
 pub use bytemuck::Zeroable;
@@ -105,6 +106,7 @@ pub use reclaim::{Asymmetric, Epoch, GuardKind, LocalGuard, OwnedGuard, Reclaim}
 pub use stats::{IdStats, Stats};
 pub use store::{ShadowStore, global};
 pub use typed::Typed;
+pub use variable::Variable;
 
 /// The largest alignment of a value.
 pub const MAX_ALIGN: usize = 4096;

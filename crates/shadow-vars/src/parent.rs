@@ -36,10 +36,14 @@ struct Sized1<T> {
     _byte: u8,
 }
 
-/// How a [`Parent`] knows its store: by reference, or by `Arc`.
+/// How a [`Parent`] or a [`Variable`](crate::Variable) knows its store: by reference, or by `Arc`.
 pub trait StoreHandle: sealed::Sealed {
     #[doc(hidden)]
-    fn free_object(&self, obj: ObjAddr) -> usize;
+    type Backend: Reclaim;
+
+    /// The same store each time.
+    #[doc(hidden)]
+    fn store(&self) -> &ShadowStore<Self::Backend>;
 }
 
 mod sealed {
@@ -50,14 +54,20 @@ impl<R: Reclaim> sealed::Sealed for &ShadowStore<R> {}
 impl<R: Reclaim> sealed::Sealed for Arc<ShadowStore<R>> {}
 
 impl<R: Reclaim> StoreHandle for &ShadowStore<R> {
-    fn free_object(&self, obj: ObjAddr) -> usize {
-        ShadowStore::free_object(self, obj)
+    type Backend = R;
+
+    #[inline]
+    fn store(&self) -> &ShadowStore<R> {
+        self
     }
 }
 
 impl<R: Reclaim> StoreHandle for Arc<ShadowStore<R>> {
-    fn free_object(&self, obj: ObjAddr) -> usize {
-        ShadowStore::free_object(self, obj)
+    type Backend = R;
+
+    #[inline]
+    fn store(&self) -> &ShadowStore<R> {
+        self
     }
 }
 
@@ -85,7 +95,7 @@ impl<T, S: StoreHandle> Parent<T, S> {
     /// The object again, its variables freed. It moves out of its box, so its address ends.
     pub fn into_inner(self) -> T {
         let mut this = ManuallyDrop::new(self);
-        this.store.free_object(this.addr());
+        this.store.store().free_object(this.addr());
         // SAFETY: `this` is not dropped, so each field is taken once.
         unsafe {
             std::ptr::drop_in_place(&raw mut this.store);
@@ -96,7 +106,7 @@ impl<T, S: StoreHandle> Parent<T, S> {
 
 impl<T, S: StoreHandle> Drop for Parent<T, S> {
     fn drop(&mut self) {
-        self.store.free_object(self.addr());
+        self.store.store().free_object(self.addr());
         // SAFETY: dropped here only.
         unsafe { ManuallyDrop::drop(&mut self.object) };
     }

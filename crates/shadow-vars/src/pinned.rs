@@ -1,20 +1,15 @@
 //! Operations under a guard: references live as long as it does.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use bytemuck::Zeroable;
 
-use crate::ctor::{IfExists, Unplaced};
 use crate::error::{AllocError, CtorError, StoreError, TypeMismatch};
 use crate::iter::Iter;
 use crate::reclaim::{Asymmetric, GuardKind, LocalGuard, OwnedGuard, Reclaim};
-use crate::registry::IdEntry;
 use crate::store::ShadowStore;
-use crate::table::node::Node;
-use crate::table::probe::Key;
-use crate::table::{Core, NodeRef, Shield};
-use crate::{ObjAddr, ShadowId, events};
+use crate::table::{Core, Shield};
+use crate::{ObjAddr, ShadowId};
 
 /// A store and a guard: what a reader holds.
 ///
@@ -120,7 +115,7 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     /// thread; allocates nothing; writes nothing that others read.
     #[inline]
     pub fn get<T: Send + Sync + 'static>(&self, obj: impl Into<ObjAddr>, id: ShadowId<T>) -> Option<&T> {
-        self.find(obj.into(), self.typed_entry::<T>(id.get())?)
+        self.typed(id)?.get(obj)
     }
 
     /// As [`get`](Self::get), but says so if the id holds another type.
@@ -143,26 +138,6 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         self.get(obj, id).is_some()
     }
 
-    /// The entry of this number if it holds `T`.
-    #[inline]
-    fn typed_entry<T: 'static>(&self, id: u64) -> Option<&'s IdEntry> {
-        let entry = self.core().registry.get(id)?;
-        if entry.holds::<T>() {
-            Some(entry)
-        } else {
-            wrong_type::<T>(entry);
-            None
-        }
-    }
-
-    #[inline]
-    fn find<T: 'static>(&self, obj: ObjAddr, entry: &IdEntry) -> Option<&T> {
-        self.core().find_as(self.shield(), obj.get(), entry, |node| {
-            // SAFETY: the callers saw that the entry holds `T`; found means live.
-            unsafe { node.value() }
-        })
-    }
-
     /// Creates the variable from a value.
     ///
     /// Lock-free, but waits while a constructor of the same variable runs. The first use of an id in a store takes a
@@ -180,7 +155,10 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         id: ShadowId<T>,
         value: T,
     ) -> Result<&T, AllocError<T>> {
-        self.by_value(obj.into(), id, value, IfExists::Refuse)
+        match self.bind(id) {
+            Ok(typed) => typed.alloc(obj, value),
+            Err(error) => Err(AllocError { value, error }),
+        }
     }
 
     /// Creates the variable by a constructor, which gets the parent's address.
@@ -198,8 +176,7 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         id: ShadowId<T>,
         ctor: impl FnOnce(ObjAddr) -> T,
     ) -> Result<&T, StoreError> {
-        self.by_ctor(obj.into(), id, infallible(ctor), IfExists::Refuse)
-            .map_err(store_error)
+        self.bind(id)?.alloc_with(obj, ctor)
     }
 
     /// As [`alloc_with`](Self::alloc_with), with a constructor that may refuse.
@@ -213,7 +190,7 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         id: ShadowId<T>,
         ctor: impl FnOnce(ObjAddr) -> Result<T, E>,
     ) -> Result<&T, CtorError<E>> {
-        self.by_ctor(obj.into(), id, ctor, IfExists::Refuse)
+        self.bind(id)?.try_alloc_with(obj, ctor)
     }
 
     /// Creates the variable with all bytes zero.
@@ -226,7 +203,7 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         obj: impl Into<ObjAddr>,
         id: ShadowId<T>,
     ) -> Result<&T, StoreError> {
-        self.zeroed(obj.into(), id, IfExists::Refuse)
+        self.bind(id)?.alloc_zeroed(obj)
     }
 
     /// The variable, created from `value` if it does not exist. If it does, `value` is dropped.
@@ -243,10 +220,9 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         id: ShadowId<T>,
         value: T,
     ) -> Result<&T, AllocError<T>> {
-        let obj = obj.into();
-        match self.existing(obj, id) {
-            Some(value) => Ok(value),
-            None => self.by_value(obj, id, value, IfExists::Get),
+        match self.bind(id) {
+            Ok(typed) => typed.get_or_alloc(obj, value),
+            Err(error) => Err(AllocError { value, error }),
         }
     }
 
@@ -266,13 +242,7 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         id: ShadowId<T>,
         ctor: impl FnOnce(ObjAddr) -> T,
     ) -> Result<&T, StoreError> {
-        let obj = obj.into();
-        match self.existing(obj, id) {
-            Some(value) => Ok(value),
-            None => self
-                .by_ctor(obj, id, infallible(ctor), IfExists::Get)
-                .map_err(store_error),
-        }
+        self.bind(id)?.get_or_alloc_with(obj, ctor)
     }
 
     /// As [`get_or_alloc_with`](Self::get_or_alloc_with), with a constructor that may refuse.
@@ -288,11 +258,7 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         id: ShadowId<T>,
         ctor: impl FnOnce(ObjAddr) -> Result<T, E>,
     ) -> Result<&T, CtorError<E>> {
-        let obj = obj.into();
-        match self.existing(obj, id) {
-            Some(value) => Ok(value),
-            None => self.by_ctor(obj, id, ctor, IfExists::Get),
-        }
+        self.bind(id)?.get_or_try_alloc_with(obj, ctor)
     }
 
     /// The variable, created with all bytes zero if it does not exist.
@@ -306,122 +272,7 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         obj: impl Into<ObjAddr>,
         id: ShadowId<T>,
     ) -> Result<&T, StoreError> {
-        let obj = obj.into();
-        match self.existing(obj, id) {
-            Some(value) => Ok(value),
-            None => self.zeroed(obj, id, IfExists::Get),
-        }
-    }
-
-    /// The variable that there is in most calls of those that find or create: in the steps of a [`get`](Self::get).
-    #[inline]
-    fn existing<T: Send + Sync + 'static>(&self, obj: ObjAddr, id: ShadowId<T>) -> Option<&T> {
-        let entry = self.core().registry.get(id.get()).filter(|entry| entry.holds::<T>())?;
-        self.find(obj, entry)
-    }
-
-    #[inline(never)]
-    fn by_value<T: Send + Sync + 'static>(
-        &self,
-        obj: ObjAddr,
-        id: ShadowId<T>,
-        value: T,
-        if_exists: IfExists,
-    ) -> Result<&T, AllocError<T>> {
-        const {
-            assert!(
-                align_of::<T>() <= crate::MAX_ALIGN,
-                "shadow variables are aligned to 4096 at most"
-            )
-        };
-        let core = self.core();
-        let entry = match core.registry.bind::<T>(id.get()) {
-            Ok(entry) => entry,
-            Err(error) => return Err(AllocError { value, error }),
-        };
-        let key = core.key(obj.get(), entry);
-        match core.alloc_at_once(self.shield(), &key, value) {
-            // SAFETY: the entry holds `T`; the node is live.
-            Ok(node) => Ok(unsafe { node.value() }),
-            Err(left) => self.by_value_on(&key, if_exists, left),
-        }
-    }
-
-    /// All other cases.
-    #[cold]
-    #[inline(never)]
-    fn by_value_on<T: Send + Sync + 'static>(
-        &self,
-        key: &Key<'_>,
-        if_exists: IfExists,
-        left: Unplaced<T>,
-    ) -> Result<&T, AllocError<T>> {
-        let result = self.core().alloc_on(self.shield(), key, if_exists, left);
-        // SAFETY: the key's entry holds `T`; the node is live, or was when it was found.
-        result
-            .map(|node| unsafe { node.value() })
-            .inspect_err(|failed| report(&failed.error))
-    }
-
-    #[inline(never)]
-    fn by_ctor<T: Send + Sync + 'static, E>(
-        &self,
-        obj: ObjAddr,
-        id: ShadowId<T>,
-        ctor: impl FnOnce(ObjAddr) -> Result<T, E>,
-        if_exists: IfExists,
-    ) -> Result<&T, CtorError<E>> {
-        const {
-            assert!(
-                align_of::<T>() <= crate::MAX_ALIGN,
-                "shadow variables are aligned to 4096 at most"
-            )
-        };
-        let core = self.core();
-        let entry = core.registry.bind::<T>(id.get())?;
-        let key = core.key(obj.get(), entry);
-        // SAFETY: the closure writes a `T`, which the entry holds, before it returns Ok.
-        let result = unsafe {
-            core.alloc_constructed(self.shield(), &key, if_exists, (None, false), |node| {
-                Node::value_ptr::<T>(node).write(ctor(obj)?);
-                Ok(())
-            })
-        };
-        self.value_of(result)
-    }
-
-    fn zeroed<T: Zeroable + Send + Sync + 'static>(
-        &self,
-        obj: ObjAddr,
-        id: ShadowId<T>,
-        if_exists: IfExists,
-    ) -> Result<&T, StoreError> {
-        const {
-            assert!(
-                align_of::<T>() <= crate::MAX_ALIGN,
-                "shadow variables are aligned to 4096 at most"
-            )
-        };
-        let core = self.core();
-        let entry = core.registry.bind::<T>(id.get())?;
-        let key = core.key(obj.get(), entry);
-        // SAFETY: the node comes zeroed, which is a valid `T`.
-        let result = unsafe {
-            core.alloc_constructed(self.shield(), &key, if_exists, (None, true), |_| {
-                Ok::<_, std::convert::Infallible>(())
-            })
-        };
-        self.value_of(result).map_err(store_error)
-    }
-
-    /// The value behind a node that `bind::<T>` made the key for.
-    fn value_of<'g, T, E>(&'g self, result: Result<NodeRef<'g>, CtorError<E>>) -> Result<&'g T, CtorError<E>> {
-        // SAFETY: the callers bound the entry to `T`; the node is live, or was when it was found.
-        result.map(|node| unsafe { node.value() }).inspect_err(|failed| {
-            if let CtorError::Store(error) = failed {
-                report(error);
-            }
-        })
+        self.bind(id)?.get_or_alloc_zeroed(obj)
     }
 
     /// Frees the variable: from now on nobody finds it. Whether there was one. Its value is dropped when nobody can hold
@@ -446,12 +297,7 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         id: ShadowId<T>,
         dtor: impl FnOnce(ObjAddr, &T) -> O,
     ) -> Option<O> {
-        let obj = obj.into();
-        let entry = self.entry_of::<T>(id)?;
-        let core = self.core();
-        let removed = core.remove(self.shield(), &core.key(obj.get(), entry))?;
-        // SAFETY: the entry holds `T`; the node was live when it was removed.
-        Some(dtor(obj, unsafe { removed.node.value() }))
+        self.typed(id)?.take(obj, dtor)
     }
 
     /// Frees all variables of an id. How many this call freed.
@@ -467,27 +313,8 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     /// # Panics
     ///
     /// If a destructor does: after all others have been freed too, with the first panic.
-    pub fn free_all_with<T: Send + Sync + 'static>(&self, id: ShadowId<T>, mut dtor: impl FnMut(ObjAddr, &T)) -> usize {
-        let Some(entry) = self.entry_of::<T>(id) else { return 0 };
-        // SAFETY: the entry holds `T`; the node was live when it was removed.
-        self.sweep(entry, |node| dtor(ObjAddr::new(node.obj), unsafe { node.value() }))
-    }
-
-    /// Frees all variables of an id, calling `dtor` with each. A panic of one waits until the others are done.
-    pub(crate) fn sweep(&self, entry: &IdEntry, mut dtor: impl FnMut(NodeRef<'_>)) -> usize {
-        let (core, shield) = (self.core(), self.shield());
-        let from = core.root(shield);
-        let mut count = 0;
-        let mut panic = None;
-        core.for_each_table(shield, |table| {
-            core.sweep_id(shield, (from, table), 0..table.buckets(), entry, |removed| {
-                count += 1;
-                let result = catch_unwind(AssertUnwindSafe(|| dtor(removed)));
-                panic = panic.take().or(result.err());
-            });
-        });
-        core.shrink_if_empty(core.root(shield));
-        panic.map_or(count, |panic| resume_unwind(panic))
+    pub fn free_all_with<T: Send + Sync + 'static>(&self, id: ShadowId<T>, dtor: impl FnMut(ObjAddr, &T)) -> usize {
+        self.typed(id).map_or(0, |typed| typed.free_all_with(dtor))
     }
 
     /// Frees all variables of a parent, of whatever type. How many this call freed.
@@ -521,33 +348,6 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     /// guard throughout.
     pub fn iter(&self) -> Iter<'_, R> {
         Iter::new(self.core(), self.shield())
-    }
-
-    /// The entry of an id that holds `T`.
-    pub(crate) fn entry_of<T: 'static>(&self, id: ShadowId<T>) -> Option<&'s IdEntry> {
-        self.typed_entry::<T>(id.get())
-    }
-}
-
-#[cold]
-fn wrong_type<T>(entry: &IdEntry) {
-    events::mismatch(&entry.mismatch(std::any::type_name::<T>()));
-}
-
-fn infallible<T>(ctor: impl FnOnce(ObjAddr) -> T) -> impl FnOnce(ObjAddr) -> Result<T, std::convert::Infallible> {
-    |obj| Ok(ctor(obj))
-}
-
-fn store_error(error: CtorError<std::convert::Infallible>) -> StoreError {
-    match error {
-        CtorError::Store(error) => error,
-        CtorError::Ctor(never) => match never {},
-    }
-}
-
-pub(crate) fn report(error: &StoreError) {
-    if let StoreError::Exists { obj, id } = error {
-        events::duplicate(*obj, *id);
     }
 }
 

@@ -8,7 +8,7 @@ use std::ptr::NonNull;
 
 use crate::ctor::IfExists;
 use crate::error::{CtorError, LayoutMismatch, StoreError};
-use crate::pinned::{Pinned, report};
+use crate::pinned::Pinned;
 use crate::reclaim::{GuardKind, Reclaim};
 use crate::registry::{IdEntry, raw_layout};
 use crate::table::NodeRef;
@@ -152,7 +152,7 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         let node = unsafe { core.alloc_constructed(self.shield(), &key, if_exists, (Some(layout), true), construct) };
         let node = node.inspect_err(|failed| {
             if let CtorError::Store(error) = failed {
-                report(error);
+                events::refused(error);
             }
         })?;
         Ok(checked(node, entry, layout)?)
@@ -181,8 +181,9 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     /// As [`raw_free`](Self::raw_free).
     pub unsafe fn raw_free_all(&self, id: u64, dtor: Option<RawDtor>, data: *mut c_void) -> usize {
         let Some(entry) = self.raw_entry(id) else { return 0 };
-        // SAFETY: the caller's.
-        self.sweep(entry, |node| unsafe { destroy(node, entry, dtor, data) })
+        // SAFETY: the caller's; called with what was removed.
+        let destroy = |node: NodeRef<'_>| unsafe { destroy(node, entry, dtor, data) };
+        self.core().free_all(self.shield(), entry, destroy)
     }
 
     fn raw_entry(&self, id: u64) -> Option<&'s IdEntry> {

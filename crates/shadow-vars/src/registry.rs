@@ -36,8 +36,8 @@ pub(crate) struct IdEntry {
     /// The type's name, copied: the library that it lives in may be unloaded.
     pub(crate) type_name: String,
     counts: Column,
-    /// How values are dropped: a [`DropValue`], or null. By the code of whoever last bound the id to allocate: that which
-    /// first did may be in a library that was unloaded since.
+    /// How values are dropped: a [`DropValue`], or null. By the code of whoever allocated last: that which first did may be
+    /// in a library that was unloaded since.
     drop_with: AtomicPtr<()>,
 }
 
@@ -109,10 +109,16 @@ impl IdEntry {
         unsafe { std::mem::transmute::<*mut (), Option<DropValue>>(drop) }
     }
 
-    /// Values are dropped by this code from now on, which is of the id's type.
+    /// Values are dropped by the caller's code for `T` from now on, which the id holds.
     #[inline]
-    fn drop_with(&self, shape: &Shape) {
-        let Some(drop) = shape.drop else { return };
+    pub(crate) fn drop_as<T: Send + Sync + 'static>(&self) {
+        if let Some(drop) = const { Shape::of::<T>() }.drop {
+            self.drop_by(drop);
+        }
+    }
+
+    #[inline]
+    fn drop_by(&self, drop: DropValue) {
         let drop = drop as *mut ();
         // Relaxed: the value that is allocated next publishes it. Looked at first: it seldom changes.
         if self.drop_with.load(Ordering::Relaxed) != drop {
@@ -256,13 +262,19 @@ impl Registry {
     }
 
     /// The entry of `id`, bound to `T` now if it was not bound before.
+    #[inline]
     pub(crate) fn bind<T: Send + Sync + 'static>(&self, id: u64) -> Result<&IdEntry, StoreError> {
-        let entry = match self.get(id) {
-            Some(entry) => entry,
-            None => self.insert(id, TypeId::of::<T>(), std::any::type_name::<T>(), Shape::of::<T>())?,
-        };
+        match self.get(id) {
+            Some(entry) if entry.holds::<T>() => Ok(entry),
+            _ => self.bind_on::<T>(id),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn bind_on<T: Send + Sync + 'static>(&self, id: u64) -> Result<&IdEntry, StoreError> {
+        let entry = self.insert(id, TypeId::of::<T>(), std::any::type_name::<T>(), Shape::of::<T>())?;
         if entry.holds::<T>() {
-            entry.drop_with(const { &Shape::of::<T>() });
             Ok(entry)
         } else {
             Err(StoreError::TypeMismatch(entry.mismatch(std::any::type_name::<T>())))
@@ -509,17 +521,21 @@ mod tests {
     }
 
     #[test]
-    fn values_are_dropped_by_the_code_that_last_bound_the_id() {
+    fn values_are_dropped_by_the_code_that_allocated_last() {
         unsafe fn of_an_unloaded_library(_: *mut u8) {}
         let registry = registry(1);
         let drop_of = |entry: &IdEntry| entry.drop_value().map(|drop| drop as usize);
-        let own = drop_of(registry.bind::<String>(3).unwrap());
+        let entry = registry.bind::<String>(3).unwrap();
+        let own = drop_of(entry);
         assert!(own.is_some());
-        let mut stale = Shape::of::<String>();
-        stale.drop = Some(of_an_unloaded_library);
-        registry.get(3).unwrap().drop_with(&stale);
-        assert_ne!(drop_of(registry.get(3).unwrap()), own, "who looks up does not bind");
-        assert_eq!(drop_of(registry.bind::<String>(3).unwrap()), own);
+        entry.drop_by(of_an_unloaded_library);
+        assert_ne!(
+            drop_of(registry.bind::<String>(3).unwrap()),
+            own,
+            "who binds may never allocate"
+        );
+        entry.drop_as::<String>();
+        assert_eq!(drop_of(entry), own);
         assert_eq!(drop_of(registry.bind::<u8>(4).unwrap()), None, "nothing to drop");
     }
 

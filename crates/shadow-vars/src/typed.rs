@@ -1,19 +1,27 @@
-//! Many look-ups under one guard: of one id, which is looked up and checked once, and of keys in batches.
+//! The operations on one id, which has been looked up and checked, under a guard; and looking up keys in batches.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::marker::PhantomData;
 
+use bytemuck::Zeroable;
+
+use crate::ctor::{IfExists, Unplaced};
+use crate::error::{AllocError, CtorError, StoreError};
 use crate::pinned::Pinned;
 use crate::reclaim::{Asymmetric, GuardKind, Reclaim};
 use crate::registry::IdEntry;
+use crate::table::node::Node;
 use crate::table::prefetch::BATCH;
+use crate::table::probe::Key;
 use crate::table::{Core, NodeRef, Shield};
-use crate::{ObjAddr, ShadowId};
+use crate::{ObjAddr, ShadowId, events};
 
-/// The variables of one id, for who looks up many: what a [`get`](crate::Pinned::get) does for the id alone is done.
+/// The variables of one id, under a guard: what a [`get`](Pinned::get) does for the id alone is done.
 ///
-/// Made by [`Pinned::typed`](crate::Pinned::typed); references that it returns are good for as long as that guard is. It
-/// sees what comes and goes meanwhile, as `get` does.
+/// Made by [`Pinned::typed`], [`Pinned::bind`] and
+/// [`Variable::pinned`](crate::Variable::pinned). References that it returns are good for as long as the guard is; it sees
+/// what comes and goes meanwhile. What an operation promises is said at the one of [`Pinned`] with its name.
 ///
 /// ```
 /// use shadow_vars::{ShadowId, ShadowStore};
@@ -66,12 +74,17 @@ impl<'g, T: Send + Sync + 'static, R: Reclaim> Typed<'g, T, R> {
         }
     }
 
-    /// The variable, if it exists. Wait-free but for the length of the probe, as [`get`](crate::Pinned::get).
+    /// The variable, if it exists. As [`Pinned::get`].
     #[inline]
     pub fn get(&self, obj: impl Into<ObjAddr>) -> Option<&'g T> {
+        self.find(obj.into())
+    }
+
+    #[inline]
+    fn find(self, obj: ObjAddr) -> Option<&'g T> {
         // SAFETY: the entry holds `T`; found means live.
         let value = |node: NodeRef<'g>| unsafe { node.value() };
-        self.core.find_as(self.shield, obj.into().get(), self.entry, value)
+        self.core.find_as(self.shield, obj.get(), self.entry, value)
     }
 
     /// Whether the variable exists. As [`get`](Self::get).
@@ -83,16 +96,257 @@ impl<'g, T: Send + Sync + 'static, R: Reclaim> Typed<'g, T, R> {
     /// Looks up a batch: `out[i]` becomes the variable of `objs[i]`, for as many as the shorter of the two has.
     ///
     /// Each look-up is an instant of its own, as [`get`](Self::get). As
-    /// [`Pinned::get_many`](crate::Pinned::get_many), in fewer steps.
+    /// [`Pinned::get_many`], in fewer steps.
     pub fn get_many(&self, objs: &[ObjAddr], out: &mut [Option<&'g T>]) {
         for (objs, out) in objs.chunks(BATCH).zip(out.chunks_mut(BATCH)) {
             let count = objs.len().min(out.len());
             let key = |at: usize| (objs[at].get(), Some(self.entry));
             self.core.find_batch(self.shield, count, key, |at, node| {
-                // SAFETY: as in `get`.
+                // SAFETY: as in `find`.
                 out[at] = node.map(|node| unsafe { node.value() });
             });
         }
+    }
+
+    /// Creates the variable from a value. As [`Pinned::alloc`].
+    ///
+    /// # Errors
+    ///
+    /// As there, but for those of the id; the value comes back.
+    #[inline]
+    pub fn alloc(&self, obj: impl Into<ObjAddr>, value: T) -> Result<&'g T, AllocError<T>> {
+        self.by_value(obj.into(), value, IfExists::Refuse)
+    }
+
+    /// Creates the variable by a constructor. As [`Pinned::alloc_with`].
+    ///
+    /// # Errors
+    ///
+    /// As [`alloc`](Self::alloc).
+    pub fn alloc_with(&self, obj: impl Into<ObjAddr>, ctor: impl FnOnce(ObjAddr) -> T) -> Result<&'g T, StoreError> {
+        self.by_ctor(obj.into(), infallible(ctor), IfExists::Refuse)
+            .map_err(store_error)
+    }
+
+    /// Creates the variable by a constructor that may refuse. As [`Pinned::try_alloc_with`].
+    ///
+    /// # Errors
+    ///
+    /// [`CtorError::Ctor`] with the constructor's error: there is no variable then. Else as [`alloc`](Self::alloc).
+    pub fn try_alloc_with<E>(
+        &self,
+        obj: impl Into<ObjAddr>,
+        ctor: impl FnOnce(ObjAddr) -> Result<T, E>,
+    ) -> Result<&'g T, CtorError<E>> {
+        self.by_ctor(obj.into(), ctor, IfExists::Refuse)
+    }
+
+    /// Creates the variable with all bytes zero.
+    ///
+    /// # Errors
+    ///
+    /// As [`alloc`](Self::alloc).
+    pub fn alloc_zeroed(&self, obj: impl Into<ObjAddr>) -> Result<&'g T, StoreError>
+    where
+        T: Zeroable,
+    {
+        self.zeroed(obj.into(), IfExists::Refuse)
+    }
+
+    /// The variable, created from `value` if it does not exist. As [`Pinned::get_or_alloc`].
+    ///
+    /// # Errors
+    ///
+    /// As [`alloc`](Self::alloc), but never `Exists`. The value comes back.
+    #[inline]
+    pub fn get_or_alloc(&self, obj: impl Into<ObjAddr>, value: T) -> Result<&'g T, AllocError<T>> {
+        let obj = obj.into();
+        match self.find(obj) {
+            Some(value) => Ok(value),
+            None => self.by_value(obj, value, IfExists::Get),
+        }
+    }
+
+    /// The variable, created by a constructor if it does not exist. As
+    /// [`Pinned::get_or_alloc_with`].
+    ///
+    /// # Errors
+    ///
+    /// As [`get_or_alloc`](Self::get_or_alloc).
+    #[inline]
+    pub fn get_or_alloc_with(
+        &self,
+        obj: impl Into<ObjAddr>,
+        ctor: impl FnOnce(ObjAddr) -> T,
+    ) -> Result<&'g T, StoreError> {
+        let obj = obj.into();
+        match self.find(obj) {
+            Some(value) => Ok(value),
+            None => self.by_ctor(obj, infallible(ctor), IfExists::Get).map_err(store_error),
+        }
+    }
+
+    /// As [`get_or_alloc_with`](Self::get_or_alloc_with), with a constructor that may refuse.
+    ///
+    /// # Errors
+    ///
+    /// [`CtorError::Ctor`] with the constructor's error: there is no variable then. Else as
+    /// [`get_or_alloc`](Self::get_or_alloc).
+    #[inline]
+    pub fn get_or_try_alloc_with<E>(
+        &self,
+        obj: impl Into<ObjAddr>,
+        ctor: impl FnOnce(ObjAddr) -> Result<T, E>,
+    ) -> Result<&'g T, CtorError<E>> {
+        let obj = obj.into();
+        match self.find(obj) {
+            Some(value) => Ok(value),
+            None => self.by_ctor(obj, ctor, IfExists::Get),
+        }
+    }
+
+    /// The variable, created with all bytes zero if it does not exist.
+    ///
+    /// # Errors
+    ///
+    /// As [`get_or_alloc`](Self::get_or_alloc).
+    #[inline]
+    pub fn get_or_alloc_zeroed(&self, obj: impl Into<ObjAddr>) -> Result<&'g T, StoreError>
+    where
+        T: Zeroable,
+    {
+        let obj = obj.into();
+        match self.find(obj) {
+            Some(value) => Ok(value),
+            None => self.zeroed(obj, IfExists::Get),
+        }
+    }
+
+    /// Frees the variable. Whether there was one. As [`Pinned::free`].
+    pub fn free(&self, obj: impl Into<ObjAddr>) -> bool {
+        self.take(obj, |_, _| ()).is_some()
+    }
+
+    /// Frees the variable with a destructor. As [`Pinned::free_with`].
+    ///
+    /// # Panics
+    ///
+    /// If the destructor does; the variable is freed all the same.
+    pub fn free_with<O>(&self, obj: impl Into<ObjAddr>, dtor: impl FnOnce(ObjAddr, &T) -> O) -> Option<O> {
+        self.take(obj, dtor)
+    }
+
+    /// The same, and one function with its caller.
+    #[inline(always)]
+    pub(crate) fn take<O>(self, obj: impl Into<ObjAddr>, dtor: impl FnOnce(ObjAddr, &T) -> O) -> Option<O> {
+        let obj = obj.into();
+        let removed = self.core.remove(self.shield, &self.core.key(obj.get(), self.entry))?;
+        // SAFETY: the entry holds `T`; the node was live when it was removed.
+        Some(dtor(obj, unsafe { removed.node.value() }))
+    }
+
+    /// Frees all variables of the id. How many this call freed. As [`Pinned::free_all`].
+    pub fn free_all(&self) -> usize {
+        self.free_all_with(|_, _| ())
+    }
+
+    /// As [`free_all`](Self::free_all), with a destructor for each, in no order.
+    ///
+    /// # Panics
+    ///
+    /// If a destructor does: after all others have been freed too, with the first panic.
+    pub fn free_all_with(&self, mut dtor: impl FnMut(ObjAddr, &T)) -> usize {
+        // SAFETY: the entry holds `T`; the node was live when it was removed.
+        let dtor = |node: NodeRef<'_>| dtor(ObjAddr::new(node.obj), unsafe { node.value() });
+        self.core.free_all(self.shield, self.entry, dtor)
+    }
+
+    #[inline(never)]
+    fn by_value(self, obj: ObjAddr, value: T, if_exists: IfExists) -> Result<&'g T, AllocError<T>> {
+        let core = self.core;
+        self.begin_alloc();
+        let key = core.key(obj.get(), self.entry);
+        match core.alloc_at_once(self.shield, &key, value) {
+            // SAFETY: the entry holds `T`; the node is live.
+            Ok(node) => Ok(unsafe { node.value() }),
+            Err(left) => self.by_value_on(&key, if_exists, left),
+        }
+    }
+
+    /// All other cases.
+    #[cold]
+    #[inline(never)]
+    fn by_value_on(self, key: &Key<'_>, if_exists: IfExists, left: Unplaced<T>) -> Result<&'g T, AllocError<T>> {
+        let result = self.core.alloc_on(self.shield, key, if_exists, left);
+        // SAFETY: the key's entry holds `T`; the node is live, or was when it was found.
+        result
+            .map(|node| unsafe { node.value() })
+            .inspect_err(|failed| events::refused(&failed.error))
+    }
+
+    #[inline(never)]
+    fn by_ctor<E>(
+        self,
+        obj: ObjAddr,
+        ctor: impl FnOnce(ObjAddr) -> Result<T, E>,
+        if_exists: IfExists,
+    ) -> Result<&'g T, CtorError<E>> {
+        let core = self.core;
+        self.begin_alloc();
+        let key = core.key(obj.get(), self.entry);
+        // SAFETY: the closure writes a `T`, which the entry holds, before it returns Ok.
+        let result = unsafe {
+            core.alloc_constructed(self.shield, &key, if_exists, (None, false), |node| {
+                Node::value_ptr::<T>(node).write(ctor(obj)?);
+                Ok(())
+            })
+        };
+        value_of(result)
+    }
+
+    fn zeroed(self, obj: ObjAddr, if_exists: IfExists) -> Result<&'g T, StoreError>
+    where
+        T: Zeroable,
+    {
+        let core = self.core;
+        self.begin_alloc();
+        let key = core.key(obj.get(), self.entry);
+        // SAFETY: the node comes zeroed, which is a valid `T`.
+        let result =
+            unsafe { core.alloc_constructed(self.shield, &key, if_exists, (None, true), |_| Ok::<_, Infallible>(())) };
+        value_of(result).map_err(store_error)
+    }
+
+    #[inline]
+    fn begin_alloc(self) {
+        const {
+            assert!(
+                align_of::<T>() <= crate::MAX_ALIGN,
+                "shadow variables are aligned to 4096 at most"
+            )
+        };
+        self.entry.drop_as::<T>();
+    }
+}
+
+/// The value behind a node whose entry holds `T`.
+fn value_of<'g, T, E>(result: Result<NodeRef<'g>, CtorError<E>>) -> Result<&'g T, CtorError<E>> {
+    // SAFETY: the callers' entry holds `T`; the node is live, or was when it was found.
+    result.map(|node| unsafe { node.value() }).inspect_err(|failed| {
+        if let CtorError::Store(error) = failed {
+            events::refused(error);
+        }
+    })
+}
+
+fn infallible<T>(ctor: impl FnOnce(ObjAddr) -> T) -> impl FnOnce(ObjAddr) -> Result<T, Infallible> {
+    |obj| Ok(ctor(obj))
+}
+
+fn store_error(error: CtorError<Infallible>) -> StoreError {
+    match error {
+        CtorError::Store(error) => error,
+        CtorError::Ctor(never) => match never {},
     }
 }
 
@@ -103,6 +357,31 @@ impl<R: Reclaim, G: GuardKind<R>> Pinned<'_, R, G> {
     pub fn typed<T: Send + Sync + 'static>(&self, id: ShadowId<T>) -> Option<Typed<'_, T, R>> {
         let entry = self.entry_of(id)?;
         Some(Typed::new(self.core(), self.shield(), entry))
+    }
+
+    /// As [`typed`](Self::typed), and binds the id to its type if it was never used here, as the first
+    /// [`alloc`](Self::alloc) does. Wait-free but for that.
+    ///
+    /// # Errors
+    ///
+    /// [`TypeMismatch`](StoreError::TypeMismatch), [`OutOfMemory`](StoreError::OutOfMemory),
+    /// [`TooManyIds`](StoreError::TooManyIds).
+    #[inline]
+    pub fn bind<T: Send + Sync + 'static>(&self, id: ShadowId<T>) -> Result<Typed<'_, T, R>, StoreError> {
+        let entry = self.core().registry.bind::<T>(id.get())?;
+        Ok(Typed::new(self.core(), self.shield(), entry))
+    }
+
+    /// The entry of an id, if it holds `T`.
+    #[inline]
+    pub(crate) fn entry_of<T: 'static>(&self, id: ShadowId<T>) -> Option<&IdEntry> {
+        let entry = self.core().registry.get(id.get())?;
+        if entry.holds::<T>() {
+            Some(entry)
+        } else {
+            wrong_type::<T>(entry);
+            None
+        }
     }
 
     /// Looks up a batch: `out[i]` becomes the variable of `keys[i]`, for as many as the shorter of the two has.
@@ -151,6 +430,11 @@ impl<R: Reclaim, G: GuardKind<R>> Pinned<'_, R, G> {
             );
         }
     }
+}
+
+#[cold]
+fn wrong_type<T>(entry: &IdEntry) {
+    events::mismatch(&entry.mismatch(std::any::type_name::<T>()));
 }
 
 impl<T, R: Reclaim> Clone for Typed<'_, T, R> {

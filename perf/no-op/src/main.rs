@@ -1,6 +1,7 @@
 //! What tracing, type checks and statistics cost together, as a part of W1: two stores in one program take turns of a few
 //! milliseconds, so that what a shared machine does to one it does to the other.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rng::Rng;
@@ -17,35 +18,46 @@ struct Value {
 /// What is measured of both.
 trait Store {
     fn filled(keys: &[usize]) -> Self;
-    /// W1: look-ups with a guard of their own. The sum of what they read.
+    /// W1 as the study measures it: look-ups of one variable, with a guard of their own. The sum of what they read.
     fn get_all(&self, keys: &[usize]) -> u64;
+    /// The same by the store, which looks the id up each time.
+    fn get_all_by_id(&self, keys: &[usize]) -> u64;
 }
 
 macro_rules! store {
     ($name:ident, $library:ident) => {
-        struct $name($library::ShadowStore);
+        struct $name {
+            store: Arc<$library::ShadowStore>,
+            values: $library::Variable<Value, Arc<$library::ShadowStore>>,
+        }
 
         impl Store for $name {
             fn filled(keys: &[usize]) -> Self {
-                let store = $library::ShadowStore::with_capacity(keys.len());
+                let store = Arc::new($library::ShadowStore::with_capacity(keys.len()));
+                let id = std::hint::black_box($library::ShadowId::new(1));
+                let Ok(values) = $library::Variable::new(store.clone(), id) else {
+                    panic!("a first id")
+                };
                 for &key in keys {
                     let value = Value {
                         first: !key as u64,
                         _second: 0,
                     };
-                    assert!(
-                        store
-                            .alloc(key, $library::ShadowId::<Value>::new(1), value)
-                            .is_ok()
-                    );
+                    assert!(values.alloc(key, value).is_ok());
                 }
-                Self(store)
+                Self { store, values }
             }
 
             #[inline(never)]
             fn get_all(&self, keys: &[usize]) -> u64 {
+                let read = |&key: &usize| self.values.get_with(key, |value| value.first).unwrap_or(0);
+                keys.iter().map(read).fold(0, u64::wrapping_add)
+            }
+
+            #[inline(never)]
+            fn get_all_by_id(&self, keys: &[usize]) -> u64 {
                 let id = std::hint::black_box($library::ShadowId::<Value>::new(1));
-                let read = |&key: &usize| self.0.get_with(key, id, |value| value.first).unwrap_or(0);
+                let read = |&key: &usize| self.store.get_with(key, id, |value| value.first).unwrap_or(0);
                 keys.iter().map(read).fold(0, u64::wrapping_add)
             }
         }
@@ -67,8 +79,8 @@ fn main() {
         TURN.as_millis()
     );
     println!(
-        "{:>9} {:>14} {:>14} {:>8}   half of the turns within",
-        "entries", "with, ns", "without, ns", "ratio"
+        "{:>9} {:>9} {:>14} {:>14} {:>8}   half of the turns within",
+        "entries", "by", "with, ns", "without, ns", "ratio"
     );
     for entries in [1 << 10, 1 << 16, 1 << 20] {
         measure(entries);
@@ -85,14 +97,25 @@ fn measure(entries: usize) {
     rng.shuffle(&mut keys);
     let (all, without) = (All::filled(&keys), Without::filled(&keys));
     rng.shuffle(&mut keys);
+    let by_variable = (All::get_all as Look<All>, Without::get_all as Look<Without>);
+    let by_id = (All::get_all_by_id as Look<All>, Without::get_all_by_id as Look<Without>);
+    for (by, look) in [("variable", by_variable), ("id", by_id)] {
+        compare(by, &keys, (&all, look.0), (&without, look.1));
+    }
+}
+
+type Look<S> = fn(&S, &[usize]) -> u64;
+
+fn compare(by: &str, keys: &[usize], all: (&All, Look<All>), without: (&Without, Look<Without>)) {
+    let entries = keys.len();
     let (mut at, mut ratios, mut sums) = ([0; 2], Vec::new(), [0.0; 2]);
     for turn in 0..TURNS {
         // Who comes first changes with each turn.
         let mut ns = [0.0; 2];
         for which in [turn % 2, 1 - turn % 2] {
             ns[which] = match which {
-                0 => take_turn(&all, &keys, &mut at[0]),
-                _ => take_turn(&without, &keys, &mut at[1]),
+                0 => take_turn(all, keys, &mut at[0]),
+                _ => take_turn(without, keys, &mut at[1]),
             };
         }
         // The first ones warm up.
@@ -104,7 +127,7 @@ fn measure(entries: usize) {
     ratios.sort_by(f64::total_cmp);
     let count = ratios.len();
     println!(
-        "{entries:>9} {:>14.2} {:>14.2} {:>8.3}   {:.3} to {:.3}",
+        "{entries:>9} {by:>9} {:>14.2} {:>14.2} {:>8.3}   {:.3} to {:.3}",
         sums[0] / count as f64,
         sums[1] / count as f64,
         ratios[count / 2],
@@ -114,14 +137,14 @@ fn measure(entries: usize) {
 }
 
 /// Nanoseconds a look-up, over one turn.
-fn take_turn(store: &impl Store, keys: &[usize], at: &mut usize) -> f64 {
+fn take_turn<S>((store, look): (&S, Look<S>), keys: &[usize], at: &mut usize) -> f64 {
     let start = Instant::now();
     let mut done = 0;
     while start.elapsed() < TURN {
         for _ in 0..8 {
             let chunk = &keys[*at..*at + CHUNK];
             let want = chunk.iter().map(|&key| !key as u64).fold(0, u64::wrapping_add);
-            assert_eq!(store.get_all(chunk), want, "a look-up gave a wrong answer");
+            assert_eq!(look(store, chunk), want, "a look-up gave a wrong answer");
             *at = (*at + CHUNK) % keys.len();
             done += CHUNK;
         }

@@ -1,10 +1,18 @@
-//! The shadow store, with either backend. Nodes do not move, so values are inline.
+//! The shadow store, with either backend. Nodes do not move, so values are inline. The id that workloads with one id use is
+//! a [`Variable`], as a patch has for a field that it adds.
 
-use shadow_vars::{ObjAddr, Pinned, Reclaim, ShadowId, ShadowStore};
+use std::sync::Arc;
 
+use shadow_vars::{ObjAddr, Pinned, Reclaim, ShadowId, ShadowStore, Variable};
+
+use crate::keys::ID;
 use crate::store::{About, Key, Kind, Packed, Stall, Store, Value};
 
-pub(crate) struct Shadow<R: Reclaim>(ShadowStore<R>);
+pub(crate) struct Shadow<R: Reclaim> {
+    store: Arc<ShadowStore<R>>,
+    /// Of [`ID`].
+    values: Variable<Value, Arc<ShadowStore<R>>>,
+}
 
 /// A backend that stores can be made with, and what the store is called then.
 pub(crate) trait Backend: Reclaim {
@@ -49,12 +57,14 @@ impl<R: Backend> Store for Shadow<R> {
 
     fn with_capacity(entries: usize) -> Self {
         let store = ShadowStore::builder().capacity(entries).build();
-        Self(store.expect("there is memory for a table"))
+        let store = Arc::new(store.expect("there is memory for a table"));
+        let values = Variable::new(store.clone(), ShadowId::new(ID)).expect("a first id");
+        Self { store, values }
     }
 
     #[inline]
     fn guard(&self) -> Self::Guard<'_> {
-        self.0.pin()
+        self.store.pin()
     }
 
     #[inline]
@@ -64,12 +74,17 @@ impl<R: Backend> Store for Shadow<R> {
 
     #[inline]
     fn get(&self, key: Key) -> u64 {
-        self.0.get_with(key.0, id(key), |value| value.first).unwrap_or(0)
+        let read = |value: &Value| value.first;
+        let found = match key.1 {
+            ID => self.values.get_with(key.0, read),
+            _ => self.store.get_with(key.0, id(key), read),
+        };
+        found.unwrap_or(0)
     }
 
     #[inline]
     fn get_each(&self, id: u64, keys: &[Packed], mut found: impl FnMut(u64, Packed)) {
-        let pin = self.0.pin();
+        let pin = self.store.pin();
         let typed = pin.typed(ShadowId::<Value>::new(id));
         for &key in keys {
             let value = typed.and_then(|typed| typed.get(key.with_id(id).0));
@@ -79,7 +94,7 @@ impl<R: Backend> Store for Shadow<R> {
 
     #[inline]
     fn get_batch(&self, id: u64, keys: &[Packed], out: &mut [u64]) {
-        let pin = self.0.pin();
+        let pin = self.store.pin();
         let Some(typed) = pin.typed(ShadowId::<Value>::new(id)) else {
             return out.fill(0);
         };
@@ -99,41 +114,49 @@ impl<R: Backend> Store for Shadow<R> {
 
     #[inline]
     fn insert(&self, key: Key) -> bool {
-        self.0.alloc(key.0, id(key), Value::of(key)).is_ok()
+        match key.1 {
+            ID => self.values.alloc(key.0, Value::of(key)).is_ok(),
+            _ => self.store.alloc(key.0, id(key), Value::of(key)).is_ok(),
+        }
     }
 
     #[inline]
     fn get_or_insert(&self, key: Key) -> u64 {
-        let value = self
-            .0
-            .get_or_alloc_with(key.0, id(key), |_| Value::of(key), |value| value.first);
+        let (ctor, read) = (|_| Value::of(key), |value: &Value| value.first);
+        let value = match key.1 {
+            ID => self.values.get_or_alloc_with(key.0, ctor, read),
+            _ => self.store.get_or_alloc_with(key.0, id(key), ctor, read),
+        };
         value.expect("there is memory for a variable")
     }
 
     #[inline]
     fn remove(&self, key: Key) -> bool {
-        self.0.free(key.0, id(key))
+        match key.1 {
+            ID => self.values.free(key.0),
+            _ => self.store.free(key.0, id(key)),
+        }
     }
 
     fn clear_id(&self, id: u64) -> usize {
-        self.0.free_all(ShadowId::<Value>::new(id))
+        self.store.free_all(ShadowId::<Value>::new(id))
     }
 
     fn clear_id_parallel(&self, id: u64) -> Option<usize> {
-        Some(self.0.par_free_all(ShadowId::<Value>::new(id)))
+        Some(self.store.par_free_all(ShadowId::<Value>::new(id)))
     }
 
     fn settle(&self) {
         // Fails only where this thread holds a guard, and no caller does.
-        self.0.synchronize().expect("no guard is held");
+        self.store.synchronize().expect("no guard is held");
     }
 
     fn free_bytes(&self) -> u64 {
-        self.0.stats().packed_free_bytes as u64
+        self.store.stats().packed_free_bytes as u64
     }
 
     fn shrink(&self) -> bool {
-        self.0.shrink_to_fit();
+        self.store.shrink_to_fit();
         true
     }
 }

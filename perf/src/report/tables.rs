@@ -497,11 +497,11 @@ pub(crate) fn instructions(counts: &str) -> String {
                     "| {name} | {all} | {tracing} | {types} | {statistics} | {part} % |"
                 );
             }
-            [entries, with, without, ratio, least, "to", most] if entries.parse::<usize>().is_ok() => {
+            [entries, by, with, without, ratio, least, "to", most] if entries.parse::<usize>().is_ok() => {
                 let entries = entries.parse().map_or_else(|_| entries.to_owned(), count);
                 let _ = writeln!(
                     times,
-                    "| {entries} | {with} | {without} | {ratio} | {least} to {most} |"
+                    "| {entries} | {by} | {with} | {without} | {ratio} | {least} to {most} |"
                 );
             }
             ["from", ..] => from = line,
@@ -509,9 +509,8 @@ pub(crate) fn instructions(counts: &str) -> String {
         }
     }
     if !times.is_empty() {
-        text +=
-            "\n| entries | W1 with all of it, ns | without, ns | rate, of that without | half of the turns within |\n";
-        let _ = write!(text, "|---|---|---|---|---|\n{times}");
+        text += "\n| entries | W1 by | with all of it, ns | without, ns | rate, of that without | half of the turns within |\n";
+        let _ = write!(text, "|---|---|---|---|---|---|\n{times}");
     }
     if !from.is_empty() {
         let _ = writeln!(text, "\nF{}.", &from[1..]);

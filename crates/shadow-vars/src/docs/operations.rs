@@ -11,7 +11,9 @@
 //! | [`pin_owned`] | lock-free; registers a participant | nothing | |
 //! | [`get`], [`try_get`], [`contains`], [`get_with`], [`get_cloned`], [`raw_get`] | wait-free but for the probe | nothing | yes |
 //! | [`get_many`] | as `get`, per key | nothing | each key |
-//! | [`typed`], and [its operations](crate::Typed) | as `get`, per key | nothing | each key |
+//! | [`typed`], [`Variable::pinned`](crate::Variable::pinned) | wait-free | nothing | |
+//! | [`bind`], [`Variable::new`](crate::Variable::new) | wait-free, but for an id's first use in a store: takes a short lock | others who use an id for the first time | |
+//! | operations of [`Typed`](crate::Typed) and [`Variable`](crate::Variable) | as those of these names | | |
 //! | [`alloc`], [`get_or_alloc`] | lock-free | a running constructor of the same variable | yes |
 //! | [`alloc_with`], [`try_alloc_with`], [`alloc_zeroed`], [`get_or_alloc_with`], [`get_or_try_alloc_with`], [`get_or_alloc_zeroed`], [`raw_alloc`], [`raw_get_or_alloc`] | lock-free, and whatever the constructor does | a running constructor of the same variable | yes: when the constructor's work is published |
 //! | the first `alloc` of an id in a store | takes a short lock | others who use an id for the first time | |
@@ -54,6 +56,7 @@
 //! [`raw_get`]: crate::Pinned::raw_get
 //! [`get_many`]: crate::Pinned::get_many
 //! [`typed`]: crate::Pinned::typed
+//! [`bind`]: crate::Pinned::bind
 //! [`alloc`]: crate::Pinned::alloc
 //! [`get_or_alloc`]: crate::Pinned::get_or_alloc
 //! [`alloc_with`]: crate::Pinned::alloc_with

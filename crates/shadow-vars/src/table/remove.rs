@@ -39,7 +39,7 @@ impl<R: Reclaim> Drop for Removed<'_, R> {
 
 impl<R: Reclaim> Core<R> {
     /// Kills the variable of a key, if it has one. Lock-free.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn remove<'g>(&'g self, shield: Shield<'g>, key: &Key<'g>) -> Option<Removed<'g, R>> {
         let from = self.root(shield);
         // Who takes a variable away mostly does so because the parent goes next.

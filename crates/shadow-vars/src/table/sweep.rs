@@ -3,6 +3,7 @@
 //! None of them is an instant. Each visits every variable that is there for the whole of its run.
 
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr::NonNull;
 
 use super::array::{BUCKET, SlotIndex, Table};
@@ -35,6 +36,28 @@ impl<R: Reclaim> Core<R> {
                 None => return,
             }
         }
+    }
+
+    /// Kills every variable of an id, calling `dtor` with each. How many there were. A panic of one call waits until the others
+    /// are done.
+    pub(crate) fn free_all<'g>(
+        &'g self,
+        shield: Shield<'g>,
+        entry: &'g IdEntry,
+        mut dtor: impl FnMut(NodeRef<'g>),
+    ) -> usize {
+        let from = self.root(shield);
+        let mut count = 0;
+        let mut panic = None;
+        self.for_each_table(shield, |table| {
+            self.sweep_id(shield, (from, table), 0..table.buckets(), entry, |removed| {
+                count += 1;
+                let result = catch_unwind(AssertUnwindSafe(|| dtor(removed)));
+                panic = panic.take().or(result.err());
+            });
+        });
+        self.shrink_if_empty(self.root(shield));
+        panic.map_or(count, |panic| resume_unwind(panic))
     }
 
     /// Kills every variable of an id in some buckets of a table, found by an operation that began at the root `from`.

@@ -1,0 +1,259 @@
+//! A shadow variable by itself: an id of one store, looked up and checked once for all operations.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+use crate::error::{AllocError, CtorError, StoreError};
+use crate::parent::StoreHandle;
+use crate::registry::IdEntry;
+use crate::store::ShadowStore;
+use crate::typed::Typed;
+use crate::{ObjAddr, ShadowId};
+
+/// The variables of one id in one store: what a patch keeps for a field that it adds to somebody else's type.
+///
+/// Has the operations of the [store](ShadowStore), without the id: it was looked up, and its type checked, when this was
+/// made. So each operation takes fewer steps; a look-up that makes its own guard takes four fifths of them. What an
+/// operation promises is said at the one of [`Pinned`](crate::Pinned) with its name.
+///
+/// ```
+/// use std::sync::Arc;
+/// use shadow_vars::{ShadowId, ShadowStore, Variable};
+///
+/// const HITS: ShadowId<u32> = ShadowId::new(1);
+/// let store = Arc::new(ShadowStore::new());
+/// let hits = Variable::new(store.clone(), HITS)?; // or of `&store`, or of `global()`
+/// let session = Box::new(0_u8);
+/// assert_eq!(hits.get_or_alloc(&*session, 3, |hits| *hits).ok(), Some(3));
+/// assert_eq!(hits.get_cloned(&*session), store.get_cloned(&*session, HITS));
+/// assert!(hits.free(&*session));
+/// # Ok::<(), shadow_vars::StoreError>(())
+/// ```
+///
+/// It borrows the store, or shares it:
+///
+/// ```compile_fail,E0505
+/// # use shadow_vars::{ShadowId, ShadowStore, Variable};
+/// let store = ShadowStore::new();
+/// let hits = Variable::new(&store, ShadowId::<u32>::new(1))?;
+/// drop(store);
+/// assert!(hits.is_empty());
+/// # Ok::<(), shadow_vars::StoreError>(())
+/// ```
+/// ```
+/// # use shadow_vars::{ShadowId, ShadowStore, Variable};
+/// let store = ShadowStore::new();
+/// let hits = Variable::new(&store, ShadowId::<u32>::new(1))?;
+/// assert!(hits.is_empty());
+/// drop(store);
+/// # Ok::<(), shadow_vars::StoreError>(())
+/// ```
+pub struct Variable<T, S: StoreHandle = &'static ShadowStore> {
+    store: S,
+    /// Of the store, which lives as long as the handle; holds `T`.
+    entry: NonNull<IdEntry>,
+    _value: PhantomData<fn(T) -> T>,
+}
+
+// SAFETY: the entry is shared, and `Sync` (it is behind a reference in every thread that uses its store).
+unsafe impl<T, S: StoreHandle + Send> Send for Variable<T, S> {}
+// SAFETY: as above.
+unsafe impl<T, S: StoreHandle + Sync> Sync for Variable<T, S> {}
+
+impl<T: Send + Sync + 'static, S: StoreHandle> Variable<T, S> {
+    /// The variables of this id in this store: a reference to one, or an `Arc`. Binds the id to its type, as its first
+    /// `alloc` would.
+    ///
+    /// # Errors
+    ///
+    /// [`TypeMismatch`](StoreError::TypeMismatch), [`OutOfMemory`](StoreError::OutOfMemory),
+    /// [`TooManyIds`](StoreError::TooManyIds).
+    pub fn new(store: S, id: ShadowId<T>) -> Result<Self, StoreError> {
+        let entry = NonNull::from(store.store().core().registry.bind::<T>(id.get())?);
+        Ok(Self {
+            store,
+            entry,
+            _value: PhantomData,
+        })
+    }
+
+    /// The store.
+    pub fn store(&self) -> &ShadowStore<S::Backend> {
+        self.store.store()
+    }
+
+    /// The id.
+    pub fn id(&self) -> ShadowId<T> {
+        ShadowId::new(self.entry().id)
+    }
+
+    #[inline]
+    fn entry(&self) -> &IdEntry {
+        // SAFETY: the store lives as long as its handle, and its entries as long as it.
+        unsafe { self.entry.as_ref() }
+    }
+
+    /// Calls `run` with the variables under one guard, for several operations. Wait-free but for what `run` does.
+    #[inline]
+    pub fn pinned<O>(&self, run: impl FnOnce(Typed<'_, T, S::Backend>) -> O) -> O {
+        let pin = self.store().pin();
+        run(Typed::new(pin.core(), pin.shield(), self.entry()))
+    }
+
+    /// What `read` makes of the variable, if it exists. `read` runs under a guard.
+    #[inline]
+    pub fn get_with<O>(&self, obj: impl Into<ObjAddr>, read: impl FnOnce(&T) -> O) -> Option<O> {
+        self.pinned(|variables| variables.get(obj).map(read))
+    }
+
+    /// A copy of the variable, if it exists.
+    #[inline]
+    pub fn get_cloned(&self, obj: impl Into<ObjAddr>) -> Option<T>
+    where
+        T: Clone,
+    {
+        self.get_with(obj, T::clone)
+    }
+
+    /// Whether the variable exists.
+    #[inline]
+    pub fn contains(&self, obj: impl Into<ObjAddr>) -> bool {
+        self.pinned(|variables| variables.contains(obj))
+    }
+
+    /// Creates the variable from a value.
+    ///
+    /// # Errors
+    ///
+    /// As [`Typed::alloc`]; the value comes back.
+    #[inline]
+    pub fn alloc(&self, obj: impl Into<ObjAddr>, value: T) -> Result<(), AllocError<T>> {
+        self.pinned(|variables| variables.alloc(obj, value).map(drop))
+    }
+
+    /// Creates the variable by a constructor.
+    ///
+    /// # Errors
+    ///
+    /// As [`Typed::alloc_with`].
+    pub fn alloc_with(&self, obj: impl Into<ObjAddr>, ctor: impl FnOnce(ObjAddr) -> T) -> Result<(), StoreError> {
+        self.pinned(|variables| variables.alloc_with(obj, ctor).map(drop))
+    }
+
+    /// Creates the variable by a constructor that may refuse.
+    ///
+    /// # Errors
+    ///
+    /// As [`Typed::try_alloc_with`].
+    pub fn try_alloc_with<E>(
+        &self,
+        obj: impl Into<ObjAddr>,
+        ctor: impl FnOnce(ObjAddr) -> Result<T, E>,
+    ) -> Result<(), CtorError<E>> {
+        self.pinned(|variables| variables.try_alloc_with(obj, ctor).map(drop))
+    }
+
+    /// What `read` makes of the variable, which is created from `value` if it does not exist.
+    ///
+    /// # Errors
+    ///
+    /// As [`Typed::get_or_alloc`]; the value comes back.
+    #[inline]
+    pub fn get_or_alloc<O>(
+        &self,
+        obj: impl Into<ObjAddr>,
+        value: T,
+        read: impl FnOnce(&T) -> O,
+    ) -> Result<O, AllocError<T>> {
+        self.pinned(|variables| variables.get_or_alloc(obj, value).map(read))
+    }
+
+    /// What `read` makes of the variable, which is created by `ctor` if it does not exist.
+    ///
+    /// # Errors
+    ///
+    /// As [`Typed::get_or_alloc_with`].
+    #[inline]
+    pub fn get_or_alloc_with<O>(
+        &self,
+        obj: impl Into<ObjAddr>,
+        ctor: impl FnOnce(ObjAddr) -> T,
+        read: impl FnOnce(&T) -> O,
+    ) -> Result<O, StoreError> {
+        self.pinned(|variables| variables.get_or_alloc_with(obj, ctor).map(read))
+    }
+
+    /// As [`get_or_alloc_with`](Self::get_or_alloc_with), with a constructor that may refuse.
+    ///
+    /// # Errors
+    ///
+    /// As [`Typed::get_or_try_alloc_with`].
+    #[inline]
+    pub fn get_or_try_alloc_with<E, O>(
+        &self,
+        obj: impl Into<ObjAddr>,
+        ctor: impl FnOnce(ObjAddr) -> Result<T, E>,
+        read: impl FnOnce(&T) -> O,
+    ) -> Result<O, CtorError<E>> {
+        self.pinned(|variables| variables.get_or_try_alloc_with(obj, ctor).map(read))
+    }
+
+    /// Frees the variable. Whether there was one.
+    pub fn free(&self, obj: impl Into<ObjAddr>) -> bool {
+        self.free_with(obj, |_, _| ()).is_some()
+    }
+
+    /// Frees the variable with a destructor; what that returned.
+    ///
+    /// # Panics
+    ///
+    /// If the destructor does; the variable is freed all the same.
+    pub fn free_with<O>(&self, obj: impl Into<ObjAddr>, dtor: impl FnOnce(ObjAddr, &T) -> O) -> Option<O> {
+        self.pinned(|variables| variables.take(obj, dtor))
+    }
+
+    /// Frees all variables of the id. How many there were.
+    pub fn free_all(&self) -> usize {
+        self.pinned(|variables| variables.free_all())
+    }
+
+    /// Frees all variables of the id, with a destructor for each.
+    ///
+    /// # Panics
+    ///
+    /// If a destructor does: after all others have been freed too, with the first panic.
+    pub fn free_all_with(&self, dtor: impl FnMut(ObjAddr, &T)) -> usize {
+        self.pinned(|variables| variables.free_all_with(dtor))
+    }
+
+    /// How many variables live. As [`ShadowStore::len_of`].
+    pub fn len(&self) -> usize {
+        self.entry().live() as usize
+    }
+
+    /// Whether no variable lives. As [`len`](Self::len).
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl<T, S: StoreHandle + Clone> Clone for Variable<T, S> {
+    fn clone(&self) -> Self {
+        Self {
+            store: self.store.clone(),
+            ..*self
+        }
+    }
+}
+
+impl<T, S: StoreHandle + Copy> Copy for Variable<T, S> {}
+
+impl<T: Send + Sync + 'static, S: StoreHandle> fmt::Debug for Variable<T, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Variable")
+            .field("id", &self.id())
+            .field("len", &self.len())
+            .finish_non_exhaustive()
+    }
+}
