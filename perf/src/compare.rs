@@ -63,7 +63,7 @@ fn run(options: &Compare, workloads: &[Workload], entries: &[usize], threads: &[
     let plan = Plan {
         points: points(&workloads, entries, threads),
         contenders,
-        reps: options.reps.into(),
+        reps: 0..options.reps.into(),
         seconds: options.seconds,
         latency: |_| true,
         hasher: options.hasher.fixed(),

@@ -4,6 +4,7 @@
 //! the first of a repetition is the second of the one before, so that no map always comes after the same other.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -28,7 +29,8 @@ pub(crate) struct Point {
 pub(crate) struct Plan<'c> {
     pub(crate) contenders: Vec<&'c Contender>,
     pub(crate) points: Vec<Point>,
-    pub(crate) reps: usize,
+    /// Repetitions, by number: of a point that is measured in several runs they go on.
+    pub(crate) reps: Range<usize>,
     pub(crate) seconds: f64,
     /// At which points single steps are clocked too.
     pub(crate) latency: fn(Point) -> bool,
@@ -81,7 +83,7 @@ impl Plan<'_> {
                 None => turn.audition(),
             };
             turn.hand_over_failures(put);
-            for rep in 0..self.reps {
+            for rep in self.reps.clone() {
                 for place in 0..chosen.len() {
                     let choice = &chosen[(place + rep) % chosen.len()];
                     turn.measure(choice, self.seconds, Some(self.latency), &mut |point, measured| {
@@ -131,7 +133,7 @@ impl Plan<'_> {
         let pairs = |contender: &&Contender| group.iter().filter(|point| self.suits(contender, **point)).count();
         self.contenders
             .iter()
-            .map(|contender| pairs(contender) * (self.reps + contender.variants.len()))
+            .map(|contender| pairs(contender) * (self.reps.len() + contender.variants.len()))
             .sum::<usize>() as u64
     }
 
@@ -288,7 +290,7 @@ impl<'t> Turn<'t> {
                 };
                 if rate < least_of_all && !(about.lock_free_reads && rate >= least_lock_free) {
                     choice.points.retain(|&other| other != point);
-                    self.bar.inc(self.plan.reps as u64);
+                    self.bar.inc(self.plan.reps.len() as u64);
                 }
             }
         }

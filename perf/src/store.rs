@@ -94,6 +94,12 @@ pub(crate) trait Store: Send + Sync + Sized + 'static {
         self.get_in(&self.guard(), key)
     }
 
+    /// The same where each key has another id, so that none is prepared for.
+    #[inline]
+    fn get_any(&self, key: Key) -> u64 {
+        self.get(key)
+    }
+
     /// Look-ups of one id, one after the other, under one guard.
     #[inline]
     fn get_each(&self, id: u64, keys: &[Packed], mut found: impl FnMut(u64, Packed)) {

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::ops::Range;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -148,6 +149,7 @@ impl<'o> Work<'o> {
     /// Measures what these targets need, once more if it has been measured.
     fn measure(&mut self, targets: &[&Target]) -> Result<(), Box<dyn Error>> {
         let needs = Needs::of(targets);
+        self.last.retain(|point, _| !needs.points.contains(point));
         for &entries in &needs.prefetch {
             let start = Instant::now();
             self.measure_prefetch(entries)?;
@@ -175,12 +177,39 @@ impl<'o> Work<'o> {
     }
 
     fn measure_points(&mut self, points: Vec<Point>) -> Result<(), Box<dyn Error>> {
+        let reps = usize::from(self.options.reps);
+        // Points that are compared with each other take turns.
+        let (together, apart): (Vec<Point>, Vec<Point>) =
+            points.iter().partition(|point| is_of_several(point.workload));
+        for rep in 0..reps {
+            self.measure_reps(&together, rep..rep + 1, is_clocked, wanted)?;
+        }
+        self.measure_reps(&apart, 0..reps, is_clocked, wanted)?;
+        // A clock in each insert does not do for the total, so growth is done twice; how it is clocked is asked of ours only.
+        let growth: Vec<Point> = apart
+            .into_iter()
+            .filter(|point| point.workload == Workload::W6)
+            .collect();
+        self.measure_reps(&growth, 0..1, |_| true, is_ours)
+    }
+
+    fn measure_reps(
+        &mut self,
+        points: &[Point],
+        reps: Range<usize>,
+        latency: fn(Point) -> bool,
+        wanted: fn(&About, Point) -> bool,
+    ) -> Result<(), Box<dyn Error>> {
         let known = self.known.clone();
         let is_known = points.iter().all(|point| known.contains_key(point));
-        let plan = |points, latency, wanted| Plan {
-            contenders: self.contenders.iter().collect(),
-            points,
-            reps: self.options.reps.into(),
+        let plan = Plan {
+            contenders: self
+                .contenders
+                .iter()
+                .filter(|contender| points.iter().any(|&point| wanted(&contender.about, point)))
+                .collect(),
+            points: points.to_vec(),
+            reps,
             seconds: self.options.seconds,
             latency,
             hasher: None,
@@ -188,47 +217,29 @@ impl<'o> Work<'o> {
             known: is_known.then_some(&known),
             wanted,
         };
-        // A clock in each insert does not do for the total, so growth is done twice; how it is clocked is asked of ours only.
-        let growth: Vec<Point> = points
-            .iter()
-            .copied()
-            .filter(|point| point.workload == Workload::W6)
-            .collect();
-        let mut plans = vec![plan(points, is_clocked, wanted as fn(&About, Point) -> bool)];
-        if !growth.is_empty() {
-            plans.push(Plan {
-                reps: 1,
-                known: None,
-                ..plan(growth, |_| true, is_ours)
-            });
-        }
         let mut broken = None;
-        let mut spent = Spent::new();
-        for plan in plans {
-            let took = plan.run(&mut self.sets, &self.bar, &mut |mut line| {
-                match &mut line {
-                    Line::Cell(cell) => {
-                        cell.run.clone_from(&self.sink.run.run);
-                        let point = self.results.add(cell.clone());
-                        let stores = self.known.entry(point).or_default();
-                        stores.insert(cell.store.clone(), cell.hasher.clone());
-                    }
-                    Line::Failure(failure) => {
-                        failure.run.clone_from(&self.sink.run.run);
-                        self.failures.add(failure);
-                    }
-                    _ => {}
+        let took = plan.run(&mut self.sets, &self.bar, &mut |mut line| {
+            match &mut line {
+                Line::Cell(cell) => {
+                    cell.run.clone_from(&self.sink.run.run);
+                    let point = self.results.add(cell.clone());
+                    let stores = self.known.entry(point).or_default();
+                    stores.insert(cell.store.clone(), cell.hasher.clone());
                 }
-                if let Err(error) = self.sink.put(&line) {
-                    broken.get_or_insert(error);
+                Line::Failure(failure) => {
+                    failure.run.clone_from(&self.sink.run.run);
+                    self.failures.add(failure);
                 }
-            });
-            for (point, took) in took {
-                *spent.entry(point).or_default() += took;
-                *self.spent.entry(point.workload.name()).or_default() += took;
+                _ => {}
             }
+            if let Err(error) = self.sink.put(&line) {
+                broken.get_or_insert(error);
+            }
+        });
+        for (point, took) in took {
+            *self.last.entry(point).or_default() += took;
+            *self.spent.entry(point.workload.name()).or_default() += took;
         }
-        self.last.extend(spent);
         broken.map_or(Ok(()), |error| Err(error.into()))
     }
 
@@ -320,6 +331,12 @@ impl<'o> Work<'o> {
 fn minutes(took: Duration) -> String {
     let seconds = took.as_secs();
     format!("{}:{:02}", seconds / 60, seconds % 60)
+}
+
+/// Whether a target compares this workload with another.
+fn is_of_several(workload: Workload) -> bool {
+    use Workload::{W7, W7P, W9wide, W9x1, W9x4, W9x64};
+    matches!(workload, W7 | W7P | W9x1 | W9x4 | W9x64 | W9wide)
 }
 
 /// Latencies: where a target is about them, or the report shows them.

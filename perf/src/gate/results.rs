@@ -7,7 +7,7 @@ use crate::gate::{OURS, Verdict};
 use crate::peers;
 use crate::record::{Cell, Memory};
 use crate::store::Kind;
-use crate::summary::{Spread, count, figures};
+use crate::summary::{self, Spread, count, figures};
 use crate::workloads::Workload;
 
 /// All repetitions, of however many rounds.
@@ -68,32 +68,40 @@ impl Results {
 
     /// Ours against the best peer: at least so many times its rate, at the same point or another.
     pub(crate) fn against_best(&self, ours: Point, theirs: Point, peers: Peers, at_least: f64) -> Verdict {
-        let Some(rate) = self.rate(ours, OURS) else {
-            return missing(ours, OURS);
-        };
         match self.best(theirs, peers) {
-            Some((name, best)) => ratio(rate, best, &name, at_least),
+            Some(best) => self.ratio(ours, theirs, &best, at_least),
             None => missing(theirs, "every peer"),
         }
     }
 
     /// Ours against one store by name: at least so many times its rate.
     pub(crate) fn against(&self, point: Point, store: &str, at_least: f64) -> Verdict {
-        let Some(rate) = self.rate(point, OURS) else {
-            return missing(point, OURS);
+        self.ratio(point, point, store, at_least)
+    }
+
+    fn ratio(&self, point: Point, of: Point, store: &str, at_least: f64) -> Verdict {
+        let (Some(ours), Some(theirs)) = (self.rate(point, OURS), self.rate(of, store)) else {
+            return missing(point, if self.rate(of, store).is_some() { OURS } else { store });
         };
-        match self.rate(point, store) {
-            Some(other) => ratio(rate, other, store, at_least),
-            None => missing(point, store),
+        match self.times((point, OURS), (of, store)) {
+            Some(times) => Verdict::of(
+                times >= at_least,
+                format!(
+                    "{}x {store} ({} and {} Mop/s), at least {at_least}x",
+                    figures(times),
+                    figures(ours),
+                    figures(theirs)
+                ),
+            ),
+            None => missing(of, store),
         }
     }
 
     /// How many times as long an operation of ours takes at one point as at another: at most.
     pub(crate) fn slower(&self, slow: Point, fast: Point, at_most: f64) -> Verdict {
-        let (Some(slow_rate), Some(fast_rate)) = (self.rate(slow, OURS), self.rate(fast, OURS)) else {
+        let Some(times) = self.times((fast, OURS), (slow, OURS)) else {
             return missing(slow, OURS);
         };
-        let times = fast_rate / slow_rate;
         Verdict::of(times <= at_most, format!("{}x, at most {at_most}x", figures(times)))
     }
 
@@ -172,30 +180,27 @@ impl Results {
         Some(Spread::of(bytes.iter().copied())?.median)
     }
 
+    /// How many times one rate the other is, by turns.
+    fn times(&self, (point, store): (Point, &str), (of, other): (Point, &str)) -> Option<f64> {
+        let cells = |point, store: &str| self.cells.get(&(point, store.to_owned()));
+        summary::times(cells(point, store)?, cells(of, other)?)
+    }
+
     /// The median rate, in Mop/s.
     fn rate(&self, point: Point, store: &str) -> Option<f64> {
         let cells = self.cells.get(&(point, store.to_owned()))?;
         Some(Spread::of(cells.iter().map(|cell| cell.mops))?.median)
     }
 
-    fn best(&self, point: Point, peers: Peers) -> Option<(String, f64)> {
+    /// The peer with the highest median.
+    fn best(&self, point: Point, peers: Peers) -> Option<String> {
         let about = peers::all().into_iter().map(|contender| contender.about);
         about
             .filter(|about| about.kind == Kind::Peer && (peers == Peers::All || about.lock_free_reads))
             .filter_map(|about| Some((about.name.to_owned(), self.rate(point, about.name)?)))
             .max_by(|a, b| a.1.total_cmp(&b.1))
+            .map(|(name, _)| name)
     }
-}
-
-fn ratio(ours: f64, theirs: f64, name: &str, at_least: f64) -> Verdict {
-    let times = ours / theirs;
-    let found = format!(
-        "{}x {name} ({} and {} Mop/s), at least {at_least}x",
-        figures(times),
-        figures(ours),
-        figures(theirs)
-    );
-    Verdict::of(times >= at_least, found)
 }
 
 fn missing(point: Point, what: &str) -> Verdict {

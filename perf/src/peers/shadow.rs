@@ -74,12 +74,15 @@ impl<R: Backend> Store for Shadow<R> {
 
     #[inline]
     fn get(&self, key: Key) -> u64 {
-        let read = |value: &Value| value.first;
-        let found = match key.1 {
-            ID => self.values.get_with(key.0, read),
-            _ => self.store.get_with(key.0, id(key), read),
-        };
-        found.unwrap_or(0)
+        match key.1 {
+            ID => self.values.get_with(key.0, |value| value.first).unwrap_or(0),
+            _ => self.get_any(key),
+        }
+    }
+
+    #[inline]
+    fn get_any(&self, key: Key) -> u64 {
+        self.store.get_with(key.0, id(key), |value| value.first).unwrap_or(0)
     }
 
     #[inline]

@@ -10,7 +10,7 @@ use crate::limits::loads;
 use crate::peers;
 use crate::record::Cell;
 use crate::report::{Data, tables};
-use crate::summary::{At, Spread, Stores, Summary, count, figures};
+use crate::summary::{self, At, Spread, Stores, Summary, count, figures};
 use crate::workloads::Workload;
 
 /// The chart of ratios.
@@ -68,8 +68,13 @@ pub(crate) fn ratios(data: &Data) -> Vec<Ratio<'_>> {
             } else {
                 Some(stores)
             };
-            let ours = stores.get(OURS).and_then(|cells| rate(cells));
-            let (Some(ours), Some((peer, best)), "heap") = (ours, theirs.and_then(best_peer), at.keys.as_str()) else {
+            let (Some(own), Some(theirs), "heap") = (stores.get(OURS), theirs, at.keys.as_str()) else {
+                continue;
+            };
+            let (Some(ours), Some((peer, best))) = (rate(own), best_peer(theirs)) else {
+                continue;
+            };
+            let Some(times) = summary::times(own, &theirs[peer]) else {
                 continue;
             };
             ratios.push(Ratio {
@@ -77,7 +82,7 @@ pub(crate) fn ratios(data: &Data) -> Vec<Ratio<'_>> {
                 about,
                 at,
                 peer,
-                times: ours.median / best.median,
+                times,
                 percent: ours.percent().max(best.percent()),
             });
         }

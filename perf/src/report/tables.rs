@@ -7,7 +7,7 @@ use crate::gate::OURS;
 use crate::peers;
 use crate::record::{Cell, Limit, Memory};
 use crate::report::{Data, overview};
-use crate::summary::{At, Spread, Stores, Summary, count, figures};
+use crate::summary::{self, At, Spread, Stores, Summary, count, figures};
 use crate::workloads::Workload;
 
 /// Every part by name. Parts without data say so.
@@ -81,9 +81,8 @@ fn stores<'d>(points: impl Iterator<Item = &'d Stores>) -> Vec<&'static str> {
 
 /// The best peer of a point, and how many times its rate ours has.
 fn against_best(stores: &Stores) -> Option<(&str, f64)> {
-    let (name, best) = overview::best_peer(stores)?;
-    let ours = Summary::spread(stores.get(OURS)?, |cell| cell.mops)?;
-    Some((name, ours.median / best.median))
+    let (name, _) = overview::best_peer(stores)?;
+    Some((name, summary::times(stores.get(OURS)?, &stores[name])?))
 }
 
 /// The commands and commits that some points come from.

@@ -63,6 +63,26 @@ fn the_best_of_the_peers_counts_and_nothing_else() {
     assert!(!results.against(W1, "nosync", 0.75).met);
 }
 
+/// A machine that slows down between turns slows both down.
+#[test]
+fn ratios_are_of_turns() {
+    let mut results = Results::default();
+    for (ours, theirs) in [(30.0, 20.0), (3.0, 2.0), (15.0, 10.0), (12.0, 8.0), (6.0, 12.0)] {
+        results.add(cell("shadow", ours));
+        results.add(cell("papaya", theirs));
+    }
+    // Of the medians it would be 1.2.
+    let verdict = |at_least| results.against_best(W1, W1, Peers::All, at_least);
+    assert!(verdict(1.5).met && !verdict(1.51).met);
+    assert!(
+        verdict(1.5).found.contains("(12.0 and 10.0 Mop/s)"),
+        "{}",
+        verdict(1.5).found
+    );
+    let slower = |at_most| results.slower(W1, W1, at_most);
+    assert!(slower(1.0).met && !slower(0.99).met);
+}
+
 #[test]
 fn medians_of_all_rounds_count() {
     let mut results = Results::default();

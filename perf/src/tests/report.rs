@@ -219,14 +219,14 @@ fn missing_cells_leave_gaps_and_nothing_else() {
 fn instruction_counts_become_a_table() {
     let table = tables::instructions(
         "heading\nasymmetric::get_hit_guard_each   79.0   0.0  2.0  0.0   2.5 %\n\
-         65536   9.90   9.80   0.985   0.970 to 1.010\nfrom `command`, commit abc\n",
+         65536   variable   9.90   9.80   0.985   0.970 to 1.010\nfrom `command`, commit abc\n",
     );
     assert!(
         table.contains("| get hit guard each | 79.0 | 0.0 | 2.0 | 0.0 | 2.5 % |"),
         "{table}"
     );
     assert!(
-        table.contains("\n| 64 k | 9.90 | 9.80 | 0.985 | 0.970 to 1.010 |\n"),
+        table.contains("\n| 64 k | variable | 9.90 | 9.80 | 0.985 | 0.970 to 1.010 |\n"),
         "{table}"
     );
     assert!(table.ends_with("From `command`, commit abc.\n"));

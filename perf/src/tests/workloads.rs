@@ -20,7 +20,7 @@ fn run(points: Vec<Point>, hasher: Option<&str>, keys: KeyKind) -> (Vec<Cell>, u
     let plan = Plan {
         contenders: all.iter().collect(),
         points,
-        reps: 1,
+        reps: 0..1,
         seconds: 0.002,
         latency: |_| true,
         hasher,
@@ -116,7 +116,7 @@ fn the_fastest_peers_stay_when_only_some_may() {
     let plan = Plan {
         contenders: all.iter().collect(),
         points: vec![point],
-        reps: 2,
+        reps: 0..2,
         seconds: 0.002,
         latency: |_| false,
         hasher: None,
@@ -162,7 +162,7 @@ fn what_was_settled_on_is_measured_again_without_a_first_look() {
     let plan = Plan {
         contenders: all.iter().collect(),
         points: vec![point(1), point(2)],
-        reps: 2,
+        reps: 0..2,
         seconds: 0.002,
         latency: |point| point.threads == 1,
         hasher: None,

@@ -98,7 +98,11 @@ impl<S: Store, const IDS: bool> Worker for Hit<'_, S, IDS> {
     #[inline]
     fn step(&mut self) {
         let key = self.stream.next();
-        let read = self.store.get(if IDS { key.key() } else { key.with_id(ID) });
+        let read = if IDS {
+            self.store.get_any(key.key())
+        } else {
+            self.store.get(key.with_id(ID))
+        };
         self.sums.add(read, key);
     }
 
