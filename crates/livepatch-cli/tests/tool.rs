@@ -26,6 +26,8 @@ fn mended() -> u32 {
 /// Long enough that only a defect needs it.
 const LONG: Duration = Duration::from_secs(60);
 
+const TOOL: &str = env!("CARGO_BIN_EXE_livepatch");
+
 /// The registry is the process's: one test at a time. Leaves nothing enabled.
 struct Service {
     control: Option<Control>,
@@ -67,7 +69,10 @@ impl Service {
     }
 
     fn tool(&self, arguments: &[&str]) -> Command {
-        let mut tool = Command::new(env!("CARGO_BIN_EXE_livepatch"));
+        self.to_run(Command::new(TOOL), arguments)
+    }
+
+    fn to_run(&self, mut tool: Command, arguments: &[&str]) -> Command {
         tool.env("LIVEPATCH_SOCKET", self.path()).args(arguments);
         tool.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         tool.current_dir(self.directory.path());
@@ -399,7 +404,10 @@ fn a_reader_may_go() {
 fn ctrl_c_ends_a_watch() {
     use std::os::unix::process::ExitStatusExt;
     let service = Service::new();
-    let mut watch = service.tool(&["watch", "--follow"]).spawn().unwrap();
+    // Where the tests are a background job, all its processes ignore the signal.
+    let mut listens = Command::new("env");
+    listens.args(["--default-signal=INT", TOOL]);
+    let mut watch = service.to_run(listens, &["watch", "--follow"]).spawn().unwrap();
     watch.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
     let process = rustix::process::Pid::from_child(&watch);
     rustix::process::kill_process(process, rustix::process::Signal::INT).unwrap();
