@@ -24,7 +24,8 @@
 //! - **One construction.** A constructor runs exactly once per variable that comes to exist, and has finished before
 //!   anyone can see it. It may fail, panic, or use the store. Waiting for oneself, or in a ring, is an error.
 //! - **One destruction.** A destructor runs exactly once; a value is dropped exactly once, when nobody can hold it.
-//! - **Types.** An id holds one type per store; another one gets an error that names both.
+//! - **Types.** An id holds one type per store; another one gets an error that names both. A [`Variable`] is an id of one
+//!   store that has been checked: what a patch keeps for a field that it adds, and the fastest way to it.
 //! - **Growth and shrinking** are spread over the operations that cause them, a block at a time.
 //!
 //! The [guide](docs) has every operation with its [progress guarantee](docs::operations), the three

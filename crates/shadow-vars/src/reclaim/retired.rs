@@ -17,9 +17,9 @@
 //! - **R5** Within a shard, chains are drained in the order in which they were closed, each under TAKEN to its end, and
 //!   counted when all of it is dropped. So once `reclaimed` has reached what `retired` was, all that had been retired
 //!   then is gone.
-//! - **R6** A shard that is one thread's own takes in by plain stores where the backend has asymmetric barriers. Its owner
-//!   says that it pushes, and looks whether the shard is TAKEN; who closes it for him takes it, and looks whether he
-//!   pushes. One of the two sees the other, by the barriers between: the owner exchanges then, the other passes by.
+//! - **R6** A shard that is one thread's own takes in by plain stores where the backend has asymmetric barriers. The owner
+//!   says that it pushes, and looks whether the shard is TAKEN; who closes the shard for it takes it, and looks whether the
+//!   owner pushes. One of the two sees the other, by the barriers between: then the owner exchanges, or the other passes by.
 //!
 //! Progress: `retire` is lock-free. A thread stopped under TAKEN (also by the `Drop` of a value), or in the middle of a plain
 //! push (pinned, as it is then), keeps its shard's garbage waiting, and nothing else.
