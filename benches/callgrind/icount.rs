@@ -95,49 +95,42 @@ fn read_batches<'g, K>(keys: &[K], get_many: impl Fn(&[K], &mut [Option<&'g [u64
     }
 }
 
-/// A benchmark that does its operation once for each parent: on the store, with a guard of its own,
-macro_rules! each {
-    ($name:ident, $set:expr, |$store:ident, $parent:ident| $operation:expr) => {
+/// A benchmark that does its operation once for each parent, by what it makes of the set first.
+macro_rules! each_by {
+    ($name:ident, $init:expr, $set:ident => $make:expr, |$by:ident, $parent:ident| $operation:expr) => {
         #[library_benchmark]
-        #[bench::n($set)]
-        fn $name(set: S) -> S {
-            let $store = &set.store;
-            for &$parent in &set.parents {
-                $operation;
+        #[bench::n($init)]
+        fn $name($set: S) -> S {
+            {
+                let $by = $make;
+                for &$parent in &$set.parents {
+                    $operation;
+                }
             }
-            set
+            $set
         }
+    };
+}
+
+/// By the store, with a guard of its own for each,
+macro_rules! each {
+    ($name:ident, $init:expr, |$store:ident, $parent:ident| $operation:expr) => {
+        each_by!($name, $init, set => &set.store, |$store, $parent| $operation);
     };
 }
 
 /// by the variable, which knows its id,
 macro_rules! each_variable {
-    ($name:ident, $set:expr, |$variable:ident, $parent:ident| $operation:expr) => {
-        #[library_benchmark]
-        #[bench::n($set)]
-        fn $name(set: S) -> S {
-            let $variable = Variable::new(&set.store, black_box(ID)).expect("of this type");
-            for &$parent in &set.parents {
-                $operation;
-            }
-            set
-        }
+    ($name:ident, $init:expr, |$variable:ident, $parent:ident| $operation:expr) => {
+        each_by!($name, $init, set => Variable::new(&set.store, black_box(ID)).expect("of this type"),
+            |$variable, $parent| $operation);
     };
 }
 
 /// or under one guard for all.
 macro_rules! each_pinned {
-    ($name:ident, $set:expr, |$pin:ident, $parent:ident| $operation:expr) => {
-        #[library_benchmark]
-        #[bench::n($set)]
-        fn $name(set: S) -> S {
-            let $pin = set.store.pin();
-            for &$parent in &set.parents {
-                $operation;
-            }
-            drop($pin);
-            set
-        }
+    ($name:ident, $init:expr, |$pin:ident, $parent:ident| $operation:expr) => {
+        each_by!($name, $init, set => set.store.pin(), |$pin, $parent| $operation);
     };
 }
 

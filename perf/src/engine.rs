@@ -183,7 +183,7 @@ impl<'t> Turn<'t> {
             for (number, variant) in contender.variants.iter().enumerate() {
                 let is_known = |point: &Point| {
                     let hasher = known.get(point).and_then(|stores| stores.get(contender.about.name));
-                    hasher.is_some_and(|hasher| hasher == variant.hasher)
+                    plan.suits(contender, *point) && hasher.is_some_and(|hasher| hasher == variant.hasher)
                 };
                 let points: Vec<Point> = self.group.iter().copied().filter(is_known).collect();
                 if !points.is_empty() {

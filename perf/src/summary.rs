@@ -41,13 +41,17 @@ impl Spread {
 /// How many times the rate of the others `ours` is: the median over the turns that they took beside each other, as what a
 /// shared machine does to one it mostly does to the other. If a turn is missing, of the medians.
 pub(crate) fn times(ours: &[Cell], theirs: &[Cell]) -> Option<f64> {
-    let rate = |cells: &[Cell]| Spread::of(cells.iter().map(|cell| cell.mops)).map(|spread| spread.median);
-    let of_medians = rate(ours)? / rate(theirs)?;
-    if ours.len() != theirs.len() {
-        return Some(of_medians);
+    let median = |values: Vec<f64>| Spread::of(values).map(|spread| spread.median);
+    if ours.len() == theirs.len() {
+        return median(
+            ours.iter()
+                .zip(theirs)
+                .map(|(ours, theirs)| ours.mops / theirs.mops)
+                .collect(),
+        );
     }
-    let turns = ours.iter().zip(theirs).map(|(ours, theirs)| ours.mops / theirs.mops);
-    Spread::of(turns).map(|spread| spread.median)
+    let rate = |cells: &[Cell]| median(cells.iter().map(|cell| cell.mops).collect());
+    Some(rate(ours)? / rate(theirs)?)
 }
 
 /// What cells are told apart by, apart from the store.

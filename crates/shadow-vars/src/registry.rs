@@ -273,7 +273,7 @@ impl Registry {
     #[cold]
     #[inline(never)]
     fn bind_on<T: Send + Sync + 'static>(&self, id: u64) -> Result<&IdEntry, StoreError> {
-        let entry = self.insert(id, TypeId::of::<T>(), std::any::type_name::<T>(), Shape::of::<T>())?;
+        let entry = self.get_or_insert(id, TypeId::of::<T>(), std::any::type_name::<T>(), Shape::of::<T>())?;
         if entry.holds::<T>() {
             Ok(entry)
         } else {
@@ -283,14 +283,19 @@ impl Registry {
 
     /// The entry of `id`, bound to raw variables now if it was not bound before.
     pub(crate) fn bind_raw(&self, id: u64) -> Result<&IdEntry, StoreError> {
-        let entry = match self.get(id) {
-            Some(entry) => entry,
-            None => self.insert(id, TypeId::of::<Raw>(), "raw", Shape::RAW)?,
-        };
+        let entry = self.get_or_insert(id, TypeId::of::<Raw>(), "raw", Shape::RAW)?;
         if entry.is_raw() {
             Ok(entry)
         } else {
             Err(StoreError::TypeMismatch(entry.mismatch("raw")))
+        }
+    }
+
+    /// Takes the lock only if the id is new.
+    fn get_or_insert(&self, id: u64, type_id: TypeId, name: &str, shape: Shape) -> Result<&IdEntry, StoreError> {
+        match self.get(id) {
+            Some(entry) => Ok(entry),
+            None => self.insert(id, type_id, name, shape),
         }
     }
 

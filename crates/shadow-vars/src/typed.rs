@@ -95,8 +95,7 @@ impl<'g, T: Send + Sync + 'static, R: Reclaim> Typed<'g, T, R> {
 
     /// Looks up a batch: `out[i]` becomes the variable of `objs[i]`, for as many as the shorter of the two has.
     ///
-    /// Each look-up is an instant of its own, as [`get`](Self::get). As
-    /// [`Pinned::get_many`], in fewer steps.
+    /// Each look-up is an instant of its own, as [`get`](Self::get). As [`Pinned::get_many`], in fewer steps.
     pub fn get_many(&self, objs: &[ObjAddr], out: &mut [Option<&'g T>]) {
         for (objs, out) in objs.chunks(BATCH).zip(out.chunks_mut(BATCH)) {
             let count = objs.len().min(out.len());
@@ -167,8 +166,7 @@ impl<'g, T: Send + Sync + 'static, R: Reclaim> Typed<'g, T, R> {
         }
     }
 
-    /// The variable, created by a constructor if it does not exist. As
-    /// [`Pinned::get_or_alloc_with`].
+    /// The variable, created by a constructor if it does not exist. As [`Pinned::get_or_alloc_with`].
     ///
     /// # Errors
     ///
@@ -263,10 +261,8 @@ impl<'g, T: Send + Sync + 'static, R: Reclaim> Typed<'g, T, R> {
 
     #[inline(never)]
     fn by_value(self, obj: ObjAddr, value: T, if_exists: IfExists) -> Result<&'g T, AllocError<T>> {
-        let core = self.core;
-        self.begin_alloc();
-        let key = core.key(obj.get(), self.entry);
-        match core.alloc_at_once(self.shield, &key, value) {
+        let key = self.key_to_alloc(obj);
+        match self.core.alloc_at_once(self.shield, &key, value) {
             // SAFETY: the entry holds `T`; the node is live.
             Ok(node) => Ok(unsafe { node.value() }),
             Err(left) => self.by_value_on(&key, if_exists, left),
@@ -291,15 +287,14 @@ impl<'g, T: Send + Sync + 'static, R: Reclaim> Typed<'g, T, R> {
         ctor: impl FnOnce(ObjAddr) -> Result<T, E>,
         if_exists: IfExists,
     ) -> Result<&'g T, CtorError<E>> {
-        let core = self.core;
-        self.begin_alloc();
-        let key = core.key(obj.get(), self.entry);
+        let key = self.key_to_alloc(obj);
         // SAFETY: the closure writes a `T`, which the entry holds, before it returns Ok.
         let result = unsafe {
-            core.alloc_constructed(self.shield, &key, if_exists, (None, false), |node| {
-                Node::value_ptr::<T>(node).write(ctor(obj)?);
-                Ok(())
-            })
+            self.core
+                .alloc_constructed(self.shield, &key, if_exists, (None, false), |node| {
+                    Node::value_ptr::<T>(node).write(ctor(obj)?);
+                    Ok(())
+                })
         };
         value_of(result)
     }
@@ -308,17 +303,19 @@ impl<'g, T: Send + Sync + 'static, R: Reclaim> Typed<'g, T, R> {
     where
         T: Zeroable,
     {
-        let core = self.core;
-        self.begin_alloc();
-        let key = core.key(obj.get(), self.entry);
+        let key = self.key_to_alloc(obj);
+        let construct = |_| Ok::<_, Infallible>(());
         // SAFETY: the node comes zeroed, which is a valid `T`.
-        let result =
-            unsafe { core.alloc_constructed(self.shield, &key, if_exists, (None, true), |_| Ok::<_, Infallible>(())) };
+        let result = unsafe {
+            self.core
+                .alloc_constructed(self.shield, &key, if_exists, (None, true), construct)
+        };
         value_of(result).map_err(store_error)
     }
 
+    /// The key of a variable that is about to be created, whose value the caller's code will drop.
     #[inline]
-    fn begin_alloc(self) {
+    fn key_to_alloc(self, obj: ObjAddr) -> Key<'g> {
         const {
             assert!(
                 align_of::<T>() <= crate::MAX_ALIGN,
@@ -326,6 +323,7 @@ impl<'g, T: Send + Sync + 'static, R: Reclaim> Typed<'g, T, R> {
             )
         };
         self.entry.drop_as::<T>();
+        self.core.key(obj.get(), self.entry)
     }
 }
 

@@ -203,11 +203,7 @@ impl<'o> Work<'o> {
         let known = self.known.clone();
         let is_known = points.iter().all(|point| known.contains_key(point));
         let plan = Plan {
-            contenders: self
-                .contenders
-                .iter()
-                .filter(|contender| points.iter().any(|&point| wanted(&contender.about, point)))
-                .collect(),
+            contenders: self.contenders.iter().collect(),
             points: points.to_vec(),
             reps,
             seconds: self.options.seconds,

@@ -80,21 +80,19 @@ impl Results {
     }
 
     fn ratio(&self, point: Point, of: Point, store: &str, at_least: f64) -> Verdict {
-        let (Some(ours), Some(theirs)) = (self.rate(point, OURS), self.rate(of, store)) else {
-            return missing(point, if self.rate(of, store).is_some() { OURS } else { store });
+        let Some(ours) = self.rate(point, OURS) else {
+            return missing(point, OURS);
         };
-        match self.times((point, OURS), (of, store)) {
-            Some(times) => Verdict::of(
-                times >= at_least,
-                format!(
-                    "{}x {store} ({} and {} Mop/s), at least {at_least}x",
-                    figures(times),
-                    figures(ours),
-                    figures(theirs)
-                ),
-            ),
-            None => missing(of, store),
-        }
+        let (Some(theirs), Some(times)) = (self.rate(of, store), self.times((point, OURS), (of, store))) else {
+            return missing(of, store);
+        };
+        let found = format!(
+            "{}x {store} ({} and {} Mop/s), at least {at_least}x",
+            figures(times),
+            figures(ours),
+            figures(theirs)
+        );
+        Verdict::of(times >= at_least, found)
     }
 
     /// How many times as long an operation of ours takes at one point as at another: at most.
