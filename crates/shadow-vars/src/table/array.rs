@@ -252,6 +252,15 @@ impl Table {
             .is_ok()
     }
 
+    /// FROZEN → MOVED, by whoever: nothing else comes of FROZEN, and nothing of MOVED, so a plain store does, however late.
+    ///
+    /// Release, as in `cas`: what was done in the successor before is seen by whoever loads MOVED (O1).
+    #[inline]
+    pub(crate) fn set_moved(&self, slot: SlotIndex) {
+        self.header.check();
+        self.slots.get(slot).store(Word::MOVED.bits(), Ordering::Release);
+    }
+
     /// A deliberate defect: a plain store in place of a compare-and-swap.
     #[cfg(any(test, shadow_loom))]
     pub(crate) fn store(&self, slot: SlotIndex, to: Word) {
@@ -317,7 +326,7 @@ impl Table {
         self.next_unfinished()
     }
 
-    /// The first block that is not finished. Nothing means that every slot of the table is MOVED or SEALED.
+    /// The first block that is not finished. Nothing means that every slot of the table is.
     pub(crate) fn next_unfinished(&self) -> Option<usize> {
         (0..self.done.len()).find_map(|word| {
             // Acquire: pairs with `finish_block`, for who swings the root because all are finished (O5).
@@ -326,7 +335,7 @@ impl Table {
         })
     }
 
-    /// Notes that every slot of the block is MOVED or SEALED. Whether this was the last block. If the thread that finishes
+    /// Notes that every slot of the block is finished. Whether this was the last block. If the thread that finishes
     /// the last is stopped before it swings the root, the next one that asks for a block finds none, and does it.
     #[must_use]
     pub(crate) fn finish_block(&self, block: usize) -> bool {

@@ -74,6 +74,8 @@ pub(crate) enum Defect {
     FreezeByStore,
     /// Migration seals by a plain store.
     SealByStore,
+    /// Migration seals the last slot of a bucket, and leaves the first EMPTY.
+    SealLast,
     /// Migration does not place a node under construction.
     BuildingNotPlaced,
     /// Place puts the node over its key's TOMB.
@@ -130,11 +132,11 @@ pub(crate) enum Stage {
     Installed,
     /// A block was taken, none of its slots touched.
     BlockTaken,
-    /// A slot was frozen, its node not placed.
+    /// A slot was frozen or finished; if frozen, its node is not placed.
     Frozen,
     /// A node was placed, its old slot not MOVED.
     Placed,
-    /// A slot is MOVED or SEALED.
+    /// A slot that led to a node is MOVED.
     SlotDone,
     /// A block is finished, not yet counted.
     BlockDone,

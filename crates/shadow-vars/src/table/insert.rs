@@ -94,16 +94,33 @@ impl<R: Reclaim> Core<R> {
             let word = root.load_lane(bucket, lane, R::LOAD);
             return key.tomb() == Some(word) && root.cas(root.slot_in(bucket, lane), word, link);
         }
+        if !self.claim_empty(shield, shard, (root, bucket), &group, link) {
+            return false;
+        }
+        self.at(Stage::Claimed);
+        true
+    }
+
+    /// Claims the first EMPTY of a bucket, for a key that has no slot in the snapshot of it, its home, in a table that had no
+    /// successor afterwards. Whether it did.
+    #[inline(always)]
+    pub(super) fn claim_empty(
+        &self,
+        shield: Shield<'_>,
+        shard: Shard,
+        (table, bucket): (&Table, &[AtomicU64; BUCKET]),
+        group: &Group,
+        link: Word,
+    ) -> bool {
         let Some(lane) = group.empty().first() else {
             return false;
         };
         // L3: nobody else can have claimed a slot for the key but this one.
-        if !root.cas(root.slot_in(bucket, lane), Word::EMPTY, link) {
-            return false;
+        let won = table.cas(table.slot_in(bucket, lane), Word::EMPTY, link);
+        if won {
+            self.count_claim(shield, shard, table);
         }
-        self.at(Stage::Claimed);
-        self.count_claim(shield, shard, root);
-        true
+        won
     }
 
     /// Whether a defect is planted that breaks rules of the slow way, which is too rare behind the quick ones for a test to

@@ -1,18 +1,20 @@
 //! Growing, shrinking, rebuilding: moves the slots of the root into its successor, block by block, by many hands.
 
-use super::array::{BUCKET, MAX_LOG2, Plan, Table};
+use super::array::{BUCKET, MAX_LOG2, Plan, SlotIndex, Table};
 use super::defect::{Defect, Stage};
+use super::group::{Group, Tags};
 use super::node::State;
 use super::probe::{Found, Probe};
 use super::word::{Kind, Word};
 use super::{Core, NoMemory, NodeRef, Shield};
+use crate::mem::prefetch;
 use crate::reclaim::Reclaim;
 use crate::shard::Shard;
 use crate::sync::Ordering;
 
 /// Fewer variables than this have a small table anyway, which a core has at hand. Where keys come and go, it gets the room
 /// of twice as many: new ones are made half as often, and fewer keys are not at home. Models are of the tightest tables.
-const FEW: usize = if cfg!(shadow_loom) { 1 } else { 1 << 12 };
+const FEW: usize = if cfg!(shadow_loom) { 1 } else { 1 << 14 };
 
 impl<R: Reclaim> Core<R> {
     /// Migrates one block of the root, if the root has a successor; swings the root if that was the last.
@@ -41,24 +43,18 @@ impl<R: Reclaim> Core<R> {
         Ok(())
     }
 
-    /// Brings every slot of a block to MOVED or SEALED. Idempotent: any number of threads may do it, at any pace (I8).
+    /// Finishes every slot of a block. Idempotent: any number of threads may do it, at any pace (I8).
+    ///
+    /// First all of it is frozen, so that the nodes are under way when the first of them is placed.
     fn migrate_block(&self, shield: Shield<'_>, table: &Table, next: &Table, block: usize) -> Result<(), NoMemory> {
-        /// Buckets whose nodes are under way while one is moved.
-        const AHEAD: usize = 2;
         self.at(Stage::BlockTaken);
         let buckets = table.block(block);
-        buckets
-            .clone()
-            .take(AHEAD)
-            .for_each(|bucket| self.prefetch_nodes(table, bucket));
         for bucket in buckets.clone() {
-            if bucket + AHEAD < buckets.end {
-                self.prefetch_nodes(table, bucket + AHEAD);
-            }
-            for position in 0..BUCKET {
-                self.migrate_slot(shield, table, next, bucket, position)?;
-                self.at(Stage::SlotDone);
-            }
+            self.freeze_bucket(shield, table, next, bucket)?;
+        }
+        let shard = self.shard();
+        for bucket in buckets {
+            self.move_bucket(shield, shard, table, next, bucket)?;
         }
         self.at(Stage::BlockDone);
         if table.finish_block(block) || self.planted(Defect::PromoteEarly) {
@@ -67,79 +63,91 @@ impl<R: Reclaim> Core<R> {
         Ok(())
     }
 
-    fn migrate_slot(
+    /// After this, each slot of the bucket is FROZEN or finished. Its nodes are asked for.
+    fn freeze_bucket(&self, shield: Shield<'_>, table: &Table, next: &Table, bucket: usize) -> Result<(), NoMemory> {
+        if self.planted(Defect::SealLast) {
+            let _ = table.cas(table.index(bucket, BUCKET - 1), Word::EMPTY, Word::SEALED);
+        }
+        for position in 0..BUCKET {
+            if self.freeze_slot(shield, table, next, table.index(bucket, position))? == Word::SEALED {
+                // The slots behind it are finished with it (I9).
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings a slot to FROZEN, MOVED or SEALED: what it is then.
+    #[inline]
+    fn freeze_slot(&self, shield: Shield<'_>, table: &Table, next: &Table, slot: SlotIndex) -> Result<Word, NoMemory> {
+        loop {
+            let word = table.load(slot, R::LOAD);
+            let to = match word.kind() {
+                Kind::Frozen(_) | Kind::Moved | Kind::Sealed => return Ok(word),
+                Kind::Empty if self.planted(Defect::SealLast) => return Ok(word),
+                Kind::Empty => Word::SEALED,
+                Kind::Tomb | Kind::Record(_) => Word::MOVED,
+                Kind::Link(node) if self.planted(Defect::PlaceBeforeFreeze) => {
+                    self.place(shield, self.shard(), NodeRef::new(shield, node), next)?;
+                    Word::MOVED
+                }
+                Kind::Link(node) => {
+                    prefetch(node.as_ptr());
+                    word.frozen()
+                }
+            };
+            #[cfg(any(test, shadow_loom))]
+            if self.planted(Defect::SealByStore) && to == Word::SEALED
+                || self.planted(Defect::FreezeByStore) && matches!(to.kind(), Kind::Frozen(_))
+            {
+                table.store(slot, to);
+                return Ok(to);
+            }
+            if table.cas(slot, word, to) {
+                if let Kind::Record(record) = word.kind() {
+                    // Whoever takes a record out of its slot retires it (I7).
+                    self.retire(shield, record);
+                }
+                self.at(Stage::Frozen);
+                return Ok(to);
+            }
+        }
+    }
+
+    /// Places what is FROZEN in a bucket; after this, each of its slots is finished.
+    fn move_bucket(
         &self,
         shield: Shield<'_>,
+        shard: Shard,
         table: &Table,
         next: &Table,
         bucket: usize,
-        position: usize,
     ) -> Result<(), NoMemory> {
-        let slot = table.index(bucket, position);
-        loop {
-            let word = table.load(slot, R::LOAD);
-            match word.kind() {
-                Kind::Moved | Kind::Sealed => return Ok(()),
-                Kind::Empty => {
-                    #[cfg(any(test, shadow_loom))]
-                    if self.planted(Defect::SealByStore) {
-                        table.store(slot, Word::SEALED);
-                        return Ok(());
-                    }
-                    if table.cas(slot, word, Word::SEALED) {
-                        return Ok(());
-                    }
-                }
-                Kind::Tomb => {
-                    if table.cas(slot, word, Word::MOVED) {
-                        return Ok(());
-                    }
-                }
-                Kind::Record(record) => {
-                    if table.cas(slot, word, Word::MOVED) {
-                        // Whoever takes a record out of its slot retires it (I7).
-                        self.retire(shield, record);
-                        return Ok(());
-                    }
-                }
-                Kind::Link(node) => {
-                    if self.planted(Defect::PlaceBeforeFreeze) {
-                        self.place(shield, NodeRef::new(shield, node), next)?;
-                        if table.cas(slot, word, Word::MOVED) {
-                            return Ok(());
-                        }
-                        continue;
-                    }
-                    #[cfg(any(test, shadow_loom))]
-                    if self.planted(Defect::FreezeByStore) {
-                        table.store(slot, word.frozen());
-                        continue;
-                    }
-                    if table.cas(slot, word, word.frozen()) {
-                        self.at(Stage::Frozen);
-                    }
-                }
-                Kind::Frozen(node) => {
-                    let node = NodeRef::new(shield, node);
-                    if self.planted(Defect::MovedBeforePlace) {
-                        let _ = table.cas(slot, word, Word::MOVED);
-                        return self.place(shield, node, next);
-                    }
-                    match node.life().state() {
-                        // A node under construction owns its key: it moves like a live one.
-                        State::Building if self.planted(Defect::BuildingNotPlaced) => {}
-                        State::Live | State::Building => self.place(shield, node, next)?,
-                        _ if self.planted(Defect::HelperRetires) => self.retire(shield, node.as_ptr()),
-                        // Its remover closes the key in the successor itself (I3).
-                        _ => {}
-                    }
-                    self.at(Stage::Placed);
-                    // Freeze → place → MOVED (I2). Losing means that somebody else finished the slot.
-                    let _ = table.cas(slot, word, Word::MOVED);
-                    return Ok(());
-                }
+        for position in 0..BUCKET {
+            let slot = table.index(bucket, position);
+            let Kind::Frozen(node) = table.load(slot, R::LOAD).kind() else {
+                continue;
+            };
+            let node = NodeRef::new(shield, node);
+            if self.planted(Defect::MovedBeforePlace) {
+                table.set_moved(slot);
+                self.place(shield, shard, node, next)?;
+                continue;
             }
+            match node.life().state() {
+                // A node under construction owns its key: it moves like a live one.
+                State::Building if self.planted(Defect::BuildingNotPlaced) => {}
+                State::Live | State::Building => self.place(shield, shard, node, next)?,
+                _ if self.planted(Defect::HelperRetires) => self.retire(shield, node.as_ptr()),
+                // Its remover closes the key in the successor itself (I3).
+                _ => {}
+            }
+            self.at(Stage::Placed);
+            // Freeze → place → MOVED (I2).
+            table.set_moved(slot);
+            self.at(Stage::SlotDone);
         }
+        Ok(())
     }
 
     /// Makes sure that the node's key owns a slot in `table` or beyond, claiming one for the node if the key never did.
@@ -147,9 +155,17 @@ impl<R: Reclaim> Core<R> {
     /// Here is why no node is placed twice, or after its death: a slot is claimed once, and whoever ends a node's life
     /// claims the key's slot in the successor before the node is retired (I3). A helper that slept through all that
     /// finds the key's slot taken.
-    fn place(&self, shield: Shield<'_>, node: NodeRef<'_>, mut table: &Table) -> Result<(), NoMemory> {
+    fn place(&self, shield: Shield<'_>, shard: Shard, node: NodeRef<'_>, mut table: &Table) -> Result<(), NoMemory> {
         let key = self.key_of(&node);
         let link = Word::link(node.as_ptr(), key.tag);
+        let home = table.home_bucket(key.hash);
+        let group = Group::load(home);
+        if group.with(Tags::new(key.wide_tag)).first().is_none()
+            && self.is_last(table)
+            && self.claim_empty(shield, shard, (table, home), &group, link)
+        {
+            return Ok(());
+        }
         loop {
             let mut probe = Probe::new(self, table, &key);
             loop {
@@ -165,7 +181,7 @@ impl<R: Reclaim> Core<R> {
                     }
                     Found::Empty(slot) => {
                         if table.cas(slot, Word::EMPTY, link) {
-                            self.count_claim(shield, self.shard(), table);
+                            self.count_claim(shield, shard, table);
                             return Ok(());
                         }
                     }
@@ -179,7 +195,7 @@ impl<R: Reclaim> Core<R> {
         }
     }
 
-    /// Swings the root from a table whose every slot is MOVED or SEALED to its successor. The winner retires the table.
+    /// Swings the root from a table whose every slot is finished to its successor. The winner retires the table.
     fn promote(&self, shield: Shield<'_>, table: &Table, next: &Table) {
         debug_assert!(table.next_unfinished().is_none() || self.planted(Defect::PromoteEarly));
         self.at(Stage::Finished);

@@ -18,8 +18,8 @@
 //!   a home, and 64 ids have sixteen homes, far apart. **[Probe](probe)**: slot after slot from home, around the table, to
 //!   the first that answers.
 //! - **Claim**: EMPTY → anything else. **Close** a key in a table: see to it that the key owns a slot there that is
-//!   MOVED, or meets SEALED before EMPTY: its turn there is over. **Migrate**: bring every slot of the root to MOVED or
-//!   SEALED. **Seen**: MOVED was met on this probe.
+//!   MOVED, or meets SEALED before EMPTY: its turn there is over. A slot is **finished** if it is MOVED, SEALED, or behind
+//!   a SEALED in its bucket. **Migrate**: finish every slot of the root. **Seen**: MOVED was met on this probe.
 //!
 //! # States of a slot
 //!
@@ -31,7 +31,7 @@
 //! | RECORD(r) | as TOMB, for a key that does not fit into a word: the key is in `r` | yes | LINK, MOVED |
 //! | FROZEN(n) | as LINK, while the table migrates | yes | MOVED |
 //! | MOVED | the key lives in the successor, or nowhere | its turn here is over | nothing |
-//! | SEALED | was EMPTY when its table migrated | no, for ever | nothing |
+//! | SEALED | was the first EMPTY of its bucket when that migrated | no, for ever | nothing |
 //!
 //! A key fits into a word if its address has 48 bits and is a multiple of 8, and its id is among the first 65,535 of the
 //! store. The tag makes the id's index readable: *tag = index xor hash bits of the address*, of which the low four are 0.
@@ -70,8 +70,11 @@
 //! - **I6** FROZEN(dead) only becomes MOVED, never a link again; so at FROZEN(dead) the key's answer is in the successor.
 //! - **I7** A key record belongs to its node, or to the one slot in which it is the tomb. Whoever takes it out of the slot
 //!   by compare-and-swap retires it; else it goes with its node.
-//! - **I8** Only the root is migrated, and it becomes the past only when every slot is MOVED or SEALED. Each step of
-//!   migrating a slot may be done by any number of threads, at any pace, more than once.
+//! - **I8** Only the root is migrated, and it becomes the past only when every slot is finished. Each step of migrating a
+//!   slot may be done by any number of threads, at any pace, more than once. The last is a plain store: FROZEN becomes
+//!   nothing but MOVED, and MOVED nothing, so however late it comes, it changes nothing else.
+//! - **I9** In a bucket, slots are claimed in order, as each claim takes the first EMPTY of a probe. So what lies behind an
+//!   EMPTY slot was never claimed; and once that slot is SEALED, it never will be.
 //!
 //! # Why a find is right
 //!
@@ -104,12 +107,12 @@
 //!
 //! # Orderings
 //!
-//! - **O1** Every change of a slot is an AcqRel compare-and-swap (`Table::cas`), every load at least Acquire
-//!   (`Table::load`): who reads a word sees the node it leads to, and all that came before the word: what SEALED and MOVED
-//!   say about the successor is there to be seen. Snapshots are Relaxed: nothing is reached through them, and coherence
-//!   alone makes them see what happened before the operation. A sweep goes on to the successor by what they say, so it
-//!   ends a table with an Acquire fence, which pairs with every compare-and-swap that they saw; and so does whoever asks for
-//!   the successor in their place (L3).
+//! - **O1** Every change of a slot is an AcqRel compare-and-swap (`Table::cas`), or from FROZEN to MOVED a Release store
+//!   (`Table::set_moved`), every load at least Acquire (`Table::load`): who reads a word sees the node it leads to, and all
+//!   that came before the word: what SEALED and MOVED say about the successor is there to be seen. Snapshots are Relaxed:
+//!   nothing is reached through them, and coherence alone makes them see what happened before the operation. A sweep goes
+//!   on to the successor by what they say, so it ends a table with an Acquire fence, which pairs with every change that they
+//!   saw; and so does whoever asks for the successor in their place (L3).
 //! - **O2** `Table::install` (Release) with `Table::next` (Acquire): a successor is seen with its slots EMPTY.
 //! - **O3** `Node::publish` and `Node::kill` (AcqRel) with `Node::life` (Acquire): who reads LIVE sees the value whole.
 //! - **O4** `next` is read after the scan. SEALED, MOVED and FROZEN are written by threads that have seen or installed the

@@ -6,7 +6,6 @@ use super::array::{BUCKET, Table};
 use super::group::{Group, Tags};
 use super::node::Node;
 use super::probe::Key;
-use super::word::Kind;
 use super::{Core, NodeRef, Shield};
 use crate::mem::prefetch;
 use crate::reclaim::Reclaim;
@@ -92,15 +91,5 @@ impl<R: Reclaim> Core<R> {
         let bucket = root.home_bucket(key.hash);
         prefetch(bucket);
         (root, bucket)
-    }
-
-    /// Asks for the nodes that a bucket leads to.
-    #[inline]
-    pub(crate) fn prefetch_nodes(&self, table: &Table, bucket: usize) {
-        for position in 0..BUCKET {
-            if let Kind::Link(node) | Kind::Frozen(node) = table.load(table.index(bucket, position), R::LOAD).kind() {
-                prefetch(node.as_ptr());
-            }
-        }
     }
 }

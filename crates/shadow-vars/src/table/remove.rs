@@ -238,7 +238,7 @@ impl<R: Reclaim> Core<R> {
         let key = self.key_of(&node);
         let mut table = from;
         // The newest FROZEN slot that leads to the node. Older ones are MOVED by now: a table is only frozen as the
-        // root, and becomes the root when every slot of the one before is MOVED or SEALED (I8).
+        // root, and becomes the root when every slot of the one before is finished (I8).
         let mut frozen: Option<(&Table, SlotIndex, Word)> = None;
         'table: loop {
             let older = table.generation < found.generation;

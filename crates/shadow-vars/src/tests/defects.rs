@@ -76,6 +76,7 @@ defects! {
     MovedBeforePlace: By::Runs,
     FreezeByStore: By::Kind(0),
     SealByStore: By::Kind(6),
+    SealLast: By::Runs,
     BuildingNotPlaced: By::Runs,
     PlaceOverTomb: By::Runs,
     PlaceAfterMoved: By::Kind(7),

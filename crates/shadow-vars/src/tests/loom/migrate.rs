@@ -30,6 +30,33 @@ fn an_insert_meets_a_whole_migration_of_its_key() {
     });
 }
 
+/// The key's bucket is full: behind it, the probe goes on in a block that is still untouched when the key's is done.
+#[test]
+fn an_insert_meets_a_whole_migration_of_a_full_bucket() {
+    explore(Usual, || {
+        let store = small(&[A, B]);
+        store.finish();
+        let other = spawn(&store, |store| store.migrate());
+        assert!(!store.insert(B, 2), "the variable exists throughout");
+        join(other);
+        assert_eq!(store.get(B), Some(1));
+        store.end(&[A, B]);
+    });
+}
+
+/// The insert may have seen its bucket before all of that was sealed by its first slot.
+#[test]
+fn an_insert_into_an_empty_bucket_meets_the_migration() {
+    explore(Small, || {
+        let store = small(&[]);
+        let other = spawn(&store, |store| store.migrate());
+        assert!(store.insert(A, 0));
+        join(other);
+        assert_eq!(store.get(A), Some(0));
+        store.end(&[A]);
+    });
+}
+
 #[test]
 fn an_insert_of_another_key_meets_the_migration() {
     explore(Usual, || {
