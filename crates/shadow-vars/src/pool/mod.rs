@@ -86,6 +86,14 @@ unsafe impl Send for Pool {}
 // SAFETY: as above.
 unsafe impl Sync for Pool {}
 
+/// A magazine that is the calling thread's own for as long as its shard is (M2).
+#[derive(Clone, Copy)]
+pub(crate) struct Own<'p> {
+    pool: &'p Pool,
+    class: usize,
+    stock: *mut Stock,
+}
+
 /// Free memory, linked.
 struct Free {
     next: *mut Free,
@@ -171,13 +179,31 @@ impl Pool {
             // SAFETY: the caller's; of this size `alloc` makes an allocation of its own.
             return unsafe { dealloc(memory.as_ptr(), size.layout) };
         }
-        self.with(class, shard, |stock| {
-            // SAFETY: this thread has the magazine (M2), and the borrow ends here; the memory is the caller's to give.
-            if let Some(full) = unsafe { (*stock).push(memory.cast()) } {
-                // SAFETY: a full list of this class, which is nobody's now.
-                unsafe { self.put(class, full) };
-            }
-        });
+        // SAFETY: this thread has the magazine; the caller's.
+        self.with(class, shard, |stock| unsafe { self.give(class, stock, memory) });
+    }
+
+    /// Where memory of this size goes to, if that is the thread's own magazine: for many at once.
+    #[inline]
+    pub(crate) fn own(&self, size: Size, shard: Shard) -> Option<Own<'_>> {
+        let class = size.class;
+        (class < self.classes && shard.is_own()).then(|| Own {
+            pool: self,
+            class,
+            stock: self.magazines[shard.index][class].0.get(),
+        })
+    }
+
+    /// # Safety
+    ///
+    /// This thread has the magazine (M2), which is of this class; as [`dealloc`](Self::dealloc).
+    #[inline(always)]
+    unsafe fn give(&self, class: usize, stock: *mut Stock, memory: NonNull<u8>) {
+        // SAFETY: this thread has the magazine, and the borrow ends here; the memory is the caller's to give.
+        if let Some(full) = unsafe { (*stock).push(memory.cast()) } {
+            // SAFETY: a full list of this class, which is nobody's now.
+            unsafe { self.put(class, full) };
+        }
     }
 
     /// Gives all chunks back.
@@ -267,6 +293,19 @@ impl Pool {
         let used = self.used.load(Ordering::Relaxed);
         let bytes = self.bytes.load(Ordering::Relaxed);
         (bytes, bytes.saturating_sub(used))
+    }
+}
+
+impl Own<'_> {
+    /// As [`Pool::dealloc`].
+    ///
+    /// # Safety
+    ///
+    /// As there, for the size that this was asked for; this thread still has the shard.
+    #[inline(always)]
+    pub(crate) unsafe fn dealloc(self, memory: NonNull<u8>) {
+        // SAFETY: the caller's.
+        unsafe { self.pool.give(self.class, self.stock, memory) };
     }
 }
 

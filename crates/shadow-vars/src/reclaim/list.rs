@@ -1,4 +1,5 @@
-//! One shard's retire list: two chains, and who may move them. Cites the rules of [`retired`](super::retired).
+//! One shard's retire list: what is open and what waits, and who may move it. Cites the rules of
+//! [`retired`](super::retired).
 
 use std::ptr::{self, NonNull};
 
@@ -14,9 +15,15 @@ const TAKEN: u8 = 1;
 const PENDING: u8 = 2;
 const READY: u8 = 3;
 
+/// Chains side by side, so that reclaiming them waits for the memory of several nodes at once. Models have two.
+const CHAINS: usize = if cfg!(shadow_loom) { 2 } else { 4 };
+
+/// The newest node of each chain, or null.
+pub(super) type Heads = [*mut Node; CHAINS];
+
 pub(super) struct List {
-    open: AtomicPtr<Node>,
-    waiting: AtomicPtr<Node>,
+    open: [AtomicPtr<Node>; CHAINS],
+    waiting: [AtomicPtr<Node>; CHAINS],
     state: AtomicU8,
     /// Whether the shard's owner is pushing by plain stores (R6).
     pushing: AtomicU8,
@@ -32,8 +39,8 @@ pub(super) struct List {
 impl List {
     pub(super) fn new() -> Self {
         Self {
-            open: AtomicPtr::new(ptr::null_mut()),
-            waiting: AtomicPtr::new(ptr::null_mut()),
+            open: std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
+            waiting: std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
             state: AtomicU8::new(IDLE),
             pushing: AtomicU8::new(0),
             retired: AtomicU64::new(0),
@@ -44,28 +51,26 @@ impl List {
         }
     }
 
-    /// Adds a chain that the first node leads along to the last.
+    /// Adds a chain that the first node leads along to the last, to one of ours, by turns.
     ///
     /// # Safety
     ///
     /// The nodes are the caller's, and in no other chain (R1); this is the list of the caller's shard.
     #[inline]
-    pub(super) unsafe fn push<R: Reclaim>(&self, first: NonNull<Node>, last: NonNull<Node>, shard: Shard) {
+    pub(super) unsafe fn push<R: Reclaim>(&self, first: NonNull<Node>, last: NonNull<Node>, turn: u64, shard: Shard) {
         first.as_ptr().expose_provenance();
         // SAFETY: the caller's until the list has it.
         let last = unsafe { last.as_ref() };
-        if R::PUSHES_PLAINLY && shard.is_own() && self.push_plainly(first, last) {
+        let open = &self.open[turn as usize % CHAINS];
+        if R::PUSHES_PLAINLY && shard.is_own() && self.push_plainly(open, first, last) {
             return;
         }
         // Relaxed: the exchange below fails if it is stale.
-        let mut head = self.open.load(Ordering::Relaxed);
+        let mut head = open.load(Ordering::Relaxed);
         loop {
             last.set_next_retired(head);
             // Release: pairs with the swap in `close`; hands over the nodes, their links, and that they were unlinked.
-            match self
-                .open
-                .compare_exchange_weak(head, first.as_ptr(), Ordering::Release, Ordering::Relaxed)
-            {
+            match open.compare_exchange_weak(head, first.as_ptr(), Ordering::Release, Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(found) => head = found,
             }
@@ -74,7 +79,7 @@ impl List {
 
     /// The same by the shard's owner, who is the only one to push: not while somebody else may be closing it (R6).
     #[inline]
-    fn push_plainly(&self, first: NonNull<Node>, last: &Node) -> bool {
+    fn push_plainly(&self, open: &AtomicPtr<Node>, first: NonNull<Node>, last: &Node) -> bool {
         // Relaxed: the barriers, this one and that in `is_left_alone`, order it with the load of the state.
         self.pushing.store(1, Ordering::Relaxed);
         barrier::light();
@@ -82,9 +87,9 @@ impl List {
         let alone = self.state.load(Ordering::Acquire) != TAKEN || planted_everywhere(Defect::PushBesideClose);
         if alone {
             // Relaxed: this thread's own store, or that of a closer, by the Acquire above.
-            last.set_next_retired(self.open.load(Ordering::Relaxed));
+            last.set_next_retired(open.load(Ordering::Relaxed));
             // Release: as the exchange in `push`.
-            self.open.store(first.as_ptr(), Ordering::Release);
+            open.store(first.as_ptr(), Ordering::Release);
         }
         // Release: pairs with the Acquire in `is_left_alone`.
         self.pushing.store(0, Ordering::Release);
@@ -95,7 +100,8 @@ impl List {
     /// push plainly, this costs a heavy barrier.
     pub(super) fn close(&self, plain: bool) -> bool {
         // Relaxed: only to spare the work; what is missed now is closed by a later call.
-        if self.open.load(Ordering::Relaxed).is_null() || !self.take(IDLE) {
+        let nothing = self.open.iter().all(|open| open.load(Ordering::Relaxed).is_null());
+        if nothing || !self.take(IDLE) {
             return false;
         }
         if plain && !self.is_left_alone() {
@@ -103,10 +109,12 @@ impl List {
             self.state.store(IDLE, Ordering::Release);
             return false;
         }
-        // AcqRel: Acquire pairs with the pushes, so that what they unlinked comes before the grace period.
-        let chain = self.open.swap(ptr::null_mut(), Ordering::AcqRel);
-        // Relaxed: under TAKEN (R2).
-        self.waiting.store(chain, Ordering::Relaxed);
+        for (open, waiting) in self.open.iter().zip(&self.waiting) {
+            // AcqRel: Acquire pairs with the pushes, so that what they unlinked comes before the grace period.
+            let chain = open.swap(ptr::null_mut(), Ordering::AcqRel);
+            // Relaxed: under TAKEN (R2).
+            waiting.store(chain, Ordering::Relaxed);
+        }
         // Release: before the callback is asked for, as it may come at once. Pairs with the Acquire in `take`.
         self.state.store(PENDING, Ordering::Release);
         true
@@ -136,14 +144,17 @@ impl List {
         self.state.load(Ordering::Relaxed) == PENDING
     }
 
-    /// READY → TAKEN, and the chain that is ready. [`drained`](Self::drained) comes next.
-    pub(super) fn take_ready(&self) -> Option<*mut Node> {
+    /// READY → TAKEN, and the chains that are ready. [`drained`](Self::drained) comes next.
+    pub(super) fn take_ready(&self) -> Option<Heads> {
         // Relaxed: under TAKEN (R2).
-        self.take(READY)
-            .then(|| self.waiting.swap(ptr::null_mut(), Ordering::Relaxed))
+        self.take(READY).then(|| {
+            self.waiting
+                .each_ref()
+                .map(|chain| chain.swap(ptr::null_mut(), Ordering::Relaxed))
+        })
     }
 
-    /// TAKEN → IDLE: the chain that was ready is gone.
+    /// TAKEN → IDLE: what was ready is gone.
     pub(super) fn drained(&self) {
         // Release: pairs with the Acquire in `take`, and with that in `push_plainly`.
         self.state.store(IDLE, Ordering::Release);
@@ -156,9 +167,10 @@ impl List {
             .is_ok()
     }
 
-    /// Both chains, for the store's drop: no operation runs any more.
-    pub(super) fn take_all(&self) -> [*mut Node; 2] {
+    /// What waits, and what is open, for the store's drop: no operation runs any more.
+    pub(super) fn take_all(&self) -> [Heads; 2] {
         // Acquire: pairs with the pushes.
-        [&self.waiting, &self.open].map(|chain| chain.swap(ptr::null_mut(), Ordering::Acquire))
+        let take = |chain: &AtomicPtr<Node>| chain.swap(ptr::null_mut(), Ordering::Acquire);
+        [&self.waiting, &self.open].map(|chains| chains.each_ref().map(take))
     }
 }

@@ -1,6 +1,7 @@
 //! Retire lists: what was unlinked, from there until it is dropped and its memory given back.
 //!
-//! Each shard of threads has two chains of nodes, linked through their life words, and a state:
+//! Each shard of threads has chains of nodes, linked through their life words, and a state. The chains come in twos, open
+//! and waiting, and a few of them side by side are moved as one:
 //!
 //! ```text
 //!   retire ──▶ open ──close──▶ waiting ──(grace period)──▶ drained: values dropped, memory freed
@@ -32,7 +33,7 @@ use crossbeam_utils::CachePadded;
 
 use super::Reclaim;
 use super::chain::Chain;
-use super::list::List;
+use super::list::{Heads, List};
 use crate::heap::Heap;
 use crate::mem::{prefetch, try_slice};
 use crate::shard::Shard;
@@ -143,7 +144,7 @@ impl RetireLists {
         }
 
         // SAFETY: the caller's.
-        unsafe { list.push::<R>(node, node, shard) };
+        unsafe { list.push::<R>(node, node, retired, shard) };
         if self.batch.divides(retired) || bytes >= LARGE {
             self.batch_is_full::<R>(shard, retired);
         }
@@ -174,7 +175,7 @@ impl RetireLists {
         shard.add(&list.retired_bytes, chain.bytes);
         let retired = shard.add(&list.retired, chain.count);
         // SAFETY: the caller's.
-        unsafe { list.push::<R>(first, last, shard) };
+        unsafe { list.push::<R>(first, last, retired / self.batch.get(), shard) };
         if self.batch.is_passed(retired, chain.count) || chain.bytes >= LARGE {
             self.batch_is_full::<R>(shard, retired);
         }
@@ -225,9 +226,9 @@ impl RetireLists {
         if is_reclaiming() {
             return;
         }
-        let Some(chain) = list.take_ready() else { return };
-        // SAFETY: the grace period of this chain is over (R3, G1), and it was taken once (R2).
-        unsafe { self.reclaim(list, chain) };
+        let Some(chains) = list.take_ready() else { return };
+        // SAFETY: the grace period of these chains is over (R3, G1), and they were taken once (R2).
+        unsafe { self.reclaim(list, chains) };
         list.drained();
         if list.retired.load(Ordering::Relaxed) - list.reclaimed.load(Ordering::Relaxed) >= self.batch.get() {
             self.close::<R>(shard);
@@ -252,29 +253,37 @@ impl RetireLists {
         (&self.heap, Shard::of(self.shards.len()))
     }
 
-    /// Drops the values of a chain and frees it.
+    /// Drops the values of some chains and frees them: a node of each by turns, and asks for the next.
     ///
     /// # Safety
     ///
-    /// Nobody can reach the chain's objects any more.
-    unsafe fn reclaim(&self, list: &List, mut chain: *mut Node) {
+    /// Nobody can reach the chains' objects any more.
+    unsafe fn reclaim(&self, list: &List, chains: Heads) {
         let _scope = ReclaimScope::enter();
         let memory = self.memory();
-        let (mut objects, mut freed, mut last) = (0, 0, None);
-        while let Some(node) = NonNull::new(chain) {
-            // SAFETY: the caller's; the chain is ours alone.
-            unsafe {
-                chain = node.as_ref().next_retired();
-                prefetch(chain);
-                if let Some(bytes) = Node::free_plain(memory, node, &mut last) {
-                    freed += bytes as u64;
-                } else {
-                    freed += bytes(node, &self.heap);
-                    self.drop_object(node);
-                    free(self.memory(), node);
+        let (mut objects, mut freed) = (0, 0);
+        // What was last in each: where a parent's variables go by turns, each of its ids has chains of its own.
+        let mut chains = chains.map(|first| (first, None));
+        let mut left = true;
+        while left {
+            left = false;
+            for (next, last) in &mut chains {
+                let Some(node) = NonNull::new(*next) else { continue };
+                // SAFETY: the caller's; the chain is ours alone.
+                unsafe {
+                    *next = node.as_ref().next_retired();
+                    prefetch(*next);
+                    if let Some(bytes) = Node::free_plain(memory, node, last) {
+                        freed += bytes as u64;
+                    } else {
+                        freed += bytes(node, &self.heap);
+                        self.drop_object(node);
+                        free(self.memory(), node);
+                    }
                 }
+                objects += 1;
+                left = true;
             }
-            objects += 1;
         }
         list.reclaimed_bytes.fetch_add(freed, Ordering::Relaxed);
         // Release: pairs with the Acquire in `is_done`: all values were dropped (R5).
@@ -369,9 +378,9 @@ impl RetireLists {
     pub(crate) unsafe fn drain_all(&self) {
         for list in &self.shards {
             // A `Drop` may free variables of other stores, never of this one.
-            for chain in list.take_all() {
+            for chains in list.take_all() {
                 // SAFETY: the caller's.
-                unsafe { self.reclaim(list, chain) };
+                unsafe { self.reclaim(list, chains) };
             }
         }
         #[cfg(any(test, shadow_loom))]

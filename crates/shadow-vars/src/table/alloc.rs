@@ -6,16 +6,18 @@ use std::ptr::{self, NonNull};
 use super::layout::{Form, Parts, RAW_LAYOUT};
 use super::node::{Life, Node, State, addr_fits, key_fits};
 use crate::heap::Heap;
-use crate::pool::Size;
+use crate::pool::{Own, Size};
 use crate::registry::IdEntry;
 use crate::shard::Shard;
 use crate::sync::{AtomicPtr, Ordering};
 
 /// What the last node was that was given back in one step: most come many of a kind.
-pub(crate) struct Plain {
+pub(crate) struct Plain<'p> {
     /// Its life word, but for the link: the id's index, and how it ended.
     life: Life,
     size: Size,
+    /// Where it went to, if that is the thread's own.
+    to: Option<Own<'p>>,
 }
 
 impl Node {
@@ -136,10 +138,21 @@ impl Node {
     /// As above.
     #[inline(always)]
     unsafe fn dealloc_size((heap, shard): (&Heap, Shard), node: NonNull<Self>, size: Size, lead: usize) {
+        // SAFETY: the caller's.
+        unsafe { heap.pool.dealloc(Self::whole(node, lead), size, shard) };
+    }
+
+    /// The memory of a node that begins so many bytes before it.
+    ///
+    /// # Safety
+    ///
+    /// It does.
+    #[inline(always)]
+    unsafe fn whole(node: NonNull<Self>, lead: usize) -> NonNull<u8> {
         // The pointer may have been a shared reference on its way here; the one from `alloc` may write and free.
-        let whole = ptr::with_exposed_provenance_mut::<u8>(node.addr().get() - lead);
-        // SAFETY: not null, as allocated; the caller's.
-        unsafe { heap.pool.dealloc(NonNull::new_unchecked(whole), size, shard) };
+        let whole = ptr::with_exposed_provenance_mut(node.addr().get() - lead);
+        // SAFETY: not null, as allocated.
+        unsafe { NonNull::new_unchecked(whole) }
     }
 
     /// Bytes held by a variable or a record, its key record not counted.
@@ -194,10 +207,10 @@ impl Node {
     ///
     /// As [`dealloc`](Self::dealloc).
     #[inline]
-    pub(crate) unsafe fn free_plain(
-        (heap, shard): (&Heap, Shard),
+    pub(crate) unsafe fn free_plain<'h>(
+        (heap, shard): (&'h Heap, Shard),
         node: NonNull<Self>,
-        last: &mut Option<Plain>,
+        last: &mut Option<Plain<'h>>,
     ) -> Option<usize> {
         if cfg!(shadow_loom) {
             return None;
@@ -205,17 +218,22 @@ impl Node {
         // SAFETY: nobody else can reach the node.
         let this = unsafe { node.as_ref() };
         let life = this.life().without_link();
-        let size = match last {
-            Some(last) if last.life == life && addr_fits(this.obj) => last.size,
+        let plain = match last {
+            Some(last) if last.life == life && addr_fits(this.obj) => last,
             _ => {
                 let size = this.plain_size(heap)?;
-                *last = Some(Plain { life, size });
-                size
+                let to = heap.pool.own(size, shard);
+                last.insert(Plain { life, size, to })
             }
         };
-        // SAFETY: the key fits, and the variable is typed: of this size, and no lead.
-        unsafe { Self::dealloc_size((heap, shard), node, size, 0) };
-        Some(size.bytes())
+        // SAFETY: the key fits, and the variable is typed: of this size, and no lead. This thread keeps its shard.
+        unsafe {
+            match plain.to {
+                Some(own) => own.dealloc(Self::whole(node, 0)),
+                None => Self::dealloc_size((heap, shard), node, plain.size, 0),
+            }
+        }
+        Some(plain.size.bytes())
     }
 
     /// The size of a variable that owns nothing.
