@@ -252,7 +252,7 @@ macro_rules! per_backend {
                 set
             }
 
-            // One call: an insert that moves a block of 128 slots first.
+            // One call: an insert that moves a block of 64 slots first.
             #[library_benchmark]
             #[bench::once(growing())]
             fn migrate_block(set: S) -> S {

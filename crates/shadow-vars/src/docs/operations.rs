@@ -31,7 +31,7 @@
 //! | dropping a [`Parent`] | as `free_object` | nothing | |
 //! | dropping a store | drops every value | nothing (the borrow checker has seen to it that nobody uses it) | |
 //!
-//! Growing and shrinking wait for nobody and stop nobody: `alloc`s and `free`s move a block of 128 slots at a time.
+//! Growing and shrinking wait for nobody and stop nobody: `alloc`s and `free`s move a block of 64 slots at a time.
 //!
 //! # Where a value's `Drop` runs
 //!
