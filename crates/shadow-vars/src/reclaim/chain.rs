@@ -2,8 +2,6 @@
 
 use std::ptr::{self, NonNull};
 
-use super::retired::bytes;
-use crate::heap::Heap;
 use crate::table::node::Node;
 
 /// Dead nodes, linked through their life words, newest first.
@@ -30,14 +28,12 @@ impl Chain {
 
     /// # Safety
     ///
-    /// The node is dead, unlinked by this thread, and in no chain.
+    /// The node is dead, unlinked by this thread, in no chain, and has so many bytes.
     #[inline]
-    pub(crate) unsafe fn push(&mut self, node: NonNull<Node>, heap: &Heap) {
+    pub(crate) unsafe fn push(&mut self, node: NonNull<Node>, bytes: u64) {
+        self.bytes += bytes;
         // SAFETY: the caller's.
-        unsafe {
-            self.bytes += bytes(node, heap);
-            node.as_ref().set_next_retired(self.first);
-        }
+        unsafe { node.as_ref().set_next_retired(self.first) };
         node.as_ptr().expose_provenance();
         self.first = node.as_ptr();
         self.last.get_or_insert(node);

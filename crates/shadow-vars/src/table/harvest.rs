@@ -6,6 +6,7 @@
 
 use super::array::{SlotIndex, Table};
 use super::defect::{Defect, Stage};
+use super::node::Node;
 use super::word::{Kind, Word};
 use super::{Core, NodeRef, Shield};
 use crate::mem::prefetch;
@@ -90,7 +91,12 @@ impl<'g, R: Reclaim> Swept<'g, R> {
         word: Word,
         removed: &mut impl FnMut(NodeRef<'g>),
     ) {
-        if !node.is_of(self.entry) || !self.core.end_life(node, node.as_live()) {
+        let live = match node.life() {
+            life if life == self.entry.live => life,
+            _ if node.is_of(self.entry) => node.as_live(),
+            _ => return,
+        };
+        if !self.core.end_life(node, live) {
             return;
         }
         self.killed += 1;
@@ -146,7 +152,11 @@ impl<R: Reclaim> Drop for Unlink<'_, '_, R> {
         let retire = core.unlink_or_orphan(swept.shield, node, swept.from, swept.table, self.link);
         if retire && !core.planted(Defect::RetireBeforeUnlink) {
             // SAFETY: dead and unlinked by this thread, and in no list.
-            unsafe { swept.dead.push(node.as_ptr(), &core.heap) };
+            unsafe {
+                swept
+                    .dead
+                    .push(node.as_ptr(), Node::bytes_as(node.as_ptr(), swept.entry))
+            };
         }
         if swept.killed >= core.lists.batch() {
             swept.hand_over();

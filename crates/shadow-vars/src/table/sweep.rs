@@ -52,8 +52,9 @@ impl<R: Reclaim> Core<R> {
         self.for_each_table(shield, |table| {
             self.sweep_id(shield, (from, table), 0..table.buckets(), entry, |removed| {
                 count += 1;
-                let result = catch_unwind(AssertUnwindSafe(|| dtor(removed)));
-                panic = panic.take().or(result.err());
+                if let Err(payload) = catch_unwind(AssertUnwindSafe(|| dtor(removed))) {
+                    panic.get_or_insert(payload);
+                }
             });
         });
         self.shrink_if_empty(self.root(shield));
