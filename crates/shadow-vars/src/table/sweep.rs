@@ -19,6 +19,9 @@ use crate::reclaim::Reclaim;
 use crate::registry::IdEntry;
 use crate::sync::{Ordering, fence};
 
+/// Buckets that a sweep asks for before it comes to them.
+const AHEAD: usize = 24;
+
 impl<R: Reclaim> Core<R> {
     /// Calls `visit` for the tables of the chain, old to new. The successor is looked up after the visit (O4).
     pub(crate) fn for_each_table<'g>(&'g self, shield: Shield<'g>, mut visit: impl FnMut(&'g Table)) {
@@ -74,6 +77,8 @@ impl<R: Reclaim> Core<R> {
         let mut swept = Swept::new(self, shield, entry, from, table);
         let mut under_way = UnderWay::new();
         for bucket in buckets {
+            // A processor's own prefetching stops at the end of each page of 4 KiB.
+            prefetch(table.bucket(bucket + AHEAD));
             for lane in Group::load(table.bucket(bucket)).nodes_with(TagPart::of_id(entry.index)) {
                 let slot = table.index(bucket, lane.get());
                 let word = table.load(slot, R::LOAD);
