@@ -101,28 +101,6 @@ impl<R: Reclaim> Core<R> {
         true
     }
 
-    /// Claims the first EMPTY of a bucket, for a key that has no slot in the snapshot of it, its home, in a table that had no
-    /// successor afterwards. Whether it did.
-    #[inline(always)]
-    pub(super) fn claim_empty(
-        &self,
-        shield: Shield<'_>,
-        shard: Shard,
-        (table, bucket): (&Table, &[AtomicU64; BUCKET]),
-        group: &Group,
-        link: Word,
-    ) -> bool {
-        let Some(lane) = group.empty().first() else {
-            return false;
-        };
-        // L3: nobody else can have claimed a slot for the key but this one.
-        let won = table.cas(table.slot_in(bucket, lane), Word::EMPTY, link);
-        if won {
-            self.count_claim(shield, shard, table);
-        }
-        won
-    }
-
     /// Whether a defect is planted that breaks rules of the slow way, which is too rare behind the quick ones for a test to
     /// meet.
     #[inline]

@@ -10,7 +10,7 @@ use super::{Core, NoMemory, NodeRef, Shield};
 use crate::mem::prefetch;
 use crate::reclaim::Reclaim;
 use crate::shard::Shard;
-use crate::sync::Ordering;
+use crate::sync::{AtomicU64, Ordering};
 
 /// Fewer variables than this have a small table anyway, which a core has at hand. Where keys come and go, it gets the room
 /// of twice as many: new ones are made half as often, and fewer keys are not at home. Models are of the tightest tables.
@@ -197,7 +197,9 @@ impl<R: Reclaim> Core<R> {
 
     /// Swings the root from a table whose every slot is finished to its successor. The winner retires the table.
     fn promote(&self, shield: Shield<'_>, table: &Table, next: &Table) {
-        debug_assert!(table.next_unfinished().is_none() || self.planted(Defect::PromoteEarly));
+        debug_assert!(self.planted(Defect::PromoteEarly) || table.next_unfinished().is_none());
+        // Not in models, to which each load is one more place to switch threads at.
+        debug_assert!(cfg!(shadow_loom) || self.planted(Defect::PromoteEarly) || is_finished(table));
         self.at(Stage::Finished);
         if self.planted(Defect::RetireTableFirst) && self.root(shield).generation == table.generation {
             self.retire(shield, std::ptr::NonNull::from(&table.header));
@@ -283,6 +285,28 @@ impl<R: Reclaim> Core<R> {
             .clamp(self.min_log2, MAX_LOG2)
     }
 
+    /// Claims the first EMPTY of a bucket, for a key that has no slot in the snapshot of it, its home, in a table that had no
+    /// successor afterwards. Whether it did.
+    #[inline(always)]
+    pub(super) fn claim_empty(
+        &self,
+        shield: Shield<'_>,
+        shard: Shard,
+        (table, bucket): (&Table, &[AtomicU64; BUCKET]),
+        group: &Group,
+        link: Word,
+    ) -> bool {
+        let Some(lane) = group.empty().first() else {
+            return false;
+        };
+        // L3: nobody else can have claimed a slot for the key but this one.
+        let won = table.cas(table.slot_in(bucket, lane), Word::EMPTY, link);
+        if won {
+            self.count_claim(shield, shard, table);
+        }
+        won
+    }
+
     /// Counts a claim, and asks for a successor when the table has passed its load limit.
     #[inline]
     pub(crate) fn count_claim(&self, shield: Shield<'_>, shard: Shard, table: &Table) {
@@ -334,6 +358,16 @@ impl<R: Reclaim> Core<R> {
         }
         Ok(())
     }
+}
+
+/// Whether every slot is: in each bucket some that are MOVED, then perhaps one that is SEALED, and EMPTY ones behind it (I9).
+fn is_finished(table: &Table) -> bool {
+    (0..table.buckets()).all(|bucket| {
+        // Relaxed: nothing is reached through it, and whoever promotes has seen that all blocks are (O5).
+        let word = |position| table.load(table.index(bucket, position), Ordering::Relaxed);
+        let moved = (0..BUCKET).take_while(|&at| word(at) == Word::MOVED).count();
+        moved == BUCKET || word(moved) == Word::SEALED && (moved + 1..BUCKET).all(|at| word(at) == Word::EMPTY)
+    })
 }
 
 /// How many nodes there would be if the whole table were as full as the fullest of some parts of it.
