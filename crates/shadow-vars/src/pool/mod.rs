@@ -190,8 +190,14 @@ impl Pool {
         (class < self.classes && shard.is_own()).then(|| Own {
             pool: self,
             class,
-            stock: self.magazines[shard.index][class].0.get(),
+            stock: self.stock(class, shard),
         })
+    }
+
+    /// Of a class that is packed.
+    #[inline(always)]
+    fn stock(&self, class: usize, shard: Shard) -> *mut Stock {
+        self.magazines[shard.index][class].0.get()
     }
 
     /// # Safety
@@ -221,7 +227,7 @@ impl Pool {
 
     #[inline(always)]
     fn with<T>(&self, class: usize, shard: Shard, with: impl FnOnce(*mut Stock) -> T) -> T {
-        let stock = self.magazines[shard.index][class].0.get();
+        let stock = self.stock(class, shard);
         if shard.is_own() {
             return with(stock);
         }

@@ -94,11 +94,15 @@ impl<R: Reclaim> Core<R> {
             let word = root.load_lane(bucket, lane, R::LOAD);
             return key.tomb() == Some(word) && root.cas(root.slot_in(bucket, lane), word, link);
         }
-        if !self.claim_empty(shield, shard, (root, bucket), &group, link) {
+        let Some(lane) = group.empty().first() else {
             return false;
+        };
+        // L3.
+        let won = self.claim_slot(shield, shard, root, root.slot_in(bucket, lane), link);
+        if won {
+            self.at(Stage::Claimed);
         }
-        self.at(Stage::Claimed);
-        true
+        won
     }
 
     /// Whether a defect is planted that breaks rules of the slow way, which is too rare behind the quick ones for a test to
@@ -149,12 +153,11 @@ impl<R: Reclaim> Core<R> {
                 return None;
             }
             if let Some(lane) = ends.empty() {
-                // L3: nobody else can have claimed a slot for the key but this one.
-                if !root.cas(root.slot_in(bucket, lane), Word::EMPTY, link) {
+                // L3.
+                if !self.claim_slot(shield, self.shard(), root, root.slot_in(bucket, lane), link) {
                     return None;
                 }
                 self.at(Stage::Claimed);
-                self.count_claim(shield, self.shard(), root);
                 return Some(Inserted::Claimed(root));
             }
             bucket = root.bucket_after(bucket);
@@ -237,11 +240,10 @@ impl<R: Reclaim> Core<R> {
                     self.finish(shield, root)?;
                     return Ok(Next::Again);
                 }
-                if !table.cas(slot, Word::EMPTY, link) {
+                if !self.claim_slot(shield, self.shard(), table, slot, link) {
                     return Ok(Next::Reload);
                 }
                 self.at(Stage::Claimed);
-                self.count_claim(shield, self.shard(), table);
                 Ok(Next::Done(Inserted::Claimed(table)))
             }
             Found::Sealed => Ok(Next::Successor),

@@ -10,7 +10,7 @@ use super::{Core, NoMemory, NodeRef, Shield};
 use crate::mem::prefetch;
 use crate::reclaim::Reclaim;
 use crate::shard::Shard;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::Ordering;
 
 /// Fewer variables than this have a small table anyway, which a core has at hand. Where keys come and go, it gets the room
 /// of twice as many: new ones are made half as often, and fewer keys are not at home. Models are of the tightest tables.
@@ -160,9 +160,11 @@ impl<R: Reclaim> Core<R> {
         let link = Word::link(node.as_ptr(), key.tag);
         let home = table.home_bucket(key.hash);
         let group = Group::load(home);
+        // L3.
         if group.with(Tags::new(key.wide_tag)).first().is_none()
             && self.is_last(table)
-            && self.claim_empty(shield, shard, (table, home), &group, link)
+            && let Some(lane) = group.empty().first()
+            && self.claim_slot(shield, shard, table, table.slot_in(home, lane), link)
         {
             return Ok(());
         }
@@ -180,8 +182,7 @@ impl<R: Reclaim> Core<R> {
                         return Ok(());
                     }
                     Found::Empty(slot) => {
-                        if table.cas(slot, Word::EMPTY, link) {
-                            self.count_claim(shield, shard, table);
+                        if self.claim_slot(shield, shard, table, slot, link) {
                             return Ok(());
                         }
                     }
@@ -285,22 +286,18 @@ impl<R: Reclaim> Core<R> {
             .clamp(self.min_log2, MAX_LOG2)
     }
 
-    /// Claims the first EMPTY of a bucket, for a key that has no slot in the snapshot of it, its home, in a table that had no
-    /// successor afterwards. Whether it did.
+    /// EMPTY → LINK, counted. Whether this call did it. The slot is the first EMPTY of the key's probe, or of a bucket as in
+    /// L3: then nobody else can have claimed another for the key.
     #[inline(always)]
-    pub(super) fn claim_empty(
+    pub(super) fn claim_slot(
         &self,
         shield: Shield<'_>,
         shard: Shard,
-        (table, bucket): (&Table, &[AtomicU64; BUCKET]),
-        group: &Group,
+        table: &Table,
+        slot: SlotIndex,
         link: Word,
     ) -> bool {
-        let Some(lane) = group.empty().first() else {
-            return false;
-        };
-        // L3: nobody else can have claimed a slot for the key but this one.
-        let won = table.cas(table.slot_in(bucket, lane), Word::EMPTY, link);
+        let won = table.cas(slot, Word::EMPTY, link);
         if won {
             self.count_claim(shield, shard, table);
         }
