@@ -22,6 +22,9 @@ struct Set<R: Reclaim> {
     keys: Vec<(ObjAddr, ShadowId<[u64; 2]>)>,
 }
 
+/// Retirements of a batch: half of the variables are reclaimed while the others are freed.
+const BATCH: usize = N / 2;
+
 /// Room for four times as many variables as there will be, so that no table is replaced.
 fn empty<R: Reclaim>() -> Set<R> {
     of_capacity(4 * N)
@@ -29,7 +32,7 @@ fn empty<R: Reclaim>() -> Set<R> {
 
 fn of_capacity<R: Reclaim>(capacity: usize) -> Set<R> {
     let builder = ShadowStore::<R>::builder().hash_seed(1).capacity(capacity);
-    let store = builder.build().expect("there is memory for a small table");
+    let store = builder.batch(BATCH).build().expect("there is memory for a small table");
     let parents: Vec<usize> = (1..=N).map(|n| 0x7000_0000_0000 + n * 64).collect();
     let objs: Vec<_> = parents.iter().map(|&parent| ObjAddr::new(parent)).collect();
     let keys = objs.iter().map(|&obj| (obj, ID)).collect();

@@ -137,7 +137,8 @@ pub(crate) struct GateOptions {
     /// Repetitions; of what misses, as many again, twice.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
     pub(crate) reps: u16,
-    /// Minutes in which it is to be done: what misses is measured again while there is time.
+    /// Minutes in which it is to be done: what misses is measured again while there is time, and what comes late is measured
+    /// three times at most.
     #[arg(long, default_value_t = 18)]
     pub(crate) minutes: u32,
     /// Lists the targets and measures nothing.

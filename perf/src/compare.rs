@@ -64,6 +64,7 @@ fn run(options: &Compare, workloads: &[Workload], entries: &[usize], threads: &[
         points: points(&workloads, entries, threads),
         contenders,
         reps: 0..options.reps.into(),
+        until: None,
         seconds: options.seconds,
         latency: |_| true,
         hasher: options.hasher.fixed(),

@@ -40,6 +40,8 @@ pub(crate) struct Plan<'c> {
     pub(crate) keep_peers: Option<usize>,
     /// Instead of a first look: the maps and hashers that an earlier run settled on.
     pub(crate) known: Option<&'c Known>,
+    /// From then on no more repetitions of a group are begun than [`LEAST_REPS`].
+    pub(crate) until: Option<Instant>,
     /// Which maps are of interest at a point.
     pub(crate) wanted: fn(&About, Point) -> bool,
 }
@@ -52,6 +54,8 @@ pub(crate) type Spent = BTreeMap<Point, Duration>;
 
 /// Below this, a map is built for each measurement: that takes less time than the measurement.
 const SHARED_FROM: usize = 1 << 18;
+/// Repetitions of a group that are measured, however late it is: enough for a median and a spread.
+const LEAST_REPS: usize = 3;
 /// What a hasher with which a map is wrong scores, on a logarithmic scale.
 const WRONG: f64 = -100.0;
 /// How many entries a first look at one-shot workloads takes.
@@ -83,7 +87,12 @@ impl Plan<'_> {
                 None => turn.audition(),
             };
             turn.hand_over_failures(put);
-            for rep in self.reps.clone() {
+            for (done, rep) in self.reps.clone().enumerate() {
+                if done >= LEAST_REPS && self.until.is_some_and(|until| Instant::now() >= until) {
+                    let points: usize = chosen.iter().map(|choice| choice.points.len()).sum();
+                    bar.inc(((self.reps.len() - done) * points) as u64);
+                    break;
+                }
                 for place in 0..chosen.len() {
                     let choice = &chosen[(place + rep) % chosen.len()];
                     turn.measure(choice, self.seconds, Some(self.latency), &mut |point, measured| {

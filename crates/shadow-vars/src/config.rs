@@ -51,7 +51,7 @@ impl<R: Reclaim> Builder<R> {
     pub(crate) fn new() -> Self {
         Self {
             capacity: 0,
-            batch: 512,
+            batch: 1024,
             hash_seed: None,
             provoke: Provoke::default(),
             _backend: PhantomData,
@@ -65,7 +65,7 @@ impl<R: Reclaim> Builder<R> {
         self
     }
 
-    /// How many freed variables a thread collects before it asks for a grace period: 512 unless set, at least 1, rounded
+    /// How many freed variables a thread collects before it asks for a grace period: 1024 unless set, at least 1, rounded
     /// down to a power of two. Smaller means less memory waiting, larger means less work.
     #[must_use]
     pub fn batch(mut self, variables: usize) -> Self {

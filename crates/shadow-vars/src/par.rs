@@ -63,6 +63,7 @@ impl<R: Reclaim> ShadowStore<R> {
                 })
                 .sum::<usize>();
         });
+        core.shrink_if_empty(core.root(shield));
         let panic = panic.into_inner().unwrap_or_else(PoisonError::into_inner);
         panic.map_or(count, |panic| resume_unwind(panic))
     }

@@ -1,6 +1,7 @@
 //! Every workload runs with every map, and its answers are right.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
 
@@ -21,6 +22,7 @@ fn run(points: Vec<Point>, hasher: Option<&str>, keys: KeyKind) -> (Vec<Cell>, u
         contenders: all.iter().collect(),
         points,
         reps: 0..1,
+        until: None,
         seconds: 0.002,
         latency: |_| true,
         hasher,
@@ -117,6 +119,7 @@ fn the_fastest_peers_stay_when_only_some_may() {
         contenders: all.iter().collect(),
         points: vec![point],
         reps: 0..2,
+        until: None,
         seconds: 0.002,
         latency: |_| false,
         hasher: None,
@@ -163,6 +166,7 @@ fn what_was_settled_on_is_measured_again_without_a_first_look() {
         contenders: all.iter().collect(),
         points: vec![point(1), point(2)],
         reps: 0..2,
+        until: None,
         seconds: 0.002,
         latency: |point| point.threads == 1,
         hasher: None,
@@ -188,6 +192,40 @@ fn what_was_settled_on_is_measured_again_without_a_first_look() {
     assert!(cells.into_iter().eq(expected));
     assert_eq!(spent.len(), 2);
     assert!(spent.values().all(|took| !took.is_zero()));
+}
+
+#[test]
+fn what_comes_late_is_repeated_less() {
+    let all = peers::all();
+    let repeated = |until| {
+        let plan = Plan {
+            contenders: all
+                .iter()
+                .filter(|contender| contender.about.name == "shadow")
+                .collect(),
+            points: vec![Point {
+                workload: Workload::W1,
+                entries: 300,
+                threads: 1,
+            }],
+            reps: 0..5,
+            until,
+            seconds: 0.002,
+            latency: |_| false,
+            hasher: None,
+            keep_peers: None,
+            known: None,
+            wanted: |_, _| true,
+        };
+        let mut cells = 0;
+        plan.run(&mut KeySets::new(KeyKind::Heap), &ProgressBar::hidden(), &mut |_| {
+            cells += 1
+        });
+        cells
+    };
+    let now = Instant::now();
+    assert_eq!((repeated(Some(now)), repeated(None)), (3, 5));
+    assert_eq!(repeated(Some(now + Duration::from_secs(3600))), 5);
 }
 
 #[test]
