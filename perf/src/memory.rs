@@ -66,9 +66,9 @@ pub(crate) fn memory(options: &MemoryOptions) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Whether a map's memory is compared with ours: designs and limits are only shown.
+/// Whether a map's memory is compared with ours: limits are only shown.
 pub(crate) fn is_compared(contender: &Contender) -> bool {
-    contender.about.kind == Kind::Peer
+    matches!(contender.about.kind, Kind::Peer | Kind::Design)
 }
 
 /// Asks a new process. Hashers make no difference to memory worth a second one.

@@ -64,7 +64,7 @@
 //!
 //! A variable takes its value and 16 bytes, rounded up to 16, and about 16 bytes of the table. What takes 128 or less is
 //! packed into chunks of 64 KiB, and of 2 MiB from the first mebibyte of its size class on; the rest comes from the
-//! allocator one by one. A thread keeps up to 16 KiB of each size for what it creates next; chunks go back when nothing in
+//! allocator one by one. A thread keeps up to 128 KiB of each size for what it creates next; chunks go back when nothing in
 //! them is in use. [`flush`](crate::ShadowStore::flush), [`synchronize`](crate::ShadowStore::synchronize) and
 //! [`shrink_to_fit`](crate::ShadowStore::shrink_to_fit) give back what the calling thread keeps.
 //! Variables do not move, so a chunk may stay for one variable: [`Stats`](crate::Stats) says
