@@ -35,7 +35,7 @@ const CLASSES: usize = LARGEST / STEP;
 
 /// Bytes of a full magazine. A shard keeps two at most: more than a batch of retired nodes gives back at once, or threads
 /// would exchange nodes by the depot, and wait for each other's cache lines.
-const MAGAZINE: usize = 1 << 16;
+pub(crate) const MAGAZINE: usize = 1 << 16;
 
 /// What is asked for: a layout, and its class, or one that is none.
 #[derive(Clone, Copy)]

@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use crate::ShadowId;
-use crate::pool::{Pool, Size};
+use crate::pool::{MAGAZINE, Pool, Size};
 use crate::shard::Shard;
 use crate::store::ShadowStore;
 
@@ -111,7 +111,7 @@ fn threads_leave_what_they_had_to_the_next() {
     }
     // What one of them had, and what each shard keeps: a thread may begin before the last has given its shard back. And
     // chunks are whole.
-    let most = 3000 * layout.size() + SHARDS * 2 * (8 << 10) + 2 * (64 << 10);
+    let most = 3000 * layout.size() + SHARDS * 2 * MAGAZINE + 2 * (64 << 10);
     assert!(pool.bytes().0 <= most, "{} bytes, {most} at most", pool.bytes().0);
 }
 
