@@ -269,7 +269,11 @@ impl<'o> Work<'o> {
     }
 
     fn measure_memory(&mut self, entries: usize) -> Result<(), Box<dyn Error>> {
-        let least = self.results.least_memory(KEPT_FOR_MEMORY);
+        let holds = |store: &str| {
+            let mut all = self.contenders.iter().map(|contender| &contender.about);
+            all.any(|about| about.name == store && entries <= about.max_entries)
+        };
+        let least = self.results.least_memory(KEPT_FOR_MEMORY, holds);
         for contender in &self.contenders {
             let about = &contender.about;
             let compared = memory::is_compared(contender) && (least.is_empty() || least.contains(about.name));

@@ -49,13 +49,13 @@ impl Results {
             .push(line.bytes_per_entry);
     }
 
-    /// The peers that take least memory at the smallest size that was measured.
-    pub(crate) fn least_memory(&self, keep: usize) -> BTreeSet<String> {
+    /// Of the peers that `may` be kept, those that take least memory at the smallest size that was measured.
+    pub(crate) fn least_memory(&self, keep: usize, may: impl Fn(&str) -> bool) -> BTreeSet<String> {
         let smallest = self.memory.keys().next().map(|(entries, _)| *entries);
         let mut peers: Vec<(&str, f64)> = self
             .memory
             .keys()
-            .filter(|(entries, store)| Some(*entries) == smallest && store != OURS)
+            .filter(|(entries, store)| Some(*entries) == smallest && store != OURS && may(store))
             .filter_map(|(entries, store)| Some((store.as_str(), self.memory_of(*entries, store)?)))
             .collect();
         peers.sort_by(|a, b| a.1.total_cmp(&b.1));

@@ -120,7 +120,7 @@ fn limits_from_above() {
 #[test]
 fn memory_of_large_maps_is_asked_of_those_that_take_least() {
     let mut results = Results::default();
-    assert!(results.least_memory(2).is_empty());
+    assert!(results.least_memory(2, |_| true).is_empty());
     for (store, entries, bytes_per_entry) in [
         ("shadow", 1 << 20, 48.0),
         ("papaya", 1 << 20, 60.0),
@@ -138,5 +138,13 @@ fn memory_of_large_maps_is_asked_of_those_that_take_least() {
             heap_bytes_per_entry: 0.0,
         });
     }
-    assert_eq!(results.least_memory(2), ["papaya", "skipmap"].map(str::to_owned).into());
+    assert_eq!(
+        results.least_memory(2, |_| true),
+        ["papaya", "skipmap"].map(str::to_owned).into()
+    );
+    let holds = |store: &str| store != "skipmap";
+    assert_eq!(
+        results.least_memory(2, holds),
+        ["dashmap", "papaya"].map(str::to_owned).into()
+    );
 }
