@@ -52,6 +52,8 @@ pub(crate) fn programs(quiet: bool) -> Result<Programs> {
         .arg(&target)
         .args(PACKAGES.iter().flat_map(|package| ["-p", package]))
         .env("RUSTFLAGS", rust_flags())
+        // Link-time optimisation and shared libraries exclude each other.
+        .env("CARGO_PROFILE_RELEASE_LTO", "off")
         // Set for this program's build; they would change the others'.
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .stdin(Stdio::null());
