@@ -6,16 +6,18 @@
 //! execute a barrier somewhere between two of its instructions.
 //!
 //! ```
+//! use asymmetric_barrier::Reader;
 //! use std::sync::atomic::{AtomicBool, Ordering};
 //! static INSIDE: AtomicBool = AtomicBool::new(false);
 //! static CLOSED: AtomicBool = AtomicBool::new(false);
+//! static READER: Reader = Reader::new();
 //!
-//! asymmetric_barrier::init(); // once, before the first light barrier
+//! READER.activate(); // before its first light barrier
 //! std::thread::scope(|scope| {
 //!     // Often: a few instructions.
 //!     let entered = scope.spawn(|| {
 //!         INSIDE.store(true, Ordering::Relaxed);
-//!         asymmetric_barrier::light();
+//!         READER.light();
 //!         !CLOSED.load(Ordering::Relaxed)
 //!     });
 //!     // Seldom: a system call that interrupts the running threads.
@@ -26,67 +28,86 @@
 //! });
 //! ```
 //!
-//! Progress: all functions are wait-free; the first [`init`] of a process may wait for another thread's first.
-//! Every build with `--cfg shadow_loom` takes loom's fences in place of both, for models.
+//! # A process that is denied the call later
+//!
+//! A sandbox may refuse `membarrier` to a process that has used it. Then light barriers become fences, and heavy ones are
+//! none ([`heavy`] says so) until each active [`Reader`] has fenced once: what it did by compiler fences alone is known
+//! only then. A thread that never comes to another light barrier keeps heavy ones away, until its reader is
+//! [deactivated](Reader::deactivate); [`unsettled`] counts such readers.
+//!
+//! # Fork
+//!
+//! The child of a fork has one thread. Who had readers for the others deactivates them there; barriers need nothing else.
+//!
+//! Progress: all functions are wait-free, but that a reader's first activation is lock-free. None allocates.
+//! Every build with `--cfg shadow_loom` takes loom's fences in place of both barriers, for models of their users; the
+//! hand-over itself has models here.
 
-pub use imp::{compiler, heavy, init, is_compilers, light};
+#[cfg(any(all(target_os = "linux", not(shadow_loom), not(miri)), all(test, shadow_loom)))]
+mod handover;
+#[cfg(all(target_os = "linux", not(shadow_loom), not(miri)))]
+mod membarrier;
+#[cfg(all(test, shadow_loom))]
+mod models;
+
+pub use imp::{Reader, heavy, is_asymmetric, unsettled};
 
 #[cfg(all(target_os = "linux", not(shadow_loom), not(miri)))]
 mod imp {
-    use std::sync::OnceLock;
-    use std::sync::atomic::{AtomicBool, Ordering, compiler_fence, fence};
+    use crate::handover::{Barriers, Place};
+    use crate::membarrier::Membarrier;
 
-    /// Whether light barriers rely on `membarrier`. Set once, before the first of them.
-    static LIGHT: AtomicBool = AtomicBool::new(false);
+    static BARRIERS: Barriers<Membarrier> = Barriers::new();
 
-    fn membarrier(command: libc::c_int) -> bool {
-        // SAFETY: takes three numbers and touches no memory of ours.
-        unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) == 0 }
-    }
+    /// Whose light barriers are paired with heavy ones: a thread, or anything else that does one step after the other.
+    /// Heavy barriers know the readers that are active.
+    #[derive(Debug)]
+    pub struct Reader(Place);
 
-    /// Finds out what there is. Before a thread's first [`light`]; once a process is enough.
-    pub fn init() {
-        static DETECTED: OnceLock<()> = OnceLock::new();
-        DETECTED.get_or_init(|| {
-            // Release: pairs with the Acquire in `heavy`.
-            LIGHT.store(
-                membarrier(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED),
-                Ordering::Release,
-            );
-        });
-    }
+    impl Reader {
+        /// Not active.
+        pub const fn new() -> Self {
+            Self(Place::new())
+        }
 
-    /// Whether a light barrier keeps nothing but the compiler in order. Does not change after [`init`].
-    #[inline]
-    pub fn is_compilers() -> bool {
-        // Relaxed: never changes after `init`.
-        LIGHT.load(Ordering::Relaxed)
-    }
+        /// Begins to use the reader. Does nothing if it is active.
+        pub fn activate(&'static self) {
+            BARRIERS.activate(&self.0);
+        }
 
-    /// The light barrier: a compiler fence where the platform has the heavy one, else a sequentially consistent fence.
-    #[inline]
-    pub fn light() {
-        if is_compilers() {
-            compiler();
-        } else {
-            // SeqCst: pairs with `heavy`.
-            fence(Ordering::SeqCst);
+        /// No light barrier of this reader comes any more, or none before it is activated again. Not to be called beside
+        /// one that is under way.
+        pub fn deactivate(&self) {
+            self.0.deactivate::<Membarrier>();
+        }
+
+        /// The light barrier: a compiler fence where the platform has the heavy one, else a sequentially consistent fence.
+        /// Pairs with [`heavy`] only if the reader is active.
+        #[inline(always)]
+        pub fn light(&self) {
+            BARRIERS.light(&self.0);
         }
     }
 
-    /// The light barrier, where [`is_compilers`] says so: for callers that have asked before.
-    #[inline]
-    pub fn compiler() {
-        compiler_fence(Ordering::SeqCst);
-    }
-
-    /// The heavy barrier. Whether there was one: not if a process is denied the call that it once was allowed.
+    /// The heavy barrier. Returns whether there was one: if not, try again later. See [the crate](crate) for when there is
+    /// none.
     #[cold]
     #[must_use]
     pub fn heavy() -> bool {
-        // SeqCst: pairs with `light` where that is a fence.
-        fence(Ordering::SeqCst);
-        !LIGHT.load(Ordering::Acquire) || membarrier(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED)
+        BARRIERS.heavy()
+    }
+
+    /// Whether light barriers keep nothing but the compiler in order, so that heavy ones are system calls. Once it has been
+    /// true it may become false, for good.
+    #[inline]
+    pub fn is_asymmetric() -> bool {
+        BARRIERS.is_light()
+    }
+
+    /// How many active readers are known to have used light barriers that no fence has followed, in a process that was
+    /// denied the heavy one. While there are any, [`heavy`] is no barrier.
+    pub fn unsettled() -> usize {
+        BARRIERS.unsettled()
     }
 }
 
@@ -97,26 +118,28 @@ mod imp {
     #[cfg(not(shadow_loom))]
     use std::sync::atomic::{Ordering, fence};
 
-    /// Nothing to find out here.
-    pub fn init() {}
+    /// Whose light barriers are paired with heavy ones. Here all are.
+    #[derive(Debug)]
+    pub struct Reader(());
 
-    /// Whether a light barrier keeps nothing but the compiler in order: not here.
-    pub fn is_compilers() -> bool {
-        false
-    }
+    impl Reader {
+        /// Not active.
+        pub const fn new() -> Self {
+            Self(())
+        }
 
-    /// # Panics
-    ///
-    /// Always: light barriers are fences here.
-    pub fn compiler() {
-        unreachable!("light barriers are fences here");
-    }
+        /// Begins to use the reader: nothing to do here.
+        pub fn activate(&'static self) {}
 
-    /// The light barrier: here, a sequentially consistent fence.
-    #[inline]
-    pub fn light() {
-        // SeqCst: pairs with `heavy`.
-        fence(Ordering::SeqCst);
+        /// No light barrier of this reader comes any more: nothing to do here.
+        pub fn deactivate(&self) {}
+
+        /// The light barrier: here, a sequentially consistent fence.
+        #[inline]
+        pub fn light(&self) {
+            // SeqCst: pairs with `heavy`.
+            fence(Ordering::SeqCst);
+        }
     }
 
     /// The heavy barrier: here, a sequentially consistent fence. Always there.
@@ -125,5 +148,22 @@ mod imp {
         // SeqCst: pairs with `light`.
         fence(Ordering::SeqCst);
         true
+    }
+
+    /// Whether light barriers keep nothing but the compiler in order: not here.
+    #[inline]
+    pub fn is_asymmetric() -> bool {
+        false
+    }
+
+    /// Readers that keep heavy barriers away: none here.
+    pub fn unsettled() -> usize {
+        0
+    }
+}
+
+impl Default for Reader {
+    fn default() -> Self {
+        Self::new()
     }
 }

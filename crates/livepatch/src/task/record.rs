@@ -7,6 +7,7 @@ use std::panic::Location;
 use std::ptr;
 use std::time::Instant;
 
+use asymmetric_barrier::Reader;
 use parking_lot::Mutex;
 
 use super::world::Side;
@@ -37,6 +38,8 @@ pub(super) fn unit_of(word: u64) -> u64 {
 pub(crate) struct Record {
     /// See the table of the page. Written by the owner, and once by who forces a unit.
     pub(super) word: AtomicU64,
+    /// For the light barriers of the owner (O2). Active while the record is taken.
+    pub(super) reader: Reader,
     /// Units and calls that the owner is in, one in the other: no program gets through all numbers. Only the owner
     /// touches it.
     pub(super) depth: Cell<u64>,
@@ -89,6 +92,7 @@ impl Record {
     pub(super) fn new(name: Cow<'static, str>, kind: TaskKind) -> Self {
         Self {
             word: AtomicU64::new(0),
+            reader: Reader::new(),
             depth: Cell::new(0),
             orphan: Cell::new(false),
             awaited: Cell::new(0),
@@ -105,12 +109,13 @@ impl Record {
     }
 
     /// A task has taken this record, which nobody had.
-    pub(super) fn taken_by(&self, name: Cow<'static, str>, kind: TaskKind) {
+    pub(super) fn taken_by(&'static self, name: Cow<'static, str>, kind: TaskKind) {
         *self.about.lock() = About {
             name,
             kind,
             since: None,
         };
+        self.reader.activate();
         self.taken.store(true, stat::Ordering::Relaxed);
     }
 
@@ -118,6 +123,7 @@ impl Record {
     pub(super) fn let_go(&self) {
         debug_assert_eq!((self.depth.get(), self.awaited.get()), (0, 0));
         self.orphan.set(false);
+        self.reader.deactivate();
         self.taken.store(false, stat::Ordering::Relaxed);
     }
 

@@ -109,7 +109,7 @@ impl World {
         // Release (O3): with the Acquire of the scan.
         self.put(record, unit | side as u64, release);
         if !self.has(Defect::NoLightBarrier) {
-            barrier::light(); // O2: with the heavy one of `flip`.
+            record.reader.light(); // O2: with the heavy one of `flip`.
         }
         self.has(Defect::NoSecondLook) || self.side.load(Ordering::Acquire) == side
     }
@@ -156,7 +156,8 @@ impl World {
         Side(self.side.load(Ordering::Acquire))
     }
 
-    /// Units begin on the other side from now on. Whether the barrier was there: if not, ask [`settle`](Self::settle).
+    /// Units begin on the other side from now on. Whether the barrier was there: if not, ask [`settle`](Self::settle), which
+    /// is refused for as long as a task that has begun units by compiler fences has not come to another barrier.
     #[must_use]
     pub(crate) fn flip(&self) -> bool {
         let release = self.unless(Defect::RelaxedFlip, Ordering::Release);
@@ -265,12 +266,12 @@ impl World {
 
     /// A record for a new task, outside every unit.
     pub(crate) fn register(&self, name: Cow<'static, str>, kind: TaskKind) -> &'static Record {
-        barrier::init();
         if let Some(record) = self.take_free() {
             record.taken_by(name, kind);
             return record;
         }
         let record: &'static Record = Box::leak(Box::new(Record::new(name, kind)));
+        record.reader.activate();
         // Relaxed: the exchange below checks it. Release: with the Acquire of `records`.
         let mut head = self.records.load(Ordering::Relaxed);
         loop {

@@ -1,0 +1,274 @@
+//! Light barriers that rely on the system's, until that is refused: then fences, by a hand-over.
+//!
+//! - **H1** The mode goes one way: UNKNOWN, then LIGHT or FENCES; from LIGHT to FENCES when the system refuses its barrier.
+//! - **H2** A reader is active before its first light barrier, and looks at the mode after a fence that comes after it was
+//!   active. Who asks whether all are settled has seen FENCES, fences, then looks for active readers. One of the two sees
+//!   the other: a reader that is not seen to be active fences at each of its light barriers, from the first.
+//! - **H3** A reader is settled once it has fenced in the mode FENCES: before, its light barriers may have been compiler
+//!   fences. Settled is stored after that fence, which makes the store a release: whoever acquires it sees what was stored
+//!   before any of them; and coherence makes the reader see FENCES at all later ones.
+//! - **H4** So a heavy barrier in the mode FENCES is one if all active readers are settled: what came before the hand-over
+//!   is seen by H3, what comes after it is a pair of fences. Once all are, they stay so, by H2.
+//! - **H5** A reader that is not active has left by a Release store: it counts as settled, as in H3.
+
+use std::marker::PhantomData;
+use std::ptr;
+
+#[cfg(shadow_loom)]
+use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, Ordering, fence};
+#[cfg(not(shadow_loom))]
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, Ordering, fence};
+
+/// The system's barrier.
+pub(crate) trait System {
+    /// Whether the process may use it.
+    fn register() -> bool;
+
+    /// Makes all threads of the process execute a barrier.
+    fn barrier() -> Answer;
+
+    /// Whether a model breaks this rule on purpose.
+    #[inline(always)]
+    fn breaks(_: Rule) -> bool {
+        false
+    }
+}
+
+/// What a model breaks on purpose, to show that it notices.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Rule {
+    /// Heavy barriers wait for all readers to be settled (H4).
+    AllAreSettled,
+    /// A reader's first look at the mode comes after a fence (H2).
+    FenceBeforeFirstLook,
+    /// Who looks for active readers fences before (H2).
+    FenceBeforeLooking,
+    /// Settled is stored after the fence (H3).
+    SettledAfterFence,
+    /// What is not active has left by Release (H5).
+    LeftIsReleased,
+    /// Readers fence once the mode is FENCES (H4).
+    ReadersFence,
+}
+
+/// What the system says when asked for its barrier.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(shadow_loom, expect(dead_code, reason = "loom has no such barrier: it is always denied"))]
+pub(crate) enum Answer {
+    Done,
+    /// None this time.
+    NotNow,
+    /// None from now on.
+    Denied,
+}
+
+const UNKNOWN: u8 = 0;
+const LIGHT: u8 = 1;
+const FENCES: u8 = 2;
+
+/// A reader's place among those that heavy barriers know.
+#[derive(Debug)]
+pub(crate) struct Place {
+    active: AtomicBool,
+    /// H3.
+    settled: AtomicBool,
+    linked: AtomicBool,
+    /// Never changes once the place is in the list.
+    next: AtomicPtr<Place>,
+}
+
+impl Place {
+    #[cfg(not(shadow_loom))]
+    pub(crate) const fn new() -> Self {
+        Self {
+            active: AtomicBool::new(false),
+            settled: AtomicBool::new(false),
+            linked: AtomicBool::new(false),
+            next: AtomicPtr::new(ptr::null_mut()),
+        }
+    }
+
+    #[cfg(shadow_loom)]
+    pub(crate) fn new() -> Self {
+        Self {
+            active: AtomicBool::new(false),
+            settled: AtomicBool::new(false),
+            linked: AtomicBool::new(false),
+            next: AtomicPtr::new(ptr::null_mut()),
+        }
+    }
+
+    pub(crate) fn deactivate<S: System>(&self) {
+        let order = if S::breaks(Rule::LeftIsReleased) {
+            Ordering::Relaxed
+        } else {
+            // Release: pairs with the Acquire in `unsettled` (H5).
+            Ordering::Release
+        };
+        self.active.store(false, order);
+    }
+
+    /// Fences, and says so.
+    #[cold]
+    #[inline(never)]
+    fn fence<S: System>(&self) {
+        if S::breaks(Rule::SettledAfterFence) {
+            self.settled.store(true, Ordering::Relaxed);
+        }
+        if !S::breaks(Rule::ReadersFence) {
+            // SeqCst: pairs with the fences of `heavy` (H4), and with the Acquire in `unsettled` (H3).
+            fence(Ordering::SeqCst);
+        }
+        // Relaxed, both: the reader's own, and after the fence.
+        if !self.settled.load(Ordering::Relaxed) {
+            self.settled.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What all readers of a process share.
+#[derive(Debug)]
+pub(crate) struct Barriers<S> {
+    mode: AtomicU8,
+    /// Whether all readers are settled: H4.
+    settled: AtomicBool,
+    places: AtomicPtr<Place>,
+    _system: PhantomData<fn() -> S>,
+}
+
+impl<S: System> Barriers<S> {
+    #[cfg(not(shadow_loom))]
+    pub(crate) const fn new() -> Self {
+        Self {
+            mode: AtomicU8::new(UNKNOWN),
+            settled: AtomicBool::new(false),
+            places: AtomicPtr::new(ptr::null_mut()),
+            _system: PhantomData,
+        }
+    }
+
+    #[cfg(shadow_loom)]
+    pub(crate) fn new() -> Self {
+        Self {
+            mode: AtomicU8::new(UNKNOWN),
+            settled: AtomicBool::new(false),
+            places: AtomicPtr::new(ptr::null_mut()),
+            _system: PhantomData,
+        }
+    }
+
+    /// Finds out what there is. Anybody may be first.
+    fn init(&self) {
+        // Relaxed: only to spare the call.
+        if self.mode.load(Ordering::Relaxed) == UNKNOWN {
+            let mode = if S::register() { LIGHT } else { FENCES };
+            // AcqRel: pairs with itself. If it fails, somebody else has found out (H1).
+            let _ = self
+                .mode
+                .compare_exchange(UNKNOWN, mode, Ordering::AcqRel, Ordering::Acquire);
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_light(&self) -> bool {
+        // Relaxed: H3, and H2 for a reader's first look.
+        self.mode.load(Ordering::Relaxed) == LIGHT
+    }
+
+    pub(crate) fn activate(&self, place: &'static Place) {
+        self.init();
+        // Relaxed, here and at `linked`: the reader's own.
+        if place.active.load(Ordering::Relaxed) {
+            return;
+        }
+        // Relaxed: the fence below orders it (H2).
+        place.active.store(true, Ordering::Relaxed);
+        if !place.linked.swap(true, Ordering::Relaxed) {
+            self.link(place);
+        }
+        if !S::breaks(Rule::FenceBeforeFirstLook) {
+            // SeqCst: pairs with that in `unsettled` (H2).
+            fence(Ordering::SeqCst);
+        }
+        if !self.is_light() {
+            // Relaxed: after the fence, as in `Place::fence`.
+            place.settled.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn link(&self, place: &'static Place) {
+        // Relaxed: the exchange fails if it is stale.
+        let mut head = self.places.load(Ordering::Relaxed);
+        loop {
+            place.next.store(head, Ordering::Relaxed);
+            // Release: pairs with the Acquire in `unsettled`.
+            match self.places.compare_exchange(
+                head,
+                ptr::from_ref(place).cast_mut(),
+                Ordering::Release,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return,
+                Err(found) => head = found,
+            }
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn light(&self, place: &Place) {
+        if self.is_light() {
+            // To loom, which has no such fence, this is nothing, as it is to the processor.
+            std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
+        } else {
+            place.fence::<S>();
+        }
+    }
+
+    pub(crate) fn heavy(&self) -> bool {
+        self.init();
+        // SeqCst: pairs with those of readers, in `Place::fence`.
+        fence(Ordering::SeqCst);
+        if self.is_light() {
+            match S::barrier() {
+                Answer::Done => return true,
+                Answer::NotNow => return false,
+                // Release: who sees it fences from now on (H1).
+                Answer::Denied => self.mode.store(FENCES, Ordering::Release),
+            }
+        }
+        // Acquire: pairs with the store below, so that what was seen by whoever made it is seen here (H4).
+        if self.settled.load(Ordering::Acquire) {
+            return true;
+        }
+        if self.unsettled() > 0 && !S::breaks(Rule::AllAreSettled) {
+            return false;
+        }
+        // Release: as said.
+        self.settled.store(true, Ordering::Release);
+        true
+    }
+
+    pub(crate) fn unsettled(&self) -> usize {
+        // Acquire: the mode is FENCES, or there is nothing to settle (H2).
+        if self.mode.load(Ordering::Acquire) != FENCES {
+            return 0;
+        }
+        if !S::breaks(Rule::FenceBeforeLooking) {
+            // SeqCst: pairs with that in `activate` (H2).
+            fence(Ordering::SeqCst);
+        }
+        let mut count = 0;
+        // Acquire: pairs with `link`.
+        let mut next = self.places.load(Ordering::Acquire).cast_const();
+        // SAFETY: null, or a place of the list: it is there for ever, as `activate` asks for.
+        while let Some(place) = unsafe { next.as_ref() } {
+            // Acquire, both: H5, H3. Not active first: who activates it again may have been settled before.
+            if place.active.load(Ordering::Acquire) && !place.settled.load(Ordering::Acquire) {
+                count += 1;
+            }
+            // Relaxed: never changes.
+            next = place.next.load(Ordering::Relaxed);
+        }
+        count
+    }
+}
