@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 
 use crate::error::BuildError;
 use crate::reclaim::Reclaim;
+use crate::shard::MAX_SHARDS;
 use crate::store::ShadowStore;
 use crate::table::array::{BUCKET, MAX_LOG2};
 use crate::table::hash::{AddrHasher, Places};
@@ -127,7 +128,8 @@ impl<R: Reclaim> Builder<R> {
             shards: if cfg!(shadow_loom) {
                 1
             } else {
-                std::thread::available_parallelism().map_or(4, usize::from).clamp(4, 32) * 4 + 1
+                let cores = std::thread::available_parallelism().map_or(4, usize::from);
+                (cores.max(4) * 4 + 1).min(MAX_SHARDS)
             },
         };
         Core::new(&config).map_err(|_| BuildError::OutOfMemory { asked })

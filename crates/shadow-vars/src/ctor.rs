@@ -15,6 +15,7 @@ use std::ptr::NonNull;
 
 use crate::ObjAddr;
 use crate::error::{AllocError, CtorError, StoreError};
+use crate::fork;
 use crate::reclaim::Reclaim;
 use crate::registry::IdEntry;
 use crate::shard::Shard;
@@ -22,7 +23,7 @@ use crate::sync::stat::Ordering;
 use crate::sync::thread_token;
 use crate::table::array::Table;
 use crate::table::insert::Inserted;
-use crate::table::node::{Life, Node};
+use crate::table::node::{Life, Node, State};
 use crate::table::probe::Key;
 use crate::table::{Core, NodeRef, Shield};
 use crate::wait::{self, Refused};
@@ -220,6 +221,7 @@ impl<R: Reclaim> Core<R> {
                 Inserted::Claimed(table) => return Ok(Claim::New(table)),
                 Inserted::Exists(node) if if_exists == IfExists::Get => return Ok(Claim::Existing(node)),
                 Inserted::Exists(_) => return Err(exists(key)),
+                Inserted::Building(other) if is_abandoned(other) => self.fail_vanished(shield, key),
                 // On LIVE or FAILED, look again.
                 Inserted::Building(other) => wait::wait(other).map_err(|refused| {
                     let (obj, id) = (ObjAddr::new(key.obj), key.entry.id);
@@ -231,6 +233,12 @@ impl<R: Reclaim> Core<R> {
             }
         }
     }
+}
+
+/// Whether the node is under construction by a thread that a fork left behind.
+fn is_abandoned(node: NodeRef<'_>) -> bool {
+    let life = node.life();
+    life.state() == State::Building && fork::vanished(life.builder())
 }
 
 fn exists(key: &Key<'_>) -> StoreError {

@@ -242,6 +242,12 @@ pub enum SyncError {
     Pinned,
     /// This thread is inside the reclamation of a value (in a `Drop` that the store runs).
     Reclaiming,
+    /// The system refuses the barrier that the backend stands on, and a thread that has pinned before has neither pinned
+    /// since nor ended. What is freed waits until it does; see [`docs::processes`](crate::docs::processes).
+    NoBarrier,
+    /// The process is the child of a fork, and guards of before may be held by nobody; see
+    /// [`docs::processes`](crate::docs::processes).
+    Forked,
 }
 
 impl fmt::Display for SyncError {
@@ -249,6 +255,10 @@ impl fmt::Display for SyncError {
         f.write_str(match self {
             Self::Pinned => "synchronize would wait for a guard that this thread holds",
             Self::Reclaiming => "synchronize was called from a Drop that the store itself runs",
+            Self::NoBarrier => {
+                "membarrier is denied to this process, and a thread that has used stores has neither pinned since nor ended"
+            }
+            Self::Forked => "the process was forked while guards were held that may be nobody's now",
         })
     }
 }

@@ -28,3 +28,13 @@ pub(crate) fn mismatch(_mismatch: &TypeMismatch) {
         "shadow id used with two types"
     );
 }
+
+/// Reclamation stands still: the system refuses the barrier that it stands on. Once a process.
+#[cold]
+pub(crate) fn barrier_denied(_readers: usize) {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(
+        readers = _readers,
+        "membarrier is denied: freed variables wait until every thread that uses stores has pinned once more, or ended"
+    );
+}

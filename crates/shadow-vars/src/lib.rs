@@ -63,6 +63,7 @@ mod ctor;
 pub mod docs;
 mod error;
 mod events;
+mod fork;
 mod heap;
 mod iter;
 mod key;

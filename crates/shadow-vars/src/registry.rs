@@ -11,6 +11,7 @@ use std::sync::Arc;
 use crossbeam_utils::CachePadded;
 
 use crate::error::{StoreError, TypeMismatch};
+use crate::fork;
 use crate::heap::{Heap, WIDE};
 use crate::mem::{try_box, try_slice};
 use crate::shard::Shard;
@@ -325,6 +326,7 @@ impl Registry {
 
     #[cold]
     fn insert(&self, id: u64, type_id: TypeId, name: &str, shape: Shape) -> Result<&IdEntry, StoreError> {
+        let _section = fork::section();
         let mut inner = lock_stat(&self.inner);
         if let Some(entry) = self.get(id) {
             return Ok(entry);

@@ -6,7 +6,12 @@
 
 use std::cell::Cell;
 
+use asymmetric_barrier::Reader;
+
 use crate::sync::stat::{AtomicU64, Ordering};
+
+/// Shards that a store has at most.
+pub(crate) const MAX_SHARDS: usize = 129;
 
 /// A thread's shard of one store.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +70,12 @@ impl Shard {
         self.own
     }
 
+    /// For the light barriers of the thread whose own this shard is.
+    #[inline]
+    pub(crate) fn reader(self) -> &'static Reader {
+        &READERS[self.index % READERS.len()]
+    }
+
     /// Adds to a counter of this shard; what it is then.
     #[inline]
     pub(crate) fn add(self, counter: &AtomicU64, by: u64) -> u64 {
@@ -89,6 +100,9 @@ const PLACES: u32 = 256;
 
 static TAKEN: [AtomicU64; PLACES as usize / 64] = [const { AtomicU64::new(0) }; PLACES as usize / 64];
 
+/// Of the threads that have places, for what they do in shards of their own. Active while the place is taken.
+static READERS: [Reader; PLACES as usize] = [const { Reader::new() }; PLACES as usize];
+
 thread_local! {
     /// This thread's place, counted from 1. Has no destructor, so it is there to the thread's very end.
     static PLACE: Cell<u32> = const { Cell::new(NONE) };
@@ -102,9 +116,30 @@ impl Drop for GiveBack {
         // What the thread's other locals still do when they go is counted with the others'.
         let place = PLACE.replace(SHARED);
         if (1..=PLACES).contains(&place) {
-            let (word, bit) = ((place - 1) as usize / 64, 1 << ((place - 1) % 64));
-            // Release: pairs with the Acquire in `take_place`, so that the next one goes on from this thread's counts.
-            TAKEN[word].fetch_and(!bit, Ordering::Release);
+            give_back(place);
+        }
+    }
+}
+
+fn give_back(place: u32) {
+    READERS[place as usize - 1].deactivate();
+    let (word, bit) = ((place - 1) as usize / 64, 1 << ((place - 1) % 64));
+    // Release: pairs with the Acquire in `free_place`, so that the next one goes on from this thread's counts.
+    TAKEN[word].fetch_and(!bit, Ordering::Release);
+}
+
+/// In the child of a fork: other threads' places are free again. What their owners changed is whole, or was not begun (F4 of
+/// [`fork`](crate::fork)).
+#[cfg_attr(
+    not(all(target_os = "linux", not(miri), not(shadow_loom))),
+    expect(dead_code, reason = "forks are followed on Linux")
+)]
+pub(crate) fn let_go_of_others() {
+    let mine = PLACE.get();
+    for place in (1..=PLACES).filter(|&place| place != mine) {
+        let taken = TAKEN[(place - 1) as usize / 64].load(Ordering::Relaxed);
+        if taken & 1 << ((place - 1) % 64) != 0 {
+            give_back(place);
         }
     }
 }
@@ -115,6 +150,9 @@ fn take_place() -> u32 {
     } else {
         SHARED
     };
+    if place != SHARED {
+        READERS[place as usize - 1].activate();
+    }
     PLACE.set(place);
     place
 }
@@ -125,7 +163,7 @@ fn free_place() -> Option<u32> {
         let mut bits = taken.load(Ordering::Relaxed);
         while bits != u64::MAX {
             let free = (!bits).trailing_zeros();
-            // Acquire: pairs with the Release in `GiveBack`.
+            // Acquire: pairs with the Release in `give_back`.
             match taken.compare_exchange_weak(bits, bits | 1 << free, Ordering::Acquire, Ordering::Relaxed) {
                 Ok(_) => return Some(word as u32 * 64 + free + 1),
                 Err(found) => bits = found,

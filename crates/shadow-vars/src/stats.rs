@@ -33,6 +33,9 @@ pub struct Stats {
     pub retired_objects: usize,
     /// Bytes of those.
     pub retired_bytes: usize,
+    /// Threads (and owned guards) that keep everything retired waiting, in a process that was denied the barrier which the
+    /// backend stands on: each until it pins once more, or ends. See [`docs::processes`](crate::docs::processes).
+    pub unsettled_readers: usize,
     /// Bytes held for small variables, which are packed,
     pub packed_bytes: usize,
     /// and how many of those are free (but for what threads keep for what they create next).

@@ -10,7 +10,7 @@ use crate::config::Builder;
 use crate::error::{AllocError, CtorError, StoreError, SyncError, TypeMismatch};
 use crate::iter::VarRef;
 use crate::pinned::{OwnedPinned, Pinned};
-use crate::reclaim::{Asymmetric, Reclaim, retired};
+use crate::reclaim::{Asymmetric, Reclaim, Stuck, retired};
 use crate::stats::{IdStats, Stats};
 use crate::table::Core;
 use crate::{ObjAddr, ShadowId};
@@ -359,6 +359,7 @@ impl<R: Reclaim> ShadowStore<R> {
             load: claimed as f64 / capacity as f64,
             retired_objects,
             retired_bytes,
+            unsettled_readers: R::unsettled(),
             packed_bytes,
             packed_free_bytes,
             ids,
@@ -379,7 +380,9 @@ impl<R: Reclaim> ShadowStore<R> {
     /// # Errors
     ///
     /// If the wait could not end: [`SyncError::Pinned`] when this thread holds a guard (an owned guard cannot be told
-    /// whose it is: do not hold one), [`SyncError::Reclaiming`] when called from a `Drop` that a store runs.
+    /// whose it is: do not hold one), [`SyncError::Reclaiming`] when called from a `Drop` that a store runs. If it may never
+    /// end, after some tries: [`SyncError::NoBarrier`] when reclamation stands still for want of a barrier,
+    /// [`SyncError::Forked`] in the child of a fork. What could be dropped was.
     pub fn synchronize(&self) -> Result<(), SyncError> {
         if retired::is_reclaiming() {
             return Err(SyncError::Reclaiming);
@@ -395,7 +398,14 @@ impl<R: Reclaim> ShadowStore<R> {
             match tries {
                 0..16 => {}
                 16..64 => std::thread::yield_now(),
-                _ => std::thread::sleep(Duration::from_micros(50)),
+                _ => {
+                    match R::stuck() {
+                        Some(Stuck::NoBarrier) => return Err(SyncError::NoBarrier),
+                        Some(Stuck::Forked) => return Err(SyncError::Forked),
+                        None => {}
+                    }
+                    std::thread::sleep(Duration::from_micros(50));
+                }
             }
             tries = tries.saturating_add(1);
         }

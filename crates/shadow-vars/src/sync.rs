@@ -7,7 +7,7 @@
 #[cfg(not(shadow_loom))]
 pub(crate) use std::sync::{
     Condvar, Mutex, MutexGuard,
-    atomic::{AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence},
+    atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence},
 };
 #[cfg(not(shadow_loom))]
 pub(crate) use std::thread_local;
@@ -24,7 +24,7 @@ pub(crate) use loom::{
 #[cfg(all(test, shadow_loom))]
 pub(crate) use modelled::loads_see_the_newest;
 #[cfg(shadow_loom)]
-pub(crate) use modelled::{AtomicPtr, AtomicU8, AtomicU64, AtomicUsize};
+pub(crate) use modelled::{AtomicPtr, AtomicU64, AtomicUsize};
 
 /// Loom's atomics, with loads that can be told to see the newest store only.
 ///
@@ -89,7 +89,6 @@ mod modelled {
 
     modelled! {
         AtomicPtr<T>, *mut T, std::ptr::without_provenance_mut(usize::MAX);
-        AtomicU8, u8, u8::MAX;
         AtomicU64, u64, u64::MAX;
         AtomicUsize, usize, usize::MAX;
     }
@@ -116,6 +115,17 @@ macro_rules! static_global {
 }
 pub(crate) use static_global;
 
+/// A function that is `const` where loom's atomics, which are not, are not used.
+#[cfg(not(shadow_loom))]
+macro_rules! const_unless_loom {
+    ($(#[$meta:meta])* $vis:vis fn $($rest:tt)*) => { $(#[$meta])* $vis const fn $($rest)* };
+}
+#[cfg(shadow_loom)]
+macro_rules! const_unless_loom {
+    ($($all:tt)*) => { $($all)* };
+}
+pub(crate) use const_unless_loom;
+
 /// A thread-local that is made without a run-time check.
 #[cfg(not(shadow_loom))]
 macro_rules! static_thread_local {
@@ -141,11 +151,14 @@ pub(crate) fn lock_stat<T>(mutex: &stat::Mutex<T>) -> stat::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// A number that no other thread of the process has or will have; never 0, below 2^60.
+/// Tokens are below this: a life word holds a builder's.
+pub(crate) const TOKENS: u64 = 1 << 44;
+
+/// A number that no other thread of the process has or will have, in a forked child neither; never 0, below [`TOKENS`].
+/// When all of those have been given out (17 billion threads a year for a thousand years), threads share the last one: then
+/// constructors that meet may be refused as recursions, and nothing else changes.
 pub(crate) fn thread_token() -> u64 {
     use std::cell::Cell;
-
-    static NEXT: stat::AtomicU64 = stat::AtomicU64::new(1);
 
     // No destructor, so it is there even while the thread's other locals are torn down.
     thread_local! {
@@ -156,8 +169,19 @@ pub(crate) fn thread_token() -> u64 {
     TOKEN.with(|token| {
         if token.get() == 0 {
             // Relaxed: only the uniqueness of the numbers matters.
-            token.set(NEXT.fetch_add(1, stat::Ordering::Relaxed));
+            let next = |next: u64| (next < TOKENS - 1).then_some(next + 1);
+            let (Ok(mine) | Err(mine)) =
+                NEXT_TOKEN.fetch_update(stat::Ordering::Relaxed, stat::Ordering::Relaxed, next);
+            token.set(mine);
         }
         token.get()
     })
+}
+
+static NEXT_TOKEN: stat::AtomicU64 = stat::AtomicU64::new(1);
+
+/// All tokens that were given out so far are below this.
+#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "forks are followed on Linux"))]
+pub(crate) fn tokens_given() -> u64 {
+    NEXT_TOKEN.load(stat::Ordering::Relaxed)
 }

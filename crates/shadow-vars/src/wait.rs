@@ -88,6 +88,23 @@ pub(crate) fn publish(node: NodeRef<'_>, life: Life) {
     }
 }
 
+/// The list, locked while the process forks (F2 of [`fork`](crate::fork)).
+#[cfg(all(target_os = "linux", not(miri), not(shadow_loom)))]
+pub(crate) struct Frozen(crate::sync::MutexGuard<'static, Vec<Waiter>>);
+
+#[cfg(all(target_os = "linux", not(miri), not(shadow_loom)))]
+pub(crate) fn freeze() -> Frozen {
+    Frozen(lock(&WAITERS.list))
+}
+
+#[cfg(all(target_os = "linux", not(miri), not(shadow_loom)))]
+impl Frozen {
+    /// In the child, in which none of those who waited is there any more.
+    pub(crate) fn forget_all(&mut self) {
+        self.0.clear();
+    }
+}
+
 /// Whether `builder` waits, directly or through others, for `thread`.
 fn leads_to(list: &[Waiter], mut builder: u64, thread: u64) -> bool {
     // Each thread waits for at most one; by W3 there is no ring yet, so this ends.

@@ -88,7 +88,7 @@
 //! # Out of memory
 //!
 //! Creating a variable gives an error, and the value back. A table that cannot be replaced goes on until it is full. Freeing
-//! needs no memory of ours, but asking for a grace period allocates, a few bytes a batch, and ends the process if it cannot.
+//! needs no memory. [`processes`](super::processes) has the exceptions.
 //!
 //! # Platforms
 //!

@@ -10,6 +10,9 @@
 //! - **M2** A magazine is used by the thread that owns its shard, or under the pool's lock if the shard is shared ([`Shard`]).
 //! - **M3** Chunks are only touched under their depot's lock. A chunk whose memory is all back in its list goes back to the
 //!   system, but for one, which is kept for the next that asks.
+//! - **M4** What an owner changes in its magazine is whole after every prefix of its stores, but for lost memory and a wrong
+//!   count of the list: so a place whose owner a fork left behind can be given to another thread (F4 of
+//!   [`fork`](crate::fork)). Locks are taken inside a [section](fork::section), which a fork waits for (F2).
 //!
 //! Progress: as any allocator's. Mostly a few instructions of the thread's own; once in a magazine's length a lock.
 
@@ -20,6 +23,7 @@ use std::ptr::{self, NonNull};
 use crossbeam_utils::CachePadded;
 
 use self::depot::Depot;
+use crate::fork;
 use crate::mem::try_slice;
 use crate::shard::Shard;
 use crate::sync::lock_stat;
@@ -95,6 +99,10 @@ pub(crate) struct Own<'p> {
     stock: *mut Stock,
 }
 
+/// Whether the caller is in a [section](fork::section) already.
+#[derive(Clone, Copy)]
+struct Inside(bool);
+
 /// Free memory, linked.
 struct Free {
     next: *mut Free,
@@ -105,6 +113,7 @@ struct Magazine(UnsafeCell<Stock>);
 
 struct Stock {
     first: *mut Free,
+    /// Of `first`, or about (M4).
     count: usize,
     /// How many a full list has.
     full: usize,
@@ -158,12 +167,12 @@ impl Pool {
             // SAFETY: the size is not 0.
             return NonNull::new(unsafe { alloc(size.layout) });
         }
-        let take = |stock: *mut Stock| {
+        let take = |stock: *mut Stock, inside: Inside| {
             // SAFETY: this thread has the magazine (M2), and the borrow ends here.
             if let Some(memory) = unsafe { &mut *stock }.pop(class) {
                 return Some(memory);
             }
-            self.refill(class, stock)
+            self.refill(class, stock, inside)
         };
         self.with(class, shard, take)
     }
@@ -181,7 +190,9 @@ impl Pool {
             return unsafe { dealloc(memory.as_ptr(), size.layout) };
         }
         // SAFETY: this thread has the magazine; the caller's.
-        self.with(class, shard, |stock| unsafe { self.give(class, stock, memory) });
+        self.with(class, shard, |stock, inside| unsafe {
+            self.give(class, stock, memory, inside);
+        });
     }
 
     /// Where memory of this size goes to, if that is the thread's own magazine: for many at once.
@@ -205,11 +216,11 @@ impl Pool {
     ///
     /// This thread has the magazine (M2), which is of this class; as [`dealloc`](Self::dealloc).
     #[inline(always)]
-    unsafe fn give(&self, class: usize, stock: *mut Stock, memory: NonNull<u8>) {
+    unsafe fn give(&self, class: usize, stock: *mut Stock, memory: NonNull<u8>, inside: Inside) {
         // SAFETY: this thread has the magazine, and the borrow ends here; the memory is the caller's to give.
         if let Some(full) = unsafe { (*stock).push(memory.cast()) } {
             // SAFETY: a full list of this class, which is nobody's now.
-            unsafe { self.put(class, full) };
+            unsafe { self.put(class, full, inside) };
         }
     }
 
@@ -227,21 +238,22 @@ impl Pool {
     }
 
     #[inline(always)]
-    fn with<T>(&self, class: usize, shard: Shard, with: impl FnOnce(*mut Stock) -> T) -> T {
+    fn with<T>(&self, class: usize, shard: Shard, with: impl FnOnce(*mut Stock, Inside) -> T) -> T {
         let stock = self.stock(class, shard);
         if shard.is_own() {
-            return with(stock);
+            return with(stock, Inside(false));
         }
+        let _section = fork::section();
         let _lock = lock_stat(&self.shared);
-        with(stock)
+        with(stock, Inside(true))
     }
 
     /// Memory for a magazine that has none, and for the caller.
     #[cold]
-    fn refill(&self, class: usize, stock: *mut Stock) -> Option<NonNull<u8>> {
+    fn refill(&self, class: usize, stock: *mut Stock, inside: Inside) -> Option<NonNull<u8>> {
         // SAFETY: this thread has the magazine (M2), and nothing below uses it otherwise.
         let stock = unsafe { &mut *stock };
-        self.at_depot(class, |depot| depot.take(stock))?;
+        self.at_depot(class, inside, |depot| depot.take(stock))?;
         stock.pop(class)
     }
 
@@ -251,22 +263,22 @@ impl Pool {
     ///
     /// It is of this class, and nobody's.
     #[cold]
-    unsafe fn put(&self, class: usize, full: NonNull<Free>) {
+    unsafe fn put(&self, class: usize, full: NonNull<Free>, inside: Inside) {
         // SAFETY: the caller's.
-        self.at_depot(class, |depot| unsafe { depot.put(full) });
+        self.at_depot(class, inside, |depot| unsafe { depot.put(full) });
     }
 
     /// Gives back to the depots what this thread has at hand: all of it, or of those classes of which little is in use. What
     /// a magazine keeps may keep many chunks, each by a node.
     pub(crate) fn settle(&self, shard: Shard, all: bool) {
         for class in 0..self.classes {
-            self.with(class, shard, |stock| {
+            self.with(class, shard, |stock, inside| {
                 // SAFETY: this thread has the magazine (M2), and nothing below uses it otherwise.
                 let stock = unsafe { &mut *stock };
                 if stock.is_empty() {
                     return;
                 }
-                self.at_depot(class, |depot| {
+                self.at_depot(class, inside, |depot| {
                     if !all && !depot.is_mostly_free() {
                         return;
                     }
@@ -284,7 +296,8 @@ impl Pool {
     }
 
     /// Works on a class's depot, under its lock, and keeps the sums.
-    fn at_depot<T>(&self, class: usize, work: impl FnOnce(&mut Depot) -> T) -> T {
+    fn at_depot<T>(&self, class: usize, inside: Inside, work: impl FnOnce(&mut Depot) -> T) -> T {
+        let _section = (!inside.0).then(fork::section);
         let mut depot = lock_stat(&self.depots[class]);
         let before = depot.bytes();
         let done = work(&mut depot);
@@ -312,7 +325,7 @@ impl Own<'_> {
     #[inline(always)]
     pub(crate) unsafe fn dealloc(self, memory: NonNull<u8>) {
         // SAFETY: the caller's.
-        unsafe { self.pool.give(self.class, self.stock, memory) };
+        unsafe { self.pool.give(self.class, self.stock, memory, Inside(false)) };
     }
 }
 
@@ -321,6 +334,12 @@ impl Drop for Pool {
         // SAFETY: nobody has the pool.
         unsafe { self.release() };
     }
+}
+
+/// What comes before is stored before what comes after (M4).
+#[inline(always)]
+fn in_this_order() {
+    std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
 }
 
 impl Stock {
@@ -333,7 +352,8 @@ impl Stock {
         if let Some(first) = NonNull::new(self.first) {
             // SAFETY: in a magazine's list, so it is free and linked (M1).
             self.first = unsafe { first.as_ref() }.next;
-            self.count -= 1;
+            // The count may be wrong (M4).
+            self.count = self.count.wrapping_sub(1);
             return Some(first.cast());
         }
         self.pop_on(class)
@@ -341,6 +361,7 @@ impl Stock {
 
     fn pop_on(&mut self, class: usize) -> Option<NonNull<u8>> {
         if let Some(spare) = NonNull::new(std::mem::replace(&mut self.spare, ptr::null_mut())) {
+            in_this_order();
             // SAFETY: as in `pop`.
             self.first = unsafe { spare.as_ref() }.next;
             self.count = self.full - 1;
@@ -358,15 +379,17 @@ impl Stock {
     /// Adds to the list. A full one, if there are two then.
     #[inline]
     fn push(&mut self, free: NonNull<Free>) -> Option<NonNull<Free>> {
-        let full = if self.count == self.full {
+        let full = if self.count >= self.full {
             self.count = 0;
             let first = std::mem::replace(&mut self.first, ptr::null_mut());
+            in_this_order();
             NonNull::new(std::mem::replace(&mut self.spare, first))
         } else {
             None
         };
         // SAFETY: the caller's memory, which is large enough and aligned for a link.
         unsafe { free.write(Free { next: self.first }) };
+        in_this_order();
         self.first = free.as_ptr();
         self.count += 1;
         full

@@ -12,23 +12,33 @@
 //!   outside, or inside with the target or more. Who was seen outside either stored after the barrier, and its loads
 //!   came after the barrier too and find nothing that was unlinked before; or it has left, by a Release store that the
 //!   scan acquired; so with those seen inside, for what they read before.
-//! - **E4** So a period needs one heavy barrier; later scans only look again at those that were inside.
+//! - **E4** So a period needs one heavy barrier; later scans only look again at those that were inside. `fenced` is the
+//!   newest target that a heavy barrier came after: a scan goes no further, whatever it sees. A barrier that is refused
+//!   leaves it as it is.
+//! - **E5** `over` is the newest target whose period is over; so are those of all before, as their guards are among those
+//!   that it waited for.
+//! - **E6** A signal handler may pin between any two instructions of its thread, once that has pinned before. What it
+//!   interrupts has announced itself whenever `guards` says that a guard is there and `epoch` is not 0; else the handler
+//!   announces, and what it interrupts does so again, or leaves.
 //!
-//! Progress: `pin` is wait-free, but for a thread's first, which takes a participant: lock-free. Asking for a grace period
-//! is lock-free. One thread at a time scans, others pass by: a thread stopped during a scan holds up grace periods as if
-//! it held a guard, and nothing else.
+//! Progress: `pin` is wait-free, but for a thread's first, which takes a participant: lock-free. Beginning a grace period
+//! is wait-free, and so is asking whether it is over. One thread at a time scans, others pass by: a thread stopped during a
+//! scan holds up grace periods as if it held a guard, and nothing else.
 
 use std::cell::Cell;
 use std::ptr;
 
+use asymmetric_barrier::Reader;
 use crossbeam_utils::CachePadded;
 
-use super::asked::Asked;
-use super::barrier;
-use super::retired::GracePeriod;
 use super::sealed::Backend;
-use crate::sync::{AtomicPtr, AtomicU64, Ordering, stat, static_global, static_thread_local};
+use super::{Stuck, barrier};
+use crate::mem::try_box;
+use crate::sync::{
+    AtomicPtr, AtomicU64, Ordering, const_unless_loom, stat, static_global, static_thread_local, thread_token,
+};
 use crate::table::defect::{Defect, planted_everywhere};
+use crate::{events, fork};
 
 /// Epochs whose readers only store, and whose reclaiming side pays by a process-wide barrier: the default.
 ///
@@ -42,14 +52,24 @@ struct Participant {
     epoch: AtomicU64,
     /// Guards that the owner holds, and [`LAST`]. Only the owner touches it.
     guards: Cell<u64>,
+    /// For the owner's light barriers. Active while the participant is taken.
+    reader: Reader,
     taken: stat::AtomicBool,
-    next: *const Shared,
+    /// The token of the thread that took it, [`OWNED`] for an owned guard's.
+    owner: stat::AtomicU64,
+    /// After how many forks it was taken.
+    generation: stat::AtomicU64,
+    next: Cell<*const Shared>,
 }
 
 type Shared = CachePadded<Participant>;
 
-/// In `guards`: the participant goes back with the last guard, as its thread is at its end.
-const LAST: u64 = 1 << 32;
+/// In `guards`: the participant goes back with the last guard, as its thread is at its end. The guards below are counted one
+/// by one: no program gets through 2^63.
+const LAST: u64 = 1 << 63;
+
+/// In place of a thread's token.
+const OWNED: u64 = 0;
 
 // SAFETY: `next` never changes once the participant is shared; `guards` is only touched by whoever has taken the
 // participant, and `taken` hands it on.
@@ -62,29 +82,36 @@ struct Domain {
     /// The newest target.
     epoch: CachePadded<AtomicU64>,
     participants: AtomicPtr<Shared>,
-    /// Periods that were asked for, each with its target, and that no scan has taken over yet.
-    asked: Asked<u64>,
-    /// Those that a scan has taken over. Locked during a scan; nobody waits for it.
-    waiting: stat::Mutex<Vec<(u64, GracePeriod)>>,
+    /// E5.
+    over: CachePadded<AtomicU64>,
+    /// E4. Only scans touch it.
+    fenced: AtomicU64,
+    /// Whether somebody scans.
+    scanning: stat::AtomicBool,
+    /// Barriers that were refused since the last that was not, and whether somebody was told.
+    refused: stat::AtomicU64,
+    told: stat::AtomicBool,
 }
 
 static_global! {
     static DOMAIN: Domain = Domain {
         epoch: CachePadded::new(AtomicU64::new(1)),
         participants: AtomicPtr::new(ptr::null_mut()),
-        asked: Asked::new(),
-        waiting: stat::Mutex::new(Vec::new()),
+        over: CachePadded::new(AtomicU64::new(1)),
+        fenced: AtomicU64::new(1),
+        scanning: stat::AtomicBool::new(false),
+        refused: stat::AtomicU64::new(0),
+        told: stat::AtomicBool::new(false),
     };
 }
+
+/// Participants that need no memory: a first guard without any is no error for so many threads and owned guards.
+#[cfg(not(shadow_loom))]
+static RESERVE: [Shared; 64] = [const { CachePadded::new(Participant::new()) }; 64];
 
 static_thread_local! {
     /// This thread's participant, null until its first pin. Has no destructor, so it is there to the thread's very end.
     static PARTICIPANT: Cell<*const Shared> = Cell::new(ptr::null());
-}
-
-static_thread_local! {
-    /// The same, if the thread's guards need no more than [`barrier::compiler`]: all that a usual pin looks at.
-    static LIGHT: Cell<*const Shared> = Cell::new(ptr::null());
 }
 
 static_thread_local! {
@@ -111,28 +138,12 @@ fn participant() -> *const Shared {
     PARTICIPANT.try_with(Cell::get).unwrap_or(ptr::null())
 }
 
-/// A thread's first pin, and all pins of a thread whose guards fence.
+/// A thread's first pin.
 #[cold]
 #[inline(never)]
-fn pin_slowly() -> AsymmetricGuard {
-    let mut mine = participant();
-    if mine.is_null() {
-        mine = register();
-    }
-    let guard = AsymmetricGuard(mine);
-    if guard.participant().enter() {
-        barrier::light();
-    }
-    guard
-}
-
-/// Takes a participant for this thread.
 fn register() -> *const Shared {
-    let mine = Participant::take();
+    let mine = Participant::take(thread_token());
     let _ = PARTICIPANT.try_with(|cell| cell.set(mine));
-    if barrier::is_compilers() {
-        let _ = LIGHT.try_with(|cell| cell.set(mine));
-    }
     if GIVE_BACK.try_with(|_| ()).is_err() {
         mine.guards.set(LAST);
     }
@@ -140,67 +151,99 @@ fn register() -> *const Shared {
 }
 
 impl Participant {
-    /// A participant that nobody else has. Lock-free.
-    fn take() -> &'static Shared {
-        barrier::init();
-        // Acquire: pairs with the push below.
-        let mut current = DOMAIN.participants.load(Ordering::Acquire).cast_const();
-        // SAFETY: participants are never freed.
-        while let Some(participant) = unsafe { current.as_ref() } {
+    const_unless_loom! {
+        fn new() -> Self {
+            Self {
+                epoch: AtomicU64::new(0),
+                guards: Cell::new(0),
+                reader: Reader::new(),
+                taken: stat::AtomicBool::new(true),
+                owner: stat::AtomicU64::new(OWNED),
+                generation: stat::AtomicU64::new(0),
+                next: Cell::new(ptr::null()),
+            }
+        }
+    }
+
+    /// A participant that nobody else has. Lock-free. Ends the process if there is none and no memory for one, as a full
+    /// [`Vec`] does.
+    fn take(owner: u64) -> &'static Shared {
+        let taken = Self::take_free().or_else(Self::take_fresh);
+        let Some(taken) = taken else {
+            std::alloc::handle_alloc_error(std::alloc::Layout::new::<Shared>());
+        };
+        // Relaxed, both: read in the child of a fork, and by statistics.
+        taken.owner.store(owner, stat::Ordering::Relaxed);
+        taken.generation.store(fork::generation(), stat::Ordering::Relaxed);
+        taken.reader.activate();
+        taken
+    }
+
+    fn all() -> impl Iterator<Item = &'static Shared> {
+        // Acquire: pairs with the push in `take_fresh`.
+        let mut next = DOMAIN.participants.load(Ordering::Acquire).cast_const();
+        std::iter::from_fn(move || {
+            // SAFETY: null, or a participant, which is never freed.
+            let participant: &'static Shared = unsafe { next.as_ref() }?;
+            next = participant.next.get();
+            Some(participant)
+        })
+    }
+
+    fn take_free() -> Option<&'static Shared> {
+        Self::all().find(|participant| {
             let taken = &participant.taken;
-            // Acquire: pairs with `let_go`, for the owner's cell.
-            if taken
+            // Acquire: pairs with `let_go`, for the owner's cells.
+            taken
                 .compare_exchange(false, true, stat::Ordering::Acquire, stat::Ordering::Relaxed)
                 .is_ok()
-            {
-                return participant;
-            }
-            current = participant.next;
-        }
-        let fresh = Box::into_raw(Box::new(CachePadded::new(Self {
-            epoch: AtomicU64::new(0),
-            guards: Cell::new(0),
-            taken: stat::AtomicBool::new(true),
-            next: ptr::null(),
-        })));
+        })
+    }
+
+    fn take_fresh() -> Option<&'static Shared> {
+        let fresh = reserved().or_else(|| Some(Box::leak(try_box(CachePadded::new(Self::new()))?)))?;
         // Relaxed: the exchange fails if it is stale.
         let mut next = DOMAIN.participants.load(Ordering::Relaxed);
         loop {
-            // SAFETY: not shared yet.
-            unsafe { &mut *fresh }.next = next;
-            // Release: publishes the participant to the walks here and in `scan`.
-            let pushed = DOMAIN
-                .participants
-                .compare_exchange_weak(next, fresh, Ordering::Release, Ordering::Relaxed);
+            fresh.next.set(next);
+            // Release: publishes the participant to `all`.
+            let pushed = DOMAIN.participants.compare_exchange_weak(
+                next,
+                ptr::from_ref(fresh).cast_mut(),
+                Ordering::Release,
+                Ordering::Relaxed,
+            );
             match pushed {
-                // SAFETY: never freed.
-                Ok(_) => return unsafe { &*fresh },
+                Ok(_) => return Some(fresh),
                 Err(found) => next = found,
             }
         }
     }
 
+    /// Nobody's from now on, and outside.
     fn let_go(&self) {
+        self.reader.deactivate();
         // Release: pairs with `take`.
         self.taken.store(false, stat::Ordering::Release);
     }
 
-    /// One guard more. Whether it is the outermost: then the caller's barrier comes next.
+    /// One guard more.
     #[inline]
-    fn enter(&self) -> bool {
+    fn enter(&self) {
         let guards = self.guards.get();
         self.guards.set(guards + 1);
-        let outermost = guards == 0 || guards == LAST;
-        if outermost {
+        // E6: the guard that is there already may be about to announce itself. Relaxed: the owner's own.
+        if guards & !LAST == 0 || self.epoch.load(Ordering::Relaxed) == 0 {
             self.announce();
         }
-        outermost
+        // Also of a guard inside another: the other may not have come to its own (E6).
+        barrier::light(&self.reader);
     }
 
     /// Says where the thread is. A barrier must follow.
     #[inline]
     fn announce(&self) {
-        // Acquire: pairs with the Release half of `after_grace_period` (E2).
+        // Acquire: pairs with the Release half of `begin_period` (E2).
         let epoch = DOMAIN.epoch.load(Ordering::Acquire);
         // Release: as in `retreat`, for a scan that sees this and never saw that. What orders it with the loads that follow
         // are the barriers, the caller's and the heavy one in `scan` (E3).
@@ -231,7 +274,6 @@ impl Participant {
         self.retreat();
         self.guards.set(0);
         let _ = PARTICIPANT.try_with(|cell| cell.set(ptr::null()));
-        let _ = LIGHT.try_with(|cell| cell.set(ptr::null()));
         self.let_go();
     }
 
@@ -239,7 +281,12 @@ impl Participant {
     fn renew(&self) {
         self.retreat();
         self.announce();
-        barrier::light();
+        barrier::light(&self.reader);
+    }
+
+    /// Whether the owner holds a guard: so many.
+    fn held(&self) -> u64 {
+        self.guards.get() & !LAST
     }
 }
 
@@ -278,39 +325,88 @@ impl Drop for AsymmetricOwned {
     }
 }
 
-/// Ends the periods that are over. Passes by if another thread is at it.
+/// One that needs no memory, and was never taken.
+#[cfg(not(shadow_loom))]
+fn reserved() -> Option<&'static Shared> {
+    static NEXT: stat::AtomicUsize = stat::AtomicUsize::new(0);
+    // Relaxed: only that each is given once matters. Looked at first, so that the count has an end.
+    if NEXT.load(stat::Ordering::Relaxed) >= RESERVE.len() {
+        return None;
+    }
+    RESERVE.get(NEXT.fetch_add(1, stat::Ordering::Relaxed))
+}
+
+/// A model's threads have participants of their execution.
+#[cfg(shadow_loom)]
+fn reserved() -> Option<&'static Shared> {
+    None
+}
+
+/// Sees which periods are over. Passes by if another thread is at it.
 fn scan() {
-    let Ok(mut waiting) = DOMAIN.waiting.try_lock() else {
-        return;
-    };
-    let before = waiting.len();
-    waiting.extend(DOMAIN.asked.take().map(|(period, target)| (target, period)));
-    // E4. If there is no barrier, what is new waits for a scan that has one.
-    let fenced = if waiting.len() > before && !barrier::heavy() {
-        before
-    } else {
-        waiting.len()
-    };
-    if fenced == 0 {
+    // Acquire: pairs with the Release below.
+    if DOMAIN.scanning.swap(true, stat::Ordering::Acquire) {
         return;
     }
-    let mut oldest = u64::MAX;
-    // Acquire, both: pairs with the push in `take`, and with `retreat` (G3).
-    let mut current = DOMAIN.participants.load(Ordering::Acquire).cast_const();
-    // SAFETY: participants are never freed.
-    while let Some(participant) = unsafe { current.as_ref() } {
-        match participant.epoch.load(Ordering::Acquire) {
-            0 => {}
-            epoch => oldest = oldest.min(epoch),
+    let refused = scan_alone();
+    DOMAIN.scanning.store(false, stat::Ordering::Release);
+    if refused && barrier::unsettled() > 0 && !DOMAIN.told.swap(true, stat::Ordering::Relaxed) {
+        events::barrier_denied(barrier::unsettled());
+    }
+}
+
+/// Returns whether the barrier was refused.
+fn scan_alone() -> bool {
+    // Acquire: pairs with the Release half of `begin_period`: what the periods are for comes before the barrier (E3).
+    let newest = DOMAIN.epoch.load(Ordering::Acquire);
+    // Relaxed, both: written by scans.
+    if DOMAIN.over.load(Ordering::Relaxed) >= newest {
+        return false;
+    }
+    let mut fenced = DOMAIN.fenced.load(Ordering::Relaxed);
+    let mut refused = false;
+    if fenced < newest {
+        if barrier::heavy() {
+            fenced = newest;
+            DOMAIN.fenced.store(newest, Ordering::Relaxed);
+            DOMAIN.refused.store(0, stat::Ordering::Relaxed);
+        } else {
+            refused = true;
+            DOMAIN.refused.fetch_add(1, stat::Ordering::Relaxed);
+            if planted_everywhere(Defect::RefusedCountsAsFenced) {
+                fenced = newest;
+            }
         }
-        current = participant.next;
     }
-    if planted_everywhere(Defect::ReadersIgnored) {
-        oldest = u64::MAX;
+    // Acquire: pairs with `retreat` (G3).
+    let inside = Participant::all().map(|participant| participant.epoch.load(Ordering::Acquire));
+    let oldest = inside.filter(|&epoch| epoch != 0).min().unwrap_or(u64::MAX);
+    let oldest = if planted_everywhere(Defect::ReadersIgnored) {
+        u64::MAX
+    } else {
+        oldest
+    };
+    // AcqRel: Release pairs with `is_over` (G3).
+    DOMAIN.over.fetch_max(fenced.min(oldest), Ordering::AcqRel);
+    refused
+}
+
+/// In the child of a fork: participants of other threads are nobody's. Owned guards stay: they may be this thread's.
+#[cfg_attr(
+    not(all(target_os = "linux", not(miri), not(shadow_loom))),
+    expect(dead_code, reason = "forks are followed on Linux")
+)]
+pub(super) fn let_go_of_others() {
+    let me = thread_token();
+    for participant in Participant::all() {
+        let owner = participant.owner.load(stat::Ordering::Relaxed);
+        if participant.taken.load(stat::Ordering::Relaxed) && owner != OWNED && owner != me {
+            participant.retreat();
+            participant.guards.set(0);
+            participant.let_go();
+        }
     }
-    let over: Vec<_> = waiting.extract_if(..fenced, |(target, _)| *target <= oldest).collect();
-    drop(waiting);
-    over.into_iter().for_each(|(_, period)| period.elapsed());
+    DOMAIN.scanning.store(false, stat::Ordering::Relaxed);
 }
 
 impl Backend for Asymmetric {
@@ -324,27 +420,24 @@ impl Backend for Asymmetric {
 
     #[inline]
     fn pin() -> AsymmetricGuard {
-        let mine = LIGHT.try_with(Cell::get).unwrap_or(ptr::null());
+        let mut mine = participant();
         if mine.is_null() {
-            return pin_slowly();
+            mine = register();
         }
         let guard = AsymmetricGuard(mine);
-        if guard.participant().enter() {
-            barrier::compiler();
-        }
+        guard.participant().enter();
         guard
     }
 
     fn pin_owned() -> AsymmetricOwned {
-        let guard = AsymmetricOwned(Participant::take());
+        let guard = AsymmetricOwned(Participant::take(OWNED));
         guard.0.enter();
-        barrier::light();
         guard
     }
 
     fn repin(guard: &mut AsymmetricGuard) {
         let mine = guard.participant();
-        if mine.guards.get() as u32 == 1 {
+        if mine.held() == 1 {
             mine.renew();
         }
     }
@@ -355,16 +448,42 @@ impl Backend for Asymmetric {
 
     fn is_pinned() -> bool {
         // SAFETY: participants are never freed.
-        unsafe { participant().as_ref() }.is_some_and(|mine| mine.guards.get() as u32 > 0)
+        unsafe { participant().as_ref() }.is_some_and(|mine| mine.held() > 0)
     }
 
-    fn after_grace_period(period: GracePeriod) {
-        // AcqRel: Release pairs with `announce` (E2).
-        let target = DOMAIN.epoch.fetch_add(1, Ordering::AcqRel) + 1;
-        DOMAIN.asked.push(period, target);
+    fn begin_period() -> u64 {
+        // AcqRel: Release pairs with `announce` (E2), both with `scan_alone`. One for each batch: no program gets through
+        // 2^62.
+        DOMAIN.epoch.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    #[inline]
+    fn is_over(period: u64) -> bool {
+        // Acquire: pairs with `scan_alone` (G3).
+        DOMAIN.over.load(Ordering::Acquire) >= period
     }
 
     fn drive() {
         scan();
+    }
+
+    fn unsettled() -> usize {
+        barrier::unsettled()
+    }
+
+    fn stuck() -> Option<Stuck> {
+        /// Barriers refused one after the other, for whatever reason, before that is taken for how it stays.
+        const PATIENCE: u64 = 10_000;
+        if barrier::unsettled() > 0 || DOMAIN.refused.load(stat::Ordering::Relaxed) > PATIENCE {
+            return Some(Stuck::NoBarrier);
+        }
+        let generation = fork::generation();
+        let left_over = generation > 0
+            && Participant::all().any(|participant| {
+                let owner = participant.owner.load(stat::Ordering::Relaxed);
+                let taken = participant.taken.load(stat::Ordering::Relaxed);
+                taken && owner == OWNED && participant.generation.load(stat::Ordering::Relaxed) < generation
+            });
+        left_over.then_some(Stuck::Forked)
     }
 }

@@ -1,16 +1,33 @@
 //! The barriers of [`asymmetric_barrier`], which a model can do without to show that they are needed.
 
+use asymmetric_barrier::Reader;
+pub(super) use asymmetric_barrier::unsettled;
+
 use crate::table::defect::{Defect, planted_everywhere};
 
-pub(super) use asymmetric_barrier::{compiler, init, is_compilers};
+/// Whether a model's system refuses its barrier; then light ones are nothing.
+#[cfg(all(test, shadow_loom))]
+pub(crate) static REFUSED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
 
-/// Pairs with [`heavy`].
-#[inline]
-pub(super) fn light() {
-    if planted_everywhere(Defect::NoLightBarrier) {
+#[cfg(all(test, shadow_loom))]
+fn is_refused() -> bool {
+    REFUSED.load(std::sync::atomic::Ordering::Relaxed)
+}
+
+/// Never, but in models.
+#[inline(always)]
+#[cfg(not(all(test, shadow_loom)))]
+fn is_refused() -> bool {
+    false
+}
+
+/// Pairs with [`heavy`]. The reader is the caller's, and active.
+#[inline(always)]
+pub(super) fn light(reader: &Reader) {
+    if planted_everywhere(Defect::NoLightBarrier) || is_refused() {
         return;
     }
-    asymmetric_barrier::light();
+    reader.light();
 }
 
 /// Pairs with [`light`]. Whether there was one.
@@ -19,5 +36,5 @@ pub(super) fn heavy() -> bool {
     if planted_everywhere(Defect::NoHeavyBarrier) {
         return true;
     }
-    asymmetric_barrier::heavy()
+    !is_refused() && asymmetric_barrier::heavy()
 }

@@ -5,12 +5,12 @@
 //! store is dropped, so that a late access or a second retirement is a panic and not undefined behaviour.
 //!
 //! Under loom the book-keeping itself is not modelled (a `std` mutex); what it means for memory order is: the pair of
-//! SeqCst fences in `pin` and `after_grace_period` (G2), and Release when a guard goes and when the period begins, Acquire
+//! SeqCst fences in `pin` and `begin` (G2), and Release when a guard goes and when the period begins, Acquire
 //! when it ends (G3).
 
 use std::collections::BTreeSet;
 
-use super::retired::GracePeriod;
+use super::retired::ExactPeriod;
 use super::sealed::Backend;
 use crate::sync::stat::Mutex;
 use crate::sync::{Ordering, fence, lock_stat};
@@ -22,14 +22,22 @@ pub(crate) struct Checked<const EXACT: bool = true>;
 struct Book {
     next: u64,
     guards: BTreeSet<u64>,
-    /// Periods that have not elapsed, with the guards that each waits for.
-    periods: Vec<(BTreeSet<u64>, GracePeriod)>,
+    /// Periods that are not over, with the guards that each waits for.
+    periods: Vec<(BTreeSet<u64>, Period)>,
+    /// The newest period that has begun.
+    begun: u64,
+}
+
+enum Period {
+    Numbered(u64),
+    Exact(ExactPeriod),
 }
 
 static BOOK: Mutex<Book> = Mutex::new(Book {
     next: 0,
     guards: BTreeSet::new(),
     periods: Vec::new(),
+    begun: 0,
 });
 
 /// Release when a guard goes or a period begins, Acquire when a period ends. Outside loom the mutex does it.
@@ -79,7 +87,7 @@ impl CheckedGuard {
             book.guards.insert(number);
             number
         };
-        // SeqCst: pairs with the fence in `after_grace_period`. If that one came first, this guard may be missing in the
+        // SeqCst: pairs with the fence in `begin`. If that one came first, this guard may be missing in the
         // period's set, and sees what was unlinked before it; else the guard is in the set.
         fence(Ordering::SeqCst);
         Self(number)
@@ -105,8 +113,25 @@ impl Drop for CheckedGuard {
         if !elapsed.is_empty() {
             order::acquire();
         }
-        elapsed.into_iter().for_each(|(_, period)| period.elapsed());
+        for (_, period) in elapsed {
+            if let Period::Exact(period) = period {
+                period.elapsed();
+            }
+        }
     }
+}
+
+/// For a period that begins: the guards that it waits for.
+fn waits_for(book: &Book) -> BTreeSet<u64> {
+    book.guards.clone()
+}
+
+/// Before a period is entered in the book.
+fn begin() {
+    order::enter();
+    // SeqCst: pairs with the fence in `CheckedGuard::new`.
+    fence(Ordering::SeqCst);
+    order::release();
 }
 
 impl<const EXACT: bool> Backend for Checked<EXACT> {
@@ -139,17 +164,33 @@ impl<const EXACT: bool> Backend for Checked<EXACT> {
         false
     }
 
-    fn after_grace_period(period: GracePeriod) {
-        order::enter();
-        // SeqCst: pairs with the fence in `CheckedGuard::new`.
-        fence(Ordering::SeqCst);
-        order::release();
+    fn begin_period() -> u64 {
+        begin();
         let mut book = lock_stat(&BOOK);
-        let waits_for = book.guards.clone();
-        book.periods.push((waits_for, period));
+        book.begun += 1;
+        let number = book.begun;
+        let waits_for = waits_for(&book);
+        if !waits_for.is_empty() {
+            book.periods.push((waits_for, Period::Numbered(number)));
+        }
+        number
     }
 
-    /// For a period that was asked for with no guard about: it ends with the next one that goes.
+    fn is_over(period: u64) -> bool {
+        order::acquire();
+        let book = lock_stat(&BOOK);
+        let waiting = |of: &Period| matches!(of, Period::Numbered(number) if *number <= period);
+        !book.periods.iter().any(|(_, of)| waiting(of))
+    }
+
+    fn after_exact_period(period: ExactPeriod) {
+        begin();
+        let mut book = lock_stat(&BOOK);
+        let waits_for = waits_for(&book);
+        book.periods.push((waits_for, Period::Exact(period)));
+    }
+
+    /// For an exact period that began with no guard about: it ends with the next one that goes.
     fn drive() {
         drop(CheckedGuard::new());
     }

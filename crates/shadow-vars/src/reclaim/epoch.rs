@@ -6,9 +6,11 @@ use std::sync::OnceLock;
 
 use crossbeam_epoch::{Collector, Guard, LocalHandle};
 
-use super::retired::GracePeriod;
+use super::Stuck;
 use super::sealed::Backend;
+use crate::fork;
 use crate::sync::Ordering;
+use crate::sync::stat::AtomicU64;
 
 /// Epoch-based reclamation by crossbeam-epoch: readers fence.
 #[derive(Debug)]
@@ -33,6 +35,10 @@ fn collector() -> &'static Collector {
     static COLLECTOR: OnceLock<Collector> = OnceLock::new();
     COLLECTOR.get_or_init(Collector::new)
 }
+
+/// The newest period that has begun, and the newest that is over: so are all before it.
+static BEGUN: AtomicU64 = AtomicU64::new(0);
+static OVER: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
     static PARTICIPANT: LocalHandle = collector().register();
@@ -73,11 +79,28 @@ impl Backend for Epoch {
         PARTICIPANT.try_with(LocalHandle::is_pinned).unwrap_or(false)
     }
 
-    fn after_grace_period(period: GracePeriod) {
+    fn begin_period() -> u64 {
+        // AcqRel: what was unlinked before an earlier period comes before this one's, too.
+        let period = BEGUN.fetch_add(1, Ordering::AcqRel) + 1;
         let guard = Self::pin();
-        guard.defer(move || period.elapsed());
+        guard.defer(move || {
+            // AcqRel: pairs with `is_over` (G3).
+            OVER.fetch_max(period, Ordering::AcqRel)
+        });
         // The callback is on this thread's list, which may never fill: hand it over now.
         guard.flush();
+        period
+    }
+
+    #[inline]
+    fn is_over(period: u64) -> bool {
+        // Acquire: pairs with the callback.
+        OVER.load(Ordering::Acquire) >= period
+    }
+
+    /// crossbeam keeps the places of threads that a fork left behind, pinned ones too.
+    fn stuck() -> Option<Stuck> {
+        (fork::generation() > 0).then_some(Stuck::Forked)
     }
 
     fn drive() {

@@ -2,15 +2,15 @@
 //!
 //! The store keeps its own retire lists ([`retired`]); a backend only answers one question: *has every guard that
 //! existed at this moment gone?* That keeps a backend small, lets a store drop all that it retired without waiting for
-//! anyone, keeps user code (`Drop`) out of readers, and lets the statistics be exact.
+//! anyone and leave nothing behind, keeps user code (`Drop`) out of readers, and lets the statistics be exact.
 //!
 //! What a backend promises:
 //!
-//! - **G1** A callback given to [`Backend::after_grace_period`] runs only when every guard that was made before the call
-//!   has gone, on some thread, at most once. It may run late, or never if the process ends.
-//! - **G2** A guard that is made after the call sees everything that happened before it: what was unlinked before the
-//!   call cannot be found by a guard that the callback did not wait for.
-//! - **G3** What a thread did under its guard, and what came before the call, happens before the callback.
+//! - **G1** A period that [`Backend::begin_period`] began [is over](Backend::is_over) only when every guard that was made
+//!   before has gone; then it stays so. Periods have numbers, and one that began before another is over before it.
+//! - **G2** A guard that is made after the period began sees everything that happened before it: what was unlinked before
+//!   cannot be found by a guard that the period does not wait for.
+//! - **G3** What a thread did under its guard, and what came before the period began, happens before `is_over` says yes.
 //! - **G4** Words that lead to protected memory are loaded with [`Backend::LOAD`] at least.
 //!
 //! **Stores share a backend's collector** (one per process and backend). A collector per store would need a look-up of
@@ -19,9 +19,8 @@
 //! `benches` measures what a pin costs either way. A guard of one store is harmless to another by construction: a guard
 //! never stands alone in the API, it is part of a [`Pinned`](crate::Pinned), which knows its store.
 
-mod asked;
 mod asymmetric;
-mod barrier;
+pub(crate) mod barrier;
 pub(crate) mod chain;
 #[cfg(any(test, shadow_loom))]
 pub(crate) mod checked;
@@ -36,7 +35,8 @@ pub use epoch::Epoch;
 #[cfg(feature = "seize")]
 pub use seize::Seize;
 
-use retired::GracePeriod;
+#[cfg(any(test, shadow_loom))]
+use retired::ExactPeriod;
 use sealed::Backend;
 
 /// How a store knows when nobody can be reading a freed variable any more.
@@ -47,8 +47,28 @@ pub trait Reclaim: Backend {}
 
 impl<R: Backend> Reclaim for R {}
 
+/// Why grace periods do not end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stuck {
+    /// The system refuses its barrier, and not all readers are known to have fenced since.
+    NoBarrier,
+    /// Guards of before a fork may be nobody's.
+    Forked,
+}
+
+/// In the child of a fork: lets go of other threads' places among the readers.
+#[cfg_attr(
+    not(all(target_os = "linux", not(miri), not(shadow_loom))),
+    expect(dead_code, reason = "forks are followed on Linux")
+)]
+pub(crate) fn let_go_of_others() {
+    asymmetric::let_go_of_others();
+}
+
 pub(crate) mod sealed {
-    use super::GracePeriod;
+    #[cfg(any(test, shadow_loom))]
+    use super::ExactPeriod;
+    use super::Stuck;
     use crate::sync::Ordering;
 
     /// The contract G1 to G4 of [`super`].
@@ -83,8 +103,27 @@ pub(crate) mod sealed {
         /// Whether this thread holds a [`Guard`](Self::Guard).
         fn is_pinned() -> bool;
 
-        /// Calls `period.elapsed()` once every guard that exists now has gone. Never calls back at once.
-        fn after_grace_period(period: GracePeriod);
+        /// Begins a grace period, for every guard that exists now. Below 2^62.
+        fn begin_period() -> u64;
+
+        /// Whether every guard that existed when the period began has gone. Wait-free.
+        fn is_over(period: u64) -> bool;
+
+        /// Why no period may end for now, however long one waits, if that is so.
+        fn stuck() -> Option<Stuck> {
+            None
+        }
+
+        /// Readers that keep all periods from ending, as they have not fenced since the barrier was refused.
+        fn unsettled() -> usize {
+            0
+        }
+
+        /// With an exact backend: calls `period.elapsed()` at the moment when the last guard goes that exists now.
+        #[cfg(any(test, shadow_loom))]
+        fn after_exact_period(_period: ExactPeriod) {
+            unreachable!("not an exact backend")
+        }
 
         /// Pushes grace periods on, as far as that goes without waiting.
         fn drive();

@@ -6,24 +6,29 @@
 //! ```text
 //!   retire ──▶ open ──close──▶ waiting ──(grace period)──▶ drained: values dropped, memory freed
 //!
-//!   IDLE ──close──▶ PENDING ──callback──▶ READY ──drain──▶ IDLE        (TAKEN while somebody moves the chains)
+//!   IDLE ──close──▶ PENDING(period) ──period over, drain──▶ IDLE        (TAKEN while somebody moves the chains)
 //! ```
 //!
 //! - **R1** A node is in at most one chain, and its remover put it there after no slot led to it any more (I5).
-//! - **R2** `waiting` only changes under TAKEN, which one thread holds at a time; TAKEN is left by that thread. `open` is
-//!   only emptied under TAKEN.
-//! - **R3** The grace period is asked for after the chain was closed, so G1 and G2 cover every node in it.
+//! - **R2** `waiting` only changes under TAKEN, which one thread holds at a time; TAKEN is left by that thread, or in the
+//!   child of a fork by whoever finds that thread gone. `open` is only emptied under TAKEN.
+//! - **R3** The grace period begins after the chains were closed, so G1 and G2 cover every node in them.
 //! - **R4** Values are dropped by threads inside `drain` or the store's drop, never by readers and never in the middle of
-//!   an insert or a migration: the callback only sets READY.
-//! - **R5** Within a shard, chains are drained in the order in which they were closed, each under TAKEN to its end, and
-//!   counted when all of it is dropped. So once `reclaimed` has reached what `retired` was, all that had been retired
-//!   then is gone.
+//!   an insert or a migration: a backend only says that a period is over.
+//! - **R5** Batches have numbers. A close counts before it empties the first chain, and a batch is drained to its end, then
+//!   counted as drained, before the next is closed. A push that finds a chain which a close has emptied acquires that
+//!   close's count. So what was retired before a mark is in a batch that was counted by then, or in the next: if nothing is
+//!   open at the mark, not in the next. Counts of nodes would not do: a close empties one chain after the other, so a
+//!   later push may be in an earlier batch.
 //! - **R6** A shard that is one thread's own takes in by plain stores where the backend has asymmetric barriers. The owner
 //!   says that it pushes, and looks whether the shard is TAKEN; who closes the shard for it takes it, and looks whether the
 //!   owner pushes. One of the two sees the other, by the barriers between: then the owner exchanges, or the other passes by.
 //!
+//! Nothing of a store is handed to a backend, so a store that goes leaves nothing behind.
+//!
 //! Progress: `retire` is lock-free. A thread stopped under TAKEN (also by the `Drop` of a value), or in the middle of a plain
-//! push (pinned, as it is then), keeps its shard's garbage waiting, and nothing else.
+//! push (pinned, as it is then), keeps its shard's garbage waiting, and nothing else. In the child of a fork, what a thread
+//! that is gone was moving or dropping is lost, a batch for each such thread at most; all else goes on.
 
 use std::cell::Cell;
 use std::ptr::NonNull;
@@ -36,7 +41,7 @@ use super::chain::Chain;
 use super::list::{Heads, List};
 use crate::heap::Heap;
 use crate::mem::{prefetch, try_slice};
-use crate::shard::Shard;
+use crate::shard::{MAX_SHARDS, Shard};
 #[cfg(any(test, shadow_loom))]
 use crate::sync::stat;
 use crate::sync::stat::AtomicU64;
@@ -65,27 +70,32 @@ pub(crate) struct RetireLists {
 #[derive(Default)]
 struct Exact {
     limbo: Vec<usize>,
+    /// Those of `limbo` that are dropped just now.
+    dropping: Vec<usize>,
     poisoned: Vec<usize>,
 }
 
-/// A callback for the end of a grace period.
-pub struct GracePeriod {
+/// With an exact backend: a call for the end of a node's own grace period.
+#[cfg(any(test, shadow_loom))]
+pub struct ExactPeriod {
     lists: Arc<RetireLists>,
-    /// A shard, or with an exact backend a node's address.
-    what: usize,
-    exact: bool,
+    node: usize,
 }
 
-impl GracePeriod {
-    /// Every guard that existed when the period began has gone. Never runs user code (R4), but with an exact backend.
+#[cfg(any(test, shadow_loom))]
+impl ExactPeriod {
+    /// Every guard that existed when the period began has gone.
     pub(crate) fn elapsed(self) {
-        if self.exact {
-            #[cfg(any(test, shadow_loom))]
-            self.lists.reclaim_exactly(self.what);
-        } else {
-            self.lists.shards[self.what].elapsed();
-        }
+        self.lists.reclaim_exactly(self.node);
     }
+}
+
+/// How far a store's reclamation must come: see [`RetireLists::is_done`].
+pub(crate) struct Mark {
+    batches: [u64; MAX_SHARDS],
+    /// With an exact backend: what is retired and not yet reclaimed.
+    #[cfg(any(test, shadow_loom))]
+    limbo: Vec<usize>,
 }
 
 thread_local! {
@@ -102,8 +112,9 @@ pub(crate) fn is_reclaiming() -> bool {
 impl RetireLists {
     /// Nothing if there is no memory.
     pub(crate) fn new(shards: usize, batch: usize, heap: Arc<Heap>) -> Option<Arc<Self>> {
+        debug_assert!(shards <= MAX_SHARDS);
         Some(Arc::new(Self {
-            shards: try_slice(shards, || CachePadded::new(List::new()))?,
+            shards: try_slice(shards.min(MAX_SHARDS), || CachePadded::new(List::new()))?,
             batch: Stride::at_most(batch),
             heap,
             drop_panics: AtomicU64::new(0),
@@ -135,10 +146,10 @@ impl RetireLists {
             crate::sync::lock_stat(&self.exact)
                 .limbo
                 .push(node.as_ptr().expose_provenance());
-            R::after_grace_period(GracePeriod {
+            #[cfg(any(test, shadow_loom))]
+            R::after_exact_period(ExactPeriod {
                 lists: self.clone(),
-                what: node.addr().get(),
-                exact: true,
+                node: node.addr().get(),
             });
             return retired;
         }
@@ -188,7 +199,7 @@ impl RetireLists {
     }
 
     #[cold]
-    fn batch_is_full<R: Reclaim>(self: &Arc<Self>, shard: Shard, retired: u64) {
+    fn batch_is_full<R: Reclaim>(&self, shard: Shard, retired: u64) {
         self.push_on::<R>(shard.index);
         // A thread that has fallen silent leaves its shard to the others, who look after one at a time: after one that has
         // retired nothing since somebody looked last.
@@ -202,8 +213,8 @@ impl RetireLists {
         }
     }
 
-    /// Asks for a grace period for what is open, or pushes on the one that was asked for.
-    fn push_on<R: Reclaim>(self: &Arc<Self>, shard: usize) {
+    /// Begins a grace period for what is open, or pushes on the one that has begun.
+    fn push_on<R: Reclaim>(&self, shard: usize) {
         if self.shards[shard].is_pending() {
             R::drive();
         } else {
@@ -213,40 +224,36 @@ impl RetireLists {
 
     /// Drops what is ready in one shard, if nobody else is at it.
     #[inline]
-    pub(crate) fn drain<R: Reclaim>(self: &Arc<Self>, shard: usize) {
-        if self.shards[shard].is_ready() {
+    pub(crate) fn drain<R: Reclaim>(&self, shard: usize) {
+        if self.shards[shard].is_ready::<R>() {
             self.drain_ready::<R>(shard);
         }
     }
 
     #[cold]
-    fn drain_ready<R: Reclaim>(self: &Arc<Self>, shard: usize) {
+    fn drain_ready<R: Reclaim>(&self, shard: usize) {
         let list = &self.shards[shard];
         // A `Drop` that frees other variables must not nest deeper: what is ready stays for the next call.
         if is_reclaiming() {
             return;
         }
-        let Some(chains) = list.take_ready() else { return };
+        let Some(chains) = list.take_ready::<R>() else { return };
         // SAFETY: the grace period of these chains is over (R3, G1), and they were taken once (R2).
         unsafe { self.reclaim(list, chains) };
         list.drained();
-        if list.retired.load(Ordering::Relaxed) - list.reclaimed.load(Ordering::Relaxed) >= self.batch.get() {
+        if list.waiting() >= self.batch.get() {
             self.close::<R>(shard);
         }
     }
 
-    /// Asks for a grace period for what is open, if the shard is idle.
-    fn close<R: Reclaim>(self: &Arc<Self>, shard: usize) {
+    /// Begins a grace period for what is open, if the shard is idle.
+    fn close<R: Reclaim>(&self, shard: usize) {
         // The last shard is nobody's own.
         let shared = self.shards.len() - 1;
         let plain = R::PUSHES_PLAINLY && shard != shared && Shard::of(self.shards.len()).index != shard;
-        if self.shards[shard].close(plain) {
-            R::after_grace_period(GracePeriod {
-                lists: self.clone(),
-                what: shard,
-                exact: false,
-            });
-        }
+        let list = &self.shards[shard];
+        list.recover::<R>();
+        list.close::<R>(plain);
     }
 
     fn memory(&self) -> (&Heap, Shard) {
@@ -286,8 +293,7 @@ impl RetireLists {
             }
         }
         list.reclaimed_bytes.fetch_add(freed, Ordering::Relaxed);
-        // Release: pairs with the Acquire in `is_done`: all values were dropped (R5).
-        list.reclaimed.fetch_add(objects, Ordering::Release);
+        list.reclaimed.fetch_add(objects, Ordering::Relaxed);
         self.heap.pool.settle(memory.1, false);
     }
 
@@ -318,7 +324,7 @@ impl RetireLists {
     }
 
     /// Closes what is open, drops what is ready, pushes the backend on. Never waits.
-    pub(crate) fn flush<R: Reclaim>(self: &Arc<Self>) {
+    pub(crate) fn flush<R: Reclaim>(&self) {
         for shard in 0..self.shards.len() {
             self.drain::<R>(shard);
             self.close::<R>(shard);
@@ -327,21 +333,34 @@ impl RetireLists {
         (0..self.shards.len()).for_each(|shard| self.drain::<R>(shard));
     }
 
-    /// How much had been retired, per shard, when this was called: to ask [`is_done`](Self::is_done) later.
-    pub(crate) fn mark(&self) -> Box<[u64]> {
-        self.shards
-            .iter()
-            .map(|list| list.retired.load(Ordering::Relaxed))
-            .collect()
+    /// What is retired now, to ask [`is_done`](Self::is_done) about it later.
+    pub(crate) fn mark(&self) -> Mark {
+        let mut batches = [0; MAX_SHARDS];
+        for (batch, list) in batches.iter_mut().zip(&self.shards) {
+            *batch = list.mark();
+        }
+        Mark {
+            batches,
+            #[cfg(any(test, shadow_loom))]
+            limbo: {
+                let exact = crate::sync::lock_stat(&self.exact);
+                [&exact.limbo[..], &exact.dropping].concat()
+            },
+        }
     }
 
     /// Whether all that had been retired at the mark has been dropped (R5).
-    pub(crate) fn is_done(&self, mark: &[u64]) -> bool {
-        // Acquire: pairs with `reclaim`.
-        self.shards
-            .iter()
-            .zip(mark)
-            .all(|(list, &mark)| list.reclaimed.load(Ordering::Acquire) >= mark)
+    pub(crate) fn is_done(&self, mark: &Mark) -> bool {
+        #[cfg(any(test, shadow_loom))]
+        {
+            let exact = crate::sync::lock_stat(&self.exact);
+            let is_there = |node: &usize| exact.limbo.contains(node) || exact.dropping.contains(node);
+            if mark.limbo.iter().any(is_there) {
+                return false;
+            }
+        }
+        let mut shards = self.shards.iter().zip(&mark.batches);
+        shards.all(|(list, &batch)| list.is_done(batch))
     }
 
     /// Objects retired so far.
@@ -469,7 +488,7 @@ impl RetireLists {
             return;
         };
         exact.limbo.swap_remove(found);
-        exact.poisoned.push(addr);
+        exact.dropping.push(addr);
         drop(exact);
         let Some(node) = NonNull::new(std::ptr::with_exposed_provenance_mut::<Node>(addr)) else {
             return;
@@ -484,7 +503,10 @@ impl RetireLists {
             node.as_ref().poison();
             list.reclaimed_bytes.fetch_add(bytes, Ordering::Relaxed);
         }
-        list.reclaimed.fetch_add(1, Ordering::Release);
+        list.reclaimed.fetch_add(1, Ordering::Relaxed);
+        let mut exact = crate::sync::lock_stat(&self.exact);
+        exact.dropping.retain(|&node| node != addr);
+        exact.poisoned.push(addr);
     }
 
     /// # Safety

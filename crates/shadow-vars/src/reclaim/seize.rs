@@ -9,11 +9,11 @@ use std::sync::OnceLock;
 
 use seize::{Collector, Guard, LocalGuard, OwnedGuard};
 
-use super::asked::Asked;
-use super::retired::GracePeriod;
+use super::Stuck;
 use super::sealed::Backend;
+use crate::fork;
 use crate::sync::Ordering;
-use crate::sync::stat::Mutex;
+use crate::sync::stat::{AtomicU64, Mutex};
 
 /// Reclamation by seize: cheaper guards on machines with a process-wide barrier, callbacks run by whoever leaves last.
 #[derive(Debug)]
@@ -22,7 +22,9 @@ pub enum Seize {}
 /// Entries beside the periods that each drive adds to the batch.
 const FILL: usize = 8;
 
-static ASKED: Asked = Asked::new();
+/// The newest period that has begun, and the newest that is over: so are all before it.
+static BEGUN: AtomicU64 = AtomicU64::new(0);
+static OVER: AtomicU64 = AtomicU64::new(0);
 
 fn collector() -> &'static Collector {
     static COLLECTOR: OnceLock<Collector> = OnceLock::new();
@@ -30,10 +32,22 @@ fn collector() -> &'static Collector {
     COLLECTOR.get_or_init(|| Collector::new().batch_size(64))
 }
 
-/// The guard through which all periods are retired. Always active; renewed after each use, so it holds nothing up.
-fn retirer() -> &'static Mutex<OwnedGuard<'static>> {
-    static RETIRER: OnceLock<Mutex<OwnedGuard<'static>>> = OnceLock::new();
-    RETIRER.get_or_init(|| Mutex::new(collector().enter_owned()))
+/// All periods are retired by one hand.
+struct Retirer {
+    /// Always active; renewed after each use, so it holds nothing up.
+    guard: OwnedGuard<'static>,
+    /// The newest period that was retired.
+    retired: u64,
+}
+
+fn retirer() -> &'static Mutex<Retirer> {
+    static RETIRER: OnceLock<Mutex<Retirer>> = OnceLock::new();
+    RETIRER.get_or_init(|| {
+        Mutex::new(Retirer {
+            guard: collector().enter_owned(),
+            retired: 0,
+        })
+    })
 }
 
 thread_local! {
@@ -77,16 +91,17 @@ impl Drop for SeizeGuard {
     }
 }
 
-/// What seize retires for us: a period, or nothing, to fill a batch up.
-struct Ticket(Option<GracePeriod>);
+/// What seize retires for us: a period, with all that began before it, or nothing, to fill a batch up.
+struct Ticket(Option<u64>);
 
 /// Puts a ticket into the retirer's batch.
 fn retire(retirer: &OwnedGuard<'_>, ticket: Ticket) {
-    /// Frees the ticket and makes its call.
+    /// Frees the ticket, whose period is over.
     unsafe fn reclaim(ticket: *mut Ticket, _: &Collector) {
         // SAFETY: made by `Box::into_raw` below, reclaimed once.
         if let Some(period) = unsafe { Box::from_raw(ticket) }.0 {
-            period.elapsed();
+            // AcqRel: pairs with `is_over` (G3).
+            OVER.fetch_max(period, Ordering::AcqRel);
         }
     }
     // SAFETY: no thread can reach the ticket, and `reclaim` fits its type.
@@ -132,9 +147,17 @@ impl Backend for Seize {
         GUARDS.get() > 0
     }
 
-    fn after_grace_period(period: GracePeriod) {
-        ASKED.push(period, ());
+    fn begin_period() -> u64 {
+        // AcqRel: pairs with the Acquire in `drive`.
+        let period = BEGUN.fetch_add(1, Ordering::AcqRel) + 1;
         Self::drive();
+        period
+    }
+
+    #[inline]
+    fn is_over(period: u64) -> bool {
+        // Acquire: pairs with the ticket's end.
+        OVER.load(Ordering::Acquire) >= period
     }
 
     fn drive() {
@@ -142,11 +165,19 @@ impl Backend for Seize {
         let Ok(mut retirer) = retirer().try_lock() else {
             return;
         };
-        for (period, ()) in ASKED.take() {
-            retire(&retirer, Ticket(Some(period)));
+        // Acquire: pairs with `begin_period`: all that was unlinked before comes before the ticket.
+        let newest = BEGUN.load(Ordering::Acquire);
+        if newest > retirer.retired {
+            retirer.retired = newest;
+            retire(&retirer.guard, Ticket(Some(newest)));
         }
-        (0..FILL).for_each(|_| retire(&retirer, Ticket(None)));
-        retirer.flush();
-        retirer.refresh();
+        (0..FILL).for_each(|_| retire(&retirer.guard, Ticket(None)));
+        retirer.guard.flush();
+        retirer.guard.refresh();
+    }
+
+    /// seize keeps the places of threads that a fork left behind, active ones too.
+    fn stuck() -> Option<Stuck> {
+        (fork::generation() > 0).then_some(Stuck::Forked)
     }
 }

@@ -100,10 +100,16 @@ pub(crate) enum Defect {
     PushBesideClose,
     /// Who closes another's shard does not look whether its owner is pushing.
     CloseBesidePush,
+    /// A close counts itself after it has emptied the chains.
+    CountAfterClose,
+    /// A mark takes what is open for a part of the batch that was closed last.
+    MarkForgetsOpen,
     /// Light barriers, of the asymmetric backend's readers and of owners who push, are left out.
     NoLightBarrier,
     /// Heavy barriers are left out, before readers or owners are looked at.
     NoHeavyBarrier,
+    /// A heavy barrier that was refused counts as one.
+    RefusedCountsAsFenced,
     /// The asymmetric backend ends a period whatever its readers say.
     ReadersIgnored,
 }

@@ -2,8 +2,8 @@
 //!
 //! This page is the whole argument; the code cites its numbers. Constructors ([`crate::ctor`], C1 to C3), waiting
 //! ([`crate::wait`], W1 to W4), reclamation ([`crate::reclaim`], G1 to G4), the default backend
-//! (`crate::reclaim::asymmetric`, E1 to E4), the retire lists ([`crate::reclaim::retired`], R1 to R6) and the memory of
-//! nodes ([`crate::pool`], M1 to M3) have theirs.
+//! (`crate::reclaim::asymmetric`, E1 to E6), the retire lists ([`crate::reclaim::retired`], R1 to R6) and the memory of
+//! nodes ([`crate::pool`], M1 to M4), and forks ([`crate::fork`], F1 to F4) have theirs.
 //!
 //! # Vocabulary
 //!
@@ -168,6 +168,7 @@ use self::hash::{AddrHasher, Places};
 use self::node::{Node, State};
 use self::probe::Key;
 use self::word::Kind;
+use crate::fork;
 use crate::heap::Heap;
 use crate::reclaim::Reclaim;
 use crate::reclaim::retired::{self, RetireLists};
@@ -311,6 +312,9 @@ pub(crate) struct Core<R: Reclaim> {
 
 impl<R: Reclaim> Core<R> {
     pub(crate) fn new(config: &Config) -> Result<Self, NoMemory> {
+        if !fork::watch() {
+            return Err(NoMemory);
+        }
         let shards = config.shards.max(1);
         let heap = Heap::new(shards, config.packed).ok_or(NoMemory)?;
         let mut core = Self {
@@ -459,7 +463,7 @@ impl<R: Reclaim> Drop for Core<R> {
                 self.lists.reclaim_now(node);
             }
         }
-        // SAFETY: no node is left. The callbacks that are still owed have the heap, and use none of its memory.
+        // SAFETY: no node is left.
         unsafe { self.heap.pool.release() };
     }
 }

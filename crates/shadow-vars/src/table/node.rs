@@ -253,6 +253,15 @@ impl Node {
         Life(self.life.swap(index | life.0, Ordering::AcqRel))
     }
 
+    /// BUILDING → FAILED, in place of a builder that is gone. Whether this call did it.
+    pub(crate) fn fail(&self, seen: Life) -> bool {
+        let failed = Life::FAILED.0 | seen.0 & INDEX;
+        // AcqRel: as in `publish`.
+        self.life
+            .compare_exchange(seen.0, failed, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
+    }
+
     /// Marks that somebody waits for this builder. Whether the node is still as it was read.
     pub(crate) fn add_waiter(&self, seen: Life) -> bool {
         // AcqRel: Release pairs with `publish`; on failure the caller reads again, so Relaxed is enough.

@@ -7,10 +7,12 @@ use super::node::{Life, Node, State};
 use super::probe::{Found, Key, Probe};
 use super::word::{Kind, Word};
 use super::{Core, NoMemory, NodeRef, Shield};
+use crate::fork;
 use crate::mem::prefetch;
 use crate::reclaim::Reclaim;
 use crate::registry::IdEntry;
 use crate::shard::Shard;
+use crate::sync::Ordering;
 
 /// A variable that this thread killed. The destructor runs while this exists; its drop unlinks and retires the node, even
 /// if the destructor panics.
@@ -67,6 +69,38 @@ impl<R: Reclaim> Core<R> {
             Look::Absent => return None,
             Look::Unclear => {}
         }
+        self.walk(shield, from, key, |node, table| {
+            self.kill(shield, (node, key.entry), from, table)
+        })
+    }
+
+    /// In the child of a fork: ends a construction whose builder is gone, as that would have if its constructor had failed
+    /// (C3). Its value was never whole, and is not dropped.
+    #[cold]
+    pub(crate) fn fail_vanished<'g>(&'g self, shield: Shield<'g>, key: &Key<'g>) {
+        let from = self.root(shield);
+        let failed = self.walk(shield, from, key, |node, table| {
+            let life = node.life();
+            let gone = life.state() == State::Building && fork::vanished(life.builder());
+            (gone && node.fail(life)).then_some((node, table))
+        });
+        if let Some((node, found)) = failed {
+            let shard = self.shard();
+            self.nodes.sub(shard, 1);
+            self.ctor_failed.fetch_add(1, Ordering::Relaxed);
+            self.unlink_and_retire(shield, shard, (node, key.entry), from, found, None);
+        }
+    }
+
+    /// Walks along the chain from the root `from`, and shows `meet` what the key's slots lead to, with the table, until it
+    /// has an answer or there can be no variable further on.
+    fn walk<'g, O>(
+        &'g self,
+        shield: Shield<'g>,
+        from: &'g Table,
+        key: &Key<'g>,
+        mut meet: impl FnMut(NodeRef<'g>, &'g Table) -> Option<O>,
+    ) -> Option<O> {
         let mut table = from;
         loop {
             let mut probe = Probe::new(self, table, key);
@@ -74,8 +108,8 @@ impl<R: Reclaim> Core<R> {
                 Found::Own(_, word) => match word.kind() {
                     Kind::Link(node) | Kind::Frozen(node) => {
                         let node = NodeRef::new(shield, node);
-                        if let Some(removed) = self.kill(shield, (node, key.entry), from, table) {
-                            return Some(removed);
+                        if let Some(answer) = meet(node, table) {
+                            return Some(answer);
                         }
                         // Under construction, or dead: by now if not before. As in `find`.
                         if node.life().state() == State::Building || matches!(word.kind(), Kind::Link(_)) {

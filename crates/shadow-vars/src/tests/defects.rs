@@ -89,8 +89,11 @@ defects! {
     LastPlaceDecides: By::Others("a variable must move while its parent is freed; a model catches it"),
     PushBesideClose: By::Others("the runs have a backend of their own; the models catch it"),
     CloseBesidePush: By::Others("the runs have a backend of their own; the models catch it"),
+    CountAfterClose: By::Others("the runs have a backend of their own; the models catch it"),
+    MarkForgetsOpen: By::Others("the runs have a backend of their own; the models catch it"),
     NoLightBarrier: By::Others("the runs have a backend of their own; the models catch it"),
     NoHeavyBarrier: By::Others("the runs have a backend of their own; the models catch it"),
+    RefusedCountsAsFenced: By::Others("the runs have a backend of their own; a model and a process that is denied the barrier catch it"),
     ReadersIgnored: By::Others("the runs have a backend of their own; the models catch it"),
 }
 

@@ -2,8 +2,9 @@
 //!
 //! Under loom its barriers are fences, as on platforms that have no others (`reclaim::barrier`).
 
-use super::{A, Small, Usual, dropped, explore, join, retire, spawn};
+use super::{A, Ordering, Small, Usual, dropped, explore, join, retire, spawn};
 use crate::reclaim::Asymmetric;
+use crate::reclaim::barrier::REFUSED;
 use crate::reclaim::sealed::Backend;
 
 type Store = super::Store<Asymmetric>;
@@ -60,6 +61,26 @@ fn an_owned_guard_protects_on_another_thread() {
         join(other);
         (0..2).for_each(|_| store.flush());
         assert_eq!(dropped(), 1, "values dropped with no guard left");
+        store.end(&[]);
+    });
+}
+
+/// Without the heavy barrier a light one is nothing, so a reader may be inside and not be seen: nothing may go.
+#[test]
+fn nothing_is_dropped_while_the_barrier_is_refused() {
+    explore(Usual, || {
+        let store = Store::small(&[A]);
+        REFUSED.store(true, Ordering::Relaxed);
+        let other = spawn(&store, move |store| {
+            assert_eq!(store.free(A), Some(0));
+            (0..3).for_each(|_| store.flush());
+            assert_eq!(dropped(), 0, "values dropped without a barrier");
+        });
+        store.get_and_hold(A, 0);
+        join(other);
+        REFUSED.store(false, Ordering::Relaxed);
+        (0..2).for_each(|_| store.flush());
+        assert_eq!(dropped(), 1, "values dropped when there are barriers again");
         store.end(&[]);
     });
 }

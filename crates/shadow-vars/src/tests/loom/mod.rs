@@ -101,6 +101,7 @@ fn explore<F: Fn() + Send + Sync + 'static>(space: Space, model: F) {
                 executions.fetch_add(1, Ordering::Relaxed);
                 CREATED.store(0, Ordering::Relaxed);
                 DROPPED.store(0, Ordering::Relaxed);
+                WHICH.store(0, Ordering::Relaxed);
                 model();
             }
         });
@@ -118,9 +119,16 @@ fn explore<F: Fn() + Send + Sync + 'static>(space: Space, model: F) {
 
 static CREATED: AtomicUsize = AtomicUsize::new(0);
 static DROPPED: AtomicUsize = AtomicUsize::new(0);
+/// Which values were dropped, a bit each by number.
+static WHICH: AtomicUsize = AtomicUsize::new(0);
 
 fn dropped() -> usize {
     DROPPED.load(Ordering::Relaxed)
+}
+
+/// Whether the value of this number was dropped.
+fn is_dropped(number: usize) -> bool {
+    WHICH.load(Ordering::Relaxed) & 1 << number != 0
 }
 
 /// A value that is counted, and whose accesses loom watches.
@@ -144,7 +152,10 @@ impl Value {
 impl Drop for Value {
     fn drop(&mut self) {
         // SAFETY: as for `Sync`.
-        self.0.with_mut(|number| unsafe { *number = usize::MAX });
+        let number = self
+            .0
+            .with_mut(|number| unsafe { std::mem::replace(&mut *number, usize::MAX) });
+        WHICH.fetch_or(1 << number, Ordering::Relaxed);
         DROPPED.fetch_add(1, Ordering::Relaxed);
     }
 }

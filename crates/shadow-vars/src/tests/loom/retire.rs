@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::{A, B, CREATED, Checked, Ordering, Reclaim, Small, Usual, dropped, explore, join, spawn};
+use super::{A, B, C, CREATED, Checked, Ordering, Reclaim, Small, Usual, dropped, explore, is_dropped, join, spawn};
 use crate::shard::Shard;
 
 type Store = super::Store<Checked<false>>;
@@ -81,24 +81,55 @@ fn nothing_is_dropped_before_a_readers_guard_goes() {
     explore(Usual, || free_beside_a_reader::<Checked<false>>(A));
 }
 
+/// Two are retired before the mark, by way of both chains, and one after; a closer is anywhere.
 #[test]
-fn what_the_mark_saw_is_dropped_when_it_is_done() {
+fn what_was_retired_before_the_mark_is_gone_when_it_is_done() {
+    explore(Usual, || {
+        let config = super::Config {
+            batch: 8,
+            ..Store::config(4)
+        };
+        let store = Store::with(&config, &[A, B, C]);
+        assert_eq!(store.free(C), Some(2)); // chain 1
+        let closer = spawn(&store, |store| store.flush());
+        assert_eq!(store.free(A), Some(0)); // chain 0
+        let mark = store.core.lists.mark();
+        assert_eq!(store.free(B), Some(1)); // chain 1
+        // Asked at every moment at which a thread may be told so.
+        let asked = || {
+            if store.core.lists.is_done(&mark) {
+                assert!(is_dropped(2) && is_dropped(0), "done, and not dropped");
+            }
+        };
+        asked();
+        for _ in 0..2 {
+            store.flush();
+            asked();
+        }
+        join(closer);
+        (0..3).for_each(|_| store.flush());
+        assert!(store.core.lists.is_done(&mark), "nobody holds it up");
+        store.end(&[]);
+    });
+}
+
+/// A mark of a list in which nothing is open, and one that finds a close under way, are done without another close.
+#[test]
+fn a_mark_needs_no_close_that_never_comes() {
     explore(Usual, || {
         let store = store();
         assert_eq!(store.free(A), Some(0));
-        let mark = store.core.lists.mark();
-        let other = spawn(&store, |store| {
-            assert_eq!(store.free(B), Some(1));
+        let closer = spawn(&store, |store| {
+            store.flush();
             store.flush();
         });
-        store.flush();
-        if store.core.lists.is_done(&mark) {
-            assert!(dropped() >= 1, "done, and not dropped");
-        }
-        join(other);
-        (0..3).for_each(|_| store.flush());
+        let mark = store.core.lists.mark();
+        join(closer);
+        (0..2).for_each(|_| store.flush());
+        assert!(is_dropped(0));
         assert!(store.core.lists.is_done(&mark));
-        store.end(&[]);
+        assert!(store.core.lists.is_done(&store.core.lists.mark()));
+        store.end(&[B]);
     });
 }
 

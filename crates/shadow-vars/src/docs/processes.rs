@@ -1,0 +1,70 @@
+//! Real processes: forks, sandboxes, signals, no memory, and counters that only count up.
+//!
+//! # Fork
+//!
+//! The child of a `fork(3)` may use every store, with the default backend and on Linux: it has the variables that there
+//! were, and goes on from there. What belonged to the threads that it does not have is let go of:
+//!
+//! - Guards of other threads are gone. References that were got from them must not be used in the child (by a thread that
+//!   had borrowed them, say): they hold nothing back there.
+//! - A variable that another thread was constructing does not exist; who wants it constructs it. Its value, as far as it
+//!   was made, is not dropped.
+//! - Values that other threads were just freeing, moving between lists or dropping are lost: they are never dropped in the
+//!   child, and take their memory with them, a batch for each such thread at most.
+//!   [`synchronize`](crate::ShadowStore::synchronize) does not wait for them.
+//! - [Owned guards](crate::ShadowStore::pin_owned) belong to no thread, so those of before the fork count as held until they
+//!   are dropped in the child. Where nobody has them any more, what is freed waits for ever, and
+//!   [`synchronize`](crate::ShadowStore::synchronize) returns [`SyncError::Forked`](crate::SyncError::Forked).
+//!
+//! `fork` itself waits, for moments, until no other thread is inside one of the store's short locks. It must not be called
+//! from inside the global allocator. Children made by `vfork`, `clone` or system calls of one's own are not followed: they
+//! may `exec`, and not use a store.
+//!
+//! With [`Epoch`](crate::Epoch) and `Seize` the child works, but for reclamation: their libraries keep the places of
+//! threads that are gone. What is freed may wait for ever, and [`synchronize`](crate::ShadowStore::synchronize), where it
+//! would wait, returns [`SyncError::Forked`](crate::SyncError::Forked).
+//!
+//! # Sandboxes
+//!
+//! The default backend stands on Linux's `membarrier`. Where a process may not call it from the start, readers fence: a pin
+//! costs some 20 cycles more, and all else is as ever. If a process is denied the call later (by a seccomp filter), its
+//! readers go over to fences as each of them pins the next time. Until all have, nothing that is freed is dropped: a thread
+//! that sleeps for good after it has used a store holds it up until it ends.
+//! [`Stats::unsettled_readers`](crate::Stats::unsettled_readers) counts those threads, a warning says so once (feature
+//! `tracing`), and [`synchronize`](crate::ShadowStore::synchronize) returns
+//! [`SyncError::NoBarrier`](crate::SyncError::NoBarrier) in place of waiting for them. So install filters before the first
+//! thread uses a store, or allow the call.
+//!
+//! # Signal handlers
+//!
+//! With the default backend a handler may pin, look up and read, wherever it interrupts its thread, if that has pinned
+//! before. A thread's first pin, and whatever creates, frees or waits, is not for handlers.
+//!
+//! # No memory
+//!
+//! What creates gives an error, and the value back; what frees needs no memory. The process ends, as where a `Vec` finds no
+//! memory, in these places:
+//!
+//! - a guard for which there is no place: the first 64 threads and [owned guards](crate::ShadowStore::pin_owned) at a time
+//!   have places that need no memory;
+//! - with [`Epoch`](crate::Epoch) and `Seize`, a thread's first operation, and a full batch: their libraries allocate;
+//! - [`stats`](crate::ShadowStore::stats), [`ids_of`](crate::ShadowStore::ids_of) and
+//!   [`global`](crate::global), which have no error to give.
+//!
+//! A thread's first operation also enters destructors of thread-locals, for which the standard library takes memory.
+//!
+//! # Counters
+//!
+//! Everything that safe code can drive up, and what happens at the end:
+//!
+//! | counter | width | driven by | at the end |
+//! |---|---|---|---|
+//! | guards of a thread | 63 bits | [`pin`](crate::ShadowStore::pin), forgotten guards too | out of reach: 2^63 pins |
+//! | places of owned guards | memory | [`pin_owned`](crate::ShadowStore::pin_owned) | no memory, see above |
+//! | grace periods | 62 bits | one for each batch, or `flush` | out of reach |
+//! | batches closed and drained | 64 bits | the same | out of reach |
+//! | threads' tokens | 44 bits | each thread that creates by a constructor or reclaims | threads share the last one: constructors that meet may be refused as recursions |
+//! | generations of tables | 64 bits | tables that are replaced | out of reach |
+//! | ids of a store | 32 bits | first uses of ids | [`StoreError::TooManyIds`](crate::StoreError::TooManyIds) |
+//! | created, freed, retired, constructors failed, and other statistics | 64 bits | each operation | out of reach |
+//! | forks | 64 bits | `fork` | out of reach |
