@@ -17,7 +17,7 @@ export RUSTFLAGS="--cfg shadow_loom"
 # Own target directory: the flag rebuilds every crate and would evict the ordinary build.
 log=target/loom/last-run.log
 mkdir -p target/loom
-cargo test --no-run --profile long -p shadow-vars -p livepatch --lib --target-dir target/loom 2>&1 | tee "$log"
+cargo test --no-run --profile long -p asymmetric-barrier -p shadow-vars -p livepatch --lib --target-dir target/loom 2>&1 | tee "$log"
 binaries=$(sed -n 's/^ *Executable .*(\(.*\))$/\1/p' "$log")
 echo "loom: built, $SECONDS s"
 

@@ -214,14 +214,16 @@ impl<S: System> Barriers<S> {
         }
     }
 
+    /// Returns whether it was a fence.
     #[inline(always)]
-    pub(crate) fn light(&self, place: &Place) {
+    pub(crate) fn light(&self, place: &Place) -> bool {
         if self.is_light() {
             // To loom, which has no such fence, this is nothing, as it is to the processor.
             std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
-        } else {
-            place.fence::<S>();
+            return false;
         }
+        place.fence::<S>();
+        true
     }
 
     pub(crate) fn heavy(&self) -> bool {

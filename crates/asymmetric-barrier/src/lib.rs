@@ -48,7 +48,9 @@ mod handover;
 #[cfg(all(target_os = "linux", not(shadow_loom), not(miri)))]
 mod membarrier;
 #[cfg(all(test, shadow_loom))]
-mod models;
+mod tests {
+    mod loom;
+}
 
 pub use imp::{Reader, heavy, is_asymmetric, unsettled};
 
@@ -82,10 +84,11 @@ mod imp {
         }
 
         /// The light barrier: a compiler fence where the platform has the heavy one, else a sequentially consistent fence.
-        /// Pairs with [`heavy`] only if the reader is active.
+        /// Pairs with [`heavy`] only if the reader is active. Returns whether it was the fence: then a thread that has more
+        /// readers may let the others fence too, so that none of them is left unsettled.
         #[inline(always)]
-        pub fn light(&self) {
-            BARRIERS.light(&self.0);
+        pub fn light(&self) -> bool {
+            BARRIERS.light(&self.0)
         }
     }
 
@@ -134,11 +137,12 @@ mod imp {
         /// No light barrier of this reader comes any more: nothing to do here.
         pub fn deactivate(&self) {}
 
-        /// The light barrier: here, a sequentially consistent fence.
+        /// The light barrier: here, a sequentially consistent fence. Returns whether it was one.
         #[inline]
-        pub fn light(&self) {
+        pub fn light(&self) -> bool {
             // SeqCst: pairs with `heavy`.
             fence(Ordering::SeqCst);
+            true
         }
     }
 

@@ -130,7 +130,8 @@ impl<T: ?Sized> From<Pin<&T>> for ObjAddr {
 /// ```
 pub struct ShadowId<T> {
     raw: u64,
-    _value: PhantomData<fn() -> T>,
+    /// Values go in and come out: invariant. `Send` and `Sync`, whatever `T` is.
+    _value: PhantomData<fn(T) -> T>,
 }
 
 impl<T> ShadowId<T> {

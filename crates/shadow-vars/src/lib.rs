@@ -85,6 +85,8 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod typed;
+#[cfg(doctest)]
+mod variance;
 mod variable;
 mod wait;
 

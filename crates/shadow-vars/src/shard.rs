@@ -121,6 +121,15 @@ impl Drop for GiveBack {
     }
 }
 
+/// The fence of this thread's reader, if it has a place: so that it is settled when the thread's other readers are.
+#[inline(never)]
+pub(crate) fn fence() {
+    let place = PLACE.get();
+    if (1..=PLACES).contains(&place) {
+        READERS[place as usize - 1].light();
+    }
+}
+
 fn give_back(place: u32) {
     READERS[place as usize - 1].deactivate();
     let (word, bit) = ((place - 1) as usize / 64, 1 << ((place - 1) % 64));

@@ -57,8 +57,8 @@ pub struct Typed<'g, T, R: Reclaim = Asymmetric> {
     shield: Shield<'g>,
     /// Holds `T`.
     entry: &'g IdEntry,
-    /// By its pointer neither `Send` nor `Sync`.
-    _value: PhantomData<*const T>,
+    /// Values go in and come out, so no other `T` will do: invariant. By its pointer neither `Send` nor `Sync`.
+    _value: PhantomData<*mut T>,
 }
 
 impl<'g, T: Send + Sync + 'static, R: Reclaim> Typed<'g, T, R> {

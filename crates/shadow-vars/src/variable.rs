@@ -53,6 +53,7 @@ pub struct Variable<T, S: StoreHandle = &'static ShadowStore> {
     store: S,
     /// Of the store, which lives as long as the handle; holds `T`.
     entry: NonNull<IdEntry>,
+    /// Values go in and come out: invariant.
     _value: PhantomData<fn(T) -> T>,
 }
 

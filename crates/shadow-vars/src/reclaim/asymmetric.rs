@@ -77,6 +77,9 @@ unsafe impl Sync for Participant {}
 // SAFETY: as above.
 unsafe impl Send for Participant {}
 
+/// Nothing panics between two of its changes.
+impl std::panic::RefUnwindSafe for Participant {}
+
 /// What all threads share.
 struct Domain {
     /// The newest target.
@@ -350,6 +353,10 @@ fn scan() {
     }
     let refused = scan_alone();
     DOMAIN.scanning.store(false, stat::Ordering::Release);
+    if refused {
+        // This thread shall not be one of those that keep the barrier away.
+        drop(Asymmetric::pin());
+    }
     if refused && barrier::unsettled() > 0 && !DOMAIN.told.swap(true, stat::Ordering::Relaxed) {
         events::barrier_denied(barrier::unsettled());
     }
@@ -487,3 +494,6 @@ impl Backend for Asymmetric {
         left_over.then_some(Stuck::Forked)
     }
 }
+
+#[cfg(all(test, not(shadow_loom)))]
+mod tests;

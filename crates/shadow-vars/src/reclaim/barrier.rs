@@ -3,6 +3,7 @@
 use asymmetric_barrier::Reader;
 pub(super) use asymmetric_barrier::unsettled;
 
+use crate::shard;
 use crate::table::defect::{Defect, planted_everywhere};
 
 /// Whether a model's system refuses its barrier; then light ones are nothing.
@@ -21,13 +22,15 @@ fn is_refused() -> bool {
     false
 }
 
-/// Pairs with [`heavy`]. The reader is the caller's, and active.
+/// Pairs with [`heavy`]. The reader is the caller's, and active. Where it is a fence, the thread's shard has one, too.
 #[inline(always)]
 pub(super) fn light(reader: &Reader) {
     if planted_everywhere(Defect::NoLightBarrier) || is_refused() {
         return;
     }
-    reader.light();
+    if reader.light() {
+        shard::fence();
+    }
 }
 
 /// Pairs with [`light`]. Whether there was one.

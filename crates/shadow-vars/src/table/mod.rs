@@ -432,6 +432,10 @@ impl<R: Reclaim> Core<R> {
     }
 }
 
+/// User code that panics inside a store leaves it whole.
+impl<R: Reclaim> std::panic::RefUnwindSafe for Core<R> {}
+impl<R: Reclaim> std::panic::UnwindSafe for Core<R> {}
+
 impl<R: Reclaim> Drop for Core<R> {
     /// Drops every value: what is retired, what lives, what was orphaned.
     fn drop(&mut self) {

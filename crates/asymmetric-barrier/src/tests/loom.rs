@@ -58,7 +58,7 @@ impl<const BREAKS: usize> Scene<BREAKS> {
     /// A light barrier behind a store. Whether the other side's store was seen after it.
     fn read(&self, at: usize) -> bool {
         self.inside[at].store(1, Ordering::Relaxed);
-        self.barriers.light(self.place);
+        let _ = self.barriers.light(self.place);
         self.closed.load(Ordering::Relaxed) == 1
     }
 

@@ -1,0 +1,89 @@
+//! The auto traits of every public type, as they are promised. Variance is held by examples in `src/variance.rs`.
+
+use std::cell::Cell;
+use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::rc::Rc;
+
+use shadow_vars::{
+    AllocError, Asymmetric, BuildError, Builder, CtorError, Epoch, IdStats, Iter, LayoutMismatch, ObjAddr, OwnedPinned,
+    Parent, Pinned, RawVar, ShadowId, ShadowStore, Stats, StoreError, SyncError, TypeMismatch, Typed, VarRef, Variable,
+};
+
+/// Whether a type has a trait: then a method of its own comes before that of a trait.
+macro_rules! has {
+    ($trait:path, $type:ty) => {{
+        struct Asked<T: ?Sized>(std::marker::PhantomData<T>);
+        #[allow(dead_code, reason = "not called where the type has the trait")]
+        trait No {
+            fn answer(&self) -> bool {
+                false
+            }
+        }
+        impl<T: ?Sized> No for Asked<T> {}
+        #[allow(dead_code, reason = "not called where the type lacks the trait")]
+        impl<T: ?Sized + $trait> Asked<T> {
+            fn answer(&self) -> bool {
+                true
+            }
+        }
+        Asked::<$type>(std::marker::PhantomData).answer()
+    }};
+}
+
+/// `Send`, `Sync`, `Unpin`, `UnwindSafe` and `RefUnwindSafe` of a type.
+macro_rules! assert_auto {
+    ($($type:ty: $send:literal $sync:literal $unwind:literal;)*) => {$(
+        assert_eq!(
+            (has!(Send, $type), has!(Sync, $type), has!(Unpin, $type)),
+            ($send, $sync, true),
+            "Send, Sync, Unpin of {}",
+            stringify!($type)
+        );
+        assert_eq!(
+            (has!(UnwindSafe, $type), has!(RefUnwindSafe, $type)),
+            ($unwind, $unwind),
+            "UnwindSafe, RefUnwindSafe of {}",
+            stringify!($type)
+        );
+    )*};
+}
+
+/// Neither `Send` nor `Sync`.
+type Local = Rc<Cell<u8>>;
+
+#[test]
+fn auto_traits_are_as_promised() {
+    assert!(has!(Send, u8) && !has!(Send, Local), "the question itself");
+    assert_auto! {
+        ShadowStore: true true true;
+        ShadowStore<Epoch>: true true true;
+        Builder<Asymmetric>: true true true;
+        // An id is a number, whatever it is the id of.
+        ShadowId<u8>: true true true;
+        ShadowId<Local>: true true true;
+        ObjAddr: true true true;
+        Variable<u8>: true true true;
+        Variable<u8, &'static ShadowStore<Epoch>>: true true true;
+        // Guards of a thread stay on it, and what is bound to them.
+        Pinned<'static>: false false true;
+        Pinned<'static, Epoch>: false false false;
+        Typed<'static, u8>: false false true;
+        OwnedPinned<'static>: true true true;
+        VarRef<'static>: true true true;
+        RawVar<'static>: false false true;
+        Iter<'static, Asymmetric>: false false true;
+        // A parent is what it holds.
+        Parent<u8>: true true true;
+        Parent<Local>: false false false;
+        AllocError<u8>: true true true;
+        AllocError<Local>: false false false;
+        CtorError<u8>: true true true;
+        StoreError: true true true;
+        BuildError: true true true;
+        SyncError: true true true;
+        TypeMismatch: true true true;
+        LayoutMismatch: true true true;
+        Stats: true true true;
+        IdStats: true true true;
+    }
+}
