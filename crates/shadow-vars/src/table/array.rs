@@ -6,7 +6,7 @@ use std::ptr::{self, NonNull};
 use super::count::ShardedCount;
 use super::group::Lane;
 use super::hash::KeyHash;
-use super::node::Node;
+use super::node::{Node, addr_fits};
 use super::word::Word;
 use crate::mapping;
 use crate::mem::{try_box, try_slice};
@@ -129,7 +129,12 @@ impl Table {
             finished: AtomicUsize::new(0),
         })?;
         let fresh = Box::into_raw(table);
-        fresh.expose_provenance();
+        // It has to fit into a retire list's link.
+        if !addr_fits(fresh.expose_provenance()) {
+            // SAFETY: made just now.
+            drop(unsafe { Box::from_raw(fresh) });
+            return None;
+        }
         NonNull::new(fresh)
     }
 
