@@ -101,8 +101,9 @@ mod imp {
     }
 
     /// Whether light barriers keep nothing but the compiler in order, so that heavy ones are system calls. Once it has been
-    /// true it may become false, for good.
-    #[inline]
+    /// true it may become false, for good. True when asked where a light barrier is due, of an active reader, a compiler
+    /// fence does for one.
+    #[inline(always)]
     pub fn is_asymmetric() -> bool {
         BARRIERS.is_light()
     }

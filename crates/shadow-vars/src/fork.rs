@@ -15,11 +15,20 @@
 
 pub(crate) use imp::{generation, section, vanished, watch};
 
+/// The generation of a process that no fork led to.
+const FIRST: u64 = 1;
+
+/// Whether the process is the child of a fork that was noticed.
+pub(crate) fn is_child() -> bool {
+    generation() > FIRST
+}
+
 #[cfg(all(target_os = "linux", not(miri), not(shadow_loom)))]
 mod imp {
     use std::cell::UnsafeCell;
     use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+    use super::FIRST;
     use crate::reclaim;
     use crate::shard;
     use crate::sync::stat::{AtomicBool, AtomicU64, Ordering};
@@ -33,8 +42,8 @@ mod imp {
     static BEFORE: AtomicU64 = AtomicU64::new(0);
     /// and only this of them is still a thread's.
     static SURVIVOR: AtomicU64 = AtomicU64::new(0);
-    /// Forks that led to this process: one more in a child than in its parent. 64 bits, one for each fork: never full.
-    static GENERATION: AtomicU64 = AtomicU64::new(0);
+    /// See [`generation`]. 64 bits, one for each fork: never full.
+    static GENERATION: AtomicU64 = AtomicU64::new(FIRST);
 
     /// What a fork holds from before to after it.
     struct Held(UnsafeCell<Option<(RwLockWriteGuard<'static, ()>, wait::Frozen)>>);
@@ -55,7 +64,8 @@ mod imp {
         token < BEFORE.load(Ordering::Relaxed) && token != SURVIVOR.load(Ordering::Relaxed)
     }
 
-    /// How many forks led to this process.
+    /// The process's generation: one more in a child than in its parent, not 0.
+    #[inline(always)]
     pub(crate) fn generation() -> u64 {
         // Relaxed: as above.
         GENERATION.load(Ordering::Relaxed)
@@ -111,6 +121,8 @@ mod imp {
 
 #[cfg(not(all(target_os = "linux", not(miri), not(shadow_loom))))]
 mod imp {
+    use super::FIRST;
+
     /// Nothing here: forks are not followed.
     pub(crate) struct Section;
 
@@ -123,7 +135,7 @@ mod imp {
     }
 
     pub(crate) fn generation() -> u64 {
-        0
+        FIRST
     }
 
     pub(crate) fn watch() -> bool {

@@ -70,12 +70,6 @@ impl Shard {
         self.own
     }
 
-    /// For the light barriers of the thread whose own this shard is.
-    #[inline]
-    pub(crate) fn reader(self) -> &'static Reader {
-        &READERS[self.index % READERS.len()]
-    }
-
     /// Adds to a counter of this shard; what it is then.
     #[inline]
     pub(crate) fn add(self, counter: &AtomicU64, by: u64) -> u64 {
@@ -121,8 +115,8 @@ impl Drop for GiveBack {
     }
 }
 
-/// The fence of this thread's reader, if it has a place: so that it is settled when the thread's other readers are.
-#[inline(never)]
+/// The light barrier of the thread's reader, if it has a place, where that is a fence.
+#[cfg(not(shadow_loom))]
 pub(crate) fn fence() {
     let place = PLACE.get();
     if (1..=PLACES).contains(&place) {

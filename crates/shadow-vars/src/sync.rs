@@ -9,6 +9,8 @@ pub(crate) use std::sync::{
     Condvar, Mutex, MutexGuard,
     atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence},
 };
+/// Nothing to loom, as it is nothing to the processor.
+pub(crate) use std::sync::atomic::compiler_fence;
 #[cfg(not(shadow_loom))]
 pub(crate) use std::thread_local;
 

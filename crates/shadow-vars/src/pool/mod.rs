@@ -26,7 +26,7 @@ use self::depot::Depot;
 use crate::fork;
 use crate::mem::try_slice;
 use crate::shard::Shard;
-use crate::sync::lock_stat;
+use crate::sync::{compiler_fence, lock_stat};
 use crate::sync::stat::{AtomicUsize, Mutex, Ordering};
 
 mod depot;
@@ -339,7 +339,7 @@ impl Drop for Pool {
 /// What comes before is stored before what comes after (M4).
 #[inline(always)]
 fn in_this_order() {
-    std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
+    compiler_fence(Ordering::SeqCst);
 }
 
 impl Stock {

@@ -112,9 +112,17 @@ static_global! {
 #[cfg(not(shadow_loom))]
 static RESERVE: [Shared; 64] = [const { CachePadded::new(Participant::new()) }; 64];
 
+/// In place of a participant: looks as if it had a guard, so that a pin need not ask whether there is one. Never changes.
+#[cfg(not(shadow_loom))]
+static NOBODY: Shared = CachePadded::new(Participant::nobody());
+#[cfg(not(shadow_loom))]
+const NONE: *const Shared = &raw const NOBODY;
+#[cfg(shadow_loom)]
+const NONE: *const Shared = ptr::null();
+
 static_thread_local! {
-    /// This thread's participant, null until its first pin. Has no destructor, so it is there to the thread's very end.
-    static PARTICIPANT: Cell<*const Shared> = Cell::new(ptr::null());
+    /// This thread's participant, [`NONE`] until its first pin. Has no destructor, so it is there to the thread's very end.
+    static PARTICIPANT: Cell<*const Shared> = Cell::new(NONE);
 }
 
 static_thread_local! {
@@ -138,15 +146,62 @@ impl Drop for GiveBack {
 
 /// This thread's participant, or null.
 fn participant() -> *const Shared {
-    PARTICIPANT.try_with(Cell::get).unwrap_or(ptr::null())
+    let mine = PARTICIPANT.try_with(Cell::get).unwrap_or(NONE);
+    if ptr::eq(mine, NONE) { ptr::null() } else { mine }
 }
 
-/// A thread's first pin.
+/// This thread's participant, if it has one and no guard.
+#[inline(always)]
+fn outside() -> Option<&'static Shared> {
+    #[cfg(not(shadow_loom))]
+    let mine = PARTICIPANT.try_with(Cell::get).unwrap_or(&raw const NOBODY);
+    #[cfg(shadow_loom)]
+    let mine = participant();
+    // SAFETY: null under loom, else a participant, which is never freed, or nobody's.
+    unsafe { mine.as_ref() }.filter(|mine| mine.guards.get() == 0)
+}
+
+/// All pins but a thread's first guard: one inside another, the very first, and those at a thread's end.
 #[cold]
 #[inline(never)]
-fn register() -> *const Shared {
+fn pin_inside() -> AsymmetricGuard {
+    let mine = participant();
+    // SAFETY: participants are never freed.
+    let mine = unsafe { mine.as_ref() }.unwrap_or_else(register);
+    let guards = mine.guards.get();
+    mine.guards.set(guards + 1);
+    // E6: the guard that is there already may be about to announce itself. Relaxed: the owner's own.
+    if guards & !LAST == 0 || mine.epoch.load(Ordering::Relaxed) == 0 {
+        mine.announce();
+    }
+    // Also of a guard inside another: the other may not have come to its own barrier (E6).
+    if !barrier::light() {
+        barrier::fence();
+    }
+    AsymmetricGuard(mine)
+}
+
+/// The end of a pin whose barrier is a fence.
+#[cold]
+#[inline(never)]
+fn pin_fenced() -> AsymmetricGuard {
+    barrier::fence();
+    AsymmetricGuard(participant())
+}
+
+/// The fence of this thread's reader, if it has a participant.
+#[cfg(not(shadow_loom))]
+pub(super) fn fence() {
+    // SAFETY: participants are never freed.
+    if let Some(mine) = unsafe { participant().as_ref() } {
+        mine.reader.light();
+    }
+}
+
+/// Takes a participant for this thread.
+fn register() -> &'static Shared {
     let mine = Participant::take(thread_token());
-    let _ = PARTICIPANT.try_with(|cell| cell.set(mine));
+    let _ = PARTICIPANT.try_with(|cell| cell.set(ptr::from_ref(mine)));
     if GIVE_BACK.try_with(|_| ()).is_err() {
         mine.guards.set(LAST);
     }
@@ -165,6 +220,14 @@ impl Participant {
                 generation: stat::AtomicU64::new(0),
                 next: Cell::new(ptr::null()),
             }
+        }
+    }
+
+    #[cfg(not(shadow_loom))]
+    const fn nobody() -> Self {
+        Self {
+            guards: Cell::new(1),
+            ..Self::new()
         }
     }
 
@@ -230,17 +293,11 @@ impl Participant {
         self.taken.store(false, stat::Ordering::Release);
     }
 
-    /// One guard more.
+    /// One guard more, the first. A barrier must follow.
     #[inline]
     fn enter(&self) {
-        let guards = self.guards.get();
-        self.guards.set(guards + 1);
-        // E6: the guard that is there already may be about to announce itself. Relaxed: the owner's own.
-        if guards & !LAST == 0 || self.epoch.load(Ordering::Relaxed) == 0 {
-            self.announce();
-        }
-        // Also of a guard inside another: the other may not have come to its own (E6).
-        barrier::light(&self.reader);
+        self.guards.set(1);
+        self.announce();
     }
 
     /// Says where the thread is. A barrier must follow.
@@ -276,7 +333,7 @@ impl Participant {
     fn give_back(&self) {
         self.retreat();
         self.guards.set(0);
-        let _ = PARTICIPANT.try_with(|cell| cell.set(ptr::null()));
+        let _ = PARTICIPANT.try_with(|cell| cell.set(NONE));
         self.let_go();
     }
 
@@ -284,7 +341,9 @@ impl Participant {
     fn renew(&self) {
         self.retreat();
         self.announce();
-        barrier::light(&self.reader);
+        if !barrier::light() {
+            barrier::fence_of(&self.reader);
+        }
     }
 
     /// Whether the owner holds a guard: so many.
@@ -427,18 +486,23 @@ impl Backend for Asymmetric {
 
     #[inline]
     fn pin() -> AsymmetricGuard {
-        let mut mine = participant();
-        if mine.is_null() {
-            mine = register();
+        let Some(mine) = outside() else {
+            return pin_inside();
+        };
+        mine.enter();
+        if barrier::light() {
+            AsymmetricGuard(mine)
+        } else {
+            pin_fenced()
         }
-        let guard = AsymmetricGuard(mine);
-        guard.participant().enter();
-        guard
     }
 
     fn pin_owned() -> AsymmetricOwned {
         let guard = AsymmetricOwned(Participant::take(OWNED));
         guard.0.enter();
+        if !barrier::light() {
+            barrier::fence_of(&guard.0.reader);
+        }
         guard
     }
 
@@ -485,7 +549,7 @@ impl Backend for Asymmetric {
             return Some(Stuck::NoBarrier);
         }
         let generation = fork::generation();
-        let left_over = generation > 0
+        let left_over = fork::is_child()
             && Participant::all().any(|participant| {
                 let owner = participant.owner.load(stat::Ordering::Relaxed);
                 let taken = participant.taken.load(stat::Ordering::Relaxed);

@@ -3,7 +3,7 @@
 use asymmetric_barrier::Reader;
 pub(super) use asymmetric_barrier::unsettled;
 
-use crate::shard;
+use crate::sync::{Ordering, compiler_fence};
 use crate::table::defect::{Defect, planted_everywhere};
 
 /// Whether a model's system refuses its barrier; then light ones are nothing.
@@ -22,15 +22,32 @@ fn is_refused() -> bool {
     false
 }
 
-/// Pairs with [`heavy`]. The reader is the caller's, and active. Where it is a fence, the thread's shard has one, too.
+/// Whether a light barrier is a compiler fence, which this was then. If not, [`fence`] or [`fence_of`] comes next.
 #[inline(always)]
-pub(super) fn light(reader: &Reader) {
-    if planted_everywhere(Defect::NoLightBarrier) || is_refused() {
-        return;
+#[must_use]
+pub(super) fn light() -> bool {
+    compiler_fence(Ordering::SeqCst);
+    asymmetric_barrier::is_asymmetric() || planted_everywhere(Defect::NoLightBarrier) || is_refused()
+}
+
+/// The light barrier of this thread where it is a fence: of all its readers, so that none is left unsettled.
+#[cold]
+#[inline(never)]
+pub(super) fn fence() {
+    #[cfg(shadow_loom)]
+    crate::sync::fence(Ordering::SeqCst);
+    #[cfg(not(shadow_loom))]
+    {
+        crate::shard::fence();
+        super::asymmetric::fence();
     }
-    if reader.light() {
-        shard::fence();
-    }
+}
+
+/// The same of a reader that is no thread's.
+#[cold]
+#[inline(never)]
+pub(super) fn fence_of(reader: &Reader) {
+    reader.light();
 }
 
 /// Pairs with [`light`]. Whether there was one.

@@ -100,7 +100,7 @@ impl Backend for Epoch {
 
     /// crossbeam keeps the places of threads that a fork left behind, pinned ones too.
     fn stuck() -> Option<Stuck> {
-        (fork::generation() > 0).then_some(Stuck::Forked)
+        fork::is_child().then_some(Stuck::Forked)
     }
 
     fn drive() {

@@ -10,13 +10,12 @@ use crate::sync::{AtomicPtr, AtomicU64, Ordering, stat, thread_token};
 use crate::table::defect::{Defect, planted_everywhere};
 use crate::table::node::Node;
 
-/// What a state word says, in its low bits.
+/// What a state word says, in its low bits: nothing, or one of the two.
 const IDLE: u64 = 0;
-/// Above: the token of the thread that moves the chains.
-const TAKEN: u64 = 1;
 /// Above: the grace period that `waiting` is for.
-const PENDING: u64 = 2;
-const KIND: u64 = 0b11;
+const PENDING: u64 = 1;
+/// Above: the token of the thread that moves the chains.
+const TAKEN: u64 = 2;
 const KIND_BITS: u32 = 2;
 
 /// Chains side by side, so that reclaiming them waits for the memory of several nodes at once. Models have two.
@@ -29,7 +28,7 @@ pub(super) struct List {
     open: [AtomicPtr<Node>; CHAINS],
     waiting: [AtomicPtr<Node>; CHAINS],
     state: AtomicU64,
-    /// Whether the shard's owner is pushing by plain stores (R6): 0, or the fork's generation in which it does, plus 1.
+    /// Whether the shard's owner is pushing by plain stores (R6): 0, or the process's generation in which it does.
     pushing: AtomicU64,
     /// Batches that were closed: counted before the first chain is taken (R5).
     closed: AtomicU64,
@@ -72,7 +71,7 @@ impl List {
         // SAFETY: the caller's until the list has it.
         let last = unsafe { last.as_ref() };
         let open = &self.open[turn as usize % CHAINS];
-        if R::PUSHES_PLAINLY && shard.is_own() && self.push_plainly(open, first, last, shard) {
+        if R::PUSHES_PLAINLY && shard.is_own() && self.push_plainly(open, first, last) {
             return;
         }
         // Relaxed: the exchange below fails if it is stale.
@@ -91,13 +90,15 @@ impl List {
 
     /// The same by the shard's owner, who is the only one to push: not while somebody else may be closing it (R6).
     #[inline]
-    fn push_plainly(&self, open: &AtomicPtr<Node>, first: NonNull<Node>, last: &Node, shard: Shard) -> bool {
+    fn push_plainly(&self, open: &AtomicPtr<Node>, first: NonNull<Node>, last: &Node) -> bool {
         // Relaxed: the barriers, this one and that in `is_left_alone`, order it with the load of the state.
-        self.pushing.store(fork::generation() + 1, Ordering::Relaxed);
-        barrier::light(shard.reader());
+        self.pushing.store(fork::generation(), Ordering::Relaxed);
+        if !barrier::light() {
+            barrier::fence();
+        }
         // Acquire: pairs with the Release stores that end TAKEN; what `open` is after them is loaded below.
         let alone =
-            self.state.load(Ordering::Acquire) & KIND != TAKEN || planted_everywhere(Defect::PushBesideClose);
+            self.state.load(Ordering::Acquire) & TAKEN == 0 || planted_everywhere(Defect::PushBesideClose);
         if alone {
             // Relaxed: this thread's own store, or that of a closer, by the Acquire above.
             last.set_next_retired(open.load(Ordering::Relaxed));
@@ -156,7 +157,7 @@ impl List {
         }
         // Acquire: pairs with the end of a plain push, which is seen whole then. One of before a fork does not go on.
         let pushing = self.pushing.load(Ordering::Acquire);
-        pushing != fork::generation() + 1 || planted_everywhere(Defect::CloseBesidePush)
+        pushing != fork::generation() || planted_everywhere(Defect::CloseBesidePush)
     }
 
     /// About how many objects are retired and not reclaimed.
@@ -168,7 +169,7 @@ impl List {
 
     pub(super) fn is_pending(&self) -> bool {
         // Relaxed: a guess.
-        self.state.load(Ordering::Relaxed) & KIND == PENDING
+        self.state.load(Ordering::Relaxed) & PENDING != 0
     }
 
     /// Whether what waits may be dropped.
@@ -176,13 +177,13 @@ impl List {
     pub(super) fn is_ready<R: Reclaim>(&self) -> bool {
         // Relaxed: `take_ready` looks again.
         let state = self.state.load(Ordering::Relaxed);
-        state & KIND == PENDING && R::is_over(state >> KIND_BITS)
+        state & PENDING != 0 && R::is_over(state >> KIND_BITS)
     }
 
     /// PENDING → TAKEN, and the chains that are ready. [`drained`](Self::drained) comes next.
     pub(super) fn take_ready<R: Reclaim>(&self) -> Option<Heads> {
         let state = self.state.load(Ordering::Relaxed);
-        if state & KIND != PENDING || !R::is_over(state >> KIND_BITS) || !self.take(state) {
+        if state & PENDING == 0 || !R::is_over(state >> KIND_BITS) || !self.take(state) {
             return None;
         }
         // Relaxed: under TAKEN (R2).
@@ -212,7 +213,7 @@ impl List {
     /// been in the middle of dropping it.
     pub(super) fn recover<R: Reclaim>(&self) {
         let state = self.state.load(Ordering::Relaxed);
-        if state & KIND != TAKEN || !fork::vanished(state >> KIND_BITS) || !self.take(state) {
+        if state & TAKEN == 0 || !fork::vanished(state >> KIND_BITS) || !self.take(state) {
             return;
         }
         // Relaxed: under TAKEN (R2).

@@ -178,6 +178,6 @@ impl Backend for Seize {
 
     /// seize keeps the places of threads that a fork left behind, active ones too.
     fn stuck() -> Option<Stuck> {
-        (fork::generation() > 0).then_some(Stuck::Forked)
+        fork::is_child().then_some(Stuck::Forked)
     }
 }
