@@ -11,8 +11,10 @@ use crate::error::{AllocError, CtorError, StoreError, SyncError, TypeMismatch};
 use crate::iter::VarRef;
 use crate::pinned::{OwnedPinned, Pinned};
 use crate::reclaim::{Asymmetric, Reclaim, retired};
+use crate::registry::IdEntry;
 use crate::stats::{IdStats, Stats};
 use crate::table::Core;
+use crate::tally::Counted;
 use crate::{ObjAddr, ShadowId};
 
 /// A store of shadow variables: values attached to objects from outside, found by `<address, id>`.
@@ -296,7 +298,7 @@ impl<R: Reclaim> ShadowStore<R> {
     /// How many variables of an id live; 0 if the id holds another type. Wait-free; as [`len`](Self::len) otherwise.
     pub fn len_of<T: Send + Sync + 'static>(&self, id: ShadowId<T>) -> usize {
         match self.core.registry.get(id.get()) {
-            Some(entry) if entry.holds::<T>() => entry.live() as usize,
+            Some(entry) if entry.holds::<T>() => self.core.registry.live_of(entry) as usize,
             _ => 0,
         }
     }
@@ -333,13 +335,11 @@ impl<R: Reclaim> ShadowStore<R> {
         let pin = self.pin();
         let core = &self.core;
         let relaxed = crate::sync::stat::Ordering::Relaxed;
-        let mut entries: Vec<_> = core.registry.entries().collect();
-        entries.sort_unstable_by_key(|entry| entry.index);
-        let ids: Vec<_> = entries.into_iter().map(IdStats::of).collect();
+        let ids: Vec<_> = core.registry.counted().into_iter().map(IdStats::of).collect();
         let (created, freed) = ids
             .iter()
             .fold((0, 0), |sum, id| (sum.0 + id.created, sum.1 + id.freed));
-        let live = created.saturating_sub(freed);
+        let live = created - freed;
         let root = core.root(pin.shield());
         let (capacity, claimed) = (root.capacity(), root.claimed.sum());
         let (retired_objects, retired_bytes) = core.lists.pending();
@@ -405,15 +405,13 @@ impl<R: Reclaim> ShadowStore<R> {
 }
 
 impl IdStats {
-    fn of(entry: &crate::registry::IdEntry) -> Self {
-        let (created, freed) = entry.counts();
-        let live = created.saturating_sub(freed);
+    fn of((entry, counted): (&IdEntry, Counted)) -> Self {
         Self {
             id: entry.id,
             type_name: entry.type_name.clone(),
-            live,
-            created,
-            freed,
+            live: counted.live(),
+            created: counted.created,
+            freed: counted.freed,
         }
     }
 }

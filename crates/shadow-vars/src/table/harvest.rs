@@ -120,7 +120,7 @@ impl<'g, R: Reclaim> Swept<'g, R> {
         let shard = core.shard();
         let killed = std::mem::take(&mut self.killed);
         core.nodes.sub(shard, killed);
-        self.entry.count_freed(shard, killed);
+        core.registry.count_freed(self.entry, shard, killed);
         let dead = std::mem::replace(&mut self.dead, Chain::new());
         let count = dead.len();
         // SAFETY: this sweep unlinked the nodes (I5), and is pinned, as the shield says.

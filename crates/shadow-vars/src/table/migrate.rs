@@ -229,7 +229,8 @@ impl<R: Reclaim> Core<R> {
         if let Some(next) = table.next() {
             return Ok(next);
         }
-        let live = self.nodes.sum();
+        // There are no more nodes than slots, whatever counters say that were read one after the other.
+        let live = self.nodes.sum().min(table.capacity());
         let churning = self.is_churning(table);
         let few = churning && live < FEW;
         let mut log2 = self.log2_for(if few { 2 * live } else { live }, churning).max(least);

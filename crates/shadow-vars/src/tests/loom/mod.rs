@@ -285,7 +285,7 @@ impl<R: Reclaim> Store<R> {
             match core.insert(shield, &key, node) {
                 Ok(Inserted::Claimed(_)) => {
                     core.nodes.add(core.shard());
-                    key.entry.count_created(core.shard());
+                    core.registry.count_created(key.entry, core.shard());
                     true
                 }
                 Ok(Inserted::Exists(_)) => {
