@@ -261,7 +261,11 @@ impl Registry {
 
     /// Variables that live now, over all ids. Takes no lock.
     pub(crate) fn live(&self) -> u64 {
-        let sum = |side| self.entries().map(|entry| entry.counts.sum(side).balance()).sum::<i64>();
+        let sum = |side| {
+            self.entries()
+                .map(|entry| entry.counts.sum(side).balance())
+                .sum::<i64>()
+        };
         // Below 0 while creations run whose variables are freed already.
         u64::try_from(self.phase.look(sum).iter().sum::<i64>()).unwrap_or(0)
     }
@@ -282,7 +286,10 @@ impl Registry {
         let mut before = before.into_iter().peekable();
         let sides = after.into_iter().map(|(entry, after)| {
             let before = before.next_if(|(earlier, _)| ptr::eq(*earlier, entry));
-            (entry, Counted::of_sides([before.map_or(Counted::default(), |(_, counted)| counted), after]))
+            (
+                entry,
+                Counted::of_sides([before.map_or(Counted::default(), |(_, counted)| counted), after]),
+            )
         });
         sides.collect()
     }
