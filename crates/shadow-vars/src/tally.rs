@@ -24,6 +24,7 @@ use crossbeam_utils::CachePadded;
 use crate::mem::try_slice;
 use crate::shard::Shard;
 use crate::sync::{Ordering, stat};
+use crate::table::defect::{Defect, planted_everywhere};
 
 /// What a phase and counters are made of: as the store has them, or as a model does.
 pub(crate) trait Word {
@@ -99,6 +100,9 @@ impl<W: Word> Phase<W> {
     /// Where an operation counts that runs now.
     #[inline]
     pub(crate) fn side(&self) -> Side {
+        if planted_everywhere(Defect::PhaseIgnored) {
+            return Side(0);
+        }
         // Relaxed: coherence is all that N4 needs, the operation's compare-and-swap what N3 does.
         Side::of(self.0.load(Ordering::Relaxed))
     }
@@ -112,14 +116,17 @@ impl<W: Word> Phase<W> {
             let phase = self.0.load(Ordering::Acquire);
             let next = phase.wrapping_add(STEP);
             let before = read(Side::of(next));
+            let early = planted_everywhere(Defect::PhaseMovedLast).then(|| read(Side::of(phase)));
             // AcqRel: keeps the reads on their sides of it.
             if self.0.swap_if(phase, next) {
                 // SeqCst: pairs with the operations' barriers (N3).
-                W::fence(Ordering::SeqCst);
-                let after = read(Side::of(phase));
+                if !planted_everywhere(Defect::LookWithoutFence) {
+                    W::fence(Ordering::SeqCst);
+                }
+                let after = early.unwrap_or_else(|| read(Side::of(phase)));
                 // Acquire: pairs with the Release in `add`: who saw an addition of a later phase sees that phase.
                 W::fence(Ordering::Acquire);
-                if self.0.load(Ordering::Relaxed) == next {
+                if self.0.load(Ordering::Relaxed) == next || planted_everywhere(Defect::LookUnchecked) {
                     return [before, after];
                 }
             }

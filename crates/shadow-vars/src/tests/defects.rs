@@ -92,6 +92,10 @@ defects! {
     NoLightBarrier: By::Others("the runs have a backend of their own; the models catch it"),
     NoHeavyBarrier: By::Others("the runs have a backend of their own; the models catch it"),
     ReadersIgnored: By::Others("the runs have a backend of their own; the models catch it"),
+    PhaseIgnored: By::Others("planted in models only, which catch it"),
+    PhaseMovedLast: By::Others("planted in models only, which catch it"),
+    LookUnchecked: By::Others("planted in models only, which catch it"),
+    LookWithoutFence: By::Others("this machine's barriers are in the operations and the exchange; the models catch it"),
 }
 
 pub(super) fn by_name(name: &str) -> Option<Defect> {

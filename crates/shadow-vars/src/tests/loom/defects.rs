@@ -80,6 +80,10 @@ defects! {
     NoLightBarrier: By::Model("grace::nothing_is_dropped_before_a_readers_guard_goes"),
     NoHeavyBarrier: By::Model("grace::nothing_is_dropped_before_a_readers_guard_goes"),
     ReadersIgnored: By::Model("grace::nothing_is_dropped_before_a_readers_guard_goes"),
+    PhaseIgnored: By::Model("tally::a_variable_that_comes_and_goes_is_counted_once"),
+    PhaseMovedLast: By::Model("tally::a_variable_that_comes_and_goes_is_counted_once"),
+    LookUnchecked: By::Model("tally::two_looks_at_once_are_both_true"),
+    LookWithoutFence: By::Model("tally::a_variable_that_comes_and_goes_is_counted_once"),
 }
 
 /// The defect that all stores of this process have.

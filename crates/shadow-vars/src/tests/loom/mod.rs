@@ -44,6 +44,7 @@ mod remove;
 mod retire;
 mod reuse;
 mod sweep;
+mod tally;
 
 /// Parents whose keys fit into a word, and one whose key does not. With the models' hasher all share one home bucket.
 const A: usize = 0x1000;
