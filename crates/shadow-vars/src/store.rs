@@ -284,8 +284,12 @@ impl<R: Reclaim> ShadowStore<R> {
         self.pin().iter().for_each(visit);
     }
 
-    /// How many variables live. Wait-free, in time proportional to the number of ids; a sum of counters, so operations
-    /// that run meanwhile may be counted or not.
+    /// How many variables live: as many as there were at one moment during the call, but that operations which run
+    /// meanwhile may be counted or not, two of each thread at most. (A sweep counts what it frees by the batch.) Exact when
+    /// nothing runs.
+    ///
+    /// Takes time proportional to the number of ids. Waits for no operation; starts over if another thread counts the same
+    /// store at the same time, and a thread that is stopped in it delays nobody.
     pub fn len(&self) -> usize {
         self.core.registry.live() as usize
     }
@@ -295,7 +299,8 @@ impl<R: Reclaim> ShadowStore<R> {
         self.len() == 0
     }
 
-    /// How many variables of an id live; 0 if the id holds another type. Wait-free; as [`len`](Self::len) otherwise.
+    /// How many variables of an id live; 0 if the id holds another type. As [`len`](Self::len), but that the number of ids
+    /// does not matter.
     pub fn len_of<T: Send + Sync + 'static>(&self, id: ShadowId<T>) -> usize {
         match self.core.registry.get(id.get()) {
             Some(entry) if entry.holds::<T>() => self.core.registry.live_of(entry) as usize,
@@ -330,7 +335,8 @@ impl<R: Reclaim> ShadowStore<R> {
         self.core.settle();
     }
 
-    /// The store's counters. Wait-free, in time proportional to the number of ids; allocates.
+    /// The store's counters. What was created and freed, of all ids, is of one moment, as [`len`](Self::len) is, and takes as
+    /// long; the others are of moments of their own. Allocates, and takes the short locks of the store's memory.
     pub fn stats(&self) -> Stats {
         let pin = self.pin();
         let core = &self.core;
