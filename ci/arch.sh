@@ -12,13 +12,13 @@ CORE=crates/shadow-vars
 PATCHES=crates/livepatch
 
 # Who may not name what in the core: rule | paths it forbids | files it holds for | files excepted | meaning
-# (regular expressions; files relative to src/). Unit tests, src/tests/, may name everything.
+# (regular expressions; `^crate:: but EXPRESSION` forbids all of the crate that does not match; files relative to src/). Unit
+# tests, src/tests/, may name everything.
 IMPORT_RULES='
 A | ^(std|core)::(\*|sync::\*|sync::atomic(::.*)?)$ |          | ^sync\.rs$            | atomics come from crate::sync
 A | ^loom(::|$)                                     |          | ^sync\.rs$            | loom is named by sync.rs only
-B | ^crate::(store|pinned|parent|error|ctor|config|raw|par|stats)(::|$) | ^table/ |      | the table knows nothing of what is above it
+B | ^crate:: but ^crate::(table|reclaim|registry|heap|pool|mapping|mem|shard|sync)(::|$) | ^table/ | | the table knows nothing of what is above it
 B | ^crate::reclaim::(asymmetric|epoch|seize|checked)(::|$)    | ^table/  |                       | the table knows the reclamation contract, no backend
-B | ^crate::[A-Z*]                                  | ^table/  |                       | the table names modules, not the re-exports of the root
 C | ^crossbeam_epoch(::|$)                          |          | ^reclaim/epoch\.rs$   | one file per foreign reclaimer
 C | ^seize(::|$)                                    |          | ^reclaim/seize\.rs$   | one file per foreign reclaimer
 '
@@ -36,8 +36,8 @@ B | ^crate::[A-Z*]                                  | ^(task|patch|registry)/ | 
 C | ^(libloading|object)(::|$)                      |        | ^library/         | foreign code comes in at one place
 '
 
-# Layers of src/table/, lowest first. A file may import from its own line and the lines above it.
-# (F) table/mod.rs wires them and is exempt.
+# Layers of src/table/, lowest first. A file may import from its own line and the lines above it, and call what Core has from
+# there: its operations are methods, for which no import is needed. (F) table/mod.rs wires them and is exempt.
 TABLE_LAYERS='
 hash count defect
 layout node alloc
@@ -49,8 +49,9 @@ prefetch
 migrate
 insert remove
 harvest
-sweep iter
+sweep
 '
+
 
 # (D) Whoever is below this list depends on nothing in it.
 OUTSIDE='benches|perf|fuzz'
@@ -61,14 +62,15 @@ MAX_LINES=600
 
 report() { echo "$1: rule $2: $3"; }
 
-# A, B, C, F: every path named in a crate, held against its tables above. check_imports CRATE RULES LAYERS
+# A, B, C, F: every path named in a crate, held against its tables above; and every method that is called of OWNER, the type
+# whose methods are in many files. check_imports CRATE OWNER RULES LAYERS
 check_imports() {
-    local core=$1 rules=$2 layers=$3 files
+    local core=$1 owner=$2 rules=$3 layers=$4 files
     [[ -d $core/src ]] || return 0
     files=$(cd "$core" && find src -name '*.rs' -not -path 'src/tests/*' | sort)
     [[ -n $files ]] || return 0
     # shellcheck disable=SC2086 # one word per file; no path in the repository has a space
-    (cd "$core" && LC_ALL=C awk -f "$ROOT/ci/arch.awk" $files) |
+    (cd "$core" && LC_ALL=C awk -v OWNER="$owner" -f "$ROOT/ci/arch.awk" $files) |
         RULES=$rules LAYERS=$layers awk -F'\t' -v core="$core" '
             function trim(s) { gsub(/^ +| +$/, "", s); return s }
             BEGIN {
@@ -82,23 +84,59 @@ check_imports() {
                 n = split(ENVIRON["LAYERS"], row, "\n")
                 for (i = 1; i <= n; i++) { m = split(row[i], f, " "); for (j = 1; j <= m; j++) layer[f[j]] = i }
             }
-            { sub(/^src\//, "", $1); paths++ }
-            {
-                for (i = 1; i <= rules; i++)
-                    if ($3 ~ what[i] && (where[i] == "" || $1 ~ where[i]) && (but[i] == "" || $1 !~ but[i]))
-                        print core "/src/" $1 ":" $2 ": rule " id[i] ": " $3 ": " why[i]
+            function tell(where, rule, what) { print core "/src/" where ": rule " rule ": " what }
+            # Of a file of the table; 0 elsewhere.
+            function layer_of(file) {
+                if (file !~ /^table\// || file == "table/mod.rs") return 0
+                sub(/^table\//, "", file); sub(/[.\/].*/, "", file)
+                return layer[file]
             }
+            { sub(/^src\//, "", $1) }
+            # Methods: held against the layers when all are known.
+            $3 ~ /^=/ { home[substr($3, 2)] = $1; next }
+            $3 ~ /^#/ { of_others[substr($3, 2)] = 1; next }
+            $3 ~ /^[.?]/ { calls++; caller[calls] = $1; line[calls] = $2; called[calls] = $3; next }
+            # What is named, or where a method that is called comes from.
+            function hold(file, at, path, as,    i, f) {
+                for (i = 1; i <= rules; i++) {
+                    split(what[i], f, / but /)
+                    if (path ~ f[1] && (f[2] == "" || path !~ f[2]) && (where[i] == "" || file ~ where[i]) && (but[i] == "" || file !~ but[i]))
+                        tell(file ":" at, id[i], as ": " why[i])
+                }
+            }
+            { paths++; hold($1, $2, $3, $3) }
             ENVIRON["LAYERS"] != "" && $1 ~ /^table\// && $1 != "table/mod.rs" {
                 from = $1; sub(/^table\//, "", from); sub(/[.\/].*/, "", from)
                 to = $3
-                if (!(from in layer)) { if (!told[from]++) print core "/src/" $1 ":1: rule F: no layer: add `" from "` to ci/arch.sh" }
-                else if (to == "crate::table::*") print core "/src/" $1 ":" $2 ": rule F: " to ": a glob hides the layer"
+                if (!(from in layer)) { if (!told[from]++) tell($1 ":1", "F", "no layer: add `" from "` to ci/arch.sh") }
+                else if (to == "crate::table::*") tell($1 ":" $2, "F", to ": a glob hides the layer")
                 else if (sub(/^crate::table::/, "", to)) {
                     sub(/::.*/, "", to)
-                    if (layer[to] > layer[from]) print core "/src/" $1 ":" $2 ": rule F: " $3 ": `" from "` is below `" to "`"
+                    if (to in layer && layer[to] > layer[from]) tell($1 ":" $2, "F", $3 ": `" from "` is below `" to "`")
                 }
             }
-            END { print "paths " paths + 0 }'
+            END {
+                for (i = 1; i <= calls; i++) {
+                    name = substr(called[i], 2)
+                    if (!(name in home)) continue
+                    # On what may be anything, a name that others have too says nothing.
+                    if (called[i] ~ /^\?/ && (name in of_others || name ~ /^(find|finish|insert|remove)$/)) continue
+                    path = home[name]; sub(/(\/mod)?\.rs$/, "", path); gsub(/\//, "::", path)
+                    hold(caller[i], line[i], "crate::" path, name "(), of " home[name])
+                    if (ENVIRON["LAYERS"] != "" && layer_of(home[name]) > layer_of(caller[i]) && layer_of(caller[i]))
+                        tell(caller[i] ":" line[i], "F", name "(): is in " home[name] ", which is above")
+                }
+                print "paths " paths + 0
+            }'
+}
+
+# F: a layer without a file is a name that has moved.
+check_layers() {
+    local name
+    for name in $TABLE_LAYERS; do
+        [[ -e $CORE/src/table/$name.rs || -d $CORE/src/table/$name ]] ||
+            report "ci/arch.sh:1" F "$CORE/src/table/$name.rs is not there: take \`$name\` out of the layers"
+    done
 }
 
 # D: the direction between packages.
@@ -136,9 +174,9 @@ sources() {
 # Checks the current directory. The scripts are taken from the repository.
 check() {
     local imports violations paths
-    imports=$(check_imports "$CORE" "$IMPORT_RULES" "$TABLE_LAYERS"; check_imports "$PATCHES" "$PATCH_RULES" '')
+    imports=$(check_imports "$CORE" Core "$IMPORT_RULES" "$TABLE_LAYERS"; check_imports "$PATCHES" Registry "$PATCH_RULES" '')
     paths=$(awk '$1 == "paths" { n += $2 } END { print n + 0 }' <<<"$imports")
-    violations=$({ grep -v '^paths ' <<<"$imports" || true; check_packages; check_sizes; } | sed '/^$/d')
+    violations=$({ grep -v '^paths ' <<<"$imports" || true; check_layers; check_packages; check_sizes; } | sed '/^$/d')
     if [[ -n $violations ]]; then
         echo "$violations"
     fi
@@ -158,7 +196,15 @@ B | src/table/node.rs      | use crate::ShadowStore;
 C | src/reclaim/mod.rs     | use crossbeam_epoch as epoch;
 C | src/reclaim/epoch.rs   | fn f(g: &::seize::Guard) {}
 F | src/table/find.rs      | use super::{node, insert::claim};
-F | src/table/migrate.rs   | use crate::table; fn f() { table::iter::all() }
+F | src/table/migrate.rs   | use crate::table; fn f() { table::sweep::all() }
+F | src/table/probe.rs     | impl<R: Reclaim> Core<R> { fn bad(&self, s: Shield<'"'"'_>) { let _ = self.help(s); self.shrink_if_empty(self.root(s)); } }
+F | src/table/find.rs      | fn f<R: Fn() -> u8>(core: &Core<R>, s: Shield<'"'"'_>) { let _ = core.successor(core.root(s)); }
+F | src/table/word.rs      | impl<R> Drop for Seen<R> { fn drop(&mut self) { self.core.help(self.shield); } }
+F | src/table/group.rs     | fn f<R>(c: &Core<R>, s: Shield<'"'"'_>) { c.larger_successor(c.root(s)); }
+F | src/table/array.rs     | use super::Core; fn f<R>(c: &Core<R>, s: Shield<'"'"'_>) { Core::help(c, s); }
+B | src/table/insert.rs    | impl<R: Reclaim> Core<R> { fn bad(&self) { self.alloc_on(1) } }
+B | src/table/find.rs      | use crate::{iter::Iter, typed::Typed, variable::Variable, wait};
+B | src/table/sweep.rs     | use crate::stats::Stats;
 F | src/table/probe.rs     | use super::*;
 F | src/table/unheard.rs   | use super::word::Word;
 A | ../livepatch/src/task/world.rs | use std::sync::atomic::AtomicUsize;
@@ -167,6 +213,7 @@ B | ../livepatch/src/point.rs   | fn f() { crate::registry::registry() }
 B | ../livepatch/src/patch/object.rs | use crate::registry::Registry;
 B | ../livepatch/src/registry/enable.rs | use crate::library::open;
 B | ../livepatch/src/patch/state.rs | use crate::{Patch, error};
+B | ../livepatch/src/registry/states.rs | impl Registry { fn f(&self) { self.libraries(); } }
 C | ../livepatch/src/registry/mod.rs | use libloading::Library;
 D | ../access-point/src/x.rs | #[path = "../../shadow-vars/src/table/mod.rs"] mod table;
 D | tests/x.rs             | #[path = "../../../fuzz/src/ops.rs"] mod ops;
@@ -176,10 +223,11 @@ E | ../../fuzz/src/long.rs | LONG
 - | ../livepatch/src/registry/worker.rs | use std::sync::atomic::AtomicUsize; use crate::task::Side; use super::Registry;
 - | src/sync.rs            | pub(crate) use std::sync::atomic::AtomicUsize; use loom::thread;
 - | src/tests/loom_find.rs | use loom::thread; use crate::store::ShadowStore; use std::sync::atomic::fence;
-- | src/table/insert.rs    | use super::{find::find, migrate, word::{self, Word}}; use crate::key::ObjAddr; use crate::sync::AtomicU64;
+- | src/table/insert.rs    | use super::{find::find, migrate, word::{self, Word}}; use crate::mem::prefetch; use crate::sync::AtomicU64;
 - | src/table/word.rs      | /* use super::insert; /* */ loom::x */ fn f<'"'"'a>(_: &'"'"'a str) { g("use loom::x; /*", '"'"'"'"'"', r#"crate::store::"#) } // crate::store::x
 - | src/lib.rs             | mod reclaim; #[cfg(shadow_loom)] mod seize_like; pub use reclaim::seize::Seize;
 - | src/reclaim/mod.rs     | mod seize; pub use self::seize::Seize;
+- | src/table/remove.rs    | impl<R: Reclaim> Core<R> { fn remove(&self, s: Shield<'"'"'_>) { self.help(s); [1].iter().find(|_| true); } }
 - | src/table/remove.rs    | mod inner { use super::super::insert::Claim; fn f() -> impl Sized + use<> {} }
 '
 

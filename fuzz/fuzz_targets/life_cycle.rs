@@ -4,6 +4,6 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use shadow_vars_fuzz::LifeCycle;
+use shadow_vars_fuzz::{Input, LifeCycle, hunt};
 
-fuzz_target!(|input: LifeCycle| input.run());
+fuzz_target!(|input: LifeCycle| hunt(|| input.run()));

@@ -3,6 +3,6 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use shadow_vars_fuzz::Sequence;
+use shadow_vars_fuzz::{Input, Sequence, hunt};
 
-fuzz_target!(|input: Sequence| input.run());
+fuzz_target!(|input: Sequence| hunt(|| input.run()));

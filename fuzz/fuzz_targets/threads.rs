@@ -4,6 +4,6 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use shadow_vars_fuzz::Threads;
+use shadow_vars_fuzz::{Input, Threads, hunt};
 
-fuzz_target!(|input: Threads| input.run());
+fuzz_target!(|input: Threads| hunt(|| input.run()));

@@ -35,7 +35,10 @@ pub mod worker;
 #[path = "../../crates/livepatch/tests/common/mod.rs"]
 pub mod life;
 
-use libfuzzer_sys::arbitrary::{Arbitrary, Result, Unstructured};
+#[cfg(feature = "seize")]
+pub mod seeds;
+
+use libfuzzer_sys::arbitrary::{Arbitrary, Error, Result, Unstructured};
 use shadow_vars::{Asymmetric, Epoch, Reclaim};
 
 use crate::configs::Config;
@@ -48,8 +51,34 @@ const MOST_STEPS: usize = 8;
 const ROUNDS: usize = 4;
 const MOST_LIFE_CYCLE_OPS: usize = 80;
 
+/// What a target runs.
+pub trait Input: Sized {
+    /// What these bytes name. Nothing if they have no heading.
+    fn decode(bytes: &[u8]) -> Option<Self>;
+
+    /// The bytes that name this.
+    fn encode(&self) -> Vec<u8>;
+
+    /// Panics if it finds something.
+    fn run(&self);
+}
+
+/// Runs an input of a fuzz target, for which every panic that is not on purpose ends the process.
+pub fn hunt(run: impl FnOnce()) {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    // Below the hook that lets panics on purpose pass, which the runs set themselves, and above the fuzzer's, which aborts.
+    ONCE.call_once(|| {
+        let abort = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            payload::first_only();
+            abort(info);
+        }));
+    });
+    run();
+}
+
 /// The store that an input chooses by its first two bytes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Choice {
     pub config: Config,
     pub backend: Backend,
@@ -64,35 +93,50 @@ pub enum Backend {
     Seize,
 }
 
+impl Backend {
+    pub const ALL: &[Self] = &[
+        Self::Asymmetric,
+        Self::Epoch,
+        #[cfg(feature = "seize")]
+        Self::Seize,
+    ];
+}
+
 impl Choice {
     pub const WIDTH: usize = 2;
 
+    /// The configuration of this name, on this backend.
+    pub fn of(config: &str, backend: Backend) -> Self {
+        Choice {
+            config: Config::named(config),
+            backend,
+        }
+    }
+
     fn decode(bytes: &[u8]) -> Self {
-        let mut configs = Config::all().to_vec();
-        configs.push(Config::migrating());
-        let backends = [
-            Backend::Asymmetric,
-            Backend::Epoch,
-            #[cfg(feature = "seize")]
-            Backend::Seize,
-        ];
+        let configs = Config::every();
         Choice {
             config: configs[usize::from(bytes[0]) % configs.len()],
-            backend: backends[usize::from(bytes[1]) % backends.len()],
+            backend: Backend::ALL[usize::from(bytes[1]) % Backend::ALL.len()],
         }
+    }
+
+    fn encode(self) -> [u8; Self::WIDTH] {
+        let config = Config::every().iter().position(|one| one.name == self.config.name);
+        let backend = Backend::ALL.iter().position(|&one| one == self.backend);
+        [config, backend].map(|place| place.expect("one of them") as u8)
     }
 }
 
 /// One thread's operations, to be compared with the model.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Sequence {
     pub choice: Choice,
     pub ops: Vec<Op>,
 }
 
-impl Sequence {
-    /// The sequence that these bytes name. Nothing if they have no heading.
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
+impl Input for Sequence {
+    fn decode(bytes: &[u8]) -> Option<Self> {
         let (heading, rest) = bytes.split_at_checked(Choice::WIDTH)?;
         let mut ops = op::decode_all(rest);
         ops.truncate(MOST_OPS);
@@ -102,7 +146,13 @@ impl Sequence {
         })
     }
 
-    pub fn run(&self) {
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = self.choice.encode().to_vec();
+        bytes.extend(op::encode_all(&self.ops));
+        bytes
+    }
+
+    fn run(&self) {
         match self.choice.backend {
             Backend::Asymmetric => model::check::<Asymmetric>(&self.choice.config, &self.ops),
             Backend::Epoch => model::check::<Epoch>(&self.choice.config, &self.ops),
@@ -113,7 +163,7 @@ impl Sequence {
 }
 
 /// Programs for two to four threads, to be run together a few times.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Threads {
     pub choice: Choice,
     pub round: Round,
@@ -122,10 +172,21 @@ pub struct Threads {
 impl Threads {
     pub const HEADING: usize = Choice::WIDTH + 2;
 
-    /// The programs that these bytes name; the threads take turns in having a step. Nothing without a heading.
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
+    const FEWEST: usize = 2;
+
+    fn run_on<R: Reclaim>(&self) {
+        let rounds = vec![self.round.clone(); ROUNDS];
+        if let Err(violation) = rounds::run(self.choice.config.build::<R>(), &rounds) {
+            panic!("{violation:?}");
+        }
+    }
+}
+
+impl Input for Threads {
+    /// The threads take turns in having a step.
+    fn decode(bytes: &[u8]) -> Option<Self> {
         let (heading, rest) = bytes.split_at_checked(Self::HEADING)?;
-        let threads = 2 + usize::from(heading[2]) % 3;
+        let threads = Self::FEWEST + usize::from(heading[2]) % 3;
         let mut programs = vec![Vec::new(); threads];
         let steps = rest.chunks_exact(rounds::WIDTH).take(threads * MOST_STEPS);
         for (number, step) in steps.enumerate() {
@@ -141,7 +202,17 @@ impl Threads {
         })
     }
 
-    pub fn run(&self) {
+    fn encode(&self) -> Vec<u8> {
+        let Round { programs, manner } = &self.round;
+        let mut bytes = self.choice.encode().to_vec();
+        bytes.extend([(programs.len() - Self::FEWEST) as u8, manner.to_bits()]);
+        let longest = programs.iter().map(Vec::len).max().unwrap_or(0);
+        let steps = (0..longest).flat_map(|step| programs.iter().filter_map(move |program| program.get(step)));
+        bytes.extend(steps.flat_map(Step::encode));
+        bytes
+    }
+
+    fn run(&self) {
         match self.choice.backend {
             Backend::Asymmetric => self.run_on::<Asymmetric>(),
             Backend::Epoch => self.run_on::<Epoch>(),
@@ -149,50 +220,38 @@ impl Threads {
             Backend::Seize => self.run_on::<shadow_vars::Seize>(),
         }
     }
-
-    fn run_on<R: Reclaim>(&self) {
-        let rounds = vec![self.round.clone(); ROUNDS];
-        if let Err(violation) = rounds::run(self.choice.config.build::<R>(), &rounds) {
-            panic!("{violation:?}");
-        }
-    }
 }
 
 /// What is done to the registry of patches, to be compared with the rules. Has no heading.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct LifeCycle {
     pub ops: Vec<life::op::Op>,
 }
 
-impl LifeCycle {
-    pub fn decode(bytes: &[u8]) -> Self {
+impl Input for LifeCycle {
+    fn decode(bytes: &[u8]) -> Option<Self> {
         let mut ops = life::op::decode_all(bytes);
         ops.truncate(MOST_LIFE_CYCLE_OPS);
-        LifeCycle { ops }
+        Some(LifeCycle { ops })
     }
 
-    pub fn run(&self) {
+    fn encode(&self) -> Vec<u8> {
+        life::op::encode_all(&self.ops)
+    }
+
+    fn run(&self) {
         life::driver::check(&self.ops);
     }
 }
 
 /// What `cargo fuzz fmt` and a crash report show.
-impl<'a> Arbitrary<'a> for Sequence {
-    fn arbitrary(input: &mut Unstructured<'a>) -> Result<Self> {
-        let bytes = input.bytes(input.len())?;
-        Sequence::decode(bytes).ok_or(libfuzzer_sys::arbitrary::Error::NotEnoughData)
-    }
+macro_rules! arbitrary {
+    ($($input:ident)*) => {$(
+        impl<'a> Arbitrary<'a> for $input {
+            fn arbitrary(input: &mut Unstructured<'a>) -> Result<Self> {
+                Self::decode(input.bytes(input.len())?).ok_or(Error::NotEnoughData)
+            }
+        }
+    )*};
 }
-
-impl<'a> Arbitrary<'a> for Threads {
-    fn arbitrary(input: &mut Unstructured<'a>) -> Result<Self> {
-        let bytes = input.bytes(input.len())?;
-        Threads::decode(bytes).ok_or(libfuzzer_sys::arbitrary::Error::NotEnoughData)
-    }
-}
-
-impl<'a> Arbitrary<'a> for LifeCycle {
-    fn arbitrary(input: &mut Unstructured<'a>) -> Result<Self> {
-        Ok(LifeCycle::decode(input.bytes(input.len())?))
-    }
-}
+arbitrary! { Sequence Threads LifeCycle }

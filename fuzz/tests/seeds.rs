@@ -1,41 +1,70 @@
-//! The committed seeds run without a fuzzer, on any toolchain: `cargo test` in `fuzz/`.
+//! The committed seeds are what their names say, and run without a fuzzer, on any toolchain: `cargo test` in `fuzz/`.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 use std::fs::{read, read_dir};
 use std::path::Path;
 
-use shadow_vars_fuzz::{LifeCycle, Sequence, Threads};
+use shadow_vars_fuzz::configs::Config;
+use shadow_vars_fuzz::seeds::{Seed, of_life_cycle, of_ops, of_threads};
+use shadow_vars_fuzz::{Backend, Choice, Input};
 
-fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
+/// The files of a target.
+fn files(target: &str) -> BTreeMap<String, Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds").join(target);
     let entries = read_dir(folder).expect("the target has seeds");
-    entries
-        .map(|entry| {
-            let path = entry.expect("a readable folder").path();
-            (path.display().to_string(), read(&path).expect("a readable seed"))
-        })
-        .collect()
+    let files = entries.map(|entry| {
+        let path = entry.expect("a readable folder").path();
+        let name = path.file_name().expect("a file").to_string_lossy().into_owned();
+        (name, read(&path).expect("a readable seed"))
+    });
+    files.collect()
+}
+
+/// Each file is read as what its name stands for, and runs; there is one for each name.
+fn check<T: Input + PartialEq + Debug>(target: &str, seeds: Vec<Seed<T>>) {
+    let mut files = files(target);
+    for Seed { name, input } in seeds {
+        let Some(bytes) = files.remove(name) else {
+            panic!("no file {target}/{name}: run the example `seeds`")
+        };
+        let read = T::decode(&bytes).expect("a heading");
+        assert_eq!(
+            read, input,
+            "{target}/{name} is not what it says: run the example `seeds`"
+        );
+        println!("{target}/{name}");
+        read.run();
+    }
+    assert!(files.is_empty(), "without a name in {target}: {:?}", files.keys());
 }
 
 #[test]
 fn sequences() {
-    for (name, bytes) in seeds("ops") {
-        println!("{name}");
-        Sequence::decode(&bytes).expect("a heading").run();
-    }
+    check("ops", of_ops());
 }
 
 #[test]
 fn threads() {
-    for (name, bytes) in seeds("threads") {
-        println!("{name}");
-        Threads::decode(&bytes).expect("a heading").run();
-    }
+    check("threads", of_threads());
 }
 
 #[test]
 fn life_cycles() {
-    for (name, bytes) in seeds("life_cycle") {
-        println!("{name}");
-        LifeCycle::decode(&bytes).run();
-    }
+    check("life_cycle", of_life_cycle());
+}
+
+/// What a fuzzer starts from is on every backend, and on the store that migrates most.
+#[test]
+fn every_target_starts_on_every_backend() {
+    let of_ops = of_ops().into_iter().map(|seed| seed.input.choice);
+    let of_threads = of_threads().into_iter().map(|seed| seed.input.choice);
+    let covers = |choices: Vec<Choice>| {
+        let on = |backend| choices.iter().any(|choice| choice.backend == backend);
+        let configs: BTreeSet<_> = choices.iter().map(|choice| choice.config.name).collect();
+        assert!(Backend::ALL.iter().all(|&backend| on(backend)), "{choices:?}");
+        assert!(configs.contains(Config::migrating().name), "{configs:?}");
+    };
+    covers(of_ops.collect());
+    covers(of_threads.collect());
 }

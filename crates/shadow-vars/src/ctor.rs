@@ -140,7 +140,7 @@ impl<R: Reclaim> Core<R> {
     #[inline]
     fn created<'g>(&self, shield: Shield<'g>, shard: Shard, key: &Key<'_>, node: NonNull<Node>) -> NodeRef<'g> {
         self.nodes.add(shard);
-        key.entry.count_created(shard);
+        self.registry.count_created(key.entry, shard);
         NodeRef::new(shield, node)
     }
 
@@ -190,7 +190,7 @@ impl<R: Reclaim> Core<R> {
         let node = construction.node;
         // C2.
         wait::publish(node, Life::LIVE);
-        key.entry.count_created(shard);
+        self.registry.count_created(key.entry, shard);
         drop(construction);
         Ok(node)
     }

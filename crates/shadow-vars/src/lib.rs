@@ -82,6 +82,7 @@ mod stats;
 mod store;
 mod sync;
 mod table;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod typed;

@@ -8,18 +8,17 @@ use std::any::TypeId;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
-use crossbeam_utils::CachePadded;
-
 use crate::error::{StoreError, TypeMismatch};
 use crate::fork;
 use crate::heap::{Heap, WIDE};
-use crate::mem::{try_box, try_slice};
+use crate::mem::try_box;
 use crate::shard::Shard;
 use crate::sync::lock_stat;
 use crate::sync::stat::{AtomicPtr, AtomicU64, Mutex, Ordering};
 use crate::table::hash::Places;
 use crate::table::layout::{DropValue, Shape};
 use crate::table::node::Life;
+use crate::tally::{Column, Counted, Lines, Phase};
 
 /// What a store knows of one id. What every look-up reads comes first, in one cache line.
 #[repr(C, align(64))]
@@ -44,53 +43,6 @@ pub(crate) struct IdEntry {
 
 /// Stands for the type of raw variables.
 enum Raw {}
-
-/// Of one id and one shard of threads.
-#[derive(Default)]
-struct Counts {
-    created: AtomicU64,
-    freed: AtomicU64,
-}
-
-/// A cache line of counts, of as many ids.
-type Line = CachePadded<[Counts; Column::IDS]>;
-
-/// The counts of one id: one pair in the line of each shard. Only sums mean something.
-struct Column {
-    lines: NonNull<Line>,
-    shards: usize,
-    of: usize,
-}
-
-// SAFETY: leads to atomics, which are freed by the registry, after the entries.
-unsafe impl Send for Column {}
-// SAFETY: as above.
-unsafe impl Sync for Column {}
-
-impl Column {
-    /// Ids that share their lines.
-    const IDS: usize = 8;
-
-    #[inline]
-    fn lines(&self) -> &[Line] {
-        // SAFETY: made from a slice of this length, which lives as long as the registry.
-        unsafe { std::slice::from_raw_parts(self.lines.as_ptr(), self.shards) }
-    }
-
-    #[inline]
-    fn of(&self, shard: Shard) -> &Counts {
-        &self.lines()[shard.index][self.of]
-    }
-
-    fn sum(&self, of: impl Fn(&Counts) -> &AtomicU64) -> u64 {
-        // Relaxed: statistics.
-        let counts = self
-            .lines()
-            .iter()
-            .map(|line| of(&line[self.of]).load(Ordering::Relaxed));
-        counts.fold(0, u64::wrapping_add)
-    }
-}
 
 impl IdEntry {
     #[inline]
@@ -133,29 +85,6 @@ impl IdEntry {
         self.index < WIDE
     }
 
-    #[inline]
-    pub(crate) fn count_created(&self, shard: Shard) {
-        shard.add(&self.counts.of(shard).created, 1);
-    }
-
-    #[inline]
-    pub(crate) fn count_freed(&self, shard: Shard, count: u64) {
-        shard.add(&self.counts.of(shard).freed, count);
-    }
-
-    /// Variables created and freed so far.
-    pub(crate) fn counts(&self) -> (u64, u64) {
-        let freed = self.counts.sum(|counts| &counts.freed);
-        let created = self.counts.sum(|counts| &counts.created);
-        (created, freed)
-    }
-
-    /// Variables that live now.
-    pub(crate) fn live(&self) -> u64 {
-        let (created, freed) = self.counts();
-        created.saturating_sub(freed)
-    }
-
     pub(crate) fn mismatch(&self, asked: &str) -> TypeMismatch {
         TypeMismatch {
             id: self.id,
@@ -173,6 +102,7 @@ pub(crate) struct Registry {
     inner: Mutex<Inner>,
     /// How many ids there are.
     known: AtomicU64,
+    phase: Phase,
     pub(crate) places: Places,
     shards: usize,
     /// Where nodes find their entries.
@@ -200,7 +130,7 @@ fn vacancy(home: usize) -> *mut IdEntry {
 struct Inner {
     entries: Vec<NonNull<IdEntry>>,
     /// The counts of the entries, [`Column::IDS`] of them each.
-    lines: Vec<NonNull<[Line]>>,
+    lines: Vec<NonNull<[Lines]>>,
     /// Every index there ever was; a look-up may still be in an older one. Each is twice the one before.
     indexes: Vec<*mut Index>,
 }
@@ -234,6 +164,7 @@ impl Registry {
             index: AtomicPtr::new(index),
             inner,
             known: AtomicU64::new(0),
+            phase: Phase::default(),
             places,
             shards,
             heap,
@@ -319,9 +250,49 @@ impl Registry {
         self.known.load(Ordering::Relaxed)
     }
 
-    /// Variables that live now, over all ids. Takes no lock: operations that must not wait call it.
+    #[inline]
+    pub(crate) fn count_created(&self, entry: &IdEntry, shard: Shard) {
+        entry.counts.add_created(shard, self.phase.side());
+    }
+
+    #[inline]
+    pub(crate) fn count_freed(&self, entry: &IdEntry, shard: Shard, count: u64) {
+        entry.counts.add_freed(shard, self.phase.side(), count);
+    }
+
+    /// Variables that live now, over all ids. Takes no lock.
     pub(crate) fn live(&self) -> u64 {
-        self.entries().map(IdEntry::live).sum()
+        let sum = |side| {
+            self.entries()
+                .map(|entry| entry.counts.sum(side).balance())
+                .sum::<i64>()
+        };
+        // Below 0 while creations run whose variables are freed already.
+        u64::try_from(self.phase.look(sum).iter().sum::<i64>()).unwrap_or(0)
+    }
+
+    /// Variables of an id that live now.
+    pub(crate) fn live_of(&self, entry: &IdEntry) -> u64 {
+        Counted::of_sides(self.phase.look(|side| entry.counts.sum(side))).live()
+    }
+
+    /// All ids in order of first use, with what was created and freed of each, as it was when the phase moved.
+    pub(crate) fn counted(&self) -> Vec<(&IdEntry, Counted)> {
+        let [before, after] = self.phase.look(|side| {
+            let mut counts: Vec<_> = self.entries().map(|entry| (entry, entry.counts.sum(side))).collect();
+            counts.sort_unstable_by_key(|(entry, _)| entry.index);
+            counts
+        });
+        // An id that came in between has counted nothing on the side that was read first.
+        let mut before = before.into_iter().peekable();
+        let sides = after.into_iter().map(|(entry, after)| {
+            let before = before.next_if(|(earlier, _)| ptr::eq(*earlier, entry));
+            (
+                entry,
+                Counted::of_sides([before.map_or(Counted::default(), |(_, counted)| counted), after]),
+            )
+        });
+        sides.collect()
     }
 
     #[cold]
@@ -373,15 +344,10 @@ impl Registry {
         let (line, of) = (inner.entries.len() / Column::IDS, inner.entries.len() % Column::IDS);
         if line == inner.lines.len() {
             inner.lines.try_reserve(1).ok()?;
-            let fresh = try_slice(self.shards, Line::default)?;
-            inner.lines.push(NonNull::from(Box::leak(fresh)));
+            inner.lines.push(Column::lines(self.shards)?);
         }
-        let lines = inner.lines[line];
-        Some(Column {
-            lines: lines.cast(),
-            shards: lines.len(),
-            of,
-        })
+        // SAFETY: freed by `drop`, after the entries; a remainder is less.
+        Some(unsafe { Column::new(inner.lines[line], of) })
     }
 }
 

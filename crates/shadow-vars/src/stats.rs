@@ -1,6 +1,10 @@
 //! What a store tells about itself.
 
-/// A look at a store's counters. Each is exact at some instant during the call, though not all at the same.
+/// A look at a store's counters.
+///
+/// `created` and `freed`, here and of all [`ids`](Self::ids), are of one instant during the call, but that operations which run
+/// meanwhile may be counted or not; `live` is what is between them. Each of the others is of some instant during the call,
+/// the bytes of packed memory of one; what is made of several of them (`tombs`, `load`) is near the truth.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]

@@ -11,8 +11,10 @@ use crate::error::{AllocError, CtorError, StoreError, SyncError, TypeMismatch};
 use crate::iter::VarRef;
 use crate::pinned::{OwnedPinned, Pinned};
 use crate::reclaim::{Asymmetric, Reclaim, Stuck, retired};
+use crate::registry::IdEntry;
 use crate::stats::{IdStats, Stats};
 use crate::table::Core;
+use crate::tally::Counted;
 use crate::{ObjAddr, ShadowId};
 
 /// A store of shadow variables: values attached to objects from outside, found by `<address, id>`.
@@ -282,8 +284,12 @@ impl<R: Reclaim> ShadowStore<R> {
         self.pin().iter().for_each(visit);
     }
 
-    /// How many variables live. Wait-free, in time proportional to the number of ids; a sum of counters, so operations
-    /// that run meanwhile may be counted or not.
+    /// How many variables live: as many as there were at one moment during the call, but that operations which run
+    /// meanwhile may be counted or not, two of each thread at most. (A sweep counts what it frees by the batch.) Exact when
+    /// nothing runs.
+    ///
+    /// Takes time proportional to the number of ids. Waits for no operation; starts over if another thread counts the same
+    /// store at the same time, and a thread that is stopped in it delays nobody.
     pub fn len(&self) -> usize {
         self.core.registry.live() as usize
     }
@@ -293,10 +299,11 @@ impl<R: Reclaim> ShadowStore<R> {
         self.len() == 0
     }
 
-    /// How many variables of an id live; 0 if the id holds another type. Wait-free; as [`len`](Self::len) otherwise.
+    /// How many variables of an id live; 0 if the id holds another type. As [`len`](Self::len), but that the number of ids
+    /// does not matter.
     pub fn len_of<T: Send + Sync + 'static>(&self, id: ShadowId<T>) -> usize {
         match self.core.registry.get(id.get()) {
-            Some(entry) if entry.holds::<T>() => entry.live() as usize,
+            Some(entry) if entry.holds::<T>() => self.core.registry.live_of(entry) as usize,
             _ => 0,
         }
     }
@@ -328,18 +335,17 @@ impl<R: Reclaim> ShadowStore<R> {
         self.core.settle();
     }
 
-    /// The store's counters. Wait-free, in time proportional to the number of ids; allocates.
+    /// The store's counters. What was created and freed, of all ids, is of one moment, as [`len`](Self::len) is, and takes as
+    /// long; the others are of moments of their own. Allocates, and takes the short locks of the store's memory.
     pub fn stats(&self) -> Stats {
         let pin = self.pin();
         let core = &self.core;
         let relaxed = crate::sync::stat::Ordering::Relaxed;
-        let mut entries: Vec<_> = core.registry.entries().collect();
-        entries.sort_unstable_by_key(|entry| entry.index);
-        let ids: Vec<_> = entries.into_iter().map(IdStats::of).collect();
+        let ids: Vec<_> = core.registry.counted().into_iter().map(IdStats::of).collect();
         let (created, freed) = ids
             .iter()
             .fold((0, 0), |sum, id| (sum.0 + id.created, sum.1 + id.freed));
-        let live = created.saturating_sub(freed);
+        let live = created - freed;
         let root = core.root(pin.shield());
         let (capacity, claimed) = (root.capacity(), root.claimed.sum());
         let (retired_objects, retired_bytes) = core.lists.pending();
@@ -415,15 +421,13 @@ impl<R: Reclaim> ShadowStore<R> {
 }
 
 impl IdStats {
-    fn of(entry: &crate::registry::IdEntry) -> Self {
-        let (created, freed) = entry.counts();
-        let live = created.saturating_sub(freed);
+    fn of((entry, counted): (&IdEntry, Counted)) -> Self {
         Self {
             id: entry.id,
             type_name: entry.type_name.clone(),
-            live,
-            created,
-            freed,
+            live: counted.live(),
+            created: counted.created,
+            freed: counted.freed,
         }
     }
 }

@@ -38,8 +38,7 @@ fn check_for(seconds: u64) {
         .ok()
         .and_then(|text| text.parse().ok())
         .unwrap_or(seconds);
-    let mut stores = Config::all().to_vec();
-    stores.push(Config::migrating());
+    let stores = Config::every();
     let backends = if cfg!(feature = "seize") { 3 } else { 2 };
     // An interpreter of every access has time for one batch of each.
     let slice = if cfg!(miri) {

@@ -29,13 +29,15 @@ fn cases(number: u32) -> ProptestConfig {
 
 /// One test per configuration, so that they run beside each other and a failure names its own.
 macro_rules! random_sequences {
-    ($($name:ident: $index:expr;)*) => {
+    ($($name:ident: $config:literal;)*) => {
+        const NAMED: &[&str] = &[$($config),*];
+
         proptest! {
             #![proptest_config(cases(CASES))]
             $(
                 #[test]
                 fn $name(ops in strategy::ops(LONGEST)) {
-                    check_backends(&Config::all()[$index], &ops);
+                    check_backends(&Config::named($config), &ops);
                 }
             )*
         }
@@ -43,13 +45,18 @@ macro_rules! random_sequences {
 }
 
 random_sequences! {
-    random_default: 0;
-    random_smallest_table: 1;
-    random_smallest_block: 2;
-    random_equal_hashes: 3;
-    random_batch_of_one: 4;
-    random_ids_apart: 5;
-    random_all_provoked: 6;
+    random_default: "default";
+    random_smallest_table: "smallest-table";
+    random_smallest_block: "smallest-block";
+    random_equal_hashes: "equal-hashes";
+    random_batch_of_one: "batch-of-one";
+    random_ids_apart: "ids-apart";
+    random_all_provoked: "all-provoked";
+}
+
+#[test]
+fn every_configuration_has_random_sequences() {
+    assert_eq!(Config::all().map(|config| config.name), NAMED);
 }
 
 proptest! {

@@ -125,6 +125,7 @@ struct Worker<'s, R: Reclaim> {
     number: usize,
     burst: usize,
     operations: u64,
+    parallel: u64,
 }
 
 impl<R: Reclaim> Worker<'_, R> {
@@ -228,6 +229,7 @@ impl<R: Reclaim> Worker<'_, R> {
             98 if self.random.below(20) == 0 => {
                 store.free_all_with(id, |obj, value| value.destroy(obj.get(), id.get()));
             }
+            99 if self.random.below(20) == 0 => self.in_parallel(id),
             _ => {
                 assert_eq!(
                     store.get_cloned(obj, ShadowId::<u8>::new(id.get())),
@@ -329,6 +331,24 @@ impl<R: Reclaim> Worker<'_, R> {
         }
     }
 
+    /// A sweep and a look by the threads of a pool.
+    #[cfg(feature = "rayon")]
+    fn in_parallel(&mut self, id: ShadowId<Value>) {
+        use rayon::iter::ParallelIterator;
+
+        self.store.pin_owned().par_iter().for_each(|var| {
+            if let Some(value) = var.get::<Value>() {
+                value.check(var.obj().get(), var.id());
+            }
+        });
+        self.store
+            .par_free_all_with(id, |obj, value| value.destroy(obj.get(), id.get()));
+        self.parallel += 1;
+    }
+
+    #[cfg(not(feature = "rayon"))]
+    fn in_parallel(&mut self, _: ShadowId<Value>) {}
+
     /// All parents go, so that the table shrinks.
     fn clear(&mut self) {
         (0..PARENTS).for_each(|n| {
@@ -355,7 +375,7 @@ fn run<R: Reclaim>(backend: &str, config: &Config, slice: Duration) {
     let stop = AtomicBool::new(false);
     let threads = 4 * thread::available_parallelism().map_or(1, usize::from);
     let start = Instant::now();
-    let operations: u64 = within(slice + Duration::from_secs(60), config.name, || {
+    let [operations, parallel] = within(slice + Duration::from_secs(60), config.name, || {
         thread::scope(|scope| {
             let workers: Vec<_> = (0..threads)
                 .map(|number| {
@@ -369,16 +389,18 @@ fn run<R: Reclaim>(backend: &str, config: &Config, slice: Duration) {
                         number,
                         burst,
                         operations: 0,
+                        parallel: 0,
                     };
                     scope.spawn(move || {
                         worker.run(stop);
-                        worker.operations
+                        [worker.operations, worker.parallel]
                     })
                 })
                 .collect();
             thread::sleep(slice);
             stop.store(true, Ordering::Relaxed);
-            workers.into_iter().map(|worker| worker.join().unwrap()).sum()
+            let counts = workers.into_iter().map(|worker| worker.join().unwrap());
+            counts.fold([0, 0], |sum, one| [sum[0] + one[0], sum[1] + one[1]])
         })
     });
     let stats = settle(&store, &books);
@@ -389,7 +411,7 @@ fn run<R: Reclaim>(backend: &str, config: &Config, slice: Duration) {
     );
     assert_eq!(made, dropped, "each value made is dropped");
     println!(
-        "{backend} {}: {threads} threads, {:?}, {operations} operations, {made} values made, {dropped} dropped, {} destroyed; \
+        "{backend} {}: {threads} threads, {:?}, {operations} operations, {parallel} in parallel, {made} values made, {dropped} dropped, {} destroyed; \
          {} variables, {} constructors failed, {} growths, {} shrinks, {} rebuilds",
         config.name,
         start.elapsed(),

@@ -23,8 +23,9 @@
 //! | [`free_all`], [`free_all_with`], [`raw_free_all`], [`par_free_all`] | lock-free; as many steps as the table has slots | nothing | no |
 //! | [`ids_of`] | wait-free but for the probes; looks where `free_object` looks; allocates | nothing | no |
 //! | [`iter`], [`for_each`], [`par_iter`] | wait-free per region of the table; allocates | nothing | no |
-//! | [`len_of`], [`check_id`], [`capacity`] | wait-free | nothing | a sum of counters |
-//! | [`len`], [`is_empty`], [`stats`] | wait-free; as many steps as there are ids | nothing | sums of counters |
+//! | [`check_id`], [`capacity`] | wait-free | nothing | yes |
+//! | [`len_of`] | starts over if another thread counts the same store meanwhile; waits for nobody who is stopped | nothing | yes, but for operations that run meanwhile |
+//! | [`len`], [`is_empty`], [`stats`] | as `len_of`; as many steps as there are ids | nothing; `stats`: locks of the memory, as an allocator's | as `len_of` |
 //! | [`shrink_to_fit`] | lock-free; as many steps as the table has slots | nothing | |
 //! | [`flush`] | lock-free; drops values | nothing | |
 //! | [`synchronize`] | waits | every guard that exists when it is called, and running `Drop`s | |

@@ -26,8 +26,8 @@ use self::depot::Depot;
 use crate::fork;
 use crate::mem::try_slice;
 use crate::shard::Shard;
-use crate::sync::{compiler_fence, lock_stat};
-use crate::sync::stat::{AtomicUsize, Mutex, Ordering};
+use crate::sync::stat::Mutex;
+use crate::sync::{Ordering, compiler_fence, lock_stat};
 
 mod depot;
 
@@ -78,9 +78,6 @@ pub(crate) struct Pool {
     /// Held by whoever uses the last shard's (M2).
     shared: Mutex<()>,
     depots: [Mutex<Depot>; CLASSES],
-    /// Of all chunks, and of what magazines and users have of them.
-    bytes: AtomicUsize,
-    used: AtomicUsize,
     /// How many classes are packed: all, or none: then each node is an allocation of its own, which memory checkers can
     /// follow.
     classes: usize,
@@ -148,8 +145,6 @@ impl Pool {
             })?,
             shared: Mutex::new(()),
             depots: std::array::from_fn(|class| Mutex::new(Depot::new((class + 1) * STEP))),
-            bytes: AtomicUsize::new(0),
-            used: AtomicUsize::new(0),
             classes: if packed { CLASSES } else { 0 },
         })
     }
@@ -295,24 +290,21 @@ impl Pool {
         }
     }
 
-    /// Works on a class's depot, under its lock, and keeps the sums.
+    /// Works on a class's depot, under its lock.
     fn at_depot<T>(&self, class: usize, inside: Inside, work: impl FnOnce(&mut Depot) -> T) -> T {
         let _section = (!inside.0).then(fork::section);
-        let mut depot = lock_stat(&self.depots[class]);
-        let before = depot.bytes();
-        let done = work(&mut depot);
-        let now = depot.bytes();
-        // Relaxed, both: statistics.
-        self.bytes.fetch_add(now.0.wrapping_sub(before.0), Ordering::Relaxed);
-        self.used.fetch_add(now.1.wrapping_sub(before.1), Ordering::Relaxed);
-        done
+        work(&mut lock_stat(&self.depots[class]))
     }
 
     /// Bytes of the chunks, and of what is free in them; what magazines have is not.
     pub(crate) fn bytes(&self) -> (usize, usize) {
-        let used = self.used.load(Ordering::Relaxed);
-        let bytes = self.bytes.load(Ordering::Relaxed);
-        (bytes, bytes.saturating_sub(used))
+        // All at once, as memory goes from one to another by the system: read apart, they could have it twice. In order, as
+        // nobody else holds two.
+        let _section = fork::section();
+        let depots = self.depots.each_ref().map(lock_stat);
+        let sums = depots.iter().map(|depot| depot.bytes());
+        let (bytes, used) = sums.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        (bytes, bytes - used)
     }
 }
 

@@ -375,18 +375,16 @@ impl RetireLists {
             .sum()
     }
 
-    /// Objects and bytes retired and not yet reclaimed.
+    /// Objects and bytes retired and not yet reclaimed: of each shard as it was at a moment of its own, as what is retired in
+    /// one is reclaimed in the same.
     pub(crate) fn pending(&self) -> (usize, usize) {
-        let sum = |of: fn(&List) -> &AtomicU64| -> u64 {
-            self.shards.iter().map(|list| of(list).load(Ordering::Relaxed)).sum()
-        };
-        // What is taken away is summed first, so it is never more.
-        let (reclaimed, reclaimed_bytes) = (sum(|list| &list.reclaimed), sum(|list| &list.reclaimed_bytes));
-        let (retired, retired_bytes) = (sum(|list| &list.retired), sum(|list| &list.retired_bytes));
-        (
-            retired.saturating_sub(reclaimed) as usize,
-            retired_bytes.saturating_sub(reclaimed_bytes) as usize,
-        )
+        let lists = self.shards.iter();
+        let (objects, bytes) = lists.fold((0, 0), |sum, list| {
+            let objects = difference(&list.retired, &list.reclaimed);
+            let bytes = difference(&list.retired_bytes, &list.reclaimed_bytes);
+            (sum.0 + objects, sum.1 + bytes)
+        });
+        (objects as usize, bytes as usize)
     }
 
     pub(crate) fn drop_panics(&self) -> u64 {
@@ -412,6 +410,21 @@ impl RetireLists {
             self.drain_exact();
         }
     }
+}
+
+/// By how much the first counter was ahead of the second, at a moment of the call if a few tries find one.
+fn difference(first: &AtomicU64, second: &AtomicU64) -> u64 {
+    // Acquire: the look at the first comes after that at the second; and before the next.
+    let mut before = second.load(Ordering::Acquire);
+    for _ in 0..8 {
+        let ahead = first.load(Ordering::Acquire);
+        let after = second.load(Ordering::Acquire);
+        if before == after {
+            return ahead.saturating_sub(after);
+        }
+        before = after;
+    }
+    first.load(Ordering::Acquire).saturating_sub(before)
 }
 
 /// Bytes of a retired object.

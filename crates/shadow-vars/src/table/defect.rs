@@ -112,6 +112,14 @@ pub(crate) enum Defect {
     RefusedCountsAsFenced,
     /// The asymmetric backend ends a period whatever its readers say.
     ReadersIgnored,
+    /// Operations count on one side, whatever the phase.
+    PhaseIgnored,
+    /// A look reads both sides before it moves the phase.
+    PhaseMovedLast,
+    /// A look does not ask whether another one has moved the phase since.
+    LookUnchecked,
+    /// A look does not see to it that operations of the phase before are seen.
+    LookWithoutFence,
 }
 
 /// What is broken in the whole process, for code that belongs to no store.

@@ -120,7 +120,7 @@ impl<'g, R: Reclaim> Swept<'g, R> {
         let shard = core.shard();
         let killed = std::mem::take(&mut self.killed);
         core.nodes.sub(shard, killed);
-        self.entry.count_freed(shard, killed);
+        core.registry.count_freed(self.entry, shard, killed);
         let dead = std::mem::replace(&mut self.dead, Chain::new());
         let count = dead.len();
         // SAFETY: this sweep unlinked the nodes (I5), and is pinned, as the shield says.
@@ -149,7 +149,12 @@ impl<R: Reclaim> Drop for Unlink<'_, '_, R> {
     fn drop(&mut self) {
         let (swept, node) = (&mut *self.swept, self.node);
         let core = swept.core;
-        let retire = core.unlink_or_orphan(swept.shield, node, swept.from, swept.table, self.link);
+        let from = if core.planted(Defect::UnlinkFromFound) {
+            swept.table
+        } else {
+            swept.from
+        };
+        let retire = core.unlink_or_orphan(swept.shield, node, from, swept.table, self.link);
         if retire && !core.planted(Defect::RetireBeforeUnlink) {
             // SAFETY: dead and unlinked by this thread, and in no list.
             unsafe {

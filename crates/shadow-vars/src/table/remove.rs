@@ -173,7 +173,7 @@ impl<R: Reclaim> Core<R> {
     ) -> Removed<'g, R> {
         let shard = self.shard();
         self.nodes.sub(shard, 1);
-        entry.count_freed(shard, 1);
+        self.registry.count_freed(entry, shard, 1);
         self.at(Stage::Killed);
         let from = if self.planted(Defect::UnlinkFromFound) {
             found

@@ -47,7 +47,7 @@ defects! {
     AnyTomb: By::Runs,
     EmptyBeforeSealed: By::Runs,
     AnyIsLast: By::Runs,
-    LastWithoutFence: By::Others("this machine's loads are ordered, and loom's seem to be here; the page's argument stands for it"),
+    LastWithoutFence: By::Others("this machine's loads are ordered; a model catches it"),
     EmptyAfterMovedIsAbsent: By::Runs,
     SealedIsAbsent: By::Runs,
     FrozenDeadIsAbsent: By::Others("harmless alone: insert makes FROZEN(dead) MOVED before it goes on, and a key that was dead while it was looked for was absent"),
@@ -65,7 +65,7 @@ defects! {
     RetireBeforeUnlink: By::Kind(5),
     UnlinkByStore: By::Runs,
     UnlinkToEmpty: By::Runs,
-    UnlinkFromFound: By::Others("takes four threads: one sweeps, one inserts, one migrates, one reads"),
+    UnlinkFromFound: By::Others("takes four threads, each at its place: `lagging` has them there, and catches it"),
     RemoverStopsAtFrozen: By::Runs,
     RemoverNeverClaims: By::Runs,
     FrozenLeft: By::Kind(2),
@@ -95,6 +95,10 @@ defects! {
     NoHeavyBarrier: By::Others("the runs have a backend of their own; the models catch it"),
     RefusedCountsAsFenced: By::Others("the runs have a backend of their own; a model and a process that is denied the barrier catch it"),
     ReadersIgnored: By::Others("the runs have a backend of their own; the models catch it"),
+    PhaseIgnored: By::Others("planted in models only, which catch it"),
+    PhaseMovedLast: By::Others("planted in models only, which catch it"),
+    LookUnchecked: By::Others("planted in models only, which catch it"),
+    LookWithoutFence: By::Others("this machine's barriers are in the operations and the exchange; the models catch it"),
 }
 
 pub(super) fn by_name(name: &str) -> Option<Defect> {

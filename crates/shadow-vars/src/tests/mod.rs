@@ -8,6 +8,8 @@ mod defects;
 #[cfg(not(shadow_loom))]
 mod interleave;
 #[cfg(not(shadow_loom))]
+mod lagging;
+#[cfg(not(shadow_loom))]
 mod places;
 #[cfg(not(shadow_loom))]
 mod pool;

@@ -6,7 +6,7 @@
 
 use shadow_vars::{Provoke, Reclaim, ShadowStore};
 
-/// One way to build a store, named for messages.
+/// One way to build a store. Its name is for messages, and for who wants this one: places in a list move.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
     pub name: &'static str,
@@ -89,6 +89,20 @@ impl Config {
         }
     }
 
+    /// All of them, and the one that migrates most.
+    pub fn every() -> Vec<Config> {
+        let mut every = Config::all().to_vec();
+        every.push(Config::migrating());
+        every
+    }
+
+    /// The configuration of this name.
+    #[track_caller]
+    pub fn named(name: &str) -> Config {
+        let found = Config::every().into_iter().find(|config| config.name == name);
+        found.unwrap_or_else(|| panic!("no configuration is called {name:?}"))
+    }
+
     /// A store of this configuration. The seed is fixed: a failure must come back when it is run again.
     pub fn build<R: Reclaim>(&self) -> ShadowStore<R> {
         ShadowStore::builder()
@@ -96,5 +110,11 @@ impl Config {
             .provoke(self.provoke)
             .build()
             .expect("a test configuration builds")
+    }
+}
+
+impl PartialEq for Config {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
     }
 }

@@ -6,7 +6,7 @@
 
 use std::io::{Write, stderr};
 use std::mem::ManuallyDrop;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Once};
 
 use shadow_vars::Zeroable;
@@ -123,7 +123,7 @@ impl Drop for Counted {
                 "dropped what is not a living value: {:#x}, serial {serial:#x}",
                 self.canary
             );
-            std::process::abort();
+            abort();
         }
         let before = self.counters.state(serial).swap(DROPPED, Ordering::Relaxed);
         if before != ALIVE {
@@ -303,4 +303,22 @@ pub fn hush() {
             }
         }));
     });
+}
+
+/// Ends the process, for whoever finds first what cannot be gone on from.
+pub fn abort() -> ! {
+    first_only();
+    std::process::abort()
+}
+
+/// Returns to one thread, once: the others stay here until it has ended the process. Of two that abort, the second would cut
+/// off what a fuzzer still writes down for the first.
+pub fn first_only() {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+
+    if TAKEN.swap(true, Ordering::Relaxed) {
+        loop {
+            std::thread::park();
+        }
+    }
 }

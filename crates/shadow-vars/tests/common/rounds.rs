@@ -17,7 +17,7 @@ use shadow_vars::{Reclaim, ShadowStore};
 
 use super::history::{Clock, Violation, check};
 use super::op::{Operand, choice};
-use super::payload::{Counters, Provoked, hush};
+use super::payload::{Counters, Provoked, abort, hush};
 use super::worker::Worker;
 
 /// Variables of one round: two of one parent, and one of another under the first one's id.
@@ -116,13 +116,30 @@ pub struct Manner {
 impl Manner {
     /// Manners by number, for fuzzers and generators: every bit is one of them.
     pub fn from_bits(bits: u8) -> Self {
-        Manner {
-            lockstep: bits & 1 != 0,
-            hold: bits & 2 != 0,
-            unfit: bits & 4 != 0,
-            synchronize: bits & 8 != 0,
-            crowd: bits & 16 != 0,
+        let mut manner = Manner::default();
+        for (place, which) in (0..).zip(manner.all()) {
+            *which = bits >> place & 1 == 1;
         }
+        manner
+    }
+
+    /// The number of this manner.
+    pub fn to_bits(mut self) -> u8 {
+        (0..)
+            .zip(self.all())
+            .map(|(place, which)| u8::from(*which) << place)
+            .sum()
+    }
+
+    fn all(&mut self) -> [&mut bool; 5] {
+        let Manner {
+            lockstep,
+            hold,
+            unfit,
+            synchronize,
+            crowd,
+        } = self;
+        [lockstep, hold, unfit, synchronize, crowd]
     }
 }
 
@@ -241,7 +258,7 @@ impl Meeting {
                     "a thread of a round is stuck: {:?} waits",
                     std::thread::current()
                 );
-                std::process::abort();
+                abort();
             }
             spin_loop();
         }

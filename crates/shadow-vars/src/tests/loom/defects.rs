@@ -35,7 +35,7 @@ defects! {
     AnyTomb: By::Model("remove::a_remove_beside_another_key_meets_a_migration"),
     EmptyBeforeSealed: By::Model("migrate::two_inserts_of_a_key_meet_beside_a_sleeping_helper"),
     AnyIsLast: By::Model("promote::a_finder_sees_the_key_beside_a_free_slot_across_a_migration"),
-    LastWithoutFence: By::None("no model was found in which loom gives the old successor after the new slot"),
+    LastWithoutFence: By::Model("promote::a_finder_that_is_older_than_a_migration_sees_the_key"),
     EmptyAfterMovedIsAbsent: By::Model("promote::a_finder_sees_the_second_key_of_a_bucket_across_the_promotion"),
     SealedIsAbsent: By::Model("migrate::an_insert_moves_its_tomb_on_if_the_helper_sleeps"),
     FrozenDeadIsAbsent: By::None("harmless alone: insert makes FROZEN(dead) MOVED before it goes on"),
@@ -53,7 +53,7 @@ defects! {
     RetireBeforeUnlink: By::Model("read::a_reader_keeps_what_it_found_through_a_free"),
     UnlinkByStore: By::Model("reuse::a_dead_node_is_replaced_and_retired_by_its_remover"),
     UnlinkToEmpty: By::Model("remove::a_remove_meets_two_helpers"),
-    UnlinkFromFound: By::None("takes four threads: one inserts, one migrates, one removes, one reads"),
+    UnlinkFromFound: By::None("takes four threads, each at its place: `tests::lagging` has them there, and catches it"),
     RemoverStopsAtFrozen: By::Model("remove::a_remove_meets_a_helper"),
     RemoverNeverClaims: By::Model("remove::a_remove_meets_a_helper"),
     FrozenLeft: By::Model("remove::a_remove_meets_a_helper_of_two_blocks"),
@@ -83,6 +83,10 @@ defects! {
     NoHeavyBarrier: By::Model("grace::nothing_is_dropped_before_a_readers_guard_goes"),
     RefusedCountsAsFenced: By::Model("grace::nothing_is_dropped_while_the_barrier_is_refused"),
     ReadersIgnored: By::Model("grace::nothing_is_dropped_before_a_readers_guard_goes"),
+    PhaseIgnored: By::Model("tally::a_variable_that_comes_and_goes_is_counted_once"),
+    PhaseMovedLast: By::Model("tally::a_variable_that_comes_and_goes_is_counted_once"),
+    LookUnchecked: By::Model("tally::two_looks_at_once_are_both_true"),
+    LookWithoutFence: By::Model("tally::a_variable_that_comes_and_goes_is_counted_once"),
 }
 
 /// The defect that all stores of this process have.

@@ -44,6 +44,7 @@ mod remove;
 mod retire;
 mod reuse;
 mod sweep;
+mod tally;
 
 /// Parents whose keys fit into a word, and one whose key does not. With the models' hasher all share one home bucket.
 const A: usize = 0x1000;
@@ -296,7 +297,7 @@ impl<R: Reclaim> Store<R> {
             match core.insert(shield, &key, node) {
                 Ok(Inserted::Claimed(_)) => {
                     core.nodes.add(core.shard());
-                    key.entry.count_created(core.shard());
+                    core.registry.count_created(key.entry, core.shard());
                     true
                 }
                 Ok(Inserted::Exists(_)) => {

@@ -1,0 +1,183 @@
+//! Counts in two phases: a look gives what was true once, but for what is under way.
+//!
+//! The operations are made of what counts in a real one: the barrier that its compare-and-swap is, then the phase and the
+//! counter.
+
+use std::sync::Arc;
+
+use loom::thread;
+
+use super::{Small, Usual, explore, join};
+use crate::sync::{AtomicU64, AtomicUsize, Ordering, fence};
+use crate::tally::{Phase, Word, add};
+
+impl Word for AtomicU64 {
+    fn load(&self, order: Ordering) -> u64 {
+        Self::load(self, order)
+    }
+
+    fn store(&self, value: u64, order: Ordering) {
+        (**self).store(value, order);
+    }
+
+    fn fetch_add(&self, by: u64, order: Ordering) {
+        (**self).fetch_add(by, order);
+    }
+
+    fn swap_if(&self, from: u64, to: u64) -> bool {
+        let swapped = self.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed);
+        swapped.is_ok()
+    }
+
+    fn fence(order: Ordering) {
+        fence(order);
+    }
+}
+
+const CREATED: usize = 0;
+const FREED: usize = 1;
+
+/// Counters of one id, by side, and of as many shards as there are threads that count.
+struct Counters<const SHARDS: usize> {
+    phase: Phase<AtomicU64>,
+    shards: [[[AtomicU64; 2]; 2]; SHARDS],
+}
+
+impl<const SHARDS: usize> Counters<SHARDS> {
+    fn new() -> Arc<Self> {
+        let two = || [AtomicU64::new(0), AtomicU64::new(0)];
+        Arc::new(Self {
+            phase: Phase::new(AtomicU64::new(0)),
+            shards: std::array::from_fn(|_| [two(), two()]),
+        })
+    }
+
+    /// One operation of the thread whose shard this is.
+    fn count(&self, shard: usize, which: usize) {
+        fence(Ordering::SeqCst);
+        let side = self.phase.side();
+        add(&self.shards[shard][side.index()][which], true, 1);
+    }
+
+    /// Creations and frees, as a look has them.
+    fn look(&self) -> (u64, u64) {
+        let read = |which: usize, side: usize| -> u64 {
+            let counters = self
+                .shards
+                .iter()
+                .map(|shard| shard[side][which].load(Ordering::Relaxed));
+            counters.sum()
+        };
+        let sides = self
+            .phase
+            .look(|side| (read(CREATED, side.index()), read(FREED, side.index())));
+        (sides[0].0 + sides[1].0, sides[0].1 + sides[1].1)
+    }
+
+    fn live(&self) -> i64 {
+        let (created, freed) = self.look();
+        created as i64 - freed as i64
+    }
+}
+
+/// A thread makes and frees a variable again and again: a look that begins with nothing under way finds none or one.
+#[test]
+fn a_variable_that_comes_and_goes_is_counted_once() {
+    explore(Usual, || {
+        let counters = Counters::<1>::new();
+        let other = thread::spawn({
+            let counters = counters.clone();
+            move || {
+                for _ in 0..3 {
+                    counters.count(0, CREATED);
+                    counters.count(0, FREED);
+                }
+            }
+        });
+        let live = counters.live();
+        assert!((0..=1).contains(&live), "{live} of one variable");
+        join(other);
+        assert_eq!(counters.look(), (3, 3), "with nothing under way");
+    });
+}
+
+/// The second look in a row: one operation may be under way on either side.
+#[test]
+fn a_second_look_finds_no_more_than_is_under_way() {
+    explore(Usual, || {
+        let counters = Counters::<1>::new();
+        let other = thread::spawn({
+            let counters = counters.clone();
+            move || {
+                for _ in 0..2 {
+                    counters.count(0, CREATED);
+                    counters.count(0, FREED);
+                }
+            }
+        });
+        let looks = [counters.live(), counters.live()];
+        assert!((0..=1).contains(&looks[0]) && (-1..=2).contains(&looks[1]), "{looks:?}");
+        join(other);
+        assert_eq!(counters.look(), (2, 2), "with nothing under way");
+    });
+}
+
+/// What one thread creates another frees: no free is counted without the creation (N4).
+#[test]
+fn a_free_is_counted_with_its_creation() {
+    explore(Small, || {
+        let counters = Counters::<2>::new();
+        let made = Arc::new(AtomicUsize::new(0));
+        let creator = thread::spawn({
+            let (counters, made) = (counters.clone(), made.clone());
+            move || {
+                counters.count(0, CREATED);
+                made.store(1, Ordering::Release);
+            }
+        });
+        let remover = thread::spawn({
+            let counters = counters.clone();
+            move || {
+                let there = made.load(Ordering::Acquire) == 1;
+                if there {
+                    counters.count(1, FREED);
+                }
+                u64::from(there)
+            }
+        });
+        let (created, freed) = counters.look();
+        assert!(freed <= created, "{freed} freed of {created}");
+        join(creator);
+        let freed = join(remover);
+        assert_eq!(counters.look(), (1, freed), "with nothing under way");
+    });
+}
+
+/// Two look at once: who is disturbed starts over.
+#[test]
+fn two_looks_at_once_are_both_true() {
+    explore(Small, || {
+        let counters = Counters::<1>::new();
+        let other = thread::spawn({
+            let counters = counters.clone();
+            move || counters.live()
+        });
+        // One variable, and another that comes and goes.
+        counters.count(0, CREATED);
+        for _ in 0..2 {
+            counters.count(0, CREATED);
+            counters.count(0, FREED);
+        }
+        let third = thread::spawn({
+            let counters = counters.clone();
+            move || counters.live()
+        });
+        for _ in 0..2 {
+            counters.count(0, CREATED);
+            counters.count(0, FREED);
+        }
+        let looks = [join(other), join(third)];
+        assert!(looks.iter().all(|live| (-1..=3).contains(live)), "{looks:?}");
+        assert_eq!(counters.look(), (5, 4), "with nothing under way");
+    });
+}
