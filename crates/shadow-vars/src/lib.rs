@@ -68,6 +68,7 @@ mod iter;
 mod key;
 mod mapping;
 mod mem;
+mod panics;
 #[cfg(feature = "rayon")]
 mod par;
 mod parent;

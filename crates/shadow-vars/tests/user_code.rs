@@ -3,6 +3,7 @@
 mod support;
 
 use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -16,6 +17,7 @@ on_every_store!(
     a_drop_may_use_the_store,
     a_chain_of_drops_does_not_nest,
     a_panicking_destructor_frees_all_the_same,
+    payloads_that_panic_when_dropped,
     a_destructor_may_use_the_store,
     guards_that_outlive_their_thread,
     the_store_at_thread_exit,
@@ -184,6 +186,99 @@ fn a_panicking_destructor_frees_all_the_same<R: Reclaim>(config: &Config) {
     store.synchronize().unwrap();
     assert_eq!(ledger.alive().len(), 1);
     assert_eq!(store.stats().drop_panics, 0, "a destructor is not a drop");
+    drop(store);
+    ledger.assert_balanced();
+}
+
+/// A payload whose drop panics with another such, some times over.
+struct Bomb {
+    number: usize,
+    more: usize,
+    drops: Arc<AtomicUsize>,
+}
+
+impl Bomb {
+    fn explode(number: usize, drops: &Arc<AtomicUsize>) -> ! {
+        let drops = drops.clone();
+        resume_unwind(Box::new(Self { number, more: 2, drops }))
+    }
+}
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        self.drops.fetch_add(1, Ordering::Relaxed);
+        if self.more > 0 {
+            let (number, more, drops) = (self.number, self.more - 1, self.drops.clone());
+            resume_unwind(Box::new(Self { number, more, drops }));
+        }
+    }
+}
+
+/// Runs `body`, which must panic with a bomb; its number.
+fn caught_bomb<T>(body: impl FnOnce() -> T) -> usize {
+    let panic = catch_unwind(AssertUnwindSafe(body)).err().expect("a panic");
+    let mut bomb = panic.downcast::<Bomb>().expect("the panic's own payload");
+    bomb.more = 0;
+    bomb.number
+}
+
+/// Each destructor and each value's drop panics, with a payload whose drop panics, with one whose drop panics.
+fn payloads_that_panic_when_dropped<R: Reclaim>(config: &Config) {
+    const COUNT: usize = 60;
+    struct Mined(#[expect(dead_code, reason = "only dropped")] Counted, Arc<AtomicUsize>);
+    impl Drop for Mined {
+        fn drop(&mut self) {
+            Bomb::explode(0, &self.1);
+        }
+    }
+    let id = ShadowId::<Mined>::new(1);
+    let ledger = Ledger::new(3 * COUNT);
+    let store = config.build::<R>();
+    let drops = Arc::new(AtomicUsize::new(0));
+    let fill = || (1..=COUNT).for_each(|n| store.alloc(n * 8, VALUE, ledger.value()).unwrap());
+    let check = |calls: &AtomicUsize| {
+        let drops = drops.swap(0, Ordering::Relaxed);
+        assert_eq!(drops, COUNT, "each payload is dropped, and what that panics with leaked");
+        assert_eq!((calls.load(Ordering::Relaxed), store.len()), (COUNT, 0), "all were called and freed");
+        store.synchronize().unwrap();
+        assert_eq!(ledger.alive(), []);
+    };
+
+    fill();
+    let (calls, first) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let number = caught_bomb(|| {
+        store.free_all_with(VALUE, |obj, _| {
+            if calls.fetch_add(1, Ordering::Relaxed) == 0 {
+                first.store(obj.get(), Ordering::Relaxed);
+            }
+            Bomb::explode(obj.get(), &drops)
+        })
+    });
+    assert_eq!(number, first.into_inner(), "the first panic goes on");
+    check(&calls);
+
+    #[cfg(feature = "rayon")]
+    {
+        fill();
+        let calls = AtomicUsize::new(0);
+        let number = caught_bomb(|| {
+            store.par_free_all_with(VALUE, |obj, _| {
+                calls.fetch_add(1, Ordering::Relaxed);
+                Bomb::explode(obj.get(), &drops)
+            })
+        });
+        assert!((8..=COUNT * 8).contains(&number));
+        check(&calls);
+    }
+
+    (0..COUNT).for_each(|n| store.alloc(n * 8, id, Mined(ledger.value(), drops.clone())).unwrap());
+    (0..COUNT / 2).for_each(|n| assert!(store.free(n * 8, id)));
+    store.synchronize().unwrap();
+    assert_eq!(
+        (store.stats().drop_panics, drops.load(Ordering::Relaxed)),
+        (COUNT as u64 / 2, COUNT / 2),
+        "each payload is dropped, and what that panics with leaked"
+    );
     drop(store);
     ledger.assert_balanced();
 }

@@ -172,8 +172,7 @@ impl Drop for Counted {
 #[derive(Debug, PartialEq, Eq)]
 pub struct OnPurpose(pub usize);
 
-/// The payload of drops that panic on purpose. Of no size: the store leaks what it catches, as the payload's own drop may
-/// panic again, and the leak checker must not mind.
+/// The payload of drops that panic on purpose.
 #[derive(Debug)]
 pub struct Spite;
 
