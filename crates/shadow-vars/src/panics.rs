@@ -4,6 +4,7 @@
 //! handed on or given to [`discard`], never just dropped.
 
 use std::any::Any;
+use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 type Payload = Box<dyn Any + Send>;
@@ -60,5 +61,22 @@ impl Drop for FirstPanic {
         if let Some(payload) = self.0.take() {
             discard(payload);
         }
+    }
+}
+
+/// Makes a call when it is dropped, whether a panic goes by or not.
+pub(crate) struct OnDrop<F: FnOnce()>(ManuallyDrop<F>);
+
+impl<F: FnOnce()> OnDrop<F> {
+    pub(crate) fn new(call: F) -> Self {
+        Self(ManuallyDrop::new(call))
+    }
+}
+
+impl<F: FnOnce()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        // SAFETY: taken here only.
+        let call = unsafe { ManuallyDrop::take(&mut self.0) };
+        call();
     }
 }

@@ -52,7 +52,9 @@ impl<R: Reclaim> ShadowStore<R> {
                     });
                     (count, panic)
                 })
-                .reduce(<(usize, FirstPanic)>::default, |one, other| (one.0 + other.0, one.1.or(other.1)));
+                .reduce(<(usize, FirstPanic)>::default, |one, other| {
+                    (one.0 + other.0, one.1.or(other.1))
+                });
             count += freed;
             panic = std::mem::take(&mut panic).or(panicked);
         });

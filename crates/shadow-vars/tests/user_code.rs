@@ -238,8 +238,15 @@ fn payloads_that_panic_when_dropped<R: Reclaim>(config: &Config) {
     let fill = || (1..=COUNT).for_each(|n| store.alloc(n * 8, VALUE, ledger.value()).unwrap());
     let check = |calls: &AtomicUsize| {
         let drops = drops.swap(0, Ordering::Relaxed);
-        assert_eq!(drops, COUNT, "each payload is dropped, and what that panics with leaked");
-        assert_eq!((calls.load(Ordering::Relaxed), store.len()), (COUNT, 0), "all were called and freed");
+        assert_eq!(
+            drops, COUNT,
+            "each payload is dropped, and what that panics with leaked"
+        );
+        assert_eq!(
+            (calls.load(Ordering::Relaxed), store.len()),
+            (COUNT, 0),
+            "all were called and freed"
+        );
         store.synchronize().unwrap();
         assert_eq!(ledger.alive(), []);
     };

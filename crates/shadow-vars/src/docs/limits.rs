@@ -4,7 +4,8 @@
 //!
 //! A parent is an address and nothing more. If its variables are not freed before its memory is, the next object at that
 //! address inherits them: `get` finds the old value, `alloc` finds it taken. Call
-//! [`free_object`](crate::Pinned::free_object) before the parent goes, or let [`Parent`](crate::Parent) do it:
+//! [`free_object`](crate::Pinned::free_object) before the parent goes, or let [`Parent`](crate::Parent) do it, or
+[`Attached`](crate::Attached) if the object is somebody else's:
 //!
 //! ```
 //! use shadow_vars::{ShadowId, ShadowStore};
@@ -19,15 +20,20 @@
 //! # Ok::<(), shadow_vars::AllocError<&str>>(())
 //! ```
 //!
+//! Both free the variables before the object is dropped, and again after, as its own `Drop` may have attached some. What the
+//! `Drop` of a *variable's value* attaches to the parent comes later, when nobody can hold the value any more, and is left
+//! to whoever is at the address then: do not do that.
+//!
 //! Reuse itself is cheap: an address that comes back gets its old slot, so a program that makes and frees objects all day
 //! makes no table grow.
 //!
 //! # The address of what?
 //!
-//! `ObjAddr::from(&boxed)` for a `Box` is the address of the box variable on the stack. Write `&*boxed`,
-//! [`ObjAddr::of_box`](crate::ObjAddr::of_box), [`of_arc`](crate::ObjAddr::of_arc) or
-//! [`of_pin`](crate::ObjAddr::of_pin). Objects of size 0 have no address of their own. A struct and its first field have
-//! the same address; give them different ids.
+//! A reference to a [handle](crate::Handle), such as `&boxed` or `&arc`, is the address of a variable on the stack, and does
+//! not compile where a parent is asked for. Write `&*boxed`, [`ObjAddr::of_box`](crate::ObjAddr::of_box),
+//! [`of_arc`](crate::ObjAddr::of_arc) or [`of_pin`](crate::ObjAddr::of_pin). Generic code is taken at its word: its `&T` is
+//! the address of a `T`, also if that is a `Box`. Objects of size 0 have no address of their own. A struct and its first
+//! field have the same address; give them different ids.
 //!
 //! # Stalled guards
 //!

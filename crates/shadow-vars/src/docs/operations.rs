@@ -28,7 +28,7 @@
 //! | [`shrink_to_fit`] | lock-free; as many steps as the table has slots | nothing | |
 //! | [`flush`] | lock-free; drops values | nothing | |
 //! | [`synchronize`] | waits | every guard that exists when it is called, and running `Drop`s | |
-//! | dropping a [`Parent`] | as `free_object` | nothing | |
+//! | dropping a [`Parent`] or an [`Attached`] | as `free_object`, twice, and whatever the object's `Drop` does | nothing | |
 //! | dropping a store | drops every value | nothing (the borrow checker has seen to it that nobody uses it) | |
 //!
 //! Growing and shrinking wait for nobody and stop nobody: `alloc`s and `free`s move a block of 64 slots at a time.
@@ -91,3 +91,4 @@
 //! [`flush`]: crate::ShadowStore::flush
 //! [`synchronize`]: crate::ShadowStore::synchronize
 //! [`Parent`]: crate::Parent
+//! [`Attached`]: crate::Attached
