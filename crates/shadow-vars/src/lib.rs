@@ -81,6 +81,8 @@ mod reclaim;
 mod registry;
 mod shard;
 mod stats;
+#[cfg(feature = "rayon")]
+mod stealing;
 mod store;
 mod sync;
 mod table;

@@ -1,7 +1,8 @@
 //! Waiting for another thread's constructor: parked, and never in a ring.
 //!
 //! Waiting is rare, so one lock for the process is enough: it guards the list of who waits for whom. A store's other
-//! operations never touch it; a constructor's end does only if somebody waits.
+//! operations never touch it; a constructor's end does only if somebody waits. The list goes through the waiters' own stack
+//! frames, so waiting needs no memory.
 //!
 //! - **W1** A waiter is on the list, and the node's WAITERS bit set, before it parks; both under the lock.
 //! - **W2** The builder ends the construction by one swap of the life word. If the swap finds the bit set, the builder
@@ -9,8 +10,14 @@
 //! - **W3** A thread is on the list only while the builder that it waits for is building. So a chain of entries that
 //!   leads back to the asking thread is a true deadlock, and each ring is refused to the thread that would close it.
 //! - **W4** A waiter keeps its guard, so the node stays good for as long as it looks at it.
+//! - **W5** A waiter's frame stays until the waiter is off the list: taken off by the builder, or by itself.
 
-use crate::sync::{Condvar, Mutex, lock, thread_token};
+use std::cell::Cell;
+use std::ptr;
+
+#[cfg(feature = "rayon")]
+use crate::stealing;
+use crate::sync::{Condvar, Mutex, MutexGuard, lock, thread_token};
 use crate::table::NodeRef;
 use crate::table::node::{Life, State};
 
@@ -23,26 +30,81 @@ pub(crate) enum Refused {
     Cycle,
 }
 
-struct Waiter {
-    thread: u64,
-    builder: u64,
-    node: usize,
+/// A thread that waits, in its own frame. The cells are touched under the lock only.
+pub(crate) struct Waiter {
+    pub(crate) thread: u64,
+    pub(crate) builder: u64,
+    pub(crate) node: usize,
+    /// A thread of the same rayon pool, if one is known, or 0.
+    #[cfg(feature = "rayon")]
+    pub(crate) mate: Cell<u64>,
+    waits: Cell<bool>,
+    next: Cell<*const Self>,
+}
+
+impl Waiter {
+    /// Whether it is still on the list, whose lock is held.
+    pub(crate) fn waits(&self, _: &List) -> bool {
+        self.waits.get()
+    }
+}
+
+/// Who waits, newest first.
+pub(crate) struct List(Cell<*const Waiter>);
+
+// SAFETY: leads to waiters that stay while they are on it (W5), and are touched under its lock only.
+unsafe impl Send for List {}
+
+impl List {
+    const NEW: Self = Self(Cell::new(ptr::null()));
+
+    /// # Safety
+    ///
+    /// The waiter stays where it is until it is off the list.
+    unsafe fn add(&mut self, waiter: &Waiter) {
+        waiter.next.set(self.0.replace(waiter));
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Waiter> {
+        let mut next = self.0.get();
+        std::iter::from_fn(move || {
+            // SAFETY: null, or on the list (W5).
+            let waiter = unsafe { next.as_ref() }?;
+            next = waiter.next.get();
+            Some(waiter)
+        })
+    }
+
+    /// Takes off those that are to go.
+    pub(crate) fn take_off(&mut self, goes: impl Fn(&Waiter) -> bool) {
+        let mut link = &self.0;
+        // SAFETY: null, or on the list (W5).
+        while let Some(waiter) = unsafe { link.get().as_ref() } {
+            if goes(waiter) {
+                link.set(waiter.next.get());
+                // Its frame may go as soon as the lock is let go.
+                waiter.waits.set(false);
+            } else {
+                link = &waiter.next;
+            }
+        }
+    }
 }
 
 struct Waiters {
-    list: Mutex<Vec<Waiter>>,
+    list: Mutex<List>,
     woken: Condvar,
 }
 
 #[cfg(not(shadow_loom))]
 static WAITERS: Waiters = Waiters {
-    list: Mutex::new(Vec::new()),
+    list: Mutex::new(List::NEW),
     woken: Condvar::new(),
 };
 
 #[cfg(shadow_loom)]
 crate::sync::lazy_static! {
-    static ref WAITERS: Waiters = Waiters { list: Mutex::new(Vec::new()), woken: Condvar::new() };
+    static ref WAITERS: Waiters = Waiters { list: Mutex::new(List::NEW), woken: Condvar::new() };
 }
 
 /// Waits until the node is no longer under construction. May wait for as long as the constructor runs.
@@ -62,20 +124,52 @@ pub(crate) fn wait(node: NodeRef<'_>) -> Result<(), Refused> {
         }
         // W1. If the construction has just ended, look again.
         if node.add_waiter(life) {
-            let address = node.as_ptr().addr().get();
-            list.push(Waiter {
+            let waiter = Waiter {
                 thread: me,
                 builder: life.builder(),
-                node: address,
-            });
-            while list.iter().any(|waiter| waiter.thread == me) {
-                list = WAITERS
-                    .woken
-                    .wait(list)
-                    .unwrap_or_else(|poisoned| poisoned.into_inner());
-            }
+                node: node.as_ptr().addr().get(),
+                #[cfg(feature = "rayon")]
+                mate: Cell::new(stealing::mate()),
+                waits: Cell::new(true),
+                next: Cell::new(ptr::null()),
+            };
+            // SAFETY: `park` returns when the waiter is off the list, and nothing in it unwinds.
+            unsafe { list.add(&waiter) };
+            list = park(list, &waiter)?;
         }
     }
+}
+
+/// Waits until the waiter is off the list: because the construction is over, or because that would never be.
+fn park<'l>(mut list: MutexGuard<'l, List>, waiter: &Waiter) -> Result<MutexGuard<'l, List>, Refused> {
+    #[cfg(feature = "rayon")]
+    if let Some(mut watch) = stealing::Watch::of_this_thread() {
+        while waiter.waits(&list) {
+            let (guard, _) = WAITERS
+                .woken
+                .wait_timeout(list, watch.pause())
+                .unwrap_or_else(|poisoned| poisoned.into_inner());
+            list = guard;
+            if waiter.waits(&list) && watch.is_due(&list) {
+                drop(list);
+                let answers = watch.ask();
+                list = lock(&WAITERS.list);
+                waiter.mate.set(stealing::mate());
+                if waiter.waits(&list) && watch.is_stuck(&list, answers) {
+                    list.take_off(|other| ptr::eq(other, waiter));
+                    return Err(Refused::Cycle);
+                }
+            }
+        }
+        return Ok(list);
+    }
+    while waiter.waits(&list) {
+        list = WAITERS
+            .woken
+            .wait(list)
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+    }
+    Ok(list)
 }
 
 /// Ends a construction: LIVE or FAILED for everybody, and wakes who waited for it.
@@ -83,13 +177,13 @@ pub(crate) fn publish(node: NodeRef<'_>, life: Life) {
     if node.publish(life).has_waiters() {
         // W2.
         let address = node.as_ptr().addr().get();
-        lock(&WAITERS.list).retain(|waiter| waiter.node != address);
+        lock(&WAITERS.list).take_off(|waiter| waiter.node == address);
         WAITERS.woken.notify_all();
     }
 }
 
 /// Whether `builder` waits, directly or through others, for `thread`.
-fn leads_to(list: &[Waiter], mut builder: u64, thread: u64) -> bool {
+fn leads_to(list: &List, mut builder: u64, thread: u64) -> bool {
     // Each thread waits for at most one; by W3 there is no ring yet, so this ends.
     while let Some(waiter) = list.iter().find(|waiter| waiter.thread == builder) {
         if waiter.builder == thread {

@@ -5,7 +5,7 @@
 //! A parent is an address and nothing more. If its variables are not freed before its memory is, the next object at that
 //! address inherits them: `get` finds the old value, `alloc` finds it taken. Call
 //! [`free_object`](crate::Pinned::free_object) before the parent goes, or let [`Parent`](crate::Parent) do it, or
-[`Attached`](crate::Attached) if the object is somebody else's:
+//! [`Attached`](crate::Attached) if the object is somebody else's:
 //!
 //! ```
 //! use shadow_vars::{ShadowId, ShadowStore};
