@@ -193,3 +193,47 @@ fn leads_to(list: &List, mut builder: u64, thread: u64) -> bool {
     }
     false
 }
+
+#[cfg(all(test, not(shadow_loom)))]
+mod tests {
+    use super::*;
+
+    fn waiter(thread: u64, builder: u64, node: usize) -> Waiter {
+        Waiter {
+            thread,
+            builder,
+            node,
+            #[cfg(feature = "rayon")]
+            mate: Cell::new(0),
+            waits: Cell::new(true),
+            next: Cell::new(ptr::null()),
+        }
+    }
+
+    #[test]
+    fn waiters_leave_the_list_from_any_place() {
+        let threads = |list: &List| list.iter().map(|waiter| waiter.thread).collect::<Vec<_>>();
+        for gone in 0..8_u64 {
+            let waiters = [1, 2, 3].map(|thread| waiter(thread, thread + 1, 7));
+            let mut list = List::NEW;
+            // SAFETY: the waiters outlive the list.
+            waiters.iter().for_each(|waiter| unsafe { list.add(waiter) });
+            assert_eq!(threads(&list), [3, 2, 1]);
+            assert!(leads_to(&list, 1, 4) && !leads_to(&list, 1, 5) && !leads_to(&list, 4, 1));
+            let goes = |waiter: &Waiter| gone & (1 << (waiter.thread - 1)) != 0;
+            list.take_off(goes);
+            let left: Vec<_> = waiters
+                .iter()
+                .rev()
+                .filter(|waiter| !goes(waiter))
+                .map(|waiter| waiter.thread)
+                .collect();
+            assert_eq!(threads(&list), left);
+            assert!(waiters.iter().all(|waiter| waiter.waits(&list) != goes(waiter)));
+            // As the builder of them all does.
+            list.take_off(|waiter| waiter.node == 7);
+            assert_eq!(threads(&list), []);
+            assert!(!waiters.iter().any(|waiter| waiter.waits(&list)));
+        }
+    }
+}

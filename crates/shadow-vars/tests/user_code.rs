@@ -4,11 +4,11 @@ mod support;
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
-use shadow_vars::{Pinned, Reclaim, ShadowId, ShadowStore};
+use shadow_vars::{Pinned, Reclaim, ShadowId, ShadowStore, SyncError};
 use support::configs::Config;
 use support::{Counted, Ledger, Spite, caught, hush, on_every_store, panic_on_purpose};
 
@@ -21,10 +21,13 @@ on_every_store!(
     a_destructor_may_use_the_store,
     guards_that_outlive_their_thread,
     the_store_at_thread_exit,
+    a_guard_is_known_to_the_very_end,
+    a_late_guard_protects_from_all_others,
 );
 
 const VALUE: ShadowId<Counted> = ShadowId::new(0x21);
 const OTHER: ShadowId<Counted> = ShadowId::new(0x22);
+const N: ShadowId<usize> = ShadowId::new(0x23);
 
 fn panicking_drops_are_counted<R: Reclaim>(config: &Config) {
     struct Spiteful(#[expect(dead_code, reason = "only dropped")] Counted, usize);
@@ -411,6 +414,93 @@ fn the_store_at_thread_exit<R: Reclaim>(config: &Config) {
                 }
             };
             thread::spawn(body).join().unwrap();
+            assert_eq!(ledger.alive(), []);
+        }
+    });
+    ledger.assert_balanced();
+}
+
+/// Whether a thread holds a guard is known while its locals are torn down, whenever the guard was made: `synchronize` would
+/// wait for it for ever.
+fn a_guard_is_known_to_the_very_end<R: Reclaim>(config: &Config) {
+    with_static::<R>(config, |store| {
+        let results = Arc::new(Mutex::new(Vec::new()));
+        let body = {
+            let results = results.clone();
+            move || {
+                let check = |held: Option<Pinned<'static, R>>, results: Arc<Mutex<Vec<_>>>| {
+                    Box::new(move || {
+                        store.alloc(8, N, 1).unwrap();
+                        assert!(store.free(8, N));
+                        let while_held = held.is_some().then(|| store.synchronize());
+                        drop(held);
+                        let after = store.synchronize();
+                        let pin = store.pin();
+                        let nested = store.pin();
+                        let twice = store.synchronize();
+                        drop(pin);
+                        let once = store.synchronize();
+                        drop(nested);
+                        results
+                            .lock()
+                            .unwrap()
+                            .push((while_held, after, twice, once, store.synchronize()));
+                    })
+                };
+                // Torn down last, with a guard from now; torn down first; and last again, with none.
+                FIRST.with(|_| ());
+                let held = store.pin();
+                LAST.with_borrow_mut(|at_exit| at_exit.0.push(check(None, results.clone())));
+                drop(held);
+                FIRST.with_borrow_mut(|at_exit| {
+                    at_exit.0.push(check(Some(store.pin()), results.clone()));
+                    at_exit.0.push(check(None, results));
+                });
+            }
+        };
+        thread::spawn(body).join().unwrap();
+        let (pinned, done) = (Err(SyncError::Pinned), Ok(()));
+        // The guard that one of the locals still has counts until that goes.
+        let results = Arc::into_inner(results).unwrap().into_inner().unwrap();
+        assert_eq!(
+            results,
+            [
+                (None, pinned, pinned, pinned, pinned),
+                (Some(pinned), done, pinned, pinned, done),
+                (None, done, pinned, pinned, done),
+            ]
+        );
+    });
+}
+
+/// A guard that outlives its thread's place among the readers, which others may have got by then.
+fn a_late_guard_protects_from_all_others<R: Reclaim>(config: &Config) {
+    let ledger = Ledger::new(8);
+    with_static::<R>(config, |store| {
+        for turn in 0..4 {
+            store.alloc(8, VALUE, ledger.value()).unwrap();
+            let body = move || {
+                FIRST.with(|_| ());
+                let pin = store.pin();
+                FIRST.with_borrow_mut(|at_exit| {
+                    at_exit.0.push(Box::new(move || {
+                        let value = pin.get(8, VALUE).unwrap();
+                        let others = || {
+                            // As many as there may be places.
+                            drop((0..64).map(|_| store.pin_owned()).collect::<Vec<_>>());
+                            assert!(store.free(8, VALUE));
+                            for _ in 0..100 {
+                                store.flush();
+                                drop((store.pin_owned(), store.pin()));
+                            }
+                        };
+                        thread::spawn(others).join().unwrap();
+                        assert_eq!(value.serial(), turn);
+                    }));
+                });
+            };
+            thread::spawn(body).join().unwrap();
+            store.synchronize().unwrap();
             assert_eq!(ledger.alive(), []);
         }
     });
