@@ -41,9 +41,8 @@ impl FirstPanic {
     /// The first panic of both.
     #[cfg(feature = "rayon")]
     pub(crate) fn or(mut self, mut later: Self) -> Self {
-        match later.0.take() {
-            Some(payload) => self.keep(payload),
-            None => {}
+        if let Some(payload) = later.0.take() {
+            self.keep(payload);
         }
         self
     }

@@ -12,7 +12,7 @@ use crossbeam_utils::CachePadded;
 
 use crate::error::{StoreError, TypeMismatch};
 use crate::heap::{Heap, WIDE};
-use crate::mem::{try_box, try_slice};
+use crate::mem::{try_box, try_slice, try_string};
 use crate::shard::Shard;
 use crate::sync::lock_stat;
 use crate::sync::stat::{AtomicPtr, AtomicU64, Mutex, Ordering};
@@ -158,8 +158,8 @@ impl IdEntry {
     pub(crate) fn mismatch(&self, asked: &str) -> TypeMismatch {
         TypeMismatch {
             id: self.id,
-            bound: self.type_name.clone(),
-            asked: asked.to_owned(),
+            bound: try_string(&self.type_name).unwrap_or_default(),
+            asked: try_string(asked).unwrap_or_default(),
         }
     }
 }
@@ -391,9 +391,7 @@ fn entry(
     shape: Shape,
     counts: Column,
 ) -> Option<Box<IdEntry>> {
-    let mut type_name = String::new();
-    type_name.try_reserve_exact(name.len()).ok()?;
-    type_name.push_str(name);
+    let type_name = try_string(name)?;
     try_box(IdEntry {
         id,
         type_id,

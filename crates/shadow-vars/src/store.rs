@@ -88,7 +88,10 @@ impl<R: Reclaim> ShadowStore<R> {
         &self.core
     }
 
-    /// A guard of this thread, for many operations. Wait-free. While it is held, nothing that is freed is dropped.
+    /// A guard of this thread, for many operations. While it is held, nothing that is freed is dropped.
+    ///
+    /// Wait-free, but for the first guard in a thread's life, by whatever operation: it makes the thread known to the backend,
+    /// which takes memory, and with `Seize` a short lock.
     #[inline]
     pub fn pin(&self) -> Pinned<'_, R> {
         Pinned::new(self)

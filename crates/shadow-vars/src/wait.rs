@@ -56,7 +56,9 @@ pub(crate) struct List(Cell<*const Waiter>);
 unsafe impl Send for List {}
 
 impl List {
-    const NEW: Self = Self(Cell::new(ptr::null()));
+    const fn new() -> Self {
+        Self(Cell::new(ptr::null()))
+    }
 
     /// # Safety
     ///
@@ -98,13 +100,13 @@ struct Waiters {
 
 #[cfg(not(shadow_loom))]
 static WAITERS: Waiters = Waiters {
-    list: Mutex::new(List::NEW),
+    list: Mutex::new(List::new()),
     woken: Condvar::new(),
 };
 
 #[cfg(shadow_loom)]
 crate::sync::lazy_static! {
-    static ref WAITERS: Waiters = Waiters { list: Mutex::new(List::NEW), woken: Condvar::new() };
+    static ref WAITERS: Waiters = Waiters { list: Mutex::new(List::new()), woken: Condvar::new() };
 }
 
 /// Waits until the node is no longer under construction. May wait for as long as the constructor runs.
@@ -215,7 +217,7 @@ mod tests {
         let threads = |list: &List| list.iter().map(|waiter| waiter.thread).collect::<Vec<_>>();
         for gone in 0..8_u64 {
             let waiters = [1, 2, 3].map(|thread| waiter(thread, thread + 1, 7));
-            let mut list = List::NEW;
+            let mut list = List::new();
             // SAFETY: the waiters outlive the list.
             waiters.iter().for_each(|waiter| unsafe { list.add(waiter) });
             assert_eq!(threads(&list), [3, 2, 1]);

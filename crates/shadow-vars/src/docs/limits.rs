@@ -91,10 +91,45 @@
 //! [`synchronize`](crate::ShadowStore::synchronize) must not be called by a thread that holds an
 //! [owned guard](crate::ShadowStore::pin_owned).
 //!
+//! # Constructors and thread pools
+//!
+//! A worker of a pool that waits inside a constructor for a part of it (rayon's `join`, `scope` and parallel iterators)
+//! takes up other work meanwhile. If that asks for the same variable, it is told `Recursion`. If a worker that has taken up a
+//! *part* of a constructor asks for the variable on top of it, the constructor and the worker wait for each other. With the
+//! feature `rayon`, on Linux, a waiter on a worker of the pool finds that within a tenth of a second or a few, when all the
+//! pool has come to a stop, and is told `Cycle`; without, it is a deadlock, and so it is if the constructor itself runs
+//! outside the pool, or in another one. There the way out is to have nothing parallel in a constructor: look first, work
+//! outside, and hand the value in.
+//!
+//! ```
+//! # use shadow_vars::{AllocError, ShadowId, ShadowStore};
+//! # fn in_parallel() -> u64 { 7 }
+//! # const SUM: ShadowId<u64> = ShadowId::new(1);
+//! # let (store, object) = (ShadowStore::new(), 0_u32);
+//! let pin = store.pin();
+//! let sum = match pin.get(&object, SUM) {
+//!     Some(sum) => sum,
+//!     None => pin.get_or_alloc(&object, SUM, in_parallel())?, // several may work, one is taken
+//! };
+//! # assert_eq!(*sum, 7);
+//! # Ok::<(), AllocError<u64>>(())
+//! ```
+//!
 //! # Out of memory
 //!
-//! Creating a variable gives an error, and the value back. A table that cannot be replaced goes on until it is full. Freeing
-//! needs no memory of ours, but asking for a grace period allocates, a few bytes a batch, and ends the process if it cannot.
+//! Creating a variable gives an error, and the value back, also after waiting for another thread's constructor. A table that
+//! cannot be replaced goes on until it is full. Building a store gives an error, and the names in a
+//! [`TypeMismatch`](crate::TypeMismatch) may be empty. Reading, waiting and dropping a store need no memory. What does, and
+//! ends the process if the allocator has none, as Rust's own collections do:
+//!
+//! - a thread's first guard in its life, by whatever operation, which makes the thread known to the backend; with `Epoch`
+//!   and `Seize` also each [owned guard](crate::ShadowStore::pin_owned);
+//! - asking for a grace period: a few bytes a batch, in what frees variables, creates them and fails, shrinks, flushes or
+//!   synchronizes;
+//! - what collects: [`ids_of`](crate::Pinned::ids_of), [iteration](crate::Pinned::iter),
+//!   [`stats`](crate::ShadowStore::stats), and a [`Parent`](crate::Parent)'s box;
+//! - the two smallest of the allocations that make a store;
+//! - panics, and work that is given to `rayon`.
 //!
 //! # Platforms
 //!

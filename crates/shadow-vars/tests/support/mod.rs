@@ -10,6 +10,7 @@
 
 #[path = "../common/configs.rs"]
 pub mod configs;
+pub mod failing;
 
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Once, mpsc};
