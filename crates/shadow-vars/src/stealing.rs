@@ -25,8 +25,9 @@ use crate::wait::{List, Waiter};
 
 /// Times in a row that a pool must be found idle.
 const ROUNDS: u32 = 4;
-/// How long an idle worker may take to answer.
+/// How long an idle worker may take to answer at first, and at most, if the machine is busy.
 const ANSWER: Duration = Duration::from_millis(2);
+const LONGEST_ANSWER: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// What an idle worker says of itself.
@@ -143,7 +144,7 @@ impl Watch {
         if let Err(payload) = sent {
             panics::discard(payload);
         }
-        std::thread::sleep(ANSWER);
+        std::thread::sleep((self.pause / 5).clamp(ANSWER, LONGEST_ANSWER));
         let answers = lock_stat(&question.answers).take();
         let mut answers = answers.unwrap_or_default();
         answers.sort_unstable_by_key(|answer| answer.thread);

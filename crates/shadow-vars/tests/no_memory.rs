@@ -250,10 +250,10 @@ fn while_constructing<R: Reclaim, O>(store: &Arc<ShadowStore<R>>, ending: Ending
 }
 
 /// Where the process may end, as [`docs::limits`](shadow_vars::docs::limits) says under "Out of memory".
-fn may_end(backend: &str, op: &str, first: bool) -> bool {
+fn may_end(op: &str, first: bool) -> bool {
     let is_one_of = |parts: &[&str]| parts.iter().any(|part| op.contains(part));
     // What makes a reader known to the backend.
-    let registers = first || (op == "pin_owned" && backend != "asymmetric");
+    let registers = first || op == "pin_owned";
     // What asks for a grace period, or pushes one on.
     let retires = is_one_of(&[
         "free",
@@ -427,7 +427,7 @@ fn every_operation_with_its_nth_allocation_failing() {
         held += outcome.held;
         ended += outcome.ended.len();
         faults.extend(outcome.broken);
-        if !outcome.ended.is_empty() && !may_end(backend, op, first) {
+        if !outcome.ended.is_empty() && !may_end(op, first) {
             faults.extend(outcome.ended);
         } else if !outcome.ended.is_empty() {
             println!(

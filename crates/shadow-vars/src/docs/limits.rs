@@ -98,7 +98,7 @@
 //! *part* of a constructor asks for the variable on top of it, the constructor and the worker wait for each other. With the
 //! feature `rayon`, on Linux, a waiter on a worker of the pool finds that within a tenth of a second or a few, when all the
 //! pool has come to a stop, and is told `Cycle`; without, it is a deadlock, and so it is if the constructor itself runs
-//! outside the pool, or in another one. There the way out is to have nothing parallel in a constructor: look first, work
+//! outside the pool, or in another one. The way out is to have nothing parallel in a constructor: look first, work
 //! outside, and hand the value in.
 //!
 //! ```
@@ -106,14 +106,18 @@
 //! # fn in_parallel() -> u64 { 7 }
 //! # const SUM: ShadowId<u64> = ShadowId::new(1);
 //! # let (store, object) = (ShadowStore::new(), 0_u32);
-//! let pin = store.pin();
-//! let sum = match pin.get(&object, SUM) {
+//! let sum = match store.get_cloned(&object, SUM) {
 //!     Some(sum) => sum,
-//!     None => pin.get_or_alloc(&object, SUM, in_parallel())?, // several may work, one is taken
+//!     // Several may work, one is taken.
+//!     None => store.get_or_alloc(&object, SUM, in_parallel(), |sum| *sum)?,
 //! };
-//! # assert_eq!(*sum, 7);
+//! # assert_eq!(sum, 7);
 //! # Ok::<(), AllocError<u64>>(())
 //! ```
+//!
+//! Nor should a guard be held across parallel work if other work of the pool calls
+//! [`synchronize`](crate::ShadowStore::synchronize): on top of the guard it is told `Pinned`, and on top of a part that the
+//! guard's holder waits for it waits for ever.
 //!
 //! # Out of memory
 //!
@@ -122,8 +126,8 @@
 //! [`TypeMismatch`](crate::TypeMismatch) may be empty. Reading, waiting and dropping a store need no memory. What does, and
 //! ends the process if the allocator has none, as Rust's own collections do:
 //!
-//! - a thread's first guard in its life, by whatever operation, which makes the thread known to the backend; with `Epoch`
-//!   and `Seize` also each [owned guard](crate::ShadowStore::pin_owned);
+//! - a thread's first guard in its life, by whatever operation, which makes the thread known to the backend, and each
+//!   [owned guard](crate::ShadowStore::pin_owned);
 //! - asking for a grace period: a few bytes a batch, in what frees variables, creates them and fails, shrinks, flushes or
 //!   synchronizes;
 //! - what collects: [`ids_of`](crate::Pinned::ids_of), [iteration](crate::Pinned::iter),
