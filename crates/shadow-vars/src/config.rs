@@ -128,12 +128,27 @@ impl<R: Reclaim> Builder<R> {
             shards: if cfg!(shadow_loom) {
                 1
             } else {
-                let cores = std::thread::available_parallelism().map_or(4, usize::from);
-                (cores.max(4) * 4 + 1).min(MAX_SHARDS)
+                (processors().max(4) * 4 + 1).min(MAX_SHARDS)
             },
         };
         Core::new(&config).map_err(|_| BuildError::OutOfMemory { asked })
     }
+}
+
+/// How many processors the process may run on. `available_parallelism` reads files for it, and takes memory for granted.
+fn processors() -> usize {
+    #[cfg(target_os = "linux")]
+    {
+        // SAFETY: all zero is an empty set; the call writes no more than it is told.
+        unsafe {
+            let mut set: libc::cpu_set_t = std::mem::zeroed();
+            // Not if there are more processors than the set has room for.
+            if libc::sched_getaffinity(0, size_of_val(&set), &raw mut set) == 0 {
+                return libc::CPU_COUNT(&set) as usize;
+            }
+        }
+    }
+    std::thread::available_parallelism().map_or(4, usize::from)
 }
 
 impl<R: Reclaim> fmt::Debug for Builder<R> {

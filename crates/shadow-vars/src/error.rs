@@ -37,7 +37,8 @@ pub enum StoreError {
         /// The id.
         id: u64,
     },
-    /// Waiting for this variable's constructor would close a ring of threads that wait for each other's constructors.
+    /// Waiting for this variable's constructor would close a ring of threads that wait for each other's constructors; or it
+    /// has closed one, with the feature `rayon`, through [work stealing](crate::docs::limits#constructors-and-thread-pools).
     Cycle {
         /// The parent.
         obj: ObjAddr,
@@ -77,7 +78,7 @@ impl fmt::Display for StoreError {
 
 impl std::error::Error for StoreError {}
 
-/// One id used with two types. `Display` names both.
+/// One id used with two types. `Display` names both. Without memory for a name, the name is empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TypeMismatch {
     /// The id.

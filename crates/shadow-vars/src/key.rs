@@ -8,18 +8,24 @@ use std::pin::Pin;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
+use crate::Object;
+
 /// The address of a parent object: a number, never dereferenced.
 ///
-/// Every conversion takes the address of the object itself. Mind one trap: `ObjAddr::from(&boxed)` of a
-/// `boxed: Box<T>` is the address of the *box variable*, which moves; write `&*boxed` or
-/// [`ObjAddr::of_box`] (and [`of_arc`](Self::of_arc), [`of_pin`](Self::of_pin)).
+/// Every conversion takes the address of the object itself. The address of a [handle](crate::Handle), such as the *variable*
+/// that holds a `Box`, is not taken for it: write `&*boxed` or [`ObjAddr::of_box`] (and [`of_arc`](Self::of_arc),
+/// [`of_pin`](Self::of_pin)).
 ///
 /// ```
 /// use shadow_vars::ObjAddr;
 /// let boxed = Box::new(7_u32);
-/// assert_eq!(ObjAddr::from(&*boxed), ObjAddr::of_box(&boxed));
+/// assert_eq!(ObjAddr::of(&*boxed), ObjAddr::of_box(&boxed));
 /// assert_eq!(ObjAddr::from(&raw const *boxed), ObjAddr::of_box(&boxed));
-/// assert_ne!(ObjAddr::from(&boxed), ObjAddr::of_box(&boxed)); // the trap
+/// ```
+/// ```compile_fail,E0283
+/// # use shadow_vars::ObjAddr;
+/// # let boxed = Box::new(7_u32);
+/// let addr = ObjAddr::of(&boxed);
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjAddr(usize);
@@ -33,8 +39,15 @@ impl ObjAddr {
         Self(addr)
     }
 
-    /// The address of what the reference points to.
-    pub fn of<T: ?Sized>(obj: &T) -> Self {
+    /// The address of what the reference points to, which must not be a [handle](crate::Handle).
+    #[inline]
+    pub fn of<T: Object<How> + ?Sized, How>(obj: &T) -> Self {
+        Self::at(obj)
+    }
+
+    /// The same of anything.
+    #[inline]
+    pub(crate) fn at<T: ?Sized>(obj: &T) -> Self {
         Self(std::ptr::from_ref(obj).addr())
     }
 
@@ -44,17 +57,17 @@ impl ObjAddr {
         reason = "the box itself is what callers have, and what they must not convert"
     )]
     pub fn of_box<T: ?Sized>(obj: &Box<T>) -> Self {
-        Self::of::<T>(obj)
+        Self::at::<T>(obj)
     }
 
     /// The address of what the `Arc` shares: the same for all its clones.
     pub fn of_arc<T: ?Sized>(obj: &Arc<T>) -> Self {
-        Self::of::<T>(obj)
+        Self::at::<T>(obj)
     }
 
     /// The address of what the pinned pointer (`Pin<Box<T>>`, `Pin<&mut T>`, `Pin<Arc<T>>`, …) points to.
     pub fn of_pin<P: Deref>(obj: &Pin<P>) -> Self {
-        Self::of::<P::Target>(obj)
+        Self::at::<P::Target>(obj)
     }
 
     /// The address as a number.
@@ -81,18 +94,6 @@ impl From<usize> for ObjAddr {
     }
 }
 
-impl<T: ?Sized> From<&T> for ObjAddr {
-    fn from(obj: &T) -> Self {
-        Self::of(obj)
-    }
-}
-
-impl<T: ?Sized> From<&mut T> for ObjAddr {
-    fn from(obj: &mut T) -> Self {
-        Self::of(obj)
-    }
-}
-
 impl<T: ?Sized> From<*const T> for ObjAddr {
     fn from(obj: *const T) -> Self {
         Self(obj.addr())
@@ -113,7 +114,7 @@ impl<T: ?Sized> From<NonNull<T>> for ObjAddr {
 
 impl<T: ?Sized> From<Pin<&T>> for ObjAddr {
     fn from(obj: Pin<&T>) -> Self {
-        Self::of::<T>(&obj)
+        Self::at::<T>(&obj)
     }
 }
 

@@ -58,6 +58,7 @@ extern crate self as shadow_vars;
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("a slot packs an address of 48 bits with a tag into 64: shadow-vars needs a 64-bit platform");
 
+mod attached;
 mod config;
 mod ctor;
 pub mod docs;
@@ -69,6 +70,8 @@ mod iter;
 mod key;
 mod mapping;
 mod mem;
+mod object;
+mod panics;
 #[cfg(feature = "rayon")]
 mod par;
 mod parent;
@@ -79,6 +82,8 @@ mod reclaim;
 mod registry;
 mod shard;
 mod stats;
+#[cfg(feature = "rayon")]
+mod stealing;
 mod store;
 mod sync;
 mod table;
@@ -93,6 +98,7 @@ mod wait;
 
 pub use bytemuck::Zeroable;
 
+pub use attached::{Attached, Keeper};
 pub use config::Builder;
 #[doc(hidden)]
 pub use config::Provoke;
@@ -100,6 +106,7 @@ pub use error::{AllocError, BuildError, CtorError, LayoutMismatch, StoreError, S
 pub use iter::{Iter, VarRef};
 pub use key::{ObjAddr, ShadowId};
 pub use mapping::mapped_bytes;
+pub use object::{Handle, IntoObjAddr, Object};
 #[cfg(feature = "rayon")]
 pub use par::ParIter;
 pub use parent::{Parent, StoreHandle};

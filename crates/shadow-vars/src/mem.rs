@@ -23,6 +23,14 @@ pub(crate) fn try_slice<T>(len: usize, make: impl FnMut() -> T) -> Option<Box<[T
     Some(values.into_boxed_slice())
 }
 
+/// A copy of a string; nothing if there is no memory.
+pub(crate) fn try_string(of: &str) -> Option<String> {
+    let mut copy = String::new();
+    copy.try_reserve_exact(of.len()).ok()?;
+    copy.push_str(of);
+    Some(copy)
+}
+
 /// Starts to load the cache line at this address, if the platform has a way to say so. Never faults.
 #[inline]
 pub(crate) fn prefetch<T>(line: *const T) {

@@ -1,13 +1,10 @@
 //! Sweeps and iteration by many threads (feature `rayon`).
 
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Mutex;
-use std::sync::PoisonError;
-
 use rayon::iter::plumbing::{Folder, UnindexedConsumer, UnindexedProducer, bridge_unindexed};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use crate::iter::{Iter, VarRef};
+use crate::panics::FirstPanic;
 use crate::pinned::OwnedPinned;
 use crate::reclaim::Reclaim;
 use crate::store::ShadowStore;
@@ -38,34 +35,32 @@ impl<R: Reclaim> ShadowStore<R> {
         let (core, shield) = (self.core(), outer.shield());
         let from = core.root(shield);
         let mut count = 0;
-        let panic = Mutex::new(None);
+        let mut panic = FirstPanic::default();
         core.for_each_table(shield, |table| {
-            count += (0..table.buckets().div_ceil(BUCKETS))
+            let (freed, panicked) = (0..table.buckets().div_ceil(BUCKETS))
                 .into_par_iter()
                 .map(|part| {
                     // The outer guard keeps the tables; this one protects what the words lead to.
                     let inner = self.pin();
                     let start = part * BUCKETS;
                     let buckets = start..table.buckets().min(start + BUCKETS);
-                    let mut count = 0;
+                    let (mut count, mut panic) = (0, FirstPanic::default());
                     core.sweep_id(inner.shield(), (from, table), buckets, entry, |removed| {
                         count += 1;
                         // SAFETY: the entry holds `T`; the node was live when it was removed.
-                        let call = || dtor(ObjAddr::new(removed.obj), unsafe { removed.value() });
-                        if let Err(caught) = catch_unwind(AssertUnwindSafe(call)) {
-                            panic
-                                .lock()
-                                .unwrap_or_else(PoisonError::into_inner)
-                                .get_or_insert(caught);
-                        }
+                        panic.catch(|| dtor(ObjAddr::new(removed.obj), unsafe { removed.value() }));
                     });
-                    count
+                    (count, panic)
                 })
-                .sum::<usize>();
+                .reduce(<(usize, FirstPanic)>::default, |one, other| {
+                    (one.0 + other.0, one.1.or(other.1))
+                });
+            count += freed;
+            panic = std::mem::take(&mut panic).or(panicked);
         });
         core.shrink_if_empty(core.root(shield));
-        let panic = panic.into_inner().unwrap_or_else(PoisonError::into_inner);
-        panic.map_or(count, |panic| resume_unwind(panic))
+        panic.resume();
+        count
     }
 }
 

@@ -5,38 +5,57 @@ use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-use crate::ObjAddr;
+use crate::panics::OnDrop;
 use crate::reclaim::Reclaim;
 use crate::store::{ShadowStore, global};
+use crate::{Handle, ObjAddr, Object};
 
-/// An object that frees its shadow variables when it is dropped, before itself: what the kernel leaves to the caller.
+/// An object that frees its shadow variables when it is dropped: what the kernel leaves to the caller.
 ///
-/// The object is boxed, so its address stays when the `Parent` moves.
+/// The object is boxed, so its address stays when the `Parent` moves. Its variables are freed before it is dropped, and once
+/// more after: what its own `Drop` attached to it does not go to the next object at the address.
 ///
 /// ```
 /// use shadow_vars::{Parent, ShadowId, global};
 /// const NOTES: ShadowId<String> = ShadowId::new(0x4e01);
 /// let session = Parent::new(42_u32);
-/// global().alloc(session.addr(), NOTES, "slow client".to_owned())?;
+/// global().alloc(&*session, NOTES, "slow client".to_owned())?;
 /// let addr = session.addr();
 /// drop(session);
 /// assert!(!global().contains(addr, NOTES));
 /// # Ok::<(), shadow_vars::AllocError<String>>(())
 /// ```
+///
+/// A `Parent` is a [handle](Handle), not the object, and has none inside: for an `Arc`, which is an object of its own kind,
+/// there is [`Attached`](crate::Attached).
+///
+/// ```compile_fail,E0283
+/// # use shadow_vars::{Parent, ShadowId, global};
+/// let session = Parent::new(42_u32);
+/// assert!(!global().contains(&session, ShadowId::<u8>::new(0x4e04)));
+/// ```
+/// ```compile_fail,E0283
+/// let session = shadow_vars::Parent::new(std::sync::Arc::new(42_u32));
+/// ```
+/// ```
+/// # use shadow_vars::{Attached, Parent, ShadowId, global};
+/// let (session, shared) = (Parent::new(42_u32), Attached::new(std::sync::Arc::new(42_u32)));
+/// assert!(!global().contains(&*session, ShadowId::<u8>::new(0x4e04)));
+/// ```
 pub struct Parent<T, S: StoreHandle = &'static ShadowStore> {
-    /// Dropped by hand, after the variables.
-    object: ManuallyDrop<Box<Sized1<T>>>,
+    object: Box<Sized1<T>>,
     store: S,
 }
 
 /// A byte beside the object: without it, objects of size 0 would all have one address.
 #[repr(C)]
 struct Sized1<T> {
-    object: T,
+    /// Dropped by the `Parent`, where it is.
+    object: ManuallyDrop<T>,
     _byte: u8,
 }
 
-/// How a [`Parent`] or a [`Variable`](crate::Variable) knows its store: by reference, or by `Arc`.
+/// How a [`Parent`], an [`Attached`](crate::Attached) or a [`Variable`](crate::Variable) knows its store: by reference, or by `Arc`.
 pub trait StoreHandle: sealed::Sealed {
     #[doc(hidden)]
     type Backend: Reclaim;
@@ -73,23 +92,30 @@ impl<R: Reclaim> StoreHandle for Arc<ShadowStore<R>> {
 
 impl<T> Parent<T> {
     /// An object whose variables are in the [global] store.
-    pub fn new(object: T) -> Self {
+    pub fn new<How>(object: T) -> Self
+    where
+        T: Object<How>,
+    {
         Self::new_in(object, global())
     }
 }
 
 impl<T, S: StoreHandle> Parent<T, S> {
     /// An object whose variables are in this store: a reference to one, or an `Arc`.
-    pub fn new_in(object: T, store: S) -> Self {
+    pub fn new_in<How>(object: T, store: S) -> Self
+    where
+        T: Object<How>,
+    {
+        let object = ManuallyDrop::new(object);
         Self {
-            object: ManuallyDrop::new(Box::new(Sized1 { object, _byte: 0 })),
+            object: Box::new(Sized1 { object, _byte: 0 }),
             store,
         }
     }
 
     /// The object's address, the same as `ObjAddr::of(&**self)`.
     pub fn addr(&self) -> ObjAddr {
-        ObjAddr::of(&self.object.object)
+        ObjAddr::at::<T>(&self.object.object)
     }
 
     /// The object again, its variables freed. It moves out of its box, so its address ends.
@@ -98,19 +124,28 @@ impl<T, S: StoreHandle> Parent<T, S> {
         this.store.store().free_object(this.addr());
         // SAFETY: `this` is not dropped, so each field is taken once.
         unsafe {
+            let object = ManuallyDrop::take(&mut this.object.object);
+            std::ptr::drop_in_place(&raw mut this.object);
             std::ptr::drop_in_place(&raw mut this.store);
-            ManuallyDrop::take(&mut this.object).object
+            object
         }
     }
 }
 
 impl<T, S: StoreHandle> Drop for Parent<T, S> {
     fn drop(&mut self) {
-        self.store.store().free_object(self.addr());
+        let (store, addr) = (self.store.store(), self.addr());
+        store.free_object(addr);
+        // Before the memory, which is a field's.
+        let _again = OnDrop::new(|| {
+            store.free_object(addr);
+        });
         // SAFETY: dropped here only.
-        unsafe { ManuallyDrop::drop(&mut self.object) };
+        unsafe { ManuallyDrop::drop(&mut self.object.object) };
     }
 }
+
+impl<T, S: StoreHandle> Handle for Parent<T, S> {}
 
 impl<T, S: StoreHandle> Deref for Parent<T, S> {
     type Target = T;

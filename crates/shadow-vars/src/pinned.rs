@@ -9,7 +9,7 @@ use crate::iter::Iter;
 use crate::reclaim::{Asymmetric, GuardKind, LocalGuard, OwnedGuard, Reclaim};
 use crate::store::ShadowStore;
 use crate::table::{Core, Shield};
-use crate::{ObjAddr, ShadowId};
+use crate::{IntoObjAddr, ObjAddr, ShadowId};
 
 /// A store and a guard: what a reader holds.
 ///
@@ -114,7 +114,7 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     /// Wait-free but for the length of the probe. Never waits for a growing table, a running constructor or a stopped
     /// thread; allocates nothing; writes nothing that others read.
     #[inline]
-    pub fn get<T: Send + Sync + 'static>(&self, obj: impl Into<ObjAddr>, id: ShadowId<T>) -> Option<&T> {
+    pub fn get<T: Send + Sync + 'static, How>(&self, obj: impl IntoObjAddr<How>, id: ShadowId<T>) -> Option<&T> {
         self.typed(id)?.get(obj)
     }
 
@@ -123,9 +123,9 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     /// # Errors
     ///
     /// If the id is bound to another type; the error names both.
-    pub fn try_get<T: Send + Sync + 'static>(
+    pub fn try_get<T: Send + Sync + 'static, How>(
         &self,
-        obj: impl Into<ObjAddr>,
+        obj: impl IntoObjAddr<How>,
         id: ShadowId<T>,
     ) -> Result<Option<&T>, TypeMismatch> {
         self.store.check_id(id)?;
@@ -134,7 +134,7 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
 
     /// Whether the variable exists. As [`get`](Self::get).
     #[inline]
-    pub fn contains<T: Send + Sync + 'static>(&self, obj: impl Into<ObjAddr>, id: ShadowId<T>) -> bool {
+    pub fn contains<T: Send + Sync + 'static, How>(&self, obj: impl IntoObjAddr<How>, id: ShadowId<T>) -> bool {
         self.get(obj, id).is_some()
     }
 
@@ -149,9 +149,9 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     /// [`TypeMismatch`](StoreError::TypeMismatch), [`OutOfMemory`](StoreError::OutOfMemory),
     /// [`TooManyIds`](StoreError::TooManyIds), [`Recursion`](StoreError::Recursion) and [`Cycle`](StoreError::Cycle) if
     /// waiting would never end. The value comes back.
-    pub fn alloc<T: Send + Sync + 'static>(
+    pub fn alloc<T: Send + Sync + 'static, How>(
         &self,
-        obj: impl Into<ObjAddr>,
+        obj: impl IntoObjAddr<How>,
         id: ShadowId<T>,
         value: T,
     ) -> Result<&T, AllocError<T>> {
@@ -170,9 +170,9 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     /// # Errors
     ///
     /// As [`alloc`](Self::alloc).
-    pub fn alloc_with<T: Send + Sync + 'static>(
+    pub fn alloc_with<T: Send + Sync + 'static, How>(
         &self,
-        obj: impl Into<ObjAddr>,
+        obj: impl IntoObjAddr<How>,
         id: ShadowId<T>,
         ctor: impl FnOnce(ObjAddr) -> T,
     ) -> Result<&T, StoreError> {
@@ -184,9 +184,9 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     /// # Errors
     ///
     /// [`CtorError::Ctor`] with the constructor's error: there is no variable then. Else as [`alloc`](Self::alloc).
-    pub fn try_alloc_with<T: Send + Sync + 'static, E>(
+    pub fn try_alloc_with<T: Send + Sync + 'static, E, How>(
         &self,
-        obj: impl Into<ObjAddr>,
+        obj: impl IntoObjAddr<How>,
         id: ShadowId<T>,
         ctor: impl FnOnce(ObjAddr) -> Result<T, E>,
     ) -> Result<&T, CtorError<E>> {
@@ -198,9 +198,9 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     /// # Errors
     ///
     /// As [`alloc`](Self::alloc).
-    pub fn alloc_zeroed<T: Zeroable + Send + Sync + 'static>(
+    pub fn alloc_zeroed<T: Zeroable + Send + Sync + 'static, How>(
         &self,
-        obj: impl Into<ObjAddr>,
+        obj: impl IntoObjAddr<How>,
         id: ShadowId<T>,
     ) -> Result<&T, StoreError> {
         self.bind(id)?.alloc_zeroed(obj)
@@ -214,9 +214,9 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     ///
     /// As [`alloc`](Self::alloc), but never `Exists`. The value comes back.
     #[inline]
-    pub fn get_or_alloc<T: Send + Sync + 'static>(
+    pub fn get_or_alloc<T: Send + Sync + 'static, How>(
         &self,
-        obj: impl Into<ObjAddr>,
+        obj: impl IntoObjAddr<How>,
         id: ShadowId<T>,
         value: T,
     ) -> Result<&T, AllocError<T>> {
@@ -236,9 +236,9 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     ///
     /// As [`alloc`](Self::alloc), but never `Exists`.
     #[inline]
-    pub fn get_or_alloc_with<T: Send + Sync + 'static>(
+    pub fn get_or_alloc_with<T: Send + Sync + 'static, How>(
         &self,
-        obj: impl Into<ObjAddr>,
+        obj: impl IntoObjAddr<How>,
         id: ShadowId<T>,
         ctor: impl FnOnce(ObjAddr) -> T,
     ) -> Result<&T, StoreError> {
@@ -252,9 +252,9 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     /// [`CtorError::Ctor`] with the constructor's error: there is no variable then. Else as
     /// [`get_or_alloc`](Self::get_or_alloc).
     #[inline]
-    pub fn get_or_try_alloc_with<T: Send + Sync + 'static, E>(
+    pub fn get_or_try_alloc_with<T: Send + Sync + 'static, E, How>(
         &self,
-        obj: impl Into<ObjAddr>,
+        obj: impl IntoObjAddr<How>,
         id: ShadowId<T>,
         ctor: impl FnOnce(ObjAddr) -> Result<T, E>,
     ) -> Result<&T, CtorError<E>> {
@@ -267,9 +267,9 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     ///
     /// As [`get_or_alloc`](Self::get_or_alloc).
     #[inline]
-    pub fn get_or_alloc_zeroed<T: Zeroable + Send + Sync + 'static>(
+    pub fn get_or_alloc_zeroed<T: Zeroable + Send + Sync + 'static, How>(
         &self,
-        obj: impl Into<ObjAddr>,
+        obj: impl IntoObjAddr<How>,
         id: ShadowId<T>,
     ) -> Result<&T, StoreError> {
         self.bind(id)?.get_or_alloc_zeroed(obj)
@@ -280,7 +280,7 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     ///
     /// Lock-free. Waits for nobody, not even for a constructor of the same variable: until that is done there is
     /// nothing to free. May drop values that were freed earlier.
-    pub fn free<T: Send + Sync + 'static>(&self, obj: impl Into<ObjAddr>, id: ShadowId<T>) -> bool {
+    pub fn free<T: Send + Sync + 'static, How>(&self, obj: impl IntoObjAddr<How>, id: ShadowId<T>) -> bool {
         self.free_with(obj, id, |_, _| ()).is_some()
     }
 
@@ -291,9 +291,9 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     /// # Panics
     ///
     /// If the destructor does; the variable is freed all the same.
-    pub fn free_with<T: Send + Sync + 'static, O>(
+    pub fn free_with<T: Send + Sync + 'static, O, How>(
         &self,
-        obj: impl Into<ObjAddr>,
+        obj: impl IntoObjAddr<How>,
         id: ShadowId<T>,
         dtor: impl FnOnce(ObjAddr, &T) -> O,
     ) -> Option<O> {
@@ -321,11 +321,11 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     ///
     /// For when the parent goes: call it before its memory is given back. Not an instant, as
     /// [`free_all`](Self::free_all). Lock-free; takes time proportional to the parent's variables, not to the table.
-    pub fn free_object(&self, obj: impl Into<ObjAddr>) -> usize {
+    pub fn free_object<How>(&self, obj: impl IntoObjAddr<How>) -> usize {
         let (core, shield) = (self.core(), self.shield());
         let from = core.root(shield);
         let mut count = 0;
-        core.for_each_of(shield, obj.into().get(), |node, at| {
+        core.for_each_of(shield, obj.into_obj_addr().get(), |node, at| {
             count += usize::from(core.kill_at(shield, node, from, at).is_some());
         });
         count
@@ -333,11 +333,12 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
 
     /// The ids of a parent's variables, each once, in no order. Not an instant: has every one that is there for the whole
     /// of the call. Takes time proportional to the parent's variables.
-    pub fn ids_of(&self, obj: impl Into<ObjAddr>) -> Vec<u64> {
+    pub fn ids_of<How>(&self, obj: impl IntoObjAddr<How>) -> Vec<u64> {
         let mut ids = Vec::new();
-        self.core().for_each_of(self.shield(), obj.into().get(), |node, _| {
-            ids.push(node.entry(&self.core().heap).id)
-        });
+        self.core()
+            .for_each_of(self.shield(), obj.into_obj_addr().get(), |node, _| {
+                ids.push(node.entry(&self.core().heap).id)
+            });
         ids.sort_unstable();
         ids.dedup();
         ids

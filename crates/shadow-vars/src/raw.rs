@@ -13,7 +13,7 @@ use crate::reclaim::{GuardKind, Reclaim};
 use crate::registry::{IdEntry, raw_layout};
 use crate::table::NodeRef;
 use crate::table::node::Node;
-use crate::{ObjAddr, events};
+use crate::{IntoObjAddr, ObjAddr, events};
 
 /// A constructor: gets the parent's address, the zeroed variable and the caller's data; refuses with a non-zero result.
 pub type RawCtor = unsafe extern "C" fn(obj: *mut c_void, shadow: *mut c_void, data: *mut c_void) -> c_int;
@@ -58,7 +58,12 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     ///
     /// [`TypeMismatch`](StoreError::TypeMismatch) if the id holds a type,
     /// [`LayoutMismatch`](StoreError::LayoutMismatch) if the variable is smaller or less aligned than `layout` says.
-    pub fn raw_get(&self, obj: impl Into<ObjAddr>, id: u64, layout: Layout) -> Result<Option<RawVar<'_>>, StoreError> {
+    pub fn raw_get<How>(
+        &self,
+        obj: impl IntoObjAddr<How>,
+        id: u64,
+        layout: Layout,
+    ) -> Result<Option<RawVar<'_>>, StoreError> {
         let Some(entry) = self.core().registry.get(id) else {
             return Ok(None);
         };
@@ -66,7 +71,7 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
             return Err(StoreError::TypeMismatch(entry.mismatch("raw")));
         }
         let core = self.core();
-        core.find(self.shield(), obj.into().get(), entry)
+        core.find(self.shield(), obj.into_obj_addr().get(), entry)
             .map(|node| checked(node, entry, layout))
             .transpose()
     }
@@ -85,16 +90,16 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     ///
     /// - `ctor` may be called with `data` on this thread, and does not unwind.
     /// - It keeps within `layout.size()` bytes.
-    pub unsafe fn raw_alloc(
+    pub unsafe fn raw_alloc<How>(
         &self,
-        obj: impl Into<ObjAddr>,
+        obj: impl IntoObjAddr<How>,
         id: u64,
         layout: Layout,
         ctor: Option<RawCtor>,
         data: *mut c_void,
     ) -> Result<RawVar<'_>, CtorError<c_int>> {
         // SAFETY: the caller's.
-        unsafe { self.raw_create(obj.into(), id, layout, ctor, data, IfExists::Refuse) }
+        unsafe { self.raw_create(obj.into_obj_addr(), id, layout, ctor, data, IfExists::Refuse) }
     }
 
     /// The untyped variable, created as by [`raw_alloc`](Self::raw_alloc) if it does not exist.
@@ -107,16 +112,16 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     /// # Safety
     ///
     /// As [`raw_alloc`](Self::raw_alloc).
-    pub unsafe fn raw_get_or_alloc(
+    pub unsafe fn raw_get_or_alloc<How>(
         &self,
-        obj: impl Into<ObjAddr>,
+        obj: impl IntoObjAddr<How>,
         id: u64,
         layout: Layout,
         ctor: Option<RawCtor>,
         data: *mut c_void,
     ) -> Result<RawVar<'_>, CtorError<c_int>> {
         // SAFETY: the caller's.
-        unsafe { self.raw_create(obj.into(), id, layout, ctor, data, IfExists::Get) }
+        unsafe { self.raw_create(obj.into_obj_addr(), id, layout, ctor, data, IfExists::Get) }
     }
 
     /// # Safety
@@ -163,8 +168,14 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     /// # Safety
     ///
     /// `dtor` may be called with `data` on this thread, does not unwind, and keeps within the variable's bytes.
-    pub unsafe fn raw_free(&self, obj: impl Into<ObjAddr>, id: u64, dtor: Option<RawDtor>, data: *mut c_void) -> bool {
-        let (core, obj) = (self.core(), obj.into());
+    pub unsafe fn raw_free<How>(
+        &self,
+        obj: impl IntoObjAddr<How>,
+        id: u64,
+        dtor: Option<RawDtor>,
+        data: *mut c_void,
+    ) -> bool {
+        let (core, obj) = (self.core(), obj.into_obj_addr());
         let Some(entry) = self.raw_entry(id) else { return false };
         let removed = core.remove(self.shield(), &core.key(obj.get(), entry));
         // SAFETY: the caller's.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::error::{StoreError, TypeMismatch};
 use crate::fork;
 use crate::heap::{Heap, WIDE};
-use crate::mem::try_box;
+use crate::mem::{try_box, try_string};
 use crate::shard::Shard;
 use crate::sync::lock_stat;
 use crate::sync::stat::{AtomicPtr, AtomicU64, Mutex, Ordering};
@@ -88,8 +88,8 @@ impl IdEntry {
     pub(crate) fn mismatch(&self, asked: &str) -> TypeMismatch {
         TypeMismatch {
             id: self.id,
-            bound: self.type_name.clone(),
-            asked: asked.to_owned(),
+            bound: try_string(&self.type_name).unwrap_or_default(),
+            asked: try_string(asked).unwrap_or_default(),
         }
     }
 }
@@ -359,9 +359,7 @@ fn entry(
     shape: Shape,
     counts: Column,
 ) -> Option<Box<IdEntry>> {
-    let mut type_name = String::new();
-    type_name.try_reserve_exact(name.len()).ok()?;
-    type_name.push_str(name);
+    let type_name = try_string(name)?;
     try_box(IdEntry {
         id,
         type_id,

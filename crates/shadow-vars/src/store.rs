@@ -15,7 +15,7 @@ use crate::registry::IdEntry;
 use crate::stats::{IdStats, Stats};
 use crate::table::Core;
 use crate::tally::Counted;
-use crate::{ObjAddr, ShadowId};
+use crate::{IntoObjAddr, ObjAddr, ShadowId};
 
 /// A store of shadow variables: values attached to objects from outside, found by `<address, id>`.
 ///
@@ -90,7 +90,10 @@ impl<R: Reclaim> ShadowStore<R> {
         &self.core
     }
 
-    /// A guard of this thread, for many operations. Wait-free. While it is held, nothing that is freed is dropped.
+    /// A guard of this thread, for many operations. While it is held, nothing that is freed is dropped.
+    ///
+    /// Wait-free, but for the first guard in a thread's life, by whatever operation: it makes the thread known to the backend,
+    /// which takes memory, and with `Seize` a short lock.
     #[inline]
     pub fn pin(&self) -> Pinned<'_, R> {
         Pinned::new(self)
@@ -104,9 +107,9 @@ impl<R: Reclaim> ShadowStore<R> {
 
     /// What `read` makes of the variable, if it exists. `read` runs under a guard.
     #[inline]
-    pub fn get_with<T: Send + Sync + 'static, O>(
+    pub fn get_with<T: Send + Sync + 'static, O, How>(
         &self,
-        obj: impl Into<ObjAddr>,
+        obj: impl IntoObjAddr<How>,
         id: ShadowId<T>,
         read: impl FnOnce(&T) -> O,
     ) -> Option<O> {
@@ -115,13 +118,17 @@ impl<R: Reclaim> ShadowStore<R> {
 
     /// A copy of the variable, if it exists.
     #[inline]
-    pub fn get_cloned<T: Clone + Send + Sync + 'static>(&self, obj: impl Into<ObjAddr>, id: ShadowId<T>) -> Option<T> {
+    pub fn get_cloned<T: Clone + Send + Sync + 'static, How>(
+        &self,
+        obj: impl IntoObjAddr<How>,
+        id: ShadowId<T>,
+    ) -> Option<T> {
         self.pin().get(obj, id).cloned()
     }
 
     /// Whether the variable exists.
     #[inline]
-    pub fn contains<T: Send + Sync + 'static>(&self, obj: impl Into<ObjAddr>, id: ShadowId<T>) -> bool {
+    pub fn contains<T: Send + Sync + 'static, How>(&self, obj: impl IntoObjAddr<How>, id: ShadowId<T>) -> bool {
         self.pin().contains(obj, id)
     }
 
@@ -130,9 +137,9 @@ impl<R: Reclaim> ShadowStore<R> {
     /// # Errors
     ///
     /// As [`Pinned::alloc`]; the value comes back.
-    pub fn alloc<T: Send + Sync + 'static>(
+    pub fn alloc<T: Send + Sync + 'static, How>(
         &self,
-        obj: impl Into<ObjAddr>,
+        obj: impl IntoObjAddr<How>,
         id: ShadowId<T>,
         value: T,
     ) -> Result<(), AllocError<T>> {
@@ -144,9 +151,9 @@ impl<R: Reclaim> ShadowStore<R> {
     /// # Errors
     ///
     /// As [`Pinned::alloc_with`].
-    pub fn alloc_with<T: Send + Sync + 'static>(
+    pub fn alloc_with<T: Send + Sync + 'static, How>(
         &self,
-        obj: impl Into<ObjAddr>,
+        obj: impl IntoObjAddr<How>,
         id: ShadowId<T>,
         ctor: impl FnOnce(ObjAddr) -> T,
     ) -> Result<(), StoreError> {
@@ -158,9 +165,9 @@ impl<R: Reclaim> ShadowStore<R> {
     /// # Errors
     ///
     /// As [`Pinned::try_alloc_with`].
-    pub fn try_alloc_with<T: Send + Sync + 'static, E>(
+    pub fn try_alloc_with<T: Send + Sync + 'static, E, How>(
         &self,
-        obj: impl Into<ObjAddr>,
+        obj: impl IntoObjAddr<How>,
         id: ShadowId<T>,
         ctor: impl FnOnce(ObjAddr) -> Result<T, E>,
     ) -> Result<(), CtorError<E>> {
@@ -172,9 +179,9 @@ impl<R: Reclaim> ShadowStore<R> {
     /// # Errors
     ///
     /// As [`Pinned::alloc_zeroed`].
-    pub fn alloc_zeroed<T: Zeroable + Send + Sync + 'static>(
+    pub fn alloc_zeroed<T: Zeroable + Send + Sync + 'static, How>(
         &self,
-        obj: impl Into<ObjAddr>,
+        obj: impl IntoObjAddr<How>,
         id: ShadowId<T>,
     ) -> Result<(), StoreError> {
         self.pin().alloc_zeroed(obj, id).map(drop)
@@ -186,9 +193,9 @@ impl<R: Reclaim> ShadowStore<R> {
     ///
     /// As [`Pinned::get_or_alloc`]; the value comes back.
     #[inline]
-    pub fn get_or_alloc<T: Send + Sync + 'static, O>(
+    pub fn get_or_alloc<T: Send + Sync + 'static, O, How>(
         &self,
-        obj: impl Into<ObjAddr>,
+        obj: impl IntoObjAddr<How>,
         id: ShadowId<T>,
         value: T,
         read: impl FnOnce(&T) -> O,
@@ -203,9 +210,9 @@ impl<R: Reclaim> ShadowStore<R> {
     ///
     /// As [`Pinned::get_or_alloc_with`].
     #[inline]
-    pub fn get_or_alloc_with<T: Send + Sync + 'static, O>(
+    pub fn get_or_alloc_with<T: Send + Sync + 'static, O, How>(
         &self,
-        obj: impl Into<ObjAddr>,
+        obj: impl IntoObjAddr<How>,
         id: ShadowId<T>,
         ctor: impl FnOnce(ObjAddr) -> T,
         read: impl FnOnce(&T) -> O,
@@ -219,9 +226,9 @@ impl<R: Reclaim> ShadowStore<R> {
     ///
     /// As [`Pinned::get_or_try_alloc_with`].
     #[inline]
-    pub fn get_or_try_alloc_with<T: Send + Sync + 'static, E, O>(
+    pub fn get_or_try_alloc_with<T: Send + Sync + 'static, E, O, How>(
         &self,
-        obj: impl Into<ObjAddr>,
+        obj: impl IntoObjAddr<How>,
         id: ShadowId<T>,
         ctor: impl FnOnce(ObjAddr) -> Result<T, E>,
         read: impl FnOnce(&T) -> O,
@@ -235,9 +242,9 @@ impl<R: Reclaim> ShadowStore<R> {
     ///
     /// As [`Pinned::get_or_alloc_zeroed`].
     #[inline]
-    pub fn get_or_alloc_zeroed<T: Zeroable + Send + Sync + 'static, O>(
+    pub fn get_or_alloc_zeroed<T: Zeroable + Send + Sync + 'static, O, How>(
         &self,
-        obj: impl Into<ObjAddr>,
+        obj: impl IntoObjAddr<How>,
         id: ShadowId<T>,
         read: impl FnOnce(&T) -> O,
     ) -> Result<O, StoreError> {
@@ -245,14 +252,14 @@ impl<R: Reclaim> ShadowStore<R> {
     }
 
     /// Frees the variable. Whether there was one. See [`Pinned::free`].
-    pub fn free<T: Send + Sync + 'static>(&self, obj: impl Into<ObjAddr>, id: ShadowId<T>) -> bool {
+    pub fn free<T: Send + Sync + 'static, How>(&self, obj: impl IntoObjAddr<How>, id: ShadowId<T>) -> bool {
         self.pin().free(obj, id)
     }
 
     /// Frees the variable with a destructor. See [`Pinned::free_with`].
-    pub fn free_with<T: Send + Sync + 'static, O>(
+    pub fn free_with<T: Send + Sync + 'static, O, How>(
         &self,
-        obj: impl Into<ObjAddr>,
+        obj: impl IntoObjAddr<How>,
         id: ShadowId<T>,
         dtor: impl FnOnce(ObjAddr, &T) -> O,
     ) -> Option<O> {
@@ -270,12 +277,12 @@ impl<R: Reclaim> ShadowStore<R> {
     }
 
     /// Frees all variables of a parent. How many there were. See [`Pinned::free_object`].
-    pub fn free_object(&self, obj: impl Into<ObjAddr>) -> usize {
+    pub fn free_object<How>(&self, obj: impl IntoObjAddr<How>) -> usize {
         self.pin().free_object(obj)
     }
 
     /// The ids of a parent's variables, in no order. See [`Pinned::ids_of`].
-    pub fn ids_of(&self, obj: impl Into<ObjAddr>) -> Vec<u64> {
+    pub fn ids_of<How>(&self, obj: impl IntoObjAddr<How>) -> Vec<u64> {
         self.pin().ids_of(obj)
     }
 

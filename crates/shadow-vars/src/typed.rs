@@ -15,7 +15,7 @@ use crate::table::node::Node;
 use crate::table::prefetch::BATCH;
 use crate::table::probe::Key;
 use crate::table::{Core, NodeRef, Shield};
-use crate::{ObjAddr, ShadowId, events};
+use crate::{IntoObjAddr, ObjAddr, ShadowId, events};
 
 /// The variables of one id, under a guard: what a [`get`](Pinned::get) does for the id alone is done.
 ///
@@ -76,8 +76,8 @@ impl<'g, T: Send + Sync + 'static, R: Reclaim> Typed<'g, T, R> {
 
     /// The variable, if it exists. As [`Pinned::get`].
     #[inline]
-    pub fn get(&self, obj: impl Into<ObjAddr>) -> Option<&'g T> {
-        self.find(obj.into())
+    pub fn get<How>(&self, obj: impl IntoObjAddr<How>) -> Option<&'g T> {
+        self.find(obj.into_obj_addr())
     }
 
     #[inline]
@@ -89,7 +89,7 @@ impl<'g, T: Send + Sync + 'static, R: Reclaim> Typed<'g, T, R> {
 
     /// Whether the variable exists. As [`get`](Self::get).
     #[inline]
-    pub fn contains(&self, obj: impl Into<ObjAddr>) -> bool {
+    pub fn contains<How>(&self, obj: impl IntoObjAddr<How>) -> bool {
         self.get(obj).is_some()
     }
 
@@ -113,8 +113,8 @@ impl<'g, T: Send + Sync + 'static, R: Reclaim> Typed<'g, T, R> {
     ///
     /// As there, but for those of the id; the value comes back.
     #[inline]
-    pub fn alloc(&self, obj: impl Into<ObjAddr>, value: T) -> Result<&'g T, AllocError<T>> {
-        self.by_value(obj.into(), value, IfExists::Refuse)
+    pub fn alloc<How>(&self, obj: impl IntoObjAddr<How>, value: T) -> Result<&'g T, AllocError<T>> {
+        self.by_value(obj.into_obj_addr(), value, IfExists::Refuse)
     }
 
     /// Creates the variable by a constructor. As [`Pinned::alloc_with`].
@@ -122,8 +122,12 @@ impl<'g, T: Send + Sync + 'static, R: Reclaim> Typed<'g, T, R> {
     /// # Errors
     ///
     /// As [`alloc`](Self::alloc).
-    pub fn alloc_with(&self, obj: impl Into<ObjAddr>, ctor: impl FnOnce(ObjAddr) -> T) -> Result<&'g T, StoreError> {
-        self.by_ctor(obj.into(), infallible(ctor), IfExists::Refuse)
+    pub fn alloc_with<How>(
+        &self,
+        obj: impl IntoObjAddr<How>,
+        ctor: impl FnOnce(ObjAddr) -> T,
+    ) -> Result<&'g T, StoreError> {
+        self.by_ctor(obj.into_obj_addr(), infallible(ctor), IfExists::Refuse)
             .map_err(store_error)
     }
 
@@ -132,12 +136,12 @@ impl<'g, T: Send + Sync + 'static, R: Reclaim> Typed<'g, T, R> {
     /// # Errors
     ///
     /// [`CtorError::Ctor`] with the constructor's error: there is no variable then. Else as [`alloc`](Self::alloc).
-    pub fn try_alloc_with<E>(
+    pub fn try_alloc_with<E, How>(
         &self,
-        obj: impl Into<ObjAddr>,
+        obj: impl IntoObjAddr<How>,
         ctor: impl FnOnce(ObjAddr) -> Result<T, E>,
     ) -> Result<&'g T, CtorError<E>> {
-        self.by_ctor(obj.into(), ctor, IfExists::Refuse)
+        self.by_ctor(obj.into_obj_addr(), ctor, IfExists::Refuse)
     }
 
     /// Creates the variable with all bytes zero.
@@ -145,11 +149,11 @@ impl<'g, T: Send + Sync + 'static, R: Reclaim> Typed<'g, T, R> {
     /// # Errors
     ///
     /// As [`alloc`](Self::alloc).
-    pub fn alloc_zeroed(&self, obj: impl Into<ObjAddr>) -> Result<&'g T, StoreError>
+    pub fn alloc_zeroed<How>(&self, obj: impl IntoObjAddr<How>) -> Result<&'g T, StoreError>
     where
         T: Zeroable,
     {
-        self.zeroed(obj.into(), IfExists::Refuse)
+        self.zeroed(obj.into_obj_addr(), IfExists::Refuse)
     }
 
     /// The variable, created from `value` if it does not exist. As [`Pinned::get_or_alloc`].
@@ -158,8 +162,8 @@ impl<'g, T: Send + Sync + 'static, R: Reclaim> Typed<'g, T, R> {
     ///
     /// As [`alloc`](Self::alloc), but never `Exists`. The value comes back.
     #[inline]
-    pub fn get_or_alloc(&self, obj: impl Into<ObjAddr>, value: T) -> Result<&'g T, AllocError<T>> {
-        let obj = obj.into();
+    pub fn get_or_alloc<How>(&self, obj: impl IntoObjAddr<How>, value: T) -> Result<&'g T, AllocError<T>> {
+        let obj = obj.into_obj_addr();
         match self.find(obj) {
             Some(value) => Ok(value),
             None => self.by_value(obj, value, IfExists::Get),
@@ -172,12 +176,12 @@ impl<'g, T: Send + Sync + 'static, R: Reclaim> Typed<'g, T, R> {
     ///
     /// As [`get_or_alloc`](Self::get_or_alloc).
     #[inline]
-    pub fn get_or_alloc_with(
+    pub fn get_or_alloc_with<How>(
         &self,
-        obj: impl Into<ObjAddr>,
+        obj: impl IntoObjAddr<How>,
         ctor: impl FnOnce(ObjAddr) -> T,
     ) -> Result<&'g T, StoreError> {
-        let obj = obj.into();
+        let obj = obj.into_obj_addr();
         match self.find(obj) {
             Some(value) => Ok(value),
             None => self.by_ctor(obj, infallible(ctor), IfExists::Get).map_err(store_error),
@@ -191,12 +195,12 @@ impl<'g, T: Send + Sync + 'static, R: Reclaim> Typed<'g, T, R> {
     /// [`CtorError::Ctor`] with the constructor's error: there is no variable then. Else as
     /// [`get_or_alloc`](Self::get_or_alloc).
     #[inline]
-    pub fn get_or_try_alloc_with<E>(
+    pub fn get_or_try_alloc_with<E, How>(
         &self,
-        obj: impl Into<ObjAddr>,
+        obj: impl IntoObjAddr<How>,
         ctor: impl FnOnce(ObjAddr) -> Result<T, E>,
     ) -> Result<&'g T, CtorError<E>> {
-        let obj = obj.into();
+        let obj = obj.into_obj_addr();
         match self.find(obj) {
             Some(value) => Ok(value),
             None => self.by_ctor(obj, ctor, IfExists::Get),
@@ -209,11 +213,11 @@ impl<'g, T: Send + Sync + 'static, R: Reclaim> Typed<'g, T, R> {
     ///
     /// As [`get_or_alloc`](Self::get_or_alloc).
     #[inline]
-    pub fn get_or_alloc_zeroed(&self, obj: impl Into<ObjAddr>) -> Result<&'g T, StoreError>
+    pub fn get_or_alloc_zeroed<How>(&self, obj: impl IntoObjAddr<How>) -> Result<&'g T, StoreError>
     where
         T: Zeroable,
     {
-        let obj = obj.into();
+        let obj = obj.into_obj_addr();
         match self.find(obj) {
             Some(value) => Ok(value),
             None => self.zeroed(obj, IfExists::Get),
@@ -221,7 +225,7 @@ impl<'g, T: Send + Sync + 'static, R: Reclaim> Typed<'g, T, R> {
     }
 
     /// Frees the variable. Whether there was one. As [`Pinned::free`].
-    pub fn free(&self, obj: impl Into<ObjAddr>) -> bool {
+    pub fn free<How>(&self, obj: impl IntoObjAddr<How>) -> bool {
         self.take(obj, |_, _| ()).is_some()
     }
 
@@ -230,14 +234,14 @@ impl<'g, T: Send + Sync + 'static, R: Reclaim> Typed<'g, T, R> {
     /// # Panics
     ///
     /// If the destructor does; the variable is freed all the same.
-    pub fn free_with<O>(&self, obj: impl Into<ObjAddr>, dtor: impl FnOnce(ObjAddr, &T) -> O) -> Option<O> {
+    pub fn free_with<O, How>(&self, obj: impl IntoObjAddr<How>, dtor: impl FnOnce(ObjAddr, &T) -> O) -> Option<O> {
         self.take(obj, dtor)
     }
 
     /// The same, and one function with its caller.
     #[inline(always)]
-    pub(crate) fn take<O>(self, obj: impl Into<ObjAddr>, dtor: impl FnOnce(ObjAddr, &T) -> O) -> Option<O> {
-        let obj = obj.into();
+    pub(crate) fn take<O, How>(self, obj: impl IntoObjAddr<How>, dtor: impl FnOnce(ObjAddr, &T) -> O) -> Option<O> {
+        let obj = obj.into_obj_addr();
         let removed = self.core.remove(self.shield, &self.core.key(obj.get(), self.entry))?;
         // SAFETY: the entry holds `T`; the node was live when it was removed.
         Some(dtor(obj, unsafe { removed.node.value() }))

@@ -9,7 +9,7 @@ use crate::parent::StoreHandle;
 use crate::registry::IdEntry;
 use crate::store::ShadowStore;
 use crate::typed::Typed;
-use crate::{ObjAddr, ShadowId};
+use crate::{IntoObjAddr, ObjAddr, ShadowId};
 
 /// The variables of one id in one store: what a patch keeps for a field that it adds to somebody else's type.
 ///
@@ -104,13 +104,13 @@ impl<T: Send + Sync + 'static, S: StoreHandle> Variable<T, S> {
 
     /// What `read` makes of the variable, if it exists. `read` runs under a guard.
     #[inline]
-    pub fn get_with<O>(&self, obj: impl Into<ObjAddr>, read: impl FnOnce(&T) -> O) -> Option<O> {
+    pub fn get_with<O, How>(&self, obj: impl IntoObjAddr<How>, read: impl FnOnce(&T) -> O) -> Option<O> {
         self.pinned(|variables| variables.get(obj).map(read))
     }
 
     /// A copy of the variable, if it exists.
     #[inline]
-    pub fn get_cloned(&self, obj: impl Into<ObjAddr>) -> Option<T>
+    pub fn get_cloned<How>(&self, obj: impl IntoObjAddr<How>) -> Option<T>
     where
         T: Clone,
     {
@@ -119,7 +119,7 @@ impl<T: Send + Sync + 'static, S: StoreHandle> Variable<T, S> {
 
     /// Whether the variable exists.
     #[inline]
-    pub fn contains(&self, obj: impl Into<ObjAddr>) -> bool {
+    pub fn contains<How>(&self, obj: impl IntoObjAddr<How>) -> bool {
         self.pinned(|variables| variables.contains(obj))
     }
 
@@ -129,7 +129,7 @@ impl<T: Send + Sync + 'static, S: StoreHandle> Variable<T, S> {
     ///
     /// As [`Typed::alloc`]; the value comes back.
     #[inline]
-    pub fn alloc(&self, obj: impl Into<ObjAddr>, value: T) -> Result<(), AllocError<T>> {
+    pub fn alloc<How>(&self, obj: impl IntoObjAddr<How>, value: T) -> Result<(), AllocError<T>> {
         self.pinned(|variables| variables.alloc(obj, value).map(drop))
     }
 
@@ -138,7 +138,11 @@ impl<T: Send + Sync + 'static, S: StoreHandle> Variable<T, S> {
     /// # Errors
     ///
     /// As [`Typed::alloc_with`].
-    pub fn alloc_with(&self, obj: impl Into<ObjAddr>, ctor: impl FnOnce(ObjAddr) -> T) -> Result<(), StoreError> {
+    pub fn alloc_with<How>(
+        &self,
+        obj: impl IntoObjAddr<How>,
+        ctor: impl FnOnce(ObjAddr) -> T,
+    ) -> Result<(), StoreError> {
         self.pinned(|variables| variables.alloc_with(obj, ctor).map(drop))
     }
 
@@ -147,9 +151,9 @@ impl<T: Send + Sync + 'static, S: StoreHandle> Variable<T, S> {
     /// # Errors
     ///
     /// As [`Typed::try_alloc_with`].
-    pub fn try_alloc_with<E>(
+    pub fn try_alloc_with<E, How>(
         &self,
-        obj: impl Into<ObjAddr>,
+        obj: impl IntoObjAddr<How>,
         ctor: impl FnOnce(ObjAddr) -> Result<T, E>,
     ) -> Result<(), CtorError<E>> {
         self.pinned(|variables| variables.try_alloc_with(obj, ctor).map(drop))
@@ -161,9 +165,9 @@ impl<T: Send + Sync + 'static, S: StoreHandle> Variable<T, S> {
     ///
     /// As [`Typed::get_or_alloc`]; the value comes back.
     #[inline]
-    pub fn get_or_alloc<O>(
+    pub fn get_or_alloc<O, How>(
         &self,
-        obj: impl Into<ObjAddr>,
+        obj: impl IntoObjAddr<How>,
         value: T,
         read: impl FnOnce(&T) -> O,
     ) -> Result<O, AllocError<T>> {
@@ -176,9 +180,9 @@ impl<T: Send + Sync + 'static, S: StoreHandle> Variable<T, S> {
     ///
     /// As [`Typed::get_or_alloc_with`].
     #[inline]
-    pub fn get_or_alloc_with<O>(
+    pub fn get_or_alloc_with<O, How>(
         &self,
-        obj: impl Into<ObjAddr>,
+        obj: impl IntoObjAddr<How>,
         ctor: impl FnOnce(ObjAddr) -> T,
         read: impl FnOnce(&T) -> O,
     ) -> Result<O, StoreError> {
@@ -191,9 +195,9 @@ impl<T: Send + Sync + 'static, S: StoreHandle> Variable<T, S> {
     ///
     /// As [`Typed::get_or_try_alloc_with`].
     #[inline]
-    pub fn get_or_try_alloc_with<E, O>(
+    pub fn get_or_try_alloc_with<E, O, How>(
         &self,
-        obj: impl Into<ObjAddr>,
+        obj: impl IntoObjAddr<How>,
         ctor: impl FnOnce(ObjAddr) -> Result<T, E>,
         read: impl FnOnce(&T) -> O,
     ) -> Result<O, CtorError<E>> {
@@ -201,7 +205,7 @@ impl<T: Send + Sync + 'static, S: StoreHandle> Variable<T, S> {
     }
 
     /// Frees the variable. Whether there was one.
-    pub fn free(&self, obj: impl Into<ObjAddr>) -> bool {
+    pub fn free<How>(&self, obj: impl IntoObjAddr<How>) -> bool {
         self.free_with(obj, |_, _| ()).is_some()
     }
 
@@ -210,7 +214,7 @@ impl<T: Send + Sync + 'static, S: StoreHandle> Variable<T, S> {
     /// # Panics
     ///
     /// If the destructor does; the variable is freed all the same.
-    pub fn free_with<O>(&self, obj: impl Into<ObjAddr>, dtor: impl FnOnce(ObjAddr, &T) -> O) -> Option<O> {
+    pub fn free_with<O, How>(&self, obj: impl IntoObjAddr<How>, dtor: impl FnOnce(ObjAddr, &T) -> O) -> Option<O> {
         self.pinned(|variables| variables.take(obj, dtor))
     }
 

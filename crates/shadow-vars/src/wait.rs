@@ -1,7 +1,8 @@
 //! Waiting for another thread's constructor: parked, and never in a ring.
 //!
 //! Waiting is rare, so one lock for the process is enough: it guards the list of who waits for whom. A store's other
-//! operations never touch it; a constructor's end does only if somebody waits.
+//! operations never touch it; a constructor's end does only if somebody waits. The list goes through the waiters' own stack
+//! frames, so waiting needs no memory.
 //!
 //! - **W1** A waiter is on the list, and the node's WAITERS bit set, before it parks; both under the lock.
 //! - **W2** The builder ends the construction by one swap of the life word. If the swap finds the bit set, the builder
@@ -9,8 +10,14 @@
 //! - **W3** A thread is on the list only while the builder that it waits for is building. So a chain of entries that
 //!   leads back to the asking thread is a true deadlock, and each ring is refused to the thread that would close it.
 //! - **W4** A waiter keeps its guard, so the node stays good for as long as it looks at it.
+//! - **W5** A waiter's frame stays until the waiter is off the list: taken off by the builder, or by itself.
 
-use crate::sync::{Condvar, Mutex, lock, thread_token};
+use std::cell::Cell;
+use std::ptr;
+
+#[cfg(feature = "rayon")]
+use crate::stealing;
+use crate::sync::{Condvar, Mutex, MutexGuard, lock, thread_token};
 use crate::table::NodeRef;
 use crate::table::node::{Life, State};
 
@@ -23,26 +30,83 @@ pub(crate) enum Refused {
     Cycle,
 }
 
-struct Waiter {
-    thread: u64,
-    builder: u64,
-    node: usize,
+/// A thread that waits, in its own frame. The cells are touched under the lock only.
+pub(crate) struct Waiter {
+    pub(crate) thread: u64,
+    pub(crate) builder: u64,
+    pub(crate) node: usize,
+    /// A thread of the same rayon pool, if one is known, or 0.
+    #[cfg(feature = "rayon")]
+    pub(crate) mate: Cell<u64>,
+    waits: Cell<bool>,
+    next: Cell<*const Self>,
+}
+
+impl Waiter {
+    /// Whether it is still on the list, whose lock is held.
+    pub(crate) fn waits(&self, _: &List) -> bool {
+        self.waits.get()
+    }
+}
+
+/// Who waits, newest first.
+pub(crate) struct List(Cell<*const Waiter>);
+
+// SAFETY: leads to waiters that stay while they are on it (W5), and are touched under its lock only.
+unsafe impl Send for List {}
+
+impl List {
+    const fn new() -> Self {
+        Self(Cell::new(ptr::null()))
+    }
+
+    /// # Safety
+    ///
+    /// The waiter stays where it is until it is off the list.
+    unsafe fn add(&mut self, waiter: &Waiter) {
+        waiter.next.set(self.0.replace(waiter));
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Waiter> {
+        let mut next = self.0.get();
+        std::iter::from_fn(move || {
+            // SAFETY: null, or on the list (W5).
+            let waiter = unsafe { next.as_ref() }?;
+            next = waiter.next.get();
+            Some(waiter)
+        })
+    }
+
+    /// Takes off those that are to go.
+    pub(crate) fn take_off(&mut self, goes: impl Fn(&Waiter) -> bool) {
+        let mut link = &self.0;
+        // SAFETY: null, or on the list (W5).
+        while let Some(waiter) = unsafe { link.get().as_ref() } {
+            if goes(waiter) {
+                link.set(waiter.next.get());
+                // Its frame may go as soon as the lock is let go.
+                waiter.waits.set(false);
+            } else {
+                link = &waiter.next;
+            }
+        }
+    }
 }
 
 struct Waiters {
-    list: Mutex<Vec<Waiter>>,
+    list: Mutex<List>,
     woken: Condvar,
 }
 
 #[cfg(not(shadow_loom))]
 static WAITERS: Waiters = Waiters {
-    list: Mutex::new(Vec::new()),
+    list: Mutex::new(List::new()),
     woken: Condvar::new(),
 };
 
 #[cfg(shadow_loom)]
 crate::sync::lazy_static! {
-    static ref WAITERS: Waiters = Waiters { list: Mutex::new(Vec::new()), woken: Condvar::new() };
+    static ref WAITERS: Waiters = Waiters { list: Mutex::new(List::new()), woken: Condvar::new() };
 }
 
 /// Waits until the node is no longer under construction. May wait for as long as the constructor runs.
@@ -62,20 +126,52 @@ pub(crate) fn wait(node: NodeRef<'_>) -> Result<(), Refused> {
         }
         // W1. If the construction has just ended, look again.
         if node.add_waiter(life) {
-            let address = node.as_ptr().addr().get();
-            list.push(Waiter {
+            let waiter = Waiter {
                 thread: me,
                 builder: life.builder(),
-                node: address,
-            });
-            while list.iter().any(|waiter| waiter.thread == me) {
-                list = WAITERS
-                    .woken
-                    .wait(list)
-                    .unwrap_or_else(|poisoned| poisoned.into_inner());
-            }
+                node: node.as_ptr().addr().get(),
+                #[cfg(feature = "rayon")]
+                mate: Cell::new(stealing::mate()),
+                waits: Cell::new(true),
+                next: Cell::new(ptr::null()),
+            };
+            // SAFETY: `park` returns when the waiter is off the list, and nothing in it unwinds.
+            unsafe { list.add(&waiter) };
+            list = park(list, &waiter)?;
         }
     }
+}
+
+/// Waits until the waiter is off the list: because the construction is over, or because that would never be.
+fn park<'l>(mut list: MutexGuard<'l, List>, waiter: &Waiter) -> Result<MutexGuard<'l, List>, Refused> {
+    #[cfg(feature = "rayon")]
+    if let Some(mut watch) = stealing::Watch::of_this_thread() {
+        while waiter.waits(&list) {
+            let (guard, _) = WAITERS
+                .woken
+                .wait_timeout(list, watch.pause())
+                .unwrap_or_else(|poisoned| poisoned.into_inner());
+            list = guard;
+            if waiter.waits(&list) && watch.is_due(&list) {
+                drop(list);
+                let answers = watch.ask();
+                list = lock(&WAITERS.list);
+                waiter.mate.set(stealing::mate());
+                if waiter.waits(&list) && watch.is_stuck(&list, answers) {
+                    list.take_off(|other| ptr::eq(other, waiter));
+                    return Err(Refused::Cycle);
+                }
+            }
+        }
+        return Ok(list);
+    }
+    while waiter.waits(&list) {
+        list = WAITERS
+            .woken
+            .wait(list)
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+    }
+    Ok(list)
 }
 
 /// Ends a construction: LIVE or FAILED for everybody, and wakes who waited for it.
@@ -83,14 +179,14 @@ pub(crate) fn publish(node: NodeRef<'_>, life: Life) {
     if node.publish(life).has_waiters() {
         // W2.
         let address = node.as_ptr().addr().get();
-        lock(&WAITERS.list).retain(|waiter| waiter.node != address);
+        lock(&WAITERS.list).take_off(|waiter| waiter.node == address);
         WAITERS.woken.notify_all();
     }
 }
 
 /// The list, locked while the process forks (F2 of [`fork`](crate::fork)).
 #[cfg(all(target_os = "linux", not(miri), not(shadow_loom)))]
-pub(crate) struct Frozen(crate::sync::MutexGuard<'static, Vec<Waiter>>);
+pub(crate) struct Frozen(MutexGuard<'static, List>);
 
 #[cfg(all(target_os = "linux", not(miri), not(shadow_loom)))]
 pub(crate) fn freeze() -> Frozen {
@@ -101,12 +197,12 @@ pub(crate) fn freeze() -> Frozen {
 impl Frozen {
     /// In the child, in which none of those who waited is there any more.
     pub(crate) fn forget_all(&mut self) {
-        self.0.clear();
+        self.0.0.set(ptr::null());
     }
 }
 
 /// Whether `builder` waits, directly or through others, for `thread`.
-fn leads_to(list: &[Waiter], mut builder: u64, thread: u64) -> bool {
+fn leads_to(list: &List, mut builder: u64, thread: u64) -> bool {
     // Each thread waits for at most one; by W3 there is no ring yet, so this ends.
     while let Some(waiter) = list.iter().find(|waiter| waiter.thread == builder) {
         if waiter.builder == thread {
@@ -115,4 +211,48 @@ fn leads_to(list: &[Waiter], mut builder: u64, thread: u64) -> bool {
         builder = waiter.builder;
     }
     false
+}
+
+#[cfg(all(test, not(shadow_loom)))]
+mod tests {
+    use super::*;
+
+    fn waiter(thread: u64, builder: u64, node: usize) -> Waiter {
+        Waiter {
+            thread,
+            builder,
+            node,
+            #[cfg(feature = "rayon")]
+            mate: Cell::new(0),
+            waits: Cell::new(true),
+            next: Cell::new(ptr::null()),
+        }
+    }
+
+    #[test]
+    fn waiters_leave_the_list_from_any_place() {
+        let threads = |list: &List| list.iter().map(|waiter| waiter.thread).collect::<Vec<_>>();
+        for gone in 0..8_u64 {
+            let waiters = [1, 2, 3].map(|thread| waiter(thread, thread + 1, 7));
+            let mut list = List::new();
+            // SAFETY: the waiters outlive the list.
+            waiters.iter().for_each(|waiter| unsafe { list.add(waiter) });
+            assert_eq!(threads(&list), [3, 2, 1]);
+            assert!(leads_to(&list, 1, 4) && !leads_to(&list, 1, 5) && !leads_to(&list, 4, 1));
+            let goes = |waiter: &Waiter| gone & (1 << (waiter.thread - 1)) != 0;
+            list.take_off(goes);
+            let left: Vec<_> = waiters
+                .iter()
+                .rev()
+                .filter(|waiter| !goes(waiter))
+                .map(|waiter| waiter.thread)
+                .collect();
+            assert_eq!(threads(&list), left);
+            assert!(waiters.iter().all(|waiter| waiter.waits(&list) != goes(waiter)));
+            // As the builder of them all does.
+            list.take_off(|waiter| waiter.node == 7);
+            assert_eq!(threads(&list), []);
+            assert!(!waiters.iter().any(|waiter| waiter.waits(&list)));
+        }
+    }
 }

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use shadow_vars::{AllocError, CtorError, ObjAddr, Reclaim, ShadowId, StoreError, TypeMismatch, Zeroable, global};
+use shadow_vars::{
+    AllocError, CtorError, IntoObjAddr, ObjAddr, Reclaim, ShadowId, StoreError, TypeMismatch, Zeroable, global,
+};
 use support::configs::Config;
 use support::on_every_store;
 
@@ -405,6 +407,9 @@ fn any_address_is_a_parent<R: Reclaim>(config: &Config) {
 
 #[test]
 fn addresses_from_every_source() {
+    fn addr_of<How>(obj: impl IntoObjAddr<How>) -> ObjAddr {
+        obj.into_obj_addr()
+    }
     let mut word = 7_u64;
     let raw = &raw mut word;
     let addr = ObjAddr::new(raw as usize);
@@ -417,36 +422,47 @@ fn addresses_from_every_source() {
         (addr, addr, addr)
     );
     assert_eq!(ObjAddr::from(NonNull::new(raw).unwrap()), addr);
-    assert_eq!((ObjAddr::from(&word), ObjAddr::of(&word)), (addr, addr));
+    assert_eq!((addr_of(&word), ObjAddr::of(&word)), (addr, addr));
     assert_eq!(
         (ObjAddr::from(Pin::new(&word)), ObjAddr::of_pin(&Pin::new(&word))),
         (addr, addr)
     );
-    assert_eq!(ObjAddr::from(&mut word), addr);
+    assert_eq!(addr_of(&mut word), addr);
 
     let (boxed, shared, pinned) = (Box::new(1_u8), Arc::new(2_u16), Box::pin(3_u32));
-    assert_eq!(ObjAddr::of_box(&boxed), ObjAddr::from(&*boxed));
-    assert_ne!(ObjAddr::of_box(&boxed), ObjAddr::from(&boxed));
+    assert_eq!(ObjAddr::of_box(&boxed), addr_of(&*boxed));
+    assert_ne!(ObjAddr::of_box(&boxed), ObjAddr::from(&raw const boxed));
     assert_eq!(
         (ObjAddr::of_arc(&shared), ObjAddr::of_arc(&shared.clone())),
-        (ObjAddr::from(&*shared), ObjAddr::from(Arc::as_ptr(&shared)))
+        (addr_of(&*shared), ObjAddr::from(Arc::as_ptr(&shared)))
     );
     assert_eq!(
         (ObjAddr::of_pin(&pinned), ObjAddr::from(pinned.as_ref())),
-        (ObjAddr::from(&*pinned), ObjAddr::of(&*pinned))
+        (addr_of(&*pinned), ObjAddr::of(&*pinned))
     );
     // Unsized parents count by where they begin.
     let slice: &[u8] = &[1, 2, 3];
     let (dynamic, text): (Box<dyn std::fmt::Debug>, &str) = (Box::new(5_u8), "text");
-    assert_eq!(ObjAddr::from(slice), ObjAddr::from(slice.as_ptr()));
-    assert_eq!(ObjAddr::from(text), ObjAddr::from(text.as_ptr()));
-    assert_eq!(ObjAddr::of_box(&dynamic), ObjAddr::from(&*dynamic));
+    assert_eq!(addr_of(slice), ObjAddr::from(slice.as_ptr()));
+    assert_eq!(addr_of(text), ObjAddr::from(text.as_ptr()));
+    assert_eq!(ObjAddr::of_box(&dynamic), addr_of(&*dynamic));
     assert!(ObjAddr::new(1) < ObjAddr::new(2));
     assert_eq!(
         (format!("{:?}", ObjAddr::new(255)), ObjAddr::new(255).to_string()),
         ("0xff".into(), "0xff".into())
     );
     assert_eq!(format!("{N:?}"), "ShadowId<u32>(0x41)");
+    // Numbers and what becomes an address are taken as they are.
+    struct Session(usize);
+    impl From<Session> for ObjAddr {
+        fn from(session: Session) -> Self {
+            Self::new(session.0)
+        }
+    }
+    assert_eq!(
+        (addr_of(0x7f00), addr_of(Session(0x7f00)), addr_of(ObjAddr::new(0x7f00))),
+        (0x7f00.into(), 0x7f00.into(), 0x7f00.into())
+    );
 }
 
 fn values_of_any_size<R: Reclaim>(config: &Config) {

@@ -4,98 +4,17 @@
 
 mod support;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+use std::alloc::Layout;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicIsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use shadow_vars::{BuildError, Builder, CtorError, Provoke, Reclaim, ShadowId, ShadowStore, StoreError};
 use support::configs::Config;
+use support::failing::{FIRED, Failing, HELD, SPARES_SMALL, with_failure};
 use support::{Counted, Ledger};
-
-/// Fails a chosen allocation of the thread that asks for it.
-struct Failing;
 
 #[global_allocator]
 static ALLOCATOR: Failing = Failing;
-
-thread_local! {
-    /// Allocations until one fails; 0 for none. Negative: failing already, and for as long as it is armed.
-    static COUNTDOWN: Cell<isize> = const { Cell::new(0) };
-    /// Whether all after the first fail too.
-    static FOR_GOOD: Cell<bool> = const { Cell::new(false) };
-    /// Whether plain bytes and a few words never fail: std's `available_parallelism`, which reads files, and `Arc::new` take
-    /// them for granted.
-    static SPARES_SMALL: Cell<bool> = const { Cell::new(false) };
-    static FIRED: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Allocations that have not been given back.
-static HELD: AtomicIsize = AtomicIsize::new(0);
-
-fn fails(layout: Layout) -> bool {
-    if SPARES_SMALL.get() && (layout.align() == 1 || layout.size() < 64) {
-        return false;
-    }
-    match COUNTDOWN.get() {
-        0 => false,
-        1.. => {
-            COUNTDOWN.set(COUNTDOWN.get() - 1);
-            let fires = COUNTDOWN.get() == 0;
-            if fires {
-                FIRED.set(true);
-                COUNTDOWN.set(if FOR_GOOD.get() { -1 } else { 0 });
-            }
-            fires
-        }
-        _ => true,
-    }
-}
-
-// SAFETY: passes everything on to the system's allocator, or gives nothing.
-unsafe impl GlobalAlloc for Failing {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if fails(layout) {
-            return std::ptr::null_mut();
-        }
-        HELD.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        if fails(layout) {
-            return std::ptr::null_mut();
-        }
-        HELD.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn realloc(&self, old: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        if fails(layout) {
-            return std::ptr::null_mut();
-        }
-        // SAFETY: the caller's.
-        unsafe { System.realloc(old, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, old: *mut u8, layout: Layout) {
-        HELD.fetch_sub(1, Ordering::Relaxed);
-        // SAFETY: the caller's.
-        unsafe { System.dealloc(old, layout) }
-    }
-}
-
-/// Runs `body` with its `nth` allocation failing; whether there were that many.
-fn with_failure<T>(nth: usize, for_good: bool, body: impl FnOnce() -> T) -> (T, bool) {
-    FIRED.set(false);
-    FOR_GOOD.set(for_good);
-    COUNTDOWN.set(nth as isize);
-    let result = body();
-    COUNTDOWN.set(0);
-    (result, FIRED.get())
-}
 
 const VALUE: ShadowId<Counted> = ShadowId::new(0x31);
 const ZERO: ShadowId<[u64; 3]> = ShadowId::new(0x32);

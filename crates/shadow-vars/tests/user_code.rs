@@ -3,11 +3,12 @@
 mod support;
 
 use std::cell::RefCell;
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
-use shadow_vars::{Pinned, Reclaim, ShadowId, ShadowStore};
+use shadow_vars::{Pinned, Reclaim, ShadowId, ShadowStore, SyncError};
 use support::configs::Config;
 use support::{Counted, Ledger, Spite, caught, hush, on_every_store, panic_on_purpose};
 
@@ -16,13 +17,17 @@ on_every_store!(
     a_drop_may_use_the_store,
     a_chain_of_drops_does_not_nest,
     a_panicking_destructor_frees_all_the_same,
+    payloads_that_panic_when_dropped,
     a_destructor_may_use_the_store,
     guards_that_outlive_their_thread,
     the_store_at_thread_exit,
+    a_guard_is_known_to_the_very_end,
+    a_late_guard_protects_from_all_others,
 );
 
 const VALUE: ShadowId<Counted> = ShadowId::new(0x21);
 const OTHER: ShadowId<Counted> = ShadowId::new(0x22);
+const N: ShadowId<usize> = ShadowId::new(0x23);
 
 fn panicking_drops_are_counted<R: Reclaim>(config: &Config) {
     struct Spiteful(#[expect(dead_code, reason = "only dropped")] Counted, usize);
@@ -188,6 +193,106 @@ fn a_panicking_destructor_frees_all_the_same<R: Reclaim>(config: &Config) {
     ledger.assert_balanced();
 }
 
+/// A payload whose drop panics with another such, some times over.
+struct Bomb {
+    number: usize,
+    more: usize,
+    drops: Arc<AtomicUsize>,
+}
+
+impl Bomb {
+    fn explode(number: usize, drops: &Arc<AtomicUsize>) -> ! {
+        let drops = drops.clone();
+        resume_unwind(Box::new(Self { number, more: 2, drops }))
+    }
+}
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        self.drops.fetch_add(1, Ordering::Relaxed);
+        if self.more > 0 {
+            let (number, more, drops) = (self.number, self.more - 1, self.drops.clone());
+            resume_unwind(Box::new(Self { number, more, drops }));
+        }
+    }
+}
+
+/// Runs `body`, which must panic with a bomb; its number.
+fn caught_bomb<T>(body: impl FnOnce() -> T) -> usize {
+    let panic = catch_unwind(AssertUnwindSafe(body)).err().expect("a panic");
+    let mut bomb = panic.downcast::<Bomb>().expect("the panic's own payload");
+    bomb.more = 0;
+    bomb.number
+}
+
+/// Each destructor and each value's drop panics, with a payload whose drop panics, with one whose drop panics.
+fn payloads_that_panic_when_dropped<R: Reclaim>(config: &Config) {
+    const COUNT: usize = 60;
+    struct Mined(#[expect(dead_code, reason = "only dropped")] Counted, Arc<AtomicUsize>);
+    impl Drop for Mined {
+        fn drop(&mut self) {
+            Bomb::explode(0, &self.1);
+        }
+    }
+    let id = ShadowId::<Mined>::new(1);
+    let ledger = Ledger::new(3 * COUNT);
+    let store = config.build::<R>();
+    let drops = Arc::new(AtomicUsize::new(0));
+    let fill = || (1..=COUNT).for_each(|n| store.alloc(n * 8, VALUE, ledger.value()).unwrap());
+    let check = |calls: &AtomicUsize| {
+        let drops = drops.swap(0, Ordering::Relaxed);
+        assert_eq!(
+            drops, COUNT,
+            "each payload is dropped, and what that panics with leaked"
+        );
+        assert_eq!(
+            (calls.load(Ordering::Relaxed), store.len()),
+            (COUNT, 0),
+            "all were called and freed"
+        );
+        store.synchronize().unwrap();
+        assert_eq!(ledger.alive(), []);
+    };
+
+    fill();
+    let (calls, first) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let number = caught_bomb(|| {
+        store.free_all_with(VALUE, |obj, _| {
+            if calls.fetch_add(1, Ordering::Relaxed) == 0 {
+                first.store(obj.get(), Ordering::Relaxed);
+            }
+            Bomb::explode(obj.get(), &drops)
+        })
+    });
+    assert_eq!(number, first.into_inner(), "the first panic goes on");
+    check(&calls);
+
+    #[cfg(feature = "rayon")]
+    {
+        fill();
+        let calls = AtomicUsize::new(0);
+        let number = caught_bomb(|| {
+            store.par_free_all_with(VALUE, |obj, _| {
+                calls.fetch_add(1, Ordering::Relaxed);
+                Bomb::explode(obj.get(), &drops)
+            })
+        });
+        assert!((8..=COUNT * 8).contains(&number));
+        check(&calls);
+    }
+
+    (0..COUNT).for_each(|n| store.alloc(n * 8, id, Mined(ledger.value(), drops.clone())).unwrap());
+    (0..COUNT / 2).for_each(|n| assert!(store.free(n * 8, id)));
+    store.synchronize().unwrap();
+    assert_eq!(
+        (store.stats().drop_panics, drops.load(Ordering::Relaxed)),
+        (COUNT as u64 / 2, COUNT / 2),
+        "each payload is dropped, and what that panics with leaked"
+    );
+    drop(store);
+    ledger.assert_balanced();
+}
+
 fn a_destructor_may_use_the_store<R: Reclaim>(config: &Config) {
     let ledger = Ledger::new(1000);
     let store = config.build::<R>();
@@ -309,6 +414,93 @@ fn the_store_at_thread_exit<R: Reclaim>(config: &Config) {
                 }
             };
             thread::spawn(body).join().unwrap();
+            assert_eq!(ledger.alive(), []);
+        }
+    });
+    ledger.assert_balanced();
+}
+
+/// Whether a thread holds a guard is known while its locals are torn down, whenever the guard was made: `synchronize` would
+/// wait for it for ever.
+fn a_guard_is_known_to_the_very_end<R: Reclaim>(config: &Config) {
+    with_static::<R>(config, |store| {
+        let results = Arc::new(Mutex::new(Vec::new()));
+        let body = {
+            let results = results.clone();
+            move || {
+                let check = |held: Option<Pinned<'static, R>>, results: Arc<Mutex<Vec<_>>>| {
+                    Box::new(move || {
+                        store.alloc(8, N, 1).unwrap();
+                        assert!(store.free(8, N));
+                        let while_held = held.is_some().then(|| store.synchronize());
+                        drop(held);
+                        let after = store.synchronize();
+                        let pin = store.pin();
+                        let nested = store.pin();
+                        let twice = store.synchronize();
+                        drop(pin);
+                        let once = store.synchronize();
+                        drop(nested);
+                        results
+                            .lock()
+                            .unwrap()
+                            .push((while_held, after, twice, once, store.synchronize()));
+                    })
+                };
+                // Torn down last, with a guard from now; torn down first; and last again, with none.
+                FIRST.with(|_| ());
+                let held = store.pin();
+                LAST.with_borrow_mut(|at_exit| at_exit.0.push(check(None, results.clone())));
+                drop(held);
+                FIRST.with_borrow_mut(|at_exit| {
+                    at_exit.0.push(check(Some(store.pin()), results.clone()));
+                    at_exit.0.push(check(None, results));
+                });
+            }
+        };
+        thread::spawn(body).join().unwrap();
+        let (pinned, done) = (Err(SyncError::Pinned), Ok(()));
+        // The guard that one of the locals still has counts until that goes.
+        let results = Arc::into_inner(results).unwrap().into_inner().unwrap();
+        assert_eq!(
+            results,
+            [
+                (None, pinned, pinned, pinned, pinned),
+                (Some(pinned), done, pinned, pinned, done),
+                (None, done, pinned, pinned, done),
+            ]
+        );
+    });
+}
+
+/// A guard that outlives its thread's place among the readers, which others may have got by then.
+fn a_late_guard_protects_from_all_others<R: Reclaim>(config: &Config) {
+    let ledger = Ledger::new(8);
+    with_static::<R>(config, |store| {
+        for turn in 0..4 {
+            store.alloc(8, VALUE, ledger.value()).unwrap();
+            let body = move || {
+                FIRST.with(|_| ());
+                let pin = store.pin();
+                FIRST.with_borrow_mut(|at_exit| {
+                    at_exit.0.push(Box::new(move || {
+                        let value = pin.get(8, VALUE).unwrap();
+                        let others = || {
+                            // As many as there may be places.
+                            drop((0..64).map(|_| store.pin_owned()).collect::<Vec<_>>());
+                            assert!(store.free(8, VALUE));
+                            for _ in 0..100 {
+                                store.flush();
+                                drop((store.pin_owned(), store.pin()));
+                            }
+                        };
+                        thread::spawn(others).join().unwrap();
+                        assert_eq!(value.serial(), turn);
+                    }));
+                });
+            };
+            thread::spawn(body).join().unwrap();
+            store.synchronize().unwrap();
             assert_eq!(ledger.alive(), []);
         }
     });

@@ -9,7 +9,7 @@
 //! | the older `klp_shadow_get_or_alloc(…, data, …)` | [`get_or_alloc`](crate::Pinned::get_or_alloc) | |
 //! | `klp_shadow_free(obj, id, dtor)` | [`free_with`](crate::Pinned::free_with), [`free`](crate::Pinned::free) | says whether there was one; hands the destructor's result on |
 //! | `klp_shadow_free_all(id, dtor)` | [`free_all_with`](crate::Pinned::free_all_with), [`free_all`](crate::Pinned::free_all) | stops nobody; says how many; in parallel with the feature `rayon` |
-//! | — | [`free_object`](crate::Pinned::free_object), [`Parent`](crate::Parent) | the kernel leaves it to the caller to free all variables of an object |
+//! | — | [`free_object`](crate::Pinned::free_object), [`Parent`](crate::Parent), [`Attached`](crate::Attached) | the kernel leaves it to the caller to free all variables of an object |
 //! | — | [`ids_of`](crate::Pinned::ids_of), [`iter`](crate::Pinned::iter), [`stats`](crate::ShadowStore::stats) | the kernel cannot list its variables |
 //! | `void *` and a size | [`ShadowId<T>`](crate::ShadowId), or [`raw_alloc`](crate::Pinned::raw_alloc) and [`raw_get`](crate::Pinned::raw_get) by layout | another type, a larger size or a stricter alignment than the variable has is an error |
 //! | `obj == NULL` | [`ObjAddr::PROCESS`](crate::ObjAddr::PROCESS) | the same: a variable of the whole process |

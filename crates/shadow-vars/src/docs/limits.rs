@@ -4,7 +4,8 @@
 //!
 //! A parent is an address and nothing more. If its variables are not freed before its memory is, the next object at that
 //! address inherits them: `get` finds the old value, `alloc` finds it taken. Call
-//! [`free_object`](crate::Pinned::free_object) before the parent goes, or let [`Parent`](crate::Parent) do it:
+//! [`free_object`](crate::Pinned::free_object) before the parent goes, or let [`Parent`](crate::Parent) do it, or
+//! [`Attached`](crate::Attached) if the object is somebody else's:
 //!
 //! ```
 //! use shadow_vars::{ShadowId, ShadowStore};
@@ -19,15 +20,20 @@
 //! # Ok::<(), shadow_vars::AllocError<&str>>(())
 //! ```
 //!
+//! Both free the variables before the object is dropped, and again after, as its own `Drop` may have attached some. What the
+//! `Drop` of a *variable's value* attaches to the parent comes later, when nobody can hold the value any more, and is left
+//! to whoever is at the address then: do not do that.
+//!
 //! Reuse itself is cheap: an address that comes back gets its old slot, so a program that makes and frees objects all day
 //! makes no table grow.
 //!
 //! # The address of what?
 //!
-//! `ObjAddr::from(&boxed)` for a `Box` is the address of the box variable on the stack. Write `&*boxed`,
-//! [`ObjAddr::of_box`](crate::ObjAddr::of_box), [`of_arc`](crate::ObjAddr::of_arc) or
-//! [`of_pin`](crate::ObjAddr::of_pin). Objects of size 0 have no address of their own. A struct and its first field have
-//! the same address; give them different ids.
+//! A reference to a [handle](crate::Handle), such as `&boxed` or `&arc`, is the address of a variable on the stack, and does
+//! not compile where a parent is asked for. Write `&*boxed`, [`ObjAddr::of_box`](crate::ObjAddr::of_box),
+//! [`of_arc`](crate::ObjAddr::of_arc) or [`of_pin`](crate::ObjAddr::of_pin). Generic code is taken at its word: its `&T` is
+//! the address of a `T`, also if that is a `Box`. Objects of size 0 have no address of their own. A struct and its first
+//! field have the same address; give them different ids.
 //!
 //! # Stalled guards
 //!
@@ -85,10 +91,40 @@
 //! [`synchronize`](crate::ShadowStore::synchronize) must not be called by a thread that holds an
 //! [owned guard](crate::ShadowStore::pin_owned).
 //!
+//! # Constructors and thread pools
+//!
+//! A worker of a pool that waits inside a constructor for a part of it (rayon's `join`, `scope` and parallel iterators)
+//! takes up other work meanwhile. If that asks for the same variable, it is told `Recursion`. If a worker that has taken up a
+//! *part* of a constructor asks for the variable on top of it, the constructor and the worker wait for each other. With the
+//! feature `rayon`, on Linux, a waiter on a worker of the pool finds that within a tenth of a second or a few, when all the
+//! pool has come to a stop, and is told `Cycle`; without, it is a deadlock, and so it is if the constructor itself runs
+//! outside the pool, or in another one. The way out is to have nothing parallel in a constructor: look first, work
+//! outside, and hand the value in.
+//!
+//! ```
+//! # use shadow_vars::{AllocError, ShadowId, ShadowStore};
+//! # fn in_parallel() -> u64 { 7 }
+//! # const SUM: ShadowId<u64> = ShadowId::new(1);
+//! # let (store, object) = (ShadowStore::new(), 0_u32);
+//! let sum = match store.get_cloned(&object, SUM) {
+//!     Some(sum) => sum,
+//!     // Several may work, one is taken.
+//!     None => store.get_or_alloc(&object, SUM, in_parallel(), |sum| *sum)?,
+//! };
+//! # assert_eq!(sum, 7);
+//! # Ok::<(), AllocError<u64>>(())
+//! ```
+//!
+//! Nor should a guard be held across parallel work if other work of the pool calls
+//! [`synchronize`](crate::ShadowStore::synchronize): on top of the guard it is told `Pinned`, and on top of a part that the
+//! guard's holder waits for it waits for ever.
+//!
 //! # Out of memory
 //!
-//! Creating a variable gives an error, and the value back. A table that cannot be replaced goes on until it is full. Freeing
-//! needs no memory. [`processes`](super::processes) has the exceptions.
+//! Creating a variable gives an error, and the value back, also after waiting for another thread's constructor. A table that
+//! cannot be replaced goes on until it is full. Building a store gives an error, and the names in a
+//! [`TypeMismatch`](crate::TypeMismatch) may be empty. Freeing, reading, waiting and dropping a store need no memory.
+//! [`processes`](super::processes) says what does and has no error to give.
 //!
 //! # Platforms
 //!

@@ -8,6 +8,7 @@
 //! | operation | progress | may wait for | instant |
 //! |---|---|---|---|
 //! | [`pin`], [`repin`] | wait-free; now and then helps the collector on, a bounded amount | nothing | |
+//! | a thread's first guard, by whatever operation | lock-free; takes memory; with `Seize` a short lock | other threads' first guards | |
 //! | [`pin_owned`] | lock-free; registers a participant | nothing | |
 //! | [`get`], [`try_get`], [`contains`], [`get_with`], [`get_cloned`], [`raw_get`] | wait-free but for the probe | nothing | yes |
 //! | [`get_many`] | as `get`, per key | nothing | each key |
@@ -29,7 +30,7 @@
 //! | [`shrink_to_fit`] | lock-free; as many steps as the table has slots | nothing | |
 //! | [`flush`] | lock-free; drops values | nothing | |
 //! | [`synchronize`] | waits | every guard that exists when it is called, and running `Drop`s | |
-//! | dropping a [`Parent`] | as `free_object` | nothing | |
+//! | dropping a [`Parent`] or an [`Attached`] | as `free_object`, twice, and whatever the object's `Drop` does | nothing | |
 //! | dropping a store | drops every value | nothing (the borrow checker has seen to it that nobody uses it) | |
 //!
 //! Growing and shrinking wait for nobody and stop nobody: `alloc`s and `free`s move a block of 64 slots at a time.
@@ -92,3 +93,4 @@
 //! [`flush`]: crate::ShadowStore::flush
 //! [`synchronize`]: crate::ShadowStore::synchronize
 //! [`Parent`]: crate::Parent
+//! [`Attached`]: crate::Attached

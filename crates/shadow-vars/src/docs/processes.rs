@@ -42,16 +42,18 @@
 //!
 //! # No memory
 //!
-//! What creates gives an error, and the value back; what frees needs no memory. The process ends, as where a `Vec` finds no
-//! memory, in these places:
+//! What creates gives an error, and the value back; freeing, reading, waiting and dropping a store need no memory. The
+//! process ends, as Rust's own collections end it, where there is none for:
 //!
-//! - a guard for which there is no place: the first 64 threads and [owned guards](crate::ShadowStore::pin_owned) at a time
-//!   have places that need no memory;
-//! - with [`Epoch`](crate::Epoch) and `Seize`, a thread's first operation, and a full batch: their libraries allocate;
-//! - [`stats`](crate::ShadowStore::stats), [`ids_of`](crate::ShadowStore::ids_of) and
-//!   [`global`](crate::global), which have no error to give.
-//!
-//! A thread's first operation also enters destructors of thread-locals, for which the standard library takes memory.
+//! - a guard that needs a place among the readers: the first 64 threads and [owned guards](crate::ShadowStore::pin_owned) at
+//!   a time have places that need no memory, but a thread's first operation also enters destructors of thread-locals, for
+//!   which the standard library may take some;
+//! - with [`Epoch`](crate::Epoch) and `Seize`, every thread's first guard, owned guards, and grace periods, a few bytes a
+//!   batch: their libraries allocate;
+//! - what collects: [`ids_of`](crate::Pinned::ids_of), [iteration](crate::Pinned::iter),
+//!   [`stats`](crate::ShadowStore::stats), and a [`Parent`](crate::Parent)'s box;
+//! - the two smallest of the allocations that make a store, and [`global`](crate::global);
+//! - panics, and work that is given to `rayon`.
 //!
 //! # Counters
 //!

@@ -2,6 +2,7 @@
 //!
 //! A collector of our own, not crossbeam's default one: a guard that some other library keeps must not hold up ours.
 
+use std::cell::Cell;
 use std::sync::OnceLock;
 
 use crossbeam_epoch::{Collector, Guard, LocalHandle};
@@ -42,21 +43,40 @@ static OVER: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
     static PARTICIPANT: LocalHandle = collector().register();
+    /// Guards that this thread holds. Has no destructor, so it is there to the thread's very end, as guards may be.
+    static GUARDS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// A guard of this thread's participant, or, while the thread's locals are torn down, of one of its own.
+#[derive(Debug)]
+pub struct EpochGuard(Guard);
+
+impl Drop for EpochGuard {
+    #[inline]
+    fn drop(&mut self) {
+        GUARDS.set(GUARDS.get() - 1);
+    }
+}
+
+/// A guard that is not counted.
+#[inline]
+fn pin() -> Guard {
+    PARTICIPANT
+        .try_with(LocalHandle::pin)
+        .unwrap_or_else(|_| collector().register().pin())
 }
 
 impl Backend for Epoch {
-    type Guard = Guard;
+    type Guard = EpochGuard;
     type OwnedGuard = EpochOwned;
 
     /// Acquire: the fence in `pin` does the rest (G2); the load itself only has to see what the word leads to.
     const LOAD: Ordering = Ordering::Acquire;
 
     #[inline]
-    fn pin() -> Guard {
-        // While the thread's locals are torn down, a participant for this one guard.
-        PARTICIPANT
-            .try_with(LocalHandle::pin)
-            .unwrap_or_else(|_| collector().register().pin())
+    fn pin() -> EpochGuard {
+        GUARDS.set(GUARDS.get() + 1);
+        EpochGuard(pin())
     }
 
     fn pin_owned() -> EpochOwned {
@@ -67,8 +87,8 @@ impl Backend for Epoch {
         }
     }
 
-    fn repin(guard: &mut Guard) {
-        guard.repin();
+    fn repin(guard: &mut EpochGuard) {
+        guard.0.repin();
     }
 
     fn repin_owned(owned: &mut EpochOwned) {
@@ -76,13 +96,13 @@ impl Backend for Epoch {
     }
 
     fn is_pinned() -> bool {
-        PARTICIPANT.try_with(LocalHandle::is_pinned).unwrap_or(false)
+        GUARDS.get() > 0
     }
 
     fn begin_period() -> u64 {
         // AcqRel: what was unlinked before an earlier period comes before this one's, too.
         let period = BEGUN.fetch_add(1, Ordering::AcqRel) + 1;
-        let guard = Self::pin();
+        let guard = pin();
         guard.defer(move || {
             // AcqRel: pairs with `is_over` (G3).
             OVER.fetch_max(period, Ordering::AcqRel)
@@ -104,6 +124,6 @@ impl Backend for Epoch {
     }
 
     fn drive() {
-        Self::pin().flush();
+        pin().flush();
     }
 }

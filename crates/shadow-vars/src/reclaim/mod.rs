@@ -88,7 +88,7 @@ pub(crate) mod sealed {
         /// whoever pins has made ready then.
         const PUSHES_PLAINLY: bool = false;
 
-        /// A guard of this thread. Wait-free; nests cheaply.
+        /// A guard of this thread. Wait-free but for a thread's first; nests cheaply.
         fn pin() -> Self::Guard;
 
         /// A guard that belongs to no thread.

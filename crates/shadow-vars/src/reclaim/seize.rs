@@ -3,8 +3,14 @@
 //! seize keeps what a thread retires in that thread's batch, and lets a batch go only when it has an entry for every active
 //! thread. A thread that falls silent would keep its batch for ever; so all our grace periods go through one owned guard,
 //! the *retirer*, which any thread may drive, and each drive adds entries until there are enough.
+//!
+//! seize gives a thread's place among the readers to another thread as soon as a thread-local of its own is torn down, also
+//! if the thread still has a guard. So a thread has one guard of seize's at a time, which we leave just before that; what is
+//! left of the thread protects itself by a hold, for which all periods wait.
 
 use std::cell::Cell;
+use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::sync::OnceLock;
 
 use seize::{Collector, Guard, LocalGuard, OwnedGuard};
@@ -12,8 +18,8 @@ use seize::{Collector, Guard, LocalGuard, OwnedGuard};
 use super::Stuck;
 use super::sealed::Backend;
 use crate::fork;
-use crate::sync::Ordering;
-use crate::sync::stat::{AtomicU64, Mutex};
+use crate::sync::stat::{AtomicU64, AtomicUsize, Mutex};
+use crate::sync::{Ordering, fence};
 
 /// Reclamation by seize: cheaper guards on machines with a process-wide barrier, callbacks run by whoever leaves last.
 #[derive(Debug)]
@@ -51,43 +57,115 @@ fn retirer() -> &'static Mutex<Retirer> {
 }
 
 thread_local! {
-    /// Guards that this thread holds.
+    /// Guards that this thread holds. None of these three has a destructor: they are there to the thread's very end.
     static GUARDS: Cell<usize> = const { Cell::new(0) };
-    /// Whether the witness was ever there.
-    static WITNESSED: Cell<bool> = const { Cell::new(false) };
+    /// The one guard of seize's that stands for them all, while there is one.
+    static ENTERED: Cell<Option<Entered>> = const { Cell::new(None) };
+    static PHASE: Cell<Phase> = const { Cell::new(Phase::New) };
+    /// Made after seize's thread-local, so gone before it.
     static WITNESS: Witness = const { Witness };
 }
 
-/// A thread's first pin: after it, the witness is there, younger than seize's thread-local.
+type Entered = ManuallyDrop<LocalGuard<'static>>;
+
+/// Where a thread is in its life.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// It has not pinned yet.
+    New,
+    Usual,
+    /// seize's thread-local is about to go or gone, and with it the thread's place among the readers, which another thread
+    /// may get. Its guards, new ones and those that are still held, are [holds](hold) from now on.
+    Late,
+}
+
+/// Late guards in the process, by threads. While there is one, no period that seize has ended is over.
+static HOLDS: AtomicUsize = AtomicUsize::new(0);
+
+/// The newest period that seize has ended.
+static ENDED: AtomicU64 = AtomicU64::new(0);
+
+/// Protects everything that has not been unlinked by now.
+fn hold() {
+    // SeqCst: pairs with the fence in `settle`. Either that sees the hold, or what follows here sees what had been unlinked.
+    HOLDS.fetch_add(1, Ordering::SeqCst);
+    fence(Ordering::SeqCst);
+}
+
+fn let_go() {
+    // Release: what was read under the hold comes before; pairs with the Acquire in `settle` (G3).
+    if HOLDS.fetch_sub(1, Ordering::Release) == 1 {
+        settle();
+    }
+}
+
+/// A period that seize has ended is over, now or when nobody holds any more.
+fn end(period: u64) {
+    // AcqRel: what seize has acquired is handed on to whoever settles.
+    ENDED.fetch_max(period, Ordering::AcqRel);
+    settle();
+}
+
+/// What seize has ended is over, if nobody holds: then those who did when the periods began have gone.
+fn settle() {
+    let ended = ENDED.load(Ordering::Acquire);
+    // SeqCst: pairs with `hold`.
+    fence(Ordering::SeqCst);
+    // Acquire: pairs with `let_go` (G3).
+    if HOLDS.load(Ordering::Acquire) == 0 {
+        // AcqRel: pairs with `is_over` (G3).
+        OVER.fetch_max(ended, Ordering::AcqRel);
+    }
+}
+
+/// A thread's first pin.
 #[cold]
-fn first_pin() -> Inner {
+fn enter_first() {
     let guard = collector().enter();
-    WITNESSED.set(WITNESS.try_with(|_| ()).is_ok());
-    Inner::Local(guard)
+    if WITNESS.try_with(|_| ()).is_ok() {
+        PHASE.set(Phase::Usual);
+        ENTERED.set(Some(ManuallyDrop::new(guard)));
+    } else {
+        PHASE.set(Phase::Late);
+        hold();
+    }
 }
 
-/// A guard that counts itself.
-pub struct SeizeGuard {
-    guard: Inner,
+/// The first of this thread's guards, if it is not the usual case.
+#[cold]
+fn enter_slowly() {
+    match PHASE.get() {
+        Phase::New => enter_first(),
+        _ => hold(),
+    }
 }
 
-/// seize's own thread-local is gone late in a thread's end; then, a guard that needs none.
-enum Inner {
-    Local(LocalGuard<'static>),
-    Owned(OwnedGuard<'static>),
-}
+/// One of this thread's guards.
+pub struct SeizeGuard(PhantomData<*const ()>);
 
-/// Made after seize's thread-local, so gone before it.
 struct Witness;
 
 impl Drop for Witness {
-    fn drop(&mut self) {}
+    fn drop(&mut self) {
+        PHASE.set(Phase::Late);
+        if let Some(guard) = ENTERED.take() {
+            hold();
+            drop(ManuallyDrop::into_inner(guard));
+        }
+    }
 }
 
 impl Drop for SeizeGuard {
     #[inline]
     fn drop(&mut self) {
-        GUARDS.set(GUARDS.get() - 1);
+        let guards = GUARDS.get() - 1;
+        GUARDS.set(guards);
+        if guards == 0 {
+            match ENTERED.take() {
+                Some(guard) => drop(ManuallyDrop::into_inner(guard)),
+                None => let_go(),
+            }
+        }
     }
 }
 
@@ -100,8 +178,7 @@ fn retire(retirer: &OwnedGuard<'_>, ticket: Ticket) {
     unsafe fn reclaim(ticket: *mut Ticket, _: &Collector) {
         // SAFETY: made by `Box::into_raw` below, reclaimed once.
         if let Some(period) = unsafe { Box::from_raw(ticket) }.0 {
-            // AcqRel: pairs with `is_over` (G3).
-            OVER.fetch_max(period, Ordering::AcqRel);
+            end(period);
         }
     }
     // SAFETY: no thread can reach the ticket, and `reclaim` fits its type.
@@ -117,25 +194,35 @@ impl Backend for Seize {
 
     #[inline]
     fn pin() -> SeizeGuard {
-        GUARDS.set(GUARDS.get() + 1);
-        let guard = if !WITNESSED.get() {
-            first_pin()
-        } else if WITNESS.try_with(|_| ()).is_ok() {
-            Inner::Local(collector().enter())
-        } else {
-            Inner::Owned(collector().enter_owned())
-        };
-        SeizeGuard { guard }
+        let guards = GUARDS.get();
+        GUARDS.set(guards + 1);
+        if guards == 0 {
+            if PHASE.get() == Phase::Usual {
+                ENTERED.set(Some(ManuallyDrop::new(collector().enter())));
+            } else {
+                enter_slowly();
+            }
+        }
+        SeizeGuard(PhantomData)
     }
 
     fn pin_owned() -> OwnedGuard<'static> {
         collector().enter_owned()
     }
 
-    fn repin(guard: &mut SeizeGuard) {
-        match &mut guard.guard {
-            Inner::Local(guard) => guard.refresh(),
-            Inner::Owned(guard) => guard.refresh(),
+    fn repin(_: &mut SeizeGuard) {
+        if GUARDS.get() != 1 {
+            return;
+        }
+        match ENTERED.take() {
+            Some(mut guard) => {
+                guard.refresh();
+                ENTERED.set(Some(guard));
+            }
+            None => {
+                let_go();
+                hold();
+            }
         }
     }
 
@@ -156,11 +243,12 @@ impl Backend for Seize {
 
     #[inline]
     fn is_over(period: u64) -> bool {
-        // Acquire: pairs with the ticket's end.
+        // Acquire: pairs with `settle`.
         OVER.load(Ordering::Acquire) >= period
     }
 
     fn drive() {
+        settle();
         // If another thread is at it, it or a later drive does the rest.
         let Ok(mut retirer) = retirer().try_lock() else {
             return;

@@ -6,6 +6,7 @@ use std::ptr::{self, NonNull};
 use super::layout::{Form, Parts, RAW_LAYOUT};
 use super::node::{Life, Node, State, addr_fits, key_fits};
 use crate::heap::Heap;
+use crate::panics;
 use crate::pool::{Own, Size};
 use crate::registry::IdEntry;
 use crate::shard::Shard;
@@ -197,8 +198,7 @@ impl Node {
             // SAFETY: a DEAD node holds a value of its entry's type, and this is its only drop.
             unsafe { drop(Self::payload(node, entry).as_ptr()) }
         });
-        // A panic's payload may panic again when dropped; leaking it is the safe way out.
-        dropped.map_err(std::mem::forget).is_ok()
+        dropped.map_err(panics::discard).is_ok()
     }
 
     /// Gives a node back in one step if it is a variable that owns nothing: no value to drop, no key record. Its bytes then.

@@ -3,7 +3,6 @@
 //! None of them is an instant. Each visits every variable that is there for the whole of its run.
 
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr::NonNull;
 
 use super::array::{BUCKET, SlotIndex, Table};
@@ -15,6 +14,7 @@ use super::node::{Node, State};
 use super::word::{Kind, Word};
 use super::{Core, NodeRef, Shield};
 use crate::mem::prefetch;
+use crate::panics::FirstPanic;
 use crate::reclaim::Reclaim;
 use crate::registry::IdEntry;
 use crate::sync::{Ordering, fence};
@@ -51,17 +51,16 @@ impl<R: Reclaim> Core<R> {
     ) -> usize {
         let from = self.root(shield);
         let mut count = 0;
-        let mut panic = None;
+        let mut panic = FirstPanic::default();
         self.for_each_table(shield, |table| {
             self.sweep_id(shield, (from, table), 0..table.buckets(), entry, |removed| {
                 count += 1;
-                if let Err(payload) = catch_unwind(AssertUnwindSafe(|| dtor(removed))) {
-                    panic.get_or_insert(payload);
-                }
+                panic.catch(|| dtor(removed));
             });
         });
         self.shrink_if_empty(self.root(shield));
-        panic.map_or(count, |panic| resume_unwind(panic))
+        panic.resume();
+        count
     }
 
     /// Kills every variable of an id in some buckets of a table, found by an operation that began at the root `from`.

@@ -10,6 +10,7 @@
 
 #[path = "../common/configs.rs"]
 pub mod configs;
+pub mod failing;
 
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Once, mpsc};
@@ -172,8 +173,7 @@ impl Drop for Counted {
 #[derive(Debug, PartialEq, Eq)]
 pub struct OnPurpose(pub usize);
 
-/// The payload of drops that panic on purpose. Of no size: the store leaks what it catches, as the payload's own drop may
-/// panic again, and the leak checker must not mind.
+/// The payload of drops that panic on purpose.
 #[derive(Debug)]
 pub struct Spite;
 

@@ -43,6 +43,22 @@ fn of_two_constructors_one_runs_and_both_callers_see_its_value() {
     });
 }
 
+/// Both may be on the list at once, in either order.
+#[test]
+fn two_who_wait_for_one_constructor_both_go_on() {
+    explore(Large, || {
+        let (store, runs) = (small(&[]), Runs::default());
+        let others = [1, 2].map(|number| {
+            let runs = runs.clone();
+            spawn(&store, move |store| store.construct(A, || runs.run(number)))
+        });
+        let mine = store.construct(A, || runs.run(3));
+        others.map(|other| assert_eq!(mine, join(other), "the callers see one value"));
+        assert_eq!(runs.count(), 1, "constructors that ran");
+        store.end(&[A]);
+    });
+}
+
 #[test]
 fn a_failed_constructor_leaves_its_turn_to_the_waiter() {
     explore(Usual, || {

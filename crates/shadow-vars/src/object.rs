@@ -1,0 +1,140 @@
+//! What operations take as the parent, and what they refuse: the address of a handle.
+
+use std::borrow::Cow;
+use std::cell::{Ref, RefMut};
+use std::pin::Pin;
+use std::ptr::NonNull;
+use std::rc::{self, Rc};
+use std::sync::{self, Arc, MutexGuard, RwLockReadGuard, RwLockWriteGuard};
+
+use crate::ObjAddr;
+
+/// What operations take as the parent: a reference to the object, or its address ([`ObjAddr`], a `usize`, a pointer, and
+/// what else becomes an `ObjAddr` by `Into`).
+///
+/// A reference counts for the object that it leads to. A reference to a [`Handle`] (`&arc`, `&boxed`, `&&object`) does not
+/// compile: the handle's own address is another one for each clone, and moves. `How` is there for that, and always found by
+/// the compiler; where a type is named by hand, it is `_`: `pin.get::<u32, _>(object, ID)`.
+///
+/// ```
+/// use std::sync::Arc;
+/// use shadow_vars::{ShadowId, ShadowStore};
+/// const ID: ShadowId<u32> = ShadowId::new(1);
+/// let (store, session) = (ShadowStore::new(), Arc::new(7_u8));
+/// store.alloc(&*session, ID, 7)?;
+/// assert_eq!(store.get_cloned(&*session.clone(), ID), Some(7));
+/// # Ok::<(), shadow_vars::AllocError<u32>>(())
+/// ```
+/// ```compile_fail,E0283
+/// # use std::sync::Arc;
+/// # use shadow_vars::{ShadowId, ShadowStore};
+/// # const ID: ShadowId<u32> = ShadowId::new(1);
+/// # let (store, session) = (ShadowStore::new(), Arc::new(7_u8));
+/// store.alloc(&session, ID, 7)?;
+/// # Ok::<(), shadow_vars::AllocError<u32>>(())
+/// ```
+///
+/// Generic code is taken at its word: there, `&T` is the address of a `T`, whatever that is.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no parent: neither a reference to an object nor an address",
+    note = "of a handle such as `Box` or `Arc`, pass a reference to what it holds: `&*handle`"
+)]
+pub trait IntoObjAddr<How> {
+    /// The address.
+    fn into_obj_addr(self) -> ObjAddr;
+}
+
+/// Types whose references stand for an object: all, in one way. [Handles](Handle) in two, so that the compiler cannot choose.
+///
+/// See [`IntoObjAddr`].
+pub trait Object<How> {}
+
+/// A value that leads to an object: its own address is not the object's, so `&handle` is not taken for a parent.
+///
+/// Implement it for pointer types of your own. Who means the variable that holds a handle, and not what it leads to, says
+/// so by a pointer: `&raw const handle`.
+///
+/// ```compile_fail,E0283
+/// use shadow_vars::{Handle, ObjAddr};
+/// struct Mine(std::rc::Rc<u32>);
+/// impl Handle for Mine {}
+/// let mine = Mine(std::rc::Rc::new(1));
+/// let addr = ObjAddr::of(&mine);
+/// ```
+/// ```
+/// use shadow_vars::{Handle, ObjAddr};
+/// struct Mine(std::rc::Rc<u32>);
+/// impl Handle for Mine {}
+/// let mine = Mine(std::rc::Rc::new(1));
+/// assert_ne!(ObjAddr::of(&*mine.0), ObjAddr::from(&raw const mine));
+/// ```
+pub trait Handle {}
+
+mod how {
+    /// An address, or what becomes one.
+    #[derive(Debug)]
+    pub enum Addr {}
+    /// A reference to an object.
+    #[derive(Debug)]
+    pub struct ByRef<How>(std::marker::PhantomData<How>);
+    /// The object is the value itself.
+    #[derive(Debug)]
+    pub enum Itself {}
+    /// The object is what the value leads to: write `&*handle`.
+    #[derive(Debug)]
+    pub enum WhatTheHandleLeadsTo {}
+}
+use how::{Addr, ByRef, Itself, WhatTheHandleLeadsTo};
+
+impl<T: Into<ObjAddr>> IntoObjAddr<Addr> for T {
+    #[inline]
+    fn into_obj_addr(self) -> ObjAddr {
+        self.into()
+    }
+}
+
+impl<T: Object<How> + ?Sized, How> IntoObjAddr<ByRef<How>> for &T {
+    #[inline]
+    fn into_obj_addr(self) -> ObjAddr {
+        ObjAddr::at(self)
+    }
+}
+
+impl<T: Object<How> + ?Sized, How> IntoObjAddr<ByRef<How>> for &mut T {
+    #[inline]
+    fn into_obj_addr(self) -> ObjAddr {
+        ObjAddr::at(self)
+    }
+}
+
+impl<T: ?Sized> Object<Itself> for T {}
+impl<T: Handle + ?Sized> Object<WhatTheHandleLeadsTo> for T {}
+
+macro_rules! handles {
+    ($([$($of:tt)*] $handle:ty;)*) => {$(
+        impl<$($of)*> Handle for $handle {}
+    )*};
+}
+
+handles! {
+    [] usize;
+    [] ObjAddr;
+    [T: ?Sized] &T;
+    [T: ?Sized] &mut T;
+    [T: ?Sized] *const T;
+    [T: ?Sized] *mut T;
+    [T: ?Sized] NonNull<T>;
+    [T: ?Sized] Box<T>;
+    [T: ?Sized] Arc<T>;
+    [T: ?Sized] sync::Weak<T>;
+    [T: ?Sized] Rc<T>;
+    [T: ?Sized] rc::Weak<T>;
+    [P] Pin<P>;
+    [T: ToOwned + ?Sized] Cow<'_, T>;
+    [T: ?Sized] Ref<'_, T>;
+    [T: ?Sized] RefMut<'_, T>;
+    [T: ?Sized] MutexGuard<'_, T>;
+    [T: ?Sized] RwLockReadGuard<'_, T>;
+    [T: ?Sized] RwLockWriteGuard<'_, T>;
+    [H: Handle] Option<H>;
+}
