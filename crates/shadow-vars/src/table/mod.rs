@@ -1,7 +1,7 @@
 //! The lock-free table: how it works, and why it is right.
 //!
 //! This page is the whole argument; the code cites its numbers. Constructors ([`crate::ctor`], C1 to C3), waiting
-//! ([`crate::wait`], W1 to W4), reclamation ([`crate::reclaim`], G1 to G4), the default backend
+//! ([`crate::wait`], W1 to W5), reclamation ([`crate::reclaim`], G1 to G4), the default backend
 //! (`crate::reclaim::asymmetric`, E1 to E4), the retire lists ([`crate::reclaim::retired`], R1 to R6) and the memory of
 //! nodes ([`crate::pool`], M1 to M3) have theirs.
 //!
