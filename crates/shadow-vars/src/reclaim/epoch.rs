@@ -3,6 +3,7 @@
 //! A collector of our own, not crossbeam's default one: a guard that some other library keeps must not hold up ours.
 
 use std::cell::Cell;
+use std::marker::PhantomData;
 use std::sync::OnceLock;
 
 use crossbeam_epoch::{Collector, Guard, LocalHandle};
@@ -49,17 +50,33 @@ thread_local! {
 
 /// A guard of this thread's participant, or, while the thread's locals are torn down, of one of its own.
 #[derive(Debug)]
-pub struct EpochGuard(Guard);
+pub struct EpochGuard {
+    // Dropped in this order.
+    guard: Guard,
+    _counted: Counted,
+}
 
-impl Drop for EpochGuard {
-    #[inline]
+/// One of [`GUARDS`].
+#[derive(Debug)]
+struct Counted(PhantomData<*const ()>);
+
+impl Counted {
+    #[inline(always)]
+    fn new() -> Self {
+        GUARDS.set(GUARDS.get().wrapping_add(1));
+        Self(PhantomData)
+    }
+}
+
+impl Drop for Counted {
+    #[inline(always)]
     fn drop(&mut self) {
-        GUARDS.set(GUARDS.get() - 1);
+        GUARDS.set(GUARDS.get().wrapping_sub(1));
     }
 }
 
 /// A guard that is not counted.
-#[inline]
+#[inline(always)]
 fn pin() -> Guard {
     PARTICIPANT
         .try_with(LocalHandle::pin)
@@ -73,10 +90,10 @@ impl Backend for Epoch {
     /// Acquire: the fence in `pin` does the rest (G2); the load itself only has to see what the word leads to.
     const LOAD: Ordering = Ordering::Acquire;
 
-    #[inline]
+    #[inline(always)]
     fn pin() -> EpochGuard {
-        GUARDS.set(GUARDS.get() + 1);
-        EpochGuard(pin())
+        let _counted = Counted::new();
+        EpochGuard { guard: pin(), _counted }
     }
 
     fn pin_owned() -> EpochOwned {
@@ -88,7 +105,7 @@ impl Backend for Epoch {
     }
 
     fn repin(guard: &mut EpochGuard) {
-        guard.0.repin();
+        guard.guard.repin();
     }
 
     fn repin_owned(owned: &mut EpochOwned) {
