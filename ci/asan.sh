@@ -10,6 +10,22 @@ if ! cargo +nightly --version >/dev/null 2>&1; then
     exit 0
 fi
 
+# A sanitizer that is not there finds nothing: two small programs with what it is for must be found.
+mkdir -p target/asan
+canary() {
+    local name=$1 finding=$2 body=$3
+    printf 'fn main() { %s }\n' "$body" >"target/asan/$name.rs"
+    rustc +nightly -Zsanitizer=address --edition 2024 -o "target/asan/$name" "target/asan/$name.rs"
+    if ASAN_OPTIONS=detect_leaks=1 "target/asan/$name" >"target/asan/$name.log" 2>&1 || ! grep -q "$finding" "target/asan/$name.log"; then
+        echo "asan: did not find the planted $name" >&2
+        exit 1
+    fi
+}
+canary use-after-free heap-use-after-free \
+    'let p = Box::into_raw(Box::new(7_u64)); unsafe { drop(Box::from_raw(p)); std::hint::black_box(p.read_volatile()); }'
+canary leak 'detected memory leaks' \
+    'for _ in 0..100 { std::mem::forget(std::hint::black_box(Box::new([1_u64; 64]))); }'
+
 export RUSTFLAGS="-Zsanitizer=address"
 # Absurd sizes must fail as they do without the sanitizer: by null.
 export ASAN_OPTIONS="detect_leaks=1:allocator_may_return_null=1${ASAN_OPTIONS:+:$ASAN_OPTIONS}"

@@ -5,7 +5,13 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-FEATURES=(seize rayon tracing serde) # each must also compile without the others
+# What a package can be built with: each must also compile without the others.
+features() {
+    local found
+    found=$(sed -n '/^\[features\]/,/^$/ s/^\([a-z_-]*\) = .*/\1/p' "crates/$1/Cargo.toml" | grep -vx default)
+    [[ -n $found ]] || { echo "clippy: no features found in $1" >&2; return 1; }
+    echo "$found"
+}
 
 cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
 run() {
@@ -17,13 +23,19 @@ run --workspace --all-targets
 run -p shadow-vars --all-targets --all-features
 run -p livepatch --all-targets --all-features
 run -p shadow-vars
-for feature in "${FEATURES[@]}"; do
-    run -p shadow-vars --features "$feature"
-done
 run -p livepatch
-for feature in tracing serde control library; do
-    run -p livepatch --features "$feature"
+for package in shadow-vars livepatch; do
+    found=$(features "$package")
+    for feature in $found; do
+        run -p "$package" --features "$feature"
+    done
 done
+# Its targets need a fuzzer to run, and a C++ compiler to be checked.
+if command -v c++ >/dev/null || command -v g++ >/dev/null; then
+    run --manifest-path fuzz/Cargo.toml --all-targets
+else
+    echo "clippy: SKIPPED for fuzz, no C++ compiler"
+fi
 # `--profile test` compiles the unit tests, where the models live. Own target directory: see ci/loom.sh.
 RUSTFLAGS="--cfg shadow_loom" run -p shadow-vars --lib --profile test --target-dir target/loom
 # Alone: as a dependency, the store has its models' parts and not the models.

@@ -15,8 +15,8 @@ leave_out() {
     case $2 in
     types) lines=1 pattern='^        self\.type_id == TypeId::of::<T>\(\)$' replacement='        true' ;;
     statistics)
-        lines=2 pattern='^        shard\.add\(&self\.counts\.of\(shard\)\.(created|freed), (1|count)\);$'
-        replacement='        let _ = shard;'
+        lines=2 pattern='^        entry\.counts\.add_(created|freed)\(shard, self\.phase\.side\(\)(, count)?\);$'
+        replacement='        let _ = (entry, shard);'
         ;;
     esac
     [[ $(grep -cE "$pattern" "$registry") == "$lines" ]] ||

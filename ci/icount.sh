@@ -4,7 +4,7 @@
 #
 # Usage: ci/icount.sh                   compares with the merge base of HEAD and main (or of HEAD's parent)
 #        ci/icount.sh --base COMMIT     compares with that commit
-#        ci/icount.sh --self-test       counts twice, which must give the same
+#        ci/icount.sh --self-test       counts twice, which must give the same, and requires that changes are noticed
 #        ci/icount.sh --print           counts once and prints counts per operation
 #        ci/icount.sh --no-op           what tracing, type checks and statistics cost, each left out in a copy
 # Fails if a count has grown by more than 2 %, unless ci/icount-allowed.txt says why it may.
@@ -76,13 +76,19 @@ compare() {
         BEGIN { while ((getline line < allowed) > 0) if (line !~ /^#/ && line != "") { split(line, f, " "); may[f[1]] = line } }
         NR == FNR { base[$1] = $2; next }
         {
+            seen[$1] = 1
             if (!($1 in base)) { printf "%-44s %12s %12d   new\n", $1, "-", $2; next }
             change = 100 * ($2 - base[$1]) / base[$1]
             verdict = ""
             if (change > limit) { if ($1 in may) verdict = "allowed: " may[$1]; else { verdict = "TOO MUCH"; bad++ } }
             printf "%-44s %12d %12d %+7.2f %% %s\n", $1, base[$1], $2, change, verdict
         }
-        END { if (bad) { print bad " counts grew by more than " limit " %"; exit 1 } }' "$1" "$2"
+        END {
+            # What is not counted any more cannot grow.
+            for (name in base) if (!(name in seen) && !(name in may)) { print name " is gone"; gone++ }
+            if (bad) print bad " counts grew by more than " limit " %"
+            exit bad + gone > 0
+        }' "$1" "$2"
 }
 
 # Tables do not grow in these benchmarks, which is what the counts of variables are needed for otherwise.
@@ -121,6 +127,16 @@ case "${1:-}" in
     count . "$work/first"
     count . "$work/second"
     diff "$work/first" "$work/second" || { echo "icount: two runs differ" >&2; exit 1; }
+    # A growth is noticed, and a benchmark that is gone.
+    awk -v limit="$LIMIT" 'NR == 2 { $2 = int($2 * (101 + limit) / 100) } 1' "$work/first" >"$work/grown"
+    sed 2d "$work/first" >"$work/less"
+    for worse in grown less; do
+        if compare "$work/first" "$work/$worse" >/dev/null; then
+            echo "icount: $worse counts were not noticed" >&2
+            exit 1
+        fi
+    done
+    compare "$work/first" "$work/second" >/dev/null
     echo "icount: $(wc -l <"$work/first") counts, the same twice"
     ;;
 --print)

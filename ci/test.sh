@@ -8,3 +8,15 @@ cargo test --workspace
 cargo test -p shadow-vars --all-features
 # With libraries that are built, loaded and unloaded.
 cargo test -p livepatch --all-features
+# What the fuzzers start from.
+ci/fuzz.sh --seeds
+# Only root can be another user: elsewhere the test has nothing to do.
+if [[ $(id -u) != 0 ]]; then
+    control=$(cargo test -p livepatch --all-features --test control --no-run --message-format=json |
+        sed -n 's/.*"name":"control".*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
+    if [[ -n $control ]] && sudo -n true 2>/dev/null; then
+        (cd crates/livepatch && sudo -n "$control" --exact socket::other_users_are_refused)
+    else
+        echo "test: SKIPPED socket::other_users_are_refused, which needs root"
+    fi
+fi

@@ -32,6 +32,7 @@ pub mod table;
 pub mod worker;
 
 /// The kit of the patches' life cycle.
+#[allow(clippy::new_without_default, reason = "private to the tests that it is made for")]
 #[path = "../../crates/livepatch/tests/common/mod.rs"]
 pub mod life;
 

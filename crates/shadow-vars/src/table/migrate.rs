@@ -387,25 +387,3 @@ fn fullest(table: &Table) -> usize {
     let most = (0..parts).map(links).max().unwrap_or(0);
     most * (table.buckets() / PART).max(1)
 }
-
-#[cfg(all(test, not(shadow_loom)))]
-mod tests {
-    use super::*;
-    use crate::ShadowStore;
-    use crate::reclaim::checked::Checked;
-    use crate::reclaim::sealed::Backend;
-
-    /// The sum over all shards is of no one instant: what it says may never have been.
-    #[test]
-    fn a_sum_that_was_never_true_makes_no_huge_table() {
-        let core = ShadowStore::<Checked>::builder().capacity(64).core().unwrap();
-        (0..1_000_000).for_each(|_| {
-            core.nodes.add(core.shard());
-        });
-        let _guard = Checked::<true>::pin();
-        // SAFETY: the guard lives longer.
-        let root = core.root(unsafe { Shield::new() });
-        let next = core.successor(root).unwrap();
-        assert!(next.capacity() <= 4 * root.capacity(), "{} slots", next.capacity());
-    }
-}

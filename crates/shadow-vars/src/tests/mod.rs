@@ -14,6 +14,8 @@ mod places;
 #[cfg(not(shadow_loom))]
 mod pool;
 #[cfg(not(shadow_loom))]
+mod sizes;
+#[cfg(not(shadow_loom))]
 mod stall;
 
 /// For tests that ask what was reclaimed of a [`Checked`](crate::reclaim::checked::Checked) store, or that keep guards of one
