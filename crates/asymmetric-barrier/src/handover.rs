@@ -53,7 +53,10 @@ pub(crate) enum Rule {
 
 /// What the system says when asked for its barrier.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[cfg_attr(shadow_loom, expect(dead_code, reason = "loom has no such barrier: it is always denied"))]
+#[cfg_attr(
+    shadow_loom,
+    expect(dead_code, reason = "loom has no such barrier: it is always denied")
+)]
 pub(crate) enum Answer {
     Done,
     /// None this time.

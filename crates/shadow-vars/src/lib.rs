@@ -92,9 +92,9 @@ mod tally;
 #[cfg(test)]
 mod tests;
 mod typed;
+mod variable;
 #[cfg(doctest)]
 mod variance;
-mod variable;
 mod wait;
 
 pub use bytemuck::Zeroable;

@@ -4,13 +4,13 @@
 //! registry use [`stat`], which stays `std` even under loom: no protocol decision depends on how stale they are,
 //! and leaving them out keeps the number of schedules small.
 
+/// Nothing to loom, as it is nothing to the processor.
+pub(crate) use std::sync::atomic::compiler_fence;
 #[cfg(not(shadow_loom))]
 pub(crate) use std::sync::{
     Condvar, Mutex, MutexGuard,
     atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence},
 };
-/// Nothing to loom, as it is nothing to the processor.
-pub(crate) use std::sync::atomic::compiler_fence;
 #[cfg(not(shadow_loom))]
 pub(crate) use std::thread_local;
 

@@ -123,7 +123,12 @@ fn use_all(store: &ShadowStore) {
                 for n in (part..500).step_by(4) {
                     let obj = 0x10_0000 + n * 64_usize;
                     store
-                        .get_or_alloc_with(obj, TEXT, |_| "made in the child".to_owned(), |text| assert_eq!(text.len(), 17))
+                        .get_or_alloc_with(
+                            obj,
+                            TEXT,
+                            |_| "made in the child".to_owned(),
+                            |text| assert_eq!(text.len(), 17),
+                        )
                         .unwrap();
                     assert!(store.free(obj, TEXT));
                     assert!(store.free(obj, VALUE));
@@ -247,13 +252,19 @@ fn fork_constructing() {
     thread::sleep(Duration::from_millis(50));
     let status = fork(|| {
         assert!(!store.contains(8_usize, VALUE));
-        store.get_or_alloc_with(8_usize, VALUE, |_| Counted::new(), |_| ()).unwrap();
+        store
+            .get_or_alloc_with(8_usize, VALUE, |_| Counted::new(), |_| ())
+            .unwrap();
         store.alloc(16_usize, VALUE, Counted::new()).unwrap();
         assert!(store.contains(8_usize, VALUE) && store.free(16_usize, VALUE));
         assert!(!store.free(24_usize, VALUE), "not constructed");
         thread::scope(|scope| {
             for _ in 0..3 {
-                scope.spawn(|| store.get_or_alloc_with(24_usize, VALUE, |_| Counted::new(), |_| ()).unwrap());
+                scope.spawn(|| {
+                    store
+                        .get_or_alloc_with(24_usize, VALUE, |_| Counted::new(), |_| ())
+                        .unwrap()
+                });
             }
         });
         assert_eq!(store.len(), 2);
@@ -439,7 +450,12 @@ fn deny(call: libc::c_long, error: libc::c_int) {
     unsafe {
         assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
         let all = libc::SECCOMP_FILTER_FLAG_TSYNC;
-        let set = libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, all, &raw const program);
+        let set = libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            all,
+            &raw const program,
+        );
         assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
     }
 }
@@ -463,7 +479,10 @@ fn sleeper(store: &'static ShadowStore, work: impl FnOnce(&ShadowStore) + Send +
         let _ = sleep.recv();
     });
     wait.recv().unwrap();
-    Sleeper { wake: Some(wake), thread: Some(thread) }
+    Sleeper {
+        wake: Some(wake),
+        thread: Some(thread),
+    }
 }
 
 struct Sleeper {

@@ -97,8 +97,7 @@ impl List {
             barrier::fence();
         }
         // Acquire: pairs with the Release stores that end TAKEN; what `open` is after them is loaded below.
-        let alone =
-            self.state.load(Ordering::Acquire) & TAKEN == 0 || planted_everywhere(Defect::PushBesideClose);
+        let alone = self.state.load(Ordering::Acquire) & TAKEN == 0 || planted_everywhere(Defect::PushBesideClose);
         if alone {
             // Relaxed: this thread's own store, or that of a closer, by the Acquire above.
             last.set_next_retired(open.load(Ordering::Relaxed));
