@@ -3,6 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+use crate::child;
 use crate::error::BuildError;
 use crate::reclaim::Reclaim;
 use crate::shard::MAX_SHARDS;
@@ -131,6 +132,9 @@ impl<R: Reclaim> Builder<R> {
                 (processors().max(4) * 4 + 1).min(MAX_SHARDS)
             },
         };
+        if !child::watch() {
+            return Err(BuildError::OutOfMemory { asked });
+        }
         Core::new(&config).map_err(|_| BuildError::OutOfMemory { asked })
     }
 }

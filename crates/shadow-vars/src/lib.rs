@@ -60,6 +60,7 @@ extern crate self as shadow_vars;
 compile_error!("a slot packs an address of 48 bits with a tag into 64: shadow-vars needs a 64-bit platform");
 
 mod attached;
+mod child;
 mod config;
 mod ctor;
 pub mod docs;

@@ -8,11 +8,11 @@ use crate::table::defect::{Defect, planted_everywhere};
 
 /// Whether a model's system refuses its barrier; then light ones are nothing.
 #[cfg(all(test, shadow_loom))]
-pub(crate) static REFUSED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+pub(crate) static REFUSED: crate::sync::stat::AtomicBool = crate::sync::stat::AtomicBool::new(false);
 
 #[cfg(all(test, shadow_loom))]
 fn is_refused() -> bool {
-    REFUSED.load(std::sync::atomic::Ordering::Relaxed)
+    REFUSED.load(crate::sync::stat::Ordering::Relaxed)
 }
 
 /// Never, but in models.

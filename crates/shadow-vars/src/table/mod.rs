@@ -168,7 +168,6 @@ use self::hash::{AddrHasher, Places};
 use self::node::{Node, State};
 use self::probe::Key;
 use self::word::Kind;
-use crate::fork;
 use crate::heap::Heap;
 use crate::reclaim::Reclaim;
 use crate::reclaim::retired::{self, RetireLists};
@@ -312,9 +311,6 @@ pub(crate) struct Core<R: Reclaim> {
 
 impl<R: Reclaim> Core<R> {
     pub(crate) fn new(config: &Config) -> Result<Self, NoMemory> {
-        if !fork::watch() {
-            return Err(NoMemory);
-        }
         let shards = config.shards.max(1);
         let heap = Heap::new(shards, config.packed).ok_or(NoMemory)?;
         let mut core = Self {

@@ -1,0 +1,290 @@
+//! The child of a fork uses the stores of its parent.
+
+#![cfg(all(target_os = "linux", not(miri)))]
+
+#[path = "support/process.rs"]
+mod process;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use process::{Counted, TEXT, VALUE, children, drops, fork, processes, store, use_all};
+use shadow_vars::{Epoch, Reclaim, ShadowId, ShadowStore, SyncError};
+
+processes! {
+    fork_of_an_idle_process => fork_idle;
+    fork_while_others_are_busy => fork_busy;
+    fork_while_another_is_pinned => fork_pinned;
+    fork_while_others_construct => fork_constructing;
+    fork_while_another_drops => fork_dropping;
+    fork_while_more_threads_work_than_have_places => fork_shared;
+    fork_beside_an_owned_guard => fork_owned;
+    fork_by_the_thread_that_is_pinned => fork_by_pinned;
+    fork_again_in_the_child => fork_again;
+    fork_from_a_constructor => fork_from_constructor;
+    fork_with_crossbeam_hangs_nowhere => fork_epoch;
+    fork_keeps_what_the_parent_has => fork_parent_goes_on;
+}
+
+fn fork_idle() {
+    children(3, store());
+    // Also a store that was used before, by several threads that are gone.
+    let store = store();
+    thread::scope(|scope| {
+        for n in 1..4_usize {
+            scope.spawn(move || {
+                store.alloc(n * 8, VALUE, Counted::new()).unwrap();
+                store.free(n * 8, VALUE);
+            });
+        }
+    });
+    children(3, store);
+}
+
+/// Works until it is stopped.
+fn busy(store: &ShadowStore, part: usize, stop: &AtomicBool) {
+    let mut n = 0_usize;
+    while !stop.load(Ordering::Relaxed) {
+        let obj = 0x1000 + (part * 64 + n % 64) * 64;
+        let _ = store.alloc(obj, VALUE, Counted::new());
+        let _ = store.get_or_alloc_with(obj, TEXT, |_| "x".into(), |_| ());
+        store.free(obj, TEXT);
+        store.free(obj, VALUE);
+        if n.is_multiple_of(512) {
+            store.flush();
+        }
+        n += 1;
+    }
+}
+
+fn beside(threads: usize, store: &'static ShadowStore, rounds: usize) {
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for part in 0..threads {
+            let stop = &stop;
+            scope.spawn(move || busy(store, part, stop));
+        }
+        thread::sleep(Duration::from_millis(50));
+        let caught = std::panic::catch_unwind(move || children(rounds, store));
+        stop.store(true, Ordering::Relaxed);
+        caught.unwrap();
+    });
+}
+
+fn fork_busy() {
+    beside(4, store(), 40);
+}
+
+/// More threads than places with shards of their own: they share one, under a lock.
+fn fork_shared() {
+    let cores = thread::available_parallelism().map_or(4, usize::from);
+    beside((cores.max(4) * 4 + 3).min(40), store(), 4);
+}
+
+fn fork_pinned() {
+    let store = store();
+    store.alloc(8_usize, VALUE, Counted::new()).unwrap();
+    let (ready, wait) = mpsc::channel();
+    thread::spawn(move || {
+        let pin = store.pin();
+        let value = pin.get(8_usize, VALUE).unwrap();
+        std::hint::black_box(value);
+        ready.send(()).unwrap();
+        loop {
+            thread::park();
+        }
+    });
+    wait.recv().unwrap();
+    children(3, store);
+}
+
+fn fork_constructing() {
+    let store = store();
+    let (ready, wait) = mpsc::channel();
+    for n in 1..4_usize {
+        let ready = ready.clone();
+        thread::spawn(move || {
+            let stuck = |_| {
+                ready.send(()).unwrap();
+                loop {
+                    thread::park();
+                }
+            };
+            let _ = store.get_or_alloc_with(n * 8, VALUE, stuck, |_| ());
+        });
+        wait.recv().unwrap();
+    }
+    // One waits for the first.
+    thread::spawn(move || store.get_or_alloc_with(8_usize, VALUE, |_| Counted::new(), |_| ()));
+    thread::sleep(Duration::from_millis(50));
+    let status = fork(|| {
+        assert!(!store.contains(8_usize, VALUE));
+        store
+            .get_or_alloc_with(8_usize, VALUE, |_| Counted::new(), |_| ())
+            .unwrap();
+        store.alloc(16_usize, VALUE, Counted::new()).unwrap();
+        assert!(store.contains(8_usize, VALUE) && store.free(16_usize, VALUE));
+        assert!(!store.free(24_usize, VALUE), "not constructed");
+        thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    store
+                        .get_or_alloc_with(24_usize, VALUE, |_| Counted::new(), |_| ())
+                        .unwrap()
+                });
+            }
+        });
+        assert_eq!(store.len(), 2);
+        use_all(store);
+    });
+    assert_eq!(status, 0);
+}
+
+fn fork_dropping() {
+    struct Slow(mpsc::Sender<()>);
+    impl Drop for Slow {
+        fn drop(&mut self) {
+            let _ = self.0.send(());
+            loop {
+                thread::park();
+            }
+        }
+    }
+    const SLOW: ShadowId<std::sync::Mutex<Slow>> = ShadowId::new(9);
+    let store = store();
+    let (ready, wait) = mpsc::channel();
+    store.alloc(8_usize, SLOW, std::sync::Mutex::new(Slow(ready))).unwrap();
+    thread::spawn(move || {
+        store.free(8_usize, SLOW);
+        let _ = store.synchronize();
+    });
+    wait.recv().unwrap();
+    children(3, store);
+}
+
+fn fork_owned() {
+    let store = store();
+    let guard = store.pin_owned();
+    store.alloc(8_usize, VALUE, Counted::new()).unwrap();
+    let status = fork(move || {
+        assert!(store.free(8_usize, VALUE));
+        // It may be somebody's: no value goes, and nobody waits for ever.
+        assert_eq!(store.synchronize(), Err(SyncError::Forked));
+        assert_eq!(drops(), 0);
+        drop(guard);
+        store.synchronize().unwrap();
+        assert_eq!(drops(), 1);
+        use_all(store);
+    });
+    assert_eq!(status, 0);
+}
+
+fn fork_by_pinned() {
+    let store = store();
+    store.alloc(8_usize, TEXT, "kept".to_owned()).unwrap();
+    let pin = store.pin();
+    let text = pin.get(8_usize, TEXT).unwrap();
+    let status = fork(|| {
+        // The guard is this thread's, and is still one.
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                assert!(store.free(8_usize, TEXT));
+                (0..10).for_each(|_| store.flush());
+                let _other = ["over".to_owned(), "over".to_owned()];
+            });
+        });
+        assert_eq!(text, "kept");
+        assert_eq!(store.synchronize(), Err(SyncError::Pinned));
+    });
+    assert_eq!(status, 0);
+    assert_eq!(text, "kept");
+}
+
+fn fork_again() {
+    let store = store();
+    let stop: &'static AtomicBool = Box::leak(Box::new(AtomicBool::new(false)));
+    thread::spawn(move || busy(store, 0, stop));
+    thread::sleep(Duration::from_millis(20));
+    let status = fork(|| {
+        thread::spawn(move || busy(store, 1, stop));
+        thread::sleep(Duration::from_millis(20));
+        for _ in 0..10 {
+            assert_eq!(fork(|| use_all(store)), 0, "a grandchild");
+        }
+        stop.store(true, Ordering::Relaxed);
+        use_all(store);
+    });
+    stop.store(true, Ordering::Relaxed);
+    assert_eq!(status, 0);
+}
+
+/// The forking thread's own construction goes on in both processes.
+fn fork_from_constructor() {
+    let store = store();
+    let mut status = -1;
+    let forked = |_| {
+        status = fork(|| {
+            let again = store.get_or_alloc_with(8_usize, VALUE, |_| Counted::new(), |_| ());
+            assert!(again.is_err(), "this thread's own constructor runs");
+            store.alloc(16_usize, VALUE, Counted::new()).unwrap();
+            store.free(16_usize, VALUE);
+            store.flush();
+        });
+        Counted::new()
+    };
+    store.get_or_alloc_with(8_usize, VALUE, forked, |_| ()).unwrap();
+    assert_eq!(status, 0);
+    children(1, store);
+}
+
+fn fork_epoch() {
+    fork_without_reclamation::<Epoch>();
+    #[cfg(feature = "seize")]
+    fork_without_reclamation::<shadow_vars::Seize>();
+}
+
+/// The child works; what it frees may wait for threads that are gone, but nobody waits for that.
+fn fork_without_reclamation<R: Reclaim>()
+where
+    ShadowStore<R>: Send + Sync,
+{
+    let store: &'static ShadowStore<R> = Box::leak(Box::new(ShadowStore::<R>::builder().batch(4).build().unwrap()));
+    let (ready, wait) = mpsc::channel();
+    thread::spawn(move || {
+        let _pin = store.pin();
+        ready.send(()).unwrap();
+        loop {
+            thread::park();
+        }
+    });
+    wait.recv().unwrap();
+    let status = fork(|| {
+        for n in 0..1000_usize {
+            store.alloc(n * 8, VALUE, Counted::new()).unwrap();
+            assert!(store.contains(n * 8, VALUE) && store.free(n * 8, VALUE));
+        }
+        assert_eq!(store.synchronize(), Err(SyncError::Forked));
+    });
+    assert_eq!(status, 0);
+}
+
+/// A fork changes nothing in the parent, whose threads go on.
+fn fork_parent_goes_on() {
+    let store = store();
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for part in 0..2 {
+            let stop = &stop;
+            scope.spawn(move || busy(store, part, stop));
+        }
+        for _ in 0..50 {
+            assert_eq!(fork(|| ()), 0);
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    use_all(store);
+    assert_eq!(store.len(), 0);
+    assert_eq!(store.stats().retired_objects, 0);
+}

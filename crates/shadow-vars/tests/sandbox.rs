@@ -1,0 +1,202 @@
+//! Stores in a process that a sandbox denies the barrier.
+
+#![cfg(all(target_os = "linux", not(miri)))]
+
+#[path = "support/process.rs"]
+mod process;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use process::{Counted, TEXT, VALUE, children, drops, processes, store, use_all};
+use shadow_vars::{ShadowStore, SyncError};
+
+processes! {
+    denied_barrier_drops_nothing_unfenced => denied_unfenced;
+    denied_barrier_hangs_nowhere => denied_hang;
+    denied_barrier_comes_back_as_fences => denied_comes_back;
+    denied_barrier_from_the_start => denied_from_the_start;
+    denied_barrier_keeps_readers_safe => denied_readers;
+}
+
+/// The system call fails with this error in this process from now on, in all its threads.
+fn deny(call: libc::c_long, error: libc::c_int) {
+    let jump = |value: u32, yes, no| libc::sock_filter {
+        code: (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16,
+        jt: yes,
+        jf: no,
+        k: value,
+    };
+    let step = |code: u32, value: u32| libc::sock_filter {
+        code: code as u16,
+        jt: 0,
+        jf: 0,
+        k: value,
+    };
+    let mut filter = [
+        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0), // the call's number
+        jump(call as u32, 0, 1),
+        step(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ERRNO | error as u32),
+        step(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog {
+        len: filter.len() as u16,
+        filter: filter.as_mut_ptr(),
+    };
+    // SAFETY: a filter that lives for the call; it denies one system call, which this crate may be denied.
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        let all = libc::SECCOMP_FILTER_FLAG_TSYNC;
+        let set = libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            all,
+            &raw const program,
+        );
+        assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
+    }
+}
+
+fn deny_membarrier() {
+    deny(libc::SYS_membarrier, libc::EPERM);
+}
+
+fn is_there_membarrier() -> bool {
+    // SAFETY: asks, and touches no memory.
+    unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_QUERY, 0, 0) > 0 }
+}
+
+/// A thread that has used the store, and sleeps from then on until the sender goes. Returns when it sleeps.
+fn sleeper(store: &'static ShadowStore, work: impl FnOnce(&ShadowStore) + Send + 'static) -> Sleeper {
+    let (wake, sleep) = mpsc::channel::<()>();
+    let (ready, wait) = mpsc::channel();
+    let thread = thread::spawn(move || {
+        work(store);
+        ready.send(()).unwrap();
+        let _ = sleep.recv();
+    });
+    wait.recv().unwrap();
+    Sleeper {
+        wake: Some(wake),
+        thread: Some(thread),
+    }
+}
+
+struct Sleeper {
+    wake: Option<mpsc::Sender<()>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Sleeper {
+    fn end(mut self) {
+        self.wake = None;
+        self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+/// A thread has used light barriers and sleeps, so no heavy one is to be had: nothing is dropped, and it is said.
+fn denied_unfenced() {
+    let store = store();
+    store.alloc(8_usize, VALUE, Counted::new()).unwrap();
+    let other = sleeper(store, |store| assert!(store.contains(8_usize, VALUE)));
+    deny_membarrier();
+    store.free(8_usize, VALUE);
+    (0..100).for_each(|_| store.flush());
+    if is_there_membarrier() || store.stats().unsettled_readers > 0 {
+        assert_eq!(drops(), 0, "dropped without a barrier");
+        assert_eq!(store.synchronize(), Err(SyncError::NoBarrier));
+        assert!(store.stats().unsettled_readers >= 1);
+    }
+    other.end();
+    store.synchronize().unwrap();
+    assert_eq!((drops(), store.stats().unsettled_readers), (1, 0));
+}
+
+/// What an idle thread left in its own shard is not closed by others without a barrier: no hang, and no loss.
+fn denied_hang() {
+    let store: &'static ShadowStore = Box::leak(Box::new(ShadowStore::new()));
+    store.alloc(8_usize, VALUE, Counted::new()).unwrap();
+    let other = sleeper(store, |store| assert!(store.free(8_usize, VALUE)));
+    deny_membarrier();
+    let start = Instant::now();
+    let asked = thread::spawn(|| store.synchronize()).join().unwrap();
+    assert!(start.elapsed() < Duration::from_secs(30));
+    if asked.is_ok() {
+        assert_eq!(drops(), 1);
+    } else {
+        assert_eq!((asked, drops()), (Err(SyncError::NoBarrier), 0));
+    }
+    other.end();
+    store.synchronize().unwrap();
+    assert_eq!(drops(), 1);
+}
+
+/// When every reader has pinned again, all goes on as with fences.
+fn denied_comes_back() {
+    let store = store();
+    let (again, wait) = mpsc::channel::<()>();
+    let (ready, is_ready) = mpsc::channel();
+    let other = thread::spawn(move || {
+        let _ = store.contains(8_usize, VALUE);
+        ready.send(()).unwrap();
+        for () in wait {
+            let _ = store.contains(8_usize, VALUE);
+            ready.send(()).unwrap();
+        }
+    });
+    is_ready.recv().unwrap();
+    deny_membarrier();
+    store.alloc(8_usize, VALUE, Counted::new()).unwrap();
+    store.free(8_usize, VALUE);
+    (0..10).for_each(|_| store.flush());
+    again.send(()).unwrap();
+    is_ready.recv().unwrap();
+    store.synchronize().unwrap();
+    assert_eq!((drops(), store.stats().unsettled_readers), (1, 0));
+    use_all(store);
+    drop(again);
+    other.join().unwrap();
+    children(2, store);
+}
+
+fn denied_from_the_start() {
+    deny_membarrier();
+    let store = store();
+    let other = sleeper(store, |store| assert!(!store.contains(8_usize, VALUE)));
+    use_all(store);
+    assert_eq!(store.stats().unsettled_readers, 0);
+    other.end();
+}
+
+/// Readers look at what they found while others free it and make it anew, across the denial.
+fn denied_readers() {
+    let store = store();
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    let pin = store.pin();
+                    if let Some(text) = pin.get(8_usize, TEXT) {
+                        assert_eq!(text, "sixteen letters.");
+                    }
+                }
+            });
+        }
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                let _ = store.alloc(8_usize, TEXT, "sixteen letters.".to_owned());
+                store.free(8_usize, TEXT);
+                store.flush();
+            }
+        });
+        thread::sleep(Duration::from_millis(200));
+        deny_membarrier();
+        thread::sleep(Duration::from_millis(500));
+        stop.store(true, Ordering::Relaxed);
+    });
+    store.synchronize().unwrap();
+    use_all(store);
+}
