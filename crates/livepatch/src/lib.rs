@@ -89,6 +89,10 @@ pub use registry::{TaskInside, TaskState, TaskStatus, TransitionStatus, registry
 pub use task::{InUnit, TaskKind, Unit, UnitExt, unit};
 
 /// For the macros.
+#[doc(hidden)]
+pub use task::Outside;
+
+/// For the macros.
 #[cfg(all(feature = "library", target_os = "linux"))]
 #[doc(hidden)]
 pub use library::export as __library;

@@ -8,7 +8,7 @@ use super::{Owner, Turn};
 use crate::error::ChangeError;
 use crate::events::{Direction, Event};
 use crate::patch::{CallbackKind, ModuleState, Patch};
-use crate::task::{WORLD, leaving};
+use crate::task::WORLD;
 
 impl Turn<'_> {
     /// See [`Registry::disable`](super::Registry::disable).
@@ -117,7 +117,6 @@ impl Turn<'_> {
             let transition = inner.transition.as_mut().expect("as above");
             let direction = transition.direction;
             transition.left = Some(WORLD.side());
-            leaving::expect(transition.left);
             inner.list[index].enabled = direction == Direction::Patching;
             (inner.list[index].patch.name.clone(), direction)
         };
@@ -144,7 +143,6 @@ impl Turn<'_> {
             }
             (Arc::clone(&transition.patch), transition.direction)
         };
-        leaving::expect(None);
         self.emit(&Event::Completing {
             patch: patch.name.clone(),
             direction,

@@ -7,7 +7,8 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::record::{Record, TaskKind};
+use super::current;
+use super::record::{Note, OUTSIDE, Record, TaskKind};
 use super::unit::{self, Awaited, WORLD};
 
 /// [`in_unit`](Self::in_unit), for every future.
@@ -62,10 +63,10 @@ impl Task {
     fn take(name: &'static str, place: &'static Location<'static>, outer: Option<&'static Record>) -> &'static Record {
         let record = WORLD.register(name.into(), TaskKind::Future);
         record.set_place(place);
-        record.depth.set(1);
+        record.depth.set(0);
         match outer {
             Some(outer) => WORLD.begin_inside(record, outer),
-            None => WORLD.begin(record),
+            None => WORLD.begin_wholly(record),
         }
         record
     }
@@ -79,7 +80,7 @@ impl Task {
 
 /// The future is done with a record: the last guard that is left gives it back, maybe this one.
 fn let_go(record: &'static Record) {
-    record.orphan.set(true);
+    record.note(Note::Orphan);
     unit::leave(record);
 }
 
@@ -96,14 +97,14 @@ struct Running<'t> {
 impl<'t> Running<'t> {
     fn new<F>(task: &'t Task, place: &'static Location<'static>) -> Self {
         let name = any::type_name::<F>();
-        let before = unit::known();
+        let running = current::running();
+        let (before, is_inside) = (running.record(), running.depth.get() != OUTSIDE);
         let record = task.0.get().unwrap_or_else(|| {
-            let outer = before.filter(|outer| outer.depth.get() > 0);
-            let record = Task::take(name, place, outer);
+            let record = Task::take(name, place, before.filter(|_| is_inside));
             task.0.set(Some(record));
             record
         });
-        unit::set_current(Some(record));
+        running.switch(Some(record));
         Self {
             task,
             record,
@@ -116,8 +117,8 @@ impl<'t> Running<'t> {
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        unit::set_current(self.before.as_ref().map(|(before, _)| *before));
-        if self.record.depth.get() != 1 {
+        current::running().switch(self.before.as_ref().map(|(before, _)| *before));
+        if self.record.depth.get() != 0 {
             // Guards that it left on this thread keep its record here; it goes on with a new one, on the same side.
             self.task
                 .0

@@ -63,6 +63,7 @@
 //! - A guard that is forgotten ([`std::mem::forget`]) is a unit that never ends: only force gets past it.
 //! - How long a task has been inside is counted from the first scan or status that met it there.
 
+mod current;
 mod defect;
 mod future;
 pub(crate) mod leaving;
@@ -72,12 +73,12 @@ mod world;
 
 pub use future::{InUnit, UnitExt};
 pub use record::TaskKind;
-pub use unit::{Unit, unit};
+pub use unit::{Outside, Unit, unit};
 
 pub(crate) use record::Record;
 #[cfg(all(feature = "library", target_os = "linux"))]
 pub(crate) use unit::is_inside;
-pub(crate) use unit::{enter, leave};
+pub(crate) use unit::{begin, begin_seldom, enter, enter_inside, leave_call};
 pub(crate) use world::{Seen, Side};
 
 pub(crate) use unit::WORLD;

@@ -21,10 +21,20 @@ pub(super) const FORCED: u64 = 4;
 /// What each unit adds to the number in its record's word.
 pub(super) const UNIT: u64 = 8;
 
-/// The word of the unit after that of this word, but for its side.
+/// The depth of a task that is in no unit.
+pub(super) const OUTSIDE: i64 = -1;
+
+/// The word of the unit after that which had this word and is over, but for its side.
 #[inline]
 pub(super) fn next_unit(word: u64) -> u64 {
-    (word & !(UNIT - 1)).wrapping_add(UNIT) | INSIDE
+    debug_assert_eq!(word, outside(word));
+    word.wrapping_add(UNIT + INSIDE)
+}
+
+/// The word of a task whose unit of this word is over.
+#[inline]
+pub(super) fn outside(word: u64) -> u64 {
+    word & !(UNIT - 1)
 }
 
 /// What a word says but for the side: the same for a unit before and after it is forced.
@@ -37,11 +47,12 @@ pub(super) fn unit_of(word: u64) -> u64 {
 pub(crate) struct Record {
     /// See the table of the page. Written by the owner, and once by who forces a unit.
     pub(super) word: AtomicU64,
-    /// Units and calls that the owner is in, one in the other: no program gets through all numbers. Only the owner
-    /// touches it.
-    pub(super) depth: Cell<u64>,
-    /// Whether no new unit will come to this record: it goes back with its last guard. Only the owner touches it.
-    pub(super) orphan: Cell<bool>,
+    /// How many units and calls the owner is in, one in the other, beside the first: no program gets through all numbers.
+    /// [`OUTSIDE`] if it is in none, so that a count up or down tells the first and the last. Kept elsewhere while a thread
+    /// runs the task, see [`Running`](super::current::Running). Only the owner touches it.
+    pub(super) depth: Cell<i64>,
+    /// What is to be done when the unit ends: bits of [`Note`].
+    notes: stat::AtomicU8,
     /// Stack frames that will come back to this record, whatever its depth. Only the owner touches it.
     pub(super) awaited: Cell<u32>,
     /// Where the unit was entered.
@@ -55,12 +66,21 @@ pub(crate) struct Record {
     pub(super) next_free: Cell<Option<&'static Record>>,
 }
 
-// SAFETY: `depth`, `orphan` and `awaited` are only touched by the task that has taken the record, which the lock of the
+// SAFETY: `depth` and `awaited` are only touched by the task that has taken the record, which the lock of the
 // free records hands on, or the executor with its future; `next` never changes once the record is shared; `next_free` is
 // touched under that lock; all else is atomic or locked.
 unsafe impl Sync for Record {}
 // SAFETY: as above.
 unsafe impl Send for Record {}
+
+/// What is to be done when a unit ends.
+#[derive(Clone, Copy)]
+pub(super) enum Note {
+    /// No new unit will come to this record: it goes back with its last guard. Only the owner says so, and asks.
+    Orphan = 1,
+    /// Who waits for the unit is to be woken. A hint.
+    HoldsUp = 2,
+}
 
 /// What a status says of a task.
 #[derive(Clone, Debug)]
@@ -89,8 +109,8 @@ impl Record {
     pub(super) fn new(name: Cow<'static, str>, kind: TaskKind) -> Self {
         Self {
             word: AtomicU64::new(0),
-            depth: Cell::new(0),
-            orphan: Cell::new(false),
+            depth: Cell::new(OUTSIDE),
+            notes: stat::AtomicU8::new(0),
             awaited: Cell::new(0),
             place: stat::AtomicPtr::new(ptr::null_mut()),
             taken: stat::AtomicBool::new(true),
@@ -116,9 +136,29 @@ impl Record {
 
     /// The task is at its end, outside every unit, and will not touch this record again.
     pub(super) fn let_go(&self) {
-        debug_assert_eq!((self.depth.get(), self.awaited.get()), (0, 0));
-        self.orphan.set(false);
+        debug_assert_eq!((self.depth.get(), self.awaited.get()), (OUTSIDE, 0));
+        self.notes.store(0, stat::Ordering::Relaxed);
         self.taken.store(false, stat::Ordering::Relaxed);
+    }
+
+    /// Whether there is anything to be done when the unit ends.
+    #[inline(always)]
+    pub(super) fn is_noted(&self) -> bool {
+        // Relaxed: the owner's own, or a hint.
+        self.notes.load(stat::Ordering::Relaxed) != 0
+    }
+
+    pub(super) fn note(&self, note: Note) {
+        self.notes.fetch_or(note as u8, stat::Ordering::Relaxed);
+    }
+
+    pub(super) fn has_note(&self, note: Note) -> bool {
+        self.notes.load(stat::Ordering::Relaxed) & note as u8 != 0
+    }
+
+    /// Whether it was noted, which it is no more.
+    pub(super) fn take_note(&self, note: Note) -> bool {
+        self.notes.fetch_and(!(note as u8), stat::Ordering::Relaxed) & note as u8 != 0
     }
 
     pub(crate) fn is_taken(&self) -> bool {

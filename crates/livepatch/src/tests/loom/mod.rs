@@ -113,7 +113,7 @@ impl Service {
 
     /// A unit of work that calls both functions. The version that it saw.
     fn unit(&self, record: &Record) -> usize {
-        self.world.begin(record);
+        self.world.begin_wholly(record);
         let version = self.work(record);
         self.world.leave(record);
         version
