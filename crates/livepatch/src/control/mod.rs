@@ -36,8 +36,10 @@
 //! The user that the service runs as, and root: nobody else can open the socket, whose mode is 0600 from its first moment,
 //! and whoever comes by another way is refused by what the kernel says of the other end (`SO_PEERCRED`). Who may connect may
 //! have the service load code, and so do all that the service can. Bind it after privileges are dropped: the user is who the
-//! service runs as when a client comes. The directory must not be open to others (sticky ones,
-//! like `/tmp`, are allowed); it is made with mode 0700 if it is not there.
+//! service runs as when a client comes. No directory on the way to the socket, after all symbolic links, may be another
+//! user's or open to others ([`UnsafePath`]; sticky ones, like `/tmp`, are allowed); the last is made with mode 0700 if it is
+//! not there. A client checks the same, and that the kernel names a user at the other end whom it trusts: see
+//! [`Client::builder`].
 //!
 //! A socket that a service of the same user left behind as it died is replaced; anything else at the path is an error.
 //! Two services that start at once on one path: one gets it, the other is told ([`BindError::InUse`]).
@@ -98,9 +100,11 @@ mod protocol;
 mod server;
 mod session;
 mod socket;
+mod trust;
 mod watch;
 
-pub use client::{Client, ClientError, Watch};
+pub use client::{Client, ClientBuilder, ClientError, ConnectError, Watch};
 pub use protocol::{Answer, Change, ErrorCode, MAX_REQUEST, Refused, Request, VERSION};
 pub use server::{Control, ControlBuilder};
 pub use socket::BindError;
+pub use trust::UnsafePath;

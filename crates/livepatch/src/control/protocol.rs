@@ -143,8 +143,11 @@ pub enum ErrorCode {
     UnsupportedVersion,
     /// The client is of another user. The connection is closed.
     NotPermitted,
-    /// As many clients as may be are connected. The connection is closed.
+    /// As many clients as may be have requests being carried out; or this one was silent for longest when another came. The
+    /// connection is closed.
     TooManyClients,
+    /// As many clients as may be are watching.
+    TooManyWatchers,
     /// The service was built without a way to load patches.
     NoLoader,
     /// The loader refused: the library is no patch for this service, or the patch could not be enabled.

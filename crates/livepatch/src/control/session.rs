@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::protocol::{Answer, Change, ErrorCode, MAX_REQUEST, Refused, Request, load_failed};
-use super::server::Shared;
+use super::server::{Open, Shared};
 use super::{socket, watch};
 use crate::patch::panic_message;
 use crate::registry::{TaskStatus, registry};
@@ -16,11 +16,12 @@ use crate::registry::{TaskStatus, registry};
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Serves a client, of this user and process, until it goes or does what closes the connection.
-pub(super) fn run(shared: &Shared, stream: &UnixStream, peer: (u32, i32)) {
+pub(super) fn run(open: &Open, stream: &UnixStream, peer: (u32, i32)) {
+    let shared = &*open.shared;
     let mut lines = Lines {
         stream,
         buffer: Vec::new(),
-        timeout: shared.limits.timeout,
+        timeout: shared.limits.first_timeout.min(shared.limits.timeout),
     };
     let send = |answer: &Answer| send(stream, answer, shared.limits.timeout);
     loop {
@@ -32,12 +33,19 @@ pub(super) fn run(shared: &Shared, stream: &UnixStream, peer: (u32, i32)) {
                 return;
             }
         };
+        if !open.asks() {
+            return;
+        }
+        lines.timeout = shared.limits.timeout;
         let answer = match Request::of_line(&line) {
-            Ok(Request::Watch { patch, interval_ms }) => {
-                // It ends with the connection.
-                let _ = watch::run(shared, stream, patch.as_deref(), interval_ms);
-                return;
-            }
+            Ok(Request::Watch { patch, interval_ms }) => match open.watches() {
+                Ok(()) => {
+                    // It ends with the connection.
+                    let _ = watch::run(shared, stream, patch.as_deref(), interval_ms);
+                    return;
+                }
+                Err(refused) => Err(refused),
+            },
             Ok(request) => {
                 trace(&request, peer);
                 let answered = panic::catch_unwind(AssertUnwindSafe(|| answer(shared, stream, request)));
@@ -48,6 +56,7 @@ pub(super) fn run(shared: &Shared, stream: &UnixStream, peer: (u32, i32)) {
             }
             Err(refused) => Err(refused),
         };
+        open.idles(); // Who does not take its answer is silent, too.
         if send(&answer.unwrap_or_else(Answer::Error)).is_err() {
             return;
         }

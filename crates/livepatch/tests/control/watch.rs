@@ -144,13 +144,14 @@ fn who_is_slow_misses_events_and_is_told() {
 
 #[test]
 fn who_takes_nothing_for_long_is_dropped() {
-    let service = Service::with(|builder| builder.timeout(Duration::from_millis(50)).max_clients(1));
+    let service = Service::with(|builder| builder.timeout(Duration::from_millis(50)).max_watchers(1));
     let mut stream = service.stream();
     stream.write_all(b"{\"v\":1,\"request\":\"watch\"}\n").unwrap();
     stream.read_exact(&mut [0]).unwrap();
     let mut rounds = 0;
     // Its place is free once it is dropped.
-    while service.client().status().is_err() {
+    let refused = || service.client().watch(None, None).unwrap().next().unwrap().is_err();
+    while refused() {
         registry().enable(&patch("p")).unwrap();
         registry().wait(LONG).unwrap();
         registry().disable("p").unwrap();

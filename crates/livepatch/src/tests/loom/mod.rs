@@ -128,7 +128,7 @@ impl Service {
 
     /// What the call of a point runs.
     fn call(&self, point: usize, record: &Record) -> usize {
-        self.run(self.points[point].of(record))
+        self.run(self.points[point].get(record.side()))
     }
 
     fn run(&self, function: *mut ()) -> usize {
