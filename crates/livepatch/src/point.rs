@@ -7,7 +7,7 @@ use std::mem;
 use std::panic::Location;
 
 use crate::sync::Ordering;
-use crate::task::{self, Outside, Side};
+use crate::task::{self, Outside, Place, Side};
 
 /// Under loom too: statics are made at compile time. Models have [`Sides`] of loom's.
 use std::sync::atomic::AtomicPtr;
@@ -33,7 +33,7 @@ pub struct RawPoint {
     original: Address,
     name: &'static str,
     signature: fn() -> Signature,
-    place: &'static Location<'static>,
+    place: Place,
 }
 
 /// What each side calls. See T1, T2 of the page.
@@ -139,7 +139,7 @@ impl<F: Copy + 'static> PatchPoint<F> {
                 original: Address(original),
                 name,
                 signature: Signature::of::<F>,
-                place: Location::caller(),
+                place: Place::of_call(Location::caller()),
             },
             function: PhantomData,
         }

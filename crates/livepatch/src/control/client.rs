@@ -182,6 +182,7 @@ impl Client {
         self.change(&Request::Load {
             path: path.to_owned(),
             wait_ms: wait.map(millis),
+            or_reverse: false,
         })
     }
 
@@ -194,6 +195,7 @@ impl Client {
         self.change(&Request::Disable {
             patch: patch.to_owned(),
             wait_ms: wait.map(millis),
+            or_reverse: false,
         })
     }
 
@@ -241,7 +243,12 @@ impl Client {
     /// If the service refuses, if it is gone, or if it says what this version does not understand. Then use a new connection.
     pub fn request(&mut self, request: &Request) -> Result<Answer, ClientError> {
         let wait = match request {
-            Request::Load { wait_ms, .. } | Request::Disable { wait_ms, .. } => wait_ms.unwrap_or(0),
+            Request::Load {
+                wait_ms, or_reverse, ..
+            }
+            | Request::Disable {
+                wait_ms, or_reverse, ..
+            } => wait_ms.unwrap_or(0).saturating_mul(1 + u64::from(*or_reverse)),
             _ => 0,
         };
         let timeout = self

@@ -74,7 +74,8 @@
 //! ```
 //!
 //! (An answer is on one line; it is broken here to be read.) `changed` is an answer to what was begun: the transition runs
-//! on if it is not null. With `wait_ms`, the answer comes when it is over, at the latest after that time.
+//! on if it is not null. With `wait_ms`, the answer comes when it is over, at the latest after that time; with `or_reverse`
+//! beside it, a transition that is not over then goes back, which `reversed` says, and is waited for once more.
 //!
 //! `watch` ends the questions: from then on the service tells what happens, until the client closes the connection.
 //!
@@ -84,7 +85,7 @@
 //! < {"v":1,"answer":"event","event":{"event":"starting","patch":"fix","direction":"patching"}}
 //! < {"v":1,"answer":"transition","transition":{"patch":"fix",…},"held_up_by":[…]}
 //! < {"v":1,"answer":"missed","events":12}
-//! < {"v":1,"answer":"event","event":{"event":"complete","patch":"fix","direction":"patching"}}
+//! < {"v":1,"answer":"event","event":{"event":"complete","patch":"fix","direction":"patching","forced":false}}
 //! < {"v":1,"answer":"transition","transition":null,"held_up_by":[]}
 //! ```
 //!
@@ -92,8 +93,19 @@
 //!
 //! Whatever is wrong is an `error` with a `code` ([`ErrorCode`]) for programs and a `message` for people. After a line that
 //! is no request the connection goes on; after one that is too long, or too slow, it is closed. A last line without a
-//! newline is not carried out. Unknown fields are refused in requests; a client should skip those of answers, and answers
-//! and codes that it does not know.
+//! newline is not carried out. Unknown fields are refused in requests; a client should skip those of answers, and answers,
+//! events and codes that it does not know.
+//!
+//! **One schema for all**: each line, of a service or of the tool with `--json`, is an [`Answer`] with `v`; an event in it is
+//! an [`Event`](crate::Event), a refusal a [`Refused`] with an [`ErrorCode`]. The types are the schema, field by field.
+//! `v` changes when a line of an older version would be misunderstood; fields, answers, events and codes are added without.
+//! What is there already is not an error of its own kind: [`AlreadyEnabled`](ErrorCode::AlreadyEnabled) answers a load,
+//! [`UnknownPatch`](ErrorCode::UnknownPatch) and [`AlreadyDisabled`](ErrorCode::AlreadyDisabled) a disabling, so that
+//! scripts may repeat both.
+//!
+//! To watch a patch is to be told all that concerns it: its own events, those of its library and of what its states own, and
+//! failures of the modules that it patches. Whether a transition was forced is said with its end, after which the patch may
+//! not be there any more.
 
 mod client;
 mod protocol;

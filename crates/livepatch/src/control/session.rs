@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::protocol::{Answer, Change, ErrorCode, MAX_REQUEST, Refused, Request, load_failed};
 use super::server::{Open, Shared};
 use super::{socket, watch};
+use crate::events::Direction;
 use crate::patch::panic_message;
 use crate::registry::{TaskStatus, registry};
 
@@ -81,21 +82,29 @@ fn answer(shared: &Shared, stream: &UnixStream, request: Request) -> Result<Answ
         Request::Status {} => Ok(Answer::Status {
             status: registry().status(),
         }),
-        Request::Load { path, wait_ms } => {
+        Request::Load {
+            path,
+            wait_ms,
+            or_reverse,
+        } => {
             let patch = load(shared, Path::new(&path))?;
-            Ok(changed(stream, patch, wait_ms))
+            Ok(changed(stream, patch, wait_ms, or_reverse.then_some(Direction::Patching)))
         }
-        Request::Disable { patch, wait_ms } => {
+        Request::Disable {
+            patch,
+            wait_ms,
+            or_reverse,
+        } => {
             registry().disable(&patch)?;
-            Ok(changed(stream, patch, wait_ms))
+            Ok(changed(stream, patch, wait_ms, or_reverse.then_some(Direction::Unpatching)))
         }
         Request::Reverse { patch } => {
             registry().reverse(&patch)?;
-            Ok(changed(stream, patch, None))
+            Ok(changed(stream, patch, None, None))
         }
         Request::Force { patch } => {
             registry().force(&patch)?;
-            Ok(changed(stream, patch, None))
+            Ok(changed(stream, patch, None, None))
         }
         Request::Watch { .. } => Err(Refused::new(ErrorCode::Internal, "a watch has no one answer")),
     }
@@ -119,18 +128,17 @@ fn load(shared: &Shared, path: &Path) -> Result<String, Refused> {
     }
 }
 
-/// How the patch is once its transition is over, or the time is, or the client has gone.
-fn changed(stream: &UnixStream, patch: String, wait_ms: Option<u64>) -> Answer {
-    if let Some(wait) = wait_ms {
-        let until = Instant::now().checked_add(Duration::from_millis(wait));
-        loop {
-            let left = until.map_or(LOOK, |until| until.saturating_duration_since(Instant::now()));
-            match registry().wait(left.min(LOOK)) {
-                Err(error) if error.patch == patch && !left.is_zero() && !socket::is_hung_up(stream) => {}
-                // If another patch is in transition, this one's is over.
-                _ => break,
-            }
-        }
+/// How the patch is once its transition is over, or the time is, or the client has gone. If the time is over, the transition
+/// is reversed first, if it still has that direction.
+fn changed(stream: &UnixStream, patch: String, wait_ms: Option<u64>, reverse: Option<Direction>) -> Answer {
+    let mut reversed = false;
+    if let Some(wait) = wait_ms.map(Duration::from_millis)
+        && wait_for(stream, &patch, wait) == Waited::InVain
+        && let Some(direction) = reverse
+    {
+        // An error: it ended just now, or somebody else was faster.
+        reversed = registry().reverse_from(&patch, direction).is_ok();
+        wait_for(stream, &patch, wait);
     }
     let status = registry().status();
     let held_up_by: Vec<TaskStatus> = status.holding_up().cloned().collect();
@@ -140,9 +148,36 @@ fn changed(stream: &UnixStream, patch: String, wait_ms: Option<u64>) -> Answer {
     Answer::Changed(Change {
         patch,
         enabled,
+        reversed,
         transition,
         held_up_by,
     })
+}
+
+/// How waiting for a transition ended.
+#[derive(PartialEq, Eq)]
+enum Waited {
+    /// It is over.
+    Over,
+    /// The client has gone: it waits for nothing any more, and nothing is done for it.
+    Gone,
+    /// The time is over.
+    InVain,
+}
+
+/// Waits for the end of the transition of this patch.
+fn wait_for(stream: &UnixStream, patch: &str, wait: Duration) -> Waited {
+    let until = Instant::now().checked_add(wait);
+    loop {
+        let left = until.map_or(LOOK, |until| until.saturating_duration_since(Instant::now()));
+        match registry().wait(left.min(LOOK)) {
+            Err(error) if error.patch == patch && socket::is_hung_up(stream) => return Waited::Gone,
+            Err(error) if error.patch == patch && left.is_zero() => return Waited::InVain,
+            Err(error) if error.patch == patch => {}
+            // If another patch is in transition, this one's is over.
+            _ => return Waited::Over,
+        }
+    }
 }
 
 #[cfg(feature = "tracing")]

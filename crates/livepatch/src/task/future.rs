@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::current;
-use super::record::{Note, OUTSIDE, Record, TaskKind};
+use super::record::{Note, OUTSIDE, Place, Record, TaskKind};
 use super::unit::{self, Awaited, WORLD};
 
 /// [`in_unit`](Self::in_unit), for every future.
@@ -62,7 +62,7 @@ impl Task {
     /// A record for the future, inside a unit of its own.
     fn take(name: &'static str, place: &'static Location<'static>, outer: Option<&'static Record>) -> &'static Record {
         let record = WORLD.register(name.into(), TaskKind::Future);
-        record.set_place(place);
+        record.set_place(Place::of_guard(place));
         record.depth.set(0);
         match outer {
             Some(outer) => WORLD.begin_inside(record, outer),

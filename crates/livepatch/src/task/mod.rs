@@ -75,6 +75,8 @@ pub use future::{InUnit, UnitExt};
 pub use record::TaskKind;
 pub use unit::{Outside, Unit, unit};
 
+pub(crate) use record::Place;
+#[cfg(any(test, all(feature = "library", target_os = "linux")))]
 pub(crate) use record::Record;
 #[cfg(all(feature = "library", target_os = "linux"))]
 pub(crate) use unit::is_inside;

@@ -56,7 +56,7 @@ pub(crate) struct Record {
     /// Stack frames that will come back to this record, whatever its depth. Only the owner touches it.
     pub(super) awaited: Cell<u32>,
     /// Where the unit was entered.
-    place: stat::AtomicPtr<Location<'static>>,
+    place: stat::AtomicPtr<Location<'static>>, // A [`Place`].
     /// For a status.
     taken: stat::AtomicBool,
     about: Mutex<About>,
@@ -72,6 +72,38 @@ pub(crate) struct Record {
 unsafe impl Sync for Record {}
 // SAFETY: as above.
 unsafe impl Send for Record {}
+
+/// Where a unit was entered, and whether by a call: then the pointer is not even.
+#[derive(Clone, Copy)]
+pub(crate) struct Place(*const Location<'static>);
+
+// SAFETY: stands for a shared reference to what is never written to.
+unsafe impl Send for Place {}
+// SAFETY: as above.
+unsafe impl Sync for Place {}
+
+impl Place {
+    pub(crate) const fn of_guard(place: &'static Location<'static>) -> Self {
+        Self(ptr::from_ref(place))
+    }
+
+    pub(crate) const fn of_call(place: &'static Location<'static>) -> Self {
+        const { assert!(align_of::<Location<'static>>() > 1) };
+        Self(ptr::from_ref(place).wrapping_byte_add(1))
+    }
+
+    fn is_of_call(self) -> bool {
+        self.0.addr() % 2 != 0
+    }
+
+    /// # Safety
+    ///
+    /// The library that it is in is loaded.
+    unsafe fn location(self) -> Option<&'static Location<'static>> {
+        // SAFETY: null, or from a `&'static Location`, by contract still there.
+        unsafe { self.0.map_addr(|addr| addr & !1).as_ref() }
+    }
+}
 
 /// What is to be done when a unit ends.
 #[derive(Clone, Copy)]
@@ -103,6 +135,15 @@ pub enum TaskKind {
     Thread,
     /// A future in [`in_unit`](crate::UnitExt::in_unit).
     Future,
+}
+
+impl fmt::Display for TaskKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Thread => "thread",
+            Self::Future => "future",
+        })
+    }
 }
 
 impl Record {
@@ -178,16 +219,18 @@ impl Record {
     }
 
     #[inline]
-    pub(super) fn set_place(&self, place: &'static Location<'static>) {
+    pub(super) fn set_place(&self, place: Place) {
         // Relaxed: for a status.
-        self.place
-            .store(ptr::from_ref(place).cast_mut(), stat::Ordering::Relaxed);
+        self.place.store(place.0.cast_mut(), stat::Ordering::Relaxed);
     }
 
-    pub(crate) fn place(&self) -> Option<&'static Location<'static>> {
-        // SAFETY: null, or from a `&'static Location`, forgotten before the library that it is in is unloaded. Relaxed: it
-        // is never written to.
-        unsafe { self.place.load(stat::Ordering::Relaxed).as_ref() }
+    /// Where the unit was entered, and whether by a call.
+    pub(crate) fn place(&self) -> Option<(&'static Location<'static>, bool)> {
+        // Relaxed: what it points to is never written to.
+        let place = Place(self.place.load(stat::Ordering::Relaxed));
+        // SAFETY: forgotten before the library that it is in is unloaded.
+        let location = unsafe { place.location() }?;
+        Some((location, place.is_of_call()))
     }
 
     /// Forgets where a unit that is over was entered, unless the next has begun meanwhile.

@@ -6,7 +6,7 @@ use std::panic::Location;
 use std::ptr;
 use std::thread;
 
-use super::record::{Note, OUTSIDE, Record, TaskKind};
+use super::record::{Note, OUTSIDE, Place, Record, TaskKind};
 use super::world::{Side, World};
 use super::{
     current::{self, Running},
@@ -46,7 +46,7 @@ pub struct Outside<'r>(&'r Running);
 /// The running task begins a unit, or goes on with the one it is in. To be followed by [`leave`], or [`leave_call`]. `place`
 /// is where it begins: not looked for otherwise.
 #[inline(always)]
-pub(crate) fn enter(place: impl Fn() -> &'static Location<'static>) -> &'static Record {
+pub(crate) fn enter(place: impl Fn() -> Place) -> &'static Record {
     // SAFETY: `begin` follows.
     unsafe { enter_inside() }.unwrap_or_else(|outside| {
         let running = outside.0;
@@ -79,7 +79,7 @@ pub(crate) unsafe fn enter_inside<'r>() -> Result<&'static Record, Outside<'r>> 
 #[inline(always)]
 pub(crate) fn begin<'r>(
     outside: Outside<'r>,
-    place: impl FnOnce() -> &'static Location<'static>,
+    place: impl FnOnce() -> Place,
 ) -> Result<Side, Outside<'r>> {
     let Some(record) = outside.0.record() else {
         return Err(outside);
@@ -91,7 +91,7 @@ pub(crate) fn begin<'r>(
 /// A thread's first unit, or one that began while the world went to its other side.
 #[cold]
 #[inline(never)]
-pub(crate) fn begin_seldom(outside: Outside<'_>, place: &'static Location<'static>) -> &'static Record {
+pub(crate) fn begin_seldom(outside: Outside<'_>, place: Place) -> &'static Record {
     let Outside(running) = outside;
     match running.record() {
         Some(record) => {
@@ -103,7 +103,7 @@ pub(crate) fn begin_seldom(outside: Outside<'_>, place: &'static Location<'stati
 }
 
 /// A thread's first unit.
-fn begin_first(running: &Running, place: &'static Location<'static>) -> &'static Record {
+fn begin_first(running: &Running, place: Place) -> &'static Record {
     // What follows may panic, or be in units itself, as an allocator can.
     running.depth.set(OUTSIDE);
     let thread = thread::current();
@@ -212,7 +212,11 @@ pub(crate) fn is_inside() -> bool {
 /// of one version. Inside another unit, it is part of that.
 ///
 /// Transitions of patches wait for units that are inside: keep them short, and mark long waits as
-/// [`quiescent`](Unit::quiescent).
+/// [`quiescent`](Unit::quiescent). **A guard that is held across an `await`**, as an executor of one thread lets one do, is a
+/// unit of the thread, not of the future: it lasts until that future goes on, whatever else the thread does meanwhile, and if
+/// another is always waiting, no transition ever ends. Use [`in_unit`](crate::UnitExt::in_unit) for what awaits. A
+/// [`Status`](crate::Status) says what is unusual ([`TaskStatus::unusual`](crate::TaskStatus::unusual)), and a
+/// [`Watchdog`](crate::Watchdog) tells without being asked.
 ///
 /// ```
 /// # fn next_request() -> Option<u32> { None }
@@ -227,7 +231,7 @@ pub(crate) fn is_inside() -> bool {
 #[track_caller]
 #[inline]
 pub fn unit() -> Unit {
-    let place = Location::caller();
+    let place = Place::of_guard(Location::caller());
     Unit {
         record: enter(|| place),
         _not_send: PhantomData,
@@ -251,7 +255,7 @@ impl Unit {
     pub fn quiescent<R>(&mut self, idle: impl FnOnce() -> R) -> R {
         struct Back {
             record: &'static Record,
-            place: &'static Location<'static>,
+            place: Place,
             /// `idle` may have the last guard that an orphan knows of.
             _awaited: Awaited,
         }
@@ -271,7 +275,7 @@ impl Unit {
         }
         let _back = Back {
             record: self.record,
-            place: Location::caller(),
+            place: Place::of_guard(Location::caller()),
             _awaited: Awaited::new(self.record),
         };
         leave(self.record);

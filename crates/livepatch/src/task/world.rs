@@ -58,6 +58,8 @@ pub(crate) struct Seen {
     pub(crate) forced: bool,
     /// Where the unit was entered, if it is inside. Copied: see [`World::forget_places`].
     pub(crate) entered_at: String,
+    /// Whether by a call of a patchable function.
+    pub(crate) by_call: bool,
 }
 
 impl World {
@@ -210,7 +212,8 @@ impl World {
                     record,
                     inside,
                     forced: word & FORCED != 0,
-                    entered_at: place.map(ToString::to_string).unwrap_or_default(),
+                    entered_at: place.map(|(at, _)| at.to_string()).unwrap_or_default(),
+                    by_call: place.is_some_and(|(_, by_call)| by_call),
                 }
             })
             .collect()

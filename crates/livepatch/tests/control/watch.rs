@@ -94,6 +94,30 @@ fn one_patch_can_be_watched() {
 }
 
 #[test]
+fn what_its_states_own_is_freed_before_the_eyes_of_who_watches_a_patch() {
+    const ID: shadow_vars::ShadowId<u32> = shadow_vars::ShadowId::new(0x77);
+    let service = Service::new();
+    let mut watch = service.client().watch(Some("p"), None).unwrap();
+    until(&mut watch, over);
+    let state = livepatch::State::new(9, 1).owns(shadow_vars::global(), ID);
+    let program = ObjectPatch::program().function::<answer>(mended);
+    let patch = Patch::builder("p").object(program).state(state).build().unwrap();
+    registry().enable(&patch).unwrap();
+    registry().wait(LONG).unwrap();
+    let object = Box::new(0_u64);
+    shadow_vars::global().alloc(&*object, ID, 1).unwrap();
+    registry().disable("p").unwrap();
+    registry().wait(LONG).unwrap();
+    let (patch, variables) = until(&mut watch, |answer| match answer {
+        Answer::Event {
+            event: Event::Freed { patch, variables, .. },
+        } => Some((patch, variables)),
+        _ => None,
+    });
+    assert_eq!((patch.as_str(), variables), ("p", 1));
+}
+
+#[test]
 fn a_running_transition_is_told_first() {
     let service = Service::new();
     let _busy = Busy::new("slow");
