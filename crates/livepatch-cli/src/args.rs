@@ -61,7 +61,9 @@ pub(crate) enum Command {
     ///
     /// The service loads it, with its own rights; a relative path is made absolute here. Without --wait the command ends when
     /// the transition has begun.
-    #[command(after_help = "Examples:\n  livepatch load ./libfix.so --wait 10\n  livepatch load ./libfix.so --wait 10 --or-reverse")]
+    #[command(
+        after_help = "Examples:\n  livepatch load ./libfix.so --wait 10\n  livepatch load ./libfix.so --wait 10 --or-reverse"
+    )]
     Load {
         /// The patch: a shared library, or whatever the service's loader takes.
         file: PathBuf,
@@ -178,7 +180,10 @@ mod tests {
         let parse = |line: &[&str]| Args::try_parse_from(line).map(drop).map_err(|error| error.kind());
         let without = ["livepatch", "load", "x", "--or-reverse"];
         assert_eq!(parse(&without), Err(ErrorKind::MissingRequiredArgument));
-        assert_eq!(parse(&["livepatch", "load", "x", "--wait", "1", "--or-reverse"]), Ok(()));
+        assert_eq!(
+            parse(&["livepatch", "load", "x", "--wait", "1", "--or-reverse"]),
+            Ok(())
+        );
         assert_eq!(parse(&["livepatch", "disable", "x", "--wait", "--or-reverse"]), Ok(()));
     }
 

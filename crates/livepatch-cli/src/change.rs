@@ -9,7 +9,13 @@ use livepatch::control::{Answer, Change, ClientError, ErrorCode, Request};
 use crate::args::Args;
 use crate::{End, Failure, ask, text};
 
-pub(crate) fn load(args: &Args, out: &mut impl Write, file: &Path, wait: Option<Duration>, or_reverse: bool) -> Result<End, Failure> {
+pub(crate) fn load(
+    args: &Args,
+    out: &mut impl Write,
+    file: &Path,
+    wait: Option<Duration>,
+    or_reverse: bool,
+) -> Result<End, Failure> {
     let absolute = match std::path::absolute(file) {
         Ok(path) => path,
         Err(error) => return Err(Failure::Usage(format!("{}: {error}", file.display()))),
@@ -29,7 +35,13 @@ pub(crate) fn load(args: &Args, out: &mut impl Write, file: &Path, wait: Option<
     tell(args, out, &answer, Some(true), wait.is_some())
 }
 
-pub(crate) fn disable(args: &Args, out: &mut impl Write, name: &str, wait: Option<Duration>, or_reverse: bool) -> Result<End, Failure> {
+pub(crate) fn disable(
+    args: &Args,
+    out: &mut impl Write,
+    name: &str,
+    wait: Option<Duration>,
+    or_reverse: bool,
+) -> Result<End, Failure> {
     let answer = ask(
         args,
         &Request::Disable {
@@ -112,7 +124,10 @@ fn tell(
 fn say(out: &mut impl Write, change: &Change) -> io::Result<()> {
     let name = text::plain(&change.patch);
     if change.reversed {
-        writeln!(out, "the transition of patch '{name}' was not over in time, and was reversed")?;
+        writeln!(
+            out,
+            "the transition of patch '{name}' was not over in time, and was reversed"
+        )?;
     }
     match &change.transition {
         None if change.enabled => writeln!(out, "patch '{name}' is enabled"),

@@ -126,7 +126,10 @@ impl Failure {
         let (end, refused) = match self {
             // Whoever reads has seen enough, as `head` does.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
-            Self::Output(error) => (1, Refused::new(ErrorCode::CannotWrite, format!("cannot write: {error}"))),
+            Self::Output(error) => (
+                1,
+                Refused::new(ErrorCode::CannotWrite, format!("cannot write: {error}")),
+            ),
             Self::Usage(message) => (2, Refused::new(ErrorCode::Usage, message)),
             Self::Connect(error) => (3, cannot_connect(&error)),
             Self::Client(ClientError::Refused(refused)) => (1, refused),

@@ -11,7 +11,9 @@ const TOOL: &str = env!("CARGO_BIN_EXE_livepatch");
 
 /// The section, and the fenced blocks of it, each with the text before it.
 fn blocks() -> Vec<(&'static str, &'static str, &'static str)> {
-    let (_, section) = README.split_once("\n## A service that takes patches\n").expect("the section");
+    let (_, section) = README
+        .split_once("\n## A service that takes patches\n")
+        .expect("the section");
     let section = section.split("\n## ").next().unwrap();
     let mut parts = section.split("\n```");
     let mut before = parts.next().unwrap();
@@ -33,7 +35,10 @@ fn run(commands: &str, folder: &Path, offline: bool) -> Output {
             shell.env(kept, value);
         }
     }
-    let tools = [Path::new(TOOL).parent().unwrap(), Path::new(env!("CARGO")).parent().unwrap()];
+    let tools = [
+        Path::new(TOOL).parent().unwrap(),
+        Path::new(env!("CARGO")).parent().unwrap(),
+    ];
     let path = env::var_os("PATH").unwrap_or_default();
     let paths = tools.into_iter().map(Into::into).chain(env::split_paths(&path));
     shell.env("PATH", env::join_paths(paths).unwrap());
@@ -45,7 +50,10 @@ fn run(commands: &str, folder: &Path, offline: bool) -> Output {
 
 #[test]
 fn a_service_that_takes_patches_is_built_and_run_as_the_readme_says() {
-    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap();
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .canonicalize()
+        .unwrap();
     let beside = Path::new(env!("CARGO_TARGET_TMPDIR")).join("readme");
     let shop = beside.join("shop");
     fs::create_dir_all(&shop).unwrap();
@@ -62,7 +70,10 @@ fn a_service_that_takes_patches_is_built_and_run_as_the_readme_says() {
         }
         // The last paragraph before a file's text begins with its name.
         let paragraph = before.rsplit("\n\n").find(|one| !one.trim().is_empty()).unwrap();
-        let name = paragraph.trim().strip_prefix('`').and_then(|rest| rest.split('`').next());
+        let name = paragraph
+            .trim()
+            .strip_prefix('`')
+            .and_then(|rest| rest.split('`').next());
         let name = name.unwrap_or_else(|| panic!("no file's name: {paragraph}"));
         let path = beside.join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -89,7 +100,13 @@ fn a_service_that_takes_patches_is_built_and_run_as_the_readme_says() {
     let all = format!("{said}{}", String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{all}");
     // Before, with, and after the patch.
-    let wanted = ["three for 30\n", "patch 'half' is enabled\n", "three for 15\n", "patch 'half' is disabled\n", "no patch is enabled\n"];
+    let wanted = [
+        "three for 30\n",
+        "patch 'half' is enabled\n",
+        "three for 15\n",
+        "patch 'half' is disabled\n",
+        "no patch is enabled\n",
+    ];
     let mut rest = &*said;
     for line in wanted {
         let Some((_, after)) = rest.split_once(line) else {

@@ -284,7 +284,10 @@ impl fmt::Display for Event {
                 reversing,
             } => {
                 let seconds = running.as_secs_f64();
-                write!(f, "'{patch}': {direction} transition overdue, running for {seconds:.1} s")?;
+                write!(
+                    f,
+                    "'{patch}': {direction} transition overdue, running for {seconds:.1} s"
+                )?;
                 if !held_up_by.is_empty() {
                     write!(f, ", held up by {}", held_up_by.join("; "))?;
                 }

@@ -95,8 +95,16 @@ fn main() {
         Some("future_in_unit") => check(counted_future_in_unit(), 0),
         _ => {
             for case in [
-                "harness", "direct_call", "call_no_patch", "call_alone_no_patch", "call_settled", "call_inside_no_patch",
-                "call_inside_alone_no_patch", "call_inside_settled", "unit_and_end", "future_in_unit",
+                "harness",
+                "direct_call",
+                "call_no_patch",
+                "call_alone_no_patch",
+                "call_settled",
+                "call_inside_no_patch",
+                "call_inside_alone_no_patch",
+                "call_inside_settled",
+                "unit_and_end",
+                "future_in_unit",
             ] {
                 println!("{case}");
             }

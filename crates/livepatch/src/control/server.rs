@@ -112,7 +112,11 @@ impl Sessions {
             return false;
         };
         session.doing = Doing::Leaving;
-        refuse(&session.stream, ErrorCode::TooManyClients, "silent for longest, and others came");
+        refuse(
+            &session.stream,
+            ErrorCode::TooManyClients,
+            "silent for longest, and others came",
+        );
         let _ = session.stream.shutdown(Shutdown::Both);
         true
     }
@@ -312,7 +316,11 @@ fn admit(shared: &Arc<Shared>, stream: UnixStream) {
         }
         if !sessions.make_room(&shared.limits) {
             drop(sessions);
-            return refuse(&stream, ErrorCode::TooManyClients, "too many clients have requests being carried out");
+            return refuse(
+                &stream,
+                ErrorCode::TooManyClients,
+                "too many clients have requests being carried out",
+            );
         }
         sessions.next += 1;
         let number = sessions.next;

@@ -88,7 +88,12 @@ fn answer(shared: &Shared, stream: &UnixStream, request: Request) -> Result<Answ
             or_reverse,
         } => {
             let patch = load(shared, Path::new(&path))?;
-            Ok(changed(stream, patch, wait_ms, or_reverse.then_some(Direction::Patching)))
+            Ok(changed(
+                stream,
+                patch,
+                wait_ms,
+                or_reverse.then_some(Direction::Patching),
+            ))
         }
         Request::Disable {
             patch,
@@ -96,7 +101,12 @@ fn answer(shared: &Shared, stream: &UnixStream, request: Request) -> Result<Answ
             or_reverse,
         } => {
             registry().disable(&patch)?;
-            Ok(changed(stream, patch, wait_ms, or_reverse.then_some(Direction::Unpatching)))
+            Ok(changed(
+                stream,
+                patch,
+                wait_ms,
+                or_reverse.then_some(Direction::Unpatching),
+            ))
         }
         Request::Reverse { patch } => {
             registry().reverse(&patch)?;

@@ -48,7 +48,8 @@ impl Trusted {
     /// what is at its end are of a trusted user, and others can write to none, but to sticky directories, where they cannot
     /// touch what is not theirs. What is at the end may be missing.
     pub(super) fn check(&self, path: &Path) -> Result<(), NotSafe> {
-        let mut ahead: Vec<PathBuf> = parts(&std::path::absolute(path).map_err(|error| NotSafe::Io(path.into(), error))?);
+        let mut ahead: Vec<PathBuf> =
+            parts(&std::path::absolute(path).map_err(|error| NotSafe::Io(path.into(), error))?);
         let mut at = PathBuf::from("/");
         let mut links = 0;
         self.check_one(&at, &look(&at)?)?;
@@ -59,7 +60,9 @@ impl Trusted {
             }
             let next = at.join(part);
             let found = match look(&next) {
-                Err(NotSafe::Io(_, error)) if error.kind() == io::ErrorKind::NotFound && ahead.is_empty() => return Ok(()),
+                Err(NotSafe::Io(_, error)) if error.kind() == io::ErrorKind::NotFound && ahead.is_empty() => {
+                    return Ok(());
+                }
                 found => found?,
             };
             self.check_one(&next, &found)?;

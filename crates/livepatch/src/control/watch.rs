@@ -168,7 +168,12 @@ mod tests {
         let patch = Patch::builder("watched").object(module).build().unwrap();
         registry().enable(&patch).unwrap();
         let events = [
-            (Event::Unloaded { library: name("watched") }, true),
+            (
+                Event::Unloaded {
+                    library: name("watched"),
+                },
+                true,
+            ),
             (
                 Event::StaysLoaded {
                     library: name("watched"),

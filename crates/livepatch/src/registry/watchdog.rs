@@ -157,7 +157,8 @@ mod tests {
             watched: None,
         };
         let start = Instant::now();
-        let mut look = |since: u32, direction, now: u32| state.look(start + since * second, direction, start + now * second);
+        let mut look =
+            |since: u32, direction, now: u32| state.look(start + since * second, direction, start + now * second);
         assert_eq!(look(0, Direction::Patching, 9), None);
         assert_eq!(look(0, Direction::Patching, 11), Some((11 * second, true)));
         assert_eq!(look(0, Direction::Patching, 12), None);

@@ -42,6 +42,7 @@ impl Running {
     }
 
     /// The thread goes on with another task, as a future is polled, or with none. How deep that is, it knows itself.
+    #[inline]
     pub(super) fn switch(&self, to: Option<&'static Record>) {
         if let Some(before) = self.record() {
             before.depth.set(self.depth.get());
@@ -51,6 +52,7 @@ impl Running {
     }
 
     /// The depth of a task whose guard or frame this thread has: where it is kept.
+    #[inline]
     pub(super) fn depth_of<'r>(&'r self, record: &'r Record) -> &'r Cell<i64> {
         if ptr::eq(self.record.get(), record) {
             &self.depth

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::current;
-use super::record::{Note, OUTSIDE, Place, Record, TaskKind};
+use super::record::{OUTSIDE, Place, Record, TaskKind};
 use super::unit::{self, Awaited, WORLD};
 
 /// [`in_unit`](Self::in_unit), for every future.
@@ -73,15 +73,9 @@ impl Task {
 
     fn end(&self) {
         if let Some(record) = self.0.take() {
-            let_go(record);
+            unit::leave_for_good(record);
         }
     }
-}
-
-/// The future is done with a record: the last guard that is left gives it back, maybe this one.
-fn let_go(record: &'static Record) {
-    record.note(Note::Orphan);
-    unit::leave(record);
 }
 
 /// While a future runs on this thread: its record is the running task's.
@@ -123,7 +117,7 @@ impl Drop for Running<'_> {
             self.task
                 .0
                 .set(Some(Task::take(self.name, self.place, Some(self.record))));
-            let_go(self.record);
+            unit::leave_for_good(self.record);
         }
     }
 }

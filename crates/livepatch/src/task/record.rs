@@ -93,7 +93,7 @@ impl Place {
     }
 
     fn is_of_call(self) -> bool {
-        self.0.addr() % 2 != 0
+        self.0.addr() & 1 != 0
     }
 
     /// # Safety

@@ -77,10 +77,7 @@ pub(crate) unsafe fn enter_inside<'r>() -> Result<&'static Record, Outside<'r>> 
 
 /// The running task begins its unit. On which side; else [`begin_seldom`] is to follow.
 #[inline(always)]
-pub(crate) fn begin<'r>(
-    outside: Outside<'r>,
-    place: impl FnOnce() -> Place,
-) -> Result<Side, Outside<'r>> {
+pub(crate) fn begin<'r>(outside: Outside<'r>, place: impl FnOnce() -> Place) -> Result<Side, Outside<'r>> {
     let Some(record) = outside.0.record() else {
         return Err(outside);
     };
@@ -144,6 +141,23 @@ pub(crate) fn leave(record: &'static Record) {
     }
 }
 
+/// Takes one [`enter`] of this record back, the task's own, which is at its end: the record is given back, now or by the last
+/// guard or frame that still has it.
+#[inline]
+pub(super) fn leave_for_good(record: &'static Record) {
+    let depth = current::running().depth_of(record);
+    if depth.get() != 0 || record.awaited.get() != 0 {
+        record.note(Note::Orphan);
+        return leave(record);
+    }
+    depth.set(OUTSIDE);
+    WORLD.leave(record);
+    if record.is_noted() {
+        leaving::wake(); // Nothing else is noted of a task that goes on.
+    }
+    give_back(record);
+}
+
 /// The owner's unit is over.
 #[inline(always)]
 fn end(record: &'static Record) {
@@ -168,13 +182,19 @@ fn end_noted(record: &'static Record) {
 /// Gives the record of a task that is gone back, unless guards or frames still have it: the last of them will.
 #[cold]
 pub(super) fn retire(record: &'static Record) {
-    let running = current::running();
-    if running.depth_of(record).get() == OUTSIDE && record.awaited.get() == 0 {
-        if running.record().is_some_and(|current| ptr::eq(current, record)) {
-            running.switch(None);
-        }
-        WORLD.give_back(record);
+    if current::running().depth_of(record).get() == OUTSIDE && record.awaited.get() == 0 {
+        give_back(record);
     }
+}
+
+/// Nobody has the record any more, nor this thread.
+#[inline]
+fn give_back(record: &'static Record) {
+    let running = current::running();
+    if running.record().is_some_and(|current| ptr::eq(current, record)) {
+        running.switch(None);
+    }
+    WORLD.give_back(record);
 }
 
 /// A frame that will come back to a record: until then it is not given to another task.

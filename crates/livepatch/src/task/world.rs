@@ -8,7 +8,7 @@ use asymmetric_barrier as barrier;
 use crossbeam_utils::CachePadded;
 
 use super::defect::Defect;
-use super::record::{Note, FORCED, INSIDE, Record, SIDE, TaskKind, next_unit, outside, unit_of};
+use super::record::{FORCED, INSIDE, Note, Record, SIDE, TaskKind, next_unit, outside, unit_of};
 use crate::sync::{AtomicPtr, AtomicUsize, Mutex, Ordering, lock};
 
 /// Which of a point's two functions.

@@ -88,7 +88,7 @@ fn requests_that_are_carried_out_make_no_room() {
         service.client().status().unwrap();
     }
     let mut other = service.client();
-    let waiting = thread::spawn(move || other.load("/p", None));
+    let waiting = thread::spawn(move || other.load("/q", None));
     assert_eq!(code(waiting.join().unwrap()), ErrorCode::Busy);
     drop(busy);
     let mut answer = String::new();
@@ -128,7 +128,9 @@ fn too_many_that_ask_are_refused_until_some_go() {
 fn a_flood_of_watchers_leaves_room_to_ask() {
     let service = Service::with(|builder| builder.max_watchers(3).loader(load));
     let mut watching: Vec<_> = (0..3).map(|_| service.client().watch(None, None).unwrap()).collect();
-    watching.iter_mut().for_each(|watch| drop(watch.next().unwrap().unwrap()));
+    watching
+        .iter_mut()
+        .for_each(|watch| drop(watch.next().unwrap().unwrap()));
     for _ in 0..64 {
         let mut refused = service.client().watch(None, None).unwrap();
         assert_eq!(code(refused.next().unwrap()), ErrorCode::TooManyWatchers);

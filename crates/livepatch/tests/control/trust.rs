@@ -82,7 +82,12 @@ fn links_are_followed_and_what_they_pass_is_checked() {
     assert_eq!(refused(Client::connect(open.join("way/control"))).path, open);
     assert_eq!(refused(Client::connect(open.join("../control"))).path, open);
     chmod(&open, 0o755);
-    for way in ["relative/control", "open/way/control", "open/../control", "open/way/open/../control"] {
+    for way in [
+        "relative/control",
+        "open/way/control",
+        "open/../control",
+        "open/way/open/../control",
+    ] {
         assert!(Client::connect(root.join(way)).is_ok(), "{way}");
     }
     symlink("round", root.join("round")).unwrap();
@@ -143,11 +148,19 @@ fn links_and_directories_of_others_are_refused() {
         fs::create_dir(&theirs).unwrap();
     });
     let found = refused(Client::connect(link.join("control")));
-    assert_eq!(found.to_string(), format!("{} is a symbolic link of another user, {NOBODY}", link.display()));
+    assert_eq!(
+        found.to_string(),
+        format!("{} is a symbolic link of another user, {NOBODY}", link.display())
+    );
     assert_eq!(refused(Client::connect(theirs.join("../control"))).path, theirs);
     assert!(matches!(
         Control::builder(link.join("new")).bind(),
         Err(BindError::UnsafePath(found)) if found.path == link
     ));
-    assert!(Client::builder(link.join("control")).trust_user(NOBODY).connect().is_ok());
+    assert!(
+        Client::builder(link.join("control"))
+            .trust_user(NOBODY)
+            .connect()
+            .is_ok()
+    );
 }
