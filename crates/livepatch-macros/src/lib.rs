@@ -128,7 +128,7 @@ fn expand(options: &Options, function: ItemFn) -> syn::Result<Tokens> {
     let [on_outside, on_seldom] = [&outside, &seldom].map(|function| {
         let mut sig = outer.clone();
         sig.ident = function.clone();
-        sig.inputs.push(parse_quote!(#token: #krate::Outside<'_>));
+        sig.inputs.push(parse_quote!(#token: #krate::Outside));
         sig
     });
     let [call_outside, call_seldom] = [&outside, &seldom].map(|function| match sig.unsafety {

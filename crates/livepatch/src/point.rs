@@ -153,29 +153,31 @@ impl<F: Copy + 'static> PatchPoint<F> {
     /// It does follow if this is an error, before anything else of this crate is called.
     #[inline(always)]
     #[doc(hidden)]
-    pub unsafe fn enter_inside(&self) -> Result<Call<F>, Outside<'_>> {
+    pub unsafe fn enter_inside(&self) -> Result<Call<F>, Outside> {
         // SAFETY: by contract.
-        let record = unsafe { task::enter_inside() }?;
+        let inside = unsafe { task::enter_inside() }?;
+        let side = inside.record().side();
         // SAFETY: `F` is a function pointer type, that of the point (`new`).
-        Ok(unsafe { self.raw.call(record.side()) })
+        Ok(unsafe { self.raw.call(side) })
     }
 
     /// The running task begins a unit, to call the function of its side. If that takes longer,
     /// [`begin_seldom`](Self::begin_seldom) is to follow, as promised to `enter_inside`.
     #[inline(always)]
     #[doc(hidden)]
-    pub fn begin<'o>(&self, outside: Outside<'o>) -> Result<Call<F>, Outside<'o>> {
-        let side = task::begin(outside, || self.raw.place)?;
+    pub fn begin(&self, outside: Outside) -> Result<Call<F>, Outside> {
+        let (_, side) = task::begin(outside, || self.raw.place)?;
         // SAFETY: as in `enter_inside`.
         Ok(unsafe { self.raw.call(side) })
     }
 
     /// The running task begins a unit, to call the function of its side: a thread's first, or while a transition starts.
     #[doc(hidden)]
-    pub fn begin_seldom(&self, outside: Outside<'_>) -> Call<F> {
-        let record = task::begin_seldom(outside, self.raw.place);
+    pub fn begin_seldom(&self, outside: Outside) -> Call<F> {
+        let inside = task::begin_seldom(outside, self.raw.place);
+        let side = inside.record().side();
         // SAFETY: as in `enter_inside`.
-        unsafe { self.raw.call(record.side()) }
+        unsafe { self.raw.call(side) }
     }
 
     /// The running task begins a unit, or goes on with the one it is in, to call the function of its side.
@@ -214,7 +216,11 @@ impl RawPoint {
     #[inline(always)]
     pub(crate) unsafe fn enter<F>(&self) -> Call<F> {
         // SAFETY: by contract.
-        unsafe { self.call(task::enter(|| self.place).side()) }
+        unsafe {
+            let inside = task::enter(|| self.place);
+            let side = inside.record().side();
+            self.call(side)
+        }
     }
 
     /// A call of this task, which has entered for it and is on this side.

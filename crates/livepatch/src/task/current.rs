@@ -1,9 +1,9 @@
 //! The one thing that each thread has of its own: the task that it runs, and how deep that is in units and calls.
 //!
 //! Each call of a patchable function reads and counts here, in whatever library of the process it is. For a `thread_local!`
-//! of a library that is shared, the dynamic linker is asked for the address each time, some fifteen instructions; so where
-//! the target is known, this lies at a fixed distance from the thread pointer (initial-exec is what the model is called),
-//! and two instructions know the address. `build.rs` says where.
+//! of a library that is shared, the dynamic linker is asked for the address each time, some fifteen instructions, and all
+//! registers that a callee may use are lost. So where the target is known, this lies at a fixed distance from the thread
+//! pointer (initial-exec is what the model is called), and four instructions know the address.
 
 use std::cell::Cell;
 use std::ptr;
@@ -62,66 +62,87 @@ impl Running {
     }
 }
 
-#[cfg(all(livepatch_initial_exec, not(miri)))]
+#[cfg(all(
+    target_os = "linux",
+    target_env = "gnu",
+    target_pointer_width = "64",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    not(shadow_loom),
+    not(miri)
+))]
 mod imp {
-    use std::arch::{asm, global_asm};
+    use std::arch::{asm, naked_asm};
 
     use super::{OUTSIDE, Running};
 
-    // The library is empty: what it has is below. But only symbols that come from a library are exported by Rust's shared
-    // ones. Two versions of this crate in one process have one each.
-    #[link(name = "livepatch_running", kind = "static")]
-    unsafe extern "C" {
-        #[link_name = concat!(
-            "__livepatch_running_", env!("CARGO_PKG_VERSION_MAJOR"),
-            "_", env!("CARGO_PKG_VERSION_MINOR"), "_", env!("CARGO_PKG_VERSION_PATCH")
-        )]
-        safe static RUNNING: [u64; 2];
+    // What is put down below: of `OUTSIDE` and null.
+    const _: () = assert!(OUTSIDE == -1 && size_of::<Running>() == 16 && align_of::<Running>() <= 16);
+
+    /// Where the thread's `Running` is: each thread begins with a copy of what stands here. A function, as those are what
+    /// every library reaches; [`running`] alone calls it, not as one calls others: it leaves all registers as they are but
+    /// the one that it returns in, and the flags.
+    #[cfg(target_arch = "x86_64")]
+    #[unsafe(naked)]
+    extern "C" fn place() {
+        naked_asm!(
+            ".pushsection .tdata.livepatch, \"awT\", @progbits",
+            ".p2align 4",
+            "{place}.running:",
+            ".quad -1",
+            ".quad 0",
+            ".popsection",
+            "mov rax, qword ptr [rip + {place}.running@gottpoff]",
+            "add rax, qword ptr fs:[0]",
+            "ret",
+            place = sym place,
+        )
     }
 
-    // A `Running` of `OUTSIDE` and null, in the image of which each thread begins with a copy.
-    const _: () = assert!(OUTSIDE == -1 && size_of::<Running>() == 16 && align_of::<Running>() <= 16);
-    global_asm!(
-        ".pushsection .tdata.livepatch, \"awT\", %progbits",
-        ".p2align 4",
-        ".globl {running}",
-        ".type {running}, %object",
-        ".size {running}, 16",
-        "{running}:",
-        ".quad -1",
-        ".quad 0",
-        ".popsection",
-        running = sym RUNNING,
-    );
+    /// As above; it uses one more register.
+    #[cfg(target_arch = "aarch64")]
+    #[unsafe(naked)]
+    extern "C" fn place() {
+        naked_asm!(
+            ".pushsection .tdata.livepatch, \"awT\", %progbits",
+            ".p2align 4",
+            "{place}.running:",
+            ".quad -1",
+            ".quad 0",
+            ".popsection",
+            "mrs x1, tpidr_el0",
+            "adrp x0, :gottprel:{place}.running",
+            "ldr x0, [x0, :gottprel_lo12:{place}.running]",
+            "add x0, x0, x1",
+            "ret",
+            place = sym place,
+        )
+    }
 
-    /// The task that this thread runs.
+    /// The task that this thread runs: `'static` as far as this thread goes, which is the only one to get the reference.
     #[inline(always)]
-    pub(in super::super) fn running<'r>() -> &'r Running {
+    pub(in super::super) fn running() -> &'static Running {
         let running: *const Running;
-        // SAFETY: the distance from the thread pointer, which the dynamic linker has put into the table of addresses, and
-        // the thread pointer itself: both do not change while this thread is in this function.
+        // SAFETY: the function takes nothing and touches no memory but the stack, which is there for a call. It returns an
+        // address that does not change while this thread is in this function, and keeps all registers but those named here,
+        // some of which a linker's stub may use.
         #[cfg(target_arch = "x86_64")]
         unsafe {
             asm!(
-                "mov {at}, qword ptr [rip + {running}@gottpoff]",
-                "add {at}, qword ptr fs:[0]",
-                running = sym RUNNING,
-                at = out(reg) running,
-                options(pure, nomem, nostack),
+                "call qword ptr [rip + {place}@GOTPCREL]",
+                place = sym place,
+                out("rax") running,
+                options(pure, nomem),
             );
         }
         // SAFETY: as above.
         #[cfg(target_arch = "aarch64")]
         unsafe {
             asm!(
-                "mrs {thread}, tpidr_el0",
-                "adrp {at}, :gottprel:{running}",
-                "ldr {at}, [{at}, :gottprel_lo12:{running}]",
-                "add {at}, {at}, {thread}",
-                running = sym RUNNING,
-                thread = out(reg) _,
-                at = out(reg) running,
-                options(pure, nomem, nostack, preserves_flags),
+                "bl {place}",
+                place = sym place,
+                out("x0") running,
+                out("x1") _, out("x16") _, out("x17") _, out("lr") _,
+                options(pure, nomem),
             );
         }
         // SAFETY: this thread has it to its end, and no other gets the reference, as it is not `Sync`.
@@ -130,7 +151,14 @@ mod imp {
 }
 
 /// The portable form.
-#[cfg(not(all(livepatch_initial_exec, not(miri))))]
+#[cfg(not(all(
+    target_os = "linux",
+    target_env = "gnu",
+    target_pointer_width = "64",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    not(shadow_loom),
+    not(miri)
+)))]
 mod imp {
     use std::cell::Cell;
     use std::ptr;
@@ -143,9 +171,9 @@ mod imp {
         };
     }
 
-    /// The task that this thread runs.
+    /// The task that this thread runs: `'static` as far as this thread goes, which is the only one to get the reference.
     #[inline]
-    pub(in super::super) fn running<'r>() -> &'r Running {
+    pub(in super::super) fn running() -> &'static Running {
         // SAFETY: as it has no destructor, this thread has it to its end, and no other gets the reference, as it is not
         // `Sync`.
         RUNNING.with(|running| unsafe { &*ptr::from_ref(running) })

@@ -80,6 +80,7 @@ impl Task {
 
 /// While a future runs on this thread: its record is the running task's.
 struct Running<'t> {
+    on: &'static current::Running,
     task: &'t Task,
     record: &'static Record,
     /// The task that polls it.
@@ -91,15 +92,16 @@ struct Running<'t> {
 impl<'t> Running<'t> {
     fn new<F>(task: &'t Task, place: &'static Location<'static>) -> Self {
         let name = any::type_name::<F>();
-        let running = current::running();
-        let (before, is_inside) = (running.record(), running.depth.get() != OUTSIDE);
+        let on = current::running();
+        let (before, is_inside) = (on.record(), on.depth.get() != OUTSIDE);
         let record = task.0.get().unwrap_or_else(|| {
             let record = Task::take(name, place, before.filter(|_| is_inside));
             task.0.set(Some(record));
             record
         });
-        running.switch(Some(record));
+        on.switch(Some(record));
         Self {
+            on,
             task,
             record,
             before: before.map(|before| (before, Awaited::new(before))),
@@ -111,7 +113,7 @@ impl<'t> Running<'t> {
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        current::running().switch(self.before.as_ref().map(|(before, _)| *before));
+        self.on.switch(self.before.as_ref().map(|(before, _)| *before));
         if self.record.depth.get() != 0 {
             // Guards that it left on this thread keep its record here; it goes on with a new one, on the same side.
             self.task

@@ -41,20 +41,28 @@ impl Drop for Owner {
 #[doc(hidden)]
 #[derive(Debug)]
 #[must_use]
-pub struct Outside<'r>(&'r Running);
+pub struct Outside(&'static Running);
+
+/// The running task, which is in a unit.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Inside(&'static Running);
+
+impl Inside {
+    #[inline(always)]
+    pub(crate) fn record(self) -> &'static Record {
+        // SAFETY: it is inside.
+        unsafe { self.0.record_inside() }
+    }
+}
 
 /// The running task begins a unit, or goes on with the one it is in. To be followed by [`leave`], or [`leave_call`]. `place`
 /// is where it begins: not looked for otherwise.
 #[inline(always)]
-pub(crate) fn enter(place: impl Fn() -> Place) -> &'static Record {
+pub(crate) fn enter(place: impl Fn() -> Place) -> Inside {
     // SAFETY: `begin` follows.
-    unsafe { enter_inside() }.unwrap_or_else(|outside| {
-        let running = outside.0;
-        if let Err(outside) = begin(outside, &place) {
-            return begin_seldom(outside, place());
-        }
-        // SAFETY: it is inside by now.
-        unsafe { running.record_inside() }
+    unsafe { enter_inside() }.unwrap_or_else(|outside| match begin(outside, &place) {
+        Ok((inside, _)) => inside,
+        Err(outside) => begin_seldom(outside, place()),
     })
 }
 
@@ -64,43 +72,43 @@ pub(crate) fn enter(place: impl Fn() -> Place) -> &'static Record {
 ///
 /// If this is an error, [`begin`] follows before anything else here is called, and [`begin_seldom`] if that is one too.
 #[inline(always)]
-pub(crate) unsafe fn enter_inside<'r>() -> Result<&'static Record, Outside<'r>> {
+pub(crate) unsafe fn enter_inside() -> Result<Inside, Outside> {
     let running = current::running();
     let depth = running.depth.get() + 1;
     running.depth.set(depth);
     if depth == 0 {
         return Err(Outside(running));
     }
-    // SAFETY: it is inside.
-    Ok(unsafe { running.record_inside() })
+    Ok(Inside(running))
 }
 
 /// The running task begins its unit. On which side; else [`begin_seldom`] is to follow.
 #[inline(always)]
-pub(crate) fn begin<'r>(outside: Outside<'r>, place: impl FnOnce() -> Place) -> Result<Side, Outside<'r>> {
+pub(crate) fn begin(outside: Outside, place: impl FnOnce() -> Place) -> Result<(Inside, Side), Outside> {
     let Some(record) = outside.0.record() else {
         return Err(outside);
     };
     record.set_place(place());
-    WORLD.begin(record).ok_or(outside)
+    match WORLD.begin(record) {
+        Some(side) => Ok((Inside(outside.0), side)),
+        None => Err(outside),
+    }
 }
 
 /// A thread's first unit, or one that began while the world went to its other side.
 #[cold]
 #[inline(never)]
-pub(crate) fn begin_seldom(outside: Outside<'_>, place: Place) -> &'static Record {
+pub(crate) fn begin_seldom(outside: Outside, place: Place) -> Inside {
     let Outside(running) = outside;
     match running.record() {
-        Some(record) => {
-            WORLD.begin_anew(record);
-            record
-        }
+        Some(record) => WORLD.begin_anew(record),
         None => begin_first(running, place),
     }
+    Inside(running)
 }
 
 /// A thread's first unit.
-fn begin_first(running: &Running, place: Place) -> &'static Record {
+fn begin_first(running: &Running, place: Place) {
     // What follows may panic, or be in units itself, as an allocator can.
     running.depth.set(OUTSIDE);
     let thread = thread::current();
@@ -116,12 +124,12 @@ fn begin_first(running: &Running, place: Place) -> &'static Record {
     running.switch(Some(record));
     record.set_place(place);
     WORLD.begin_wholly(record);
-    record
 }
 
 /// Takes one [`enter`] back: that of a call, which returns to the task that made it.
 #[inline(always)]
 pub(crate) fn leave_call() {
+    // The same as that of `enter`: where they are in one function, the compiler knows it.
     let running = current::running();
     let depth = running.depth.get() - 1;
     running.depth.set(depth);
@@ -145,7 +153,8 @@ pub(crate) fn leave(record: &'static Record) {
 /// guard or frame that still has it.
 #[inline]
 pub(super) fn leave_for_good(record: &'static Record) {
-    let depth = current::running().depth_of(record);
+    let running = current::running();
+    let depth = running.depth_of(record);
     if depth.get() != 0 || record.awaited.get() != 0 {
         record.note(Note::Orphan);
         return leave(record);
@@ -155,7 +164,7 @@ pub(super) fn leave_for_good(record: &'static Record) {
     if record.is_noted() {
         leaving::wake(); // Nothing else is noted of a task that goes on.
     }
-    give_back(record);
+    give_back(running, record);
 }
 
 /// The owner's unit is over.
@@ -182,15 +191,15 @@ fn end_noted(record: &'static Record) {
 /// Gives the record of a task that is gone back, unless guards or frames still have it: the last of them will.
 #[cold]
 pub(super) fn retire(record: &'static Record) {
-    if current::running().depth_of(record).get() == OUTSIDE && record.awaited.get() == 0 {
-        give_back(record);
+    let running = current::running();
+    if running.depth_of(record).get() == OUTSIDE && record.awaited.get() == 0 {
+        give_back(running, record);
     }
 }
 
 /// Nobody has the record any more, nor this thread.
 #[inline]
-fn give_back(record: &'static Record) {
-    let running = current::running();
+fn give_back(running: &Running, record: &'static Record) {
     if running.record().is_some_and(|current| ptr::eq(current, record)) {
         running.switch(None);
     }
@@ -253,7 +262,7 @@ pub(crate) fn is_inside() -> bool {
 pub fn unit() -> Unit {
     let place = Place::of_guard(Location::caller());
     Unit {
-        record: enter(|| place),
+        record: enter(|| place).record(),
         _not_send: PhantomData,
     }
 }
