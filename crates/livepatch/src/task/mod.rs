@@ -55,6 +55,11 @@
 //! transition waits for units; nothing else waits for a transition. Beginning
 //! inside another's unit takes the lock of the scan, and may wait for one scan.
 //!
+//! A call inside a unit reads which task the thread runs, counts that one deeper, and reads the side; the other way it counts
+//! back. It is inlined where the function is called, and what begins a unit is not. The count is kept with the thread
+//! (`current`) while it runs the task, and in the record else. A scan notes in the records of those that hold it up that
+//! somebody waits: so a unit that ends looks at its own record only.
+//!
 //! # Not promised
 //!
 //! - A unit that never ends holds every transition up. [`Status`](crate::Status) names it; one can reverse or force.

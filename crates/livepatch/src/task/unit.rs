@@ -149,12 +149,12 @@ pub(crate) fn leave(record: &'static Record) {
     }
 }
 
-/// Takes one [`enter`] of this record back, the task's own, which is at its end: the record is given back, now or by the last
-/// guard or frame that still has it.
+/// Takes one [`enter`] of this record back, the task's own, which is at its end and which this thread does not run: the record
+/// is given back, now or by the last guard or frame that still has it.
 #[inline]
 pub(super) fn leave_for_good(record: &'static Record) {
-    let running = current::running();
-    let depth = running.depth_of(record);
+    debug_assert!(known().is_none_or(|current| !ptr::eq(current, record)));
+    let depth = &record.depth;
     if depth.get() != 0 || record.awaited.get() != 0 {
         record.note(Note::Orphan);
         return leave(record);
@@ -164,7 +164,7 @@ pub(super) fn leave_for_good(record: &'static Record) {
     if record.is_noted() {
         leaving::wake(); // Nothing else is noted of a task that goes on.
     }
-    give_back(running, record);
+    WORLD.give_back(record);
 }
 
 /// The owner's unit is over.
@@ -193,18 +193,13 @@ fn end_noted(record: &'static Record) {
 pub(super) fn retire(record: &'static Record) {
     let running = current::running();
     if running.depth_of(record).get() == OUTSIDE && record.awaited.get() == 0 {
-        give_back(running, record);
+        if running.record().is_some_and(|current| ptr::eq(current, record)) {
+            running.switch(None);
+        }
+        WORLD.give_back(record);
     }
 }
 
-/// Nobody has the record any more, nor this thread.
-#[inline]
-fn give_back(running: &Running, record: &'static Record) {
-    if running.record().is_some_and(|current| ptr::eq(current, record)) {
-        running.switch(None);
-    }
-    WORLD.give_back(record);
-}
 
 /// A frame that will come back to a record: until then it is not given to another task.
 pub(super) struct Awaited(&'static Record);
@@ -226,7 +221,6 @@ impl Drop for Awaited {
 }
 
 /// The record of the running task, if it ever was in a unit.
-#[cfg(all(test, not(shadow_loom)))]
 pub(crate) fn known() -> Option<&'static Record> {
     current::running().record()
 }
