@@ -200,7 +200,6 @@ pub(super) fn retire(record: &'static Record) {
     }
 }
 
-
 /// A frame that will come back to a record: until then it is not given to another task.
 pub(super) struct Awaited(&'static Record);
 
