@@ -7,6 +7,7 @@
 #        ci/icount.sh --self-test       counts twice, which must give the same, and requires that changes are noticed
 #        ci/icount.sh --print           counts once and prints counts per operation
 #        ci/icount.sh --no-op           what tracing, type checks and statistics cost, each left out in a copy
+# What is called dynamic is counted in the build that takes patch libraries, with `-C prefer-dynamic`: see benches/dynamic.
 # Fails if a count has grown by more than 2 %, unless ci/icount-allowed.txt says why it may.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -15,6 +16,8 @@ source ci/extras.sh
 ALLOWED=ci/icount-allowed.txt
 LIMIT=2 # per cent
 BENCHES=(icount icount_livepatch)
+# The build that takes patch libraries: a workspace, one program, a case for each run.
+DYNAMIC=benches/dynamic
 # Operations of each benchmark; migrate_block does one.
 OPERATIONS=1024
 mkdir -p target/icount
@@ -56,6 +59,22 @@ count() {
     awk '/^icount[a-z_]*::/ { split($1, path, "::"); sub(/_group$/, "", path[2]); name = path[2] "::" path[3] }
          /^ *Instructions:/ { split($2, counts, "|"); print name, counts[1] }' "$out.log" >"$out"
     [[ -s $out ]] || { cat "$out.log" >&2; echo "icount: nothing was counted" >&2; return 1; }
+    if [[ $# == 0 && -d $tree/$DYNAMIC ]]; then count_dynamic "$tree" "$target/dynamic" >>"$out"; fi
+}
+
+# Counts of the build that takes patch libraries: "dynamic::case count".
+count_dynamic() {
+    local tree=$1 target=$2 case counted folder=$2/release
+    # The versions that all else has.
+    [[ -f $tree/$DYNAMIC/Cargo.lock || ! -f $tree/Cargo.lock ]] || cp "$tree/Cargo.lock" "$tree/$DYNAMIC/Cargo.lock"
+    (cd "$tree/$DYNAMIC" && env -u RUSTFLAGS cargo build --release --quiet --target-dir "$target") >&2
+    local -x LD_LIBRARY_PATH=$folder:$(rustc --print target-libdir)
+    for case in $("$folder/count"); do
+        counted=$(valgrind --tool=callgrind --toggle-collect='counted_*' --callgrind-out-file=/dev/null \
+            "$folder/count" "$case" 2>&1 | sed -n 's/.*Collected : //p')
+        [[ $counted -gt 0 ]] || { echo "icount: nothing was counted of dynamic::$case" >&2; return 1; }
+        echo "dynamic::$case $counted"
+    done
 }
 
 print_counts() {

@@ -19,8 +19,10 @@ Exit codes:
   0  done
   1  refused by the service, or the change did not end as asked
   2  wrong usage
-  3  the service cannot be reached, or gave no answer
-  4  still in transition after --wait";
+  3  the service cannot be reached, is not trusted, or gave no answer
+  4  still in transition after --wait
+  5  nothing to do: loaded what is enabled, or disabled what is not
+  6  not over after --wait, and reversed as --or-reverse asks";
 
 /// Sees and changes the live patches of a running service, over its control socket.
 ///
@@ -33,6 +35,12 @@ pub(crate) struct Args {
     /// The service's control socket.
     #[arg(long, short, global = true, env = "LIVEPATCH_SOCKET", value_name = "PATH")]
     pub(crate) socket: Option<PathBuf>,
+    /// A user whose service is trusted, beside your own and root: a number, or a name of /etc/passwd.
+    ///
+    /// Needed if the service runs as another user, as when root asks. Who answers must be of a trusted user, and so must the
+    /// socket and all directories on the way to it, which others must not be able to write to.
+    #[arg(long, short, global = true, env = "LIVEPATCH_USER", value_name = "USER", value_parser = user)]
+    pub(crate) user: Option<u32>,
     /// Print JSON: the service's answers, one on a line.
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -53,13 +61,18 @@ pub(crate) enum Command {
     ///
     /// The service loads it, with its own rights; a relative path is made absolute here. Without --wait the command ends when
     /// the transition has begun.
-    #[command(after_help = "Example:\n  livepatch load ./libfix.so --wait 10")]
+    #[command(
+        after_help = "Examples:\n  livepatch load ./libfix.so --wait 10\n  livepatch load ./libfix.so --wait 10 --or-reverse"
+    )]
     Load {
         /// The patch: a shared library, or whatever the service's loader takes.
         file: PathBuf,
         /// Wait for the end of the transition, at most so long.
         #[arg(long, value_name = "SECS", num_args = 0..=1, default_missing_value = "30", value_parser = seconds)]
         wait: Option<Duration>,
+        /// Reverse the transition if it is not over by then, and wait for that, at most as long again.
+        #[arg(long, requires = "wait")]
+        or_reverse: bool,
     },
     /// Disables a patch. One whose enabling still runs is reversed.
     #[command(after_help = "Example:\n  livepatch disable fix --wait 10")]
@@ -69,6 +82,9 @@ pub(crate) enum Command {
         /// Wait for the end of the transition, at most so long.
         #[arg(long, value_name = "SECS", num_args = 0..=1, default_missing_value = "30", value_parser = seconds)]
         wait: Option<Duration>,
+        /// Reverse the transition if it is not over by then, and wait for that, at most as long again.
+        #[arg(long, requires = "wait")]
+        or_reverse: bool,
     },
     /// Lets the running transition of a patch go back.
     Reverse {
@@ -114,11 +130,24 @@ impl Args {
     pub(crate) fn socket(&self) -> &Path {
         self.socket.as_deref().unwrap_or_else(|| {
             let message = "no control socket: give --socket PATH, or set LIVEPATCH_SOCKET";
-            Self::command()
-                .error(ErrorKind::MissingRequiredArgument, message)
-                .exit()
+            crate::end_with(&Self::command().error(ErrorKind::MissingRequiredArgument, message))
         })
     }
+}
+
+fn user(text: &str) -> Result<u32, String> {
+    text.parse().or_else(|_| {
+        let users = std::fs::read_to_string("/etc/passwd").map_err(|error| format!("/etc/passwd: {error}"))?;
+        number_of(text, &users).ok_or_else(|| "no such user in /etc/passwd".to_owned())
+    })
+}
+
+/// A user's number, by lines like those of `/etc/passwd`.
+fn number_of(name: &str, users: &str) -> Option<u32> {
+    users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok())?
+    })
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -133,6 +162,29 @@ mod tests {
     #[test]
     fn the_definition_holds() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn users_have_numbers() {
+        let users = "root:x:0:0:root:/root:/bin/sh\nshop:x:998:997::/srv:/bin/false\nbroken:x\nodd:x:no:1::/:\n";
+        assert_eq!(number_of("shop", users), Some(998));
+        for none in ["sho", "shop:x", "broken", "odd", "x", ""] {
+            assert_eq!(number_of(none, users), None, "{none}");
+        }
+        assert_eq!(user("998"), Ok(998));
+        assert!(user("-1").is_err() && user("4294967296").is_err());
+    }
+
+    #[test]
+    fn reversing_is_after_waiting() {
+        let parse = |line: &[&str]| Args::try_parse_from(line).map(drop).map_err(|error| error.kind());
+        let without = ["livepatch", "load", "x", "--or-reverse"];
+        assert_eq!(parse(&without), Err(ErrorKind::MissingRequiredArgument));
+        assert_eq!(
+            parse(&["livepatch", "load", "x", "--wait", "1", "--or-reverse"]),
+            Ok(())
+        );
+        assert_eq!(parse(&["livepatch", "disable", "x", "--wait", "--or-reverse"]), Ok(()));
     }
 
     #[test]

@@ -4,37 +4,53 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use livepatch::control::{Answer, Change, ClientError, Request};
+use livepatch::control::{Answer, Change, ClientError, ErrorCode, Request};
 
 use crate::args::Args;
 use crate::{End, Failure, ask, text};
 
-pub(crate) fn load(args: &Args, out: &mut impl Write, file: &Path, wait: Option<Duration>) -> Result<End, Failure> {
+pub(crate) fn load(
+    args: &Args,
+    out: &mut impl Write,
+    file: &Path,
+    wait: Option<Duration>,
+    or_reverse: bool,
+) -> Result<End, Failure> {
     let absolute = match std::path::absolute(file) {
         Ok(path) => path,
-        Err(error) => return Ok(usage(&format!("{}: {error}", file.display()))),
+        Err(error) => return Err(Failure::Usage(format!("{}: {error}", file.display()))),
     };
     let Some(path) = absolute.to_str() else {
-        return Ok(usage(&format!("{} is not UTF-8", file.display())));
+        return Err(Failure::Usage(format!("{} is not UTF-8", file.display())));
     };
     let answer = ask(
         args,
         &Request::Load {
             path: path.to_owned(),
             wait_ms: wait.map(millis),
+            or_reverse,
         },
-    )?;
+    )
+    .map_err(|failure| already(failure, &[ErrorCode::AlreadyEnabled]))?;
     tell(args, out, &answer, Some(true), wait.is_some())
 }
 
-pub(crate) fn disable(args: &Args, out: &mut impl Write, name: &str, wait: Option<Duration>) -> Result<End, Failure> {
+pub(crate) fn disable(
+    args: &Args,
+    out: &mut impl Write,
+    name: &str,
+    wait: Option<Duration>,
+    or_reverse: bool,
+) -> Result<End, Failure> {
     let answer = ask(
         args,
         &Request::Disable {
             patch: name.to_owned(),
             wait_ms: wait.map(millis),
+            or_reverse,
         },
-    )?;
+    )
+    .map_err(|failure| already(failure, &[ErrorCode::UnknownPatch, ErrorCode::AlreadyDisabled]))?;
     tell(args, out, &answer, Some(false), wait.is_some())
 }
 
@@ -47,7 +63,8 @@ pub(crate) fn reverse(args: &Args, out: &mut impl Write, name: &str) -> Result<E
 pub(crate) fn force(args: &Args, out: &mut impl Write, name: &str, yes: bool) -> Result<End, Failure> {
     if !yes {
         if !io::stdin().is_terminal() {
-            return Ok(usage("forcing is not asked for on a terminal: give --yes"));
+            let message = "forcing is not asked for on a terminal: give --yes";
+            return Err(Failure::Usage(message.to_owned()));
         }
         if !confirm(&mut io::stdin().lock(), &mut io::stderr(), name)? {
             let _ = writeln!(io::stderr(), "livepatch: not forced");
@@ -95,6 +112,7 @@ fn tell(
         say(out, change)?;
     }
     Ok(match &change.transition {
+        _ if change.reversed => End::Reversed,
         Some(_) if waited => End::StillInTransition,
         Some(_) => End::Done,
         // Somebody else has reversed it meanwhile.
@@ -105,6 +123,12 @@ fn tell(
 
 fn say(out: &mut impl Write, change: &Change) -> io::Result<()> {
     let name = text::plain(&change.patch);
+    if change.reversed {
+        writeln!(
+            out,
+            "the transition of patch '{name}' was not over in time, and was reversed"
+        )?;
+    }
     match &change.transition {
         None if change.enabled => writeln!(out, "patch '{name}' is enabled"),
         None => writeln!(out, "patch '{name}' is disabled"),
@@ -118,9 +142,12 @@ fn say(out: &mut impl Write, change: &Change) -> io::Result<()> {
     }
 }
 
-fn usage(message: &str) -> End {
-    let _ = writeln!(io::stderr(), "livepatch: {}", text::plain(message));
-    End::Usage
+/// A refusal of these kinds says that nothing had to be done.
+fn already(failure: Failure, codes: &[ErrorCode]) -> Failure {
+    match failure {
+        Failure::Client(ClientError::Refused(refused)) if codes.contains(&refused.code) => Failure::AlreadySo(refused),
+        other => other,
+    }
 }
 
 fn millis(duration: Duration) -> u64 {

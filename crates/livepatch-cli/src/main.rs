@@ -13,12 +13,12 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
-use livepatch::control::{Answer, Client, ClientError, Request};
+use livepatch::control::{Answer, Client, ClientError, ConnectError, ErrorCode, Refused, Request};
 
 use args::{Args, Command};
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = Args::try_parse().unwrap_or_else(|error| end_with(&error));
     let mut out = io::BufWriter::new(io::stdout().lock());
     let ended = run(&args, &mut out);
     let flushed = out.flush().map_err(Failure::Output);
@@ -28,22 +28,38 @@ fn main() -> ExitCode {
     }
 }
 
+/// Ends the program as clap does: after its help, or with what is wrong about the command line.
+fn end_with(error: &clap::Error) -> ! {
+    if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") {
+        let refused = Refused::new(ErrorCode::Usage, error.to_string());
+        if let Ok(json) = Answer::Error(refused).to_json() {
+            let _ = writeln!(io::stdout(), "{json}");
+        }
+    }
+    error.exit()
+}
+
 /// How a command ended, as the tool's exit code. The rest are [`Failure`]s.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     Done = 0,
     /// It was carried out, but what came of it is not what was asked for.
     Otherwise = 1,
-    /// Wrong usage that clap does not see.
-    Usage = 2,
     /// The transition runs on after the time that was to be waited.
     StillInTransition = 4,
+    /// There was nothing to do.
+    AlreadySo = 5,
+    /// The transition was not over in time, and was reversed as was asked for.
+    Reversed = 6,
 }
 
 /// Why there is no result.
 enum Failure {
     Client(ClientError),
-    Connect(io::Error),
+    Connect(ConnectError),
+    Usage(String),
+    /// Nothing had to be done, which the service says by refusing.
+    AlreadySo(Refused),
     Output(io::Error),
 }
 
@@ -82,8 +98,8 @@ fn run(args: &Args, out: &mut impl Write) -> Result<End, Failure> {
             show::status(args, out, &answer)?;
             Ok(End::Done)
         }
-        Command::Load { file, wait } => change::load(args, out, file, *wait),
-        Command::Disable { name, wait } => change::disable(args, out, name, *wait),
+        Command::Load { file, wait, or_reverse } => change::load(args, out, file, *wait, *or_reverse),
+        Command::Disable { name, wait, or_reverse } => change::disable(args, out, name, *wait, *or_reverse),
         Command::Reverse { name } => change::reverse(args, out, name),
         Command::Force { name, yes } => change::force(args, out, name, *yes),
         Command::Watch { name, follow, interval } => watch::watch(args, out, name.as_deref(), *follow, *interval),
@@ -91,7 +107,11 @@ fn run(args: &Args, out: &mut impl Write) -> Result<End, Failure> {
 }
 
 fn connect(args: &Args) -> Result<Client, Failure> {
-    let mut client = Client::connect(args.socket()).map_err(Failure::Connect)?;
+    let mut service = Client::builder(args.socket());
+    if let Some(user) = args.user {
+        service = service.trust_user(user);
+    }
+    let mut client = service.connect().map_err(Failure::Connect)?;
     client.set_timeout(Some(args.timeout));
     Ok(client)
 }
@@ -101,33 +121,41 @@ fn ask(args: &Args, request: &Request) -> Result<Answer, Failure> {
 }
 
 impl Failure {
-    /// Says it on standard error; with `--json`, a service's refusal and whatever else as an object on standard output.
+    /// Says it on standard error; with `--json`, as the services say theirs, on standard output too.
     fn report(self, args: &Args, out: &mut impl Write) -> ExitCode {
-        let (end, code, message) = match self {
+        let (end, refused) = match self {
             // Whoever reads has seen enough, as `head` does.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
-            Self::Output(error) => (1, None, format!("cannot write: {error}")),
-            Self::Connect(error) => {
-                let message = format!("cannot connect to {}: {error}", args.socket().display());
-                (3, Some("cannot_connect"), message)
-            }
-            Self::Client(ClientError::Refused(refused)) => {
-                if args.json
-                    && let Ok(json) = Answer::Error(refused.clone()).to_json()
-                {
-                    let _ = writeln!(out, "{json}").and_then(|()| out.flush());
-                }
-                (1, None, refused.message)
-            }
-            Self::Client(error) => (3, Some("no_answer"), error.to_string()),
+            Self::Output(error) => (
+                1,
+                Refused::new(ErrorCode::CannotWrite, format!("cannot write: {error}")),
+            ),
+            Self::Usage(message) => (2, Refused::new(ErrorCode::Usage, message)),
+            Self::Connect(error) => (3, cannot_connect(&error)),
+            Self::Client(ClientError::Refused(refused)) => (1, refused),
+            Self::Client(ClientError::Connect(error)) => (3, cannot_connect(&error)),
+            Self::Client(error) => (3, Refused::new(ErrorCode::NoAnswer, error.to_string())),
+            Self::AlreadySo(refused) => (End::AlreadySo as u8, refused),
         };
+        let _ = writeln!(io::stderr(), "livepatch: {}", text::plain(&refused.message));
         if args.json
-            && let Some(code) = code
+            && let Ok(json) = Answer::Error(refused).to_json()
         {
-            let json = serde_json::json!({"answer": "error", "code": code, "message": message});
             let _ = writeln!(out, "{json}").and_then(|()| out.flush());
         }
-        let _ = writeln!(io::stderr(), "livepatch: {}", text::plain(&message));
         ExitCode::from(end)
     }
+}
+
+fn cannot_connect(error: &ConnectError) -> Refused {
+    let mut code = ErrorCode::Untrusted;
+    let mut message = error.to_string();
+    match error {
+        ConnectError::Untrusted { user, .. } => {
+            message.push_str(&format!("; if that is the service's user, give --user {user}"));
+        }
+        ConnectError::UnsafePath { .. } => {}
+        _ => code = ErrorCode::CannotConnect,
+    }
+    Refused::new(code, message)
 }

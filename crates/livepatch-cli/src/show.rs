@@ -39,6 +39,11 @@ pub(crate) fn status(args: &Args, out: &mut impl Write, answer: &Answer) -> Resu
         let head = ["TASK", "KIND", "STATE", "INSIDE FOR", "ENTERED AT", "HOLDS UP"];
         writeln!(out, "\n{}", text::table(head, status.tasks.iter().map(task)))?;
     }
+    for task in status.holding_up() {
+        if let Some(what) = task.unusual() {
+            writeln!(out, "\n{}: {what}", text::plain(&task.name))?;
+        }
+    }
     Ok(())
 }
 
@@ -131,7 +136,7 @@ fn task(task: &TaskStatus) -> [String; 6] {
     let holds_up = inside.is_some_and(|inside| !inside.switched);
     [
         task.name.clone(),
-        text::kind(task.kind).to_owned(),
+        task.kind.to_string(),
         state.to_owned(),
         inside.map_or_else(|| "-".to_owned(), |inside| text::duration(inside.since)),
         inside.map_or_else(|| "-".to_owned(), |inside| inside.entered_at.clone()),

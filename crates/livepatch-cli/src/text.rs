@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use comfy_table::{Table, presets};
-use livepatch::{TaskKind, TaskStatus, TransitionStatus};
+use livepatch::{TaskStatus, TransitionStatus};
 
 /// The text without what a terminal would obey: names and messages are the service's.
 pub(crate) fn plain(text: &str) -> String {
@@ -43,22 +43,7 @@ pub(crate) fn transition(transition: &TransitionStatus) -> String {
 }
 
 pub(crate) fn task(task: &TaskStatus) -> String {
-    let inside = match &task.inside {
-        Some(inside) => format!(
-            "inside for {} at least, entered at {}",
-            duration(inside.since),
-            inside.entered_at
-        ),
-        None => "outside".to_owned(),
-    };
-    plain(&format!("{} ({}): {inside}", task.name, kind(task.kind)))
-}
-
-pub(crate) fn kind(kind: TaskKind) -> &'static str {
-    match kind {
-        TaskKind::Thread => "thread",
-        TaskKind::Future => "future",
-    }
+    plain(&task.to_string())
 }
 
 pub(crate) fn duration(duration: Duration) -> String {

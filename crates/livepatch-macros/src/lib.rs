@@ -113,30 +113,68 @@ fn expand(options: &Options, function: ItemFn) -> syn::Result<Tokens> {
     };
     // The same.
     let guard = Ident::new("call", Span::mixed_site());
+    let token = Ident::new("outside", Span::mixed_site());
     // SAFETY (of what is generated): the guard outlives the call; the caller of an unsafe function has its duties.
     let function = quote!(unsafe { #guard.function() });
     let call = match sig.unsafety {
         Some(_) => quote!(unsafe { (#function)(#(#arguments),*) }),
         None => quote!((#function)(#(#arguments),*)),
     };
-    let about = format!("The patch point of `{name}`: name it to replace the function.");
-    Ok(quote! {
-        #(#attrs)*
-        #(#lints)*
-        #[allow(clippy::undocumented_unsafe_blocks, reason = "the guard outlives the call; its caller has the function's duties")]
-        #[allow(unused_unsafe, reason = "an unsafe function's call has two")]
-        #vis #outer {
-            let #guard = <#name as #krate::Patchable>::point().enter();
-            #call
-        }
-
+    // Inlined where it is called, unless the function itself says: so a call inside a unit is one call, not two.
+    let inline = (!attrs.iter().any(|one| one.path().is_ident("inline"))).then(|| quote!(#[inline]));
+    // A call that begins a unit has a function of its own, as it is long; and one for what is seldom, in which nothing that
+    // the other does is kept for it.
+    let [outside, seldom] = ["outside", "seldom"].map(|what| format_ident!("__{}_{}", what, name));
+    let [on_outside, on_seldom] = [&outside, &seldom].map(|function| {
+        let mut sig = outer.clone();
+        sig.ident = function.clone();
+        sig.inputs.push(parse_quote!(#token: #krate::Outside));
+        sig
+    });
+    let [call_outside, call_seldom] = [&outside, &seldom].map(|function| match sig.unsafety {
+        Some(_) => quote!(unsafe { #function(#(#arguments,)* #token) }),
+        None => quote!(#function(#(#arguments,)* #token)),
+    });
+    let hidden = quote! {
         #(#lints)*
         #[doc(hidden)]
         #[inline(never)]
         #[allow(
             clippy::too_many_arguments, clippy::type_complexity, clippy::missing_safety_doc,
-            reason = "said at the function itself"
+            clippy::undocumented_unsafe_blocks, unused_unsafe,
+            reason = "said at the function itself, whose duties it has"
         )]
+    };
+    let about = format!("The patch point of `{name}`: name it to replace the function.");
+    Ok(quote! {
+        #(#attrs)*
+        #inline
+        #(#lints)*
+        #[allow(clippy::undocumented_unsafe_blocks, reason = "the guard outlives the call; its caller has the function's duties")]
+        #[allow(unused_unsafe, reason = "an unsafe function's call has two")]
+        #vis #outer {
+            match unsafe { <#name as #krate::Patchable>::point().enter_inside() } {
+                ::core::result::Result::Ok(#guard) => #call,
+                ::core::result::Result::Err(#token) => #call_outside,
+            }
+        }
+
+        #hidden
+        #on_outside {
+            match <#name as #krate::Patchable>::point().begin(#token) {
+                ::core::result::Result::Ok(#guard) => #call,
+                ::core::result::Result::Err(#token) => #call_seldom,
+            }
+        }
+
+        #hidden
+        #[cold]
+        #on_seldom {
+            let #guard = <#name as #krate::Patchable>::point().begin_seldom(#token);
+            #call
+        }
+
+        #hidden
         #inner #block
 
         #[doc = #about]

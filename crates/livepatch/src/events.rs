@@ -1,6 +1,7 @@
 //! What happens to patches, in order: for logs, tests and operators.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::error::CallbackOwner;
 use crate::patch::{CallbackKind, ModuleState};
@@ -77,6 +78,22 @@ pub enum Event {
         patch: String,
         /// Where to.
         direction: Direction,
+        /// Whether it was forced: units may have seen both versions, and what they may still run is never unloaded.
+        forced: bool,
+    },
+    /// The transition runs for longer than it should: see [`Watchdog`](crate::Watchdog).
+    Overdue {
+        /// Of which patch.
+        patch: String,
+        /// Where to.
+        direction: Direction,
+        /// For how long it has been running.
+        #[cfg_attr(feature = "serde", serde(rename = "running_ms", with = "crate::registry::millis"))]
+        running: Duration,
+        /// The tasks that hold it up, in words.
+        held_up_by: Vec<String>,
+        /// Whether it goes back now.
+        reversing: bool,
     },
     /// A running transition goes back.
     Reversing {
@@ -149,6 +166,8 @@ pub enum Event {
     },
     /// The variables of a state whose last holder is gone were freed.
     Freed {
+        /// The patch that was its last holder.
+        patch: String,
         /// The state.
         state: u64,
         /// The variables' id.
@@ -158,6 +177,8 @@ pub enum Event {
     },
     /// Freeing the variables of a state panicked: a destructor did. All of them are gone nevertheless.
     FreeFailed {
+        /// The patch that was its last holder.
+        patch: String,
         /// The state.
         state: u64,
         /// The variables' id.
@@ -195,6 +216,9 @@ impl Event {
             | Self::Starting { patch, .. }
             | Self::Completing { patch, .. }
             | Self::Complete { patch, .. }
+            | Self::Overdue { patch, .. }
+            | Self::Freed { patch, .. }
+            | Self::FreeFailed { patch, .. }
             | Self::Reversing { patch, .. }
             | Self::Canceling { patch }
             | Self::Forcing { patch, .. }
@@ -205,11 +229,22 @@ impl Event {
             | Self::Refused { patch, .. } => Some(patch),
             Self::ModuleRefused { .. }
             | Self::ModuleFailed { .. }
-            | Self::Freed { .. }
-            | Self::FreeFailed { .. }
             | Self::Unloaded { .. }
             | Self::StaysLoaded { .. } => None,
         }
+    }
+
+    /// Whether it is about the patch or the module of this name, or its library.
+    pub fn concerns(&self, name: &str) -> bool {
+        let other = match self {
+            Self::ModuleRefused { module, .. }
+            | Self::ModuleFailed { module, .. }
+            | Self::Applying { module, .. }
+            | Self::Reverting { module, .. } => Some(module),
+            Self::Unloaded { library } | Self::StaysLoaded { library, .. } => Some(library),
+            _ => None,
+        };
+        self.patch() == Some(name) || other.is_some_and(|other| other == name)
     }
 
     /// Whether something went wrong.
@@ -217,6 +252,7 @@ impl Event {
         matches!(
             self,
             Self::CallbackFailed { .. }
+                | Self::Overdue { .. }
                 | Self::Refused { .. }
                 | Self::ModuleRefused { .. }
                 | Self::ModuleFailed { .. }
@@ -232,7 +268,31 @@ impl fmt::Display for Event {
             Self::Initializing { patch, direction } => write!(f, "'{patch}': initializing {direction} transition"),
             Self::Starting { patch, direction } => write!(f, "'{patch}': starting {direction} transition"),
             Self::Completing { patch, direction } => write!(f, "'{patch}': completing {direction} transition"),
-            Self::Complete { patch, direction } => write!(f, "'{patch}': {direction} complete"),
+            Self::Complete {
+                patch,
+                direction,
+                forced,
+            } => {
+                write!(f, "'{patch}': {direction} complete")?;
+                f.write_str(if *forced { ", forced" } else { "" })
+            }
+            Self::Overdue {
+                patch,
+                direction,
+                running,
+                held_up_by,
+                reversing,
+            } => {
+                let seconds = running.as_secs_f64();
+                write!(
+                    f,
+                    "'{patch}': {direction} transition overdue, running for {seconds:.1} s"
+                )?;
+                if !held_up_by.is_empty() {
+                    write!(f, ", held up by {}", held_up_by.join("; "))?;
+                }
+                f.write_str(if *reversing { ": reversing it" } else { "" })
+            }
             Self::Reversing { patch, to } => {
                 write!(f, "'{patch}': reversing transition from {} to {to}", to.reversed())
             }
@@ -266,10 +326,13 @@ impl fmt::Display for Event {
                 state,
                 shadow,
                 variables,
+                ..
             } => {
                 write!(f, "state {state}: freed {variables} shadow variables of id {shadow:#x}")
             }
-            Self::FreeFailed { state, shadow, message } => {
+            Self::FreeFailed {
+                state, shadow, message, ..
+            } => {
                 write!(
                     f,
                     "state {state}: freeing shadow variables of id {shadow:#x} panicked: {message}"

@@ -72,6 +72,11 @@ mod tests;
 ///
 /// A call outside every [`unit()`] is a unit of its own, and costs what [`unit()`] does; inside one it costs about what a call
 /// through a pointer does. A thread's first allocates.
+///
+/// **A call that does not return holds every transition up**, as a unit that does not end does: a patch is in effect for
+/// those that begin after it. So mark what a main loop calls for each turn, never the loop itself, nor what waits for long
+/// in between; else no patch of the whole program ever comes into effect without [force](Registry::force). A
+/// [`Status`] says so of a task ([`TaskStatus::unusual`]), and a [`Watchdog`] tells without being asked.
 pub use livepatch_macros::patchable;
 
 pub use error::{CallbackOwner, ChangeError, EnableError, Incompatibility, ModuleError, NoTransition, PatchError};
@@ -83,10 +88,14 @@ pub use patch::{CallbackError, CallbackKind, Context, MAX_NAME, ModuleState, Obj
 pub use patch::{PatchBuilder, PrevState, State, StateData};
 pub use point::{Call, PatchPoint, Patchable, RawPoint};
 pub use registry::{
-    FunctionStatus, ModuleStatus, ObjectStatus, Observation, PatchStatus, Registry, StateStatus, Status,
+    EnteredBy, FunctionStatus, ModuleStatus, ObjectStatus, Observation, PatchStatus, Registry, StateStatus, Status,
 };
-pub use registry::{TaskInside, TaskState, TaskStatus, TransitionStatus, registry};
+pub use registry::{TaskInside, TaskState, TaskStatus, TransitionStatus, Watchdog, registry};
 pub use task::{InUnit, TaskKind, Unit, UnitExt, unit};
+
+/// For the macros.
+#[doc(hidden)]
+pub use task::Outside;
 
 /// For the macros.
 #[cfg(all(feature = "library", target_os = "linux"))]

@@ -7,7 +7,7 @@ use std::mem;
 use std::panic::Location;
 
 use crate::sync::Ordering;
-use crate::task::{self, Record, Side};
+use crate::task::{self, Outside, Place, Side};
 
 /// Under loom too: statics are made at compile time. Models have [`Sides`] of loom's.
 use std::sync::atomic::AtomicPtr;
@@ -33,7 +33,7 @@ pub struct RawPoint {
     original: Address,
     name: &'static str,
     signature: fn() -> Signature,
-    place: &'static Location<'static>,
+    place: Place,
 }
 
 /// What each side calls. See T1, T2 of the page.
@@ -64,16 +64,13 @@ impl<P> Sides<P> {
 }
 
 impl<P: Pointer> Sides<P> {
-    /// What the unit of this record calls.
-    #[inline]
-    pub(crate) fn of(&self, record: &Record) -> *mut () {
-        self.get(record.side())
-    }
-
-    #[inline]
-    fn get(&self, side: Side) -> *mut () {
+    /// What units on this side call.
+    #[inline(always)]
+    pub(crate) fn get(&self, side: Side) -> *mut () {
         // Relaxed: stored before the flip that the unit has acquired (O1), and not changed while it is inside (T2).
-        self.0[side.index()].load(Ordering::Relaxed)
+        // SAFETY: a side is 0 or 1.
+        let pointer = unsafe { self.0.get_unchecked(side.index()) };
+        pointer.load(Ordering::Relaxed)
     }
 
     /// Sets what a side calls (T2: nobody is on it).
@@ -142,10 +139,45 @@ impl<F: Copy + 'static> PatchPoint<F> {
                 original: Address(original),
                 name,
                 signature: Signature::of::<F>,
-                place: Location::caller(),
+                place: Place::of_call(Location::caller()),
             },
             function: PhantomData,
         }
+    }
+
+    /// The running task goes on with the unit that it is in, to call the function of its side. Else [`begin`](Self::begin) is
+    /// to follow.
+    ///
+    /// # Safety
+    ///
+    /// It does follow if this is an error, before anything else of this crate is called.
+    #[inline(always)]
+    #[doc(hidden)]
+    pub unsafe fn enter_inside(&self) -> Result<Call<F>, Outside> {
+        // SAFETY: by contract.
+        let inside = unsafe { task::enter_inside() }?;
+        let side = inside.record().side();
+        // SAFETY: `F` is a function pointer type, that of the point (`new`).
+        Ok(unsafe { self.raw.call(side) })
+    }
+
+    /// The running task begins a unit, to call the function of its side. If that takes longer,
+    /// [`begin_seldom`](Self::begin_seldom) is to follow, as promised to `enter_inside`.
+    #[inline(always)]
+    #[doc(hidden)]
+    pub fn begin(&self, outside: Outside) -> Result<Call<F>, Outside> {
+        let (_, side) = task::begin(outside, || self.raw.place)?;
+        // SAFETY: as in `enter_inside`.
+        Ok(unsafe { self.raw.call(side) })
+    }
+
+    /// The running task begins a unit, to call the function of its side: a thread's first, or while a transition starts.
+    #[doc(hidden)]
+    pub fn begin_seldom(&self, outside: Outside) -> Call<F> {
+        let inside = task::begin_seldom(outside, self.raw.place);
+        let side = inside.record().side();
+        // SAFETY: as in `enter_inside`.
+        unsafe { self.raw.call(side) }
     }
 
     /// The running task begins a unit, or goes on with the one it is in, to call the function of its side.
@@ -181,12 +213,25 @@ impl RawPoint {
     /// # Safety
     ///
     /// `F` is a function pointer type, that of the point.
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn enter<F>(&self) -> Call<F> {
-        let record = task::enter(|| self.place);
-        let address = self.sides.of(record);
+        // SAFETY: by contract.
+        unsafe {
+            let inside = task::enter(|| self.place);
+            let side = inside.record().side();
+            self.call(side)
+        }
+    }
+
+    /// A call of this task, which has entered for it and is on this side.
+    ///
+    /// # Safety
+    ///
+    /// `F` is a function pointer type, that of the point.
+    #[inline(always)]
+    unsafe fn call<F>(&self, side: Side) -> Call<F> {
+        let address = self.sides.get(side);
         Call {
-            record,
             // SAFETY: by contract; and only functions of that type are put here.
             function: unsafe { mem::transmute_copy(&address) },
             _not_send: PhantomData,
@@ -222,7 +267,6 @@ impl<F> fmt::Debug for PatchPoint<F> {
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Call<F> {
-    record: &'static Record,
     function: F,
     _not_send: PhantomData<*const ()>,
 }
@@ -241,8 +285,8 @@ impl<F: Copy> Call<F> {
 }
 
 impl<F> Drop for Call<F> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
-        task::leave(self.record);
+        task::leave_call();
     }
 }

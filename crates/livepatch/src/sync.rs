@@ -70,7 +70,7 @@ mod modelled {
 
 /// What takes no part in the protocol: names, places, flags for a status.
 pub(crate) mod stat {
-    pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, Ordering};
 }
 
 /// Locks, ignoring poison: nothing that can panic runs under the locks of this file.

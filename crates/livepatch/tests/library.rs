@@ -73,5 +73,6 @@ macro_rules! checks {
 checks! {
     life destructors takeover forced stays locals storm
     refused failing cut flipped changed
+    words
     module module_errors module_storm
 }

@@ -2,11 +2,12 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::protocol::{Answer, Change, ErrorCode, Line, Refused, Request, VERSION};
 use super::socket;
+use super::trust::{NotSafe, Trusted, UnsafePath};
 use crate::registry::Status;
 
 /// The longest answer that a client takes.
@@ -37,6 +38,9 @@ pub enum ClientError {
     /// The service refused.
     #[error(transparent)]
     Refused(#[from] Refused),
+    /// There is no connection.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
     /// The service has closed the connection.
     #[error("the service has closed the connection")]
     Closed,
@@ -51,17 +55,104 @@ pub enum ClientError {
     Io(#[from] io::Error),
 }
 
-impl Client {
-    /// Connects to a service.
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// Others could have put a socket of their own there.
+    #[error("not connected to {}, where others could be listening: {unsafe_path}", path.display())]
+    UnsafePath {
+        /// The socket.
+        path: PathBuf,
+        /// What is unsafe.
+        unsafe_path: UnsafePath,
+    },
+    /// Who listens is no user that is believed.
+    #[error("{} is listened on by process {process} of user {user}, who is not trusted", path.display())]
+    Untrusted {
+        /// The socket.
+        path: PathBuf,
+        /// The user that the service ran as when it began to listen.
+        user: u32,
+        /// Its process. 0 if that cannot be told here.
+        process: i32,
+    },
+    /// Nobody listens there, or this user may not connect.
+    #[error("cannot connect to {}: {source}", path.display())]
+    Io {
+        /// The socket, or a part of its path.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+}
+
+/// Connects to a service whose user is not this process's. See [`Client::builder`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until it connects"]
+pub struct ClientBuilder {
+    path: PathBuf,
+    trusted: Trusted,
+}
+
+impl ClientBuilder {
+    /// Believes this user too: a service of this user's, and directories and links on the way to its socket.
+    pub fn trust_user(mut self, user: u32) -> Self {
+        self.trusted.add(user);
+        self
+    }
+
+    /// Connects, once nobody but the trusted users could have put the socket there.
     ///
     /// # Errors
     ///
-    /// If nobody listens there, or if this user may not connect.
-    pub fn connect(path: impl AsRef<Path>) -> io::Result<Self> {
-        Ok(Self {
-            stream: BufReader::new(UnixStream::connect(path)?),
+    /// If others could, if another user listens there, or if nobody does: see [`ConnectError`].
+    pub fn connect(self) -> Result<Client, ConnectError> {
+        let Self { path, trusted } = self;
+        trusted.check(&path).map_err(|refused| match refused {
+            NotSafe::Unsafe(unsafe_path) => ConnectError::UnsafePath {
+                path: path.clone(),
+                unsafe_path,
+            },
+            NotSafe::Io(path, source) => ConnectError::Io { path, source },
+        })?;
+        let failed = |source| ConnectError::Io {
+            path: path.clone(),
+            source,
+        };
+        let stream = UnixStream::connect(&path).map_err(failed)?;
+        let (user, process) = socket::peer(&stream).map_err(failed)?;
+        if !trusted.has(user) {
+            return Err(ConnectError::Untrusted { path, user, process });
+        }
+        Ok(Client {
+            stream: BufReader::new(stream),
             timeout: None,
         })
+    }
+}
+
+impl Client {
+    /// Connects to a service of this process's own user, or of root's. [`builder`](Self::builder) is for others.
+    ///
+    /// # Errors
+    ///
+    /// As [`ClientBuilder::connect`].
+    pub fn connect(path: impl Into<PathBuf>) -> Result<Self, ConnectError> {
+        Self::builder(path).connect()
+    }
+
+    /// To connect to a service of another user.
+    ///
+    /// Who answers is believed, and what it says is shown to operators. So every directory on the way to the socket, after
+    /// all symbolic links, must be of a trusted user and not to be written to by others (sticky ones, like `/tmp`, are
+    /// allowed), the socket must be of one, and so must be who listens, by what the kernel says (`SO_PEERCRED`). Trusted are
+    /// the user of this process, root, and [whom else is named](ClientBuilder::trust_user).
+    pub fn builder(path: impl Into<PathBuf>) -> ClientBuilder {
+        ClientBuilder {
+            path: path.into(),
+            trusted: Trusted::ours(),
+        }
     }
 
     /// How long to wait for an answer, beside what the request itself says to wait. None, as at first: for as long as it
@@ -91,6 +182,7 @@ impl Client {
         self.change(&Request::Load {
             path: path.to_owned(),
             wait_ms: wait.map(millis),
+            or_reverse: false,
         })
     }
 
@@ -103,6 +195,7 @@ impl Client {
         self.change(&Request::Disable {
             patch: patch.to_owned(),
             wait_ms: wait.map(millis),
+            or_reverse: false,
         })
     }
 
@@ -150,7 +243,12 @@ impl Client {
     /// If the service refuses, if it is gone, or if it says what this version does not understand. Then use a new connection.
     pub fn request(&mut self, request: &Request) -> Result<Answer, ClientError> {
         let wait = match request {
-            Request::Load { wait_ms, .. } | Request::Disable { wait_ms, .. } => wait_ms.unwrap_or(0),
+            Request::Load {
+                wait_ms, or_reverse, ..
+            }
+            | Request::Disable {
+                wait_ms, or_reverse, ..
+            } => wait_ms.unwrap_or(0).saturating_mul(1 + u64::from(*or_reverse)),
             _ => 0,
         };
         let timeout = self

@@ -36,8 +36,10 @@
 //! The user that the service runs as, and root: nobody else can open the socket, whose mode is 0600 from its first moment,
 //! and whoever comes by another way is refused by what the kernel says of the other end (`SO_PEERCRED`). Who may connect may
 //! have the service load code, and so do all that the service can. Bind it after privileges are dropped: the user is who the
-//! service runs as when a client comes. The directory must not be open to others (sticky ones,
-//! like `/tmp`, are allowed); it is made with mode 0700 if it is not there.
+//! service runs as when a client comes. No directory on the way to the socket, after all symbolic links, may be another
+//! user's or open to others ([`UnsafePath`]; sticky ones, like `/tmp`, are allowed); the last is made with mode 0700 if it is
+//! not there. A client checks the same, and that the kernel names a user at the other end whom it trusts: see
+//! [`Client::builder`].
 //!
 //! A socket that a service of the same user left behind as it died is replaced; anything else at the path is an error.
 //! Two services that start at once on one path: one gets it, the other is told ([`BindError::InUse`]).
@@ -72,7 +74,8 @@
 //! ```
 //!
 //! (An answer is on one line; it is broken here to be read.) `changed` is an answer to what was begun: the transition runs
-//! on if it is not null. With `wait_ms`, the answer comes when it is over, at the latest after that time.
+//! on if it is not null. With `wait_ms`, the answer comes when it is over, at the latest after that time; with `or_reverse`
+//! beside it, a transition that is not over then goes back, which `reversed` says, and is waited for once more.
 //!
 //! `watch` ends the questions: from then on the service tells what happens, until the client closes the connection.
 //!
@@ -82,7 +85,7 @@
 //! < {"v":1,"answer":"event","event":{"event":"starting","patch":"fix","direction":"patching"}}
 //! < {"v":1,"answer":"transition","transition":{"patch":"fix",…},"held_up_by":[…]}
 //! < {"v":1,"answer":"missed","events":12}
-//! < {"v":1,"answer":"event","event":{"event":"complete","patch":"fix","direction":"patching"}}
+//! < {"v":1,"answer":"event","event":{"event":"complete","patch":"fix","direction":"patching","forced":false}}
 //! < {"v":1,"answer":"transition","transition":null,"held_up_by":[]}
 //! ```
 //!
@@ -90,17 +93,30 @@
 //!
 //! Whatever is wrong is an `error` with a `code` ([`ErrorCode`]) for programs and a `message` for people. After a line that
 //! is no request the connection goes on; after one that is too long, or too slow, it is closed. A last line without a
-//! newline is not carried out. Unknown fields are refused in requests; a client should skip those of answers, and answers
-//! and codes that it does not know.
+//! newline is not carried out. Unknown fields are refused in requests; a client should skip those of answers, and answers,
+//! events and codes that it does not know.
+//!
+//! **One schema for all**: each line, of a service or of the tool with `--json`, is an [`Answer`] with `v`; an event in it is
+//! an [`Event`](crate::Event), a refusal a [`Refused`] with an [`ErrorCode`]. The types are the schema, field by field.
+//! `v` changes when a line of an older version would be misunderstood; fields, answers, events and codes are added without.
+//! What is there already is not an error of its own kind: [`AlreadyEnabled`](ErrorCode::AlreadyEnabled) answers a load,
+//! [`UnknownPatch`](ErrorCode::UnknownPatch) and [`AlreadyDisabled`](ErrorCode::AlreadyDisabled) a disabling, so that
+//! scripts may repeat both.
+//!
+//! To watch a patch is to be told all that concerns it: its own events, those of its library and of what its states own, and
+//! failures of the modules that it patches. Whether a transition was forced is said with its end, after which the patch may
+//! not be there any more.
 
 mod client;
 mod protocol;
 mod server;
 mod session;
 mod socket;
+mod trust;
 mod watch;
 
-pub use client::{Client, ClientError, Watch};
+pub use client::{Client, ClientBuilder, ClientError, ConnectError, Watch};
 pub use protocol::{Answer, Change, ErrorCode, MAX_REQUEST, Refused, Request, VERSION};
 pub use server::{Control, ControlBuilder};
 pub use socket::BindError;
+pub use trust::UnsafePath;

@@ -29,6 +29,9 @@ pub enum Request {
         /// How long to wait for the end of the transition. None: not at all.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         wait_ms: Option<u64>,
+        /// Lets the transition go back if it has not ended by then, and waits for that, at most as long again.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        or_reverse: bool,
     },
     /// Disables a patch. Answered by [`Answer::Changed`].
     Disable {
@@ -37,6 +40,9 @@ pub enum Request {
         /// How long to wait for the end of the transition. None: not at all.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         wait_ms: Option<u64>,
+        /// Lets the transition go back if it has not ended by then, and waits for that, at most as long again.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        or_reverse: bool,
     },
     /// Lets the transition of a patch go back. Answered by [`Answer::Changed`].
     Reverse {
@@ -51,7 +57,8 @@ pub enum Request {
     /// Events as they come, and transitions as they run, until the client closes the connection. The first answer is an
     /// [`Answer::Transition`]; then come those, [`Answer::Event`]s and [`Answer::Missed`].
     Watch {
-        /// Only what is about this patch.
+        /// Only what is about this patch, its library, its states and the modules that it patches; or the module of this
+        /// name.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         patch: Option<String>,
         /// How often a running transition is told: at most every 10 ms. None: every half second.
@@ -110,6 +117,9 @@ pub struct Change {
     pub patch: String,
     /// Whether it is enabled: since its transition began, not since it ended.
     pub enabled: bool,
+    /// Whether its transition did not end in time, and was reversed as was asked for.
+    #[serde(default)]
+    pub reversed: bool,
     /// Its transition, if that still runs.
     pub transition: Option<TransitionStatus>,
     /// The tasks that hold the transition up.
@@ -143,12 +153,23 @@ pub enum ErrorCode {
     UnsupportedVersion,
     /// The client is of another user. The connection is closed.
     NotPermitted,
-    /// As many clients as may be are connected. The connection is closed.
+    /// As many clients as may be have requests being carried out; or this one was silent for longest when another came. The
+    /// connection is closed.
     TooManyClients,
+    /// As many clients as may be are watching.
+    TooManyWatchers,
     /// The service was built without a way to load patches.
     NoLoader,
-    /// The loader refused: the library is no patch for this service, or the patch could not be enabled.
+    /// The loader refused: the library is no patch for this service, or the loader has reasons of its own.
     LoadFailed,
+    /// The patch, or another of its name, is enabled already. Nothing has changed.
+    AlreadyEnabled,
+    /// The patch's states do not go with those of one that is enabled.
+    Incompatible,
+    /// A function that the patch replaces is not there, or of another type.
+    Unresolved,
+    /// A callback of the patch refused, or panicked.
+    CallbackRefused,
     /// No patch of that name is enabled, or in transition.
     UnknownPatch,
     /// The patch is being disabled already.
@@ -161,6 +182,16 @@ pub enum ErrorCode {
     Blocked,
     /// The service failed to carry the request out. It goes on.
     Internal,
+    /// Said by the tool, not by a service: the command line is wrong.
+    Usage,
+    /// Said by the tool: nobody listens at the socket, or this user may not connect.
+    CannotConnect,
+    /// Said by the tool: others could be listening, or are.
+    Untrusted,
+    /// Said by the tool: no answer came in time, or none that it understands.
+    NoAnswer,
+    /// Said by the tool: what it has to say cannot be written.
+    CannotWrite,
     /// A reason that this version does not know.
     #[serde(other)]
     Unknown,
@@ -238,10 +269,20 @@ impl Answer {
 
 impl Refused {
     /// A refusal.
-    pub(super) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self {
             code,
             message: message.into(),
+        }
+    }
+}
+
+impl ErrorCode {
+    /// The code as it is in JSON.
+    pub fn name(self) -> String {
+        match serde_json::to_value(self) {
+            Ok(Value::String(name)) => name,
+            _ => format!("{self:?}"),
         }
     }
 }
@@ -266,8 +307,15 @@ pub(super) fn load_failed(error: &(dyn std::error::Error + 'static)) -> Refused 
     let mut code = ErrorCode::LoadFailed;
     let mut next = Some(error);
     while let Some(one) = next {
-        if matches!(one.downcast_ref(), Some(EnableError::Busy { .. })) {
-            code = ErrorCode::Busy;
+        if let Some(error) = one.downcast_ref() {
+            code = match error {
+                EnableError::AlreadyEnabled { .. } | EnableError::NameTaken { .. } => ErrorCode::AlreadyEnabled,
+                EnableError::Busy { .. } => ErrorCode::Busy,
+                EnableError::Incompatible { .. } => ErrorCode::Incompatible,
+                EnableError::Resolve(_) => ErrorCode::Unresolved,
+                EnableError::Refused(_) => ErrorCode::CallbackRefused,
+                EnableError::Reentrant(_) => ErrorCode::Internal,
+            };
         }
         let text = one.to_string();
         if !message.contains(&text) {
@@ -296,10 +344,12 @@ mod tests {
             Request::Load {
                 path: "/a b".to_owned(),
                 wait_ms: Some(7),
+                or_reverse: true,
             },
             Request::Disable {
                 patch: "größe".to_owned(),
                 wait_ms: None,
+                or_reverse: false,
             },
             Request::Reverse { patch: "p".to_owned() },
             Request::Force { patch: "p".to_owned() },
@@ -316,7 +366,8 @@ mod tests {
             Request::of_line(by_hand),
             Ok(Request::Disable {
                 patch: "p".to_owned(),
-                wait_ms: None
+                wait_ms: None,
+                or_reverse: false,
             })
         );
     }

@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle, ThreadId};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
@@ -48,6 +48,8 @@ pub struct ControlBuilder {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     pub(super) clients: usize,
+    pub(super) watchers: usize,
+    pub(super) first_timeout: Duration,
     pub(super) timeout: Duration,
     pub(super) events: usize,
 }
@@ -66,7 +68,58 @@ pub(super) struct Shared {
 struct Sessions {
     stopped: bool,
     next: u64,
-    open: HashMap<u64, (Arc<UnixStream>, Option<ThreadId>)>,
+    open: HashMap<u64, Session>,
+}
+
+struct Session {
+    stream: Arc<UnixStream>,
+    thread: Option<ThreadId>,
+    doing: Doing,
+    /// Since when it does that.
+    since: Instant,
+}
+
+/// What a client does. The order is that in which those who are silent make room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Doing {
+    /// It has not asked anything yet.
+    Nothing,
+    /// It has had its answers.
+    Idling,
+    /// A request of it is carried out.
+    Asking,
+    Watching,
+    /// It has made room, and is about to end.
+    Leaving,
+}
+
+impl Sessions {
+    fn count(&self, of: impl Fn(Doing) -> bool) -> usize {
+        self.open.values().filter(|session| of(session.doing)).count()
+    }
+
+    /// Makes room for one more client: whether there is.
+    fn make_room(&mut self, limits: &Limits) -> bool {
+        // Each has a thread still.
+        if self.count(|doing| doing == Doing::Leaving) > limits.clients {
+            return false;
+        }
+        if self.count(|doing| doing < Doing::Watching) < limits.clients {
+            return true;
+        }
+        let silent = self.open.values_mut().filter(|session| session.doing < Doing::Asking);
+        let Some(session) = silent.min_by_key(|session| (session.doing, session.since)) else {
+            return false;
+        };
+        session.doing = Doing::Leaving;
+        refuse(
+            &session.stream,
+            ErrorCode::TooManyClients,
+            "silent for longest, and others came",
+        );
+        let _ = session.stream.shutdown(Shutdown::Both);
+        true
+    }
 }
 
 impl Control {
@@ -76,6 +129,8 @@ impl Control {
             path: path.into(),
             limits: Limits {
                 clients: 32,
+                watchers: 16,
+                first_timeout: Duration::from_secs(5),
                 timeout: Duration::from_secs(30),
                 events: 1024,
             },
@@ -102,9 +157,25 @@ impl ControlBuilder {
         self
     }
 
-    /// How many clients may be connected at a time: each has a thread. 32 unless said otherwise.
+    /// How many clients may be connected at a time, beside those who watch: each has a thread. 32 unless said otherwise.
+    ///
+    /// One more takes the place of the client that has been silent for longest, of those that never asked anything first. It
+    /// is only refused if all of them have a request being carried out.
     pub fn max_clients(mut self, clients: usize) -> Self {
         self.limits.clients = clients;
+        self
+    }
+
+    /// How many clients may watch at a time: each has a thread. 16 unless said otherwise; one more is refused.
+    pub fn max_watchers(mut self, watchers: usize) -> Self {
+        self.limits.watchers = watchers;
+        self
+    }
+
+    /// How long a client may take for its first request, if not [so long as for the others](Self::timeout). 5 seconds unless
+    /// said otherwise.
+    pub fn first_timeout(mut self, timeout: Duration) -> Self {
+        self.limits.first_timeout = timeout.max(Duration::from_millis(1));
         self
     }
 
@@ -182,15 +253,15 @@ impl Drop for Control {
             let _ = server.join(); // It only accepts, and never waits for long.
         }
         drop(self.socket.take()); // The last: removes the file, before any client can know.
-        for (stream, _) in self.shared.sessions.lock().open.values() {
-            let _ = stream.shutdown(Shutdown::Both);
+        for session in self.shared.sessions.lock().open.values() {
+            let _ = session.stream.shutdown(Shutdown::Both);
         }
         if registry().is_changing_here() {
             return; // A session may wait for what this thread is in the middle of.
         }
         let me = thread::current().id();
         let mut sessions = self.shared.sessions.lock();
-        while sessions.open.values().any(|(_, thread)| *thread != Some(me)) {
+        while sessions.open.values().any(|session| session.thread != Some(me)) {
             self.shared.ended.wait(&mut sessions);
         }
     }
@@ -243,13 +314,23 @@ fn admit(shared: &Arc<Shared>, stream: UnixStream) {
         if sessions.stopped {
             return;
         }
-        if sessions.open.len() >= shared.limits.clients {
+        if !sessions.make_room(&shared.limits) {
             drop(sessions);
-            return refuse(&stream, ErrorCode::TooManyClients, "too many clients are connected");
+            return refuse(
+                &stream,
+                ErrorCode::TooManyClients,
+                "too many clients have requests being carried out",
+            );
         }
         sessions.next += 1;
         let number = sessions.next;
-        sessions.open.insert(number, (Arc::clone(&stream), None));
+        let session = Session {
+            stream: Arc::clone(&stream),
+            thread: None,
+            doing: Doing::Nothing,
+            since: Instant::now(),
+        };
+        sessions.open.insert(number, session);
         number
     };
     let open = Open {
@@ -259,10 +340,10 @@ fn admit(shared: &Arc<Shared>, stream: UnixStream) {
     let session = thread::Builder::new().name("livepatch-ctl".to_owned());
     let _ = session.spawn(move || {
         let open = open;
-        if let Some((_, thread)) = open.shared.sessions.lock().open.get_mut(&open.number) {
-            *thread = Some(thread::current().id());
+        if let Some(session) = open.shared.sessions.lock().open.get_mut(&open.number) {
+            session.thread = Some(thread::current().id());
         }
-        session::run(&open.shared, &stream, (user, process));
+        session::run(&open, &stream, (user, process));
     }); // If there is no thread, the client is dropped with the closure.
 }
 
@@ -277,9 +358,45 @@ fn refuse(stream: &UnixStream, code: ErrorCode, message: &str) {
 }
 
 /// A session's place in the table.
-struct Open {
-    shared: Arc<Shared>,
+pub(super) struct Open {
+    pub(super) shared: Arc<Shared>,
     number: u64,
+}
+
+impl Open {
+    /// A request has come: whether it is to be carried out. Not if the client has had to make room.
+    pub(super) fn asks(&self) -> bool {
+        self.goes_on(Doing::Asking)
+    }
+
+    /// A request is answered.
+    pub(super) fn idles(&self) {
+        self.goes_on(Doing::Idling);
+    }
+
+    /// The client watches from now on. An error if too many do.
+    pub(super) fn watches(&self) -> Result<(), Refused> {
+        let limit = self.shared.limits.watchers;
+        let mut sessions = self.shared.sessions.lock();
+        if sessions.count(|doing| doing == Doing::Watching) >= limit {
+            let message = format!("{limit} clients watch, and no more may");
+            return Err(Refused::new(ErrorCode::TooManyWatchers, message));
+        }
+        if let Some(session) = sessions.open.get_mut(&self.number) {
+            session.doing = Doing::Watching;
+        }
+        Ok(())
+    }
+
+    fn goes_on(&self, doing: Doing) -> bool {
+        let mut sessions = self.shared.sessions.lock();
+        let session = sessions.open.get_mut(&self.number);
+        let Some(session) = session.filter(|session| session.doing != Doing::Leaving) else {
+            return false;
+        };
+        (session.doing, session.since) = (doing, Instant::now());
+        true
+    }
 }
 
 impl Drop for Open {

@@ -7,8 +7,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::protocol::{Answer, Change, ErrorCode, MAX_REQUEST, Refused, Request, load_failed};
-use super::server::Shared;
+use super::server::{Open, Shared};
 use super::{socket, watch};
+use crate::events::Direction;
 use crate::patch::panic_message;
 use crate::registry::{TaskStatus, registry};
 
@@ -16,11 +17,12 @@ use crate::registry::{TaskStatus, registry};
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Serves a client, of this user and process, until it goes or does what closes the connection.
-pub(super) fn run(shared: &Shared, stream: &UnixStream, peer: (u32, i32)) {
+pub(super) fn run(open: &Open, stream: &UnixStream, peer: (u32, i32)) {
+    let shared = &*open.shared;
     let mut lines = Lines {
         stream,
         buffer: Vec::new(),
-        timeout: shared.limits.timeout,
+        timeout: shared.limits.first_timeout.min(shared.limits.timeout),
     };
     let send = |answer: &Answer| send(stream, answer, shared.limits.timeout);
     loop {
@@ -32,12 +34,19 @@ pub(super) fn run(shared: &Shared, stream: &UnixStream, peer: (u32, i32)) {
                 return;
             }
         };
+        if !open.asks() {
+            return;
+        }
+        lines.timeout = shared.limits.timeout;
         let answer = match Request::of_line(&line) {
-            Ok(Request::Watch { patch, interval_ms }) => {
-                // It ends with the connection.
-                let _ = watch::run(shared, stream, patch.as_deref(), interval_ms);
-                return;
-            }
+            Ok(Request::Watch { patch, interval_ms }) => match open.watches() {
+                Ok(()) => {
+                    // It ends with the connection.
+                    let _ = watch::run(shared, stream, patch.as_deref(), interval_ms);
+                    return;
+                }
+                Err(refused) => Err(refused),
+            },
             Ok(request) => {
                 trace(&request, peer);
                 let answered = panic::catch_unwind(AssertUnwindSafe(|| answer(shared, stream, request)));
@@ -48,6 +57,7 @@ pub(super) fn run(shared: &Shared, stream: &UnixStream, peer: (u32, i32)) {
             }
             Err(refused) => Err(refused),
         };
+        open.idles(); // Who does not take its answer is silent, too.
         if send(&answer.unwrap_or_else(Answer::Error)).is_err() {
             return;
         }
@@ -72,21 +82,39 @@ fn answer(shared: &Shared, stream: &UnixStream, request: Request) -> Result<Answ
         Request::Status {} => Ok(Answer::Status {
             status: registry().status(),
         }),
-        Request::Load { path, wait_ms } => {
+        Request::Load {
+            path,
+            wait_ms,
+            or_reverse,
+        } => {
             let patch = load(shared, Path::new(&path))?;
-            Ok(changed(stream, patch, wait_ms))
+            Ok(changed(
+                stream,
+                patch,
+                wait_ms,
+                or_reverse.then_some(Direction::Patching),
+            ))
         }
-        Request::Disable { patch, wait_ms } => {
+        Request::Disable {
+            patch,
+            wait_ms,
+            or_reverse,
+        } => {
             registry().disable(&patch)?;
-            Ok(changed(stream, patch, wait_ms))
+            Ok(changed(
+                stream,
+                patch,
+                wait_ms,
+                or_reverse.then_some(Direction::Unpatching),
+            ))
         }
         Request::Reverse { patch } => {
             registry().reverse(&patch)?;
-            Ok(changed(stream, patch, None))
+            Ok(changed(stream, patch, None, None))
         }
         Request::Force { patch } => {
             registry().force(&patch)?;
-            Ok(changed(stream, patch, None))
+            Ok(changed(stream, patch, None, None))
         }
         Request::Watch { .. } => Err(Refused::new(ErrorCode::Internal, "a watch has no one answer")),
     }
@@ -110,18 +138,17 @@ fn load(shared: &Shared, path: &Path) -> Result<String, Refused> {
     }
 }
 
-/// How the patch is once its transition is over, or the time is, or the client has gone.
-fn changed(stream: &UnixStream, patch: String, wait_ms: Option<u64>) -> Answer {
-    if let Some(wait) = wait_ms {
-        let until = Instant::now().checked_add(Duration::from_millis(wait));
-        loop {
-            let left = until.map_or(LOOK, |until| until.saturating_duration_since(Instant::now()));
-            match registry().wait(left.min(LOOK)) {
-                Err(error) if error.patch == patch && !left.is_zero() && !socket::is_hung_up(stream) => {}
-                // If another patch is in transition, this one's is over.
-                _ => break,
-            }
-        }
+/// How the patch is once its transition is over, or the time is, or the client has gone. If the time is over, the transition
+/// is reversed first, if it still has that direction.
+fn changed(stream: &UnixStream, patch: String, wait_ms: Option<u64>, reverse: Option<Direction>) -> Answer {
+    let mut reversed = false;
+    if let Some(wait) = wait_ms.map(Duration::from_millis)
+        && wait_for(stream, &patch, wait) == Waited::InVain
+        && let Some(direction) = reverse
+    {
+        // An error: it ended just now, or somebody else was faster.
+        reversed = registry().reverse_from(&patch, direction).is_ok();
+        wait_for(stream, &patch, wait);
     }
     let status = registry().status();
     let held_up_by: Vec<TaskStatus> = status.holding_up().cloned().collect();
@@ -131,9 +158,36 @@ fn changed(stream: &UnixStream, patch: String, wait_ms: Option<u64>) -> Answer {
     Answer::Changed(Change {
         patch,
         enabled,
+        reversed,
         transition,
         held_up_by,
     })
+}
+
+/// How waiting for a transition ended.
+#[derive(PartialEq, Eq)]
+enum Waited {
+    /// It is over.
+    Over,
+    /// The client has gone: it waits for nothing any more, and nothing is done for it.
+    Gone,
+    /// The time is over.
+    InVain,
+}
+
+/// Waits for the end of the transition of this patch.
+fn wait_for(stream: &UnixStream, patch: &str, wait: Duration) -> Waited {
+    let until = Instant::now().checked_add(wait);
+    loop {
+        let left = until.map_or(LOOK, |until| until.saturating_duration_since(Instant::now()));
+        match registry().wait(left.min(LOOK)) {
+            Err(error) if error.patch == patch && socket::is_hung_up(stream) => return Waited::Gone,
+            Err(error) if error.patch == patch && left.is_zero() => return Waited::InVain,
+            Err(error) if error.patch == patch => {}
+            // If another patch is in transition, this one's is over.
+            _ => return Waited::Over,
+        }
+    }
 }
 
 #[cfg(feature = "tracing")]

@@ -13,6 +13,8 @@ use rustix::fs::{FlockOperation, Mode};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 
+use super::trust::{NotSafe, Trusted, UnsafePath};
+
 /// How long to wait for another service that binds, or removes, a socket in the same directory.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 /// Read and write, for the owner.
@@ -39,13 +41,8 @@ pub enum BindError {
         what: &'static str,
     },
     /// Others could put a socket of their own in the place of this one.
-    #[error("the directory {} {why}", path.display())]
-    UnsafeDirectory {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        why: &'static str,
-    },
+    #[error(transparent)]
+    UnsafePath(#[from] UnsafePath),
     /// The system refused.
     #[error("{what} {}: {source}", path.display())]
     Io {
@@ -84,7 +81,10 @@ impl Socket {
             .mode(0o700)
             .create(directory)
             .map_err(io("cannot make the directory", directory))?;
-        check_directory(directory)?;
+        Trusted::ours().check(directory).map_err(|refused| match refused {
+            NotSafe::Unsafe(refused) => BindError::UnsafePath(refused),
+            NotSafe::Io(path, source) => io("cannot look at", &path)(source),
+        })?;
         let _lock = lock(directory).map_err(io("cannot lock the directory", directory))?;
         remove_stale(&path, &address)?;
 
@@ -124,30 +124,6 @@ impl Drop for Socket {
             let _ = fs::remove_file(&self.path);
         }
     }
-}
-
-/// Nobody but us and root may be able to rename or remove what is in it.
-fn check_directory(path: &Path) -> Result<(), BindError> {
-    let refuse = |why| {
-        Err(BindError::UnsafeDirectory {
-            path: path.to_owned(),
-            why,
-        })
-    };
-    let directory = fs::metadata(path).map_err(|source| BindError::Io {
-        what: "cannot look at the directory",
-        path: path.to_owned(),
-        source,
-    })?;
-    let ours = rustix::process::geteuid().as_raw();
-    if directory.uid() != ours && directory.uid() != 0 {
-        return refuse("is of another user");
-    }
-    let (others_write, sticky) = (directory.mode() & 0o022 != 0, directory.mode() & 0o1000 != 0);
-    if others_write && !sticky {
-        return refuse("can be written to by others");
-    }
-    Ok(())
 }
 
 /// Orders who binds and removes sockets in a directory, until the file is dropped.

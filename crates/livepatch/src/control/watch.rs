@@ -66,7 +66,7 @@ pub(super) fn run(
     let _observation = registry().observe({
         let (queue, patch) = (Arc::clone(&queue), patch.map(str::to_owned));
         move |event| {
-            if patch.is_none() || event.patch() == patch.as_deref() {
+            if patch.as_deref().is_none_or(|name| concerns(event, name)) {
                 queue.put(event);
             }
         }
@@ -111,6 +111,21 @@ pub(super) fn run(
     }
 }
 
+/// Whether an event is about the patch or module of this name, or about a module that the patch has to do with.
+fn concerns(event: &Event, name: &str) -> bool {
+    let of_its_modules = |module: &str| {
+        let patch = registry().patch(name);
+        patch.is_some_and(|patch| patch.objects.iter().any(|object| object.name == module))
+    };
+    event.concerns(name)
+        || match event {
+            Event::ModuleFailed { module, .. } | Event::ModuleRefused { module, .. } => of_its_modules(module),
+            // A module's library has its name.
+            Event::Unloaded { library } | Event::StaysLoaded { library, .. } => of_its_modules(library),
+            _ => false,
+        }
+}
+
 /// The running transition, if the client wants to know of it.
 fn transition(patch: Option<&str>) -> Option<(String, Instant)> {
     registry()
@@ -135,5 +150,99 @@ fn none() -> Answer {
     Answer::Transition {
         transition: None,
         held_up_by: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::concerns;
+    use crate::events::{Direction, Event};
+    use crate::patch::{ObjectPatch, Patch};
+    use crate::registry::registry;
+
+    /// What becomes of a patch is told to who watches it, not only the steps of its transitions.
+    #[test]
+    fn a_patch_is_concerned_by_its_library_states_and_modules() {
+        let name = |name: &str| name.to_owned();
+        let module = ObjectPatch::module("watched-module").post_patch(|_| {});
+        let patch = Patch::builder("watched").object(module).build().unwrap();
+        registry().enable(&patch).unwrap();
+        let events = [
+            (
+                Event::Unloaded {
+                    library: name("watched"),
+                },
+                true,
+            ),
+            (
+                Event::StaysLoaded {
+                    library: name("watched"),
+                    why: name("w"),
+                },
+                true,
+            ),
+            (
+                Event::Freed {
+                    patch: name("watched"),
+                    state: 1,
+                    shadow: 2,
+                    variables: 3,
+                },
+                true,
+            ),
+            (
+                Event::FreeFailed {
+                    patch: name("watched"),
+                    state: 1,
+                    shadow: 2,
+                    message: name("m"),
+                },
+                true,
+            ),
+            (
+                Event::ModuleFailed {
+                    module: name("watched-module"),
+                    message: name("m"),
+                },
+                true,
+            ),
+            (
+                Event::ModuleRefused {
+                    module: name("watched-module"),
+                    message: name("m"),
+                },
+                true,
+            ),
+            (
+                Event::StaysLoaded {
+                    library: name("watched-module"),
+                    why: name("w"),
+                },
+                true,
+            ),
+            (Event::Unloaded { library: name("other") }, false),
+            (
+                Event::ModuleFailed {
+                    module: name("other"),
+                    message: name("m"),
+                },
+                false,
+            ),
+            (
+                Event::Complete {
+                    patch: name("other"),
+                    direction: Direction::Patching,
+                    forced: true,
+                },
+                false,
+            ),
+        ];
+        for (event, expected) in &events {
+            assert_eq!(concerns(event, "watched"), *expected, "{event:?}");
+        }
+        // A module can be watched by its own name.
+        assert!(events.iter().any(|(event, _)| concerns(event, "watched-module")));
+        registry().disable("watched").unwrap();
+        registry().wait(std::time::Duration::from_secs(60)).unwrap();
     }
 }

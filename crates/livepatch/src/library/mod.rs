@@ -16,7 +16,7 @@
 //!
 //! ```toml
 //! [build]
-//! rustflags = ["-Cprefer-dynamic"]
+//! rustflags = ["-Cprefer-dynamic", "-Clink-arg=-Wl,-rpath,$ORIGIN"]
 //! ```
 //!
 //! So there is one copy of the standard library, of livepatch, of the interface: of all statics, thread-local variables and
@@ -24,8 +24,12 @@
 //! With static copies each side would have a registry, tasks and stores of its own, and a patch would change nothing; a
 //! library that has such a copy is refused ([`LoadError::OwnCopy`]).
 //!
-//! The program finds the interface and the standard library when it starts: put `libinterface.so` and `libstd-*.so`, from
-//! the folder that `rustc --print target-libdir` tells, beside it or in `LD_LIBRARY_PATH`. `cargo run` does that by itself.
+//! The program finds the interface and the standard library when it starts: by the run path above, in its own folder. Put
+//! `libinterface.so` and `libstd-*.so`, from the folder that `rustc --print target-libdir` tells, there; without the run path
+//! that does not help, and only `LD_LIBRARY_PATH` does. The README has a whole service, step by step.
+//!
+//! What is linked so cannot be optimised at link time (rustc refuses `lto` with `-C prefer-dynamic`), nor built with
+//! `panic = "abort"` (the shared standard library unwinds, and rustc refuses to link the two).
 //!
 //! **Keep what a release was built from**: the compiler, the sources, the lock file, at the same path. Rust has no stable
 //! ABI, so a patch is built by the same compiler against the same interface. Checked are the compiler's commit, and the

@@ -103,6 +103,6 @@ impl Turn<'_> {
         if let Some(transition) = &mut self.inner().transition {
             transition.direction = Direction::Unpatching;
         }
-        self.finish_unpatching(patch);
+        self.finish_unpatching(patch, false);
     }
 }

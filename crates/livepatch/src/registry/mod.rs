@@ -12,10 +12,14 @@ mod status;
 #[cfg(feature = "tracing")]
 mod trace;
 mod transition;
+mod watchdog;
 mod worker;
 
-pub use status::{FunctionStatus, ModuleStatus, ObjectStatus, PatchStatus, StateStatus, Status};
+#[cfg(feature = "serde")]
+pub(crate) use status::millis;
+pub use status::{EnteredBy, FunctionStatus, ModuleStatus, ObjectStatus, PatchStatus, StateStatus, Status};
 pub use status::{TaskInside, TaskState, TaskStatus, TransitionStatus};
+pub use watchdog::Watchdog;
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -189,7 +193,9 @@ impl Registry {
     ///
     /// If it is called from a callback.
     pub fn poll(&self) -> Result<(), Reentrant> {
-        self.turn()?.try_complete();
+        let turn = self.turn()?;
+        turn.try_complete();
+        turn.watch_over();
         Ok(())
     }
 

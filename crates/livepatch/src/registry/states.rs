@@ -247,12 +247,14 @@ impl Turn<'_> {
             match panic::catch_unwind(AssertUnwindSafe(|| (owned.free_all)())) {
                 Ok(0) => {}
                 Ok(variables) => self.emit(&Event::Freed {
+                    patch: last.name.clone(),
                     state: id,
                     shadow,
                     variables,
                 }),
                 Err(payload) => {
                     self.emit(&Event::FreeFailed {
+                        patch: last.name.clone(),
                         state: id,
                         shadow,
                         message: panic_message(payload),

@@ -1,5 +1,6 @@
 //! What an operator sees: the kernel's attributes of patches, and the tasks that hold a transition up.
 
+use std::fmt;
 use std::time::Duration;
 
 use super::Registry;
@@ -143,8 +144,69 @@ pub struct TaskInside {
     pub since: Duration,
     /// Where it entered: `file:line:column`, of the guard or of the patchable function.
     pub entered_at: String,
+    /// By what it entered.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub entered_by: EnteredBy,
     /// Whether it does not hold the transition up.
     pub switched: bool,
+}
+
+/// By what a unit was entered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "lowercase")
+)]
+#[non_exhaustive]
+pub enum EnteredBy {
+    /// A guard: [`unit`](crate::unit).
+    Guard,
+    /// The call of a patchable function outside every unit.
+    Call,
+    /// A future: [`in_unit`](crate::UnitExt::in_unit).
+    Future,
+    /// A way that this version does not know, or was not told.
+    #[default]
+    #[cfg_attr(feature = "serde", serde(other))]
+    Unknown,
+}
+
+/// From when on a unit that holds a transition up is unusual.
+const UNUSUAL: Duration = Duration::from_secs(1);
+
+impl TaskStatus {
+    /// What is unusual about a task that has held a transition up for a second or more: what may keep it from ever ending its
+    /// unit, and what can be done about that.
+    pub fn unusual(&self) -> Option<&'static str> {
+        let inside = self.inside.as_ref()?;
+        if inside.switched || inside.since < UNUSUAL {
+            return None;
+        }
+        Some(match inside.entered_by {
+            EnteredBy::Call => {
+                "a patchable function that does not return: if it is a loop, mark what it calls for each turn instead"
+            }
+            EnteredBy::Guard => {
+                "a guard that is held: if across a wait or an await, drop it before, or make the wait quiescent"
+            }
+            EnteredBy::Future => "a future that is not ready: if it waits for others, let it wait outside its unit",
+            EnteredBy::Unknown => "a unit that does not end",
+        })
+    }
+}
+
+/// In words: who it is, since when and where it is inside, and what is unusual about that.
+impl fmt::Display for TaskStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}): ", self.name, self.kind)?;
+        let Some(inside) = &self.inside else {
+            return f.write_str("outside");
+        };
+        let since = inside.since.as_secs_f64();
+        write!(f, "inside for {since:.1} s at least, entered at {}", inside.entered_at)?;
+        self.unusual().map_or(Ok(()), |what| write!(f, " ({what})"))
+    }
 }
 
 impl Registry {
@@ -243,16 +305,16 @@ impl Status {
 
 /// Durations as whole milliseconds, which the names of the fields say.
 #[cfg(feature = "serde")]
-mod millis {
+pub(crate) mod millis {
     use std::time::Duration;
 
     use serde::{Deserialize, Deserializer, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
         u64::deserialize(from).map(Duration::from_millis)
     }
 }
@@ -275,6 +337,11 @@ fn task(seen: &Seen, transition: Option<(Direction, Side, bool)>) -> TaskStatus 
         inside: seen.inside.map(|(_, since)| TaskInside {
             since,
             entered_at: seen.entered_at.clone(),
+            entered_by: match about.kind {
+                TaskKind::Future => EnteredBy::Future,
+                TaskKind::Thread if seen.by_call => EnteredBy::Call,
+                TaskKind::Thread => EnteredBy::Guard,
+            },
             switched,
         }),
     }

@@ -73,6 +73,13 @@ fn fields(event: &Event) -> (&'static str, Fields<'_>) {
             fields.direction = Some(direction.to_string());
             "complete"
         }
+        Event::Overdue {
+            direction, held_up_by, ..
+        } => {
+            fields.direction = Some(direction.to_string());
+            fields.units = Some(held_up_by.len() as u64);
+            "overdue"
+        }
         Event::Reversing { to, .. } => {
             fields.direction = Some(to.to_string());
             "reversing"
@@ -133,13 +140,16 @@ fn fields(event: &Event) -> (&'static str, Fields<'_>) {
             state,
             shadow,
             variables,
+            ..
         } => {
             fields.state = Some(*state);
             fields.shadow = Some(*shadow);
             fields.variables = Some(*variables as u64);
             "freed"
         }
-        Event::FreeFailed { state, shadow, message } => {
+        Event::FreeFailed {
+            state, shadow, message, ..
+        } => {
             fields.state = Some(*state);
             fields.shadow = Some(*shadow);
             fields.error = Some(message);

@@ -8,7 +8,7 @@ use super::{Owner, Turn};
 use crate::error::ChangeError;
 use crate::events::{Direction, Event};
 use crate::patch::{CallbackKind, ModuleState, Patch};
-use crate::task::{WORLD, leaving};
+use crate::task::WORLD;
 
 impl Turn<'_> {
     /// See [`Registry::disable`](super::Registry::disable).
@@ -117,7 +117,6 @@ impl Turn<'_> {
             let transition = inner.transition.as_mut().expect("as above");
             let direction = transition.direction;
             transition.left = Some(WORLD.side());
-            leaving::expect(transition.left);
             inner.list[index].enabled = direction == Direction::Patching;
             (inner.list[index].patch.name.clone(), direction)
         };
@@ -131,7 +130,7 @@ impl Turn<'_> {
 
     /// Ends the transition if no unit is on the side that was left (T4). Else the worker will.
     pub(super) fn try_complete(&self) {
-        let (patch, direction) = {
+        let (patch, direction, forced) = {
             let mut inner = self.inner();
             let Some(transition) = &mut inner.transition else {
                 return;
@@ -142,20 +141,19 @@ impl Turn<'_> {
                 worker::start();
                 return;
             }
-            (Arc::clone(&transition.patch), transition.direction)
+            (Arc::clone(&transition.patch), transition.direction, transition.forced)
         };
-        leaving::expect(None);
         self.emit(&Event::Completing {
             patch: patch.name.clone(),
             direction,
         });
         match direction {
-            Direction::Patching => self.finish_patching(&patch),
-            Direction::Unpatching => self.finish_unpatching(&patch),
+            Direction::Patching => self.finish_patching(&patch, forced),
+            Direction::Unpatching => self.finish_unpatching(&patch, forced),
         }
     }
 
-    fn finish_patching(&self, patch: &Arc<Patch>) {
+    fn finish_patching(&self, patch: &Arc<Patch>, forced: bool) {
         self.take_off_replaced();
         self.finish_states_replaced();
         for (index, module) in self.patched_objects(patch) {
@@ -165,6 +163,7 @@ impl Turn<'_> {
         self.emit(&Event::Complete {
             patch: patch.name.clone(),
             direction: Direction::Patching,
+            forced,
         });
         let gone: Vec<Entry> = {
             let mut inner = self.inner();
@@ -190,7 +189,7 @@ impl Turn<'_> {
     }
 
     /// The end of a disabling, of an enabling that was reversed, or of one that failed before it started.
-    pub(super) fn finish_unpatching(&self, patch: &Arc<Patch>) {
+    pub(super) fn finish_unpatching(&self, patch: &Arc<Patch>, forced: bool) {
         {
             let mut inner = self.inner();
             let index = inner.in_transition().expect("the patch is in transition");
@@ -210,6 +209,7 @@ impl Turn<'_> {
         self.emit(&Event::Complete {
             patch: patch.name.clone(),
             direction: Direction::Unpatching,
+            forced,
         });
         let gone = {
             let mut inner = self.inner();

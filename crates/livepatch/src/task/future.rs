@@ -7,7 +7,8 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::record::{Record, TaskKind};
+use super::current;
+use super::record::{OUTSIDE, Place, Record, TaskKind};
 use super::unit::{self, Awaited, WORLD};
 
 /// [`in_unit`](Self::in_unit), for every future.
@@ -61,30 +62,25 @@ impl Task {
     /// A record for the future, inside a unit of its own.
     fn take(name: &'static str, place: &'static Location<'static>, outer: Option<&'static Record>) -> &'static Record {
         let record = WORLD.register(name.into(), TaskKind::Future);
-        record.set_place(place);
-        record.depth.set(1);
+        record.set_place(Place::of_guard(place));
+        record.depth.set(0);
         match outer {
             Some(outer) => WORLD.begin_inside(record, outer),
-            None => WORLD.begin(record),
+            None => WORLD.begin_wholly(record),
         }
         record
     }
 
     fn end(&self) {
         if let Some(record) = self.0.take() {
-            let_go(record);
+            unit::leave_for_good(record);
         }
     }
 }
 
-/// The future is done with a record: the last guard that is left gives it back, maybe this one.
-fn let_go(record: &'static Record) {
-    record.orphan.set(true);
-    unit::leave(record);
-}
-
 /// While a future runs on this thread: its record is the running task's.
 struct Running<'t> {
+    on: &'static current::Running,
     task: &'t Task,
     record: &'static Record,
     /// The task that polls it.
@@ -96,15 +92,16 @@ struct Running<'t> {
 impl<'t> Running<'t> {
     fn new<F>(task: &'t Task, place: &'static Location<'static>) -> Self {
         let name = any::type_name::<F>();
-        let before = unit::known();
+        let on = current::running();
+        let (before, is_inside) = (on.record(), on.depth.get() != OUTSIDE);
         let record = task.0.get().unwrap_or_else(|| {
-            let outer = before.filter(|outer| outer.depth.get() > 0);
-            let record = Task::take(name, place, outer);
+            let record = Task::take(name, place, before.filter(|_| is_inside));
             task.0.set(Some(record));
             record
         });
-        unit::set_current(Some(record));
+        on.switch(Some(record));
         Self {
+            on,
             task,
             record,
             before: before.map(|before| (before, Awaited::new(before))),
@@ -116,13 +113,13 @@ impl<'t> Running<'t> {
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        unit::set_current(self.before.as_ref().map(|(before, _)| *before));
-        if self.record.depth.get() != 1 {
+        self.on.switch(self.before.as_ref().map(|(before, _)| *before));
+        if self.record.depth.get() != 0 {
             // Guards that it left on this thread keep its record here; it goes on with a new one, on the same side.
             self.task
                 .0
                 .set(Some(Task::take(self.name, self.place, Some(self.record))));
-            let_go(self.record);
+            unit::leave_for_good(self.record);
         }
     }
 }

@@ -55,6 +55,11 @@
 //! transition waits for units; nothing else waits for a transition. Beginning
 //! inside another's unit takes the lock of the scan, and may wait for one scan.
 //!
+//! A call inside a unit reads which task the thread runs, counts that one deeper, and reads the side; the other way it counts
+//! back. It is inlined where the function is called, and what begins a unit is not. The count is kept with the thread
+//! (`current`) while it runs the task, and in the record else. A scan notes in the records of those that hold it up that
+//! somebody waits: so a unit that ends looks at its own record only.
+//!
 //! # Not promised
 //!
 //! - A unit that never ends holds every transition up. [`Status`](crate::Status) names it; one can reverse or force.
@@ -63,6 +68,7 @@
 //! - A guard that is forgotten ([`std::mem::forget`]) is a unit that never ends: only force gets past it.
 //! - How long a task has been inside is counted from the first scan or status that met it there.
 
+mod current;
 mod defect;
 mod future;
 pub(crate) mod leaving;
@@ -72,12 +78,14 @@ mod world;
 
 pub use future::{InUnit, UnitExt};
 pub use record::TaskKind;
-pub use unit::{Unit, unit};
+pub use unit::{Outside, Unit, unit};
 
+pub(crate) use record::Place;
+#[cfg(any(test, all(feature = "library", target_os = "linux")))]
 pub(crate) use record::Record;
 #[cfg(all(feature = "library", target_os = "linux"))]
 pub(crate) use unit::is_inside;
-pub(crate) use unit::{enter, leave};
+pub(crate) use unit::{begin, begin_seldom, enter, enter_inside, leave_call};
 pub(crate) use world::{Seen, Side};
 
 pub(crate) use unit::WORLD;

@@ -22,10 +22,20 @@ pub(super) const FORCED: u64 = 4;
 /// What each unit adds to the number in its record's word.
 pub(super) const UNIT: u64 = 8;
 
-/// The word of the unit after that of this word, but for its side.
+/// The depth of a task that is in no unit.
+pub(super) const OUTSIDE: i64 = -1;
+
+/// The word of the unit after that which had this word and is over, but for its side.
 #[inline]
 pub(super) fn next_unit(word: u64) -> u64 {
-    (word & !(UNIT - 1)).wrapping_add(UNIT) | INSIDE
+    debug_assert_eq!(word, outside(word));
+    word.wrapping_add(UNIT + INSIDE)
+}
+
+/// The word of a task whose unit of this word is over.
+#[inline]
+pub(super) fn outside(word: u64) -> u64 {
+    word & !(UNIT - 1)
 }
 
 /// What a word says but for the side: the same for a unit before and after it is forced.
@@ -40,15 +50,16 @@ pub(crate) struct Record {
     pub(super) word: AtomicU64,
     /// For the light barriers of the owner (O2). Active while the record is taken.
     pub(super) reader: Reader,
-    /// Units and calls that the owner is in, one in the other: no program gets through all numbers. Only the owner
-    /// touches it.
-    pub(super) depth: Cell<u64>,
-    /// Whether no new unit will come to this record: it goes back with its last guard. Only the owner touches it.
-    pub(super) orphan: Cell<bool>,
+    /// How many units and calls the owner is in, one in the other, beside the first: no program gets through all numbers.
+    /// [`OUTSIDE`] if it is in none, so that a count up or down tells the first and the last. Kept elsewhere while a thread
+    /// runs the task, see [`Running`](super::current::Running). Only the owner touches it.
+    pub(super) depth: Cell<i64>,
+    /// What is to be done when the unit ends: bits of [`Note`].
+    notes: stat::AtomicU8,
     /// Stack frames that will come back to this record, whatever its depth. Only the owner touches it.
     pub(super) awaited: Cell<u32>,
     /// Where the unit was entered.
-    place: stat::AtomicPtr<Location<'static>>,
+    place: stat::AtomicPtr<Location<'static>>, // A [`Place`].
     /// For a status.
     taken: stat::AtomicBool,
     about: Mutex<About>,
@@ -58,12 +69,53 @@ pub(crate) struct Record {
     pub(super) next_free: Cell<Option<&'static Record>>,
 }
 
-// SAFETY: `depth`, `orphan` and `awaited` are only touched by the task that has taken the record, which the lock of the
+// SAFETY: `depth` and `awaited` are only touched by the task that has taken the record, which the lock of the
 // free records hands on, or the executor with its future; `next` never changes once the record is shared; `next_free` is
 // touched under that lock; all else is atomic or locked.
 unsafe impl Sync for Record {}
 // SAFETY: as above.
 unsafe impl Send for Record {}
+
+/// Where a unit was entered, and whether by a call: then the pointer is not even.
+#[derive(Clone, Copy)]
+pub(crate) struct Place(*const Location<'static>);
+
+// SAFETY: stands for a shared reference to what is never written to.
+unsafe impl Send for Place {}
+// SAFETY: as above.
+unsafe impl Sync for Place {}
+
+impl Place {
+    pub(crate) const fn of_guard(place: &'static Location<'static>) -> Self {
+        Self(ptr::from_ref(place))
+    }
+
+    pub(crate) const fn of_call(place: &'static Location<'static>) -> Self {
+        const { assert!(align_of::<Location<'static>>() > 1) };
+        Self(ptr::from_ref(place).wrapping_byte_add(1))
+    }
+
+    fn is_of_call(self) -> bool {
+        self.0.addr() & 1 != 0
+    }
+
+    /// # Safety
+    ///
+    /// The library that it is in is loaded.
+    unsafe fn location(self) -> Option<&'static Location<'static>> {
+        // SAFETY: null, or from a `&'static Location`, by contract still there.
+        unsafe { self.0.map_addr(|addr| addr & !1).as_ref() }
+    }
+}
+
+/// What is to be done when a unit ends.
+#[derive(Clone, Copy)]
+pub(super) enum Note {
+    /// No new unit will come to this record: it goes back with its last guard. Only the owner says so, and asks.
+    Orphan = 1,
+    /// Who waits for the unit is to be woken. A hint.
+    HoldsUp = 2,
+}
 
 /// What a status says of a task.
 #[derive(Clone, Debug)]
@@ -88,13 +140,22 @@ pub enum TaskKind {
     Future,
 }
 
+impl fmt::Display for TaskKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Thread => "thread",
+            Self::Future => "future",
+        })
+    }
+}
+
 impl Record {
     pub(super) fn new(name: Cow<'static, str>, kind: TaskKind) -> Self {
         Self {
             word: AtomicU64::new(0),
             reader: Reader::new(),
-            depth: Cell::new(0),
-            orphan: Cell::new(false),
+            depth: Cell::new(OUTSIDE),
+            notes: stat::AtomicU8::new(0),
             awaited: Cell::new(0),
             place: stat::AtomicPtr::new(ptr::null_mut()),
             taken: stat::AtomicBool::new(true),
@@ -121,10 +182,30 @@ impl Record {
 
     /// The task is at its end, outside every unit, and will not touch this record again.
     pub(super) fn let_go(&self) {
-        debug_assert_eq!((self.depth.get(), self.awaited.get()), (0, 0));
-        self.orphan.set(false);
+        debug_assert_eq!((self.depth.get(), self.awaited.get()), (OUTSIDE, 0));
+        self.notes.store(0, stat::Ordering::Relaxed);
         self.reader.deactivate();
         self.taken.store(false, stat::Ordering::Relaxed);
+    }
+
+    /// Whether there is anything to be done when the unit ends.
+    #[inline(always)]
+    pub(super) fn is_noted(&self) -> bool {
+        // Relaxed: the owner's own, or a hint.
+        self.notes.load(stat::Ordering::Relaxed) != 0
+    }
+
+    pub(super) fn note(&self, note: Note) {
+        self.notes.fetch_or(note as u8, stat::Ordering::Relaxed);
+    }
+
+    pub(super) fn has_note(&self, note: Note) -> bool {
+        self.notes.load(stat::Ordering::Relaxed) & note as u8 != 0
+    }
+
+    /// Whether it was noted, which it is no more.
+    pub(super) fn take_note(&self, note: Note) -> bool {
+        self.notes.fetch_and(!(note as u8), stat::Ordering::Relaxed) & note as u8 != 0
     }
 
     pub(crate) fn is_taken(&self) -> bool {
@@ -144,16 +225,18 @@ impl Record {
     }
 
     #[inline]
-    pub(super) fn set_place(&self, place: &'static Location<'static>) {
+    pub(super) fn set_place(&self, place: Place) {
         // Relaxed: for a status.
-        self.place
-            .store(ptr::from_ref(place).cast_mut(), stat::Ordering::Relaxed);
+        self.place.store(place.0.cast_mut(), stat::Ordering::Relaxed);
     }
 
-    pub(crate) fn place(&self) -> Option<&'static Location<'static>> {
-        // SAFETY: null, or from a `&'static Location`, forgotten before the library that it is in is unloaded. Relaxed: it
-        // is never written to.
-        unsafe { self.place.load(stat::Ordering::Relaxed).as_ref() }
+    /// Where the unit was entered, and whether by a call.
+    pub(crate) fn place(&self) -> Option<(&'static Location<'static>, bool)> {
+        // Relaxed: what it points to is never written to.
+        let place = Place(self.place.load(stat::Ordering::Relaxed));
+        // SAFETY: forgotten before the library that it is in is unloaded.
+        let location = unsafe { place.location() }?;
+        Some((location, place.is_of_call()))
     }
 
     /// Forgets where a unit that is over was entered, unless the next has begun meanwhile.

@@ -8,7 +8,7 @@ use asymmetric_barrier as barrier;
 use crossbeam_utils::CachePadded;
 
 use super::defect::Defect;
-use super::record::{FORCED, INSIDE, Record, SIDE, TaskKind, next_unit, unit_of};
+use super::record::{FORCED, INSIDE, Note, Record, SIDE, TaskKind, next_unit, outside, unit_of};
 use crate::sync::{AtomicPtr, AtomicUsize, Mutex, Ordering, lock};
 
 /// Which of a point's two functions.
@@ -58,6 +58,8 @@ pub(crate) struct Seen {
     pub(crate) forced: bool,
     /// Where the unit was entered, if it is inside. Copied: see [`World::forget_places`].
     pub(crate) entered_at: String,
+    /// Whether by a call of a patchable function.
+    pub(crate) by_call: bool,
 }
 
 impl World {
@@ -85,29 +87,38 @@ impl World {
 
     /// The owner of `record`, which is outside, begins a unit.
     #[inline]
-    pub(crate) fn begin(&self, record: &Record) {
+    pub(crate) fn begin_wholly(&self, record: &Record) {
+        if self.begin(record).is_none() {
+            self.begin_anew(record);
+        }
+    }
+
+    /// The owner of `record`, which is outside, begins a unit: on which side. None if the world goes to its other side just
+    /// now: [`begin_anew`](Self::begin_anew) is to follow.
+    #[inline(always)]
+    pub(crate) fn begin(&self, record: &Record) -> Option<Side> {
         // Relaxed: the owner's own.
         let unit = next_unit(record.word.load(Ordering::Relaxed));
         // Acquire (O1): with the Release of `flip`, here and below.
         let side = self.side.load(Ordering::Acquire);
-        if !self.is_inside(record, unit, side) {
-            self.begin_anew(record, unit);
-        }
+        self.is_inside(record, unit, side).then_some(Side(side))
     }
 
     /// The world went to its other side in the middle of [`begin`](Self::begin).
     #[cold]
     #[inline(never)]
-    fn begin_anew(&self, record: &Record, unit: u64) {
+    pub(super) fn begin_anew(&self, record: &Record) {
+        // Relaxed: the owner's own. Whether it was forced in between does not matter: it has called nothing yet.
+        let unit = unit_of(record.word.load(Ordering::Relaxed));
         while !self.is_inside(record, unit, self.side.load(Ordering::Acquire)) {}
     }
 
     /// Puts a unit inside on this side. Whether it may stay there.
-    #[inline]
+    #[inline(always)]
     fn is_inside(&self, record: &Record, unit: u64, side: usize) -> bool {
         let release = self.unless(Defect::RelaxedBegin, Ordering::Release);
         // Release (O3): with the Acquire of the scan.
-        self.put(record, unit | side as u64, release);
+        self.put(record, unit + side as u64, release);
         if !self.has(Defect::NoLightBarrier) {
             record.reader.light(); // O2: with the heavy one of `flip`.
         }
@@ -125,18 +136,17 @@ impl World {
         record.word.store(unit | like, Ordering::Release);
     }
 
-    /// The owner of `record`, which is inside, leaves. The side that it was on.
+    /// The owner of `record`, which is inside, leaves.
     #[inline]
-    pub(crate) fn leave(&self, record: &Record) -> Side {
+    pub(crate) fn leave(&self, record: &Record) {
         // Relaxed: the owner's own; if it is forced just now, it has left anyway.
         let word = record.word.load(Ordering::Relaxed);
         // Release (O3): with the Acquire of the scan.
         self.put(
             record,
-            word & !INSIDE,
+            outside(word),
             self.unless(Defect::RelaxedLeave, Ordering::Release),
         );
-        Side::of(word)
     }
 
     /// The owner stores its word.
@@ -183,6 +193,7 @@ impl World {
             let stays = word & INSIDE != 0 && counts && !self.has(Defect::NoScan);
             if stays {
                 record.met(word);
+                record.note(Note::HoldsUp);
             }
             stays
         })
@@ -202,7 +213,8 @@ impl World {
                     record,
                     inside,
                     forced: word & FORCED != 0,
-                    entered_at: place.map(ToString::to_string).unwrap_or_default(),
+                    entered_at: place.map(|(at, _)| at.to_string()).unwrap_or_default(),
+                    by_call: place.is_some_and(|(_, by_call)| by_call),
                 }
             })
             .collect()

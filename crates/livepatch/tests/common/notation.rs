@@ -66,12 +66,16 @@ pub fn word(event: &Event) -> Word {
             state,
             shadow,
             variables,
+            ..
         } => format!("free(s{state} {shadow:#x}*{variables})"),
         Event::FreeFailed { state, shadow, .. } => format!("unfreed(s{state} {shadow:#x})"),
         other => format!("?{other:?}"),
     };
     Word {
-        patch: event.patch().map(str::to_owned),
+        patch: match event {
+            Event::Freed { .. } | Event::FreeFailed { .. } => None, // The rules know it by the state.
+            other => other.patch().map(str::to_owned),
+        },
         text,
     }
 }

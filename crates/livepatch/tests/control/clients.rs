@@ -28,24 +28,134 @@ fn many_clients_at_once() {
     thread::scope(|scope| (0..16).for_each(|number| drop(scope.spawn(move || work(number)))));
 }
 
+/// What comes of a connection that says nothing more: all that it was told.
+fn rest(mut stream: UnixStream) -> String {
+    let mut told = String::new();
+    let _ = stream.read_to_string(&mut told);
+    told
+}
+
 #[test]
-fn too_many_are_refused_until_some_go() {
-    let service = Service::with(|builder| builder.max_clients(2));
-    let mut open: Vec<_> = (0..2).map(|_| service.client()).collect();
-    open.iter_mut().for_each(|client| drop(client.status().unwrap()));
+fn silent_clients_make_room_for_the_operator() {
+    let service = Service::new();
+    // Far more than may be: none of them has said anything, or half a request, or all that it wanted to.
+    let silent: Vec<_> = (0..100).map(|_| service.stream()).collect();
+    let half: Vec<_> = (0..100).map(|_| service.stream()).collect();
+    half.iter()
+        .for_each(|mut stream| drop(stream.write_all(b"{\"v\":1,\"requ")));
+    let mut idle: Vec<_> = (0..100).map(|_| service.client()).collect();
+    idle.iter_mut().for_each(|client| drop(client.status()));
+    let mut operator = service.client();
+    assert_eq!(operator.load("/p", Some(LONG)).unwrap().patch, "p");
+    operator.disable("p", Some(LONG)).unwrap();
+    // Those who came first have gone first, and were told why.
+    let told = rest(silent.into_iter().next().unwrap());
+    assert!(told.is_empty() || told.contains("too_many_clients"), "{told}");
+    assert!(idle[0].status().is_err());
+    assert!(idle.last_mut().unwrap().status().is_ok());
+}
+
+#[test]
+fn who_never_asked_makes_room_before_who_did() {
+    let service = Service::with(|builder| builder.max_clients(3));
+    let mut first = service.client();
+    first.status().unwrap();
+    let silent = [service.stream(), service.stream()];
+    for _ in 0..10 {
+        service.client().status().unwrap();
+        assert!(first.status().is_ok(), "it came first, and asks");
+    }
+    silent.into_iter().for_each(|stream| drop(rest(stream)));
+}
+
+#[test]
+fn requests_that_are_carried_out_make_no_room() {
+    let service = Service::with(|builder| builder.max_clients(2).loader(load));
+    registry().enable(&patch("p")).unwrap();
+    registry().wait(LONG).unwrap();
+    let busy = Busy::new("slow");
+    let wait = |request: &'static [u8]| {
+        let mut stream = service.stream();
+        stream.write_all(request).unwrap();
+        stream
+    };
+    let one = wait(b"{\"v\":1,\"request\":\"disable\",\"patch\":\"p\",\"wait_ms\":60000}\n");
+    while registry().status().patches[0].enabled {
+        thread::yield_now();
+    }
+    // The other place is there for all who come.
+    for _ in 0..5 {
+        service.client().status().unwrap();
+    }
+    let mut other = service.client();
+    let waiting = thread::spawn(move || other.load("/q", None));
+    assert_eq!(code(waiting.join().unwrap()), ErrorCode::Busy);
+    drop(busy);
+    let mut answer = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(one), &mut answer).unwrap();
+    assert!(answer.contains("changed"), "{answer}");
+}
+
+#[test]
+fn too_many_that_ask_are_refused_until_some_go() {
+    static STARTED: Barrier = Barrier::new(3);
+    static GO: Barrier = Barrier::new(3);
+    let service = Service::with(|builder| {
+        builder.max_clients(2).loader(|_| {
+            STARTED.wait();
+            GO.wait();
+            Err("no".into())
+        })
+    });
+    let asking: Vec<_> = (0..2)
+        .map(|_| {
+            let mut client = service.client();
+            thread::spawn(move || client.load("/p", None))
+        })
+        .collect();
+    STARTED.wait();
     for _ in 0..3 {
         assert_eq!(code(service.client().status()), ErrorCode::TooManyClients);
     }
-    assert!(open[0].status().is_ok());
-    drop(open);
-    // The service sees their end soon.
-    let refused = |_: &u32| service.client().status().is_err();
-    let tries = (0..).take_while(|tried| {
+    GO.wait();
+    for asking in asking {
+        assert_eq!(code(asking.join().unwrap()), ErrorCode::LoadFailed);
+    }
+    assert!(service.client().status().is_ok());
+}
+
+#[test]
+fn a_flood_of_watchers_leaves_room_to_ask() {
+    let service = Service::with(|builder| builder.max_watchers(3).loader(load));
+    let mut watching: Vec<_> = (0..3).map(|_| service.client().watch(None, None).unwrap()).collect();
+    watching
+        .iter_mut()
+        .for_each(|watch| drop(watch.next().unwrap().unwrap()));
+    for _ in 0..64 {
+        let mut refused = service.client().watch(None, None).unwrap();
+        assert_eq!(code(refused.next().unwrap()), ErrorCode::TooManyWatchers);
+    }
+    let mut operator = service.client();
+    operator.load("/p", Some(LONG)).unwrap();
+    assert!(watching[0].next().unwrap().is_ok());
+    // The place of one that goes is free soon.
+    drop(watching.pop());
+    let again = || service.client().watch(None, None).unwrap().next().unwrap().is_ok();
+    let tries = (0..60_000).position(|_| {
         thread::sleep(Duration::from_millis(1));
-        assert!(*tried < 60_000, "never let in again");
-        refused(tried)
+        again()
     });
-    tries.for_each(drop);
+    assert!(tries.is_some(), "never let in again");
+}
+
+#[test]
+fn a_first_request_has_a_time_of_its_own() {
+    let service = Service::with(|builder| builder.first_timeout(Duration::from_millis(30)).timeout(LONG));
+    let mut asked = service.client();
+    asked.status().unwrap();
+    let told = rest(service.stream());
+    assert!(told.contains("timed_out"), "{told}");
+    assert!(asked.status().is_ok(), "it has the longer time by now");
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod clients;
 mod malformed;
 mod requests;
 mod socket;
+mod trust;
 mod watch;
 
 use std::error::Error;
@@ -16,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use livepatch::control::{Client, ClientError, Control, ControlBuilder, ErrorCode};
+use livepatch::control::{Client, ClientError, ConnectError, Control, ControlBuilder, ErrorCode};
 use livepatch::{ObjectPatch, Patch, patchable, registry, unit};
 use tempfile::TempDir;
 

@@ -133,7 +133,7 @@ fn each_refusal_has_its_code() {
     assert_eq!(code(client.load("relative", None)), ErrorCode::BadRequest);
     assert_eq!(code(client.load("/nul\0", None)), ErrorCode::BadRequest);
     client.load("/p", Some(LONG)).unwrap();
-    assert_eq!(code(client.load("/p", None)), ErrorCode::LoadFailed);
+    assert_eq!(code(client.load("/p", None)), ErrorCode::AlreadyEnabled);
     assert_eq!(code(client.reverse("p")), ErrorCode::NotInTransition);
     assert_eq!(code(client.force("p")), ErrorCode::NotInTransition);
     client.load("/q", Some(LONG)).unwrap();

@@ -94,6 +94,30 @@ fn one_patch_can_be_watched() {
 }
 
 #[test]
+fn what_its_states_own_is_freed_before_the_eyes_of_who_watches_a_patch() {
+    const ID: shadow_vars::ShadowId<u32> = shadow_vars::ShadowId::new(0x77);
+    let service = Service::new();
+    let mut watch = service.client().watch(Some("p"), None).unwrap();
+    until(&mut watch, over);
+    let state = livepatch::State::new(9, 1).owns(shadow_vars::global(), ID);
+    let program = ObjectPatch::program().function::<answer>(mended);
+    let patch = Patch::builder("p").object(program).state(state).build().unwrap();
+    registry().enable(&patch).unwrap();
+    registry().wait(LONG).unwrap();
+    let object = Box::new(0_u64);
+    shadow_vars::global().alloc(&*object, ID, 1).unwrap();
+    registry().disable("p").unwrap();
+    registry().wait(LONG).unwrap();
+    let (patch, variables) = until(&mut watch, |answer| match answer {
+        Answer::Event {
+            event: Event::Freed { patch, variables, .. },
+        } => Some((patch, variables)),
+        _ => None,
+    });
+    assert_eq!((patch.as_str(), variables), ("p", 1));
+}
+
+#[test]
 fn a_running_transition_is_told_first() {
     let service = Service::new();
     let _busy = Busy::new("slow");
@@ -144,13 +168,14 @@ fn who_is_slow_misses_events_and_is_told() {
 
 #[test]
 fn who_takes_nothing_for_long_is_dropped() {
-    let service = Service::with(|builder| builder.timeout(Duration::from_millis(50)).max_clients(1));
+    let service = Service::with(|builder| builder.timeout(Duration::from_millis(50)).max_watchers(1));
     let mut stream = service.stream();
     stream.write_all(b"{\"v\":1,\"request\":\"watch\"}\n").unwrap();
     stream.read_exact(&mut [0]).unwrap();
     let mut rounds = 0;
     // Its place is free once it is dropped.
-    while service.client().status().is_err() {
+    let refused = || service.client().watch(None, None).unwrap().next().unwrap().is_err();
+    while refused() {
         registry().enable(&patch("p")).unwrap();
         registry().wait(LONG).unwrap();
         registry().disable("p").unwrap();

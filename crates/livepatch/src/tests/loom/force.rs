@@ -11,7 +11,7 @@ fn a_leaving_unit_is_forced() {
         let record = service.task();
         let units = spawn(&service, move |service| {
             for _ in 0..2 {
-                service.world.begin(record);
+                service.world.begin_wholly(record);
                 service.call(0, record);
                 service.call(1, record);
                 service.world.leave(record);
@@ -38,7 +38,7 @@ fn a_forced_unit_holds_up_the_reversal_of_the_next_transition() {
     explore(3, || {
         let service = Service::of(true);
         let record = service.task();
-        service.world.begin(record);
+        service.world.begin_wholly(record);
         let unit = spawn(&service, move |service| {
             service.call(0, record);
             service.world.leave(record);
@@ -60,7 +60,7 @@ fn a_forced_unit_holds_up_the_next_transition() {
     explore(3, || {
         let service = Service::of(true);
         let record = service.task();
-        service.world.begin(record);
+        service.world.begin_wholly(record);
         let unit = spawn(&service, move |service| {
             service.call(0, record);
             service.call(1, record);
@@ -83,7 +83,7 @@ fn a_unit_is_forced_as_it_begins() {
         let service = Service::of(true);
         let record = service.task();
         let unit = spawn(&service, move |service| {
-            service.world.begin(record);
+            service.world.begin_wholly(record);
             service.call(0, record);
             service.call(1, record);
             service.world.leave(record);

@@ -113,7 +113,7 @@ impl Service {
 
     /// A unit of work that calls both functions. The version that it saw.
     fn unit(&self, record: &Record) -> usize {
-        self.world.begin(record);
+        self.world.begin_wholly(record);
         let version = self.work(record);
         self.world.leave(record);
         version
@@ -128,7 +128,7 @@ impl Service {
 
     /// What the call of a point runs.
     fn call(&self, point: usize, record: &Record) -> usize {
-        self.run(self.points[point].of(record))
+        self.run(self.points[point].get(record.side()))
     }
 
     fn run(&self, function: *mut ()) -> usize {
