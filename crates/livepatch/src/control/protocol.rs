@@ -254,7 +254,7 @@ impl From<ChangeError> for Refused {
             ChangeError::Busy { .. } => ErrorCode::Busy,
             ChangeError::NotInTransition { .. } => ErrorCode::NotInTransition,
             ChangeError::Blocked { .. } => ErrorCode::Blocked,
-            ChangeError::Reentrant(_) => ErrorCode::Internal,
+            ChangeError::Reentrant(_) | ChangeError::Forked(_) => ErrorCode::Internal,
         };
         Self::new(code, error.to_string())
     }

@@ -12,6 +12,7 @@
 //! | length of all this | 4 |
 //! | name, compiler, target, interface's name, version, hash | texts |
 
+use super::LibraryKind;
 use super::interface::{COMPILER, Interface, TARGET};
 
 /// The section's name.
@@ -22,24 +23,6 @@ const MAGIC: [u8; 8] = *b"LIVEPTCH";
 pub(super) const FORMAT: u32 = 1;
 const HEAD: usize = 20;
 const STAYS: u8 = 1;
-
-/// What a library holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum LibraryKind {
-    /// A patch: see [`export_patch!`](crate::export_patch).
-    Patch,
-    /// A module: see [`export_module!`](crate::export_module).
-    Module,
-}
-
-impl std::fmt::Display for LibraryKind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Patch => "patch",
-            Self::Module => "module",
-        })
-    }
-}
 
 /// What a library says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
