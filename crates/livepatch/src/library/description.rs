@@ -34,6 +34,9 @@ pub struct LibraryInfo {
     pub name: String,
     /// Whether it asks to stay loaded for good.
     pub stays: bool,
+    /// A function that it imports, and by which it can be called, or memory of it used, when it is gone. If there is one, it
+    /// stays loaded for good.
+    pub reaches_back: Option<String>,
     /// The compiler that built it.
     pub compiler: String,
     /// The target that it was built for.
@@ -169,6 +172,7 @@ impl LibraryInfo {
             kind,
             stays: flags & STAYS != 0,
             name: text()?,
+            reaches_back: None, // Its symbols tell.
             compiler: text()?,
             target: text()?,
             interface: text()?,

@@ -34,8 +34,6 @@ pub(super) struct Image {
     pub(super) info: LibraryInfo,
     /// It has thread-local variables, whose destructors may run at the end of any thread.
     pub(super) thread_locals: bool,
-    /// A function that it imports, by which it can be called when it is gone.
-    pub(super) reaches_back: Option<String>,
 }
 
 /// Bounds on what may be loaded.
@@ -147,7 +145,7 @@ impl Image {
             });
         }
         let description = section.data(endian, data).map_err(truncated("a section"))?;
-        let info = LibraryInfo::parse(description).map_err(|why| match why {
+        let mut info = LibraryInfo::parse(description).map_err(|why| match why {
             Unreadable::Format(found) => LoadFault::Format {
                 found,
                 expected: FORMAT,
@@ -155,13 +153,12 @@ impl Image {
             Unreadable::Malformed(what) => LoadFault::Description { what },
         })?;
         let thread_locals = segments.iter().any(|segment| segment.p_type(endian) == PT_TLS);
-        let reaches_back = imports::that_reach_back::<Header>(endian, data, &sections)
+        info.reaches_back = imports::that_reach_back::<Header>(endian, data, &sections)
             .map_err(truncated("the list of its symbols"))?;
         Ok(Self {
             bytes,
             info,
             thread_locals,
-            reaches_back,
         })
     }
 

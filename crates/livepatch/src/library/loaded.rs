@@ -142,7 +142,11 @@ impl Library {
         let stays = match () {
             () if image.info.stays => Some(Stays::Asked),
             () if image.thread_locals => Some(Stays::ThreadLocals),
-            () => image.reaches_back.clone().map(|function| Stays::Imports { function }),
+            () => image
+                .info
+                .reaches_back
+                .clone()
+                .map(|function| Stays::Imports { function }),
         };
         let mut loaded = LOADED.lock();
         if loaded.libraries.iter().any(|one| one.handle == raw.addr()) {

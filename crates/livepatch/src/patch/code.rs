@@ -41,25 +41,60 @@ mod in_libraries {
     pub(crate) struct Code {
         /// The library that the patch came in.
         own: Option<Arc<Library>>,
-        /// Those of earlier patches whose data it may have taken over.
-        others: Others,
+        /// Those of other patches whose data it may have.
+        others: Kept,
         /// Where this patch's own goes if others have its data: to the patches that were there when it left.
-        heirs: Lock<Vec<Others>>,
+        heirs: Lock<Vec<Kept>>,
     }
 
-    type Others = Arc<Lock<Vec<Debt>>>;
+    type Kept = Arc<Lock<Debts>>;
+
+    #[derive(Default)]
+    struct Debts {
+        list: Vec<Debt>,
+        /// The library of their patch, which it has anyway.
+        own: Option<u64>,
+        /// Their patch is gone: nothing comes here any more.
+        closed: bool,
+    }
 
     /// A library whose code may be what destroys data of states.
     #[derive(Clone)]
     struct Debt {
-        // Before the library: the data's type is known there.
-        data: Vec<WeakData>,
         library: Arc<Library>,
+        /// To let go of these, too, takes the library of their type: all go before any library does.
+        data: Vec<WeakData>,
+    }
+
+    impl Debts {
+        fn add(&mut self, debt: &Debt) {
+            if self.closed || self.own == Some(debt.library.number()) {
+                return;
+            }
+            let place = self
+                .list
+                .iter()
+                .position(|one| Arc::ptr_eq(&one.library, &debt.library));
+            let place = place.unwrap_or_else(|| {
+                self.list.push(Debt {
+                    library: Arc::clone(&debt.library),
+                    data: Vec::new(),
+                });
+                self.list.len() - 1
+            });
+            let known = &mut self.list[place].data;
+            for data in &debt.data {
+                if !known.iter().any(|one| one.is(data)) {
+                    known.push(data.clone());
+                }
+            }
+        }
     }
 
     impl Code {
         /// The patch is what this library exports.
         pub(crate) fn came_in(&mut self, library: Arc<Library>) {
+            self.others.lock().own = Some(library.number());
             self.own = Some(library);
         }
 
@@ -74,14 +109,25 @@ mod in_libraries {
 
         /// The numbers of libraries that it keeps for data.
         pub(crate) fn kept(&self) -> Vec<u64> {
-            self.others.lock().iter().map(|debt| debt.library.number()).collect()
+            let others = self.others.lock();
+            others.list.iter().map(|debt| debt.library.number()).collect()
         }
 
-        /// The patch has left the list: where others have data of its states, those keep the libraries that may be needed to
-        /// destroy them.
-        pub(crate) fn lend(&self, states: &[State], heirs: &[Arc<Patch>]) {
-            *self.heirs.lock() = heirs.iter().map(|patch| Arc::clone(&patch.code.others)).collect();
+        /// The patch has left the list, where these are: whoever may have data of others keeps the libraries that may be
+        /// needed to destroy them. In a turn.
+        pub(crate) fn lend(&self, states: &[State], others: &[Arc<Patch>]) {
+            *self.heirs.lock() = others.iter().map(|patch| Arc::clone(&patch.code.others)).collect();
             self.bequeath(states);
+            for other in others {
+                // It may have taken over what is not its own, and be dropped after who made that.
+                other
+                    .code
+                    .debts(&other.states)
+                    .iter()
+                    .for_each(|debt| self.others.lock().add(debt));
+                other.states.iter().for_each(State::forget_dead_data);
+            }
+            states.iter().for_each(State::forget_earlier_data);
         }
 
         fn bequeath(&self, states: &[State]) {
@@ -89,35 +135,35 @@ mod in_libraries {
             if heirs.is_empty() {
                 return;
             }
-            let own = self.own.iter().map(|library| Debt {
-                data: states.iter().flat_map(State::data_ever).collect(),
-                library: Arc::clone(library),
-            });
-            let others = self.others.lock().clone();
-            for mut debt in others.into_iter().chain(own) {
-                debt.data.retain(|data| data.is_elsewhere(states));
-                if debt.data.is_empty() {
-                    continue;
-                }
-                for heir in heirs.iter().filter(|heir| !Arc::ptr_eq(heir, &self.others)) {
-                    let mut theirs = heir.lock();
-                    match theirs.iter_mut().find(|one| Arc::ptr_eq(&one.library, &debt.library)) {
-                        Some(known) => {
-                            for data in &debt.data {
-                                if !known.data.iter().any(|one| one.is(data)) {
-                                    known.data.push(data.clone());
-                                }
-                            }
-                        }
-                        None => theirs.push(debt.clone()),
-                    }
-                }
+            for debt in self.debts(states) {
+                heirs.iter().for_each(|heir| heir.lock().add(&debt));
             }
+        }
+
+        /// The libraries of the data that others have, too.
+        fn debts(&self, states: &[State]) -> Vec<Debt> {
+            let own = self.own.iter().map(|library| Debt {
+                library: Arc::clone(library),
+                data: states.iter().flat_map(State::data_ever).collect(),
+            });
+            let mut debts = self.others.lock().list.clone();
+            debts.extend(own);
+            debts.retain_mut(|debt| {
+                debt.data.retain(|data| data.is_elsewhere(states));
+                !debt.data.is_empty()
+            });
+            debts
         }
 
         /// The patch is dropped: what its library must wait for.
         pub(crate) fn go(&self, states: &[State], forced: bool) {
             self.bequeath(states);
+            let data: Vec<WeakData> = {
+                let mut others = self.others.lock();
+                others.closed = true;
+                others.list.iter_mut().flat_map(|debt| debt.data.drain(..)).collect()
+            };
+            drop(data);
             let Some(own) = &self.own else { return };
             if forced {
                 own.stay(Stays::Forced);

@@ -34,14 +34,22 @@ pub struct State {
 struct Data {
     now: Option<StateData>,
     gone: Vec<WeakData>,
+    /// Its patch has left the list: what becomes of the data is for who takes them to know.
+    left: bool,
 }
 
 impl Data {
     fn put(&mut self, data: Option<StateData>) -> Option<StateData> {
         let before = mem::replace(&mut self.now, data)?;
-        self.gone.retain(|data| data.0.strong_count() > 0);
-        self.gone.push(WeakData(Arc::downgrade(&before)));
+        if !self.left {
+            self.forget_dead();
+            self.gone.push(WeakData(Arc::downgrade(&before)));
+        }
         Some(before)
+    }
+
+    fn forget_dead(&mut self) {
+        self.gone.retain(|data| data.0.strong_count() > 0);
     }
 }
 
@@ -138,6 +146,25 @@ impl State {
     /// Takes the data away.
     pub fn take_data(&self) -> Option<StateData> {
         self.data.lock().put(None)
+    }
+
+    /// The patch whose data these may be is about to go, and its library, without which the dead cannot be let go of.
+    #[cfg(all(feature = "library", target_os = "linux"))]
+    pub(crate) fn forget_dead_data(&self) {
+        self.data.lock().forget_dead();
+    }
+
+    /// Its patch comes to the list.
+    pub(crate) fn joins(&self) {
+        self.data.lock().left = false;
+    }
+
+    /// Its patch has left the list.
+    #[cfg(all(feature = "library", target_os = "linux"))]
+    pub(crate) fn forget_earlier_data(&self) {
+        let mut data = self.data.lock();
+        data.left = true;
+        data.gone.clear();
     }
 
     /// The data, and all that it had: some may not be there any more.

@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::points::{Applied, Sees};
 use crate::error::{ChangeError, NoTransition};
 use crate::events::Direction;
-use crate::patch::{Mapped, ModuleState, PROGRAM, Patch, PrevState};
+use crate::patch::{Mapped, ModuleState, PROGRAM, Patch, PrevState, State};
 use crate::task::Side;
 
 /// All of it.
@@ -122,6 +122,7 @@ impl Inner {
     /// Puts a patch last in the list, in transition.
     pub(super) fn push(&mut self, patch: &Arc<Patch>) {
         self.numbers += 1;
+        patch.states.iter().for_each(State::joins);
         self.list.push(Entry::new(patch, self.numbers));
         self.transition = Some(Transition::new(patch, Direction::Patching));
     }
