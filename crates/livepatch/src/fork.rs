@@ -41,8 +41,6 @@ static HOOKS: [AtomicPtr<Hook>; 3] = [const { AtomicPtr::new(std::ptr::null_mut(
 static INSIDE: AtomicUsize = AtomicUsize::new(0);
 /// Threads that are about to fork.
 static FORKING: AtomicUsize = AtomicUsize::new(0);
-/// How many forks this process is away from the first.
-static GENERATION: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
     /// Sections that this thread is in, one in the other: bounded by its stack. None of these has a destructor.
@@ -61,12 +59,6 @@ pub(crate) fn this_thread() -> u64 {
         NUMBER.set(NEXT.fetch_add(1, Ordering::Relaxed));
     }
     NUMBER.get()
-}
-
-/// How many forks this process is away from the first.
-#[cfg(test)]
-pub(crate) fn generation() -> u64 {
-    GENERATION.load(Ordering::Relaxed)
 }
 
 /// While it lives, no other thread forks.
@@ -184,7 +176,6 @@ extern "C" fn child() {
     if is_last() {
         INSIDE.store(usize::from(DEPTH.get() > 0), Ordering::SeqCst);
         FORKING.store(0, Ordering::SeqCst);
-        GENERATION.fetch_add(1, Ordering::Relaxed);
         each(|hook| (hook.child)());
     }
 }

@@ -14,6 +14,8 @@ mod module;
 mod points;
 mod states;
 mod status;
+#[cfg(all(test, not(shadow_loom)))]
+mod tests;
 #[cfg(feature = "tracing")]
 mod trace;
 mod transition;

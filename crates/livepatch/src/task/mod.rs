@@ -71,7 +71,7 @@
 //! | unit in a record's word | 61 | units of one task, one after the other | begins anew at 0, and no flag changes; 2^61 units of a nanosecond take 73 years, and it means something only to who waits meanwhile |
 //! | `Record::depth` | 64 | guards, forgotten ones too, of one thread | 2^64 of a nanosecond take 584 years |
 //! | `Record::awaited` | 64 | frames of polls and of `quiescent`, which nobody can forget | the stack is too small |
-//! | `Record::era`, generation of forks | 64 | forks, one after the other | as above: a fork takes longer |
+//! | `Record::era` | 64 | forks, one after the other | as above: a fork takes longer |
 //! | numbers of threads, patches, observers, libraries | 64 | making them | as above |
 //! | sections of `fork` | 32, 64 | nested locks; threads | the stack, and memory, are too small |
 //! | records | memory | threads and futures at one time; forgotten futures keep theirs | the process has no memory |
