@@ -152,7 +152,11 @@ fn ours(call: impl FnOnce()) {
 
 /// Enables the patch; it is enabled if that says so, and not if not.
 #[track_caller]
-fn enable(patch: Arc<Patch>) -> bool {
+fn enable(build: impl FnOnce() -> Arc<Patch>) -> bool {
+    // That it is built is the caller's own doing.
+    let Ok(patch) = panic::catch_unwind(AssertUnwindSafe(build)).map_err(std::mem::forget) else {
+        return false;
+    };
     let name = patch.name().to_owned();
     let enabled = holds(|| registry().enable(&patch));
     let is_enabled = enabled.is_ok();
@@ -192,12 +196,12 @@ fn scenario() {
 
     // Refused by a callback, in the middle.
     holds(|| registry().module_coming("late", [])).expect("no patch names it");
-    let refused = enable(patch("refused", false, true, &store));
+    let refused = enable(|| patch("refused", false, true, &store));
     assert!(!refused);
     holds(|| registry().module_going("late")).expect("it is there");
     // Ended by the registry's thread; a module comes and goes.
     task.enter();
-    if enable(patch("P", false, false, &store)) {
+    if enable(|| patch("P", false, false, &store)) {
         attach(1);
         task.leave();
         settled();
@@ -212,7 +216,7 @@ fn scenario() {
         assert_eq!(of_module(), usize::from(patched));
         // Replaced, reversed, and replaced again, with the module.
         task.enter();
-        if enable(patch("Q", true, false, &store)) {
+        if enable(|| patch("Q", true, false, &store)) {
             holds(|| registry().reverse("Q")).expect("it is in transition");
             settled();
         }
@@ -222,7 +226,7 @@ fn scenario() {
     ours(|| drop(came));
     assert_eq!(of_module(), 0);
     task.enter();
-    if enable(patch("Q", true, false, &store)) {
+    if enable(|| patch("Q", true, false, &store)) {
         attach(2);
         holds(|| registry().force("Q")).expect("it is in transition");
         settled();
@@ -230,7 +234,7 @@ fn scenario() {
     task.leave();
     ours(|| drop(observation));
     // Refuses a module.
-    if enable(patch("late", false, true, &store)) {
+    if enable(|| patch("late", false, true, &store)) {
         settled();
         let refused = holds(|| registry().module_coming("late", []));
         assert!(refused.is_err());
@@ -287,7 +291,11 @@ fn a_panic_at_every_call_out() {
         planted += 1;
         CALLS.store(0, Ordering::SeqCst);
         PANICS.store(planted, Ordering::SeqCst);
-        scenario();
+        if let Err(payload) = panic::catch_unwind(scenario) {
+            let why = payload.downcast_ref::<String>().cloned();
+            std::mem::forget(payload); // It may be ours.
+            panic!("at call {planted}: {why:?}");
+        }
         PANICS.store(0, Ordering::SeqCst);
         let status = registry().status();
         assert!(

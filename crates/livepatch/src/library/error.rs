@@ -12,14 +12,14 @@ use crate::error::{ModuleError, PatchError};
 pub struct LoadError {
     path: PathBuf,
     #[source]
-    fault: LoadFault,
+    fault: Box<LoadFault>,
 }
 
 impl LoadError {
     pub(super) fn new(path: &Path, fault: LoadFault) -> Self {
         Self {
             path: path.to_owned(),
-            fault,
+            fault: Box::new(fault),
         }
     }
 
@@ -38,7 +38,7 @@ impl LoadError {
     /// What is wrong, by itself.
     #[must_use]
     pub fn into_fault(self) -> LoadFault {
-        self.fault
+        *self.fault
     }
 }
 

@@ -311,6 +311,7 @@ fn check_head(bytes: &[u8], len: u64) -> Result<(), LoadFault> {
     let found = match header.e_type(endian) {
         ET_DYN => {
             let sections = u64::from(header.e_shnum(endian)) * u64::from(header.e_shentsize(endian));
+            #[allow(clippy::useless_conversion, reason = "not in a file of 32 bits")]
             let end = u64::from(header.e_shoff(endian)).checked_add(sections);
             return match end {
                 Some(end) if end <= len => Ok(()),

@@ -281,7 +281,8 @@ impl Open {
                 .all(|one| callout::guarded(|| one()).is_ok_and(|done| done.is_ok()))
         };
         // A unit that was freeing a variable may have counted it as gone, and handed it on since.
-        if !owed.is_empty() && !(synchronized() && left(None).is_ok() && synchronized()) {
+        let paid = owed.is_empty() || synchronized() && left(None).is_ok() && synchronized();
+        if !paid {
             mem::forget(owed); // They are the library's.
             return Some(Stays::Unsynchronized);
         }

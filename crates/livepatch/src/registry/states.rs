@@ -334,18 +334,21 @@ impl Turn<'_> {
         let (freed, patches, libraries) = self.inner().unhold(id, last);
         for owned in &freed {
             let shadow = owned.key.1;
-            match callout::guarded(|| (owned.free_all)()) {
-                Ok(0) => {}
-                Ok(variables) => self.emit(&Event::Freed {
-                    state: id,
-                    shadow,
-                    variables,
-                }),
-                Err(message) => self.emit(&Event::FreeFailed {
+            // What a panic has left is freed by another attempt: a destructor that panicked is not called again.
+            let variables = callout::guarded(|| (owned.free_all)()).or_else(|message| {
+                self.emit(&Event::FreeFailed {
                     state: id,
                     shadow,
                     message,
-                }),
+                });
+                callout::guarded(|| (owned.free_all)())
+            });
+            if let Ok(variables @ 1..) = variables {
+                self.emit(&Event::Freed {
+                    state: id,
+                    shadow,
+                    variables,
+                });
             }
         }
         let mut garbage = self.garbage.borrow_mut();
