@@ -150,17 +150,18 @@ impl fmt::Display for Needed {
     }
 }
 
+impl LibraryStatus {
+    /// Why it is loaded, in words.
+    #[must_use]
+    pub fn why(&self) -> String {
+        let stays = self.stays.iter().map(|stays| format!("for good, as {stays}"));
+        let whys: Vec<_> = stays.chain(self.needed.iter().map(ToString::to_string)).collect();
+        whys.join("; ")
+    }
+}
+
 impl fmt::Display for LibraryStatus {
-    /// Why it is loaded.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "library of {} '{}': ", self.kind, self.name)?;
-        if let Some(stays) = &self.stays {
-            write!(f, "for good, as {stays}")?;
-        }
-        for (index, needed) in self.needed.iter().enumerate() {
-            let before = if index == 0 && self.stays.is_none() { "" } else { "; " };
-            write!(f, "{before}{needed}")?;
-        }
-        Ok(())
+        write!(f, "library of {} '{}': {}", self.kind, self.name, self.why())
     }
 }
