@@ -26,6 +26,7 @@ pub(crate) struct Hook {
 /// Whose hook it is. In the child they are called in this order.
 #[derive(Clone, Copy)]
 pub(crate) enum Part {
+    #[cfg_attr(shadow_loom, allow(dead_code, reason = "models do not fork"))]
     Tasks,
     Registry,
     #[cfg_attr(

@@ -344,3 +344,23 @@ impl LibraryInfo {
             .map_err(|fault| LoadError::new(path, fault))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    /// A descriptor's number and a thread's are used again, so the spelling is what tells names apart; and it is a name still.
+    #[test]
+    fn no_two_libraries_have_one_name() {
+        let sealed = Sealed(File::open("/dev/null").unwrap());
+        let numbers = (0..2000).chain([u64::MAX]);
+        // Compared as texts: paths that differ in this are equal.
+        let names: BTreeSet<_> = numbers.map(|number| sealed.path(number).into_os_string()).collect();
+        assert_eq!(names.len(), 2001);
+        let null = fs::metadata("/dev/null").unwrap().rdev();
+        assert!(names.iter().all(|name| fs::metadata(name).unwrap().rdev() == null));
+    }
+}
