@@ -22,7 +22,7 @@
 //! So there is one copy of the standard library, of livepatch, of the interface: of all statics, thread-local variables and
 //! allocators. Types are the same types on both sides, panics cross the border, and a patch names patch points as types.
 //! With static copies each side would have a registry, tasks and stores of its own, and a patch would change nothing; a
-//! library that has such a copy is refused ([`LoadError::OwnCopy`]).
+//! library that has such a copy is refused ([`LoadFault::OwnCopy`]).
 //!
 //! The program finds the interface and the standard library when it starts: put `libinterface.so` and `libstd-*.so`, from
 //! the folder that `rustc --print target-libdir` tells, beside it or in `LD_LIBRARY_PATH`. `cargo run` does that by itself.
