@@ -34,6 +34,8 @@ B | ^crate::(library|control)(::|$)                 | ^registry/ |            | 
 B | ^crate::library(::|$)                           | ^control/ |             | the control socket loads what it is told how to
 B | ^crate::[A-Z*]                                  | ^(task|patch|registry)/ | | modules are named, not the re-exports of the root
 C | ^(libloading|object)(::|$)                      |        | ^library/         | foreign code comes in at one place
+G | ^(std|core)::panic(::(\*|catch_unwind|AssertUnwindSafe))?$ |  | ^(callout\.rs$|control/) | code of others is called, and panics are caught, by crate::callout
+G | ^parking_lot(::|$)                              |        | ^control/         | locks are those of crate::sync, which a fork leaves free
 '
 
 # Layers of src/table/, lowest first. A file may import from its own line and the lines above it, and call what Core has from
@@ -215,11 +217,15 @@ B | ../livepatch/src/registry/enable.rs | use crate::library::open;
 B | ../livepatch/src/patch/state.rs | use crate::{Patch, error};
 B | ../livepatch/src/registry/states.rs | impl Registry { fn f(&self) { self.libraries(); } }
 C | ../livepatch/src/registry/mod.rs | use libloading::Library;
+G | ../livepatch/src/registry/worker.rs | use std::panic::{self, Location}; fn f() { let _ = panic::catch_unwind(g); }
+G | ../livepatch/src/library/loaded.rs | fn f() { let _ = ::std::panic::catch_unwind(g); }
+G | ../livepatch/src/patch/state.rs | use parking_lot::Mutex;
 D | ../access-point/src/x.rs | #[path = "../../shadow-vars/src/table/mod.rs"] mod table;
 D | tests/x.rs             | #[path = "../../../fuzz/src/ops.rs"] mod ops;
 D | Cargo.toml             | shadow-benches = { path = "../../benches" }
 E | src/docs/long.rs       | LONG
 E | ../../fuzz/src/long.rs | LONG
+- | ../livepatch/src/task/unit.rs | use std::panic::Location; use crate::fork;
 - | ../livepatch/src/registry/worker.rs | use std::sync::atomic::AtomicUsize; use crate::task::Side; use super::Registry;
 - | src/sync.rs            | pub(crate) use std::sync::atomic::AtomicUsize; use loom::thread;
 - | src/tests/loom_find.rs | use loom::thread; use crate::store::ShadowStore; use std::sync::atomic::fence;

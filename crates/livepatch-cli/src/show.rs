@@ -123,6 +123,13 @@ fn write_details(out: &mut impl Write, status: &Status) -> io::Result<()> {
             .map(|module| [module.name.clone(), module.state.to_string()]);
         writeln!(out, "\n{}", text::table(["MODULE", "STATE"], rows))?;
     }
+    if !status.libraries.is_empty() {
+        let rows = status
+            .libraries
+            .iter()
+            .map(|library| [library.name.clone(), library.kind.to_string(), library.why()]);
+        writeln!(out, "\n{}", text::table(["LIBRARY OF", "KIND", "LOADED BECAUSE"], rows))?;
+    }
     Ok(())
 }
 

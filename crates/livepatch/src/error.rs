@@ -91,6 +91,9 @@ pub enum EnableError {
     /// Called from a callback.
     #[error(transparent)]
     Reentrant(#[from] Reentrant),
+    /// The process was forked in the middle of a change.
+    #[error(transparent)]
+    Forked(#[from] Forked),
 }
 
 /// Why states do not go together.
@@ -198,6 +201,13 @@ impl std::fmt::Display for CallbackOwner {
 #[error("called from a callback: patches and modules cannot change while one does")]
 pub struct Reentrant;
 
+/// This process is the child of a fork, and the parent was in the middle of a change of its patches or modules: a callback
+/// that did not end in time. Nobody will end it here, so nothing can change any more. Units of work and calls go on as they
+/// were; [`exec`](std::os::unix::process::CommandExt::exec), or fork when no change runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the process was forked in the middle of a change of patches or modules, which nobody can end in this child")]
+pub struct Forked;
+
 /// Why a patch was not disabled, reversed or forced.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -237,6 +247,9 @@ pub enum ChangeError {
     /// Called from a callback.
     #[error(transparent)]
     Reentrant(#[from] Reentrant),
+    /// The process was forked in the middle of a change.
+    #[error(transparent)]
+    Forked(#[from] Forked),
 }
 
 /// Why a module may not come, or go.
@@ -288,6 +301,9 @@ pub enum ModuleError {
     /// Called from a callback.
     #[error(transparent)]
     Reentrant(#[from] Reentrant),
+    /// The process was forked in the middle of a change.
+    #[error(transparent)]
+    Forked(#[from] Forked),
 }
 
 /// No patch is in transition: there is no previous state to speak of.

@@ -36,6 +36,22 @@
 //!   earlier one changed, or is refused. States own [shadow variables](shadow_vars), freed when their last holder goes.
 //! - **Patches** stack, are disabled in any order, or [replace](PatchBuilder::replace) all before them at once.
 //!
+//! # Fork
+//!
+//! On Linux, the child of a `fork` of the C library goes on with the patches that were in effect, and can change them:
+//!
+//! - What other threads were doing is over. Their units of work, and those of futures that they polled last, are left; if
+//!   such a future is polled in the child after all, it begins a unit anew, of the version in effect then.
+//! - A transition that was running goes on, and waits for units of the child's thread only. The thread that ends transitions
+//!   is started again when it is needed: by the next change, or by [`Registry::wait`].
+//! - A fork waits for up to 100 ms for a change that another thread is in the middle of, its callbacks included. If that is
+//!   not over then, the child can change nothing: every attempt is the error [`Forked`]. The same if another thread is
+//!   loading or unloading a library, of loads.
+//! - A library that another thread was unloading stays ([`Stays::Forked`]). The parent's control socket is not served.
+//!
+//! It is the store's own matter what becomes of shadow variables: see [`shadow_vars`]. A child that is made by the bare system
+//! call (`clone`), or by `vfork`, has no such care.
+//!
 //! # Features
 //!
 //! - `tracing`: every [`Event`] goes to `tracing` too, target `livepatch`.
@@ -47,10 +63,12 @@
 #[cfg(test)]
 extern crate self as livepatch;
 
+mod callout;
 #[cfg(all(feature = "control", target_os = "linux"))]
 pub mod control;
 mod error;
 mod events;
+mod fork;
 #[cfg(all(feature = "library", target_os = "linux"))]
 pub mod library;
 mod patch;
@@ -80,11 +98,12 @@ mod tests;
 pub use livepatch_macros::patchable;
 
 pub use error::{CallbackOwner, ChangeError, EnableError, Incompatibility, ModuleError, NoTransition, PatchError};
-pub use error::{Reentrant, Refusal, RefusedHow, ResolveError, WaitError};
+pub use error::{Forked, Reentrant, Refusal, RefusedHow, ResolveError, WaitError};
 pub use events::{Direction, Event};
 #[cfg(all(feature = "library", target_os = "linux"))]
 pub use library::Interface;
 pub use patch::{CallbackError, CallbackKind, Context, MAX_NAME, ModuleState, ObjectPatch, PROGRAM, Patch};
+pub use patch::{LibraryKind, LibraryStatus, Needed, Stays};
 pub use patch::{PatchBuilder, PrevState, State, StateData};
 pub use point::{Call, PatchPoint, Patchable, RawPoint};
 pub use registry::{

@@ -1,4 +1,9 @@
-//! The only file that names an atomics library for the protocol: `std`, or `loom` under `--cfg shadow_loom`.
+//! The only file that names an atomics library for the protocol: `std`, or `loom` under `--cfg shadow_loom`; and the locks.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::PoisonError;
+
+use crate::fork::Section;
 
 #[cfg(shadow_loom)]
 pub(crate) use loom::sync::{Mutex, MutexGuard, atomic::Ordering};
@@ -7,10 +12,9 @@ pub(crate) use modelled::loads_see_the_newest;
 #[cfg(shadow_loom)]
 pub(crate) use modelled::{AtomicPtr, AtomicU64, AtomicUsize};
 #[cfg(not(shadow_loom))]
-pub(crate) use std::sync::{
-    Mutex, MutexGuard,
-    atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering},
-};
+pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+#[cfg(not(shadow_loom))]
+pub(crate) use {Lock as Mutex, Locked as MutexGuard};
 
 /// Loom's atomics, with loads that can be told to see the newest store only: `shadow-vars` has the same, and says why.
 #[cfg(shadow_loom)]
@@ -68,12 +72,68 @@ mod modelled {
     }
 }
 
-/// What takes no part in the protocol: names, places, flags for a status.
+/// What takes no part in the protocol: names, places, flags for a status, and what goes on around a fork.
 pub(crate) mod stat {
-    pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, Ordering};
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 }
 
-/// Locks, ignoring poison: nothing that can panic runs under the locks of this file.
+/// A lock of the slow path, held for moments and over none but our own code: free in the child of a fork ([`Section`]).
+/// Nothing that can panic runs under it, so there is no poison.
+#[derive(Debug, Default)]
+pub(crate) struct Lock<T>(std::sync::Mutex<T>);
+
+/// A [`Lock`] that is held.
+#[derive(Debug)]
+pub(crate) struct Locked<'l, T> {
+    // Dropped before the section.
+    guard: std::sync::MutexGuard<'l, T>,
+    _section: Section,
+}
+
+impl<T> Lock<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        Self(std::sync::Mutex::new(value))
+    }
+
+    pub(crate) fn lock(&self) -> Locked<'_, T> {
+        let section = Section::enter();
+        Locked {
+            guard: self.0.lock().unwrap_or_else(PoisonError::into_inner),
+            _section: section,
+        }
+    }
+
+    #[cfg_attr(
+        not(all(feature = "library", target_os = "linux")),
+        allow(dead_code, reason = "only modules need it")
+    )]
+    pub(crate) fn get_mut(&mut self) -> &mut T {
+        self.0.get_mut().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> Deref for Locked<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.guard
+    }
+}
+
+impl<T> DerefMut for Locked<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.guard
+    }
+}
+
+/// A lock of the protocol.
+#[cfg(not(shadow_loom))]
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex.lock()
+}
+
+/// A lock of the protocol, as loom has it.
+#[cfg(shadow_loom)]
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

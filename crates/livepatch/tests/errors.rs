@@ -344,7 +344,14 @@ mod of_changes {
         says(&blocked, "patch `P` cannot be disabled: state 7 cannot be undone");
         session.load(&with_state("Q", false, State::new(7, 1)));
         session.unload("P"); // It is not the last.
-        session.unload("Q");
+        // That one says nothing of it, and yet holds what cannot be undone.
+        let blocked = ChangeError::Blocked {
+            patch: "Q".to_owned(),
+            state: 7,
+        };
+        assert_eq!(registry().disable("Q"), Err(blocked));
+        session.load(&with_state("R", true, State::new(7, 1))); // It has taken it over, and says that it can.
+        session.unload("R");
     }
 }
 

@@ -72,7 +72,8 @@ macro_rules! checks {
 
 checks! {
     life destructors takeover forced stays locals storm
-    refused failing cut flipped changed
+    refused failing cut flipped changed bounds
+    series series_owed reach_back
     words
     module module_errors module_storm
 }

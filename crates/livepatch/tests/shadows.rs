@@ -273,9 +273,9 @@ fn with_a_destructor_that_panics() {
     session.unload("P");
 }
 
-/// The code that attached variables may be what drops them: patches stay alive as long as those may be there, no longer.
+/// A patch is kept for the variables that only it can free, and for no others.
 #[test]
-fn patches_live_as_long_as_their_variables_may() {
+fn patches_live_as_long_as_only_they_can_free_variables() {
     let session = Session::new();
     session.lenient();
     let variables = Variables::new(2);
@@ -283,16 +283,21 @@ fn patches_live_as_long_as_their_variables_may() {
     session.load(&first);
     let second = patch("Q", true, [variables.state("Q", 7), State::new(9, 1)]);
     session.load(&second);
-    assert_eq!(Arc::strong_count(&first), 2);
-    // Even if the state goes, as long as another has its variables.
-    let third = patch("R", false, [variables.state("R", 8)]);
+    assert_eq!(Arc::strong_count(&first), 1, "Q can free them");
+    let third = patch("R", false, [State::new(7, 1)]);
     session.load(&third);
     session.unload("Q");
     variables.kept(2);
-    assert_eq!((Arc::strong_count(&first), Arc::strong_count(&second)), (2, 2));
+    assert_eq!(Arc::strong_count(&second), 2, "R holds the state, and cannot");
+    // Even if the state goes, as long as another has its variables.
+    let fourth = patch("S", false, [variables.state("S", 8)]);
+    session.load(&fourth);
     session.unload("R");
-    variables.freed(2, "R");
-    for patch in [first, second, third] {
+    variables.kept(2);
+    assert_eq!(Arc::strong_count(&second), 1, "S can");
+    session.unload("S");
+    variables.freed(2, "S");
+    for patch in [third, fourth] {
         assert_eq!(Arc::strong_count(&patch), 1);
     }
 }

@@ -295,7 +295,7 @@ impl From<ChangeError> for Refused {
             ChangeError::Busy { .. } => ErrorCode::Busy,
             ChangeError::NotInTransition { .. } => ErrorCode::NotInTransition,
             ChangeError::Blocked { .. } => ErrorCode::Blocked,
-            ChangeError::Reentrant(_) => ErrorCode::Internal,
+            ChangeError::Reentrant(_) | ChangeError::Forked(_) => ErrorCode::Internal,
         };
         Self::new(code, error.to_string())
     }
@@ -314,7 +314,7 @@ pub(super) fn load_failed(error: &(dyn std::error::Error + 'static)) -> Refused 
                 EnableError::Incompatible { .. } => ErrorCode::Incompatible,
                 EnableError::Resolve(_) => ErrorCode::Unresolved,
                 EnableError::Refused(_) => ErrorCode::CallbackRefused,
-                EnableError::Reentrant(_) => ErrorCode::Internal,
+                EnableError::Reentrant(_) | EnableError::Forked(_) => ErrorCode::Internal,
             };
         }
         let text = one.to_string();

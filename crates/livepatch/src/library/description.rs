@@ -12,6 +12,7 @@
 //! | length of all this | 4 |
 //! | name, compiler, target, interface's name, version, hash | texts |
 
+use super::LibraryKind;
 use super::interface::{COMPILER, Interface, TARGET};
 
 /// The section's name.
@@ -23,24 +24,6 @@ pub(super) const FORMAT: u32 = 1;
 const HEAD: usize = 20;
 const STAYS: u8 = 1;
 
-/// What a library holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum LibraryKind {
-    /// A patch: see [`export_patch!`](crate::export_patch).
-    Patch,
-    /// A module: see [`export_module!`](crate::export_module).
-    Module,
-}
-
-impl std::fmt::Display for LibraryKind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Patch => "patch",
-            Self::Module => "module",
-        })
-    }
-}
-
 /// What a library says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -51,6 +34,9 @@ pub struct LibraryInfo {
     pub name: String,
     /// Whether it asks to stay loaded for good.
     pub stays: bool,
+    /// A function that it imports, and by which it can be called, or memory of it used, when it is gone. If there is one, it
+    /// stays loaded for good.
+    pub reaches_back: Option<String>,
     /// The compiler that built it.
     pub compiler: String,
     /// The target that it was built for.
@@ -186,6 +172,7 @@ impl LibraryInfo {
             kind,
             stays: flags & STAYS != 0,
             name: text()?,
+            reaches_back: None, // Its symbols tell.
             compiler: text()?,
             target: text()?,
             interface: text()?,

@@ -1,36 +1,99 @@
 //! What can be wrong with a library.
 
 use std::io;
+use std::path::{Path, PathBuf};
 
-use super::LibraryKind;
+use super::{LibraryKind, Stays};
 use crate::error::{ModuleError, PatchError};
 
-/// Why a library was not loaded. Nothing of it is left, unless it must [stay](super#what-stays-loaded).
+/// A library was not loaded. Nothing of it is left, unless it must [stay](super#what-stays-loaded).
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {fault}", .path.display())]
+pub struct LoadError {
+    path: PathBuf,
+    #[source]
+    fault: Box<LoadFault>,
+}
+
+impl LoadError {
+    pub(super) fn new(path: &Path, fault: LoadFault) -> Self {
+        Self {
+            path: path.to_owned(),
+            fault: Box::new(fault),
+        }
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What is wrong.
+    #[must_use]
+    pub fn fault(&self) -> &LoadFault {
+        &self.fault
+    }
+
+    /// What is wrong, by itself.
+    #[must_use]
+    pub fn into_fault(self) -> LoadFault {
+        *self.fault
+    }
+}
+
+/// Why a library was not loaded: what was found, and what was expected.
 ///
 /// All but the last six are found before any of its code runs.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum LoadError {
+pub enum LoadFault {
     /// There is no such file, or it may not be read.
     #[error("cannot be read: {0}")]
     Read(#[source] io::Error),
     /// It is a folder, a pipe, a device.
-    #[error("not a regular file")]
-    NotAFile,
+    #[error("it is a {found}, expected a regular file")]
+    NotAFile {
+        /// What it is.
+        found: &'static str,
+    },
+    /// It is on a file system that is mounted `noexec`. See [`LoadOptions::allow_noexec`](super::LoadOptions::allow_noexec).
+    #[error("it is on a file system mounted noexec, expected one from which code may be run")]
+    NoExec,
+    /// It is larger than allowed. See [`LoadOptions::max_size`](super::LoadOptions::max_size).
+    #[error("it has {found} bytes, expected {limit} at most")]
+    TooLarge {
+        /// Its size.
+        found: u64,
+        /// What is allowed.
+        limit: u64,
+    },
     /// It is no shared library.
-    #[error("not a shared library")]
-    NotALibrary,
+    #[error("not a shared library: {found}, expected {expected}")]
+    NotALibrary {
+        /// What is there.
+        found: String,
+        /// What should be.
+        expected: &'static str,
+    },
     /// Part of it is missing, or it is damaged.
-    #[error("truncated or damaged: {what}")]
+    #[error("truncated or damaged: expected {what}, which is not whole within its {found} bytes")]
     Truncated {
         /// What is not there.
         what: &'static str,
+        /// How long it is.
+        found: u64,
     },
     /// It is for another kind of processor.
-    #[error("built for another machine")]
-    Machine,
+    #[error("built for another machine: {found}, this process is {expected}")]
+    Machine {
+        /// In the library.
+        found: String,
+        /// Here.
+        expected: String,
+    },
     /// It has no description: it exports neither a patch nor a module.
-    #[error("a shared library, but neither a patch nor a module")]
+    #[error("a shared library, but neither a patch nor a module: it has no section `.livepatch`")]
     NoDescription,
     /// Its description is damaged, or it has more than one.
     #[error("its description is damaged: {what}")]
@@ -101,10 +164,23 @@ pub enum LoadError {
     /// There is no memory for a copy of it, or the system allows no executable memory files.
     #[error("cannot be copied to a sealed memory file: {0}")]
     Copy(#[source] io::Error),
-    /// The dynamic linker refuses it: symbols that it needs are not there, or libraries.
+    /// This process is the child of a fork in the middle of which the parent was loading or unloading a library: the dynamic
+    /// linker may wait for a thread that is not there.
+    #[error("the process was forked while its parent was loading or unloading a library")]
+    Forked,
+    /// The dynamic linker refuses it: libraries that it needs are not there, or other things.
     #[error("the dynamic linker refuses it: {message}")]
     Link {
         /// What it says.
+        message: String,
+    },
+    /// Symbols that it needs are not there.
+    #[error(
+        "it needs what this process does not have: {message}; \
+         was it built with another profile, other features, or other versions of crates than this process?"
+    )]
+    Symbols {
+        /// What the dynamic linker says.
         message: String,
     },
     /// It has a copy of this crate of its own, and so of the registry: it was not built with `-C prefer-dynamic`, or not
@@ -138,7 +214,7 @@ pub struct StillLoaded {
     /// The patch or module.
     pub name: String,
     /// Why it stays loaded for good, if it does.
-    pub stays: Option<&'static str>,
+    pub stays: Option<Stays>,
 }
 
 /// Why a module is not unloaded.

@@ -5,7 +5,8 @@ use std::sync::atomic::AtomicU8;
 use crate::patch::{CallbackError, PatchBuilder};
 use crate::point::RawPoint;
 
-pub use super::description::{LibraryKind, Said};
+pub use super::LibraryKind;
+pub use super::description::Said;
 pub use livepatch_macros::source_hash;
 
 /// The symbol by which a library is entered. Given the address of the caller's [`COPY`], it answers with its

@@ -6,17 +6,18 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use object::NativeEndian;
-use object::elf::{self, ET_DYN, PT_TLS, SHT_NOBITS};
+use object::elf::{self, ET_CORE, ET_DYN, ET_EXEC, ET_REL, PT_TLS, SHT_NOBITS};
 use object::read::elf::{FileHeader, ProgramHeader, SectionHeader};
-use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::fs::{MemfdFlags, SealFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 
 use super::description::{FORMAT, SECTION, Unreadable};
 use super::interface::{COMPILER, TARGET};
-use super::{Interface, LibraryInfo, LibraryKind, LoadError};
+use super::{Interface, LibraryInfo, LibraryKind, LoadError, LoadFault, imports};
 
 #[cfg(target_pointer_width = "64")]
 type Header = elf::FileHeader64<NativeEndian>;
@@ -35,38 +36,96 @@ pub(super) struct Image {
     pub(super) thread_locals: bool,
 }
 
-impl Image {
-    /// Reads a file.
-    pub(super) fn read(path: &Path) -> Result<Self, LoadError> {
-        // A pipe or a device must not even be opened: that may block, or do things. It is looked at again once open.
-        if !fs::metadata(path).map_err(LoadError::Read)?.is_file() {
-            return Err(LoadError::NotAFile);
+/// Bounds on what may be loaded.
+///
+/// ```
+/// let options = livepatch::library::LoadOptions::default().max_size(16 << 20);
+/// ```
+#[derive(Clone, Debug)]
+pub struct LoadOptions {
+    max_size: u64,
+    allow_noexec: bool,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self {
+            max_size: Self::MAX_SIZE,
+            allow_noexec: false,
         }
-        let mut file = File::open(path).map_err(LoadError::Read)?;
-        if !file.metadata().map_err(LoadError::Read)?.is_file() {
-            return Err(LoadError::NotAFile);
+    }
+}
+
+impl LoadOptions {
+    /// How large a file may be unless another bound is set: 256 MiB.
+    pub const MAX_SIZE: u64 = 256 << 20;
+
+    /// Files of more bytes are refused. They are read into memory, and copied there.
+    #[must_use]
+    pub fn max_size(mut self, bytes: u64) -> Self {
+        self.max_size = bytes;
+        self
+    }
+
+    /// Whether a file may be on a file system that is mounted `noexec`, which says that no code of it is to run: not unless
+    /// this is set.
+    #[must_use]
+    pub fn allow_noexec(mut self, allow: bool) -> Self {
+        self.allow_noexec = allow;
+        self
+    }
+}
+
+impl Image {
+    /// Reads a file: first its head, and only then, if it can be a library of a size that is allowed, all of it.
+    pub(super) fn read(path: &Path, options: &LoadOptions) -> Result<Self, LoadFault> {
+        // A pipe or a device must not even be opened: that may block, or do things. It is looked at again once open.
+        regular(&fs::metadata(path).map_err(LoadFault::Read)?)?;
+        let mut file = File::open(path).map_err(LoadFault::Read)?;
+        let metadata = file.metadata().map_err(LoadFault::Read)?;
+        regular(&metadata)?;
+        let mounted = rustix::fs::fstatvfs(&file).map_err(|error| LoadFault::Read(error.into()))?;
+        if mounted.f_flag.contains(StatVfsMountFlags::NOEXEC) && !options.allow_noexec {
+            return Err(LoadFault::NoExec);
         }
         let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).map_err(LoadError::Read)?;
+        let head = size_of::<Header>() as u64;
+        (&mut file)
+            .take(head)
+            .read_to_end(&mut bytes)
+            .map_err(LoadFault::Read)?;
+        check_machine(&bytes, metadata.len())?;
+        check_head(&bytes, metadata.len())?;
+        let too_large = |found| LoadFault::TooLarge {
+            found,
+            limit: options.max_size,
+        };
+        if metadata.len() > options.max_size {
+            return Err(too_large(metadata.len()));
+        }
+        // It may have grown since.
+        let rest = options.max_size.saturating_add(1).saturating_sub(bytes.len() as u64);
+        file.take(rest).read_to_end(&mut bytes).map_err(LoadFault::Read)?;
+        if bytes.len() as u64 > options.max_size {
+            return Err(too_large(bytes.len() as u64));
+        }
         Self::new(bytes)
     }
 
-    fn new(bytes: Vec<u8>) -> Result<Self, LoadError> {
-        let truncated = |what| move |_| LoadError::Truncated { what };
-        check_machine(&bytes)?;
+    fn new(bytes: Vec<u8>) -> Result<Self, LoadFault> {
+        let found = bytes.len() as u64;
+        let fault = |what| LoadFault::Truncated { what, found };
+        let truncated = |what| move |_| LoadFault::Truncated { what, found };
+        check_machine(&bytes, found)?;
+        check_head(&bytes, found)?;
         let data = bytes.as_slice();
-        let header = Header::parse(data).map_err(|_| LoadError::Truncated { what: "its head" })?;
-        let endian = header.endian().map_err(|_| LoadError::NotALibrary)?;
-        if header.e_type(endian) != ET_DYN {
-            return Err(LoadError::NotALibrary);
-        }
+        let header = Header::parse(data).map_err(|_| fault("its head"))?;
+        let endian = header.endian().map_err(|_| fault("its head"))?;
         let segments = header
             .program_headers(endian, data)
             .map_err(truncated("the list of its segments"))?;
         for segment in segments {
-            segment
-                .data(endian, data)
-                .map_err(|()| LoadError::Truncated { what: "a segment" })?;
+            segment.data(endian, data).map_err(|()| fault("a segment"))?;
         }
         let sections = header
             .sections(endian, data)
@@ -79,21 +138,23 @@ impl Image {
         let mut described = sections
             .iter()
             .filter(|section| sections.section_name(endian, section) == Ok(SECTION.as_bytes()));
-        let section = described.next().ok_or(LoadError::NoDescription)?;
+        let section = described.next().ok_or(LoadFault::NoDescription)?;
         if described.next().is_some() {
-            return Err(LoadError::Description {
+            return Err(LoadFault::Description {
                 what: "there are two of them",
             });
         }
         let description = section.data(endian, data).map_err(truncated("a section"))?;
-        let info = LibraryInfo::parse(description).map_err(|why| match why {
-            Unreadable::Format(found) => LoadError::Format {
+        let mut info = LibraryInfo::parse(description).map_err(|why| match why {
+            Unreadable::Format(found) => LoadFault::Format {
                 found,
                 expected: FORMAT,
             },
-            Unreadable::Malformed(what) => LoadError::Description { what },
+            Unreadable::Malformed(what) => LoadFault::Description { what },
         })?;
         let thread_locals = segments.iter().any(|segment| segment.p_type(endian) == PT_TLS);
+        info.reaches_back = imports::that_reach_back::<Header>(endian, data, &sections)
+            .map_err(truncated("the list of its symbols"))?;
         Ok(Self {
             bytes,
             info,
@@ -102,41 +163,41 @@ impl Image {
     }
 
     /// Whether it is what is asked for, and goes with this process.
-    pub(super) fn check(&self, kind: LibraryKind, interface: &Interface) -> Result<(), LoadError> {
+    pub(super) fn check(&self, kind: LibraryKind, interface: &Interface) -> Result<(), LoadFault> {
         let info = &self.info;
         if info.kind != kind {
-            return Err(LoadError::Kind {
+            return Err(LoadFault::Kind {
                 found: info.kind,
                 expected: kind,
             });
         }
         if info.compiler != COMPILER {
-            return Err(LoadError::Compiler {
+            return Err(LoadFault::Compiler {
                 found: info.compiler.clone(),
                 expected: COMPILER.to_owned(),
             });
         }
         if info.target != TARGET {
-            return Err(LoadError::Target {
+            return Err(LoadFault::Target {
                 found: info.target.clone(),
                 expected: TARGET.to_owned(),
             });
         }
         if info.interface != interface.name {
-            return Err(LoadError::Interface {
+            return Err(LoadFault::Interface {
                 found: info.interface.clone(),
                 expected: interface.name.to_owned(),
             });
         }
         if info.interface_version != interface.version {
-            return Err(LoadError::InterfaceVersion {
+            return Err(LoadFault::InterfaceVersion {
                 interface: info.interface.clone(),
                 found: info.interface_version.clone(),
                 expected: interface.version.to_owned(),
             });
         }
         if info.interface_hash != interface.hash {
-            return Err(LoadError::InterfaceHash {
+            return Err(LoadFault::InterfaceHash {
                 interface: info.interface.clone(),
                 found: info.interface_hash.clone(),
                 expected: interface.hash.to_owned(),
@@ -146,8 +207,8 @@ impl Image {
     }
 
     /// Copies it to where nobody can write to it any more.
-    pub(super) fn seal(&self) -> Result<Sealed, LoadError> {
-        self.try_seal().map(Sealed).map_err(LoadError::Copy)
+    pub(super) fn seal(&self) -> Result<Sealed, LoadFault> {
+        self.try_seal().map(Sealed).map_err(LoadFault::Copy)
     }
 
     fn try_seal(&self) -> io::Result<File> {
@@ -167,41 +228,105 @@ impl Image {
     }
 }
 
-/// A copy of a library that nobody can write to.
-///
-/// To be kept as long as the library is loaded: the dynamic linker knows it by the name of this descriptor, and would take
-/// another file of that name for it.
+/// A copy of a library that nobody can write to. Once it is loaded, its mapping is enough.
 #[derive(Debug)]
 pub(super) struct Sealed(File);
 
 impl Sealed {
-    /// The name by which it can be loaded.
-    pub(super) fn path(&self) -> PathBuf {
-        PathBuf::from(format!("/proc/self/fd/{}", self.0.as_raw_fd()))
+    /// The name by which the calling thread can load it. The dynamic linker tells libraries by name as well, so it is spelled
+    /// as no other is: the bits of the number are `/` and `./`.
+    pub(super) fn path(&self, number: u64) -> PathBuf {
+        let thread = rustix::thread::gettid().as_raw_nonzero();
+        let mut path = format!("/proc/self/task/{thread}/fd/");
+        for bit in (0..u64::BITS - number.leading_zeros()).rev() {
+            path.push_str(if number >> bit & 1 == 1 { "./" } else { "/" });
+        }
+        path.push_str(&self.0.as_raw_fd().to_string());
+        PathBuf::from(path)
     }
 }
 
-/// Whether the file is an ELF of the same class, byte order and machine as the program.
-fn check_machine(bytes: &[u8]) -> Result<(), LoadError> {
+fn regular(metadata: &fs::Metadata) -> Result<(), LoadFault> {
+    let is = metadata.file_type();
+    let found = match () {
+        () if is.is_file() => return Ok(()),
+        () if is.is_dir() => "directory",
+        () if is.is_fifo() => "pipe",
+        () if is.is_socket() => "socket",
+        () if is.is_char_device() || is.is_block_device() => "device",
+        () => "special file",
+    };
+    Err(LoadFault::NotAFile { found })
+}
+
+/// Whether the file is an ELF of the same class, byte order and machine as the program. `len`: the file's.
+fn check_machine(bytes: &[u8], len: u64) -> Result<(), LoadFault> {
     let magic = &elf::ELFMAG;
     if !bytes.starts_with(magic) {
-        return match magic.starts_with(bytes) && !bytes.is_empty() {
-            true => Err(LoadError::Truncated { what: "its head" }),
-            false => Err(LoadError::NotALibrary),
+        if magic.starts_with(bytes) && !bytes.is_empty() {
+            return Err(LoadFault::Truncated {
+                what: "its head",
+                found: len,
+            });
+        }
+        let found = match bytes {
+            [] => "an empty file".to_owned(),
+            _ => format!("it begins {:02x?}", &bytes[..bytes.len().min(4)]),
         };
+        return Err(LoadFault::NotALibrary {
+            found,
+            expected: "an ELF file",
+        });
     }
     let mut own = [0; IDENT];
     File::open("/proc/self/exe")
         .and_then(|mut program| program.read_exact(&mut own))
-        .map_err(LoadError::Read)?;
+        .map_err(LoadFault::Read)?;
     let Some(head) = bytes.get(..IDENT) else {
-        return Err(LoadError::Truncated { what: "its head" });
+        return Err(LoadFault::Truncated {
+            what: "its head",
+            found: len,
+        });
     };
-    let machine = |head: &[u8]| (head[4], head[5], [head[18], head[19]]);
-    match machine(head) == machine(&own) {
+    let machine = |head: &[u8]| {
+        let number = if head[5] == elf::ELFDATA2MSB.0 {
+            u16::from_be_bytes([head[18], head[19]])
+        } else {
+            u16::from_le_bytes([head[18], head[19]])
+        };
+        format!("ELF class {}, byte order {}, machine {number}", head[4], head[5])
+    };
+    let (found, expected) = (machine(head), machine(&own));
+    match found == expected {
         true => Ok(()),
-        false => Err(LoadError::Machine),
+        false => Err(LoadFault::Machine { found, expected }),
     }
+}
+
+/// Whether it is a shared library, and as long as its head says that its list of sections is.
+fn check_head(bytes: &[u8], len: u64) -> Result<(), LoadFault> {
+    let truncated = |what| LoadFault::Truncated { what, found: len };
+    let header = Header::parse(bytes).map_err(|_| truncated("its head"))?;
+    let endian = header.endian().map_err(|_| truncated("its head"))?;
+    let found = match header.e_type(endian) {
+        ET_DYN => {
+            let sections = u64::from(header.e_shnum(endian)) * u64::from(header.e_shentsize(endian));
+            #[allow(clippy::useless_conversion, reason = "not in a file of 32 bits")]
+            let end = u64::from(header.e_shoff(endian)).checked_add(sections);
+            return match end {
+                Some(end) if end <= len => Ok(()),
+                _ => Err(truncated("the list of its sections")),
+            };
+        }
+        ET_REL => "an object file".to_owned(),
+        ET_EXEC => "a program that is not position-independent".to_owned(),
+        ET_CORE => "a core dump".to_owned(),
+        other => format!("an ELF file of type {}", other.0),
+    };
+    Err(LoadFault::NotALibrary {
+        found,
+        expected: "a shared library",
+    })
 }
 
 impl LibraryInfo {
@@ -209,8 +334,33 @@ impl LibraryInfo {
     ///
     /// # Errors
     ///
-    /// If it cannot be read, or is no library that could be loaded here. Whether it goes with this process is not asked.
+    /// If it cannot be read, or is no library that could be loaded here. Whether it goes with this process is not asked, nor
+    /// whether code may be run from where it is.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, LoadError> {
-        Image::read(path.as_ref()).map(|image| image.info)
+        let path = path.as_ref();
+        let image = Image::read(path, &LoadOptions::default().allow_noexec(true));
+        image
+            .map(|image| image.info)
+            .map_err(|fault| LoadError::new(path, fault))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    /// A descriptor's number and a thread's are used again, so the spelling is what tells names apart; and it is a name still.
+    #[test]
+    fn no_two_libraries_have_one_name() {
+        let sealed = Sealed(File::open("/dev/null").unwrap());
+        let numbers = (0..2000).chain([u64::MAX]);
+        // Compared as texts: paths that differ in this are equal.
+        let names: BTreeSet<_> = numbers.map(|number| sealed.path(number).into_os_string()).collect();
+        assert_eq!(names.len(), 2001);
+        let null = fs::metadata("/dev/null").unwrap().rdev();
+        assert!(names.iter().all(|name| fs::metadata(name).unwrap().rdev() == null));
     }
 }

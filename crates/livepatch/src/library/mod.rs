@@ -22,7 +22,7 @@
 //! So there is one copy of the standard library, of livepatch, of the interface: of all statics, thread-local variables and
 //! allocators. Types are the same types on both sides, panics cross the border, and a patch names patch points as types.
 //! With static copies each side would have a registry, tasks and stores of its own, and a patch would change nothing; a
-//! library that has such a copy is refused ([`LoadError::OwnCopy`]).
+//! library that has such a copy is refused ([`LoadFault::OwnCopy`]).
 //!
 //! The program finds the interface and the standard library when it starts: by the run path above, in its own folder. Put
 //! `libinterface.so` and `libstd-*.so`, from the folder that `rustc --print target-libdir` tells, there; without the run path
@@ -92,29 +92,47 @@
 //!
 //! # What is loaded
 //!
-//! The file is read, and found to be a whole library for this machine, whose description says what it must, before any code
-//! of it runs. What is loaded then is a sealed copy in memory, which needs `/proc`: the file may be replaced, written over or
-//! removed meanwhile. Debuggers see the copy as `/memfd:livepatch:NAME`. None of that guards against malice: who may choose
-//! the file can run code in the service.
+//! First the head of the file is looked at, then its size, then all of it: it must be a whole library for this machine, no
+//! larger than [`LoadOptions`] allow and not on a file system mounted `noexec`, whose description says what it must, before
+//! any code of it runs. What is loaded then is a sealed copy in memory, which needs `/proc`: the file may be replaced, written
+//! over or removed meanwhile. No descriptor of it stays open. Debuggers see the copy as `/memfd:livepatch:NAME`. None of that
+//! guards against malice: who may choose the file can run code in the service.
 //!
 //! # When a library is unloaded
 //!
 //! A patch's library stays loaded as long as the patch, which the registry drops when its transition is over: no unit of
 //! work is in its functions then. Others may have it for longer: an `Arc<Patch>` of yours, a
-//! [`PrevState`](crate::PrevState), an error of its callbacks, and patches that took one of its states over, for the data
-//! and variables in it are of its types. Once nobody has it, a thread of its own waits until the stores of its states have run
-//! all destructors ([`synchronize`](shadow_vars::ShadowStore::synchronize): guards of other threads delay that), and unloads
-//! it. That is an [`Event::Unloaded`](crate::Event::Unloaded).
+//! [`PrevState`](crate::PrevState), an error of its callbacks. And it stays for what is owed to its code, so long as that is
+//! there, where a later patch has a state of it:
+//!
+//! - **variables** of a state whose type has a destructor, or holds what has one: as long as any of that id live, if any did
+//!   when the patch left. That is looked at whenever a transition ends, and by [`poll`](crate::Registry::poll). Those of
+//!   types without one, such as numbers and atomics, owe it nothing;
+//! - **data** of a state that the later patch took over as they are: as long as it has them. It may hand them on: then all
+//!   libraries of patches that had them stay, for each may have left something in them. Copies owe nothing: a series of
+//!   patches that each make their own, from those before, keeps no library;
+//! - **ways to free** variables that the later patch does not name: until the state's last holder goes.
+//!
+//! So of a series of patches that each replace the one before, the newest is loaded, and no more, where nothing is owed.
+//! [`Status::libraries`](crate::Status::libraries) says what is loaded and [why](Needed).
+//!
+//! Once nobody has it, a thread of its own waits until the stores of its states have run all destructors
+//! ([`synchronize`](shadow_vars::ShadowStore::synchronize): guards of other threads delay that, and so do the units that run
+//! then, which may be freeing variables), and unloads it. That is an [`Event::Unloaded`](crate::Event::Unloaded).
 //!
 //! # What stays loaded
 //!
-//! For good, as an [`Event::StaysLoaded`](crate::Event::StaysLoaded) says:
+//! For good, as an [`Event::StaysLoaded`](crate::Event::StaysLoaded) says, and [`Stays`]:
 //!
 //! - a patch of which a transition away was [forced](crate::Registry::force): units may be in its functions;
 //! - a library with thread-local variables of its own, or of crates that only it uses: their destructors run when threads
 //!   end, for which nobody can wait;
-//! - one that says `unload: never`, as it must if it starts threads that stay, or registers itself anywhere for good: call
-//!   sites of `tracing` and loggers that keep static texts are examples;
+//! - one that imports a function by which it can be called, or memory of it used, when it is gone: `pthread_key_create` and
+//!   `__cxa_thread_atexit`, `atexit` and its like, `signal` and `sigaction`, `pthread_atfork`, timers and notifications that
+//!   call functions, `putenv`, `openlog`, hooks of C++, panic hooks, loggers, call sites of `tracing`. That it imports it is
+//!   enough, for whether it is called cannot be told;
+//! - one that says `unload: never`, as it must if it starts threads that stay, or registers itself anywhere for good in a way
+//!   that imports do not tell: see the safety section of [`load_patch`](crate::Registry::load_patch);
 //! - a module that was dropped without being [unloaded](Module::unload), or whose `exit` panicked;
 //! - what the dynamic linker keeps for reasons of its own: `musl` unloads nothing.
 //!
@@ -145,16 +163,18 @@ mod error;
 #[doc(hidden)]
 pub mod export;
 mod file;
+mod imports;
 mod interface;
 mod loaded;
 mod module;
 mod patch;
 
+pub use crate::patch::{LibraryKind, LibraryStatus, Needed, Stays};
 pub use crate::{export_module, export_patch, interface};
-pub use description::{LibraryInfo, LibraryKind};
-pub use error::{LoadError, StillLoaded, UnloadError};
+pub use description::LibraryInfo;
+pub use error::{LoadError, LoadFault, StillLoaded, UnloadError};
+pub use file::LoadOptions;
 pub use interface::Interface;
-pub use loaded::LibraryStatus;
 pub use module::{Module, ModuleCall, ModuleFunction, ModuleGone};
 
-pub(crate) use loaded::Library;
+pub(crate) use loaded::{Library, listed};

@@ -6,25 +6,23 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
-
 use super::export::ModuleEntry;
 use super::file::Image;
 use super::loaded::Library;
 use super::patch::{enter, run};
-use super::{Interface, LibraryKind, LoadError, UnloadError};
+use super::{Interface, LibraryKind, LoadError, LoadFault, LoadOptions, Stays, UnloadError};
+use crate::callout;
 use crate::error::{ModuleError, ResolveError};
 use crate::events::Event;
-use crate::patch::panic_message;
 use crate::point::{Call, RawPoint, Signature};
 use crate::registry::Registry;
+use crate::sync::Lock;
 use crate::task::{self, Record, WORLD};
 
 type Points = Vec<&'static RawPoint>;
@@ -47,7 +45,7 @@ struct Shared {
     /// Whether the module may be called.
     open: AtomicBool,
     /// None: it was unloaded.
-    inside: Mutex<Option<Inside>>,
+    inside: Lock<Option<Inside>>,
 }
 
 /// What lives in the library.
@@ -86,7 +84,7 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// Each kind of obstacle has its own [`LoadError`]; most are found before any code of the library runs.
+    /// Each kind of obstacle has its own [`LoadFault`]; most are found before any code of the library runs.
     ///
     /// # Safety
     ///
@@ -98,8 +96,37 @@ impl Registry {
         path: impl AsRef<Path>,
         interface: &Interface,
     ) -> Result<Module, LoadError> {
+        // SAFETY: by the caller's promise.
+        unsafe { self.load_module_with(path, interface, &LoadOptions::default()) }
+    }
+
+    /// As [`load_module`](Self::load_module), with other bounds on what may be loaded.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    pub unsafe fn load_module_with(
+        &'static self,
+        path: impl AsRef<Path>,
+        interface: &Interface,
+        options: &LoadOptions,
+    ) -> Result<Module, LoadError> {
         let path = path.as_ref();
-        let image = Image::read(path)?;
+        // SAFETY: by the caller's promise.
+        unsafe { self.try_load_module(path, interface, options) }.map_err(|fault| LoadError::new(path, fault))
+    }
+
+    unsafe fn try_load_module(
+        &'static self,
+        path: &Path,
+        interface: &Interface,
+        options: &LoadOptions,
+    ) -> Result<Module, LoadFault> {
+        let image = Image::read(path, options)?;
         image.check(LibraryKind::Module, interface)?;
         // SAFETY: by the caller's promise.
         let library = unsafe { Library::open(&image, path) }?;
@@ -109,7 +136,7 @@ impl Registry {
                 shared: Arc::new(Shared {
                     name: image.info.name,
                     open: AtomicBool::new(true),
-                    inside: Mutex::new(Some(Inside {
+                    inside: Lock::new(Some(Inside {
                         exit: entry.exit,
                         points,
                         library,
@@ -120,7 +147,7 @@ impl Registry {
             Err(error) => {
                 self.emit(&Event::ModuleRefused {
                     module: image.info.name,
-                    message: error.to_string(),
+                    message: callout::text(&error),
                 });
                 library.close_after(&error);
                 Err(error)
@@ -128,13 +155,13 @@ impl Registry {
         }
     }
 
-    fn come<'l>(&self, library: &'l Library, name: &str) -> Result<(&'l ModuleEntry, Points), LoadError> {
+    fn come<'l>(&self, library: &'l Library, name: &str) -> Result<(&'l ModuleEntry, Points), LoadFault> {
         // SAFETY: `export_module!` made it, for the description says that it is a module.
         let entry: &ModuleEntry = unsafe { enter(library) }?;
         let points = run(|| Ok((entry.points)()))?;
         self.module_coming(name, points.iter().copied())
-            .map_err(LoadError::Module)?;
-        let live = run(|| (entry.init)()).and_then(|()| self.module_live(name).map_err(LoadError::Module));
+            .map_err(LoadFault::Module)?;
+        let live = run(|| (entry.init)()).and_then(|()| self.module_live(name).map_err(LoadFault::Module));
         if let Err(error) = live {
             // It came just now, and in a turn of its own: it is there.
             let _ = self.module_going(name);
@@ -217,10 +244,9 @@ impl Module {
         if !self.exited {
             let exit = self.shared.inside.lock().as_ref().map(|inside| inside.exit);
             self.exited = true;
-            if let Some(Err(payload)) = exit.map(|exit| panic::catch_unwind(AssertUnwindSafe(exit))) {
-                let message = panic_message(payload);
+            if let Some(Err(message)) = exit.map(callout::guarded) {
                 if let Some(inside) = &*self.shared.inside.lock() {
-                    inside.library.stay("its exit panicked");
+                    inside.library.stay(Stays::ExitPanicked);
                 }
                 self.registry.emit(&Event::ModuleFailed {
                     module: self.shared.name.clone(),
@@ -242,7 +268,7 @@ impl Module {
 }
 
 /// Waits until no unit is left that is inside now.
-fn left(until: Option<Instant>) -> Result<(), UnloadError> {
+pub(super) fn left(until: Option<Instant>) -> Result<(), UnloadError> {
     let in_time = || until.is_none_or(|until| Instant::now() < until);
     // O2: with the light barrier of `World::begin`.
     while !WORLD.settle() {
@@ -321,7 +347,7 @@ impl<F: Copy> std::ops::Deref for ModuleCall<F> {
 impl Drop for Module {
     fn drop(&mut self) {
         if let Some(inside) = &*self.shared.inside.lock() {
-            inside.library.stay("its module was dropped without being unloaded");
+            inside.library.stay(Stays::ModuleDropped);
         }
     }
 }

@@ -39,6 +39,12 @@ impl PatchBuilder {
 
     /// Whether the patch takes the place of all patches that are enabled when it is: the kernel's atomic replace.
     /// Functions that they replaced, and this one does not, go back to the original.
+    ///
+    /// States that only they have are told `pre_unpatch` before the transition starts: what that undoes is undone while units
+    /// may still run the old functions, for as long as the transition takes. If units hold it up, the remedy is to
+    /// [reverse](crate::Registry::reverse) it, by which the states' `post_patch` does it again, or to let the new patch have
+    /// the state, and undo in a later one. What the old functions need to the end is undone in `post_unpatch`, which comes
+    /// when no unit runs them.
     pub fn replace(mut self, replace: bool) -> Self {
         self.patch.replace = replace;
         self

@@ -1,12 +1,11 @@
 //! Callbacks: what a patch does beside replacing functions, and when.
 
-use std::any::Any;
 use std::error::Error;
 use std::fmt;
-use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 
 use super::{Patch, State};
+use crate::callout;
 
 /// Why a `pre_patch` callback refuses.
 pub type CallbackError = Box<dyn Error + Send + Sync>;
@@ -205,9 +204,9 @@ impl Callbacks {
         let plain = match kind {
             CallbackKind::PrePatch => {
                 let Some(callback) = &self.pre_patch else { return Ok(()) };
-                return match panic::catch_unwind(AssertUnwindSafe(|| callback(context))) {
+                return match callout::guarded(|| callback(context)) {
                     Ok(answer) => answer.map_err(|error| Ended::Refused(outlive(error, context.patch))),
-                    Err(payload) => Err(Ended::Panicked(panic_message(payload))),
+                    Err(message) => Err(Ended::Panicked(message)),
                 };
             }
             CallbackKind::PostPatch => &self.post_patch,
@@ -215,8 +214,7 @@ impl Callbacks {
             CallbackKind::PostUnpatch => &self.post_unpatch,
         };
         let Some(callback) = plain else { return Ok(()) };
-        panic::catch_unwind(AssertUnwindSafe(|| callback(context)))
-            .map_err(|payload| Ended::Panicked(panic_message(payload)))
+        callout::guarded(|| callback(context)).map_err(Ended::Panicked)
     }
 }
 
@@ -263,15 +261,4 @@ impl Error for OfLibrary {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.error.source()
     }
-}
-
-/// What a panic said.
-pub(crate) fn panic_message(payload: Box<dyn Any + Send>) -> String {
-    let text = match payload.downcast_ref::<&str>() {
-        Some(text) => Some((*text).to_owned()),
-        None => payload.downcast_ref::<String>().cloned(),
-    };
-    // A payload may panic as it is dropped.
-    let _ = panic::catch_unwind(AssertUnwindSafe(|| drop(payload)));
-    text.unwrap_or_else(|| "a panic with no text".to_owned())
 }

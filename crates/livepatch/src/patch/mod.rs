@@ -3,16 +3,20 @@
 mod builder;
 mod callback;
 mod code;
+mod libraries;
 mod object;
 mod state;
 
 pub use builder::PatchBuilder;
 pub use callback::{CallbackError, CallbackKind, Context, ModuleState, PrevState};
+pub use libraries::{LibraryKind, LibraryStatus, Needed, Stays};
 pub use object::ObjectPatch;
 pub use state::{State, StateData};
 
-pub(crate) use callback::{Ended, panic_message};
-pub(crate) use code::Code;
+#[cfg(all(feature = "control", target_os = "linux"))]
+pub(crate) use crate::callout::message as panic_message;
+pub(crate) use callback::Ended;
+pub(crate) use code::{Code, Listed, Mapped, loaded, number_of};
 pub(crate) use object::{Function, Target};
 pub(crate) use state::Owned;
 
@@ -61,7 +65,7 @@ impl Patch {
         &self.name
     }
 
-    /// Whether it takes the place of all patches before it.
+    /// Whether it takes the place of all patches before it. See [`PatchBuilder::replace`].
     pub fn replaces(&self) -> bool {
         self.replace
     }

@@ -3,12 +3,14 @@
 use std::any::Any;
 use std::borrow::Borrow;
 use std::fmt;
-use std::sync::Arc;
+use std::mem;
+use std::sync::{Arc, Weak};
 
-use parking_lot::Mutex;
 use shadow_vars::{ObjAddr, Reclaim, ShadowId, ShadowStore, SyncError};
 
 use super::callback::{CallbackError, Callbacks, Context, callback_setters};
+use crate::callout;
+use crate::sync::Lock;
 
 /// The data of a state: what later patches find there.
 pub type StateData = Arc<dyn Any + Send + Sync>;
@@ -21,10 +23,59 @@ pub type StateData = Arc<dyn Any + Send + Sync>;
 pub struct State {
     id: u64,
     version: u32,
-    data: Mutex<Option<StateData>>,
+    data: Lock<Data>,
     pub(crate) callbacks: Callbacks,
     pub(crate) owned: Vec<Owned>,
     pub(crate) block_disable: bool,
+}
+
+/// The data of a state, and those that it had and that may still be somewhere.
+#[derive(Default)]
+struct Data {
+    now: Option<StateData>,
+    gone: Vec<WeakData>,
+    /// Its patch has left the list: what becomes of the data is for who takes them to know.
+    left: bool,
+}
+
+impl Data {
+    fn put(&mut self, data: Option<StateData>) -> Option<StateData> {
+        let before = mem::replace(&mut self.now, data)?;
+        if !self.left {
+            self.forget_dead();
+            self.gone.push(WeakData(Arc::downgrade(&before)));
+        }
+        Some(before)
+    }
+
+    fn forget_dead(&mut self) {
+        self.gone.retain(|data| data.0.strong_count() > 0);
+    }
+}
+
+/// Data that may be there.
+#[derive(Clone)]
+pub(crate) struct WeakData(Weak<dyn Any + Send + Sync>);
+
+#[cfg_attr(
+    not(all(feature = "library", target_os = "linux")),
+    allow(dead_code, reason = "only libraries are unloaded")
+)]
+impl WeakData {
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Weak::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Whether somebody has them, these states not counted.
+    pub(crate) fn is_elsewhere(&self, states: &[State]) -> bool {
+        let is_it = |state: &&State| {
+            let data = state.data.lock();
+            data.now
+                .as_ref()
+                .is_some_and(|now| Weak::ptr_eq(&Arc::downgrade(now), &self.0))
+        };
+        self.0.strong_count() > states.iter().filter(is_it).count()
+    }
 }
 
 /// Shadow variables of one id in one store.
@@ -38,6 +89,17 @@ pub(crate) struct Owned {
         allow(dead_code, reason = "only libraries are unloaded")
     )]
     pub(crate) synchronize: Arc<dyn Fn() -> Result<(), SyncError> + Send + Sync>,
+    /// How many there are.
+    live: Arc<dyn Fn() -> usize + Send + Sync>,
+    /// Whether their type has a destructor, or what it holds.
+    pub(crate) has_glue: bool,
+}
+
+impl Owned {
+    /// Whether there may be any.
+    pub(crate) fn may_live(&self) -> bool {
+        callout::guarded(|| (self.live)()) != Ok(0)
+    }
 }
 
 impl State {
@@ -47,7 +109,7 @@ impl State {
         Self {
             id,
             version,
-            data: Mutex::new(None),
+            data: Lock::default(),
             callbacks: Callbacks::default(),
             owned: Vec::new(),
             block_disable: false,
@@ -66,22 +128,51 @@ impl State {
 
     /// The data, if they are of this type.
     pub fn data<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
-        self.data.lock().clone()?.downcast().ok()
+        self.any_data()?.downcast().ok()
     }
 
     /// The data, whatever type they have.
     pub fn any_data(&self) -> Option<StateData> {
-        self.data.lock().clone()
+        self.data.lock().now.clone()
     }
 
     /// Puts data there. Returns those that were.
+    ///
+    /// Data of an earlier patch that are put here as they are keep the library that it came in loaded; copies do not.
     pub fn set_data(&self, data: StateData) -> Option<StateData> {
-        self.data.lock().replace(data)
+        self.data.lock().put(Some(data))
     }
 
     /// Takes the data away.
     pub fn take_data(&self) -> Option<StateData> {
-        self.data.lock().take()
+        self.data.lock().put(None)
+    }
+
+    /// The patch whose data these may be is about to go, and its library, without which the dead cannot be let go of.
+    #[cfg(all(feature = "library", target_os = "linux"))]
+    pub(crate) fn forget_dead_data(&self) {
+        self.data.lock().forget_dead();
+    }
+
+    /// Its patch comes to the list.
+    pub(crate) fn joins(&self) {
+        self.data.lock().left = false;
+    }
+
+    /// Its patch has left the list.
+    #[cfg(all(feature = "library", target_os = "linux"))]
+    pub(crate) fn forget_earlier_data(&self) {
+        let mut data = self.data.lock();
+        data.left = true;
+        data.gone.clear();
+    }
+
+    /// The data, and all that it had: some may not be there any more.
+    #[cfg(all(feature = "library", target_os = "linux"))]
+    pub(crate) fn data_ever(&self) -> Vec<WeakData> {
+        let data = self.data.lock();
+        let now = data.now.as_ref().map(|now| WeakData(Arc::downgrade(now)));
+        data.gone.iter().cloned().chain(now).collect()
     }
 
     /// With data from the start.
@@ -131,19 +222,26 @@ impl State {
     where
         T: Send + Sync + 'static,
         R: Reclaim,
-        S: Borrow<ShadowStore<R>> + Send + Sync + 'static,
+        S: Borrow<ShadowStore<R>> + Clone + Send + Sync + 'static,
     {
         let address = std::ptr::from_ref::<ShadowStore<R>>(store.borrow()).addr();
+        let of = store.clone();
         self.owned.push(Owned {
             key: (address, id.get()),
             free_all: Arc::new(free_all),
             synchronize: Arc::new(move || store.borrow().synchronize()),
+            live: Arc::new(move || of.borrow().len_of(id)),
+            has_glue: mem::needs_drop::<T>(),
         });
         self
     }
 
     /// The change cannot be undone: the last patch that holds the state cannot be disabled, or replaced by one without it.
     /// An enabling that is still running can be reversed.
+    ///
+    /// So it stays once a patch that says this is in effect, whatever those say that share the state later. Only a patch
+    /// that [replaces](super::PatchBuilder::replace) all others says anew whether the state that it takes over can be
+    /// undone.
     #[must_use]
     pub fn block_disable(mut self) -> Self {
         self.block_disable = true;

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use super::inner::{Entry, Transition};
+use super::points::Applied;
 use super::{Owner, Turn};
+use crate::callout;
 use crate::error::{EnableError, Refusal};
 use crate::events::{Direction, Event};
 use crate::patch::{CallbackKind, Patch};
-use crate::point::{Address, RawPoint};
 
 /// For each object of a patch: where its functions go, if it is there.
-type Resolved = Vec<Option<Vec<(&'static RawPoint, Address)>>>;
+type Resolved = Vec<Option<Applied>>;
 
 impl Turn<'_> {
     /// See [`Registry::enable`](super::Registry::enable).
@@ -19,7 +19,7 @@ impl Turn<'_> {
         let resolved = self.check(patch).inspect_err(|error| {
             self.emit(&Event::Refused {
                 patch: name(),
-                message: error.to_string(),
+                message: callout::text(error),
             });
         })?;
         self.emit(&Event::Enabling { patch: name() });
@@ -27,11 +27,7 @@ impl Turn<'_> {
             patch: name(),
             direction: Direction::Patching,
         });
-        {
-            let mut inner = self.inner();
-            inner.list.push(Entry::new(patch));
-            inner.transition = Some(Transition::new(patch, Direction::Patching));
-        }
+        self.inner().push(patch);
         match self.prepare(patch, resolved) {
             Ok(()) => {
                 self.start();
@@ -40,7 +36,7 @@ impl Turn<'_> {
             Err(refusal) => {
                 self.emit(&Event::Refused {
                     patch: name(),
-                    message: refusal.to_string(),
+                    message: callout::text(&refusal),
                 });
                 self.cancel(patch);
                 Err(refusal.into())
@@ -50,26 +46,32 @@ impl Turn<'_> {
 
     /// Whether the patch can be enabled, as far as that can be told without running its code.
     fn check(&self, patch: &Arc<Patch>) -> Result<Resolved, EnableError> {
-        let inner = self.inner();
-        if inner.list.iter().any(|entry| Arc::ptr_eq(&entry.patch, patch)) {
-            return Err(EnableError::AlreadyEnabled {
-                patch: patch.name.clone(),
-            });
-        }
-        inner.compatible(patch)?;
-        if inner.index_of(&patch.name).is_some() {
-            return Err(EnableError::NameTaken {
-                patch: patch.name.clone(),
-            });
-        }
-        let resolve = |object: &crate::patch::ObjectPatch| {
-            let there = inner.object(&object.name).is_some();
-            there
-                .then(|| inner.resolve(&object.name, &object.functions))
-                .transpose()
+        let there: Vec<bool> = {
+            let inner = self.inner();
+            if inner.list.iter().any(|entry| Arc::ptr_eq(&entry.patch, patch)) {
+                return Err(EnableError::AlreadyEnabled {
+                    patch: patch.name.clone(),
+                });
+            }
+            inner.compatible(patch)?;
+            if inner.index_of(&patch.name).is_some() {
+                return Err(EnableError::NameTaken {
+                    patch: patch.name.clone(),
+                });
+            }
+            let is_there = |object: &crate::patch::ObjectPatch| inner.object(&object.name).is_some();
+            patch.objects.iter().map(is_there).collect()
         };
-        let resolved = patch.objects.iter().map(resolve).collect::<Result<_, _>>()?;
-        match &inner.transition {
+        let resolved = {
+            let points = self.registry.points.lock();
+            let resolve = |(object, there): (&crate::patch::ObjectPatch, bool)| {
+                there
+                    .then(|| points.resolve(&object.name, &object.functions))
+                    .transpose()
+            };
+            patch.objects.iter().zip(there).map(resolve).collect::<Result<_, _>>()?
+        };
+        match &self.inner().transition {
             Some(transition) => Err(EnableError::Busy {
                 patch: transition.patch.name.clone(),
             }),
@@ -84,10 +86,15 @@ impl Turn<'_> {
             let Some(points) = points else { continue };
             let module = self.inner().object(&patch.objects[index].name).flatten();
             self.call(patch, Owner::Object(index, module), CallbackKind::PrePatch)?;
-            let mut inner = self.inner();
-            let life = &mut inner.list.last_mut().expect("the patch was put there").objects[index];
-            life.owes_post_unpatch = true;
-            life.applied = Some(points);
+            let number = {
+                let mut inner = self.inner();
+                let entry = inner.list.last_mut().expect("the patch was put there");
+                let life = &mut entry.objects[index];
+                life.owes_post_unpatch = true;
+                life.applied = Some(Applied::clone(&points));
+                entry.number
+            };
+            self.registry.points.lock().give(number, &points);
         }
         Ok(())
     }

@@ -1,30 +1,35 @@
-//! What the registry knows: patches in order, modules, and the function that each point should have.
+//! What the registry knows: patches in order, modules, states and who holds them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::thread::Thread;
 use std::time::Instant;
 
-use crate::error::{ChangeError, NoTransition, ResolveError};
+use super::points::{Applied, Sees};
+use crate::error::{ChangeError, NoTransition};
 use crate::events::Direction;
-use crate::patch::{Function, ModuleState, PROGRAM, Patch, PrevState, Target};
-use crate::point::{Address, RawPoint};
+use crate::patch::{Mapped, ModuleState, PROGRAM, Patch, PrevState, State};
 use crate::task::Side;
 
 /// All of it.
-#[derive(Default)]
 pub(super) struct Inner {
     /// The patches that are enabled or in transition, oldest first.
     pub(super) list: Vec<Entry>,
     pub(super) transition: Option<Transition>,
     pub(super) modules: Vec<Module>,
-    program: Vec<&'static RawPoint>,
     /// The states that have a holder.
     pub(super) held: BTreeMap<u64, Held>,
+    /// The threads that wait for the end of a transition.
+    pub(super) waiting: Vec<Thread>,
+    /// How many patches there have been.
+    numbers: u64,
 }
 
 /// A patch that is enabled or in transition.
 pub(super) struct Entry {
     pub(super) patch: Arc<Patch>,
+    /// Greater than those of all before it.
+    pub(super) number: u64,
     pub(super) enabled: bool,
     /// The patch in transition takes, or took, the place of this one.
     pub(super) replaced: bool,
@@ -36,7 +41,7 @@ pub(super) struct Entry {
 #[derive(Default)]
 pub(super) struct ObjectLife {
     /// The points that were given functions. None: the object is not patched.
-    pub(super) applied: Option<Vec<(&'static RawPoint, Address)>>,
+    pub(super) applied: Option<Applied>,
     /// Whether `post_unpatch` is owed: `pre_patch` succeeded, or is not there.
     pub(super) owes_post_unpatch: bool,
 }
@@ -67,26 +72,25 @@ pub(super) struct Transition {
 pub(super) struct Module {
     pub(super) name: String,
     pub(super) state: ModuleState,
-    pub(super) points: Vec<&'static RawPoint>,
 }
 
 /// A state that has a holder.
 #[derive(Default)]
 pub(super) struct Held {
-    /// The patches that hold it; and, if it has variables, those that did since it was introduced, or tried to: their code
-    /// may be what drops them. Oldest first.
+    /// The patches that hold it, or try to; and those that did, if they alone know how a variable of it is freed. Oldest
+    /// first.
     pub(super) by: Vec<Arc<Patch>>,
-    /// Patches of states that are gone, kept as variables which those had too may be theirs.
-    pub(super) kept: Vec<Arc<Patch>>,
+    /// What of patches that are gone is owed to variables.
+    pub(super) lent: Vec<Lent>,
+    /// It cannot be undone, whoever holds it.
+    pub(super) blocked: bool,
 }
 
-/// Which patches count.
-#[derive(Clone, Copy)]
-enum View {
-    /// As if the transition had not begun, or had been undone: all but the patch in transition.
-    Without,
-    /// As if the patch in transition were in effect: all but those that it replaces.
-    With,
+/// A library whose code may be what destroys variables that live: those were attached while its patch was there.
+pub(super) struct Lent {
+    /// Which variables: store and id.
+    pub(super) key: (usize, u64),
+    pub(super) library: Mapped,
 }
 
 impl Transition {
@@ -104,6 +108,25 @@ impl Transition {
 }
 
 impl Inner {
+    pub(super) const fn new() -> Self {
+        Self {
+            list: Vec::new(),
+            transition: None,
+            modules: Vec::new(),
+            held: BTreeMap::new(),
+            waiting: Vec::new(),
+            numbers: 0,
+        }
+    }
+
+    /// Puts a patch last in the list, in transition.
+    pub(super) fn push(&mut self, patch: &Arc<Patch>) {
+        self.numbers += 1;
+        patch.states.iter().for_each(State::joins);
+        self.list.push(Entry::new(patch, self.numbers));
+        self.transition = Some(Transition::new(patch, Direction::Patching));
+    }
+
     pub(super) fn index_of(&self, name: &str) -> Option<usize> {
         self.list.iter().position(|entry| entry.patch.name == name)
     }
@@ -134,14 +157,6 @@ impl Inner {
         self.in_transition() == Some(index)
     }
 
-    pub(super) fn announce(&mut self, points: impl IntoIterator<Item = &'static RawPoint>) {
-        for point in points {
-            if !self.program.iter().any(|known| std::ptr::eq(*known, point)) {
-                self.program.push(point);
-            }
-        }
-    }
-
     pub(super) fn prev_state(&self, id: u64) -> Result<Option<PrevState>, NoTransition> {
         let before = self.in_transition().ok_or(NoTransition)?;
         let newest = self.list[..before].iter().rev().find_map(|entry| {
@@ -154,6 +169,37 @@ impl Inner {
         Ok(newest)
     }
 
+    /// Which patches count for units that begin, and for those of before.
+    pub(super) fn views(&self) -> (Sees, Sees) {
+        let Some((transition, index)) = self.transition.as_ref().zip(self.in_transition()) else {
+            return (Sees::All, Sees::All);
+        };
+        let number = self.list[index].number;
+        let with = if transition.patch.replace {
+            Sees::From(number)
+        } else {
+            Sees::All
+        };
+        match transition.direction {
+            Direction::Patching => (with, Sees::Without(number)),
+            Direction::Unpatching => (Sees::Without(number), with),
+        }
+    }
+
+    /// The functions of the patch in transition and of those that it replaces: what can differ from side to side. With the
+    /// numbers of the patches.
+    pub(super) fn in_motion(&self) -> Vec<(u64, Applied)> {
+        let tp = self.in_transition();
+        let moved = self.list.iter().enumerate();
+        moved
+            .filter(|(index, entry)| entry.replaced || tp == Some(*index))
+            .flat_map(|(_, entry)| {
+                let applied = entry.objects.iter().filter_map(|life| life.applied.clone());
+                applied.map(|applied| (entry.number, applied))
+            })
+            .collect()
+    }
+
     /// Where the object is in its life, if it is there. The program always is.
     pub(super) fn object(&self, name: &str) -> Option<Option<ModuleState>> {
         if name == PROGRAM {
@@ -164,101 +210,13 @@ impl Inner {
             .find(|module| module.name == name)
             .map(|module| Some(module.state))
     }
-
-    /// The points of an object's functions, and what they should call.
-    pub(super) fn resolve(
-        &self,
-        object: &str,
-        functions: &[Function],
-    ) -> Result<Vec<(&'static RawPoint, Address)>, ResolveError> {
-        functions
-            .iter()
-            .map(|function| Ok((self.find(object, function)?, function.new)))
-            .collect()
-    }
-
-    fn find(&self, object: &str, function: &Function) -> Result<&'static RawPoint, ResolveError> {
-        let unknown = || ResolveError::UnknownPoint {
-            object: object.to_owned(),
-            function: function.name().to_owned(),
-        };
-        let module = self.modules.iter().find(|module| module.name == object);
-        let points = module.map_or(&self.program, |module| &module.points);
-        match &function.target {
-            Target::Point(point) => {
-                let is_here = |points: &[&'static RawPoint]| points.iter().any(|one| std::ptr::eq(*one, *point));
-                // The program's points need not be announced; but what a module announced is not the program's.
-                let known = match module {
-                    Some(module) => is_here(&module.points),
-                    None => !self.modules.iter().any(|module| is_here(&module.points)),
-                };
-                if known { Ok(point) } else { Err(unknown()) }
-            }
-            Target::Named { name, signature } => {
-                let point = points.iter().find(|point| point.name() == name).ok_or_else(unknown)?;
-                if point.signature() != *signature {
-                    return Err(ResolveError::Signature {
-                        object: object.to_owned(),
-                        function: name.clone(),
-                        found: point.signature().name.to_owned(),
-                        replacement: signature.name.to_owned(),
-                    });
-                }
-                Ok(point)
-            }
-        }
-    }
-
-    /// Gives points the functions that the patches of the list say: `target` those after the transition, the other side
-    /// those before it (T2: nobody reads the one, and the other has them already); both the same if none runs (T1).
-    pub(super) fn publish(&self, points: &[&'static RawPoint], target: Side) {
-        let (after, before) = match self.transition.as_ref().map(|transition| transition.direction) {
-            None => (View::With, View::With),
-            Some(Direction::Patching) => (View::With, View::Without),
-            Some(Direction::Unpatching) => (View::Without, View::With),
-        };
-        for point in points {
-            point.set(target, self.function_of(point, after));
-            point.set(target.other(), self.function_of(point, before));
-        }
-    }
-
-    /// All points that a patch of the list has given a function.
-    pub(super) fn touched(&self) -> Vec<&'static RawPoint> {
-        let lives = self.list.iter().flat_map(|entry| &entry.objects);
-        lives
-            .filter_map(|life| life.applied.as_ref())
-            .flatten()
-            .map(|(point, _)| *point)
-            .collect()
-    }
-
-    /// The function of the newest patch that counts and replaces this one; else the original.
-    fn function_of(&self, point: &'static RawPoint, view: View) -> Address {
-        let tp = self.in_transition();
-        let counts = |index: usize, entry: &Entry| match view {
-            View::Without => tp != Some(index),
-            View::With => !entry.replaced,
-        };
-        let newest_first = self
-            .list
-            .iter()
-            .enumerate()
-            .rev()
-            .filter(|(index, entry)| counts(*index, entry));
-        newest_first
-            .flat_map(|(_, entry)| &entry.objects)
-            .filter_map(|life| life.applied.as_ref())
-            .flatten()
-            .find(|(one, _)| std::ptr::eq(*one, point))
-            .map_or(point.original(), |(_, function)| *function)
-    }
 }
 
 impl Entry {
-    pub(super) fn new(patch: &Arc<Patch>) -> Self {
+    fn new(patch: &Arc<Patch>, number: u64) -> Self {
         Self {
             patch: Arc::clone(patch),
+            number,
             enabled: false,
             replaced: false,
             objects: patch.objects.iter().map(|_| ObjectLife::default()).collect(),

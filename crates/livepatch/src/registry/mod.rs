@@ -2,16 +2,24 @@
 //!
 //! One *turn* orders the slow path: enabling, disabling, modules, and the end of a transition take it, and hold it while
 //! callbacks run. What a turn changes is behind a second lock, held for moments and never over user code: so callbacks may
-//! ask for a status or for a previous state. Calls of patchable functions take neither.
+//! ask for a status or for a previous state, and a status waits for no change. What is proportional to a patch's functions
+//! is done under a third, which only turns take. Calls of patchable functions take none.
+//!
+//! User code runs in the middle of changes: callbacks, observers, subscribers of `tracing`, texts of errors, destructors. It
+//! is called through `callout` only, so that a change is always carried to its end.
 
 mod enable;
 mod inner;
 mod module;
+mod points;
 mod states;
 mod status;
+#[cfg(all(test, not(shadow_loom)))]
+mod tests;
 #[cfg(feature = "tracing")]
 mod trace;
 mod transition;
+mod turn;
 mod watchdog;
 mod worker;
 
@@ -21,43 +29,63 @@ pub use status::{EnteredBy, FunctionStatus, ModuleStatus, ObjectStatus, PatchSta
 pub use status::{TaskInside, TaskState, TaskStatus, TransitionStatus};
 pub use watchdog::Watchdog;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::fmt;
-use std::panic::{self, AssertUnwindSafe};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex, MutexGuard, ReentrantMutex, ReentrantMutexGuard};
-
+use crate::callout;
 use crate::error::WaitError;
 use crate::error::{
     CallbackOwner, ChangeError, EnableError, ModuleError, NoTransition, Reentrant, Refusal, RefusedHow,
 };
 use crate::events::Event;
-use crate::patch::{CallbackKind, Context, Ended, ModuleState, Patch, PrevState};
+use crate::fork::{self, Hook, Part};
+use crate::patch::{CallbackKind, Context, Ended, Mapped, ModuleState, Patch, PrevState};
 use crate::point::RawPoint;
+use crate::sync::{Lock, Locked};
+use crate::task::leaving;
 use inner::Inner;
+use points::Points;
+use turn::{NoTurn, TurnLock};
 
 type Observer = Arc<dyn Fn(&Event) + Send + Sync>;
 
 /// The patches of this process. There is one: [`registry`].
 pub struct Registry {
-    turn: ReentrantMutex<Cell<bool>>,
-    inner: Mutex<Inner>,
-    /// A transition ended.
-    ended: Condvar,
-    observers: Mutex<Vec<(u64, Observer)>>,
+    turn: TurnLock,
+    inner: Lock<Inner>,
+    /// Taken in turns only, and to announce points.
+    points: Lock<Points>,
+    observers: Lock<Vec<(u64, Observer)>>,
+    /// The process was forked: a transition that runs may have nobody to end it.
+    unattended: AtomicBool,
 }
+
+static REGISTRY: Registry = Registry {
+    turn: TurnLock::new(),
+    inner: Lock::new(Inner::new()),
+    points: Lock::new(Points::new()),
+    observers: Lock::new(Vec::new()),
+    unattended: AtomicBool::new(false),
+};
+
+static FORK: Hook = Hook {
+    prepare: || REGISTRY.turn.before_fork(),
+    parent: || REGISTRY.turn.in_parent(),
+    child: || {
+        REGISTRY.turn.in_child();
+        REGISTRY.inner.lock().waiting.clear();
+        // Relaxed: there is one thread.
+        REGISTRY.unattended.store(true, Ordering::Relaxed);
+    },
+};
 
 /// The patches of this process.
 pub fn registry() -> &'static Registry {
-    static REGISTRY: LazyLock<Registry> = LazyLock::new(|| Registry {
-        turn: ReentrantMutex::new(Cell::new(false)),
-        inner: Mutex::new(Inner::default()),
-        ended: Condvar::new(),
-        observers: Mutex::new(Vec::new()),
-    });
+    fork::watch(Part::Registry, &FORK);
     &REGISTRY
 }
 
@@ -66,7 +94,8 @@ impl Registry {
     /// unit of work runs old functions any more. It may have ended on return; [`wait`](Self::wait) waits for it. The
     /// `post_patch` callbacks run at its end, on a thread of the registry if it is not yet there on return.
     ///
-    /// Waits for other changes of patches and modules, and their callbacks; not for units of work.
+    /// Waits for other changes of patches and modules, and their callbacks; not for units of work. If the patch
+    /// [replaces](crate::PatchBuilder::replace) others, what only they have is told to go at the start already.
     ///
     /// # Errors
     ///
@@ -109,7 +138,8 @@ impl Registry {
     /// Tells the patch points of the program by name, for patches that name them so. Patches that are built against them
     /// do not need it. See [`points!`](crate::points).
     pub fn announce_points(&self, points: impl IntoIterator<Item = &'static RawPoint>) {
-        self.inner.lock().announce(points);
+        let points = points.into_iter().collect();
+        self.points.lock().announce(points);
     }
 
     /// A module comes: applies all patches that are enabled and name it, before its own initialisation and before any of
@@ -123,7 +153,8 @@ impl Registry {
         module: &str,
         points: impl IntoIterator<Item = &'static RawPoint>,
     ) -> Result<(), ModuleError> {
-        self.turn()?.module_coming(module, points.into_iter().collect())
+        let points = points.into_iter().collect();
+        self.turn()?.module_coming(module, points)
     }
 
     /// The module's own initialisation is done.
@@ -168,34 +199,50 @@ impl Registry {
     /// If one still is when the time is over.
     pub fn wait(&self, timeout: Duration) -> Result<(), WaitError> {
         let until = Instant::now().checked_add(timeout);
-        let mut inner = self.inner.lock();
-        while let Some(transition) = &inner.transition {
-            let patch = transition.patch.name.clone();
-            let timed_out = match until {
-                Some(until) => self.ended.wait_until(&mut inner, until).timed_out(),
-                None => {
-                    self.ended.wait(&mut inner);
-                    false
-                }
+        let this = thread::current();
+        loop {
+            let patch = {
+                let mut inner = self.inner.lock();
+                inner.waiting.retain(|one| one.id() != this.id());
+                let Some(transition) = &inner.transition else {
+                    return Ok(());
+                };
+                let patch = transition.patch.name.clone();
+                inner.waiting.push(this.clone());
+                patch
             };
-            if timed_out && inner.transition.is_some() {
-                drop(inner);
+            let left = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
+            if left.is_zero() || self.turn.is_torn() {
+                self.inner.lock().waiting.retain(|one| one.id() != this.id());
                 let tasks = self.status().holding_up().count();
                 return Err(WaitError { patch, tasks });
             }
+            if leaving::has_waiter() && !self.unattended.load(Ordering::Relaxed) {
+                thread::park_timeout(left);
+            } else {
+                // There is no thread yet, or never: then we are the one that looks.
+                let _ = self.poll();
+                thread::park_timeout(left.min(worker::LOOK));
+            }
         }
-        Ok(())
     }
 
-    /// Ends the running transition if no unit of work holds it up. A thread of the registry does so by itself.
+    /// Ends the running transition if no unit of work holds it up. A thread of the registry does so by itself. Does nothing
+    /// where nothing can change any more: see [`Forked`](crate::Forked).
     ///
     /// # Errors
     ///
     /// If it is called from a callback.
     pub fn poll(&self) -> Result<(), Reentrant> {
-        let turn = self.turn()?;
-        turn.try_complete();
-        turn.watch_over();
+        match self.turn() {
+            Ok(turn) => {
+                turn.try_complete();
+                turn.watch_over();
+                turn.let_go(&[]); // Variables may have gone for which libraries were kept.
+            }
+            Err(NoTurn::Reentrant) => return Err(Reentrant),
+            Err(NoTurn::Forked) => {}
+        }
         Ok(())
     }
 
@@ -212,27 +259,30 @@ impl Registry {
     /// Whether this thread is in the middle of a change: it runs a callback or an observer.
     #[cfg(all(feature = "control", target_os = "linux"))]
     pub(crate) fn is_changing_here(&self) -> bool {
-        self.turn.is_owned_by_current_thread()
+        self.turn.is_mine()
     }
 
-    fn turn(&self) -> Result<Turn<'_>, Reentrant> {
-        let guard = self.turn.lock();
-        if guard.replace(true) {
-            return Err(Reentrant);
-        }
-        Ok(Turn {
+    fn turn(&self) -> Result<Turn<'_>, NoTurn> {
+        self.turn.take()?;
+        let turn = Turn {
+            _held: HeldTurn(self),
             registry: self,
-            guard,
             garbage: RefCell::default(),
-        })
+        };
+        // Relaxed: stored while there was one thread.
+        if self.unattended.swap(false, Ordering::Relaxed) {
+            turn.try_complete();
+        }
+        Ok(turn)
     }
 
     pub(crate) fn emit(&self, event: &Event) {
         #[cfg(feature = "tracing")]
-        trace::trace(event);
+        callout::quietly(|| trace::trace(event));
         let observers: Vec<Observer> = self.observers.lock().iter().map(|(_, one)| Arc::clone(one)).collect();
         for observer in observers {
-            let _ = panic::catch_unwind(AssertUnwindSafe(|| observer(event)));
+            callout::quietly(|| observer(event));
+            callout::discard(observer); // Maybe the last of it.
         }
     }
 }
@@ -263,33 +313,32 @@ impl Drop for Observation {
 
 /// The right to change patches and modules.
 struct Turn<'r> {
+    _held: HeldTurn<'r>,
     registry: &'r Registry,
-    guard: ReentrantMutexGuard<'r, Cell<bool>>,
-    /// To be dropped after the guard: what patches hold is the user's.
+    /// Dropped after the turn is over: what patches hold is the user's.
     garbage: RefCell<Garbage>,
 }
 
-/// Patches that are not in the list any more.
-#[derive(Default)]
-struct Garbage(Vec<Arc<Patch>>);
+/// Gives the turn back.
+struct HeldTurn<'r>(&'r Registry);
 
-impl Extend<Arc<Patch>> for Garbage {
-    fn extend<I: IntoIterator<Item = Arc<Patch>>>(&mut self, patches: I) {
-        self.0.extend(patches);
+impl Drop for HeldTurn<'_> {
+    fn drop(&mut self) {
+        self.0.turn.release();
     }
+}
+
+/// What is not needed any more.
+#[derive(Default)]
+struct Garbage {
+    patches: Vec<Arc<Patch>>,
+    libraries: Vec<Mapped>,
 }
 
 impl Drop for Garbage {
     fn drop(&mut self) {
-        for patch in self.0.drain(..) {
-            let _ = panic::catch_unwind(AssertUnwindSafe(|| drop(patch)));
-        }
-    }
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        self.guard.set(false);
+        self.patches.drain(..).for_each(callout::discard);
+        self.libraries.clear();
     }
 }
 
@@ -301,7 +350,7 @@ enum Owner {
 }
 
 impl<'r> Turn<'r> {
-    fn inner(&self) -> MutexGuard<'r, Inner> {
+    fn inner(&self) -> Locked<'r, Inner> {
         self.registry.inner.lock()
     }
 
@@ -353,7 +402,7 @@ impl<'r> Turn<'r> {
                 patch: name,
                 of: of.clone(),
                 callback: kind,
-                message: how.to_string(),
+                message: callout::text(&how),
             });
             Refusal {
                 callback: kind,

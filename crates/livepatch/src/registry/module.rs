@@ -4,7 +4,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::inner::Module;
+use super::points::Applied;
 use super::{Owner, Turn};
+use crate::callout;
 use crate::error::ModuleError;
 use crate::events::Event;
 use crate::patch::{CallbackKind, MAX_NAME, ModuleState, PROGRAM, Patch};
@@ -18,13 +20,13 @@ impl Turn<'_> {
         self.inner().modules.push(Module {
             name: module.to_owned(),
             state: ModuleState::Coming,
-            points,
         });
+        self.registry.points.lock().come(module, points);
         for (position, (patch, object)) in self.patches_of(module).into_iter().enumerate() {
             if let Err(error) = self.apply(&patch, object, module) {
                 self.emit(&Event::ModuleRefused {
                     module: module.to_owned(),
-                    message: error.to_string(),
+                    message: callout::text(&error),
                 });
                 for (before, object) in self.patches_of(module).into_iter().take(position) {
                     self.revert(&before, object, module, ModuleState::Coming);
@@ -83,6 +85,7 @@ impl Turn<'_> {
     /// Forgets a module. Its points are as if there had never been a patch.
     fn remove(&self, module: &str) {
         self.inner().modules.retain(|one| one.name != module);
+        self.registry.points.lock().go(module);
     }
 
     /// The patches of the list that have this object, and its place in each, in list order.
@@ -99,7 +102,8 @@ impl Turn<'_> {
     /// Applies a patch to a module that comes.
     fn apply(&self, patch: &Arc<Patch>, object: usize, module: &str) -> Result<(), ModuleError> {
         let name = || patch.name.clone();
-        let points = self.inner().resolve(module, &patch.objects[object].functions);
+        let functions = &patch.objects[object].functions;
+        let points = self.registry.points.lock().resolve(module, functions);
         let points = points.map_err(|why| ModuleError::Resolve { patch: name(), why })?;
         self.emit(&Event::Applying {
             patch: name(),
@@ -108,7 +112,7 @@ impl Turn<'_> {
         let owner = Owner::Object(object, Some(ModuleState::Coming));
         self.call(patch, owner, CallbackKind::PrePatch)
             .map_err(|why| ModuleError::Refused { patch: name(), why })?;
-        self.set_life(patch, object, module, Some(points));
+        self.set_life(patch, object, Some(points));
         if !self.is_in_transition(patch) {
             self.tell(patch, owner, CallbackKind::PostPatch);
         }
@@ -125,27 +129,33 @@ impl Turn<'_> {
             patch: patch.name.clone(),
             module: module.to_owned(),
         });
-        if self.set_life(patch, object, module, None) {
+        if self.set_life(patch, object, None) {
             self.tell(patch, owner, CallbackKind::PostUnpatch);
         }
     }
 
     /// Notes what a patch does to a module's points, and gives them their functions (nobody calls them now). Whether
     /// `post_unpatch` was owed.
-    fn set_life(
-        &self,
-        patch: &Arc<Patch>,
-        object: usize,
-        module: &str,
-        applied: Option<Vec<(&'static RawPoint, crate::point::Address)>>,
-    ) -> bool {
-        let mut inner = self.inner();
-        let entry = inner.list.iter_mut().find(|entry| Arc::ptr_eq(&entry.patch, patch));
-        let life = &mut entry.expect("patches leave the list in turns of their own").objects[object];
-        let owed = std::mem::replace(&mut life.owes_post_unpatch, applied.is_some());
-        life.applied = applied;
-        if let Some(module) = inner.modules.iter().find(|one| one.name == module) {
-            inner.publish(&module.points, WORLD.side());
+    fn set_life(&self, patch: &Arc<Patch>, object: usize, applied: Option<Applied>) -> bool {
+        let (number, views, before, owed) = {
+            let mut inner = self.inner();
+            let views = inner.views();
+            let entry = inner.list.iter_mut().find(|entry| Arc::ptr_eq(&entry.patch, patch));
+            let entry = entry.expect("patches leave the list in turns of their own");
+            let life = &mut entry.objects[object];
+            let owed = std::mem::replace(&mut life.owes_post_unpatch, applied.is_some());
+            let before = std::mem::replace(&mut life.applied, applied.clone());
+            (entry.number, views, before, owed)
+        };
+        let mut points = self.registry.points.lock();
+        if let Some(before) = &before {
+            points.take_back(number, before);
+        }
+        if let Some(applied) = &applied {
+            points.give(number, applied);
+        }
+        for changed in before.iter().chain(&applied) {
+            points.publish(changed, views, WORLD.side());
         }
         owed
     }

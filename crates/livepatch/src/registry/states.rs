@@ -1,14 +1,21 @@
 //! States: which go together, who holds them, and what happens when the first holder comes and the last goes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 
-use super::inner::{Held, Inner};
+use super::inner::{Entry, Held, Inner, Lent};
 use super::{Owner, Turn};
+use crate::callout;
 use crate::error::{EnableError, Incompatibility, Refusal};
 use crate::events::Event;
-use crate::patch::{CallbackKind, Owned, Patch, panic_message};
+use crate::patch::{CallbackKind, Mapped, Owned, Patch};
+
+/// Variables that may be destroyed by the code of a patch that is gone.
+struct Debt {
+    state: u64,
+    variables: Owned,
+    library: Mapped,
+}
 
 impl Inner {
     /// Whether a new patch goes with the states of those in the list.
@@ -22,7 +29,7 @@ impl Inner {
                         old: old.version(),
                         new: new.version(),
                     },
-                    None if new.replace && old.block_disable => Incompatibility::Blocked { state },
+                    None if new.replace && self.is_blocked(entry, state) => Incompatibility::Blocked { state },
                     None if new.replace && !old.is_kept() => Incompatibility::Missing { state },
                     _ => continue,
                 };
@@ -38,48 +45,98 @@ impl Inner {
     fn hold(&mut self, id: u64, patch: &Arc<Patch>) {
         let by = &mut self.held.entry(id).or_default().by;
         by.retain(|holder| !Arc::ptr_eq(holder, patch));
-        by.iter().for_each(|holder| patch.code.keep(&holder.code));
         by.push(Arc::clone(patch));
     }
 
-    /// The patch is not in the list any more. Where others hold a state that has no variables, nothing of it is needed.
-    pub(super) fn let_go(&mut self, patch: &Arc<Patch>) {
+    /// The patch is not in the list any more: its states are held by those that are, if they know how all of its variables
+    /// are freed. What of its library may be owed to variables, if any live.
+    fn let_go(&mut self, patch: &Arc<Patch>) -> Vec<Debt> {
+        let mut debts = Vec::new();
         for state in &patch.states {
-            if let Some(held) = self.held.get_mut(&state.id())
-                && held.owned(state.id()).is_empty()
-            {
-                held.by.retain(|holder| !Arc::ptr_eq(holder, patch));
+            let id = state.id();
+            let known: BTreeSet<(usize, u64)> = self
+                .list
+                .iter()
+                .filter(|entry| entry.holds(id).is_some())
+                .filter_map(|entry| entry.patch.state(id))
+                .flat_map(|state| &state.owned)
+                .map(|owned| owned.key)
+                .collect();
+            let Some(held) = self.held.get_mut(&id) else { continue };
+            if !state.owned.iter().all(|owned| known.contains(&owned.key)) {
+                continue; // It alone can free some of them: it stays, and its library with it.
             }
+            held.by.retain(|holder| !Arc::ptr_eq(holder, patch));
+            let Some(library) = patch.code.own() else { continue };
+            debts.extend(state.owned.iter().filter(|owned| owned.has_glue).map(|owned| Debt {
+                state: id,
+                variables: owned.clone(),
+                library: library.clone(),
+            }));
         }
+        debts
     }
 
-    /// The state goes with its last holder, if that ever came to it: which variables go, and the patches that were kept for
-    /// them.
-    fn unhold(&mut self, id: u64, last: &Arc<Patch>) -> (Vec<Owned>, Vec<Arc<Patch>>) {
+    /// Of each state and kind of its variables to which libraries are lent: how many live, as a patch that has it can tell.
+    fn lent(&self) -> Vec<(u64, Owned)> {
+        let lent = self.held.iter().flat_map(|(id, held)| {
+            let owned = held.owned(*id);
+            let keys: BTreeSet<_> = held.lent.iter().map(|lent| lent.key).collect();
+            keys.into_iter()
+                .filter_map(move |key| Some((*id, owned.get(&key)?.clone())))
+        });
+        lent.collect()
+    }
+
+    /// The state goes with its last holder, if that ever came to it: which variables go, and the patches and libraries that
+    /// were kept for them.
+    fn unhold(&mut self, id: u64, last: &Arc<Patch>) -> (Vec<Owned>, Vec<Arc<Patch>>, Vec<Mapped>) {
         let is_last = |holder: &Arc<Patch>| Arc::ptr_eq(holder, last);
         if !self.held.get(&id).is_some_and(|held| held.by.iter().any(is_last)) {
-            return (Vec::new(), Vec::new());
+            return Default::default();
         }
         self.hold(id, last); // Its own way to free a variable goes before that of others.
-        let held = self.held.remove(&id).expect("it is held");
-        let mut going = held.owned(id);
-        let patches: Vec<_> = held.by.into_iter().chain(held.kept).collect();
+        let gone = self.held.remove(&id).expect("it is held");
+        let mut going = gone.owned(id);
+        let mut libraries: Vec<Mapped> = gone.lent.iter().map(|lent| lent.library.clone()).collect();
+        libraries.extend(gone.by.iter().filter_map(|patch| patch.code.own()));
         for (&other, held) in &mut self.held {
             let theirs = held.owned(other);
-            let before = going.len();
-            going.retain(|key, _| !theirs.contains_key(key));
-            if going.len() < before {
-                held.kept.extend(patches.iter().cloned());
+            // Which stay, with what may be owed to them.
+            going.retain(|&key, owned| {
+                let stays = theirs.contains_key(&key);
+                if stays && owned.has_glue {
+                    let lent = libraries.iter().cloned().map(|library| Lent { key, library });
+                    held.lent.extend(lent);
+                }
+                !stays
+            });
+        }
+        (going.into_values().collect(), gone.by, libraries)
+    }
+
+    /// Whether a state that this patch holds cannot be undone.
+    fn is_blocked(&self, entry: &Entry, id: u64) -> bool {
+        let of_held = self.held.get(&id).is_some_and(|held| held.blocked);
+        of_held || entry.patch.state(id).is_some_and(|state| state.block_disable)
+    }
+
+    /// All units run the patch: from now on a state of it that cannot be undone is kept by whoever holds it, until a patch
+    /// that replaces all others says otherwise.
+    pub(super) fn settle_blocked(&mut self, patch: &Arc<Patch>) {
+        for state in &patch.states {
+            if let Some(held) = self.held.get_mut(&state.id()) {
+                held.blocked = state.block_disable || held.blocked && !patch.replace;
             }
         }
-        (going.into_values().collect(), patches)
     }
 
     /// A state that only the patch at `index` holds, and that cannot be undone.
     pub(super) fn blocked(&self, index: usize) -> Option<u64> {
-        let states = self.list[index].patch.states.iter().filter(|state| state.block_disable);
+        let entry = &self.list[index];
+        let states = entry.patch.states.iter().map(|state| state.id());
         states
-            .map(|state| state.id())
+            .filter(|&id| self.is_blocked(entry, id))
             .find(|&id| !self.is_held_beside(id, |other| other == index))
     }
 
@@ -239,29 +296,65 @@ impl Turn<'_> {
             .collect()
     }
 
+    /// Patches are not in the list any more: what of their libraries is owed is kept, and what was and is not any more goes.
+    pub(super) fn let_go(&self, gone: &[Arc<Patch>]) {
+        let heirs: Vec<Arc<Patch>> = self.inner().list.iter().map(|entry| Arc::clone(&entry.patch)).collect();
+        gone.iter().for_each(|patch| patch.code.lend(&patch.states, &heirs));
+        let debts: Vec<Debt> = gone.iter().flat_map(|patch| self.inner().let_go(patch)).collect();
+        // Stores are asked outside the lock: how one is found may be the user's code.
+        let owed = debts.into_iter().filter(|debt| debt.variables.may_live());
+        let owed: Vec<Debt> = owed.collect();
+        let lent = self.inner().lent();
+        let mut paid = lent;
+        paid.retain(|(_, variables)| !variables.may_live());
+        let mut inner = self.inner();
+        for (state, variables) in &paid {
+            if let Some(held) = inner.held.get_mut(state) {
+                let paid = held.lent.extract_if(.., |lent| lent.key == variables.key);
+                self.garbage
+                    .borrow_mut()
+                    .libraries
+                    .extend(paid.map(|lent| lent.library));
+            }
+        }
+        for debt in owed {
+            if let Some(held) = inner.held.get_mut(&debt.state) {
+                held.lent.push(Lent {
+                    key: debt.variables.key,
+                    library: debt.library,
+                });
+            }
+        }
+        drop(inner);
+        heirs.into_iter().for_each(callout::discard);
+    }
+
     /// Frees the variables of a state whose last holder goes.
     fn free(&self, id: u64, last: &Arc<Patch>) {
-        let (freed, patches) = self.inner().unhold(id, last);
+        let (freed, patches, libraries) = self.inner().unhold(id, last);
         for owned in &freed {
             let shadow = owned.key.1;
-            match panic::catch_unwind(AssertUnwindSafe(|| (owned.free_all)())) {
-                Ok(0) => {}
-                Ok(variables) => self.emit(&Event::Freed {
+            // What a panic has left is freed by another attempt: a destructor that panicked is not called again.
+            let variables = callout::guarded(|| (owned.free_all)()).or_else(|message| {
+                self.emit(&Event::FreeFailed {
+                    patch: last.name.clone(),
+                    state: id,
+                    shadow,
+                    message,
+                });
+                callout::guarded(|| (owned.free_all)())
+            });
+            if let Ok(variables @ 1..) = variables {
+                self.emit(&Event::Freed {
                     patch: last.name.clone(),
                     state: id,
                     shadow,
                     variables,
-                }),
-                Err(payload) => {
-                    self.emit(&Event::FreeFailed {
-                        patch: last.name.clone(),
-                        state: id,
-                        shadow,
-                        message: panic_message(payload),
-                    });
-                }
+                });
             }
         }
-        self.garbage.borrow_mut().extend(patches);
+        let mut garbage = self.garbage.borrow_mut();
+        garbage.patches.extend(patches);
+        garbage.libraries.extend(libraries);
     }
 }

@@ -1,11 +1,13 @@
 //! What an operator sees: the kernel's attributes of patches, and the tasks that hold a transition up.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use super::Registry;
+use super::inner::Inner;
 use crate::events::Direction;
-use crate::patch::ModuleState;
+use crate::patch::{self, LibraryKind, LibraryStatus, Listed, ModuleState, Needed};
 use crate::task::{Seen, Side, TaskKind, WORLD};
 
 /// All patches, modules and tasks, as they are at one moment.
@@ -20,6 +22,9 @@ pub struct Status {
     pub transition: Option<TransitionStatus>,
     /// The threads and futures that have been in a unit, in no order.
     pub tasks: Vec<TaskStatus>,
+    /// The libraries that are loaded, oldest first, and why.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub libraries: Vec<LibraryStatus>,
 }
 
 /// One patch.
@@ -210,8 +215,9 @@ impl fmt::Display for TaskStatus {
 }
 
 impl Registry {
-    /// All patches, modules and tasks. Waits for no callback and no unit, at most for a scan of the tasks.
+    /// All patches, modules and tasks. Waits for no change, no callback and no unit, at most for a scan of the tasks.
     pub fn status(&self) -> Status {
+        let listed = patch::loaded();
         let (mut status, left) = {
             let inner = self.inner.lock();
             let patches = inner.list.iter().enumerate().map(|(index, entry)| PatchStatus {
@@ -269,6 +275,7 @@ impl Registry {
                     tasks_left: 0,
                 }),
                 tasks: Vec::new(),
+                libraries: libraries(listed, &inner),
             };
             (
                 status,
@@ -286,6 +293,13 @@ impl Registry {
         status
     }
 
+    /// The libraries that are loaded, oldest first: of patches and modules, and of those that are gone and have not been
+    /// unloaded yet, or stay for good. With what keeps them.
+    pub fn libraries(&self) -> Vec<LibraryStatus> {
+        let listed = patch::loaded();
+        libraries(listed, &self.inner.lock())
+    }
+
     /// The patch in transition, and when that began: which tells one transition from the next.
     #[cfg(all(feature = "control", target_os = "linux"))]
     pub(crate) fn transition(&self) -> Option<(String, std::time::Instant)> {
@@ -293,6 +307,55 @@ impl Registry {
         let transition = inner.transition.as_ref()?;
         Some((transition.patch.name.clone(), transition.since))
     }
+}
+
+/// What keeps each library loaded.
+fn libraries(listed: Vec<Listed>, inner: &Inner) -> Vec<LibraryStatus> {
+    let mut needed: BTreeMap<u64, Vec<Needed>> = BTreeMap::new();
+    let mut need = |number: u64, why: Needed| {
+        let whys = needed.entry(number).or_default();
+        if !whys.contains(&why) {
+            whys.push(why);
+        }
+    };
+    for entry in &inner.list {
+        if let Some(own) = entry.patch.code.own() {
+            need(patch::number_of(&own), Needed::Enabled);
+        }
+        for number in entry.patch.code.kept() {
+            let patch = entry.patch.name.clone();
+            need(number, Needed::Data { patch });
+        }
+    }
+    for (&state, held) in &inner.held {
+        let listed = |patch| {
+            inner
+                .list
+                .iter()
+                .any(|entry| std::sync::Arc::ptr_eq(&entry.patch, patch))
+        };
+        for patch in held.by.iter().filter(|patch| !listed(patch)) {
+            if let Some(own) = patch.code.own() {
+                need(patch::number_of(&own), Needed::Freeing { state });
+            }
+        }
+        for lent in &held.lent {
+            let shadow = lent.key.1;
+            need(patch::number_of(&lent.library), Needed::Variables { state, shadow });
+        }
+    }
+    let status = |one: Listed| {
+        let mut status = one.status;
+        status.needed.extend(needed.remove(&one.number).unwrap_or_default());
+        if status.needed.is_empty() && status.stays.is_none() {
+            status.needed.push(match status.kind {
+                LibraryKind::Patch => Needed::Held,
+                LibraryKind::Module => Needed::Module,
+            });
+        }
+        status
+    };
+    listed.into_iter().map(status).collect()
 }
 
 impl Status {

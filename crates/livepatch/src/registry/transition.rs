@@ -1,8 +1,10 @@
 //! Transitions: started, ended when no unit of work is on the side that was left, reversed, forced.
 
 use std::sync::Arc;
+use std::thread::Thread;
 
 use super::inner::{Entry, Transition};
+use super::points::Applied;
 use super::worker;
 use super::{Owner, Turn};
 use crate::error::ChangeError;
@@ -102,9 +104,16 @@ impl Turn<'_> {
 
     /// Starts the transition that was prepared.
     pub(super) fn start(&self) {
-        {
+        let (moved, views) = {
             let inner = self.inner();
-            inner.publish(&inner.touched(), WORLD.side().other());
+            (inner.in_motion(), inner.views())
+        };
+        {
+            let points = self.registry.points.lock();
+            let target = WORLD.side().other();
+            moved
+                .iter()
+                .for_each(|(_, applied)| points.publish(applied, views, target));
         }
         self.flip();
         self.try_complete();
@@ -130,19 +139,22 @@ impl Turn<'_> {
 
     /// Ends the transition if no unit is on the side that was left (T4). Else the worker will.
     pub(super) fn try_complete(&self) {
-        let (patch, direction, forced) = {
-            let mut inner = self.inner();
-            let Some(transition) = &mut inner.transition else {
-                return;
-            };
+        let (patch, direction, left, fenced, forced) = {
+            let inner = self.inner();
+            let Some(transition) = &inner.transition else { return };
             let Some(left) = transition.left else { return };
-            transition.fenced = transition.fenced || WORLD.settle();
-            if !transition.fenced || !WORLD.is_empty(left, transition.forced) {
-                worker::start();
-                return;
-            }
-            (Arc::clone(&transition.patch), transition.direction, transition.forced)
+            let patch = Arc::clone(&transition.patch);
+            (patch, transition.direction, left, transition.fenced, transition.forced)
         };
+        // Not under the lock: a status does not wait for a scan of ours.
+        let fenced = fenced || WORLD.settle();
+        if let Some(transition) = &mut self.inner().transition {
+            transition.fenced = fenced;
+        }
+        if !fenced || !WORLD.is_empty(left, forced) {
+            worker::start();
+            return;
+        }
         self.emit(&Event::Completing {
             patch: patch.name.clone(),
             direction,
@@ -167,40 +179,56 @@ impl Turn<'_> {
         });
         let gone: Vec<Entry> = {
             let mut inner = self.inner();
+            inner.settle_blocked(patch);
             inner.transition = None;
             inner.list.extract_if(.., |entry| entry.replaced).collect()
         };
-        self.registry.ended.notify_all();
-        self.let_go(gone);
+        self.ended(gone);
     }
 
     /// The functions of replaced patches go from all points; the patches stay in the list while callbacks may ask for
     /// their states.
     fn take_off_replaced(&self) {
-        let mut inner = self.inner();
-        let touched = inner.touched();
-        for entry in inner.list.iter_mut().filter(|entry| entry.replaced) {
-            entry.enabled = false;
-            entry.objects.iter_mut().for_each(|life| life.applied = None);
-        }
+        let (moved, number) = {
+            let mut inner = self.inner();
+            let moved = inner.in_motion();
+            for entry in inner.list.iter_mut().filter(|entry| entry.replaced) {
+                entry.enabled = false;
+                entry.objects.iter_mut().for_each(|life| life.applied = None);
+            }
+            let index = inner.in_transition().expect("the patch is in transition");
+            (moved, inner.list[index].number)
+        };
+        self.even(&moved, |of| of != number);
+    }
+
+    /// T1: the side that was left gets what the other has. The patches of whose number that is said give no functions any
+    /// more.
+    fn even(&self, moved: &[(u64, Applied)], is_gone: impl Fn(u64) -> bool) {
+        let mut points = self.registry.points.lock();
         let left = WORLD.side().other();
-        // T1: the side that was left gets what the other has.
-        touched.iter().for_each(|point| point.copy(WORLD.side(), left));
+        for (number, applied) in moved {
+            if is_gone(*number) {
+                points.take_back(*number, applied);
+            }
+            points.even(applied, left);
+        }
     }
 
     /// The end of a disabling, of an enabling that was reversed, or of one that failed before it started.
     pub(super) fn finish_unpatching(&self, patch: &Arc<Patch>, forced: bool) {
-        {
+        let (moved, number) = {
             let mut inner = self.inner();
+            let moved = inner.in_motion();
             let index = inner.in_transition().expect("the patch is in transition");
-            let touched = inner.touched();
             let entry = &mut inner.list[index];
             entry.enabled = false;
             entry.objects.iter_mut().for_each(|life| life.applied = None);
+            let number = entry.number;
             inner.list.iter_mut().for_each(|entry| entry.replaced = false);
-            let left = WORLD.side().other();
-            touched.iter().for_each(|point| point.copy(WORLD.side(), left)); // T1
-        }
+            (moved, number)
+        };
+        self.even(&moved, |of| of == number);
         self.restore_states_kept();
         for (index, module) in self.objects_owed(patch) {
             self.tell(patch, Owner::Object(index, module), CallbackKind::PostUnpatch);
@@ -217,17 +245,16 @@ impl Turn<'_> {
             inner.transition = None;
             inner.list.remove(index)
         };
-        self.registry.ended.notify_all();
-        self.let_go(vec![gone]);
+        self.ended(vec![gone]);
     }
 
-    fn let_go(&self, gone: Vec<Entry>) {
-        for entry in &gone {
-            self.inner().let_go(&entry.patch);
-        }
-        self.garbage
-            .borrow_mut()
-            .extend(gone.into_iter().map(|entry| entry.patch));
+    /// A transition is over, and these patches are not in the list any more.
+    fn ended(&self, gone: Vec<Entry>) {
+        let waiting = std::mem::take(&mut self.inner().waiting);
+        waiting.iter().for_each(Thread::unpark);
+        let gone: Vec<_> = gone.into_iter().map(|entry| entry.patch).collect();
+        self.let_go(&gone);
+        self.garbage.borrow_mut().patches.extend(gone);
     }
 
     /// The objects that are patched for this patch, in order, with where they are in their lives.

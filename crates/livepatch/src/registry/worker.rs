@@ -4,10 +4,14 @@ use std::thread;
 use std::time::Duration;
 
 use super::{Registry, registry};
+use crate::callout;
 use crate::task::leaving;
 
 /// How long the worker sleeps between looks, at first and at most. Units that leave the old side wake it.
-const NAPS: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(100));
+const NAPS: (Duration, Duration) = (Duration::from_millis(1), LOOK);
+
+/// How often somebody looks whether a transition can end, at least.
+pub(super) const LOOK: Duration = Duration::from_millis(100);
 
 /// There is a transition that could not end at once. Only the turn's holder comes here.
 pub(super) fn start() {
@@ -28,8 +32,10 @@ fn work() {
         if registry().is_in_transition() {
             thread::park_timeout(nap);
             nap = (nap * 2).min(NAPS.1);
-            // A turn of its own: never refused.
-            let _ = registry().poll();
+            // A turn of its own: never refused. Whatever a patch does, this thread goes on.
+            callout::quietly(|| {
+                let _ = registry().poll();
+            });
         } else {
             thread::park();
             nap = NAPS.0;

@@ -48,9 +48,10 @@ pub struct InUnit<F> {
     future: ManuallyDrop<F>,
 }
 
-/// The future's record, from its first poll to its end.
+/// The future's record, from its first poll to its end, and the record's era: in another, a fork's child has let go of the
+/// future, which then begins anew.
 #[derive(Debug)]
-struct Task(Cell<Option<&'static Record>>);
+struct Task(Cell<Option<(&'static Record, u64)>>);
 
 // SAFETY: whoever polls or drops the future has it alone, and executors hand it from thread to thread in order. Through a
 // shared reference nothing here can be reached.
@@ -71,8 +72,19 @@ impl Task {
         record
     }
 
+    fn get(&self) -> Option<&'static Record> {
+        let (record, era) = self.0.get()?;
+        (record.era() == era).then_some(record)
+    }
+
+    fn set(&self, record: &'static Record) {
+        self.0.set(Some((record, record.era())));
+    }
+
     fn end(&self) {
-        if let Some(record) = self.0.take() {
+        let record = self.get();
+        self.0.set(None);
+        if let Some(record) = record {
             unit::leave_for_good(record);
         }
     }
@@ -94,11 +106,12 @@ impl<'t> Running<'t> {
         let name = any::type_name::<F>();
         let on = current::running();
         let (before, is_inside) = (on.record(), on.depth.get() != OUTSIDE);
-        let record = task.0.get().unwrap_or_else(|| {
+        let record = task.get().unwrap_or_else(|| {
             let record = Task::take(name, place, before.filter(|_| is_inside));
-            task.0.set(Some(record));
+            task.set(record);
             record
         });
+        record.owned_here();
         on.switch(Some(record));
         Self {
             on,
@@ -116,9 +129,7 @@ impl Drop for Running<'_> {
         self.on.switch(self.before.as_ref().map(|(before, _)| *before));
         if self.record.depth.get() != 0 {
             // Guards that it left on this thread keep its record here; it goes on with a new one, on the same side.
-            self.task
-                .0
-                .set(Some(Task::take(self.name, self.place, Some(self.record))));
+            self.task.set(Task::take(self.name, self.place, Some(self.record)));
             unit::leave_for_good(self.record);
         }
     }
@@ -152,7 +163,7 @@ impl<F> Drop for InUnit<F> {
         }
         let _end = End(&self.task);
         // What the future drops still belongs to its unit.
-        let _running = self.task.0.get().map(|_| Running::new::<F>(&self.task, self.place));
+        let _running = self.task.get().map(|_| Running::new::<F>(&self.task, self.place));
         // SAFETY: dropped once, here, and not used again.
         unsafe { ManuallyDrop::drop(&mut self.future) };
     }

@@ -60,6 +60,29 @@
 //! (`current`) while it runs the task, and in the record else. A scan notes in the records of those that hold it up that
 //! somebody waits: so a unit that ends looks at its own record only.
 //!
+//! # Forks
+//!
+//! The child has the thread that forked, and of the others' records only the memory. All that are not this thread's, nor
+//! those of futures that it polled last, are outside in the child, and free: they would never leave. A future that another
+//! thread polled last may still be found and polled there: then it begins a unit anew, of the version that is in effect, and
+//! may so have seen two (T3 does not hold for it). [`fork`](crate::fork) says how.
+//!
+//! # Counters
+//!
+//! All that safe code can drive, with what becomes of them. None is checked: none comes to its end.
+//!
+//! | counter | bits | is driven by | at its end |
+//! |---|---|---|---|
+//! | unit in a record's word | 61 | units of one task, one after the other | begins anew at 0, and no flag changes; 2^61 units of a nanosecond take 73 years, and it means something only to who waits meanwhile |
+//! | `Record::depth` | 64 | guards, forgotten ones too, of one thread | 2^64 of a nanosecond take 584 years |
+//! | `Record::awaited` | 64 | frames of polls and of `quiescent`, which nobody can forget | the stack is too small |
+//! | `Record::era` | 64 | forks, one after the other | as above: a fork takes longer |
+//! | numbers of threads, patches, observers, libraries | 64 | making them | as above |
+//! | sections of `fork` | 32, 64 | nested locks; threads | the stack, and memory, are too small |
+//! | records | memory | threads and futures at one time; forgotten futures keep theirs | the process has no memory |
+//!
+//! What others count by references (patches, libraries) are `Arc`s, which abort.
+//!
 //! # Not promised
 //!
 //! - A unit that never ends holds every transition up. [`Status`](crate::Status) names it; one can reverse or force.
@@ -87,6 +110,17 @@ pub(crate) use record::Record;
 pub(crate) use unit::is_inside;
 pub(crate) use unit::{begin, begin_seldom, enter, enter_inside, leave_call};
 pub(crate) use world::{Seen, Side};
+
+/// In a fork's child: see the page.
+#[cfg(not(shadow_loom))]
+static FORK: crate::fork::Hook = crate::fork::Hook {
+    prepare: || {},
+    parent: || {},
+    child: || {
+        WORLD.after_fork();
+        leaving::after_fork();
+    },
+};
 
 pub(crate) use unit::WORLD;
 #[cfg(all(test, not(shadow_loom)))]

@@ -8,10 +8,10 @@ use std::ptr;
 use std::time::Instant;
 
 use asymmetric_barrier::Reader;
-use parking_lot::Mutex;
 
 use super::world::Side;
-use crate::sync::{AtomicU64, Ordering, stat};
+use crate::fork;
+use crate::sync::{AtomicU64, Lock, Ordering, stat};
 
 /// In a word: on side 1.
 pub(super) const SIDE: u64 = 1;
@@ -19,7 +19,8 @@ pub(super) const SIDE: u64 = 1;
 pub(super) const INSIDE: u64 = 2;
 /// In a word: forced in the middle of this unit.
 pub(super) const FORCED: u64 = 4;
-/// What each unit adds to the number in its record's word.
+/// What each unit adds to the number in its record's word. It fills the word's upper 61 bits: no task gets through them, nor
+/// would the last carry into a flag.
 pub(super) const UNIT: u64 = 8;
 
 /// The depth of a task that is in no unit.
@@ -57,21 +58,25 @@ pub(crate) struct Record {
     /// What is to be done when the unit ends: bits of [`Note`].
     notes: stat::AtomicU8,
     /// Stack frames that will come back to this record, whatever its depth. Only the owner touches it.
-    pub(super) awaited: Cell<u32>,
+    pub(super) awaited: Cell<u64>,
+    /// The thread that the task is, or that polled it last. Only the owner touches it, and a fork's child.
+    owner: Cell<u64>,
+    /// How often a fork's child has let go of who had this record. Only changed while there is one thread.
+    era: Cell<u64>,
     /// Where the unit was entered.
     place: stat::AtomicPtr<Location<'static>>, // A [`Place`].
     /// For a status.
     taken: stat::AtomicBool,
-    about: Mutex<About>,
+    about: Lock<About>,
     /// Never changes once the record is in the list.
     pub(super) next: Cell<*const Record>,
     /// The next that nobody has. Only touched under the lock of that list.
     pub(super) next_free: Cell<Option<&'static Record>>,
 }
 
-// SAFETY: `depth` and `awaited` are only touched by the task that has taken the record, which the lock of the
-// free records hands on, or the executor with its future; `next` never changes once the record is shared; `next_free` is
-// touched under that lock; all else is atomic or locked.
+// SAFETY: `depth`, `awaited` and `owner` are only touched by the task that has taken the record, which the lock of the free
+// records hands on, or the executor with its future; `next` never changes once the record is shared; `next_free` is touched
+// under that lock; `era`, and all of these in a fork's child, change while there is one thread; all else is atomic or locked.
 unsafe impl Sync for Record {}
 // SAFETY: as above.
 unsafe impl Send for Record {}
@@ -157,9 +162,11 @@ impl Record {
             depth: Cell::new(OUTSIDE),
             notes: stat::AtomicU8::new(0),
             awaited: Cell::new(0),
+            owner: Cell::new(0),
+            era: Cell::new(0),
             place: stat::AtomicPtr::new(ptr::null_mut()),
             taken: stat::AtomicBool::new(true),
-            about: Mutex::new(About {
+            about: Lock::new(About {
                 name,
                 kind,
                 since: None,
@@ -206,6 +213,34 @@ impl Record {
     /// Whether it was noted, which it is no more.
     pub(super) fn take_note(&self, note: Note) -> bool {
         self.notes.fetch_and(!(note as u8), stat::Ordering::Relaxed) & note as u8 != 0
+    }
+
+    /// The running thread is the task, or polls it.
+    pub(super) fn owned_here(&self) {
+        self.owner.set(fork::this_thread());
+    }
+
+    /// Who has this record: changes if a fork's child lets go of them.
+    pub(super) fn era(&self) -> u64 {
+        self.era.get()
+    }
+
+    /// In a fork's child: whether the task is still there, for it was this thread or was polled last by it. If not, it is
+    /// outside from now on, and nobody's.
+    #[cfg(not(shadow_loom))]
+    pub(super) fn outlives_fork(&self) -> bool {
+        if self.is_taken() && self.owner.get() == fork::this_thread() {
+            return true;
+        }
+        // Relaxed: there is no other thread.
+        let word = self.word.load(Ordering::Relaxed);
+        self.word.store(outside(word), Ordering::Relaxed);
+        self.place.store(ptr::null_mut(), stat::Ordering::Relaxed);
+        self.depth.set(OUTSIDE);
+        self.awaited.set(0);
+        self.era.set(self.era.get() + 1);
+        self.let_go();
+        false
     }
 
     pub(crate) fn is_taken(&self) -> bool {
@@ -270,5 +305,21 @@ impl fmt::Debug for Record {
         f.debug_struct("Record")
             .field("place", &self.place())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(shadow_loom)))]
+mod tests {
+    use super::*;
+
+    /// Nobody comes so far; and who did would find a unit like any other.
+    #[test]
+    fn the_last_number_of_a_unit_carries_into_no_flag() {
+        let last = !(UNIT - 1);
+        for flags in [0, SIDE, SIDE | FORCED] {
+            assert_eq!(next_unit(last | flags), INSIDE);
+            assert_eq!(next_unit((last - UNIT) | flags), last | INSIDE);
+        }
+        assert_ne!(unit_of(last | INSIDE), unit_of(next_unit(last)));
     }
 }

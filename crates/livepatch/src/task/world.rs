@@ -278,12 +278,16 @@ impl World {
 
     /// A record for a new task, outside every unit.
     pub(crate) fn register(&self, name: Cow<'static, str>, kind: TaskKind) -> &'static Record {
+        #[cfg(not(shadow_loom))]
+        crate::fork::watch(crate::fork::Part::Tasks, &super::FORK);
         if let Some(record) = self.take_free() {
+            record.owned_here();
             record.taken_by(name, kind);
             return record;
         }
         let record: &'static Record = Box::leak(Box::new(Record::new(name, kind)));
         record.reader.activate();
+        record.owned_here();
         // Relaxed: the exchange below checks it. Release: with the Acquire of `records`.
         let mut head = self.records.load(Ordering::Relaxed);
         loop {
@@ -311,6 +315,16 @@ impl World {
         record.let_go();
         let mut first = lock(&self.free);
         record.next_free.set(first.replace(record));
+    }
+
+    /// In a fork's child: tasks that are not there any more are in no unit, and others may have their records.
+    #[cfg(not(shadow_loom))]
+    pub(super) fn after_fork(&self) {
+        let mut free = None;
+        for record in self.records().filter(|record| !record.outlives_fork()) {
+            record.next_free.set(free.replace(record));
+        }
+        *lock(&self.free) = free;
     }
 
     fn records(&self) -> impl Iterator<Item = &'static Record> {

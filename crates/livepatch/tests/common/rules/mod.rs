@@ -26,6 +26,8 @@ pub struct Rules {
     variables: BTreeMap<u64, usize>,
     /// Of each state that is held: who holds it, or did, and the variables that each of them named.
     history: BTreeMap<u64, Vec<(usize, Vec<u64>)>>,
+    /// The states that cannot be undone: a patch that is, or was, in effect says so.
+    blocked: BTreeSet<u64>,
     /// The patches that a forced transition has taken units from.
     forced: BTreeSet<usize>,
     pub words: Vec<Word>,
@@ -104,7 +106,9 @@ impl Rules {
                     Some(new) if new.version < version => {
                         return Err(format!("Older({with} s{id} {version}>{})", new.version));
                     }
-                    None if spec.replace && blocks => return Err(format!("Blocked({with} s{id})")),
+                    None if spec.replace && (blocks || self.blocked.contains(&id)) => {
+                        return Err(format!("Blocked({with} s{id})"));
+                    }
                     // Nobody would know how to undo it.
                     None if spec.replace && !kind.is_told() && kind.shadows(id).is_empty() => {
                         return Err(format!("Missing({with} s{id})"));
@@ -177,7 +181,7 @@ impl Rules {
         }
         let spec = self.list[index].spec;
         for (id, state) in spec.states() {
-            if state.blocks && self.holders(id) == [index] {
+            if (state.blocks || self.blocked.contains(&id)) && self.holders(id) == [index] {
                 return Err(format!("Blocked(s{id})"));
             }
         }

@@ -52,11 +52,19 @@ impl Rules {
         };
         let gone: Vec<usize> = self.list[gone].iter().map(|entry| entry.number).collect();
         self.list.retain(|entry| !gone.contains(&entry.number));
-        for history in self.history.values_mut() {
-            // It is only remembered for its variables.
-            if history.iter().all(|(_, shadows)| shadows.is_empty()) {
-                history.retain(|(number, _)| !gone.contains(number));
-            }
+        for (id, history) in &mut self.history {
+            // It is only remembered for variables that no patch of the list names, which holds the state.
+            let holders = self
+                .list
+                .iter()
+                .filter(|entry| entry.states.get(id).is_some_and(|state| state.0));
+            let known: Vec<u64> = holders
+                .filter_map(|entry| entry.spec.states[*id as usize - 1])
+                .flat_map(|state| state.kind.shadows(*id))
+                .collect();
+            history.retain(|(number, shadows)| {
+                !gone.contains(number) || !shadows.iter().all(|shadow| known.contains(shadow))
+            });
         }
     }
 
@@ -77,6 +85,14 @@ impl Rules {
             }
         }
         self.pay_post_patch(tp);
+        // Who stacks cannot take back what another said; who replaces all others can.
+        for (id, state) in spec.states() {
+            if state.blocks {
+                self.blocked.insert(id);
+            } else if spec.replace {
+                self.blocked.remove(&id);
+            }
+        }
     }
 
     pub(super) fn finish_unpatching(&mut self, tp: usize, spec: &Spec) {
@@ -126,7 +142,10 @@ impl Rules {
     pub(super) fn free(&mut self, last: usize, id: u64) {
         let number = self.list[last].number;
         let mut history = match self.history.get(&id) {
-            Some(history) if history.iter().any(|&(one, _)| one == number) => self.history.remove(&id).expect("found"),
+            Some(history) if history.iter().any(|&(one, _)| one == number) => {
+                self.blocked.remove(&id);
+                self.history.remove(&id).expect("found")
+            }
             _ => return,
         };
         let place = history.iter().position(|&(one, _)| one == number).expect("found");

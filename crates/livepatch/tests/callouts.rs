@@ -1,0 +1,323 @@
+//! A panic planted at every call of code that is not the library's, one after the other: callbacks, observers, subscribers of
+//! `tracing`, texts and destructors of errors, data, variables and closures, stores that are borrowed. None comes out of a
+//! change, none leaves the registry between states, and the thread that ends transitions lives.
+
+mod common;
+mod solo;
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use common::task::Task;
+use livepatch::{ObjectPatch, Patch, State, patchable, points, registry};
+use shadow_vars::{ShadowId, ShadowStore};
+use solo::alone;
+
+const LONG: Duration = Duration::from_secs(60);
+
+#[patchable]
+fn answer() -> usize {
+    0
+}
+
+#[patchable]
+fn of_module() -> usize {
+    0
+}
+
+/// Calls so far, and which of them panics.
+static CALLS: AtomicUsize = AtomicUsize::new(0);
+static PANICS: AtomicUsize = AtomicUsize::new(0);
+
+/// Code that is not the library's was called.
+fn called() {
+    let number = CALLS.fetch_add(1, Ordering::SeqCst) + 1;
+    if number == PANICS.load(Ordering::SeqCst) && !thread::panicking() {
+        panic::resume_unwind(Box::new(Endless));
+    }
+}
+
+/// A payload that panics as it is dropped, with another of its kind.
+struct Endless;
+
+impl Drop for Endless {
+    fn drop(&mut self) {
+        panic::resume_unwind(Box::new(Self));
+    }
+}
+
+/// Its destructor is a call.
+struct Owned;
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        called();
+    }
+}
+
+struct Refusing(#[allow(dead_code, reason = "it is dropped")] Owned);
+
+impl fmt::Debug for Refusing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        called();
+        f.write_str("Refusing")
+    }
+}
+
+impl fmt::Display for Refusing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        called();
+        f.write_str("not today")
+    }
+}
+
+impl std::error::Error for Refusing {}
+
+/// A way to a store.
+#[derive(Clone)]
+struct Store(Arc<ShadowStore>);
+
+impl Borrow<ShadowStore> for Store {
+    fn borrow(&self) -> &ShadowStore {
+        called();
+        &self.0
+    }
+}
+
+const VARIABLE: ShadowId<Owned> = ShadowId::new(0x90);
+
+/// A patch all of whose parts are calls.
+fn patch(name: &str, replace: bool, refuses: bool, store: &Store) -> Arc<Patch> {
+    let plain = || {
+        let owned = Owned;
+        move |_: &livepatch::Context<'_>| {
+            let _ = &owned;
+            called();
+        }
+    };
+    let object = |object: ObjectPatch| {
+        let (owned, post) = (Owned, plain());
+        object
+            .pre_patch(move |_| {
+                let _ = &owned;
+                called();
+                Ok(())
+            })
+            .post_patch(post)
+            .pre_unpatch(plain())
+            .post_unpatch(plain())
+    };
+    let owned = Owned;
+    let state = State::new(7, 1)
+        .with_data(Arc::new(Owned))
+        .pre_patch(move |context| {
+            let _ = &owned;
+            called();
+            drop(context.state().and_then(|state| state.set_data(Arc::new(Owned))));
+            Ok(())
+        })
+        .post_patch(plain())
+        .pre_unpatch(plain())
+        .post_unpatch(plain())
+        .owns_with(store.clone(), VARIABLE, |_, _| called());
+    let mut builder = Patch::builder(name)
+        .replace(replace)
+        .object(object(ObjectPatch::program().function::<answer>(|| 1)))
+        .object(object(ObjectPatch::module("m").function::<of_module>(|| 1)))
+        .state(state);
+    if refuses {
+        builder = builder.object(ObjectPatch::module("late").pre_patch(|_| Err(Box::new(Refusing(Owned)))));
+    }
+    builder.build().expect("a valid patch")
+}
+
+/// A call of the registry: nothing comes out of it.
+#[track_caller]
+fn holds<R>(call: impl FnOnce() -> R) -> R {
+    panic::catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|payload| {
+        std::mem::forget(payload);
+        panic!("a panic came out, at call {}", PANICS.load(Ordering::SeqCst))
+    })
+}
+
+/// What is our own may panic.
+fn ours(call: impl FnOnce()) {
+    let _ = panic::catch_unwind(AssertUnwindSafe(call)).map_err(std::mem::forget);
+}
+
+/// Enables the patch; it is enabled if that says so, and not if not.
+#[track_caller]
+fn enable(build: impl FnOnce() -> Arc<Patch>) -> bool {
+    // That it is built is the caller's own doing.
+    let Ok(patch) = panic::catch_unwind(AssertUnwindSafe(build)).map_err(std::mem::forget) else {
+        return false;
+    };
+    let name = patch.name().to_owned();
+    let enabled = holds(|| registry().enable(&patch));
+    let is_enabled = enabled.is_ok();
+    ours(|| drop(enabled));
+    let known = holds(|| registry().patch(&name));
+    assert_eq!(known.is_some(), is_enabled, "call {}", PANICS.load(Ordering::SeqCst));
+    drop(known);
+    ours(|| drop(patch));
+    is_enabled
+}
+
+#[track_caller]
+fn disable(name: &str) {
+    if registry().patch(name).is_some() {
+        holds(|| registry().disable(name)).expect("it is enabled");
+        settled();
+    }
+    assert!(registry().patch(name).is_none());
+}
+
+#[track_caller]
+fn settled() {
+    let waited = holds(|| registry().wait(LONG));
+    waited.unwrap_or_else(|late| panic!("call {}: {late}", PANICS.load(Ordering::SeqCst)));
+}
+
+/// Everything that calls out, once at least.
+fn scenario() {
+    let store = Store(Arc::new(ShadowStore::new()));
+    let attach = |number: usize| ours(|| drop(store.0.alloc(number * 64, VARIABLE, Owned)));
+    let owned = Owned;
+    let observation = registry().observe(move |_| {
+        let _ = &owned;
+        called();
+    });
+    let task = Task::new("holds it up");
+
+    // Refused by a callback, in the middle.
+    holds(|| registry().module_coming("late", [])).expect("no patch names it");
+    let refused = enable(|| patch("refused", false, true, &store));
+    assert!(!refused);
+    holds(|| registry().module_going("late")).expect("it is there");
+    // Ended by the registry's thread; a module comes and goes.
+    task.enter();
+    if enable(|| patch("P", false, false, &store)) {
+        attach(1);
+        task.leave();
+        settled();
+        assert_eq!(answer(), 1);
+    } else {
+        task.leave();
+    }
+    let came = holds(|| registry().module_coming("m", points![of_module]));
+    if came.is_ok() {
+        holds(|| registry().module_live("m")).expect("it came");
+        let patched = registry().patch("P").is_some();
+        assert_eq!(of_module(), usize::from(patched));
+        // Replaced, reversed, and replaced again, with the module.
+        task.enter();
+        if enable(|| patch("Q", true, false, &store)) {
+            holds(|| registry().reverse("Q")).expect("it is in transition");
+            settled();
+        }
+        task.leave();
+        holds(|| registry().module_going("m")).expect("it is there");
+    }
+    ours(|| drop(came));
+    assert_eq!(of_module(), 0);
+    task.enter();
+    if enable(|| patch("Q", true, false, &store)) {
+        attach(2);
+        holds(|| registry().force("Q")).expect("it is in transition");
+        settled();
+    }
+    task.leave();
+    ours(|| drop(observation));
+    // Refuses a module.
+    if enable(|| patch("late", false, true, &store)) {
+        settled();
+        let refused = holds(|| registry().module_coming("late", []));
+        assert!(refused.is_err());
+        ours(|| drop(refused));
+        disable("late");
+    }
+    for name in ["P", "Q"] {
+        disable(name);
+    }
+    assert_eq!(store.0.len(), 0, "call {}", PANICS.load(Ordering::SeqCst));
+}
+
+#[cfg(feature = "tracing")]
+mod subscriber {
+    use tracing::span::{Attributes, Id, Record};
+    use tracing::{Event, Metadata, Subscriber};
+
+    /// Every look at an event is a call.
+    pub(super) struct Calls;
+
+    impl Subscriber for Calls {
+        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+            if metadata.target() == "livepatch" {
+                super::called();
+            }
+            true
+        }
+
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+        fn event(&self, _: &Event<'_>) {
+            super::called();
+        }
+
+        fn enter(&self, _: &Id) {}
+
+        fn exit(&self, _: &Id) {}
+    }
+}
+
+#[test]
+fn a_panic_at_every_call_out() {
+    let _alone = alone();
+    #[cfg(feature = "tracing")]
+    tracing::subscriber::set_global_default(subscriber::Calls).expect("nobody else has set one");
+    let mut planted = 0;
+    loop {
+        planted += 1;
+        CALLS.store(0, Ordering::SeqCst);
+        PANICS.store(planted, Ordering::SeqCst);
+        if let Err(payload) = panic::catch_unwind(scenario) {
+            let why = payload.downcast_ref::<String>().cloned();
+            std::mem::forget(payload); // It may be ours.
+            panic!("at call {planted}: {why:?}");
+        }
+        PANICS.store(0, Ordering::SeqCst);
+        let status = registry().status();
+        assert!(
+            status.patches.is_empty() && status.modules.is_empty(),
+            "call {planted}: {status:?}"
+        );
+        assert!(status.transition.is_none(), "call {planted}");
+        // As if nothing had been: the registry's thread ends what a unit holds up.
+        let task = Task::new("after");
+        task.enter();
+        let plain = Patch::builder("after").object(ObjectPatch::program().function::<answer>(|| 2));
+        registry()
+            .enable(&plain.build().expect("a valid patch"))
+            .expect("it is enabled");
+        assert_eq!((answer(), task.run(answer)), (2, 0));
+        task.leave();
+        settled();
+        disable("after");
+        assert_eq!(answer(), 0);
+        if CALLS.load(Ordering::SeqCst) < planted {
+            break;
+        }
+    }
+    assert!(planted > 150, "{planted} calls");
+}
