@@ -317,8 +317,9 @@ mod tests {
     fn the_last_number_of_a_unit_carries_into_no_flag() {
         let last = !(UNIT - 1);
         for flags in [0, SIDE, SIDE | FORCED] {
-            assert_eq!(next_unit(last | flags), INSIDE);
-            assert_eq!(next_unit((last - UNIT) | flags), last | INSIDE);
+            let over = |word: u64| outside(word | flags | INSIDE);
+            assert_eq!(next_unit(over(last)), INSIDE);
+            assert_eq!(next_unit(over(last - UNIT)), last | INSIDE);
         }
         assert_ne!(unit_of(last | INSIDE), unit_of(next_unit(last)));
     }
