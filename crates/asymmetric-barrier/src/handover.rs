@@ -10,6 +10,8 @@
 //! - **H4** So a heavy barrier in the mode FENCES is one if all active readers are settled: what came before the hand-over
 //!   is seen by H3, what comes after it is a pair of fences. Once all are, they stay so, by H2.
 //! - **H5** A reader that is not active has left by a Release store: it counts as settled, as in H3.
+//! - **H6** A thread that fences in the mode FENCES may settle each of its readers, whichever the fence was for: all that it
+//!   did before, it did before that fence. So a thread that comes to any light barrier, or to a heavy one, calls the hooks.
 
 use std::marker::PhantomData;
 use std::ptr;
@@ -112,8 +114,6 @@ impl Place {
     }
 
     /// Fences, and says so.
-    #[cold]
-    #[inline(never)]
     fn fence<S: System>(&self) {
         if S::breaks(Rule::SettledAfterFence) {
             self.settled.store(true, Ordering::Relaxed);
@@ -129,9 +129,15 @@ impl Place {
     }
 }
 
+/// How many calls there may be of a thread that fences, so that its other readers fence too.
+#[cfg(not(shadow_loom))]
+const HOOKS: usize = 8;
+
 /// What all readers of a process share.
 #[derive(Debug)]
 pub(crate) struct Barriers<S> {
+    #[cfg(not(shadow_loom))]
+    hooks: [AtomicPtr<()>; HOOKS],
     mode: AtomicU8,
     /// Whether all readers are settled: H4.
     settled: AtomicBool,
@@ -143,6 +149,7 @@ impl<S: System> Barriers<S> {
     #[cfg(not(shadow_loom))]
     pub(crate) const fn new() -> Self {
         Self {
+            hooks: [const { AtomicPtr::new(ptr::null_mut()) }; HOOKS],
             mode: AtomicU8::new(UNKNOWN),
             settled: AtomicBool::new(false),
             places: AtomicPtr::new(ptr::null_mut()),
@@ -166,11 +173,41 @@ impl<S: System> Barriers<S> {
         if self.mode.load(Ordering::Relaxed) == UNKNOWN {
             let mode = if S::register() { LIGHT } else { FENCES };
             // AcqRel: pairs with itself. If it fails, somebody else has found out (H1).
-            let _ = self
+            let found = self
                 .mode
                 .compare_exchange(UNKNOWN, mode, Ordering::AcqRel, Ordering::Acquire);
+            if found.is_ok() && mode == FENCES {
+                // No reader was active before: whoever is, has seen the mode. Release: as in `heavy`.
+                self.settled.store(true, Ordering::Release);
+            }
         }
     }
+
+    /// From now on, `hook` is called by threads that fence (H6). Whether there was room for it.
+    #[cfg(not(shadow_loom))]
+    pub(crate) fn add_hook(&self, hook: fn()) -> bool {
+        let hook = hook as *mut ();
+        self.hooks.iter().any(|place| {
+            // Relaxed: a function is there anyway.
+            let found = place.compare_exchange(ptr::null_mut(), hook, Ordering::Relaxed, Ordering::Relaxed);
+            found.is_ok() || found == Err(hook)
+        })
+    }
+
+    #[cfg(not(shadow_loom))]
+    fn call_hooks(&self) {
+        for place in &self.hooks {
+            // SAFETY: null, or stored by `add_hook` as a function of this type.
+            let hook = unsafe { std::mem::transmute::<*mut (), Option<fn()>>(place.load(Ordering::Relaxed)) };
+            let Some(hook) = hook else { return };
+            hook();
+        }
+    }
+
+    /// A model's threads have one reader each.
+    #[cfg(shadow_loom)]
+    #[expect(clippy::unused_self, reason = "as the other")]
+    fn call_hooks(&self) {}
 
     #[inline(always)]
     pub(crate) fn is_light(&self) -> bool {
@@ -225,8 +262,22 @@ impl<S: System> Barriers<S> {
             std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
             return false;
         }
-        place.fence::<S>();
+        self.fence(place);
         true
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn fence(&self, place: &Place) {
+        place.fence::<S>();
+        self.call_hooks();
+    }
+
+    /// The fence of a reader, where light barriers are fences, for hooks: it calls none.
+    pub(crate) fn settle(&self, place: &Place) {
+        if !self.is_light() {
+            place.fence::<S>();
+        }
     }
 
     pub(crate) fn heavy(&self) -> bool {
@@ -245,6 +296,8 @@ impl<S: System> Barriers<S> {
         if self.settled.load(Ordering::Acquire) {
             return true;
         }
+        // The caller shall not be one of those who keep the barrier away (H6).
+        self.call_hooks();
         if self.unsettled() > 0 && !S::breaks(Rule::AllAreSettled) {
             return false;
         }
@@ -254,8 +307,8 @@ impl<S: System> Barriers<S> {
     }
 
     pub(crate) fn unsettled(&self) -> usize {
-        // Acquire: the mode is FENCES, or there is nothing to settle (H2).
-        if self.mode.load(Ordering::Acquire) != FENCES {
+        // Acquire, both: the mode is FENCES, or there is nothing to settle (H2); or all are (H4).
+        if self.mode.load(Ordering::Acquire) != FENCES || self.settled.load(Ordering::Acquire) {
             return 0;
         }
         if !S::breaks(Rule::FenceBeforeLooking) {

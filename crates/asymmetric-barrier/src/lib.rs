@@ -52,7 +52,7 @@ mod tests {
     mod loom;
 }
 
-pub use imp::{Reader, heavy, is_asymmetric, unsettled};
+pub use imp::{Reader, heavy, is_asymmetric, on_fence, unsettled};
 
 #[cfg(all(target_os = "linux", not(shadow_loom), not(miri)))]
 mod imp {
@@ -84,11 +84,15 @@ mod imp {
         }
 
         /// The light barrier: a compiler fence where the platform has the heavy one, else a sequentially consistent fence.
-        /// Pairs with [`heavy`] only if the reader is active. Returns whether it was the fence: then a thread that has more
-        /// readers may let the others fence too, so that none of them is left unsettled.
+        /// Pairs with [`heavy`] only if the reader is active. Returns whether it was the fence.
         #[inline(always)]
         pub fn light(&self) -> bool {
             BARRIERS.light(&self.0)
+        }
+
+        /// The light barrier, for [hooks](on_fence): where it is a fence, it calls none.
+        pub fn settle(&self) {
+            BARRIERS.settle(&self.0);
         }
     }
 
@@ -98,6 +102,14 @@ mod imp {
     #[must_use]
     pub fn heavy() -> bool {
         BARRIERS.heavy()
+    }
+
+    /// From now on, `hook` is called by threads that fence in place of a cheaper barrier, or ask for a heavy one that needs
+    /// it: so that it [settles](Reader::settle) what other readers the thread has. Else one of them, which the thread does not
+    /// come to any more, would keep heavy barriers away. It must not panic, and does nothing else. Returns whether there was
+    /// room for it: for eight.
+    pub fn on_fence(hook: fn()) -> bool {
+        BARRIERS.add_hook(hook)
     }
 
     /// Whether light barriers keep nothing but the compiler in order, so that heavy ones are system calls. Once it has been
@@ -145,6 +157,14 @@ mod imp {
             fence(Ordering::SeqCst);
             true
         }
+
+        /// The light barrier, for hooks: nothing to do here.
+        pub fn settle(&self) {}
+    }
+
+    /// Here hooks have nothing to do.
+    pub fn on_fence(_hook: fn()) -> bool {
+        true
     }
 
     /// The heavy barrier: here, a sequentially consistent fence. Always there.

@@ -115,13 +115,17 @@ impl Drop for GiveBack {
     }
 }
 
-/// The light barrier of the thread's reader, if it has a place, where that is a fence.
-#[cfg(not(shadow_loom))]
-pub(crate) fn fence() {
-    let place = PLACE.get();
-    if (1..=PLACES).contains(&place) {
-        READERS[place as usize - 1].light();
+/// The reader of this thread's place, if it has one, fences where others do.
+pub(crate) fn settle() {
+    if let Some(reader) = reader() {
+        reader.settle();
     }
+}
+
+/// The reader of this thread's place, for what it does in shards of its own.
+pub(crate) fn reader() -> Option<&'static Reader> {
+    let place = PLACE.get();
+    (1..=PLACES).contains(&place).then(|| &READERS[place as usize - 1])
 }
 
 fn give_back(place: u32) {

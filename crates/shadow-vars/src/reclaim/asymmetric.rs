@@ -35,10 +35,10 @@ use super::sealed::Backend;
 use super::{Stuck, barrier};
 use crate::mem::try_box;
 use crate::sync::{
-    AtomicPtr, AtomicU64, Ordering, const_unless_loom, stat, static_global, static_thread_local, thread_token,
+    AtomicPtr, AtomicU64, Ordering, compiler_fence, const_unless_loom, stat, static_global, static_thread_local, thread_token,
 };
 use crate::table::defect::{Defect, planted_everywhere};
-use crate::{events, fork};
+use crate::{events, fork, shard};
 
 /// Epochs whose readers only store, and whose reclaiming side pays by a process-wide barrier: the default.
 ///
@@ -68,8 +68,9 @@ type Shared = CachePadded<Participant>;
 /// by one: no program gets through 2^63.
 const LAST: u64 = 1 << 63;
 
-/// In place of a thread's token.
+/// In place of a thread's token: an owned guard's, or nobody's.
 const OWNED: u64 = 0;
+const GONE: u64 = u64::MAX;
 
 // SAFETY: `next` never changes once the participant is shared; `guards` is only touched by whoever has taken the
 // participant, and `taken` hands it on.
@@ -176,7 +177,7 @@ fn pin_inside() -> AsymmetricGuard {
     }
     // Also of a guard inside another: the other may not have come to its own barrier (E6).
     if !barrier::light() {
-        barrier::fence();
+        barrier::fence(&mine.reader);
     }
     AsymmetricGuard(mine)
 }
@@ -185,17 +186,21 @@ fn pin_inside() -> AsymmetricGuard {
 #[cold]
 #[inline(never)]
 fn pin_fenced() -> AsymmetricGuard {
-    barrier::fence();
-    AsymmetricGuard(participant())
+    let mine = participant();
+    // SAFETY: participants are never freed.
+    if let Some(mine) = unsafe { mine.as_ref() } {
+        barrier::fence(&mine.reader);
+    }
+    AsymmetricGuard(mine)
 }
 
-/// The fence of this thread's reader, if it has a participant.
-#[cfg(not(shadow_loom))]
-pub(super) fn fence() {
+/// This thread fences: so do its readers, that of its participant and that of its place.
+fn on_fence() {
     // SAFETY: participants are never freed.
     if let Some(mine) = unsafe { participant().as_ref() } {
-        mine.reader.light();
+        mine.reader.settle();
     }
+    shard::settle();
 }
 
 /// Takes a participant for this thread.
@@ -216,7 +221,7 @@ impl Participant {
                 guards: Cell::new(0),
                 reader: Reader::new(),
                 taken: stat::AtomicBool::new(true),
-                owner: stat::AtomicU64::new(OWNED),
+                owner: stat::AtomicU64::new(GONE),
                 generation: stat::AtomicU64::new(0),
                 next: Cell::new(ptr::null()),
             }
@@ -241,6 +246,7 @@ impl Participant {
         // Relaxed, both: read in the child of a fork, and by statistics.
         taken.owner.store(owner, stat::Ordering::Relaxed);
         taken.generation.store(fork::generation(), stat::Ordering::Relaxed);
+        asymmetric_barrier::on_fence(on_fence);
         taken.reader.activate();
         taken
     }
@@ -289,6 +295,8 @@ impl Participant {
     /// Nobody's from now on, and outside.
     fn let_go(&self) {
         self.reader.deactivate();
+        // Relaxed: as in `take`.
+        self.owner.store(GONE, stat::Ordering::Relaxed);
         // Release: pairs with `take`.
         self.taken.store(false, stat::Ordering::Release);
     }
@@ -312,6 +320,8 @@ impl Participant {
 
     #[inline]
     fn leave(&self) {
+        // So that what was read under the guard was, before a signal handler sees none (E6).
+        compiler_fence(Ordering::SeqCst);
         let guards = self.guards.get() - 1;
         self.guards.set(guards);
         if guards == 0 {
@@ -342,7 +352,7 @@ impl Participant {
         self.retreat();
         self.announce();
         if !barrier::light() {
-            barrier::fence_of(&self.reader);
+            barrier::fence(&self.reader);
         }
     }
 
@@ -412,10 +422,6 @@ fn scan() {
     }
     let refused = scan_alone();
     DOMAIN.scanning.store(false, stat::Ordering::Release);
-    if refused {
-        // This thread shall not be one of those that keep the barrier away.
-        drop(Asymmetric::pin());
-    }
     if refused && barrier::unsettled() > 0 && !DOMAIN.told.swap(true, stat::Ordering::Relaxed) {
         events::barrier_denied(barrier::unsettled());
     }
@@ -501,7 +507,7 @@ impl Backend for Asymmetric {
         let guard = AsymmetricOwned(Participant::take(OWNED));
         guard.0.enter();
         if !barrier::light() {
-            barrier::fence_of(&guard.0.reader);
+            barrier::fence(&guard.0.reader);
         }
         guard
     }
@@ -553,7 +559,9 @@ impl Backend for Asymmetric {
             && Participant::all().any(|participant| {
                 let owner = participant.owner.load(stat::Ordering::Relaxed);
                 let taken = participant.taken.load(stat::Ordering::Relaxed);
-                taken && owner == OWNED && participant.generation.load(stat::Ordering::Relaxed) < generation
+                // One that is outside holds nothing up.
+                let inside = participant.epoch.load(Ordering::Acquire) != 0;
+                taken && inside && owner == OWNED && participant.generation.load(stat::Ordering::Relaxed) < generation
             });
         left_over.then_some(Stuck::Forked)
     }

@@ -22,7 +22,7 @@ fn is_refused() -> bool {
     false
 }
 
-/// Whether a light barrier is a compiler fence, which this was then. If not, [`fence`] or [`fence_of`] comes next.
+/// Whether a light barrier is a compiler fence, which this was then. If not, [`fence`] comes next.
 #[inline(always)]
 #[must_use]
 pub(super) fn light() -> bool {
@@ -30,23 +30,10 @@ pub(super) fn light() -> bool {
     asymmetric_barrier::is_asymmetric() || planted_everywhere(Defect::NoLightBarrier) || is_refused()
 }
 
-/// The light barrier of this thread where it is a fence: of all its readers, so that none is left unsettled.
+/// The light barrier of a reader where it is a fence.
 #[cold]
 #[inline(never)]
-pub(super) fn fence() {
-    #[cfg(shadow_loom)]
-    crate::sync::fence(Ordering::SeqCst);
-    #[cfg(not(shadow_loom))]
-    {
-        crate::shard::fence();
-        super::asymmetric::fence();
-    }
-}
-
-/// The same of a reader that is no thread's.
-#[cold]
-#[inline(never)]
-pub(super) fn fence_of(reader: &Reader) {
+pub(super) fn fence(reader: &Reader) {
     reader.light();
 }
 

@@ -5,10 +5,21 @@ use std::ptr::{self, NonNull};
 
 use super::{Reclaim, barrier};
 use crate::fork;
-use crate::shard::Shard;
+use crate::shard::{self, Shard};
 use crate::sync::{AtomicPtr, AtomicU64, Ordering, stat, thread_token};
 use crate::table::defect::{Defect, planted_everywhere};
 use crate::table::node::Node;
+
+/// The light barrier of a push by plain stores, where it is a fence.
+#[cold]
+#[inline(never)]
+fn fence() {
+    // SeqCst: what `settle` of a reader is, and all that a model's threads have.
+    crate::sync::fence(Ordering::SeqCst);
+    if let Some(reader) = shard::reader() {
+        barrier::fence(reader);
+    }
+}
 
 /// What a state word says, in its low bits: nothing, or one of the two.
 const IDLE: u64 = 0;
@@ -94,7 +105,7 @@ impl List {
         // Relaxed: the barriers, this one and that in `is_left_alone`, order it with the load of the state.
         self.pushing.store(fork::generation(), Ordering::Relaxed);
         if !barrier::light() {
-            barrier::fence();
+            fence();
         }
         // Acquire: pairs with the Release stores that end TAKEN; what `open` is after them is loaded below.
         let alone = self.state.load(Ordering::Acquire) & TAKEN == 0 || planted_everywhere(Defect::PushBesideClose);

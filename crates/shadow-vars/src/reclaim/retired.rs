@@ -138,7 +138,6 @@ impl RetireLists {
         };
         let list = &self.shards[shard.index];
         shard.add(&list.retired_bytes, bytes);
-        // Whoever calls `synchronize` after this call returned sees the count by whatever told it so.
         let retired = shard.add(&list.retired, 1);
 
         if R::EXACT {
@@ -325,10 +324,6 @@ impl RetireLists {
 
     /// Closes what is open, drops what is ready, pushes the backend on. Never waits.
     pub(crate) fn flush<R: Reclaim>(&self) {
-        if R::unsettled() > 0 {
-            // The barrier shall not be missing for this thread's sake.
-            drop(R::pin());
-        }
         for shard in 0..self.shards.len() {
             self.drain::<R>(shard);
             self.close::<R>(shard);
