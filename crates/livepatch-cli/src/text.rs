@@ -34,8 +34,12 @@ pub(crate) fn transition(transition: &TransitionStatus) -> String {
         1 => "held up by 1 task".to_owned(),
         tasks => format!("held up by {tasks} tasks"),
     };
+    let unsettled = match transition.unsettled {
+        0 => String::new(),
+        some => format!(", and {some} that have come to no barrier since membarrier was denied"),
+    };
     format!(
-        "patch '{}' is in transition ({}) for {}, {tasks}",
+        "patch '{}' is in transition ({}) for {}, {tasks}{unsettled}",
         plain(&transition.patch),
         transition.direction,
         duration(transition.running)

@@ -313,10 +313,21 @@ pub struct NoTransition;
 
 /// The transition was not over in time.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("patch `{patch}` is still in transition, which {tasks} tasks hold up")]
+#[error("patch `{patch}` is still in transition, which {tasks} tasks hold up{}", self.of_unsettled())]
 pub struct WaitError {
     /// The patch in transition.
     pub patch: String,
     /// How many tasks have not switched.
     pub tasks: usize,
+    /// As [`TransitionStatus::unsettled`](crate::TransitionStatus::unsettled).
+    pub unsettled: usize,
+}
+
+impl WaitError {
+    fn of_unsettled(&self) -> String {
+        match self.unsettled {
+            0 => String::new(),
+            some => format!(", and {some} that have come to no barrier since membarrier was denied"),
+        }
+    }
 }

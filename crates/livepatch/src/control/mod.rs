@@ -65,7 +65,7 @@
 //! < {"v":1,"answer":"changed","patch":"fix","enabled":true,"transition":null,"held_up_by":[]}
 //! > {"v":1,"request":"disable","patch":"fix"}
 //! < {"v":1,"answer":"changed","patch":"fix","enabled":false,
-//!    "transition":{"patch":"fix","direction":"unpatching","running_ms":0,"tasks_left":1},
+//!    "transition":{"patch":"fix","direction":"unpatching","running_ms":0,"tasks_left":1,"unsettled":0},
 //!    "held_up_by":[{"name":"worker-3","kind":"thread","state":"patched",
 //!                   "inside":{"since_ms":0,"entered_at":"src/serve.rs:88:17","switched":false}}]}
 //! > {"v":1,"request":"reverse","patch":"fix"}

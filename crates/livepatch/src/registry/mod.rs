@@ -46,7 +46,7 @@ use crate::fork::{self, Hook, Part};
 use crate::patch::{CallbackKind, Context, Ended, Mapped, ModuleState, Patch, PrevState};
 use crate::point::RawPoint;
 use crate::sync::{Lock, Locked};
-use crate::task::leaving;
+use crate::task::{self, leaving};
 use inner::Inner;
 use points::Points;
 use turn::{NoTurn, TurnLock};
@@ -89,6 +89,9 @@ pub fn registry() -> &'static Registry {
     &REGISTRY
 }
 
+/// The longest that somebody who waits for a transition goes without a look of its own.
+const LONGEST: Duration = Duration::from_secs(1);
+
 impl Registry {
     /// Puts a patch into effect: checks it, runs its `pre_patch` callbacks, and starts the transition, which ends when no
     /// unit of work runs old functions any more. It may have ended on return; [`wait`](Self::wait) waits for it. The
@@ -126,7 +129,8 @@ impl Registry {
     }
 
     /// Ends the running transition of a patch now: units that still run old functions go over in the middle of their work,
-    /// and so may see both versions. What they may still be running is never unloaded.
+    /// and so may see both versions. What they may still be running is never unloaded. (Not while the system refuses its
+    /// barrier: see [`TransitionStatus::unsettled`].)
     ///
     /// # Errors
     ///
@@ -201,6 +205,7 @@ impl Registry {
         let until = Instant::now().checked_add(timeout);
         let this = thread::current();
         loop {
+            task::fence();
             let patch = {
                 let mut inner = self.inner.lock();
                 inner.waiting.retain(|one| one.id() != this.id());
@@ -215,10 +220,15 @@ impl Registry {
             if left.is_zero() || self.turn.is_torn() {
                 self.inner.lock().waiting.retain(|one| one.id() != this.id());
                 let tasks = self.status().holding_up().count();
-                return Err(WaitError { patch, tasks });
+                return Err(WaitError {
+                    patch,
+                    tasks,
+                    unsettled: asymmetric_barrier::unsettled(),
+                });
             }
             if leaving::has_waiter() && !self.unattended.load(Ordering::Relaxed) {
-                thread::park_timeout(left);
+                // Not for good: the barrier may come to be refused meanwhile.
+                thread::park_timeout(left.min(LONGEST));
             } else {
                 // There is no thread yet, or never: then we are the one that looks.
                 let _ = self.poll();

@@ -108,6 +108,10 @@ pub struct TransitionStatus {
     pub running: Duration,
     /// How many tasks hold it up: see [`Status::holding_up`].
     pub tasks_left: usize,
+    /// How many threads and tasks keep every transition from ending, in a process that is denied `membarrier` after it has
+    /// used it: each until it begins another unit (or, with stores, pins once more), or ends. Forcing does not help.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub unsettled: usize,
 }
 
 /// One task.
@@ -273,6 +277,7 @@ impl Registry {
                     direction: transition.direction,
                     running: transition.since.elapsed(),
                     tasks_left: 0,
+                    unsettled: asymmetric_barrier::unsettled(),
                 }),
                 tasks: Vec::new(),
                 libraries: libraries(listed, &inner),

@@ -43,7 +43,9 @@
 //! - **O1** A point's functions are stored before the flip (Release), which a unit acquires as it begins.
 //! - **O2** A unit stores its word, then looks at the world's side again, with a light barrier between; who flips looks at
 //!   the words after a heavy barrier. Either the unit sees the flip, and begins anew; or it is seen inside.
-//!   `membarrier` makes the light one free: see [`asymmetric_barrier`].
+//!   `membarrier` makes the light one free: see [`asymmetric_barrier`]. Where the system comes to refuse it, there is no heavy
+//!   one until every task that has begun units has come to another barrier, or ended: transitions wait for that, forced ones
+//!   too, and [`TransitionStatus::unsettled`](crate::TransitionStatus::unsettled) says for how many.
 //! - **O3** A unit leaves by a Release store, which the scan acquires: what it did is over when its side's functions go. It
 //!   begins by a Release store too: else a scan that meets the next unit's word would not have acquired the end of this.
 //! - **O4** A forced unit's word changes by another's hand (Release); its next call acquires it.
@@ -108,7 +110,7 @@ pub(crate) use record::Place;
 pub(crate) use record::Record;
 #[cfg(all(feature = "library", target_os = "linux"))]
 pub(crate) use unit::is_inside;
-pub(crate) use unit::{begin, begin_seldom, enter, enter_inside, leave_call};
+pub(crate) use unit::{begin, begin_seldom, enter, enter_inside, fence, leave_call};
 pub(crate) use world::{Seen, Side};
 
 /// In a fork's child: see the page.

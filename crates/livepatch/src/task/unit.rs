@@ -219,6 +219,20 @@ impl Drop for Awaited {
     }
 }
 
+/// This thread fences: so does the task that it runs.
+pub(super) fn on_fence() {
+    if let Some(record) = known() {
+        record.reader.settle();
+    }
+}
+
+/// The light barrier of the running task where that is a fence: who waits for a transition shall not hold it up.
+pub(crate) fn fence() {
+    if let Some(record) = known() {
+        record.reader.light();
+    }
+}
+
 /// The record of the running task, if it ever was in a unit.
 pub(crate) fn known() -> Option<&'static Record> {
     current::running().record()

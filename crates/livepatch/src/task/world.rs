@@ -176,7 +176,7 @@ impl World {
         self.settle()
     }
 
-    /// The heavy barrier of a flip. Again, if it was refused.
+    /// The heavy barrier of a flip. Again, if it was refused: by readers that are not settled, which are this thread's never.
     #[must_use]
     pub(crate) fn settle(&self) -> bool {
         self.has(Defect::NoHeavyBarrier) || barrier::heavy() // O2: with the light one of `begin`.
@@ -280,6 +280,7 @@ impl World {
     pub(crate) fn register(&self, name: Cow<'static, str>, kind: TaskKind) -> &'static Record {
         #[cfg(not(shadow_loom))]
         crate::fork::watch(crate::fork::Part::Tasks, &super::FORK);
+        barrier::on_fence(super::unit::on_fence);
         if let Some(record) = self.take_free() {
             record.owned_here();
             record.taken_by(name, kind);

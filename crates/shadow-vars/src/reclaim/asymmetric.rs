@@ -35,7 +35,8 @@ use super::sealed::Backend;
 use super::{Stuck, barrier};
 use crate::mem::try_box;
 use crate::sync::{
-    AtomicPtr, AtomicU64, Ordering, compiler_fence, const_unless_loom, stat, static_global, static_thread_local, thread_token,
+    AtomicPtr, AtomicU64, Ordering, compiler_fence, const_unless_loom, stat, static_global, static_thread_local,
+    thread_token,
 };
 use crate::table::defect::{Defect, planted_everywhere};
 use crate::{events, fork, shard};

@@ -127,7 +127,7 @@ pub(crate) fn use_all(store: &ShadowStore) {
 pub(crate) fn children(count: usize, store: &'static ShadowStore) {
     for n in 0..count {
         let status = fork(|| use_all(store));
-        assert_eq!(status, 0, "child {n} of {count} (0xe: hung)");
+        assert_eq!(status, 0, "child {n} of {count} (14: killed by its alarm, as it hung)");
     }
 }
 

@@ -1,0 +1,71 @@
+//! A process that is denied the barrier after it has used it: transitions wait for who may not have seen them, say so, and
+//! end when they can.
+
+#![cfg(all(target_os = "linux", not(miri)))]
+
+#[path = "../../shadow-vars/tests/support/deny.rs"]
+mod deny;
+
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use livepatch::{ObjectPatch, Patch, patchable, registry};
+
+const LONG: Duration = Duration::from_secs(60);
+
+#[patchable]
+fn answer() -> u32 {
+    1
+}
+
+fn other_answer() -> u32 {
+    2
+}
+
+/// The one test of this process, which it changes for good.
+#[test]
+fn a_denied_barrier_holds_transitions_up_until_all_have_fenced() {
+    let patch = Patch::builder("other")
+        .object(ObjectPatch::program().function::<answer>(other_answer))
+        .build()
+        .unwrap();
+    assert_eq!(answer(), 1);
+    // A thread that has begun a unit, and sleeps outside until it is asked for another.
+    let (ask, asked) = mpsc::channel::<()>();
+    let (tell, told) = mpsc::channel();
+    let sleeper = thread::spawn(move || {
+        tell.send(answer()).unwrap();
+        for () in asked {
+            tell.send(answer()).unwrap();
+        }
+    });
+    assert_eq!(told.recv().unwrap(), 1);
+    let was_there = deny::deny_membarrier();
+
+    registry().enable(&patch).unwrap();
+    // What begins now is of the new version, whatever is waited for.
+    assert_eq!(answer(), 2);
+    if was_there {
+        let error = registry().wait(Duration::from_millis(300)).unwrap_err();
+        assert_eq!((error.tasks, error.unsettled), (0, 1), "{error}");
+        assert!(error.to_string().contains("membarrier"), "{error}");
+        let status = registry().status().transition.unwrap();
+        assert_eq!((status.tasks_left, status.unsettled), (0, 1));
+        registry().force("other").unwrap();
+        assert!(
+            registry().wait(Duration::from_millis(100)).is_err(),
+            "forced, without a barrier"
+        );
+    }
+    ask.send(()).unwrap();
+    assert_eq!(told.recv().unwrap(), 2);
+    registry().wait(LONG).unwrap();
+
+    // From then on fences do.
+    registry().disable("other").unwrap();
+    registry().wait(LONG).unwrap();
+    assert_eq!(answer(), 1);
+    drop(ask);
+    sleeper.join().unwrap();
+}
