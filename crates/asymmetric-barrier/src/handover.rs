@@ -51,6 +51,8 @@ pub(crate) enum Rule {
     LeftIsReleased,
     /// Readers fence once the mode is FENCES (H4).
     ReadersFence,
+    /// That all are settled is handed on with what was seen of them (H4).
+    FoundIsHandedOn,
 }
 
 /// What the system says when asked for its barrier.
@@ -274,6 +276,7 @@ impl<S: System> Barriers<S> {
     }
 
     /// The fence of a reader, where light barriers are fences, for hooks: it calls none.
+    #[cfg(not(shadow_loom))]
     pub(crate) fn settle(&self, place: &Place) {
         if !self.is_light() {
             place.fence::<S>();
@@ -293,7 +296,12 @@ impl<S: System> Barriers<S> {
             }
         }
         // Acquire: pairs with the store below, so that what was seen by whoever made it is seen here (H4).
-        if self.settled.load(Ordering::Acquire) {
+        let acquire = if S::breaks(Rule::FoundIsHandedOn) {
+            Ordering::Relaxed
+        } else {
+            Ordering::Acquire
+        };
+        if self.settled.load(acquire) {
             return true;
         }
         // The caller shall not be one of those who keep the barrier away (H6).

@@ -74,10 +74,10 @@ impl<T: ?Sized> Keeper for Box<T> {
     fn let_go(self, dropped: impl FnOnce()) {
         let object = Box::into_raw(self);
         // SAFETY: from `into_raw`, of a type that is laid out alike. Frees the memory, and drops nothing.
-        let _memory = unsafe { Box::from_raw(object as *mut ManuallyDrop<T>) };
+        let mut memory = unsafe { Box::from_raw(object as *mut ManuallyDrop<T>) };
         let _dropped = OnDrop::new(dropped);
-        // SAFETY: a box's value, dropped once.
-        unsafe { object.drop_in_place() };
+        // SAFETY: dropped once, and not used again.
+        unsafe { ManuallyDrop::drop(&mut memory) };
     }
 }
 
@@ -100,12 +100,20 @@ macro_rules! counted {
 
 counted! { Arc Rc }
 
-impl<K: Keeper> Keeper for Pin<K> {
-    fn let_go(self, dropped: impl FnOnce()) {
-        // SAFETY: the object is let go of where it is, as by the drop of a pin.
-        unsafe { Pin::into_inner_unchecked(self) }.let_go(dropped);
-    }
+impl<T: ?Sized> Keeper for Pin<&T> {}
+
+macro_rules! pinned {
+    ($($keeper:ident)*) => {$(
+        impl<T: ?Sized> Keeper for Pin<$keeper<T>> {
+            fn let_go(self, dropped: impl FnOnce()) {
+                // SAFETY: the object is let go of where it is, as by the drop of a pin: see above.
+                unsafe { Pin::into_inner_unchecked(self) }.let_go(dropped);
+            }
+        }
+    )*};
 }
+
+pinned! { Box Arc Rc }
 
 impl<K: Keeper> Attached<K> {
     /// An object whose variables in the [global] store go with this handle.

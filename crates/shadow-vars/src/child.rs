@@ -17,7 +17,8 @@ mod imp {
 
     static HELD: Held = Held(UnsafeCell::new(None));
 
-    /// Sees to it that forks are noticed from now on. Whether there was memory for that.
+    /// Sees to it that forks are noticed from now on, or by the moment when another thread that has just begun this is done.
+    /// Whether there was memory for that.
     pub(crate) fn watch() -> bool {
         static WATCHED: AtomicBool = AtomicBool::new(false);
         // Relaxed: guards nothing.
@@ -32,6 +33,7 @@ mod imp {
         watched
     }
 
+    /// Waits for nobody who holds the list's lock and is in a section: nobody is in both.
     extern "C" fn before() {
         let gate = fork::shut();
         let waiters = wait::freeze();

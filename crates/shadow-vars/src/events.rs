@@ -35,6 +35,6 @@ pub(crate) fn barrier_denied(_readers: usize) {
     #[cfg(feature = "tracing")]
     tracing::warn!(
         readers = _readers,
-        "membarrier is denied: freed variables wait until every thread that uses stores has pinned once more, or ended"
+        "membarrier is denied: freed variables wait until every thread that uses stores has pinned once more, or begun a unit, or ended"
     );
 }

@@ -7,8 +7,8 @@
 //! - **F2** What is locked for a moment (a store's ids, the memory of nodes) is locked inside a [`section`], and what waits
 //!   for constructors under the lock of [`wait`]. A fork waits until nobody is inside, so the child finds none of it locked.
 //! - **F3** A thread's participant, place and reader are taken away from it in the child's first steps ([`child`](crate::child)).
-//! - **F4** What a thread changes by plain stores of its own (a magazine, a counter, a plain push) is whole after every
-//!   prefix of them: a fork cuts each thread off between two stores, and keeps what came before.
+//! - **F4** What a thread changes by plain stores of its own (a magazine, a plain push) is whole after every prefix
+//!   of them: a fork cuts each thread off between two stores, and keeps what came before.
 //!
 //! Forks by other ways than `fork(3)` (`vfork`, `clone`, raw system calls) are not noticed. Who forks in the middle of an
 //! allocator that serves this crate waits for itself: as for any allocator, `fork` is not to be called from there.
@@ -27,6 +27,7 @@ pub(crate) fn is_child() -> bool {
 
 #[cfg(all(target_os = "linux", not(miri), not(shadow_loom)))]
 mod imp {
+    use std::cell::Cell;
     use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
     use super::FIRST;
@@ -36,8 +37,19 @@ mod imp {
     /// Read-locked by whoever is in a section.
     static GATE: RwLock<()> = RwLock::new(());
 
-    /// While it is there, nobody is in a section.
-    pub(crate) type Gate = RwLockWriteGuard<'static, ()>;
+    thread_local! {
+        /// Whether this thread has shut the gate. Has no destructor.
+        static IS_SHUT: Cell<bool> = const { Cell::new(false) };
+    }
+
+    /// While it is there, nobody is in a section but the thread that forks.
+    pub(crate) struct Gate(#[expect(dead_code, reason = "for its drop")] RwLockWriteGuard<'static, ()>);
+
+    impl Drop for Gate {
+        fn drop(&mut self) {
+            IS_SHUT.set(false);
+        }
+    }
 
     /// Tokens below this were given out before the last fork that led to this process,
     static BEFORE: AtomicU64 = AtomicU64::new(0);
@@ -46,14 +58,17 @@ mod imp {
     /// See [`generation`]. 64 bits, one for each fork: never full.
     static GENERATION: AtomicU64 = AtomicU64::new(FIRST);
 
-    /// Inside, short locks are held, which a fork waits for. Not to be nested: a fork that waits keeps others out.
-    pub(crate) fn section() -> RwLockReadGuard<'static, ()> {
-        GATE.read().unwrap_or_else(PoisonError::into_inner)
+    /// Inside, short locks are held, which a fork waits for. Not to be nested: a fork that waits keeps others out. (But not
+    /// the thread that forks, whose other handlers may use a store.)
+    pub(crate) fn section() -> Option<RwLockReadGuard<'static, ()>> {
+        (!IS_SHUT.get()).then(|| GATE.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Waits until nobody is in a section.
     pub(crate) fn shut() -> Gate {
-        GATE.write().unwrap_or_else(PoisonError::into_inner)
+        let gate = GATE.write().unwrap_or_else(PoisonError::into_inner);
+        IS_SHUT.set(true);
+        Gate(gate)
     }
 
     /// Whether the thread with this token is gone, as it was in a process from which this one was forked.

@@ -30,14 +30,15 @@
 //!
 //! The [guide](docs) has every operation with its [progress guarantee](docs::operations), the three
 //! [use cases](docs::use_cases), the way from the [kernel's functions](docs::kernel) to these, and the
-//! [limits](docs::limits).
+//! [limits](docs::limits), and what forks, sandboxes, signals and a lack of memory do ([processes](docs::processes)).
 //!
 //! # Consistency
 //!
 //! Operations on one variable are linearizable: each takes effect at one instant between its call and its return.
 //! [`free_all`](Pinned::free_all), [`free_object`](Pinned::free_object), [`ids_of`](Pinned::ids_of) and
 //! [iteration](Pinned::iter) are not instants: they meet everything that is there for the whole of their run, and may or
-//! may not meet what comes or goes meanwhile. Counts are sums of counters.
+//! may not meet what comes or goes meanwhile. Counts are of one moment during the call, but
+//! for operations that run meanwhile.
 //!
 //! # Features
 //!
@@ -121,6 +122,13 @@ pub use stats::{IdStats, Stats};
 pub use store::{ShadowStore, global};
 pub use typed::Typed;
 pub use variable::Variable;
+
+/// Follows forks from now on: so that handlers which are registered later run before those of stores, as they may need them.
+/// Not part of the promised interface. Returns whether there was memory for it.
+#[doc(hidden)]
+pub fn follow_forks() -> bool {
+    child::watch()
+}
 
 /// The largest alignment of a value.
 pub const MAX_ALIGN: usize = 4096;

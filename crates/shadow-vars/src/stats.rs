@@ -37,8 +37,9 @@ pub struct Stats {
     pub retired_objects: usize,
     /// Bytes of those.
     pub retired_bytes: usize,
-    /// Threads (and owned guards) that keep everything retired waiting, in a process that was denied the barrier which the
-    /// backend stands on: each until it pins once more, or ends. See [`docs::processes`](crate::docs::processes).
+    /// Readers that keep everything retired waiting, in a process that was denied the barrier which the backend stands on: of a
+    /// thread until it pins once more (or with `livepatch` begins a unit), or ends; of an owned guard until it is renewed or
+    /// dropped. See [`docs::processes`](crate::docs::processes).
     pub unsettled_readers: usize,
     /// Bytes held for small variables, which are packed,
     pub packed_bytes: usize,

@@ -438,5 +438,9 @@ fn every_operation_with_its_nth_allocation_failing() {
         }
     }
     println!("{held} failed allocations held, {ended} ended the process");
+    assert!(
+        held > 200,
+        "only {held} allocations failed: does the allocator fail any?"
+    );
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
 }

@@ -10,13 +10,14 @@ use crate::handover::{Answer, Barriers, Place, Rule, System};
 #[derive(Debug)]
 struct Denied<const BREAKS: usize>;
 
-const RULES: [Rule; 6] = [
+const RULES: [Rule; 7] = [
     Rule::AllAreSettled,
     Rule::FenceBeforeFirstLook,
     Rule::FenceBeforeLooking,
     Rule::SettledAfterFence,
     Rule::LeftIsReleased,
     Rule::ReadersFence,
+    Rule::FoundIsHandedOn,
 ];
 const NONE: usize = RULES.len();
 
@@ -151,7 +152,7 @@ fn two_who_close<const BREAKS: usize>() {
         let scene = Scene::<BREAKS>::new();
         scene.barriers.activate(scene.place);
         let other = scene.clone();
-        let reader = thread::spawn(move || [other.read(0), true]);
+        let reader = thread::spawn(move || [other.read(0), other.read(1)]);
         let other = scene.clone();
         let closer = thread::spawn(move || other.close());
         let seen = scene.close();
@@ -225,6 +226,7 @@ fn broken_rules_are_noticed() {
         models::<3>(),
         models::<4>(),
         models::<5>(),
+        models::<6>(),
     ];
     for (rule, models) in RULES.iter().zip(all) {
         let noticed: Vec<_> = models

@@ -62,7 +62,7 @@
 //!
 //! # Many ids
 //!
-//! The store remembers each id that was ever used: about 200 bytes and 64 per core. The first 65,535 have the short way
+//! The store remembers each id that was ever used: about 200 bytes and 128 per core (of four at least). The first 65,535 have the short way
 //! into the table; variables of later ones, and of addresses that are not a multiple of 8 or beyond 48 bits, need 24 to
 //! 40 bytes more, and are found a little more slowly. There can be 2^32.
 //!

@@ -9,7 +9,7 @@
 //! |---|---|---|---|
 //! | [`pin`], [`repin`] | wait-free; now and then helps the collector on, a bounded amount | nothing | |
 //! | a thread's first guard, by whatever operation | lock-free; takes memory; with `Seize` a short lock | other threads' first guards | |
-//! | [`pin_owned`] | lock-free; registers a participant | nothing | |
+//! | [`pin_owned`] | lock-free; may take memory; with `Seize` a short lock | other threads' first and owned guards, there | |
 //! | [`get`], [`try_get`], [`contains`], [`get_with`], [`get_cloned`], [`raw_get`] | wait-free but for the probe | nothing | yes |
 //! | [`get_many`] | as `get`, per key | nothing | each key |
 //! | [`typed`], [`Variable::pinned`](crate::Variable::pinned) | wait-free | nothing | |

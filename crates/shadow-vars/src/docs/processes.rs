@@ -9,6 +9,8 @@
 //!   had borrowed them, say): they hold nothing back there.
 //! - A variable that another thread was constructing does not exist; who wants it constructs it. Its value, as far as it
 //!   was made, is not dropped.
+//! - Counts ([`len`](crate::ShadowStore::len), [`stats`](crate::ShadowStore::stats)) are off, for good, by what other threads
+//!   had done and not yet counted: one operation of each at most, of a sweep a batch.
 //! - Values that other threads were just freeing, moving between lists or dropping are lost: they are never dropped in the
 //!   child, and take their memory with them, a batch for each such thread at most.
 //!   [`synchronize`](crate::ShadowStore::synchronize) does not wait for them.
@@ -28,12 +30,13 @@
 //!
 //! The default backend stands on Linux's `membarrier`. Where a process may not call it from the start, readers fence: a pin
 //! costs some 20 cycles more, and all else is as ever. If a process is denied the call later (by a seccomp filter), its
-//! readers go over to fences as each of them pins the next time. Until all have, nothing that is freed is dropped: a thread
-//! that sleeps for good after it has used a store holds it up until it ends.
-//! [`Stats::unsettled_readers`](crate::Stats::unsettled_readers) counts those threads, a warning says so once (feature
-//! `tracing`), and [`synchronize`](crate::ShadowStore::synchronize) returns
-//! [`SyncError::NoBarrier`](crate::SyncError::NoBarrier) in place of waiting for them. So install filters before the first
-//! thread uses a store, or allow the call.
+//! threads go over to fences as each of them pins the next time, or with `livepatch` begins a unit. Until all have that did
+//! either before, nothing that is freed is dropped: a thread that sleeps for good after it has used a store holds it up until
+//! it ends; so does an owned guard until it is renewed or dropped.
+//! [`Stats::unsettled_readers`](crate::Stats::unsettled_readers) counts what holds it up (a thread up to three times, once for
+//! each way in which it used stores and units), a warning says so once (feature `tracing`), and
+//! [`synchronize`](crate::ShadowStore::synchronize) returns [`SyncError::NoBarrier`](crate::SyncError::NoBarrier) in place of
+//! waiting for them. So install filters before the first thread uses a store, or allow the call.
 //!
 //! # Signal handlers
 //!
@@ -52,7 +55,7 @@
 //!   batch: their libraries allocate;
 //! - what collects: [`ids_of`](crate::Pinned::ids_of), [iteration](crate::Pinned::iter),
 //!   [`stats`](crate::ShadowStore::stats), and a [`Parent`](crate::Parent)'s box;
-//! - the two smallest of the allocations that make a store, and [`global`](crate::global);
+//! - some of the allocations that make a store, and [`global`](crate::global);
 //! - panics, and work that is given to `rayon`.
 //!
 //! # Counters

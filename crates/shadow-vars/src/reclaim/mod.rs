@@ -2,7 +2,7 @@
 //!
 //! The store keeps its own retire lists ([`retired`]); a backend only answers one question: *has every guard that
 //! existed at this moment gone?* That keeps a backend small, lets a store drop all that it retired without waiting for
-//! anyone and leave nothing behind, keeps user code (`Drop`) out of readers, and lets the statistics be exact.
+//! anyone and leave nothing behind (but a few words a period with `Epoch` and `Seize`, until they are driven), keeps user code (`Drop`) out of readers, and lets the statistics be exact.
 //!
 //! What a backend promises:
 //!
