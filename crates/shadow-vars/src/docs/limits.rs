@@ -98,7 +98,8 @@
 //! *part* of a constructor asks for the variable on top of it, the constructor and the worker wait for each other. With the
 //! feature `rayon`, on Linux, a waiter on a worker of the pool finds that within a tenth of a second or a few, when all the
 //! pool has come to a stop, and is told `Cycle`; without, it is a deadlock, and so it is if the constructor itself runs
-//! outside the pool, or in another one. The way out is to have nothing parallel in a constructor: look first, work
+//! outside the pool, or in another one. It goes by signs: a constructor that waits, on a worker, for another pool, or for a
+//! thread that is in none, looks the same, and who waits for it may be told `Cycle`, too. The way out is to have nothing parallel in a constructor: look first, work
 //! outside, and hand the value in.
 //!
 //! ```
