@@ -42,6 +42,8 @@ static HOOKS: [AtomicPtr<Hook>; 3] = [const { AtomicPtr::new(std::ptr::null_mut(
 static INSIDE: AtomicUsize = AtomicUsize::new(0);
 /// Threads that are about to fork.
 static FORKING: AtomicUsize = AtomicUsize::new(0);
+/// Whether our handlers have run in the child of a fork.
+static FORKED: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
     /// Sections that this thread is in, one in the other: bounded by its stack. None of these has a destructor.
@@ -101,13 +103,18 @@ pub(crate) fn is_in_section() -> bool {
     DEPTH.get() > 0
 }
 
-/// From now on, forks call this hook.
+/// Whether this process is the child of a fork that our handlers know of, or a child of such a one.
+pub(crate) fn is_child() -> bool {
+    // Relaxed: set while there is one thread.
+    FORKED.load(Ordering::Relaxed)
+}
+
+/// From now on, forks call this hook; unless there is no memory for that: the next call tries again.
 pub(crate) fn watch(part: Part, hook: &'static Hook) {
     let place = &HOOKS[part as usize];
-    if place.load(Ordering::Relaxed).is_null() {
+    if place.load(Ordering::Relaxed).is_null() && register() {
         // Release: with the Acquire of `each`.
         place.store(std::ptr::from_ref(hook).cast_mut(), Ordering::Release);
-        register();
     }
 }
 
@@ -120,29 +127,31 @@ fn each(call: impl Fn(&Hook)) {
     }
 }
 
-/// Lets the C library call us. Maybe more than once, if threads come here at once: the handlers know.
+/// Lets the C library call us: whether it will. Maybe more than once, if threads come here at once: the handlers know.
 #[cfg(all(target_os = "linux", not(miri)))]
-fn register() {
+fn register() -> bool {
     static REGISTERED: AtomicBool = AtomicBool::new(false);
     if REGISTERED.load(Ordering::Acquire) {
-        return;
+        return true;
     }
     // SAFETY: the handlers are there as long as this crate is, which is never unloaded, and unwind nowhere.
     let answer = unsafe { libc::pthread_atfork(Some(prepare), Some(parent), Some(child)) };
-    // Without memory for it, forks are as they are without us; the next to come here tries again.
-    REGISTERED.store(answer == 0, Ordering::Release);
+    // Without memory for it, forks are as they are without us.
+    if answer == 0 {
+        REGISTERED.store(true, Ordering::Release);
+    }
+    answer == 0
 }
 
 #[cfg(not(all(target_os = "linux", not(miri))))]
-fn register() {
-    static REGISTERED: AtomicBool = AtomicBool::new(false);
-    REGISTERED.store(true, Ordering::Release);
+fn register() -> bool {
     // Nobody calls them.
     let _ = (
         prepare as extern "C" fn(),
         parent as extern "C" fn(),
         child as extern "C" fn(),
     );
+    true
 }
 
 extern "C" fn prepare() {
@@ -177,6 +186,7 @@ extern "C" fn child() {
     if is_last() {
         INSIDE.store(usize::from(DEPTH.get() > 0), Ordering::SeqCst);
         FORKING.store(0, Ordering::SeqCst);
+        FORKED.store(true, Ordering::Relaxed);
         each(|hook| (hook.child)());
     }
 }

@@ -78,6 +78,8 @@ mod sync;
 mod task;
 #[cfg(test)]
 mod tests;
+#[cfg(doctest)]
+mod variance;
 
 /// Makes a function patchable: its calls go through a patch point, which patches name as a type of the function's name.
 ///

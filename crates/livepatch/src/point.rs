@@ -24,7 +24,8 @@ pub trait Patchable {
 /// Where the calls of one patchable function part. Made by [`patchable`](crate::patchable).
 pub struct PatchPoint<F> {
     raw: RawPoint,
-    function: PhantomData<F>,
+    /// Invariant: replacements go in as what calls get out.
+    function: PhantomData<fn(F) -> F>,
 }
 
 /// A patch point of whatever type, as lists of points have it. See [`points!`](crate::points).

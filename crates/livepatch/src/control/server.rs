@@ -59,7 +59,7 @@ pub(super) struct Shared {
     pub(super) limits: Limits,
     pub(super) loader: Option<Loader>,
     sessions: Mutex<Sessions>,
-    /// A session ended.
+    /// A session ended, or no more is to begin.
     ended: Condvar,
     wakeup: OwnedFd,
 }
@@ -100,10 +100,6 @@ impl Sessions {
 
     /// Makes room for one more client: whether there is.
     fn make_room(&mut self, limits: &Limits) -> bool {
-        // Each has a thread still.
-        if self.count(|doing| doing == Doing::Leaving) > limits.clients {
-            return false;
-        }
         if self.count(|doing| doing < Doing::Watching) < limits.clients {
             return true;
         }
@@ -248,6 +244,7 @@ impl fmt::Debug for Shared {
 impl Drop for Control {
     fn drop(&mut self) {
         self.shared.sessions.lock().stopped = true; // No session begins any more.
+        self.shared.ended.notify_all();
         socket::wake(&self.shared.wakeup);
         if let Some(server) = self.server.take() {
             let _ = server.join(); // It only accepts, and never waits for long.
@@ -311,6 +308,10 @@ fn admit(shared: &Arc<Shared>, stream: UnixStream) {
     let stream = Arc::new(stream);
     let number = {
         let mut sessions = shared.sessions.lock();
+        // Each has a thread still, which ends soon: its client is disconnected, and no request of it is carried out.
+        while !sessions.stopped && sessions.count(|doing| doing == Doing::Leaving) > shared.limits.clients {
+            shared.ended.wait(&mut sessions);
+        }
         if sessions.stopped {
             return;
         }

@@ -23,6 +23,10 @@ use crate::registry::{Registry, registry};
 use crate::sync::{Lock, Locked};
 use crate::task::WORLD;
 
+/// How long who unloads a library waits for a barrier that is denied, and sleeps between tries.
+const PATIENCE: Duration = Duration::from_secs(10);
+const NAP: Duration = Duration::from_millis(50);
+
 /// Waits until a store has run the destructors that it owes.
 pub(crate) type Synchronize = Arc<dyn Fn() -> Result<(), SyncError> + Send + Sync>;
 
@@ -72,7 +76,7 @@ static FORK: Hook = Hook {
     prepare: || {},
     parent: || {},
     child: || {
-        // Ours are none of them: who forks in a library's constructor is in the linker himself.
+        // Ours are none of them: who forks in a library's constructor is in the linker itself.
         if LINKING.swap(0, Ordering::Relaxed) != 0 {
             TORN.store(true, Ordering::Relaxed);
         }
@@ -276,10 +280,7 @@ impl Open {
             return stays;
         }
         let owed = mem::take(&mut *this.owed.lock());
-        let synchronized = || {
-            owed.iter()
-                .all(|one| callout::guarded(|| one()).is_ok_and(|done| done.is_ok()))
-        };
+        let synchronized = || owed.iter().all(is_synchronized);
         // A unit that was freeing a variable may have counted it as gone, and handed it on since.
         let paid = owed.is_empty() || synchronized() && left(None).is_ok() && synchronized();
         if !paid {
@@ -297,6 +298,18 @@ impl Open {
         let open = unsafe { ManuallyDrop::take(&mut this) };
         let closed = open.handle.close();
         (closed.is_err() || is_loaded(&open.path)).then_some(Stays::Linker)
+    }
+}
+
+/// Waits until a store has run what it owes: whether it did. A barrier that is denied is mostly a matter of threads that have
+/// yet to pin, or to end: they have some time.
+fn is_synchronized(owed: &Synchronize) -> bool {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match callout::guarded(|| owed()) {
+            Ok(Err(SyncError::NoBarrier)) if Instant::now() < until => thread::sleep(NAP),
+            done => return matches!(done, Ok(Ok(()))),
+        }
     }
 }
 
@@ -396,5 +409,24 @@ impl Registry {
             }
             thread::park_timeout(left);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_denied_barrier_is_tried_again_and_nothing_else_is() {
+        let tries = |answer: fn(usize) -> Result<(), SyncError>| {
+            let tried = Arc::new(AtomicUsize::new(0));
+            let count = Arc::clone(&tried);
+            let owed: Synchronize = Arc::new(move || answer(count.fetch_add(1, Ordering::Relaxed)));
+            (is_synchronized(&owed), tried.load(Ordering::Relaxed))
+        };
+        let passing = |tried| if tried < 3 { Err(SyncError::NoBarrier) } else { Ok(()) };
+        assert_eq!(tries(passing), (true, 4));
+        assert_eq!(tries(|_| Err(SyncError::Forked)), (false, 1));
+        assert_eq!(tries(|_| panic!("a store that cannot be found")), (false, 1));
     }
 }

@@ -10,6 +10,7 @@ use shadow_vars::{ObjAddr, Reclaim, ShadowId, ShadowStore, SyncError};
 
 use super::callback::{CallbackError, Callbacks, Context, callback_setters};
 use crate::callout;
+use crate::fork;
 use crate::sync::Lock;
 
 /// The data of a state: what later patches find there.
@@ -96,9 +97,10 @@ pub(crate) struct Owned {
 }
 
 impl Owned {
-    /// Whether there may be any.
+    /// Whether there may be any. In a fork's child always: what another thread was in the middle of is not counted there, and
+    /// a library must not go while values may be left that are dropped by its code.
     pub(crate) fn may_live(&self) -> bool {
-        callout::guarded(|| (self.live)()) != Ok(0)
+        fork::is_child() || callout::guarded(|| (self.live)()) != Ok(0)
     }
 }
 
@@ -274,5 +276,33 @@ impl fmt::Debug for State {
             .field("callbacks", &self.callbacks)
             .field("block_disable", &self.block_disable)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, target_os = "linux", not(miri), not(shadow_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_may_live_in_the_child_of_a_fork() {
+        static STORE: std::sync::LazyLock<ShadowStore> = std::sync::LazyLock::new(ShadowStore::new);
+        crate::registry::registry();
+        let state = State::new(1, 1).owns(&*STORE, ShadowId::<String>::new(1));
+        let may_live = || state.owned[0].may_live();
+        assert!(!may_live());
+        // SAFETY: the child only asks, which takes no lock there, and ends.
+        let status = match unsafe { libc::fork() } {
+            // SAFETY: ends the process.
+            0 => unsafe { libc::_exit(i32::from(may_live())) },
+            child => {
+                assert!(child > 0);
+                let mut status = 0;
+                // SAFETY: our child, and an integer of ours.
+                assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+                status
+            }
+        };
+        assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 1);
+        assert!(!may_live());
     }
 }

@@ -44,11 +44,11 @@ impl TurnLock {
 
     /// Waits for it, and has it. To be followed by [`release`](Self::release).
     pub(super) fn take(&self) -> Result<(), NoTurn> {
-        self.try_take(None).map(|_| ())
+        self.try_take(None, false).map(|_| ())
     }
 
     /// Whether it has it: not if the time was over.
-    fn try_take(&self, until: Option<Instant>) -> Result<bool, NoTurn> {
+    fn try_take(&self, until: Option<Instant>, by_fork: bool) -> Result<bool, NoTurn> {
         let me = fork::this_thread();
         loop {
             {
@@ -57,7 +57,7 @@ impl TurnLock {
                     _ if state.torn => return Err(NoTurn::Forked),
                     Some(owner) if owner == me => return Err(NoTurn::Reentrant),
                     None => {
-                        state.owner = Some(me);
+                        (state.owner, state.by_fork) = (Some(me), by_fork);
                         return Ok(true);
                     }
                     Some(_) => {
@@ -98,33 +98,33 @@ impl TurnLock {
 
     /// Before a fork: nobody should be in the middle of a change. But a callback may wait for what the forking thread holds.
     pub(super) fn before_fork(&self) {
-        if let Ok(true) = self.try_take(Instant::now().checked_add(PATIENCE)) {
-            self.0.lock().by_fork = true;
-        }
+        // Without it, the fork goes on: see `in_child`.
+        let _ = self.try_take(Instant::now().checked_add(PATIENCE), true);
     }
 
     /// After a fork, in the parent.
     pub(super) fn in_parent(&self) {
-        // If it is another's mark, its thread has the turn, and we have none.
-        let ours = {
+        let waiting = {
             let mut state = self.0.lock();
-            let ours = state.by_fork && state.owner == Some(fork::this_thread());
-            state.by_fork &= !ours;
-            ours
+            // If it is another's mark, its thread has the turn, and we have none.
+            if !state.by_fork || state.owner != Some(fork::this_thread()) {
+                return;
+            }
+            (state.owner, state.by_fork) = (None, false);
+            std::mem::take(&mut state.waiting)
         };
-        if ours {
-            self.release();
-        }
+        waiting.iter().for_each(Thread::unpark);
     }
 
     /// After a fork, in the child.
     pub(super) fn in_child(&self) {
         let mut state = self.0.lock();
         state.waiting.clear();
-        let is_mine = state.owner == Some(fork::this_thread());
-        if std::mem::take(&mut state.by_fork) && is_mine {
+        if std::mem::take(&mut state.by_fork) {
+            // Ours, or another thread's that was about to fork, too: it changes nothing.
             state.owner = None;
-        } else if !is_mine && state.owner.take().is_some() {
+        } else if state.owner.is_some_and(|owner| owner != fork::this_thread()) {
+            state.owner = None;
             state.torn = true;
         }
     }
@@ -154,5 +154,51 @@ impl From<NoTurn> for ModuleError {
             NoTurn::Reentrant => Reentrant.into(),
             NoTurn::Forked => Forked.into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn on_another_thread(work: impl FnOnce() + Send) {
+        thread::scope(|scope| scope.spawn(work).join().unwrap());
+    }
+
+    #[test]
+    fn a_turn_that_another_fork_has_is_free_in_the_child() {
+        let turn = TurnLock::new();
+        on_another_thread(|| turn.before_fork());
+        turn.before_fork(); // In vain.
+        turn.in_child();
+        assert!(!turn.is_torn());
+        turn.take().unwrap();
+        // A change of this thread's goes on in the child.
+        turn.before_fork();
+        turn.in_child();
+        assert!(matches!(turn.take(), Err(NoTurn::Reentrant)));
+        turn.release();
+        turn.take().unwrap();
+    }
+
+    #[test]
+    fn a_change_of_another_thread_is_torn_in_the_child() {
+        let turn = TurnLock::new();
+        on_another_thread(|| turn.take().unwrap());
+        turn.before_fork();
+        turn.in_child();
+        assert!(matches!(turn.take(), Err(NoTurn::Forked)));
+    }
+
+    #[test]
+    fn a_fork_gives_its_own_turn_back() {
+        let turn = TurnLock::new();
+        turn.before_fork();
+        on_another_thread(|| turn.in_parent());
+        assert!(matches!(turn.take(), Err(NoTurn::Reentrant)));
+        turn.in_parent();
+        turn.take().unwrap();
+        turn.in_parent();
+        assert!(matches!(turn.take(), Err(NoTurn::Reentrant)));
     }
 }

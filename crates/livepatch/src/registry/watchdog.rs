@@ -2,10 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
-
 use super::{Registry, Turn};
 use crate::events::{Direction, Event};
+use crate::sync::Lock;
 
 /// What to do about a transition that does not end. See [`Registry::set_watchdog`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +29,7 @@ impl Watchdog {
 }
 
 /// There is one registry.
-static STATE: Mutex<State> = Mutex::new(State {
+static STATE: Lock<State> = Lock::new(State {
     watchdog: None,
     watched: None,
 });

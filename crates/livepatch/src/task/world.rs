@@ -287,7 +287,6 @@ impl World {
             return record;
         }
         let record: &'static Record = Box::leak(Box::new(Record::new(name, kind)));
-        record.reader.activate();
         record.owned_here();
         // Relaxed: the exchange below checks it. Release: with the Acquire of `records`.
         let mut head = self.records.load(Ordering::Relaxed);
@@ -298,10 +297,13 @@ impl World {
                 .records
                 .compare_exchange(head, new, Ordering::Release, Ordering::Relaxed)
             {
-                Ok(_) => return record,
+                Ok(_) => break,
                 Err(now) => head = now,
             }
         }
+        // On the list by now: a fork's child finds it, and lets go of it.
+        record.reader.activate();
+        record
     }
 
     fn take_free(&self) -> Option<&'static Record> {

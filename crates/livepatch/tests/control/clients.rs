@@ -56,6 +56,16 @@ fn silent_clients_make_room_for_the_operator() {
 }
 
 #[test]
+fn nobody_is_refused_while_others_make_room() {
+    let service = Service::with(|builder| builder.max_clients(1));
+    for _ in 0..100 {
+        let silent: Vec<_> = (0..5).map(|_| service.stream()).collect();
+        service.client().status().unwrap();
+        drop(silent);
+    }
+}
+
+#[test]
 fn who_never_asked_makes_room_before_who_did() {
     let service = Service::with(|builder| builder.max_clients(3));
     let mut first = service.client();
