@@ -225,7 +225,8 @@ impl<S: System> Barriers<S> {
         }
         // Relaxed: the fence below orders it (H2).
         place.active.store(true, Ordering::Relaxed);
-        if !place.linked.swap(true, Ordering::Relaxed) {
+        if !place.linked.load(Ordering::Relaxed) {
+            place.linked.store(true, Ordering::Relaxed);
             self.link(place);
         }
         if !S::breaks(Rule::FenceBeforeFirstLook) {

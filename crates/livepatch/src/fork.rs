@@ -45,52 +45,79 @@ static FORKING: AtomicUsize = AtomicUsize::new(0);
 /// Whether our handlers have run in the child of a fork.
 static FORKED: AtomicBool = AtomicBool::new(false);
 
-thread_local! {
-    /// Sections that this thread is in, one in the other: bounded by its stack. None of these has a destructor.
-    static DEPTH: Cell<u32> = const { Cell::new(0) };
-    /// Which thread this is; 0: nobody has asked.
-    static NUMBER: Cell<u64> = const { Cell::new(0) };
+/// What each thread has: together, as a library that is shared asks the dynamic linker where it is.
+struct Here {
+    /// Sections that this thread is in, one in the other: bounded by its stack.
+    depth: Cell<u32>,
     /// How often this thread is preparing a fork: once for each time that our handlers were registered.
-    static PREPARING: Cell<u32> = const { Cell::new(0) };
+    preparing: Cell<u32>,
+    /// Which thread this is; 0: nobody has asked.
+    number: Cell<u64>,
+}
+
+thread_local! {
+    /// Has no destructor, so it is there to the thread's very end.
+    static HERE: Here = const {
+        Here { depth: Cell::new(0), preparing: Cell::new(0), number: Cell::new(0) }
+    };
 }
 
 /// Tells one thread from all others that there ever were.
 pub(crate) fn this_thread() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
-    if NUMBER.get() == 0 {
-        // Relaxed: only unique.
-        NUMBER.set(NEXT.fetch_add(1, Ordering::Relaxed));
-    }
-    NUMBER.get()
+    HERE.with(|here| {
+        if here.number.get() == 0 {
+            // Relaxed: only unique.
+            here.number.set(NEXT.fetch_add(1, Ordering::Relaxed));
+        }
+        here.number.get()
+    })
 }
 
-/// While it lives, no other thread forks.
+/// While it lives, no other thread forks. Stays on its thread.
 #[derive(Debug)]
-pub(crate) struct Section(());
+pub(crate) struct Section(*const Here);
 
 impl Section {
+    #[inline]
     pub(crate) fn enter() -> Self {
-        let depth = DEPTH.get();
-        if depth == 0 {
-            // SeqCst, here and in `prepare`: either we see that somebody forks, or are seen inside.
-            INSIDE.fetch_add(1, Ordering::SeqCst);
-            while FORKING.load(Ordering::SeqCst) != 0 && PREPARING.get() == 0 {
-                INSIDE.fetch_sub(1, Ordering::SeqCst);
-                while FORKING.load(Ordering::SeqCst) != 0 {
-                    thread::yield_now();
-                }
+        HERE.with(|here| {
+            let depth = here.depth.get();
+            if depth == 0 {
+                // SeqCst, here and in `prepare`: either we see that somebody forks, or are seen inside.
                 INSIDE.fetch_add(1, Ordering::SeqCst);
+                if FORKING.load(Ordering::SeqCst) != 0 {
+                    here.wait_for_forks();
+                }
             }
+            here.depth.set(depth + 1);
+            Self(here)
+        })
+    }
+}
+
+impl Here {
+    /// Waits until nobody forks, as one who is not inside meanwhile.
+    #[cold]
+    #[inline(never)]
+    fn wait_for_forks(&self) {
+        while FORKING.load(Ordering::SeqCst) != 0 && self.preparing.get() == 0 {
+            INSIDE.fetch_sub(1, Ordering::SeqCst);
+            while FORKING.load(Ordering::SeqCst) != 0 {
+                thread::yield_now();
+            }
+            INSIDE.fetch_add(1, Ordering::SeqCst);
         }
-        DEPTH.set(depth + 1);
-        Self(())
     }
 }
 
 impl Drop for Section {
+    #[inline]
     fn drop(&mut self) {
-        let depth = DEPTH.get() - 1;
-        DEPTH.set(depth);
+        // SAFETY: this thread's, which has no destructor: it is there as long as the thread is.
+        let here = unsafe { &*self.0 };
+        let depth = here.depth.get() - 1;
+        here.depth.set(depth);
         if depth == 0 {
             // Release: with the load of `prepare`.
             INSIDE.fetch_sub(1, Ordering::Release);
@@ -100,7 +127,11 @@ impl Drop for Section {
 
 /// Whether this thread is in a section.
 pub(crate) fn is_in_section() -> bool {
-    DEPTH.get() > 0
+    depth() > 0
+}
+
+fn depth() -> u32 {
+    HERE.with(|here| here.depth.get())
 }
 
 /// Whether this process is the child of a fork that our handlers know of, or a child of such a one.
@@ -155,14 +186,13 @@ fn register() -> bool {
 }
 
 extern "C" fn prepare() {
-    let times = PREPARING.get();
-    PREPARING.set(times + 1);
+    let times = HERE.with(|here| here.preparing.replace(here.preparing.get() + 1));
     if times > 0 {
         return;
     }
     each(|hook| (hook.prepare)());
     FORKING.fetch_add(1, Ordering::SeqCst);
-    let own = usize::from(DEPTH.get() > 0);
+    let own = usize::from(depth() > 0);
     while INSIDE.load(Ordering::SeqCst) != own {
         thread::yield_now();
     }
@@ -170,9 +200,11 @@ extern "C" fn prepare() {
 
 /// Whether this is the last of the handlers of one fork.
 fn is_last() -> bool {
-    let left = PREPARING.get().saturating_sub(1);
-    PREPARING.set(left);
-    left == 0
+    HERE.with(|here| {
+        let left = here.preparing.get().saturating_sub(1);
+        here.preparing.set(left);
+        left == 0
+    })
 }
 
 extern "C" fn parent() {
@@ -184,7 +216,7 @@ extern "C" fn parent() {
 
 extern "C" fn child() {
     if is_last() {
-        INSIDE.store(usize::from(DEPTH.get() > 0), Ordering::SeqCst);
+        INSIDE.store(usize::from(depth() > 0), Ordering::SeqCst);
         FORKING.store(0, Ordering::SeqCst);
         FORKED.store(true, Ordering::Relaxed);
         each(|hook| (hook.child)());

@@ -278,14 +278,20 @@ impl World {
 
     /// A record for a new task, outside every unit.
     pub(crate) fn register(&self, name: Cow<'static, str>, kind: TaskKind) -> &'static Record {
+        // One for all the locks below.
         #[cfg(not(shadow_loom))]
-        crate::fork::watch(crate::fork::Part::Tasks, &super::FORK);
-        barrier::on_fence(super::unit::on_fence);
+        let section = crate::fork::Section::enter();
         if let Some(record) = self.take_free() {
             record.owned_here();
             record.taken_by(name, kind);
             return record;
         }
+        #[cfg(not(shadow_loom))]
+        drop(section);
+        // Before the first record is anybody's.
+        #[cfg(not(shadow_loom))]
+        crate::fork::watch(crate::fork::Part::Tasks, &super::FORK);
+        barrier::on_fence(super::unit::on_fence);
         let record: &'static Record = Box::leak(Box::new(Record::new(name, kind)));
         record.owned_here();
         // Relaxed: the exchange below checks it. Release: with the Acquire of `records`.

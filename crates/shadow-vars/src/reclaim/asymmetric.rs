@@ -247,7 +247,6 @@ impl Participant {
         // Relaxed, both: read in the child of a fork, and by statistics.
         taken.owner.store(owner, stat::Ordering::Relaxed);
         taken.generation.store(fork::generation(), stat::Ordering::Relaxed);
-        asymmetric_barrier::on_fence(on_fence);
         taken.reader.activate();
         taken
     }
@@ -274,6 +273,8 @@ impl Participant {
     }
 
     fn take_fresh() -> Option<&'static Shared> {
+        // Before the first is anybody's.
+        asymmetric_barrier::on_fence(on_fence);
         let fresh = reserved().or_else(|| Some(Box::leak(try_box(CachePadded::new(Self::new()))?)))?;
         // Relaxed: the exchange fails if it is stale.
         let mut next = DOMAIN.participants.load(Ordering::Relaxed);
