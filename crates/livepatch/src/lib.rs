@@ -26,8 +26,8 @@
 //!
 //! The Linux kernel has this for itself; the rules here are its rules, as far as a process has what they speak of:
 //!
-//! - **Functions** marked [`patchable`] can be replaced by others of the same type. With or without a patch, a call costs
-//!   about as much as one through a pointer.
+//! - **Functions** marked [`patchable`] can be replaced by others of the same type. Inside a unit a call costs little more
+//!   than an indirect call, outside it costs a unit as well; patched or not.
 //! - **Units of work** ([`unit()`], [`UnitExt::in_unit`]) run one version of everything. A patch comes into effect by a
 //!   *transition*: units that begin run the new functions, those inside finish with the old ones. Transitions can be
 //!   reversed, or forced.
@@ -45,9 +45,10 @@
 //! - A transition that was running goes on, and waits for units of the child's thread only. The thread that ends transitions
 //!   is started again when it is needed: by the next change, or by [`Registry::wait`].
 //! - A fork waits for up to 100 ms for a change that another thread is in the middle of, its callbacks included. If that is
-//!   not over then, the child can change nothing: every attempt is the error [`Forked`]. The same if another thread is
-//!   loading or unloading a library, of loads.
-//! - A library that another thread was unloading stays ([`Stays::Forked`]). The parent's control socket is not served.
+//!   not over then, the child can change nothing: every attempt is the error [`Forked`]. If another thread is
+//!   loading or unloading a library, every load in the child is the error `LoadFault::Forked`.
+//! - A library that another thread was unloading stays ([`Stays::Forked`]). One that variables of a state may owe
+//!   their destructors to stays until the state's last holder goes: the child cannot tell how many there are. The parent's control socket is not served.
 //!
 //! It is the store's own matter what becomes of shadow variables: see [`shadow_vars`]. A child that is made by the bare system
 //! call (`clone`), or by `vfork`, has no such care.

@@ -60,14 +60,15 @@
 //! > {"v":1,"request":"list"}
 //! < {"v":1,"answer":"patches","patches":[{"name":"fix","enabled":true,"transition":false,…}],"transition":null}
 //! > {"v":1,"request":"status"}
-//! < {"v":1,"answer":"status","status":{"patches":[…],"modules":[],"transition":null,"tasks":[…]}}
+//! < {"v":1,"answer":"status","status":{"patches":[…],"modules":[],"transition":null,"tasks":[…],"libraries":[]}}
 //! > {"v":1,"request":"load","path":"/patches/fix.so","wait_ms":5000}
-//! < {"v":1,"answer":"changed","patch":"fix","enabled":true,"transition":null,"held_up_by":[]}
+//! < {"v":1,"answer":"changed","patch":"fix","enabled":true,"reversed":false,"transition":null,"held_up_by":[]}
 //! > {"v":1,"request":"disable","patch":"fix"}
-//! < {"v":1,"answer":"changed","patch":"fix","enabled":false,
+//! < {"v":1,"answer":"changed","patch":"fix","enabled":false,"reversed":false,
 //!    "transition":{"patch":"fix","direction":"unpatching","running_ms":0,"tasks_left":1,"unsettled":0},
 //!    "held_up_by":[{"name":"worker-3","kind":"thread","state":"patched",
-//!                   "inside":{"since_ms":0,"entered_at":"src/serve.rs:88:17","switched":false}}]}
+//!                   "inside":{"since_ms":0,"entered_at":"src/serve.rs:88:17","entered_by":"guard",
+//!                             "switched":false}}]}
 //! > {"v":1,"request":"reverse","patch":"fix"}
 //! > {"v":1,"request":"force","patch":"fix"}
 //! < {"v":1,"answer":"error","code":"not_in_transition","message":"patch `fix` is not in transition"}

@@ -102,12 +102,13 @@
 //!
 //! A patch's library stays loaded as long as the patch, which the registry drops when its transition is over: no unit of
 //! work is in its functions then. Others may have it for longer: an `Arc<Patch>` of yours, a
-//! [`PrevState`](crate::PrevState), an error of its callbacks. And it stays for what is owed to its code, so long as that is
-//! there, where a later patch has a state of it:
+//! [`PrevState`](crate::PrevState), an error of its callbacks. And if a later patch has a state of it, it stays for what is
+//! owed to its code:
 //!
 //! - **variables** of a state whose type has a destructor, or holds what has one: as long as any of that id live, if any did
-//!   when the patch left. That is looked at whenever a transition ends, and by [`poll`](crate::Registry::poll). Those of
-//!   types without one, such as numbers and atomics, owe it nothing;
+//!   when the patch left. That is looked at whenever a transition ends, and by [`poll`](crate::Registry::poll). In a
+//!   fork's child, where they cannot be counted: until the state's last holder goes. Those of types without one, such as
+//!   numbers and atomics, owe it nothing;
 //! - **data** of a state that the later patch took over as they are: as long as it has them. It may hand them on: then all
 //!   libraries of patches that had them stay, for each may have left something in them. Copies owe nothing: a series of
 //!   patches that each make their own, from those before, keeps no library;
@@ -134,6 +135,10 @@
 //! - one that says `unload: never`, as it must if it starts threads that stay, or registers itself anywhere for good in a way
 //!   that imports do not tell: see the safety section of [`load_patch`](crate::Registry::load_patch);
 //! - a module that was dropped without being [unloaded](Module::unload), or whose `exit` panicked;
+//! - one for which a store cannot tell whether destructors are owed ([`Stays::Unsynchronized`]: a barrier that is denied is
+//!   tried again for ten seconds), or a destructor of what belongs to it panicked; or that could not be unloaded, for there
+//!   was no thread for it, or the process was forked meanwhile ([`Stays::DestructorPanicked`], [`Stays::NoThread`],
+//!   [`Stays::Forked`]);
 //! - what the dynamic linker keeps for reasons of its own: `musl` unloads nothing.
 //!
 //! # Modules

@@ -34,7 +34,7 @@ impl Registry {
     ///   that you took, or a future;
     /// - it has no threads then, and nothing can call it. What it can register itself with is found, as far as its imports
     ///   [tell](crate::library#what-stays-loaded), and keeps it loaded. What they do not tell: functions that it passed to
-    ///   other libraries (C's and C++'s: loggers, allocators' hooks, call-backs of event loops), handlers that it registered
+    ///   other libraries (C's and C++'s: loggers, allocators' hooks, callbacks of event loops), handlers that it registered
     ///   through such a library, by `dlsym` or a system call of its own; and statics of the interface in which it left a
     ///   function, a text, or a trait object. One that does such things says `unload: never`;
     /// - it allocates shadow variables only under ids that its states [own](crate::State::owns): the store drops values of an

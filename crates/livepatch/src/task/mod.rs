@@ -71,7 +71,7 @@
 //!
 //! # Counters
 //!
-//! All that safe code can drive, with what becomes of them. None is checked: none comes to its end.
+//! All that safe code can drive, with what becomes of them. None is checked in release builds: none comes to its end.
 //!
 //! | counter | bits | is driven by | at its end |
 //! |---|---|---|---|

@@ -263,7 +263,7 @@ pub(crate) fn is_inside() -> bool {
 /// }
 /// ```
 ///
-/// Progress: wait-free but for transitions that start meanwhile; a thread's first is lock-free, and allocates.
+/// Progress: wait-free but for transitions that start meanwhile; a thread's first takes a lock for moments, and allocates.
 #[track_caller]
 #[inline]
 pub fn unit() -> Unit {
