@@ -215,7 +215,7 @@ B | ../livepatch/src/point.rs   | fn f() { crate::registry::registry() }
 B | ../livepatch/src/patch/object.rs | use crate::registry::Registry;
 B | ../livepatch/src/registry/enable.rs | use crate::library::open;
 B | ../livepatch/src/patch/state.rs | use crate::{Patch, error};
-B | ../livepatch/src/registry/states.rs | impl Registry { fn f(&self) { self.libraries(); } }
+B | ../livepatch/src/registry/states.rs | impl Registry { fn f(&self) { let _ = self.wait_unloaded("p", LONG); } }
 C | ../livepatch/src/registry/mod.rs | use libloading::Library;
 G | ../livepatch/src/registry/worker.rs | use std::panic::{self, Location}; fn f() { let _ = panic::catch_unwind(g); }
 G | ../livepatch/src/library/loaded.rs | fn f() { let _ = ::std::panic::catch_unwind(g); }
