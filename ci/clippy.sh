@@ -37,6 +37,7 @@ else
     echo "clippy: SKIPPED for fuzz, no C++ compiler"
 fi
 # `--profile test` compiles the unit tests, where the models live. Own target directory: see ci/loom.sh.
+RUSTFLAGS="--cfg shadow_loom" run -p asymmetric-barrier --lib --profile test --target-dir target/loom
 RUSTFLAGS="--cfg shadow_loom" run -p shadow-vars --lib --profile test --target-dir target/loom
 # Alone: as a dependency, the store has its models' parts and not the models.
 RUSTFLAGS="--cfg shadow_loom" run -p livepatch --lib --profile test --no-deps --target-dir target/loom

@@ -137,10 +137,7 @@ fn give_back(place: u32) {
 
 /// In the child of a fork: other threads' places are free again. What their owners changed is whole, or was not begun (F4 of
 /// [`fork`](crate::fork)).
-#[cfg_attr(
-    not(all(target_os = "linux", not(miri), not(shadow_loom))),
-    expect(dead_code, reason = "forks are followed on Linux")
-)]
+#[cfg(all(target_os = "linux", not(miri), not(shadow_loom)))]
 pub(crate) fn let_go_of_others() {
     let mine = PLACE.get();
     for place in (1..=PLACES).filter(|&place| place != mine) {

@@ -466,10 +466,7 @@ fn scan_alone() -> bool {
 }
 
 /// In the child of a fork: participants of other threads are nobody's. Owned guards stay: they may be this thread's.
-#[cfg_attr(
-    not(all(target_os = "linux", not(miri), not(shadow_loom))),
-    expect(dead_code, reason = "forks are followed on Linux")
-)]
+#[cfg(all(target_os = "linux", not(miri), not(shadow_loom)))]
 pub(super) fn let_go_of_others() {
     let me = thread_token();
     for participant in Participant::all() {

@@ -57,10 +57,7 @@ pub enum Stuck {
 }
 
 /// In the child of a fork: lets go of other threads' places among the readers.
-#[cfg_attr(
-    not(all(target_os = "linux", not(miri), not(shadow_loom))),
-    expect(dead_code, reason = "forks are followed on Linux")
-)]
+#[cfg(all(target_os = "linux", not(miri), not(shadow_loom)))]
 pub(crate) fn let_go_of_others() {
     asymmetric::let_go_of_others();
 }
