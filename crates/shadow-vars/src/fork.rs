@@ -5,7 +5,8 @@
 //! - **F1** Whatever is held for long names its holder by a [token](crate::sync::thread_token): [`vanished`] says whether
 //!   that thread is gone, and then whoever meets it goes on in its place (retire lists, constructors).
 //! - **F2** What is locked for a moment (a store's ids, the memory of nodes) is locked inside a [`section`], and what waits
-//!   for constructors under the lock of [`wait`]. A fork waits until nobody is inside, so the child finds none of it locked.
+//!   for constructors under the lock of [`wait`](crate::wait). A fork waits until nobody is inside, so the child finds none
+//!   of it locked.
 //! - **F3** A thread's participant, place and reader are taken away from it in the child's first steps ([`child`](crate::child)).
 //! - **F4** What a thread changes by plain stores of its own (a magazine, a plain push) is whole after every prefix
 //!   of them: a fork cuts each thread off between two stores, and keeps what came before.

@@ -12,7 +12,7 @@
 //!   system, but for one, which is kept for the next that asks.
 //! - **M4** What an owner changes in its magazine is whole after every prefix of its stores, but for lost memory and a wrong
 //!   count of the list: so a place whose owner a fork left behind can be given to another thread (F4 of
-//!   [`fork`](crate::fork)). Locks are taken inside a [section](fork::section), which a fork waits for (F2).
+//!   [`fork`]). Locks are taken inside a [section](fork::section), which a fork waits for (F2).
 //!
 //! Progress: as any allocator's. Mostly a few instructions of the thread's own; once in a magazine's length a lock.
 
