@@ -165,6 +165,8 @@ fn register() -> bool {
     if REGISTERED.load(Ordering::Acquire) {
         return true;
     }
+    // Before ours, so that ours come first before a fork: whom they wait for may need a store.
+    let _ = shadow_vars::follow_forks();
     // SAFETY: the handlers are there as long as this crate is, which is never unloaded, and unwind nowhere.
     let answer = unsafe { libc::pthread_atfork(Some(prepare), Some(parent), Some(child)) };
     // Without memory for it, forks are as they are without us.
