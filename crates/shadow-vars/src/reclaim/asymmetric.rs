@@ -20,6 +20,9 @@
 //! - **E6** A signal handler may pin between any two instructions of its thread, once that has pinned before. What it
 //!   interrupts has announced itself whenever `guards` says that a guard is there and `epoch` is not 0; else the handler
 //!   announces, and what it interrupts does so again, or leaves.
+//! - **E7** Light barriers are fences where the global epoch has [`FENCES`], which a reader loads anyway. It is never taken
+//!   away, and a thread has seen it before one of its participants counts as settled ([`asymmetric_barrier`]): so it sees it
+//!   at all later pins.
 //!
 //! Progress: `pin` is wait-free, but for a thread's first, which takes a participant: lock-free. Beginning a grace period
 //! is wait-free, and so is asking whether it is over. One thread at a time scans, others pass by: a thread stopped during a
@@ -48,6 +51,7 @@ use crate::{events, fork, shard};
 pub enum Asymmetric {}
 
 /// One thread's place among the readers, or one owned guard's. Never freed; used again by later threads.
+#[repr(C)]
 struct Participant {
     /// E1.
     epoch: AtomicU64,
@@ -69,6 +73,12 @@ type Shared = CachePadded<Participant>;
 /// by one: no program gets through 2^63.
 const LAST: u64 = 1 << 63;
 
+/// In the global epoch, and in what participants take from it (E7).
+const FENCES: u64 = 1 << 63;
+
+/// The first epoch. Loom's light barriers are fences.
+const FIRST: u64 = if cfg!(shadow_loom) { FENCES | 1 } else { 1 };
+
 /// In place of a thread's token: an owned guard's, or nobody's.
 const OWNED: u64 = 0;
 const GONE: u64 = u64::MAX;
@@ -84,7 +94,7 @@ impl std::panic::RefUnwindSafe for Participant {}
 
 /// What all threads share.
 struct Domain {
-    /// The newest target.
+    /// The newest target, and [`FENCES`].
     epoch: CachePadded<AtomicU64>,
     participants: AtomicPtr<Shared>,
     /// E5.
@@ -100,7 +110,7 @@ struct Domain {
 
 static_global! {
     static DOMAIN: Domain = Domain {
-        epoch: CachePadded::new(AtomicU64::new(1)),
+        epoch: CachePadded::new(AtomicU64::new(FIRST)),
         participants: AtomicPtr::new(ptr::null_mut()),
         over: CachePadded::new(AtomicU64::new(1)),
         fenced: AtomicU64::new(1),
@@ -173,11 +183,18 @@ fn pin_inside() -> AsymmetricGuard {
     let guards = mine.guards.get();
     mine.guards.set(guards + 1);
     // E6: the guard that is there already may be about to announce itself. Relaxed: the owner's own.
-    if guards & !LAST == 0 || mine.epoch.load(Ordering::Relaxed) == 0 {
-        mine.announce();
-    }
+    let announced = if guards & !LAST == 0 {
+        0
+    } else {
+        mine.epoch.load(Ordering::Relaxed)
+    };
+    let light = if announced == 0 {
+        mine.announce()
+    } else {
+        barrier::light(announced & FENCES == 0)
+    };
     // Also of a guard inside another: the other may not have come to its own barrier (E6).
-    if !barrier::light() {
+    if !light {
         barrier::fence(&mine.reader);
     }
     AsymmetricGuard(mine)
@@ -195,8 +212,18 @@ fn pin_fenced() -> AsymmetricGuard {
     AsymmetricGuard(mine)
 }
 
+/// This thread's light barriers are fences from now on (E7).
+fn fence_from_now_on() {
+    // Relaxed, both: coherence is what counts. A model's epoch has it from the start.
+    if !cfg!(shadow_loom) && DOMAIN.epoch.load(Ordering::Relaxed) & FENCES == 0 {
+        // Release: who sees it sees that the barrier is refused.
+        DOMAIN.epoch.fetch_or(FENCES, Ordering::Release);
+    }
+}
+
 /// This thread fences: so do its readers, that of its participant and that of its place.
 fn on_fence() {
+    fence_from_now_on();
     // SAFETY: participants are never freed.
     if let Some(mine) = unsafe { participant().as_ref() } {
         mine.reader.settle();
@@ -248,6 +275,9 @@ impl Participant {
         taken.owner.store(owner, stat::Ordering::Relaxed);
         taken.generation.store(fork::generation(), stat::Ordering::Relaxed);
         taken.reader.activate();
+        if !asymmetric_barrier::is_asymmetric() {
+            fence_from_now_on();
+        }
         taken
     }
 
@@ -303,21 +333,24 @@ impl Participant {
         self.taken.store(false, stat::Ordering::Release);
     }
 
-    /// One guard more, the first. A barrier must follow.
+    /// One guard more, the first. As [`announce`](Self::announce).
     #[inline]
-    fn enter(&self) {
+    #[must_use]
+    fn enter(&self) -> bool {
         self.guards.set(1);
-        self.announce();
+        self.announce()
     }
 
-    /// Says where the thread is. A barrier must follow.
+    /// Says where the thread is. Whether a light barrier came after that; if not, a fence is to follow.
     #[inline]
-    fn announce(&self) {
+    #[must_use]
+    fn announce(&self) -> bool {
         // Acquire: pairs with the Release half of `begin_period` (E2).
         let epoch = DOMAIN.epoch.load(Ordering::Acquire);
         // Release: as in `retreat`, for a scan that sees this and never saw that. What orders it with the loads that follow
-        // are the barriers, the caller's and the heavy one in `scan` (E3).
+        // are the barriers, this one and the heavy one in `scan` (E3).
         self.epoch.store(epoch, Ordering::Release);
+        barrier::light(epoch & FENCES == 0)
     }
 
     #[inline]
@@ -352,8 +385,7 @@ impl Participant {
     /// Lets go of what the only guard protects, and protects what there is now.
     fn renew(&self) {
         self.retreat();
-        self.announce();
-        if !barrier::light() {
+        if !self.announce() {
             barrier::fence(&self.reader);
         }
     }
@@ -432,7 +464,7 @@ fn scan() {
 /// Returns whether the barrier was refused.
 fn scan_alone() -> bool {
     // Acquire: pairs with the Release half of `begin_period`: what the periods are for comes before the barrier (E3).
-    let newest = DOMAIN.epoch.load(Ordering::Acquire);
+    let newest = DOMAIN.epoch.load(Ordering::Acquire) & !FENCES;
     // Relaxed, both: written by scans.
     if DOMAIN.over.load(Ordering::Relaxed) >= newest {
         return false;
@@ -453,7 +485,7 @@ fn scan_alone() -> bool {
         }
     }
     // Acquire: pairs with `retreat` (G3).
-    let inside = Participant::all().map(|participant| participant.epoch.load(Ordering::Acquire));
+    let inside = Participant::all().map(|participant| participant.epoch.load(Ordering::Acquire) & !FENCES);
     let oldest = inside.filter(|&epoch| epoch != 0).min().unwrap_or(u64::MAX);
     let oldest = if planted_everywhere(Defect::ReadersIgnored) {
         u64::MAX
@@ -494,8 +526,7 @@ impl Backend for Asymmetric {
         let Some(mine) = outside() else {
             return pin_inside();
         };
-        mine.enter();
-        if barrier::light() {
+        if mine.enter() {
             AsymmetricGuard(mine)
         } else {
             pin_fenced()
@@ -504,8 +535,7 @@ impl Backend for Asymmetric {
 
     fn pin_owned() -> AsymmetricOwned {
         let guard = AsymmetricOwned(Participant::take(OWNED));
-        guard.0.enter();
-        if !barrier::light() {
+        if !guard.0.enter() {
             barrier::fence(&guard.0.reader);
         }
         guard
@@ -530,7 +560,7 @@ impl Backend for Asymmetric {
     fn begin_period() -> u64 {
         // AcqRel: Release pairs with `announce` (E2), both with `scan_alone`. One for each batch: no program gets through
         // 2^62.
-        DOMAIN.epoch.fetch_add(1, Ordering::AcqRel) + 1
+        (DOMAIN.epoch.fetch_add(1, Ordering::AcqRel) & !FENCES) + 1
     }
 
     #[inline]

@@ -22,12 +22,12 @@ fn is_refused() -> bool {
     false
 }
 
-/// Whether a light barrier is a compiler fence, which this was then. If not, [`fence`] comes next.
+/// A light barrier, a compiler fence, where these do. Returns whether they do: if not, [`fence`] comes next.
 #[inline(always)]
 #[must_use]
-pub(super) fn light() -> bool {
+pub(super) fn light(do_they: bool) -> bool {
     compiler_fence(Ordering::SeqCst);
-    asymmetric_barrier::is_asymmetric() || planted_everywhere(Defect::NoLightBarrier) || is_refused()
+    do_they || planted_everywhere(Defect::NoLightBarrier) || is_refused()
 }
 
 /// The light barrier of a reader where it is a fence.

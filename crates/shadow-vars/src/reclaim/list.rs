@@ -104,7 +104,7 @@ impl List {
     fn push_plainly(&self, open: &AtomicPtr<Node>, first: NonNull<Node>, last: &Node) -> bool {
         // Relaxed: the barriers, this one and that in `is_left_alone`, order it with the load of the state.
         self.pushing.store(fork::generation(), Ordering::Relaxed);
-        if !barrier::light() {
+        if !barrier::light(asymmetric_barrier::is_asymmetric()) {
             fence();
         }
         // Acquire: pairs with the Release stores that end TAKEN; what `open` is after them is loaded below.
