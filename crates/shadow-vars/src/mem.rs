@@ -1,4 +1,4 @@
-//! Allocations that may fail, and asking for memory ahead of time.
+//! Allocations that may fail, asking for memory ahead of time, and strides.
 
 use std::alloc::{Layout, alloc};
 use std::ptr::NonNull;
@@ -29,6 +29,32 @@ pub(crate) fn try_string(of: &str) -> Option<String> {
     copy.try_reserve_exact(of.len()).ok()?;
     copy.push_str(of);
     Some(copy)
+}
+
+/// A power of two, to do something every so many times without a division.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stride(u64);
+
+impl Stride {
+    /// The largest that is at most `most`, and at least 1.
+    pub(crate) fn at_most(most: usize) -> Self {
+        Self(1 << most.max(1).ilog2())
+    }
+
+    pub(crate) fn get(self) -> u64 {
+        self.0
+    }
+
+    #[inline]
+    pub(crate) fn divides(self, count: u64) -> bool {
+        count & (self.0 - 1) == 0
+    }
+
+    /// Whether it divides one of the last `by` numbers up to `count`.
+    #[inline]
+    pub(crate) fn is_passed(self, count: u64, by: u64) -> bool {
+        count & (self.0 - 1) < by
+    }
 }
 
 /// Starts to load the cache line at this address, if the platform has a way to say so. Never faults.

@@ -59,7 +59,7 @@ impl Shard {
     }
 
     /// One that a model says is a thread's own.
-    #[cfg(all(test, shadow_loom))]
+    #[cfg(shadow_loom)]
     pub(crate) fn owned(index: usize) -> Self {
         Self { index, own: true }
     }

@@ -1,5 +1,7 @@
 //! What a store tells about itself.
 
+use std::time::Duration;
+
 /// A look at a store's counters.
 ///
 /// `created` and `freed`, here and of all [`ids`](Self::ids), are of one instant during the call, but that operations which run
@@ -37,6 +39,9 @@ pub struct Stats {
     pub retired_objects: usize,
     /// Bytes of those.
     pub retired_bytes: usize,
+    /// For how long the oldest of those has waited, about: of values with destructors exactly, of others to within some tens of
+    /// retirements.
+    pub oldest_retired: Option<Duration>,
     /// Readers that keep everything retired waiting, in a process that was denied the barrier which the backend stands on: of a
     /// thread until it pins once more (or with `livepatch` begins a unit), or ends; of an owned guard until it is renewed or
     /// dropped. See [`docs::processes`](crate::docs::processes).

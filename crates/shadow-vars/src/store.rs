@@ -1,6 +1,7 @@
 //! The store itself: every operation in the form that needs no guard at hand.
 
 use std::fmt;
+use std::mem::{self, ManuallyDrop, MaybeUninit};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -9,8 +10,9 @@ use bytemuck::Zeroable;
 use crate::config::Builder;
 use crate::error::{AllocError, CtorError, StoreError, SyncError, TypeMismatch};
 use crate::iter::VarRef;
+use crate::mem::try_box;
 use crate::pinned::{OwnedPinned, Pinned};
-use crate::reclaim::{Asymmetric, Reclaim, Stuck, retired};
+use crate::reclaim::{Asymmetric, Reclaim, Stuck, retired, stores};
 use crate::registry::IdEntry;
 use crate::stats::{IdStats, Stats};
 use crate::table::Core;
@@ -39,7 +41,8 @@ use crate::{IntoObjAddr, ObjAddr, ShadowId};
 /// # Ok::<(), shadow_vars::AllocError<u32>>(())
 /// ```
 pub struct ShadowStore<R: Reclaim = Asymmetric> {
-    core: Core<R>,
+    /// Dropped by the store's drop, or later.
+    core: ManuallyDrop<Core<R>>,
 }
 
 impl ShadowStore {
@@ -82,12 +85,22 @@ impl<R: Reclaim> ShadowStore<R> {
     }
 
     pub(crate) fn from_core(core: Core<R>) -> Self {
-        Self { core }
+        Self {
+            core: ManuallyDrop::new(core),
+        }
     }
 
     #[inline]
     pub(crate) fn core(&self) -> &Core<R> {
         &self.core
+    }
+
+    /// An operation that creates or frees: under a guard, and then what is due outside of it.
+    #[inline(always)]
+    fn change<O>(&self, operation: impl FnOnce(&Pinned<'_, R>) -> O) -> O {
+        let done = operation(&self.pin());
+        self.core.lists.look::<R>();
+        done
     }
 
     /// A guard of this thread, for many operations. While it is held, nothing that is freed is dropped.
@@ -143,7 +156,7 @@ impl<R: Reclaim> ShadowStore<R> {
         id: ShadowId<T>,
         value: T,
     ) -> Result<(), AllocError<T>> {
-        self.pin().alloc(obj, id, value).map(drop)
+        self.change(|pin| pin.alloc(obj, id, value).map(drop))
     }
 
     /// Creates the variable by a constructor. See [`Pinned::alloc_with`].
@@ -157,7 +170,7 @@ impl<R: Reclaim> ShadowStore<R> {
         id: ShadowId<T>,
         ctor: impl FnOnce(ObjAddr) -> T,
     ) -> Result<(), StoreError> {
-        self.pin().alloc_with(obj, id, ctor).map(drop)
+        self.change(|pin| pin.alloc_with(obj, id, ctor).map(drop))
     }
 
     /// Creates the variable by a constructor that may refuse. See [`Pinned::try_alloc_with`].
@@ -171,7 +184,7 @@ impl<R: Reclaim> ShadowStore<R> {
         id: ShadowId<T>,
         ctor: impl FnOnce(ObjAddr) -> Result<T, E>,
     ) -> Result<(), CtorError<E>> {
-        self.pin().try_alloc_with(obj, id, ctor).map(drop)
+        self.change(|pin| pin.try_alloc_with(obj, id, ctor).map(drop))
     }
 
     /// Creates the variable with all bytes zero.
@@ -184,7 +197,7 @@ impl<R: Reclaim> ShadowStore<R> {
         obj: impl IntoObjAddr<How>,
         id: ShadowId<T>,
     ) -> Result<(), StoreError> {
-        self.pin().alloc_zeroed(obj, id).map(drop)
+        self.change(|pin| pin.alloc_zeroed(obj, id).map(drop))
     }
 
     /// What `read` makes of the variable, which is created from `value` if it does not exist.
@@ -200,7 +213,7 @@ impl<R: Reclaim> ShadowStore<R> {
         value: T,
         read: impl FnOnce(&T) -> O,
     ) -> Result<O, AllocError<T>> {
-        self.pin().get_or_alloc(obj, id, value).map(read)
+        self.change(|pin| pin.get_or_alloc(obj, id, value).map(read))
     }
 
     /// What `read` makes of the variable, which is created by `ctor` if it does not exist. See
@@ -217,7 +230,7 @@ impl<R: Reclaim> ShadowStore<R> {
         ctor: impl FnOnce(ObjAddr) -> T,
         read: impl FnOnce(&T) -> O,
     ) -> Result<O, StoreError> {
-        self.pin().get_or_alloc_with(obj, id, ctor).map(read)
+        self.change(|pin| pin.get_or_alloc_with(obj, id, ctor).map(read))
     }
 
     /// As [`get_or_alloc_with`](Self::get_or_alloc_with), with a constructor that may refuse.
@@ -233,7 +246,7 @@ impl<R: Reclaim> ShadowStore<R> {
         ctor: impl FnOnce(ObjAddr) -> Result<T, E>,
         read: impl FnOnce(&T) -> O,
     ) -> Result<O, CtorError<E>> {
-        self.pin().get_or_try_alloc_with(obj, id, ctor).map(read)
+        self.change(|pin| pin.get_or_try_alloc_with(obj, id, ctor).map(read))
     }
 
     /// What `read` makes of the variable, which is created with all bytes zero if it does not exist.
@@ -248,12 +261,12 @@ impl<R: Reclaim> ShadowStore<R> {
         id: ShadowId<T>,
         read: impl FnOnce(&T) -> O,
     ) -> Result<O, StoreError> {
-        self.pin().get_or_alloc_zeroed(obj, id).map(read)
+        self.change(|pin| pin.get_or_alloc_zeroed(obj, id).map(read))
     }
 
     /// Frees the variable. Whether there was one. See [`Pinned::free`].
     pub fn free<T: Send + Sync + 'static, How>(&self, obj: impl IntoObjAddr<How>, id: ShadowId<T>) -> bool {
-        self.pin().free(obj, id)
+        self.change(|pin| pin.free(obj, id))
     }
 
     /// Frees the variable with a destructor. See [`Pinned::free_with`].
@@ -263,22 +276,22 @@ impl<R: Reclaim> ShadowStore<R> {
         id: ShadowId<T>,
         dtor: impl FnOnce(ObjAddr, &T) -> O,
     ) -> Option<O> {
-        self.pin().free_with(obj, id, dtor)
+        self.change(|pin| pin.free_with(obj, id, dtor))
     }
 
     /// Frees all variables of an id. How many there were. See [`Pinned::free_all`].
     pub fn free_all<T: Send + Sync + 'static>(&self, id: ShadowId<T>) -> usize {
-        self.pin().free_all(id)
+        self.change(|pin| pin.free_all(id))
     }
 
     /// Frees all variables of an id, with a destructor. See [`Pinned::free_all_with`].
     pub fn free_all_with<T: Send + Sync + 'static>(&self, id: ShadowId<T>, dtor: impl FnMut(ObjAddr, &T)) -> usize {
-        self.pin().free_all_with(id, dtor)
+        self.change(|pin| pin.free_all_with(id, dtor))
     }
 
     /// Frees all variables of a parent. How many there were. See [`Pinned::free_object`].
     pub fn free_object<How>(&self, obj: impl IntoObjAddr<How>) -> usize {
-        self.pin().free_object(obj)
+        self.change(|pin| pin.free_object(obj))
     }
 
     /// The ids of a parent's variables, in no order. See [`Pinned::ids_of`].
@@ -372,6 +385,7 @@ impl<R: Reclaim> ShadowStore<R> {
             load: claimed as f64 / capacity as f64,
             retired_objects,
             retired_bytes,
+            oldest_retired: core.lists.oldest(),
             unsettled_readers: R::unsettled(),
             packed_bytes,
             packed_free_bytes,
@@ -383,6 +397,7 @@ impl<R: Reclaim> ShadowStore<R> {
     /// drops what nobody can hold any more, on this thread. Gives back the free memory that the thread keeps.
     pub fn flush(&self) {
         self.core.lists.flush::<R>();
+        self.core.lists.look::<R>();
         self.core.settle();
     }
 
@@ -435,6 +450,28 @@ impl IdStats {
             live: counted.live(),
             created: counted.created,
             freed: counted.freed,
+        }
+    }
+}
+
+/// Drops all values: those that live, and those that were freed and not dropped yet. If another thread is dropping some of
+/// these (as it looks after what was left behind), waits for it; if this thread is, in whose midst the store goes, the rest is
+/// dropped when it is done.
+impl<R: Reclaim> Drop for ShadowStore<R> {
+    fn drop(&mut self) {
+        let may_go = self.core.lists.delist();
+        // SAFETY: once, as the store goes.
+        let core = unsafe { ManuallyDrop::take(&mut self.core) };
+        if may_go {
+            return drop(core);
+        }
+        match try_box(MaybeUninit::<Core<R>>::uninit()) {
+            Some(place) => {
+                let core: Box<Core<R>> = Box::write(place, core);
+                stores::leave_over(core);
+            }
+            // Nowhere to put it: it stays for good, as dropping it now would take what is being dropped away.
+            None => mem::forget(core),
         }
     }
 }

@@ -102,6 +102,14 @@ impl<T: Send + Sync + 'static, S: StoreHandle> Variable<T, S> {
         run(Typed::new(pin.core(), pin.shield(), self.entry()))
     }
 
+    /// An operation that creates or frees: under a guard, and then what is due outside of it.
+    #[inline(always)]
+    fn change<O>(&self, run: impl FnOnce(Typed<'_, T, S::Backend>) -> O) -> O {
+        let done = self.pinned(run);
+        self.store().core().lists.look::<S::Backend>();
+        done
+    }
+
     /// What `read` makes of the variable, if it exists. `read` runs under a guard.
     #[inline]
     pub fn get_with<O, How>(&self, obj: impl IntoObjAddr<How>, read: impl FnOnce(&T) -> O) -> Option<O> {
@@ -130,7 +138,7 @@ impl<T: Send + Sync + 'static, S: StoreHandle> Variable<T, S> {
     /// As [`Typed::alloc`]; the value comes back.
     #[inline]
     pub fn alloc<How>(&self, obj: impl IntoObjAddr<How>, value: T) -> Result<(), AllocError<T>> {
-        self.pinned(|variables| variables.alloc(obj, value).map(drop))
+        self.change(|variables| variables.alloc(obj, value).map(drop))
     }
 
     /// Creates the variable by a constructor.
@@ -143,7 +151,7 @@ impl<T: Send + Sync + 'static, S: StoreHandle> Variable<T, S> {
         obj: impl IntoObjAddr<How>,
         ctor: impl FnOnce(ObjAddr) -> T,
     ) -> Result<(), StoreError> {
-        self.pinned(|variables| variables.alloc_with(obj, ctor).map(drop))
+        self.change(|variables| variables.alloc_with(obj, ctor).map(drop))
     }
 
     /// Creates the variable by a constructor that may refuse.
@@ -156,7 +164,7 @@ impl<T: Send + Sync + 'static, S: StoreHandle> Variable<T, S> {
         obj: impl IntoObjAddr<How>,
         ctor: impl FnOnce(ObjAddr) -> Result<T, E>,
     ) -> Result<(), CtorError<E>> {
-        self.pinned(|variables| variables.try_alloc_with(obj, ctor).map(drop))
+        self.change(|variables| variables.try_alloc_with(obj, ctor).map(drop))
     }
 
     /// What `read` makes of the variable, which is created from `value` if it does not exist.
@@ -171,7 +179,7 @@ impl<T: Send + Sync + 'static, S: StoreHandle> Variable<T, S> {
         value: T,
         read: impl FnOnce(&T) -> O,
     ) -> Result<O, AllocError<T>> {
-        self.pinned(|variables| variables.get_or_alloc(obj, value).map(read))
+        self.change(|variables| variables.get_or_alloc(obj, value).map(read))
     }
 
     /// What `read` makes of the variable, which is created by `ctor` if it does not exist.
@@ -186,7 +194,7 @@ impl<T: Send + Sync + 'static, S: StoreHandle> Variable<T, S> {
         ctor: impl FnOnce(ObjAddr) -> T,
         read: impl FnOnce(&T) -> O,
     ) -> Result<O, StoreError> {
-        self.pinned(|variables| variables.get_or_alloc_with(obj, ctor).map(read))
+        self.change(|variables| variables.get_or_alloc_with(obj, ctor).map(read))
     }
 
     /// As [`get_or_alloc_with`](Self::get_or_alloc_with), with a constructor that may refuse.
@@ -201,7 +209,7 @@ impl<T: Send + Sync + 'static, S: StoreHandle> Variable<T, S> {
         ctor: impl FnOnce(ObjAddr) -> Result<T, E>,
         read: impl FnOnce(&T) -> O,
     ) -> Result<O, CtorError<E>> {
-        self.pinned(|variables| variables.get_or_try_alloc_with(obj, ctor).map(read))
+        self.change(|variables| variables.get_or_try_alloc_with(obj, ctor).map(read))
     }
 
     /// Frees the variable. Whether there was one.
@@ -215,12 +223,12 @@ impl<T: Send + Sync + 'static, S: StoreHandle> Variable<T, S> {
     ///
     /// If the destructor does; the variable is freed all the same.
     pub fn free_with<O, How>(&self, obj: impl IntoObjAddr<How>, dtor: impl FnOnce(ObjAddr, &T) -> O) -> Option<O> {
-        self.pinned(|variables| variables.take(obj, dtor))
+        self.change(|variables| variables.take(obj, dtor))
     }
 
     /// Frees all variables of the id. How many there were.
     pub fn free_all(&self) -> usize {
-        self.pinned(|variables| variables.free_all())
+        self.change(|variables| variables.free_all())
     }
 
     /// Frees all variables of the id, with a destructor for each.
@@ -229,7 +237,7 @@ impl<T: Send + Sync + 'static, S: StoreHandle> Variable<T, S> {
     ///
     /// If a destructor does: after all others have been freed too, with the first panic.
     pub fn free_all_with(&self, dtor: impl FnMut(ObjAddr, &T)) -> usize {
-        self.pinned(|variables| variables.free_all_with(dtor))
+        self.change(|variables| variables.free_all_with(dtor))
     }
 
     /// How many variables live. As [`ShadowStore::len_of`].

@@ -74,7 +74,12 @@ fn denied_unfenced() {
 fn denied_hang() {
     let store: &'static ShadowStore = Box::leak(Box::new(ShadowStore::new()));
     store.alloc(8_usize, VALUE, Counted::new()).unwrap();
-    let other = sleeper(store, |store| assert!(store.free(8_usize, VALUE)));
+    store.alloc(16_usize, VALUE, Counted::new()).unwrap();
+    // Under its guard one waits for a period, and the other for that one to be closed.
+    let other = sleeper(store, |store| {
+        let pin = store.pin();
+        assert!(pin.free(8_usize, VALUE) && pin.free(16_usize, VALUE));
+    });
     let was_there = deny_membarrier();
     let start = Instant::now();
     let asked = thread::spawn(|| store.synchronize()).join().unwrap();
@@ -82,11 +87,11 @@ fn denied_hang() {
     if was_there {
         assert_eq!((asked, drops()), (Err(SyncError::NoBarrier), 0));
     } else {
-        assert_eq!((asked, drops()), (Ok(()), 1));
+        assert_eq!((asked, drops()), (Ok(()), 2));
     }
     other.end();
     store.synchronize().unwrap();
-    assert_eq!(drops(), 1);
+    assert_eq!(drops(), 2);
 }
 
 /// When every reader has pinned again, all goes on as with fences.

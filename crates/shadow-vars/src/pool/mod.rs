@@ -90,11 +90,14 @@ unsafe impl Sync for Pool {}
 
 /// A magazine that is the calling thread's own for as long as its shard is (M2).
 #[derive(Clone, Copy)]
-pub(crate) struct Own<'p> {
-    pool: &'p Pool,
+pub(crate) struct Own {
+    pool: NonNull<Pool>,
     class: usize,
     stock: *mut Stock,
 }
+
+// SAFETY: used by the thread that has the shard, which may change (M2).
+unsafe impl Send for Own {}
 
 /// Whether the caller is in a [section](fork::section) already.
 #[derive(Clone, Copy)]
@@ -192,10 +195,10 @@ impl Pool {
 
     /// Where memory of this size goes to, if that is the thread's own magazine: for many at once.
     #[inline]
-    pub(crate) fn own(&self, size: Size, shard: Shard) -> Option<Own<'_>> {
+    pub(crate) fn own(&self, size: Size, shard: Shard) -> Option<Own> {
         let class = size.class;
         (class < self.classes && shard.is_own()).then(|| Own {
-            pool: self,
+            pool: NonNull::from(self),
             class,
             stock: self.stock(class, shard),
         })
@@ -308,16 +311,16 @@ impl Pool {
     }
 }
 
-impl Own<'_> {
+impl Own {
     /// As [`Pool::dealloc`].
     ///
     /// # Safety
     ///
-    /// As there, for the size that this was asked for; this thread still has the shard.
+    /// As there, for the size that this was asked for; this thread has the shard, and the pool is still there.
     #[inline(always)]
     pub(crate) unsafe fn dealloc(self, memory: NonNull<u8>) {
         // SAFETY: the caller's.
-        unsafe { self.pool.give(self.class, self.stock, memory, Inside(false)) };
+        unsafe { self.pool.as_ref().give(self.class, self.stock, memory, Inside(false)) };
     }
 }
 

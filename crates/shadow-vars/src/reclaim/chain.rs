@@ -2,12 +2,12 @@
 
 use std::ptr::{self, NonNull};
 
-use crate::table::node::Node;
+use super::object::Link;
 
-/// Dead nodes, linked through their life words, newest first.
+/// Objects that are linked, newest first.
 pub(crate) struct Chain {
-    pub(super) first: *mut Node,
-    pub(super) last: Option<NonNull<Node>>,
+    pub(super) first: *mut Link,
+    pub(super) last: Option<NonNull<Link>>,
     pub(super) count: u64,
     pub(super) bytes: u64,
 }
@@ -22,21 +22,17 @@ impl Chain {
         }
     }
 
-    pub(crate) fn len(&self) -> u64 {
-        self.count
-    }
-
     /// # Safety
     ///
-    /// The node is dead, unlinked by this thread, in no chain, and has so many bytes.
+    /// The object is unlinked by this thread, in no chain, and has so many bytes.
     #[inline]
-    pub(crate) unsafe fn push(&mut self, node: NonNull<Node>, bytes: u64) {
+    pub(crate) unsafe fn push(&mut self, object: NonNull<Link>, bytes: u64) {
         self.bytes += bytes;
         // SAFETY: the caller's.
-        unsafe { node.as_ref().set_next_retired(self.first) };
-        node.as_ptr().expose_provenance();
-        self.first = node.as_ptr();
-        self.last.get_or_insert(node);
+        unsafe { object.as_ref().set_next(self.first) };
+        object.as_ptr().expose_provenance();
+        self.first = object.as_ptr();
+        self.last.get_or_insert(object);
         self.count += 1;
     }
 }

@@ -10,7 +10,7 @@
 
 use std::collections::BTreeSet;
 
-use super::retired::ExactPeriod;
+use super::exact::ExactPeriod;
 use super::sealed::Backend;
 use crate::sync::stat::Mutex;
 use crate::sync::{Ordering, fence, lock_stat};

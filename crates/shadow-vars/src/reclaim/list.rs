@@ -1,14 +1,16 @@
 //! One shard's retire list: what is open and what waits, and who may move it. Cites the rules of
 //! [`retired`](super::retired).
 
+use std::cell::UnsafeCell;
 use std::ptr::{self, NonNull};
 
-use super::{Reclaim, barrier};
+use super::object::{Freed, Link, Objects};
+use super::{Reclaim, barrier, pace};
 use crate::fork;
+use crate::mem::prefetch;
 use crate::shard::{self, Shard};
 use crate::sync::{AtomicPtr, AtomicU64, Ordering, stat, thread_token};
 use crate::table::defect::{Defect, planted_everywhere};
-use crate::table::node::Node;
 
 /// The light barrier of a push by plain stores, where it is a fence.
 #[cold]
@@ -21,6 +23,13 @@ fn fence() {
     }
 }
 
+/// A light barrier of this thread as the owner of a shard: between what it has retired and what it reads next.
+pub(super) fn barrier_of_owner() {
+    if !barrier::light(asymmetric_barrier::is_asymmetric()) {
+        fence();
+    }
+}
+
 /// What a state word says, in its low bits: nothing, or one of the two.
 const IDLE: u64 = 0;
 /// Above: the grace period that `waiting` is for.
@@ -29,69 +38,93 @@ const PENDING: u64 = 1;
 const TAKEN: u64 = 2;
 const KIND_BITS: u32 = 2;
 
-/// Chains side by side, so that reclaiming them waits for the memory of several nodes at once. Models have two.
-const CHAINS: usize = if cfg!(shadow_loom) { 2 } else { 4 };
+/// Chains side by side, so that reclaiming them waits for the memory of two objects at once; and how many objects an owner
+/// reclaims at most where it retires one.
+pub(super) const CHAINS: usize = 2;
 
-/// The newest node of each chain, or null.
-pub(super) type Heads = [*mut Node; CHAINS];
+/// The newest object of each chain, or null.
+pub(super) type Heads = [*mut Link; CHAINS];
 
-pub(super) struct List {
-    open: [AtomicPtr<Node>; CHAINS],
-    waiting: [AtomicPtr<Node>; CHAINS],
+/// The state that a shard was in before it was TAKEN.
+#[must_use]
+pub(super) struct Taken(u64);
+
+/// What each free touches comes first, in two cache lines.
+#[repr(C)]
+pub(super) struct List<O: Objects> {
+    open: [AtomicPtr<Link>; CHAINS],
+    waiting: [AtomicPtr<Link>; CHAINS],
     state: AtomicU64,
-    /// Whether the shard's owner is pushing by plain stores (R6): 0, or the process's generation in which it does.
-    pushing: AtomicU64,
+    /// Whether the shard's owner is [inside](List::enter) (R6): 0, or the process's generation in which it is.
+    inside: AtomicU64,
+    // Statistics. `retired` is counted before the object can be seen in `open`, `reclaimed` after its value was dropped.
+    pub(super) retired: stat::AtomicU64,
+    pub(super) retired_bytes: stat::AtomicU64,
+    pub(super) reclaimed: stat::AtomicU64,
+    pub(super) reclaimed_bytes: stat::AtomicU64,
+    /// Of the objects that the owner reclaims. Only touched inside (R6).
+    kind: UnsafeCell<Option<O::Kind>>,
+    /// The token of the owner that is dropping what it has taken out of `waiting` (R7), or 0.
+    in_hand: AtomicU64,
     /// Batches that were closed: counted before the first chain is taken (R5).
     closed: AtomicU64,
-    /// Those of them whose nodes are all gone.
+    /// Those of them whose objects are all gone.
     drained: AtomicU64,
-    // Statistics. `retired` is counted before the node can be seen in `open`, `reclaimed` after its value was dropped.
-    pub(super) retired: stat::AtomicU64,
-    pub(super) reclaimed: stat::AtomicU64,
     /// What `retired` was when another shard's thread looked.
     pub(super) looked_at: stat::AtomicU64,
-    pub(super) retired_bytes: stat::AtomicU64,
-    pub(super) reclaimed_bytes: stat::AtomicU64,
+    /// Values whose `Drop` panicked.
+    pub(super) drop_panics: stat::AtomicU64,
+    /// When the first of what is open was retired, and of what waits: of those at whose retirement somebody looked at the
+    /// clock; or 0.
+    opened: stat::AtomicU64,
+    waiting_since: stat::AtomicU64,
 }
 
-impl List {
+// SAFETY: `kind` is only touched by the shard's owner, inside, which one thread at a time is; all else is atomic, or leads to
+// objects that the lists own.
+unsafe impl<O: Objects> Sync for List<O> {}
+// SAFETY: as above.
+unsafe impl<O: Objects> Send for List<O> {}
+
+impl<O: Objects> List<O> {
     pub(super) fn new() -> Self {
         Self {
             open: std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
             waiting: std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
             state: AtomicU64::new(IDLE),
-            pushing: AtomicU64::new(0),
+            inside: AtomicU64::new(0),
+            retired: stat::AtomicU64::new(0),
+            retired_bytes: stat::AtomicU64::new(0),
+            reclaimed: stat::AtomicU64::new(0),
+            reclaimed_bytes: stat::AtomicU64::new(0),
+            kind: UnsafeCell::new(None),
+            in_hand: AtomicU64::new(0),
             closed: AtomicU64::new(0),
             drained: AtomicU64::new(0),
-            retired: stat::AtomicU64::new(0),
-            reclaimed: stat::AtomicU64::new(0),
             looked_at: stat::AtomicU64::new(0),
-            retired_bytes: stat::AtomicU64::new(0),
-            reclaimed_bytes: stat::AtomicU64::new(0),
+            drop_panics: stat::AtomicU64::new(0),
+            opened: stat::AtomicU64::new(0),
+            waiting_since: stat::AtomicU64::new(0),
         }
     }
 
-    /// Adds a chain that the first node leads along to the last, to one of ours, by turns.
+    /// Adds a chain that the first object leads along to the last, to one of ours, by turns.
     ///
     /// # Safety
     ///
-    /// The nodes are the caller's, and in no other chain (R1); this is the list of the caller's shard.
+    /// The objects are the caller's, and in no other chain (R1).
     #[inline]
-    pub(super) unsafe fn push<R: Reclaim>(&self, first: NonNull<Node>, last: NonNull<Node>, turn: u64, shard: Shard) {
-        first.as_ptr().expose_provenance();
+    pub(super) unsafe fn push(&self, first: NonNull<Link>, last: NonNull<Link>, turn: u64) {
         // SAFETY: the caller's until the list has it.
         let last = unsafe { last.as_ref() };
         let open = &self.open[turn as usize % CHAINS];
-        if R::PUSHES_PLAINLY && shard.is_own() && self.push_plainly(open, first, last) {
-            return;
-        }
         // Relaxed: the exchange below fails if it is stale.
         let mut head = open.load(Ordering::Relaxed);
         loop {
-            last.set_next_retired(head);
-            // Release: pairs with the swap in `close`; hands over the nodes, their links, and that they were unlinked. Acquire:
-            // pairs with that swap too, so that whoever sees this push as one of an emptied chain sees the count of the close
-            // that emptied it (R5).
+            last.set_next(head);
+            // Release: pairs with the swap in `close`; hands over the objects, their links, and that they were unlinked.
+            // Acquire: pairs with that swap too, so that whoever sees this push as one of an emptied chain sees the count of
+            // the close that emptied it (R5).
             match open.compare_exchange_weak(head, first.as_ptr(), Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(found) => head = found,
@@ -99,34 +132,179 @@ impl List {
         }
     }
 
-    /// The same by the shard's owner, who is the only one to push: not while somebody else may be closing it (R6).
-    #[inline]
-    fn push_plainly(&self, open: &AtomicPtr<Node>, first: NonNull<Node>, last: &Node) -> bool {
+    /// The shard's owner goes inside: it alone has the chains until it [leaves](Self::leave), and no code of others runs.
+    /// The state then; none if somebody else may be at the shard: then the owner is not inside.
+    #[inline(always)]
+    pub(super) fn enter(&self) -> Option<u64> {
         // Relaxed: the barriers, this one and that in `is_left_alone`, order it with the load of the state.
-        self.pushing.store(fork::generation(), Ordering::Relaxed);
+        self.inside.store(fork::generation(), Ordering::Relaxed);
         if !barrier::light(asymmetric_barrier::is_asymmetric()) {
             fence();
         }
-        // Acquire: pairs with the Release stores that end TAKEN; what `open` is after them is loaded below.
-        let alone = self.state.load(Ordering::Acquire) & TAKEN == 0 || planted_everywhere(Defect::PushBesideClose);
-        if alone {
-            // Relaxed: this thread's own store, or that of a closer, by the Acquire above.
-            last.set_next_retired(open.load(Ordering::Relaxed));
-            // Release: as the exchange in `push`.
-            open.store(first.as_ptr(), Ordering::Release);
+        // Acquire: pairs with the Release stores that end TAKEN; what the chains are after them is loaded inside.
+        let state = self.state.load(Ordering::Acquire);
+        if state & TAKEN == 0 || planted_everywhere(Defect::PushBesideClose) {
+            return Some(state);
         }
-        // Release: pairs with the Acquire in `is_left_alone`.
-        self.pushing.store(0, Ordering::Release);
-        alone
+        self.leave();
+        None
     }
 
-    /// IDLE → PENDING, if anything is open: asks for a grace period for it. If somebody else may push plainly, this costs a
-    /// heavy barrier.
-    pub(super) fn close<R: Reclaim>(&self, plain: bool) {
+    /// The end of what [`enter`](Self::enter) began.
+    #[inline(always)]
+    pub(super) fn leave(&self) {
+        // Release: pairs with the Acquire in `is_left_alone`.
+        self.inside.store(0, Ordering::Release);
+    }
+
+    /// As [`push`](Self::push), by plain stores.
+    ///
+    /// # Safety
+    ///
+    /// As there; the caller is the shard's owner, inside.
+    #[inline(always)]
+    pub(super) unsafe fn push_inside(&self, first: NonNull<Link>, last: NonNull<Link>, turn: u64) {
+        let open = &self.open[turn as usize % CHAINS];
+        // Relaxed: this thread's own store, or that of a closer, by the Acquire in `enter`.
+        let head = open.load(Ordering::Relaxed);
+        // SAFETY: the caller's until the list has it.
+        unsafe { last.as_ref() }.set_next(head);
+        // Release: as the exchange in `push`.
+        open.store(first.as_ptr(), Ordering::Release);
+    }
+
+    /// Gives back the first object of each chain that is ready, if it owns nothing. Whether one is ready that has to be
+    /// [taken](Self::take_inside).
+    ///
+    /// # Safety
+    ///
+    /// The caller is the shard's owner, inside, and `state` is what it found there.
+    #[inline(always)]
+    pub(super) unsafe fn give_back_inside<R: Reclaim>(&self, objects: &O, shard: Shard, state: u64) -> bool {
+        if state & PENDING == 0 || !R::is_over(state >> KIND_BITS) {
+            return false;
+        }
+        // SAFETY: inside, this thread has it alone.
+        let kind = unsafe { &mut *self.kind.get() };
+        let (mut freed, mut bytes, mut left, mut more) = (0, 0, false, false);
+        for chain in &self.waiting {
+            // Relaxed, here and below: inside, as in `push_inside`.
+            let Some(first) = NonNull::new(chain.load(Ordering::Relaxed)) else {
+                continue;
+            };
+            left = true;
+            // SAFETY: the period is over (R3, G1), so nobody reads the chain's objects, and inside they are this thread's.
+            unsafe {
+                let next = first.as_ref().next();
+                prefetch(next);
+                match objects.free_plain(first, shard, kind) {
+                    Some(of) => {
+                        chain.store(next, Ordering::Relaxed);
+                        (freed, bytes) = (freed + 1, bytes + of);
+                    }
+                    None => more = true,
+                }
+            }
+        }
+        if freed > 0 {
+            shard.add(&self.reclaimed_bytes, bytes);
+            shard.add(&self.reclaimed, freed);
+        }
+        if !left {
+            self.drained_inside(state);
+        }
+        more
+    }
+
+    /// Takes out the first object of each chain that is ready, to be [dropped](Self::drop_in_hand).
+    ///
+    /// # Safety
+    ///
+    /// As [`give_back_inside`](Self::give_back_inside).
+    pub(super) unsafe fn take_inside<R: Reclaim>(&self, state: u64) -> Option<Heads> {
+        let is_ready = state & PENDING != 0 && R::is_over(state >> KIND_BITS);
+        // Relaxed: this thread's own.
+        if !is_ready || self.in_hand.load(Ordering::Relaxed) != 0 {
+            return None;
+        }
+        let taken = self.waiting.each_ref().map(|chain| {
+            // Relaxed, both: inside, as in `push_inside`.
+            let first = chain.load(Ordering::Relaxed);
+            // SAFETY: null, or as in `give_back_inside`.
+            if let Some(object) = unsafe { first.as_ref() } {
+                prefetch(object.next());
+                chain.store(object.next(), Ordering::Relaxed);
+            }
+            first
+        });
+        if taken.iter().all(|first| first.is_null()) {
+            self.drained_inside(state);
+            return None;
+        }
+        // Relaxed: `leave` releases it (R7).
+        self.in_hand.store(thread_token(), Ordering::Relaxed);
+        Some(taken)
+    }
+
+    /// PENDING → IDLE, by the owner, inside: all is gone. If somebody takes the shard just now, they see that the owner is
+    /// inside, and leave it PENDING: the next one does this again.
+    #[cold]
+    fn drained_inside(&self, state: u64) {
+        if !self.is_nothing_in_hand() {
+            return;
+        }
+        // Relaxed: nobody closes what is PENDING. Release: pairs with the Acquire in `is_done`.
+        self.drained
+            .store(self.closed.load(Ordering::Relaxed), Ordering::Release);
+        self.waiting_since.store(0, Ordering::Relaxed);
+        // Release: pairs with the Acquire in `take`.
+        let _ = self
+            .state
+            .compare_exchange(state, IDLE, Ordering::Release, Ordering::Relaxed);
+    }
+
+    /// Drops what the owner took out, outside.
+    ///
+    /// # Safety
+    ///
+    /// [`take_inside`](Self::take_inside) gave it to this thread, whose shard this is.
+    pub(super) unsafe fn drop_in_hand(&self, objects: &O, shard: Shard, taken: Heads) -> u64 {
+        /// Also if a `Drop` does not return.
+        struct Done<'l>(&'l AtomicU64);
+        impl Drop for Done<'_> {
+            fn drop(&mut self) {
+                // Release: pairs with `is_nothing_in_hand`: the values are dropped.
+                self.0.store(0, Ordering::Release);
+            }
+        }
+        let done = Done(&self.in_hand);
+        let mut panics = 0;
+        for object in taken.into_iter().filter_map(NonNull::new) {
+            // SAFETY: the caller's: nobody reads it any more, and it is in no chain.
+            let Freed { bytes, panicked } = unsafe { objects.reclaim(object, shard) };
+            panics += u64::from(panicked);
+            // Read by others, and written by those who reclaim in the owner's place.
+            self.reclaimed_bytes.fetch_add(bytes, Ordering::Relaxed);
+            self.reclaimed.fetch_add(1, Ordering::Relaxed);
+        }
+        drop(done);
+        panics
+    }
+
+    /// Whether no owner is dropping what it took out of `waiting` (R7). What one that is gone since a fork had is lost.
+    fn is_nothing_in_hand(&self) -> bool {
+        // Acquire: pairs with `drop_in_hand`.
+        let token = self.in_hand.load(Ordering::Acquire);
+        token == 0 || fork::vanished(token) || planted_everywhere(Defect::HandForgotten)
+    }
+
+    /// IDLE → PENDING, if anything is open: asks for a grace period for it. If the shard is another
+    /// thread's own, this costs a heavy barrier.
+    pub(super) fn close<R: Reclaim>(&self, foreign: bool) {
         if self.is_nothing_open(Ordering::Relaxed) || !self.take(IDLE) {
             return;
         }
-        if plain && !self.is_left_alone() {
+        if foreign && !self.is_left_alone() {
             // Release: pairs with the Acquire in `take`.
             self.state.store(IDLE, Ordering::Release);
             return;
@@ -145,6 +323,8 @@ impl List {
         if planted_everywhere(Defect::CountAfterClose) {
             self.closed.fetch_add(1, Ordering::Relaxed);
         }
+        let opened = self.opened.swap(0, Ordering::Relaxed);
+        self.waiting_since.store(opened, Ordering::Relaxed);
         self.wait_for::<R>();
     }
 
@@ -159,15 +339,15 @@ impl List {
         self.open.iter().all(|open| open.load(order).is_null())
     }
 
-    /// Whether the owner is outside a plain push, and begins none as long as this thread holds TAKEN (R6).
+    /// Whether the owner is not inside, and does not go inside as long as this thread holds TAKEN (R6).
     #[cold]
     fn is_left_alone(&self) -> bool {
         if !barrier::heavy() {
             return false;
         }
-        // Acquire: pairs with the end of a plain push, which is seen whole then. One of before a fork does not go on.
-        let pushing = self.pushing.load(Ordering::Acquire);
-        pushing != fork::generation() || planted_everywhere(Defect::CloseBesidePush)
+        // Acquire: pairs with `leave`: what the owner did inside is seen whole then. One of before a fork does not go on.
+        let inside = self.inside.load(Ordering::Acquire);
+        inside != fork::generation() || planted_everywhere(Defect::CloseBesidePush)
     }
 
     /// About how many objects are retired and not reclaimed.
@@ -182,6 +362,22 @@ impl List {
         self.state.load(Ordering::Relaxed) & PENDING != 0
     }
 
+    /// Something that was retired just now is open.
+    pub(super) fn note_age(&self) {
+        if !cfg!(shadow_loom) && self.opened.load(Ordering::Relaxed) == 0 {
+            self.opened.store(pace::nanoseconds(), Ordering::Relaxed);
+        }
+    }
+
+    /// Since when, at the latest, something is retired that is still there; about.
+    pub(super) fn oldest(&self) -> Option<u64> {
+        if self.waiting() == 0 {
+            return None;
+        }
+        let since = [&self.waiting_since, &self.opened].map(|since| since.load(Ordering::Relaxed));
+        since.into_iter().find(|&since| since != 0)
+    }
+
     /// Whether what waits may be dropped.
     #[inline]
     pub(super) fn is_ready<R: Reclaim>(&self) -> bool {
@@ -190,23 +386,35 @@ impl List {
         state & PENDING != 0 && R::is_over(state >> KIND_BITS)
     }
 
-    /// PENDING → TAKEN, and the chains that are ready. [`drained`](Self::drained) comes next.
-    pub(super) fn take_ready<R: Reclaim>(&self) -> Option<Heads> {
+    /// PENDING → TAKEN, and the chains that are ready. [`drained`](Self::drained) comes next. As [`close`](Self::close), if the
+    /// shard is another thread's own.
+    pub(super) fn take_ready<R: Reclaim>(&self, foreign: bool) -> Option<(Heads, Taken)> {
         let state = self.state.load(Ordering::Relaxed);
         if state & PENDING == 0 || !R::is_over(state >> KIND_BITS) || !self.take(state) {
             return None;
         }
+        if foreign && !planted_everywhere(Defect::TakeBesideOwner) && !self.is_left_alone() {
+            // Release: pairs with the Acquire in `take`.
+            self.state.store(state, Ordering::Release);
+            return None;
+        }
         // Relaxed: under TAKEN (R2).
-        let take = |chain: &AtomicPtr<Node>| chain.swap(ptr::null_mut(), Ordering::Relaxed);
-        Some(self.waiting.each_ref().map(take))
+        let take = |chain: &AtomicPtr<Link>| chain.swap(ptr::null_mut(), Ordering::Relaxed);
+        Some((self.waiting.each_ref().map(take), Taken(state)))
     }
 
-    /// TAKEN → IDLE: what was ready is gone.
-    pub(super) fn drained(&self) {
+    /// TAKEN → IDLE: what was ready is gone. Or back to PENDING, if the owner still has some of it in hand (R7): whoever comes
+    /// next finds that nothing waits.
+    pub(super) fn drained(&self, Taken(state): Taken) {
+        if !self.is_nothing_in_hand() {
+            // Release: as below.
+            return self.state.store(state, Ordering::Release);
+        }
         // Relaxed: under TAKEN, as each close counts. Release: pairs with the Acquire in `is_done`.
         self.drained
             .store(self.closed.load(Ordering::Relaxed), Ordering::Release);
-        // Release: pairs with the Acquire in `take`, and with that in `push_plainly`.
+        self.waiting_since.store(0, Ordering::Relaxed);
+        // Release: pairs with the Acquire in `take`, and with that in `enter`.
         self.state.store(IDLE, Ordering::Release);
     }
 
@@ -227,8 +435,8 @@ impl List {
             return;
         }
         // Relaxed: under TAKEN (R2).
-        if self.waiting.iter().all(|chain| chain.load(Ordering::Relaxed).is_null()) {
-            self.drained();
+        if self.waiting.iter().all(|chain| chain.load(Ordering::Relaxed).is_null()) && self.is_nothing_in_hand() {
+            self.drained(Taken(IDLE));
         } else {
             self.wait_for::<R>();
         }
@@ -263,7 +471,7 @@ impl List {
     /// What waits, and what is open, for the store's drop: no operation runs any more.
     pub(super) fn take_all(&self) -> [Heads; 2] {
         // Acquire: pairs with the pushes.
-        let take = |chain: &AtomicPtr<Node>| chain.swap(ptr::null_mut(), Ordering::Acquire);
+        let take = |chain: &AtomicPtr<Link>| chain.swap(ptr::null_mut(), Ordering::Acquire);
         [&self.waiting, &self.open].map(|chains| chains.each_ref().map(take))
     }
 }

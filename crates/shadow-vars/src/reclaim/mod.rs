@@ -25,10 +25,15 @@ pub(crate) mod chain;
 #[cfg(any(test, shadow_loom))]
 pub(crate) mod checked;
 mod epoch;
+#[cfg(any(test, shadow_loom))]
+mod exact;
 mod list;
+pub(crate) mod object;
+pub(crate) mod pace;
 pub(crate) mod retired;
 #[cfg(feature = "seize")]
 mod seize;
+pub(crate) mod stores;
 
 pub use asymmetric::Asymmetric;
 pub use epoch::Epoch;
@@ -36,7 +41,7 @@ pub use epoch::Epoch;
 pub use seize::Seize;
 
 #[cfg(any(test, shadow_loom))]
-use retired::ExactPeriod;
+use exact::ExactPeriod;
 use sealed::Backend;
 
 /// How a store knows when nobody can be reading a freed variable any more.

@@ -1,6 +1,6 @@
 //! Retire lists: what was unlinked, from there until it is dropped and its memory given back.
 //!
-//! Each shard of threads has chains of nodes, linked through their life words, and a state. The chains come in twos, open
+//! Each shard of threads has chains of objects, linked through a word of theirs, and a state. The chains come in twos, open
 //! and waiting, and a few of them side by side are moved as one:
 //!
 //! ```text
@@ -9,85 +9,84 @@
 //!   IDLE ──close──▶ PENDING(period) ──period over, drain──▶ IDLE        (TAKEN while somebody moves the chains)
 //! ```
 //!
-//! - **R1** A node is in at most one chain, and its remover put it there after no slot led to it any more (I5).
+//! - **R1** An object is in at most one chain, and its remover put it there after no slot led to it any more (I5).
 //! - **R2** `waiting` only changes under TAKEN, which one thread holds at a time; TAKEN is left by that thread, or in the
 //!   child of a fork by whoever finds that thread gone. `open` is only emptied under TAKEN.
 //! - **R3** The grace period begins after the chains were closed, so G1 and G2 cover every node in them.
-//! - **R4** Values are dropped by threads inside `drain` or the store's drop, never by readers and never in the middle of
-//!   an insert or a migration: a backend only says that a period is over.
+//! - **R4** Values are dropped by threads that drain or by the store's drop, never by readers and never in the middle of an
+//!   insert or a migration: a backend only says that a period is over, and `retire` runs no code of others.
 //! - **R5** Batches have numbers. A close counts before it empties the first chain, and a batch is drained to its end, then
 //!   counted as drained, before the next is closed. A push that finds a chain which a close has emptied acquires that
 //!   close's count. So what was retired before a mark is in a batch that was counted by then, or in the next: if nothing is
 //!   open at the mark, not in the next. Counts of nodes would not do: a close empties one chain after the other, so a
 //!   later push may be in an earlier batch.
 //! - **R6** A shard that is one thread's own takes in by plain stores where the backend has asymmetric barriers. The owner
-//!   says that it pushes, and looks whether the shard is TAKEN; who closes the shard for it takes it, and looks whether the
-//!   owner pushes. One of the two sees the other, by the barriers between: then the owner exchanges, or the other passes by.
+//!   goes *inside*: it says so, and looks whether the shard is TAKEN. Who moves the chains for it takes the shard, and looks
+//!   whether the owner is inside. One of the two sees the other, by the barriers between: then the owner exchanges, or the
+//!   other passes by. So inside, the owner has `waiting` to itself too.
+//! - **R7** An owner that retires an object takes one or two out of `waiting` that are ready (*amortised freeing*: Kim, Brown
+//!   and Singh, *Are Your Epochs Too Epic? Batch Free Can Be Harmful*, PPoPP 2024). What owns nothing it gives back inside;
+//!   what is to be dropped is *in hand* until it was, outside. A batch counts as drained when nothing of it waits and nothing
+//!   is in hand, whoever finds that.
 //!
 //! Nothing of a store is handed to a backend, so a store that goes leaves nothing behind.
 //!
-//! Progress: `retire` is lock-free. A thread stopped under TAKEN (also by the `Drop` of a value), or in the middle of a plain
-//! push (pinned, as it is then), keeps its shard's garbage waiting, and nothing else. In the child of a fork, what a thread
+//! How soon batches are closed and periods pushed on is a matter of [`pace`].
+//!
+//! Progress: `retire` is lock-free. A thread stopped under TAKEN or inside, or by the `Drop` of a value, keeps its shard's
+//! garbage waiting, and nothing else. In the child of a fork, what a thread
 //! that is gone was moving or dropping is lost, a batch for each such thread at most; all else goes on.
 
 use std::cell::Cell;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 
-use super::Reclaim;
 use super::chain::Chain;
-use super::list::{Heads, List};
-use crate::heap::Heap;
-use crate::mem::{prefetch, try_slice};
-use crate::shard::{MAX_SHARDS, Shard};
 #[cfg(any(test, shadow_loom))]
-use crate::sync::stat;
-use crate::sync::stat::AtomicU64;
+use super::exact::Exact;
+use super::list::{Heads, List};
+use super::object::{Freed, Link, Objects};
+use super::{Reclaim, pace, stores};
+use crate::mem::{Stride, prefetch, try_box, try_slice};
+use crate::shard::{MAX_SHARDS, Shard};
+use crate::sync::stat::{self, AtomicU64};
 use crate::sync::{Ordering, thread_local};
-use crate::table::array::{Stride, Table};
-use crate::table::node::{Node, State};
 
 /// Bytes of an object that do not wait for a batch to be full.
 const LARGE: u64 = 1 << 16;
 
+/// Retirements of a shard between two looks at a period that has begun.
+const POLL: u64 = 64;
+
 /// The retire lists of one store.
-pub(crate) struct RetireLists {
-    shards: Box<[CachePadded<List>]>,
+pub(crate) struct RetireLists<O: Objects> {
+    /// The lists of shards that threads have for themselves, made when they retire their first object; and of that which the
+    /// others share.
+    own: Box<[stat::AtomicPtr<CachePadded<List<O>>>]>,
+    pub(super) shared: Box<CachePadded<List<O>>>,
     /// Objects in `open` that make it worth closing.
     batch: Stride,
-    /// Where nodes come from.
-    heap: Arc<Heap>,
-    /// Values whose `Drop` panicked.
-    drop_panics: AtomicU64,
+    /// Who takes the objects back.
+    pub(super) objects: Arc<O>,
+    /// Whether the store is [enlisted](stores).
+    is_enlisted: stat::AtomicBool,
     /// With an exact backend: what waits for a grace period of its own, and what was poisoned in place of freed.
     #[cfg(any(test, shadow_loom))]
-    exact: stat::Mutex<Exact>,
+    pub(super) exact: stat::Mutex<Exact>,
 }
 
-#[cfg(any(test, shadow_loom))]
-#[derive(Default)]
-struct Exact {
-    limbo: Vec<usize>,
-    /// Those of `limbo` that are dropped just now.
-    dropping: Vec<usize>,
-    poisoned: Vec<usize>,
-}
-
-/// With an exact backend: a call for the end of a node's own grace period.
-#[cfg(any(test, shadow_loom))]
-pub struct ExactPeriod {
-    lists: Arc<RetireLists>,
-    node: usize,
-}
-
-#[cfg(any(test, shadow_loom))]
-impl ExactPeriod {
-    /// Every guard that existed when the period began has gone.
-    pub(crate) fn elapsed(self) {
-        self.lists.reclaim_exactly(self.node);
-    }
+/// What a shard has taken over.
+#[derive(Clone, Copy)]
+pub(crate) struct Retired {
+    /// How many so far.
+    pub(crate) count: u64,
+    /// How many just now.
+    pub(crate) added: u64,
+    /// Whether [`RetireLists::after`] has something to do that is not usual.
+    pub(super) more: bool,
 }
 
 /// How far a store's reclamation must come: see [`RetireLists::is_done`].
@@ -109,56 +108,119 @@ pub(crate) fn is_reclaiming() -> bool {
     RECLAIMING.with(Cell::get)
 }
 
-impl RetireLists {
+impl<O: Objects> RetireLists<O> {
     /// Nothing if there is no memory.
-    pub(crate) fn new(shards: usize, batch: usize, heap: Arc<Heap>) -> Option<Arc<Self>> {
+    pub(crate) fn new(shards: usize, batch: usize, objects: Arc<O>) -> Option<Arc<Self>> {
         debug_assert!(shards <= MAX_SHARDS);
-        Some(Arc::new(Self {
-            shards: try_slice(shards.min(MAX_SHARDS), || CachePadded::new(List::new()))?,
+        let lists = Arc::new(Self {
+            own: try_slice(shards.min(MAX_SHARDS) - 1, || stat::AtomicPtr::new(ptr::null_mut()))?,
+            shared: try_box(CachePadded::new(List::new()))?,
             batch: Stride::at_most(batch),
-            heap,
-            drop_panics: AtomicU64::new(0),
+            objects,
+            is_enlisted: stat::AtomicBool::new(false),
             #[cfg(any(test, shadow_loom))]
             exact: stat::Mutex::default(),
-        }))
+        });
+        #[cfg(shadow_loom)] // It does not see how they are published.
+        for shard in 0..lists.own.len() {
+            lists.list(Shard::owned(shard));
+        }
+        Some(lists)
     }
 
-    /// Takes over a node, record or table that no slot and no root leads to any more (R1). How many this shard has taken
-    /// over so far.
+    /// Shards that there may be.
+    fn len(&self) -> usize {
+        self.own.len() + 1
+    }
+
+    /// This thread's.
+    #[inline]
+    pub(super) fn shard(&self) -> Shard {
+        Shard::of(self.len())
+    }
+
+    /// The list of a shard, if it is there.
+    #[inline]
+    fn get(&self, shard: usize) -> Option<&List<O>> {
+        let Some(own) = self.own.get(shard) else {
+            return Some(&self.shared);
+        };
+        // Acquire: pairs with `make`.
+        // SAFETY: null, or a list, which goes with these.
+        unsafe { own.load(stat::Ordering::Acquire).as_ref() }.map(|list| &**list)
+    }
+
+    /// The list of the caller's shard; if there is no memory for it, that of the shared one.
+    #[inline]
+    fn list(&self, shard: Shard) -> (&List<O>, Shard) {
+        match self.get(shard.index) {
+            Some(list) => (list, shard),
+            None => self.make(shard),
+        }
+    }
+
+    #[cold]
+    fn make(&self, shard: Shard) -> (&List<O>, Shard) {
+        let Some(fresh) = try_box(CachePadded::new(List::new())) else {
+            return (&self.shared, Shard::shared(self.len()));
+        };
+        let fresh = Box::into_raw(fresh);
+        // Release: pairs with `get`. Nobody else makes the list of a shard that is the caller's own.
+        self.own[shard.index].store(fresh, stat::Ordering::Release);
+        // SAFETY: made just now; it goes with these.
+        (unsafe { &*fresh }, shard)
+    }
+
+    /// All lists that are there, with their shards.
+    fn lists(&self) -> impl Iterator<Item = (usize, &List<O>)> {
+        (0..self.len()).filter_map(|shard| Some((shard, self.get(shard)?)))
+    }
+
+    /// Takes over an object that nothing leads to any more (R1). Runs no code of others; [`after`](Self::after) is to follow
+    /// where it may. `soon` says that it has a destructor.
     ///
     /// # Safety
     ///
     /// Once per object, which has so many bytes, after it was unlinked for good; the caller is pinned.
     #[inline]
-    pub(crate) unsafe fn retire<R: Reclaim>(self: &Arc<Self>, node: NonNull<Node>, bytes: u64, shard: Shard) -> u64 {
-        let shard = if R::EXACT {
-            Shard::shared(self.shards.len())
-        } else {
-            shard
-        };
-        let list = &self.shards[shard.index];
-        shard.add(&list.retired_bytes, bytes);
-        let retired = shard.add(&list.retired, 1);
-
+    pub(crate) unsafe fn retire<R: Reclaim>(
+        self: &Arc<Self>,
+        object: NonNull<Link>,
+        bytes: u64,
+        soon: bool,
+        shard: Shard,
+    ) -> Retired {
+        #[cfg(any(test, shadow_loom))]
         if R::EXACT {
-            #[cfg(any(test, shadow_loom))]
-            crate::sync::lock_stat(&self.exact)
-                .limbo
-                .push(node.as_ptr().expose_provenance());
-            #[cfg(any(test, shadow_loom))]
-            R::after_exact_period(ExactPeriod {
-                lists: self.clone(),
-                node: node.addr().get(),
-            });
-            return retired;
+            // SAFETY: the caller's.
+            return unsafe { self.retire_exactly::<R>(object, bytes) };
         }
-
-        // SAFETY: the caller's.
-        unsafe { list.push::<R>(node, node, retired, shard) };
-        if self.batch.divides(retired) || bytes >= LARGE {
-            self.batch_is_full::<R>(shard, retired);
+        let (list, shard) = self.list(shard);
+        shard.add(&list.retired_bytes, bytes);
+        let count = shard.add(&list.retired, 1);
+        let inside = if R::PUSHES_PLAINLY && shard.is_own() {
+            list.enter()
+        } else {
+            None
+        };
+        let mut more = match inside {
+            // SAFETY: the caller's; this thread is the owner, inside.
+            Some(state) => unsafe {
+                list.push_inside(object, object, count);
+                let more = list.give_back_inside::<R>(&*self.objects, shard, state);
+                list.leave();
+                more
+            },
+            // SAFETY: the caller's.
+            None => unsafe {
+                list.push(object, object, count);
+                list.is_ready::<R>()
+            },
+        };
+        if soon || count % POLL == 0 || bytes >= LARGE {
+            more |= self.push_on_in_time::<R>(shard, count, soon, bytes >= LARGE);
         }
-        retired
+        Retired { count, added: 1, more }
     }
 
     /// As [`retire`](Self::retire), for many at once.
@@ -166,30 +228,49 @@ impl RetireLists {
     /// # Safety
     ///
     /// As there, for each.
-    pub(crate) unsafe fn retire_chain<R: Reclaim>(self: &Arc<Self>, chain: Chain, shard: Shard) -> u64 {
-        let list = &self.shards[shard.index];
+    pub(crate) unsafe fn retire_chain<R: Reclaim>(self: &Arc<Self>, chain: Chain, soon: bool, shard: Shard) -> Retired {
+        let (list, shard) = self.list(shard);
         let (Some(last), Some(first)) = (chain.last, NonNull::new(chain.first)) else {
-            return list.retired.load(Ordering::Relaxed);
+            return Retired {
+                count: list.retired.load(Ordering::Relaxed),
+                added: 0,
+                more: false,
+            };
         };
+        #[cfg(any(test, shadow_loom))]
         if R::EXACT {
-            let (mut next, mut retired) = (chain.first, 0);
-            while let Some(node) = NonNull::new(next) {
+            let (mut next, mut retired) = (chain.first, None);
+            while let Some(object) = NonNull::new(next) {
                 // SAFETY: the caller's; the chain is ours alone.
                 unsafe {
-                    next = node.as_ref().next_retired();
-                    retired = self.retire::<R>(node, bytes(node, &self.heap), shard);
+                    next = object.as_ref().next();
+                    retired = Some(self.retire_exactly::<R>(object, self.objects.bytes(object)));
                 }
             }
-            return retired;
+            let added = chain.count;
+            return retired.map_or_else(|| unreachable!("it has a first"), |last| Retired { added, ..last });
         }
         shard.add(&list.retired_bytes, chain.bytes);
-        let retired = shard.add(&list.retired, chain.count);
-        // SAFETY: the caller's.
-        unsafe { list.push::<R>(first, last, retired / self.batch.get(), shard) };
-        if self.batch.is_passed(retired, chain.count) || chain.bytes >= LARGE {
-            self.batch_is_full::<R>(shard, retired);
+        let count = shard.add(&list.retired, chain.count);
+        let turn = count / self.batch.get();
+        let inside = R::PUSHES_PLAINLY && shard.is_own() && list.enter().is_some();
+        // SAFETY: the caller's; this thread is the owner, inside, if so.
+        unsafe {
+            if inside {
+                list.push_inside(first, last, turn);
+                list.leave();
+            } else {
+                list.push(first, last, turn);
+            }
         }
-        retired
+        if self.batch.is_passed(count, chain.count) || soon || chain.bytes >= LARGE {
+            self.push_on_in_time::<R>(shard, self.batch.get(), soon, chain.bytes >= LARGE);
+        }
+        Retired {
+            count,
+            added: chain.count,
+            more: list.is_ready::<R>(),
+        }
     }
 
     /// Objects of one shard that make a batch.
@@ -197,94 +278,207 @@ impl RetireLists {
         self.batch.get()
     }
 
+    /// Closes what is open, or pushes a period on that has begun, if it is time for that. Whether `after` should look for
+    /// what is ready, here or in others' shards.
     #[cold]
-    fn batch_is_full<R: Reclaim>(&self, shard: Shard, retired: u64) {
-        self.push_on::<R>(shard.index);
-        // A thread that has fallen silent leaves its shard to the others, who look after one at a time: after one that has
-        // retired nothing since somebody looked last.
-        let other = (retired / self.batch.get()) as usize % self.shards.len();
-        let list = &self.shards[other];
-        // Relaxed, all: a guess.
-        let now = list.retired.load(Ordering::Relaxed);
-        if list.looked_at.swap(now, Ordering::Relaxed) == now {
-            self.push_on::<R>(other);
-            self.drain::<R>(other);
+    #[inline(never)]
+    fn push_on_in_time<R: Reclaim>(self: &Arc<Self>, shard: Shard, count: u64, soon: bool, large: bool) -> bool {
+        if soon {
+            self.note_waiting::<R>();
         }
+        let full = self.batch.divides(count);
+        let (list, shard) = self.list(shard);
+        list.note_age();
+        if full || large || soon && pace::is_due() {
+            self.push_on::<R>(shard.index);
+        } else if count % POLL == 0 && list.is_pending() && !list.is_ready::<R>() && pace::is_due() {
+            pace::paid(R::drive);
+        }
+        full || large
     }
 
-    /// Begins a grace period for what is open, or pushes on the one that has begun.
-    fn push_on<R: Reclaim>(&self, shard: usize) {
-        if self.shards[shard].is_pending() {
-            R::drive();
-        } else {
-            self.close::<R>(shard);
+    /// Says that something waits that is to be dropped soon (V1, V3).
+    fn note_waiting<R: Reclaim>(self: &Arc<Self>) {
+        if cfg!(shadow_loom) {
+            return;
         }
+        super::list::barrier_of_owner();
+        if pace::is_waiting() {
+            return;
+        }
+        if !self.is_enlisted.swap(true, stat::Ordering::AcqRel) {
+            // SAFETY: the store's drop delists it before the lists go.
+            let listed = unsafe { stores::enlist(Arc::as_ptr(self).expose_provenance(), Self::tidy_as::<R>) };
+            self.is_enlisted.store(listed, stat::Ordering::Release);
+        }
+        pace::note_waiting();
     }
 
-    /// Drops what is ready in one shard, if nobody else is at it.
+    /// What `retire` could not do: drops what is ready, and looks after the shard of a thread that has fallen silent. Runs the
+    /// `Drop` of values.
     #[inline]
-    pub(crate) fn drain<R: Reclaim>(&self, shard: usize) {
-        if self.shards[shard].is_ready::<R>() {
-            self.drain_ready::<R>(shard);
+    pub(crate) fn after<R: Reclaim>(&self, shard: Shard, retired: Retired) {
+        if retired.more {
+            self.drop_some::<R>(shard, retired);
         }
     }
 
     #[cold]
-    fn drain_ready<R: Reclaim>(&self, shard: usize) {
-        let list = &self.shards[shard];
+    #[inline(never)]
+    fn drop_some<R: Reclaim>(&self, shard: Shard, retired: Retired) {
+        if R::PUSHES_PLAINLY && shard.is_own() && retired.added == 1 {
+            self.drop_few::<R>(shard);
+        } else {
+            self.drain::<R>(shard.index);
+        }
+        if self.batch.is_passed(retired.count, retired.added) {
+            // A thread that has fallen silent leaves its shard to the others, who look after one at a time: after one that has
+            // retired nothing since somebody looked last.
+            let other = (retired.count / self.batch.get()) as usize % self.len();
+            let Some(list) = self.get(other) else { return };
+            // Relaxed, all: a guess.
+            let now = list.retired.load(Ordering::Relaxed);
+            if other != shard.index && list.looked_at.swap(now, Ordering::Relaxed) == now {
+                self.push_on::<R>(other);
+                self.drain::<R>(other);
+            }
+        }
+    }
+
+    /// Drops one or two of this thread's own shard that are ready. Whether there may be more.
+    fn drop_few<R: Reclaim>(&self, shard: Shard) -> bool {
         // A `Drop` that frees other variables must not nest deeper: what is ready stays for the next call.
+        if is_reclaiming() {
+            return false;
+        }
+        let Some(list) = self.get(shard.index) else {
+            return false;
+        };
+        let Some(state) = list.enter() else { return false };
+        // SAFETY: this thread is the owner, inside.
+        let taken = unsafe { list.take_inside::<R>(state) };
+        list.leave();
+        let Some(taken) = taken else { return false };
+        let _scope = ReclaimScope::enter();
+        // SAFETY: taken just now, by this thread.
+        let panics = unsafe { list.drop_in_hand(&*self.objects, shard, taken) };
+        list.drop_panics.fetch_add(panics, Ordering::Relaxed);
+        true
+    }
+
+    /// After an operation, outside its guard: drops soon what is to be dropped soon, here, and from time to time what was left
+    /// in any store. Runs the `Drop` of values.
+    #[inline(always)]
+    pub(crate) fn look<R: Reclaim>(&self) {
+        if pace::is_waiting() {
+            self.look_now::<R>();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn look_now<R: Reclaim>(&self) {
+        /// Values that one operation drops of those that are ready.
+        const FEW: usize = 16;
         if is_reclaiming() {
             return;
         }
-        let Some(chains) = list.take_ready::<R>() else { return };
+        let shard = self.shard();
+        if pace::is_due() && self.get(shard.index).is_some_and(|list| list.waiting() > 0) {
+            self.push_on::<R>(shard.index);
+            if R::PUSHES_PLAINLY && shard.is_own() {
+                let _ = (0..FEW).try_for_each(|_| self.drop_few::<R>(shard).then_some(()));
+            } else {
+                self.drain::<R>(shard.index);
+            }
+        }
+        if pace::take_look() {
+            stores::visit_all();
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The address of such lists, which are there.
+    unsafe fn tidy_as<R: Reclaim>(lists: usize) -> bool {
+        // SAFETY: the caller's.
+        let lists = unsafe { &*std::ptr::with_exposed_provenance::<Self>(lists) };
+        lists.flush::<R>();
+        lists.pending().0 > 0
+    }
+
+    /// Begins a grace period for what is open, and pushes on the one that has begun.
+    fn push_on<R: Reclaim>(&self, shard: usize) {
+        if self.get(shard).is_some_and(|list| !list.is_pending()) {
+            self.close::<R>(shard);
+        }
+        pace::paid(R::drive);
+    }
+
+    /// Drops all that is ready in one shard, if nobody else is at it.
+    #[inline]
+    pub(crate) fn drain<R: Reclaim>(&self, shard: usize) {
+        if let Some(list) = self.get(shard)
+            && list.is_ready::<R>()
+        {
+            self.drain_ready::<R>(shard, list);
+        }
+    }
+
+    #[cold]
+    fn drain_ready<R: Reclaim>(&self, shard: usize, list: &List<O>) {
+        // As in `drop_few`.
+        if is_reclaiming() {
+            return;
+        }
+        let Some((chains, taken)) = list.take_ready::<R>(self.is_foreign::<R>(shard)) else {
+            return;
+        };
         // SAFETY: the grace period of these chains is over (R3, G1), and they were taken once (R2).
         unsafe { self.reclaim(list, chains) };
-        list.drained();
+        list.drained(taken);
         if list.waiting() >= self.batch.get() {
             self.close::<R>(shard);
         }
     }
 
-    /// Begins a grace period for what is open, if the shard is idle.
-    fn close<R: Reclaim>(&self, shard: usize) {
+    /// Whether the shard may be another thread's own.
+    fn is_foreign<R: Reclaim>(&self, shard: usize) -> bool {
         // The last shard is nobody's own.
-        let shared = self.shards.len() - 1;
-        let plain = R::PUSHES_PLAINLY && shard != shared && Shard::of(self.shards.len()).index != shard;
-        let list = &self.shards[shard];
+        R::PUSHES_PLAINLY && shard < self.own.len() && self.shard().index != shard
+    }
+
+    /// Begins a grace period for what is open, if the shard is idle.
+    pub(crate) fn close<R: Reclaim>(&self, shard: usize) {
+        let Some(list) = self.get(shard) else { return };
         list.recover::<R>();
-        list.close::<R>(plain);
+        list.close::<R>(self.is_foreign::<R>(shard));
     }
 
-    fn memory(&self) -> (&Heap, Shard) {
-        (&self.heap, Shard::of(self.shards.len()))
-    }
-
-    /// Drops the values of some chains and frees them: a node of each by turns, and asks for the next.
+    /// Drops the objects of some chains and frees them: one of each by turns, and asks for the next.
     ///
     /// # Safety
     ///
     /// Nobody can reach the chains' objects any more.
-    unsafe fn reclaim(&self, list: &List, chains: Heads) {
+    unsafe fn reclaim(&self, list: &List<O>, chains: Heads) {
         let _scope = ReclaimScope::enter();
-        let memory = self.memory();
+        let shard = self.shard();
         let (mut objects, mut freed) = (0, 0);
         // What was last in each: where a parent's variables go by turns, each of its ids has chains of its own.
         let mut chains = chains.map(|first| (first, None));
         let mut left = true;
         while left {
             left = false;
-            for (next, last) in &mut chains {
-                let Some(node) = NonNull::new(*next) else { continue };
+            for (next, kind) in &mut chains {
+                let Some(object) = NonNull::new(*next) else { continue };
                 // SAFETY: the caller's; the chain is ours alone.
                 unsafe {
-                    *next = node.as_ref().next_retired();
+                    *next = object.as_ref().next();
                     prefetch(*next);
-                    if let Some(bytes) = Node::free_plain(memory, node, last) {
-                        freed += bytes as u64;
+                    if let Some(bytes) = self.objects.free_plain(object, shard, kind) {
+                        freed += bytes;
                     } else {
-                        freed += bytes(node, &self.heap);
-                        self.drop_object(node);
-                        free(self.memory(), node);
+                        freed += self.reclaim_one(object);
                     }
                 }
                 objects += 1;
@@ -293,18 +487,24 @@ impl RetireLists {
         }
         list.reclaimed_bytes.fetch_add(freed, Ordering::Relaxed);
         list.reclaimed.fetch_add(objects, Ordering::Relaxed);
-        self.heap.pool.settle(memory.1, false);
+        self.objects.settle(shard);
     }
 
+    /// Its bytes.
+    ///
     /// # Safety
     ///
     /// Nobody can reach the object any more; once.
-    unsafe fn drop_object(&self, node: NonNull<Node>) {
+    pub(super) unsafe fn reclaim_one(&self, object: NonNull<Link>) -> u64 {
         // SAFETY: the caller's.
-        unsafe {
-            if node.as_ref().life().state() != State::Table && !Node::drop_value(node, &self.heap) {
-                self.drop_panics.fetch_add(1, Ordering::Relaxed);
-            }
+        let freed = unsafe { self.objects.reclaim(object, self.shard()) };
+        self.count_panic(freed);
+        freed.bytes
+    }
+
+    pub(super) fn count_panic(&self, freed: Freed) {
+        if freed.panicked {
+            self.shared.drop_panics.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -312,31 +512,29 @@ impl RetireLists {
     ///
     /// # Safety
     ///
-    /// Nobody else can reach the node; once.
-    pub(crate) unsafe fn reclaim_now(&self, node: NonNull<Node>) {
+    /// Nobody else can reach the object; once.
+    pub(crate) unsafe fn reclaim_now(&self, object: NonNull<Link>) {
         let _scope = ReclaimScope::enter();
         // SAFETY: the caller's.
-        unsafe {
-            self.drop_object(node);
-            free(self.memory(), node);
-        }
+        unsafe { self.reclaim_one(object) };
     }
 
     /// Closes what is open, drops what is ready, pushes the backend on. Never waits.
     pub(crate) fn flush<R: Reclaim>(&self) {
-        for shard in 0..self.shards.len() {
+        for shard in 0..self.len() {
             self.drain::<R>(shard);
             self.close::<R>(shard);
         }
         R::drive();
-        (0..self.shards.len()).for_each(|shard| self.drain::<R>(shard));
+        (0..self.len()).for_each(|shard| self.drain::<R>(shard));
     }
 
     /// What is retired now, to ask [`is_done`](Self::is_done) about it later.
     pub(crate) fn mark(&self) -> Mark {
         let mut batches = [0; MAX_SHARDS];
-        for (batch, list) in batches.iter_mut().zip(&self.shards) {
-            *batch = list.mark();
+        // What is retired in a shard that is not there yet comes after the mark.
+        for (shard, list) in self.lists() {
+            batches[shard] = list.mark();
         }
         Mark {
             batches,
@@ -353,28 +551,23 @@ impl RetireLists {
         #[cfg(any(test, shadow_loom))]
         {
             let exact = crate::sync::lock_stat(&self.exact);
-            let is_there = |node: &usize| exact.limbo.contains(node) || exact.dropping.contains(node);
+            let is_there = |object: &usize| exact.limbo.contains(object) || exact.dropping.contains(object);
             if mark.limbo.iter().any(is_there) {
                 return false;
             }
         }
-        let mut shards = self.shards.iter().zip(&mark.batches);
-        shards.all(|(list, &batch)| list.is_done(batch))
+        self.lists().all(|(shard, list)| list.is_done(mark.batches[shard]))
     }
 
     /// Objects retired so far.
     pub(crate) fn retired(&self) -> u64 {
-        self.shards
-            .iter()
-            .map(|list| list.retired.load(Ordering::Relaxed))
-            .sum()
+        self.lists().map(|(_, list)| list.retired.load(Ordering::Relaxed)).sum()
     }
 
     /// Objects and bytes retired and not yet reclaimed: of each shard as it was at a moment of its own, as what is retired in
     /// one is reclaimed in the same.
     pub(crate) fn pending(&self) -> (usize, usize) {
-        let lists = self.shards.iter();
-        let (objects, bytes) = lists.fold((0, 0), |sum, list| {
+        let (objects, bytes) = self.lists().fold((0, 0), |sum, (_, list)| {
             let objects = difference(&list.retired, &list.reclaimed);
             let bytes = difference(&list.retired_bytes, &list.reclaimed_bytes);
             (sum.0 + objects, sum.1 + bytes)
@@ -383,7 +576,21 @@ impl RetireLists {
     }
 
     pub(crate) fn drop_panics(&self) -> u64 {
-        self.drop_panics.load(Ordering::Relaxed)
+        self.lists()
+            .map(|(_, list)| list.drop_panics.load(Ordering::Relaxed))
+            .sum()
+    }
+
+    /// For how long the oldest has waited that is retired and not yet reclaimed; about.
+    pub(crate) fn oldest(&self) -> Option<Duration> {
+        let oldest = self.lists().filter_map(|(_, list)| list.oldest()).min()?;
+        Some(Duration::from_nanos(pace::nanoseconds().saturating_sub(oldest)))
+    }
+
+    /// Whether nobody looks after these lists from now on, and the store may go; if not, this thread is at it, and the store
+    /// is to be [left over](stores::leave_over).
+    pub(crate) fn delist(&self) -> bool {
+        !self.is_enlisted.load(stat::Ordering::Acquire) || stores::delist(std::ptr::from_ref(self).addr())
     }
 
     /// Drops all that is retired. A callback that is still owed finds its shard empty.
@@ -392,7 +599,7 @@ impl RetireLists {
     ///
     /// No guard protects anything of this store any more, and no operation runs.
     pub(crate) unsafe fn drain_all(&self) {
-        for list in &self.shards {
+        for (_, list) in self.lists() {
             // A `Drop` may free variables of other stores, never of this one.
             for chains in list.take_all() {
                 // SAFETY: the caller's.
@@ -403,6 +610,17 @@ impl RetireLists {
         // SAFETY: the caller's.
         unsafe {
             self.drain_exact();
+        }
+    }
+}
+
+impl<O: Objects> Drop for RetireLists<O> {
+    fn drop(&mut self) {
+        for own in &mut self.own {
+            if let Some(list) = NonNull::new(*own.get_mut()) {
+                // SAFETY: made by `make`, once each; nobody has the lists any more.
+                drop(unsafe { Box::from_raw(list.as_ptr()) });
+            }
         }
     }
 }
@@ -422,63 +640,11 @@ fn difference(first: &AtomicU64, second: &AtomicU64) -> u64 {
     first.load(Ordering::Acquire).saturating_sub(before)
 }
 
-/// Bytes of a retired object.
-///
-/// # Safety
-///
-/// The object is allocated.
-pub(crate) unsafe fn bytes(node: NonNull<Node>, heap: &Heap) -> u64 {
-    // SAFETY: the caller's; a TABLE header is the first field of a table.
-    let bytes = unsafe {
-        match node.as_ref().life().state() {
-            State::Table => node.cast::<Table>().as_ref().bytes(),
-            _ => Node::bytes(node, heap),
-        }
-    };
-    bytes as u64
-}
-
-/// Gives an object's memory back.
-///
-/// # Safety
-///
-/// Nobody can reach it any more; once; its value was dropped.
-unsafe fn free(memory: (&Heap, Shard), node: NonNull<Node>) {
-    #[cfg(shadow_loom)]
-    // SAFETY: the caller's.
-    unsafe {
-        let_go(node, memory.0);
-    }
-    // SAFETY: the caller's; a TABLE header is the first field of a table.
-    unsafe {
-        match node.as_ref().life().state() {
-            State::Table => Table::dealloc(node.cast()),
-            _ => Node::dealloc(memory, node),
-        }
-    }
-}
-
-/// Tells loom that an object's memory goes.
-///
-/// # Safety
-///
-/// The object is allocated, and reclaimed now.
-#[cfg(shadow_loom)]
-unsafe fn let_go(node: NonNull<Node>, heap: &Heap) {
-    // SAFETY: the caller's; a TABLE header is the first field of a table.
-    unsafe {
-        match node.as_ref().life().state() {
-            State::Table => node.cast::<Table>().as_mut().let_go(),
-            _ => Node::let_go(node, heap),
-        }
-    }
-}
-
 /// Marks the thread as reclaiming, and restores what was on the way out.
-struct ReclaimScope(bool);
+pub(super) struct ReclaimScope(bool);
 
 impl ReclaimScope {
-    fn enter() -> Self {
+    pub(super) fn enter() -> Self {
         Self(RECLAIMING.with(|reclaiming| reclaiming.replace(true)))
     }
 }
@@ -486,63 +652,5 @@ impl ReclaimScope {
 impl Drop for ReclaimScope {
     fn drop(&mut self) {
         RECLAIMING.with(|reclaiming| reclaiming.set(self.0));
-    }
-}
-
-/// With an exact backend: poison at once what may be freed, free it when the store is dropped.
-#[cfg(any(test, shadow_loom))]
-impl RetireLists {
-    fn reclaim_exactly(&self, addr: usize) {
-        let list = &self.shards[self.shards.len() - 1];
-        let mut exact = crate::sync::lock_stat(&self.exact);
-        // Not there: the store was dropped in the meantime and has freed it.
-        let Some(found) = exact.limbo.iter().position(|&node| node == addr) else {
-            return;
-        };
-        exact.limbo.swap_remove(found);
-        exact.dropping.push(addr);
-        drop(exact);
-        let Some(node) = NonNull::new(std::ptr::with_exposed_provenance_mut::<Node>(addr)) else {
-            return;
-        };
-        let _scope = ReclaimScope::enter();
-        // SAFETY: every guard that could reach it has gone; taken out of limbo once.
-        unsafe {
-            let bytes = bytes(node, &self.heap);
-            self.drop_object(node);
-            #[cfg(shadow_loom)]
-            let_go(node, &self.heap);
-            node.as_ref().poison();
-            list.reclaimed_bytes.fetch_add(bytes, Ordering::Relaxed);
-        }
-        list.reclaimed.fetch_add(1, Ordering::Relaxed);
-        let mut exact = crate::sync::lock_stat(&self.exact);
-        exact.dropping.retain(|&node| node != addr);
-        exact.poisoned.push(addr);
-    }
-
-    /// # Safety
-    ///
-    /// As [`drain_all`](Self::drain_all).
-    unsafe fn drain_exact(&self) {
-        let (limbo, poisoned) = {
-            let mut exact = crate::sync::lock_stat(&self.exact);
-            (std::mem::take(&mut exact.limbo), std::mem::take(&mut exact.poisoned))
-        };
-        let nodes = |list: Vec<usize>| {
-            list.into_iter()
-                .filter_map(|addr| NonNull::new(std::ptr::with_exposed_provenance_mut(addr)))
-        };
-        // SAFETY: the caller's; each address is in one of the lists, once. Only values in limbo are still to be dropped.
-        unsafe {
-            for node in nodes(limbo) {
-                self.drop_object(node);
-                free(self.memory(), node);
-            }
-            for node in nodes(poisoned) {
-                node.as_ref().unpoison();
-                free(self.memory(), node);
-            }
-        }
     }
 }

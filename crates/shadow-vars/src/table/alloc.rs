@@ -13,12 +13,13 @@ use crate::shard::Shard;
 use crate::sync::{AtomicPtr, Ordering};
 
 /// What the last node was that was given back in one step: most come many of a kind.
-pub(crate) struct Plain<'p> {
+#[derive(Clone, Copy)]
+pub(crate) struct Plain {
     /// Its life word, but for the link: the id's index, and how it ended.
     life: Life,
     size: Size,
     /// Where it went to, if that is the thread's own.
-    to: Option<Own<'p>>,
+    to: Option<Own>,
 }
 
 impl Node {
@@ -205,13 +206,13 @@ impl Node {
     ///
     /// # Safety
     ///
-    /// As [`dealloc`](Self::dealloc).
-    #[inline]
-    pub(crate) unsafe fn free_plain<'h>(
-        (heap, shard): (&'h Heap, Shard),
+    /// As [`dealloc`](Self::dealloc). `last` was found out for the same store and shard.
+    #[inline(always)]
+    pub(crate) unsafe fn free_plain(
+        (heap, shard): (&Heap, Shard),
         node: NonNull<Self>,
-        last: &mut Option<Plain<'h>>,
-    ) -> Option<usize> {
+        last: &mut Option<Plain>,
+    ) -> Option<u64> {
         if cfg!(shadow_loom) {
             return None;
         }
@@ -233,7 +234,7 @@ impl Node {
                 None => Self::dealloc_size((heap, shard), node, plain.size, 0),
             }
         }
-        Some(plain.size.bytes())
+        Some(plain.size.bytes() as u64)
     }
 
     /// The size of a variable that owns nothing.

@@ -9,7 +9,7 @@ use super::hash::KeyHash;
 use super::node::{Node, addr_fits};
 use super::word::Word;
 use crate::mapping;
-use crate::mem::{try_box, try_slice};
+use crate::mem::{Stride, try_box, try_slice};
 use crate::shard::Shard;
 use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
@@ -69,32 +69,6 @@ pub(crate) struct Plan {
     pub(crate) block: usize,
     pub(crate) shards: usize,
     pub(crate) retired: u64,
-}
-
-/// A power of two, to do something every so many times without a division.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Stride(u64);
-
-impl Stride {
-    /// The largest that is at most `most`, and at least 1.
-    pub(crate) fn at_most(most: usize) -> Self {
-        Self(1 << most.max(1).ilog2())
-    }
-
-    pub(crate) fn get(self) -> u64 {
-        self.0
-    }
-
-    #[inline]
-    pub(crate) fn divides(self, count: u64) -> bool {
-        count & (self.0 - 1) == 0
-    }
-
-    /// Whether it divides one of the last `by` numbers up to `count`.
-    #[inline]
-    pub(crate) fn is_passed(self, count: u64, by: u64) -> bool {
-        count & (self.0 - 1) < by
-    }
 }
 
 /// A slot of a table, by number: in bounds by construction.

@@ -100,6 +100,10 @@ pub(crate) enum Defect {
     PushBesideClose,
     /// Who closes another's shard does not look whether its owner is pushing.
     CloseBesidePush,
+    /// Who drains another's shard does not look whether its owner is inside.
+    TakeBesideOwner,
+    /// What an owner has in hand counts as dropped.
+    HandForgotten,
     /// A close counts itself after it has emptied the chains.
     CountAfterClose,
     /// A mark takes what is open for a part of the batch that was closed last.

@@ -122,10 +122,12 @@ impl<'g, R: Reclaim> Swept<'g, R> {
         core.nodes.sub(shard, killed);
         core.registry.count_freed(self.entry, shard, killed);
         let dead = std::mem::replace(&mut self.dead, Chain::new());
-        let count = dead.len();
         // SAFETY: this sweep unlinked the nodes (I5), and is pinned, as the shield says.
-        let retired = unsafe { core.lists.retire_chain::<R>(dead, shard) };
-        core.after_retire(shield, shard, retired, count);
+        let retired = unsafe {
+            core.lists
+                .retire_chain::<R>(dead, self.entry.shape.drop.is_some(), shard)
+        };
+        core.after_retire(shield, shard, retired);
     }
 }
 
@@ -160,7 +162,7 @@ impl<R: Reclaim> Drop for Unlink<'_, '_, R> {
             unsafe {
                 swept
                     .dead
-                    .push(node.as_ptr(), Node::bytes_as(node.as_ptr(), swept.entry))
+                    .push(Node::link(node.as_ptr()), Node::bytes_as(node.as_ptr(), swept.entry))
             };
         }
         if swept.killed >= core.lists.batch() {

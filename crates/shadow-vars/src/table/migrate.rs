@@ -9,6 +9,7 @@ use super::word::{Kind, Word};
 use super::{Core, NoMemory, NodeRef, Shield};
 use crate::mem::prefetch;
 use crate::reclaim::Reclaim;
+use crate::reclaim::retired::Retired;
 use crate::shard::Shard;
 use crate::sync::Ordering;
 
@@ -314,16 +315,15 @@ impl<R: Reclaim> Core<R> {
         }
     }
 
-    /// After `retired` retirements on this shard, the last `count` of them just now: drops what is ready, asks for a smaller
-    /// successor when the table has become mostly empty, and helps a running migration, which would rest where only frees
-    /// happen.
+    /// After a retirement: drops what is ready, asks for a smaller successor when the table has become mostly empty, and helps
+    /// a running migration, which would rest where only frees happen.
     #[inline]
-    pub(crate) fn after_retire(&self, shield: Shield<'_>, shard: Shard, retired: u64, count: u64) {
-        self.lists.drain::<R>(shard.index);
+    pub(crate) fn after_retire(&self, shield: Shield<'_>, shard: Shard, retired: Retired) {
+        self.lists.after::<R>(shard, retired);
         let root = self.root(shield);
         if root.next().is_some() {
-            let _ = (0..count).try_for_each(|_| self.help(shield));
-        } else if root.log2 > self.min_log2 && root.free_stride.is_passed(retired, count) {
+            let _ = (0..retired.added).try_for_each(|_| self.help(shield));
+        } else if root.log2 > self.min_log2 && root.free_stride.is_passed(retired.count, retired.added) {
             self.shrink_if_empty(root);
         }
     }

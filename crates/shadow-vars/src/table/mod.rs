@@ -170,7 +170,8 @@ use self::probe::Key;
 use self::word::Kind;
 use crate::heap::Heap;
 use crate::reclaim::Reclaim;
-use crate::reclaim::retired::{self, RetireLists};
+use crate::reclaim::object::Link;
+use crate::reclaim::retired::{RetireLists, Retired};
 use crate::registry::{IdEntry, Registry};
 use crate::shard::Shard;
 use crate::sync::stat::AtomicU64;
@@ -191,6 +192,7 @@ pub(crate) mod node;
 pub(crate) mod prefetch;
 pub(crate) mod probe;
 pub(crate) mod remove;
+mod retire;
 pub(crate) mod sweep;
 pub(crate) mod word;
 
@@ -292,12 +294,12 @@ pub(crate) struct Core<R: Reclaim> {
     pub(crate) hasher: AddrHasher,
     pub(crate) registry: Registry,
     pub(crate) heap: Arc<Heap>,
-    pub(crate) lists: Arc<RetireLists>,
+    pub(crate) lists: Arc<RetireLists<Heap>>,
     shards: usize,
     block: usize,
     min_log2: u32,
     /// Dead nodes that could not be unlinked for lack of memory; freed by the store's drop.
-    orphans: AtomicPtr<Node>,
+    orphans: AtomicPtr<Link>,
     pub(crate) growths: AtomicU64,
     pub(crate) shrinks: AtomicU64,
     pub(crate) rebuilds: AtomicU64,
@@ -400,26 +402,27 @@ impl<R: Reclaim> Core<R> {
     /// Retires what no slot leads to any more (I5).
     fn retire(&self, shield: Shield<'_>, object: NonNull<Node>) {
         // SAFETY: the shield protects it.
-        let bytes = unsafe { retired::bytes(object, &self.heap) };
-        self.retire_by(shield, self.shard(), object, bytes);
+        let bytes = unsafe { retire::bytes(object, &self.heap) };
+        self.retire_by(shield, self.shard(), object, (bytes, false));
     }
 
-    /// The same, of a known shard. How many that has retired so far.
+    /// The same, of a known shard, with the object's bytes, and whether it is to be dropped soon.
     #[inline]
-    fn retire_by(&self, _: Shield<'_>, shard: Shard, object: NonNull<Node>, bytes: u64) -> u64 {
+    fn retire_by(&self, _: Shield<'_>, shard: Shard, object: NonNull<Node>, (bytes, soon): (u64, bool)) -> Retired {
         // SAFETY: each caller is the one who unlinked the object; it is pinned, as the shield says.
-        unsafe { self.lists.retire::<R>(object, bytes, shard) }
+        unsafe { self.lists.retire::<R>(Node::link(object), bytes, soon, shard) }
     }
 
     fn orphan(&self, node: NonNull<Node>) {
+        let orphan = Node::link(node);
         // Relaxed: nobody reads the list before the store's drop, which has the store to itself.
         let mut head = self.orphans.load(Ordering::Relaxed);
         loop {
             // SAFETY: dead, and in no other list.
-            unsafe { node.as_ref() }.set_next_retired(head);
+            unsafe { orphan.as_ref() }.set_next(head);
             match self
                 .orphans
-                .compare_exchange_weak(head, node.as_ptr(), Ordering::Relaxed, Ordering::Relaxed)
+                .compare_exchange_weak(head, orphan.as_ptr(), Ordering::Relaxed, Ordering::Relaxed)
             {
                 Ok(_) => return,
                 Err(found) => head = found,
@@ -459,7 +462,7 @@ impl<R: Reclaim> Drop for Core<R> {
         while let Some(node) = NonNull::new(chain) {
             // SAFETY: chained once, and nobody else has it.
             unsafe {
-                chain = node.as_ref().next_retired();
+                chain = node.as_ref().next();
                 self.lists.reclaim_now(node);
             }
         }
@@ -477,17 +480,17 @@ impl<R: Reclaim> Core<R> {
     /// # Safety
     ///
     /// Nobody else has the core, and the table goes next.
-    unsafe fn kill_all(&self, table: &Table, mut chain: *mut Node) -> *mut Node {
+    unsafe fn kill_all(&self, table: &Table, mut chain: *mut Link) -> *mut Link {
         for bucket in 0..table.buckets() {
             for position in 0..BUCKET {
                 let word = table.load(table.index(bucket, position), Ordering::Acquire);
                 match word.kind() {
                     Kind::Link(node) | Kind::Frozen(node) => {
                         // SAFETY: slots lead to no freed node; what is dead is an orphan or in this chain.
-                        let this = unsafe { node.as_ref() };
+                        let (this, link) = unsafe { (node.as_ref(), Node::link(node).as_ref()) };
                         if this.life().state() == State::Live && this.kill(this.as_live()) {
-                            this.set_next_retired(chain);
-                            chain = node.as_ptr();
+                            link.set_next(chain);
+                            chain = Node::link(node).as_ptr();
                         }
                     }
                     // SAFETY: a slot owns its record alone.

@@ -17,16 +17,17 @@ use std::ptr::{self, NonNull};
 
 use super::layout::{Form, Parts, RAW_LAYOUT};
 use crate::heap::{Heap, WIDE};
+use crate::reclaim::object::Link;
 use crate::registry::IdEntry;
 #[cfg(any(test, shadow_loom))]
 use crate::sync::stat;
-use crate::sync::{AtomicPtr, AtomicU64, Ordering};
+use crate::sync::{AtomicPtr, Ordering};
 
 /// The header of a variable, of a key record, and of a retired table.
 #[repr(C)]
 pub(crate) struct Node {
     pub(crate) obj: usize,
-    life: AtomicU64,
+    pub(super) life: Link,
     /// The index of the life word: under loom each load is one more place to switch threads at.
     #[cfg(shadow_loom)]
     index: u32,
@@ -120,14 +121,6 @@ impl Life {
     pub(super) fn without_link(self) -> Self {
         Self(self.0 & (INDEX | STATE))
     }
-
-    fn retired(self, next: *mut Node) -> Self {
-        Self(self.without_link().0 | next.expose_provenance() as u64)
-    }
-
-    fn next_retired(self) -> *mut Node {
-        ptr::with_exposed_provenance_mut((self.0 & ADDR) as usize)
-    }
 }
 
 #[cfg(not(any(test, shadow_loom)))]
@@ -143,7 +136,7 @@ impl Node {
     pub(super) fn header(obj: usize, life: Life) -> Self {
         Self {
             obj,
-            life: AtomicU64::new(life.0),
+            life: Link::new(life.0),
             #[cfg(shadow_loom)]
             index: life.index(),
             #[cfg(any(test, shadow_loom))]
@@ -340,18 +333,6 @@ impl Node {
         let parts = Parts::of(entry, layout, this.form());
         // The same computation succeeded when the node was allocated.
         parts.unwrap_or_else(|| unreachable!("the layout of an allocated node"))
-    }
-
-    /// Links a retired node before `next`. Readers still read the state, which stays.
-    pub(crate) fn set_next_retired(&self, next: *mut Self) {
-        // Relaxed: the node's state was settled before; the list's own Release publishes the link.
-        let life = Life(self.life.load(Ordering::Relaxed));
-        self.life.store(life.retired(next).0, Ordering::Relaxed);
-    }
-
-    pub(crate) fn next_retired(&self) -> *mut Self {
-        // Relaxed: whoever takes a list over has acquired it.
-        Life(self.life.load(Ordering::Relaxed)).next_retired()
     }
 
     /// Tells loom that the memory goes: an access that does not happen before this, or comes after, ends the model.

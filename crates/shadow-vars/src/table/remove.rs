@@ -209,8 +209,8 @@ impl<R: Reclaim> Core<R> {
         if self.unlink_or_orphan(shield, node, from, found, link) && !self.planted(Defect::RetireBeforeUnlink) {
             // SAFETY: the guard protects the node, whose entry this is.
             let bytes = unsafe { Node::bytes_as(node.as_ptr(), entry) };
-            let retired = self.retire_by(shield, shard, node.as_ptr(), bytes);
-            self.after_retire(shield, shard, retired, 1);
+            let retired = self.retire_by(shield, shard, node.as_ptr(), (bytes, entry.shape.drop.is_some()));
+            self.after_retire(shield, shard, retired);
         }
     }
 

@@ -89,6 +89,8 @@ defects! {
     LastPlaceDecides: By::Others("a variable must move while its parent is freed; a model catches it"),
     PushBesideClose: By::Others("the runs have a backend of their own; the models catch it"),
     CloseBesidePush: By::Others("the runs have a backend of their own; the models catch it"),
+    TakeBesideOwner: By::Others("the runs have a backend of their own; the models catch it"),
+    HandForgotten: By::Others("the runs have a backend of their own; the models catch it"),
     CountAfterClose: By::Others("the runs have a backend of their own; the models catch it"),
     MarkForgetsOpen: By::Others("the runs have a backend of their own; the models catch it"),
     NoLightBarrier: By::Others("the runs have a backend of their own; the models catch it"),

@@ -77,6 +77,8 @@ defects! {
     LastPlaceDecides: By::Model("sweep::a_parents_variables_in_two_places_are_met_while_they_move"),
     PushBesideClose: By::Model("retire::an_owner_retires_beside_one_who_closes_for_it"),
     CloseBesidePush: By::Model("retire::an_owner_retires_beside_one_who_closes_for_it"),
+    TakeBesideOwner: By::Model("retire::an_owner_drops_beside_one_who_drains_for_it"),
+    HandForgotten: By::Model("retire::what_an_owner_has_in_hand_is_not_done"),
     CountAfterClose: By::Model("retire::what_was_retired_before_the_mark_is_gone_when_it_is_done"),
     MarkForgetsOpen: By::Model("retire::what_was_retired_before_the_mark_is_gone_when_it_is_done"),
     NoLightBarrier: By::Model("grace::nothing_is_dropped_before_a_readers_guard_goes"),

@@ -42,6 +42,50 @@ fn an_owner_retires_beside_one_who_closes_for_it() {
     });
 }
 
+/// One value waits in a thread's own shard, whose period is over.
+fn ready_in_an_owned_shard() -> Arc<Store> {
+    let store = Store::owned(&[A, B]);
+    store.free_in(Shard::owned(0), A);
+    store.core.lists.close::<Checked<false>>(0);
+    assert_eq!(dropped(), 0);
+    store
+}
+
+/// A thread that retires drops what is ready in its own shard, and another drains it for it.
+#[test]
+fn an_owner_drops_beside_one_who_drains_for_it() {
+    explore(Small, || {
+        let store = ready_in_an_owned_shard();
+        let other = spawn(&store, |store| store.flush());
+        store.free_in(Shard::owned(0), B);
+        join(other);
+        (0..3).for_each(|_| store.flush());
+        assert_eq!((dropped(), store.core.lists.pending().0), (2, 0));
+        store.end(&[]);
+    });
+}
+
+/// What is in the hands of the thread that drops it is not taken for dropped, though nothing waits any more.
+#[test]
+fn what_an_owner_has_in_hand_is_not_done() {
+    explore(Small, || {
+        let store = ready_in_an_owned_shard();
+        let mark = store.core.lists.mark();
+        let other = spawn(&store, move |store| {
+            store.flush();
+            if store.core.lists.is_done(&mark) {
+                assert!(is_dropped(0), "done, and not dropped");
+            }
+        });
+        store.free_in(Shard::owned(0), B);
+        join(other);
+        let mark = store.core.lists.mark();
+        (0..3).for_each(|_| store.flush());
+        assert!(store.core.lists.is_done(&mark), "nobody holds it up");
+        store.end(&[]);
+    });
+}
+
 /// Each of two threads goes so many steps, then one of them three.
 pub(super) fn flushes_drop_once<R: Reclaim>(keys: &[usize], steps: usize) {
     let store = super::Store::<R>::small(keys);

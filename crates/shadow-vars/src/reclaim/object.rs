@@ -1,0 +1,102 @@
+//! What retire lists know of the objects on them: a link, and somebody who takes them back.
+
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+
+use crate::shard::Shard;
+use crate::sync::{AtomicU64, Ordering};
+
+/// A word of an object, by which retire lists link it. Beside the link it has 19 bits for the object's own use.
+pub(crate) struct Link(AtomicU64);
+
+/// The bits of the link: of an address, which has 48 bits and is a multiple of 8.
+const NEXT: u64 = 0x0000_ffff_ffff_fff8;
+
+impl Link {
+    pub(crate) fn new(word: u64) -> Self {
+        Self(AtomicU64::new(word))
+    }
+
+    /// Links a retired object before `next`.
+    pub(crate) fn set_next(&self, next: *mut Self) {
+        // Relaxed: what the word says was settled before; the list's own Release publishes the link.
+        let own = self.0.load(Ordering::Relaxed) & !NEXT;
+        self.0.store(own | next.expose_provenance() as u64, Ordering::Relaxed);
+    }
+
+    /// What a retired object is linked before, or null.
+    pub(crate) fn next(&self) -> *mut Self {
+        // Relaxed: whoever takes a list over has acquired it.
+        std::ptr::with_exposed_provenance_mut((self.0.load(Ordering::Relaxed) & NEXT) as usize)
+    }
+}
+
+impl Deref for Link {
+    type Target = AtomicU64;
+
+    #[inline(always)]
+    fn deref(&self) -> &AtomicU64 {
+        &self.0
+    }
+}
+
+impl DerefMut for Link {
+    fn deref_mut(&mut self) -> &mut AtomicU64 {
+        &mut self.0
+    }
+}
+
+/// What became of an object.
+#[derive(Clone, Copy)]
+pub(crate) struct Freed {
+    pub(crate) bytes: u64,
+    /// Whether its `Drop` panicked; then it counts as dropped.
+    pub(crate) panicked: bool,
+}
+
+/// Who takes back the objects of a store.
+pub(crate) trait Objects: Send + Sync + 'static {
+    /// What [`free_plain`](Self::free_plain) finds out of a kind of objects: most come many of a kind.
+    type Kind: Copy + Send;
+
+    /// Gives an object's memory back in a few steps, if it owns nothing: no code of others runs. Its bytes then.
+    ///
+    /// # Safety
+    ///
+    /// Nobody can reach the object any more; once. The shard is the caller's; `kind` was found out for the same shard.
+    unsafe fn free_plain(&self, object: NonNull<Link>, shard: Shard, kind: &mut Option<Self::Kind>) -> Option<u64>;
+
+    /// Drops what an object owns, and gives its memory back.
+    ///
+    /// # Safety
+    ///
+    /// Nobody can reach the object any more; once. The shard is the caller's.
+    unsafe fn reclaim(&self, object: NonNull<Link>, shard: Shard) -> Freed;
+
+    /// Bytes of an object.
+    ///
+    /// # Safety
+    ///
+    /// It is allocated.
+    #[cfg(any(test, shadow_loom))]
+    unsafe fn bytes(&self, object: NonNull<Link>) -> u64;
+
+    /// Many objects in a row were given back by this thread, whose shard this is.
+    fn settle(&self, shard: Shard);
+
+    /// Drops what an object owns, and marks it: whoever touches it now is caught.
+    ///
+    /// # Safety
+    ///
+    /// As [`reclaim`](Self::reclaim).
+    #[cfg(any(test, shadow_loom))]
+    unsafe fn poison(&self, object: NonNull<Link>) -> Freed;
+
+    /// Gives the memory of a [poisoned](Self::poison) object back.
+    ///
+    /// # Safety
+    ///
+    /// It is poisoned; once.
+    #[cfg(any(test, shadow_loom))]
+    unsafe fn free_poisoned(&self, object: NonNull<Link>, shard: Shard);
+}

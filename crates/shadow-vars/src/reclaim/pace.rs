@@ -1,0 +1,99 @@
+//! When grace periods are pushed on, and when somebody looks after what others have left behind.
+//!
+//! A value that owns nothing may wait until a batch is full. One with a destructor may hold much that a store does not see,
+//! and others may wait for what it lets go: it is dropped soon. What that costs are the barriers of the backend. So each one
+//! is followed by a pause of so many times what it took, for the whole process ([`paid`]): of the processor's time it is a
+//! hundredth or two, however many threads free, and what waits meanwhile is what is freed in some tens of microseconds.
+//!
+//! Whoever retires a value with a destructor leaves a word that says so ([`note_waiting`]). While it stands, operations that
+//! create or free look at the clock when they are done, and after ten milliseconds at all stores that have such values.
+
+use crate::sync::stat::{AtomicBool, AtomicU64, Ordering};
+
+/// Whether some store may have retired values with destructors.
+static WAITING: AtomicBool = AtomicBool::new(false);
+/// When a barrier may be paid again, and when somebody looks at all stores again.
+static DUE: AtomicU64 = AtomicU64::new(0);
+static NEXT_LOOK: AtomicU64 = AtomicU64::new(0);
+
+/// A pause is so many times as long as what came before it.
+const PAUSE: u64 = 64;
+
+/// See [`note_waiting`]. To be read behind a barrier by who has just retired something.
+#[inline(always)]
+pub(crate) fn is_waiting() -> bool {
+    // Relaxed: the barriers order it, that of who asks and the heavy one in `stores::visit_all`.
+    !cfg!(shadow_loom) && WAITING.load(Ordering::Relaxed)
+}
+
+/// Some store has retired values with destructors.
+#[cold]
+pub(super) fn note_waiting() {
+    WAITING.store(true, Ordering::Relaxed);
+}
+
+/// Nobody has, from here on, as the caller is about to look at all stores.
+pub(super) fn forget_waiting() {
+    WAITING.store(false, Ordering::Relaxed);
+}
+
+/// Whether a barrier may be paid. Models need no pauses.
+#[inline]
+pub(crate) fn is_due() -> bool {
+    // Relaxed, here and below: only how often something is done depends on it.
+    cfg!(shadow_loom) || now() >= DUE.load(Ordering::Relaxed)
+}
+
+/// Runs what a barrier is paid in, and begins the pause after it.
+pub(crate) fn paid(run: impl FnOnce()) {
+    if cfg!(shadow_loom) {
+        return run();
+    }
+    let start = now();
+    run();
+    let end = now();
+    let pause = (end.saturating_sub(start) * PAUSE).clamp(millisecond() / 64, 2 * millisecond());
+    DUE.store(end + pause, Ordering::Relaxed);
+}
+
+/// Whether it is time for somebody to look at all stores, and this thread shall do it.
+pub(crate) fn take_look() -> bool {
+    let (now, next) = (now(), NEXT_LOOK.load(Ordering::Relaxed));
+    now >= next
+        && NEXT_LOOK
+            .compare_exchange(next, now + 8 * millisecond(), Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
+}
+
+/// Ticks of a clock that is cheap to read, and the same for all threads, or nearly.
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+#[inline(always)]
+fn now() -> u64 {
+    // SAFETY: every x86-64 processor has it.
+    unsafe { std::arch::x86_64::_rdtsc() }
+}
+
+/// At most a millisecond, in ticks: there are more than a thousand million a second.
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+fn millisecond() -> u64 {
+    1_000_000
+}
+
+#[cfg(not(all(target_arch = "x86_64", not(miri))))]
+fn now() -> u64 {
+    nanoseconds()
+}
+
+#[cfg(not(all(target_arch = "x86_64", not(miri))))]
+fn millisecond() -> u64 {
+    1_000_000
+}
+
+/// Nanoseconds since a moment of the process, not 0.
+pub(crate) fn nanoseconds() -> u64 {
+    use std::sync::OnceLock;
+    use std::time::Instant;
+
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed().as_nanos() as u64 + 1
+}
