@@ -24,6 +24,8 @@
 //!   away, and a thread has seen it before one of its participants counts as settled ([`asymmetric_barrier`]): so it sees it
 //!   at all later pins.
 //!
+//! Owned guards are no participants: E8 of [`owned`].
+//!
 //! Progress: `pin` is wait-free, but for a thread's first, which takes a participant: lock-free. Beginning a grace period
 //! is wait-free, and so is asking whether it is over. One thread at a time scans, others pass by: a thread stopped during a
 //! scan holds up grace periods as if it held a guard, and nothing else.
@@ -35,14 +37,14 @@ use asymmetric_barrier::Reader;
 use crossbeam_utils::CachePadded;
 
 use super::sealed::Backend;
-use super::{Stuck, barrier};
+use super::{Stuck, barrier, owned};
 use crate::mem::try_box;
 use crate::sync::{
     AtomicPtr, AtomicU64, Ordering, compiler_fence, const_unless_loom, stat, static_global, static_thread_local,
     thread_token,
 };
 use crate::table::defect::{Defect, planted_everywhere};
-use crate::{events, fork, shard};
+use crate::{events, shard};
 
 /// Epochs whose readers only store, and whose reclaiming side pays by a process-wide barrier: the default.
 ///
@@ -50,7 +52,7 @@ use crate::{events, fork, shard};
 #[derive(Debug)]
 pub enum Asymmetric {}
 
-/// One thread's place among the readers, or one owned guard's. Never freed; used again by later threads.
+/// One thread's place among the readers. Never freed; used again by later threads.
 #[repr(C)]
 struct Participant {
     /// E1.
@@ -60,10 +62,8 @@ struct Participant {
     /// For the owner's light barriers. Active while the participant is taken.
     reader: Reader,
     taken: stat::AtomicBool,
-    /// The token of the thread that took it, [`OWNED`] for an owned guard's.
+    /// The token of the thread that took it.
     owner: stat::AtomicU64,
-    /// After how many forks it was taken.
-    generation: stat::AtomicU64,
     next: Cell<*const Shared>,
 }
 
@@ -79,8 +79,7 @@ const FENCES: u64 = 1 << 63;
 /// The first epoch. Loom's light barriers are fences.
 const FIRST: u64 = if cfg!(shadow_loom) { FENCES | 1 } else { 1 };
 
-/// In place of a thread's token: an owned guard's, or nobody's.
-const OWNED: u64 = 0;
+/// In place of a thread's token: nobody's.
 const GONE: u64 = u64::MAX;
 
 // SAFETY: `next` never changes once the participant is shared; `guards` is only touched by whoever has taken the
@@ -120,7 +119,7 @@ static_global! {
     };
 }
 
-/// Participants that need no memory: a first guard without any is no error for so many threads and owned guards.
+/// Participants that need no memory: a first guard without any is no error for so many threads.
 #[cfg(not(shadow_loom))]
 static RESERVE: [Shared; 64] = [const { CachePadded::new(Participant::new()) }; 64];
 
@@ -250,7 +249,6 @@ impl Participant {
                 reader: Reader::new(),
                 taken: stat::AtomicBool::new(true),
                 owner: stat::AtomicU64::new(GONE),
-                generation: stat::AtomicU64::new(0),
                 next: Cell::new(ptr::null()),
             }
         }
@@ -271,9 +269,8 @@ impl Participant {
         let Some(taken) = taken else {
             std::alloc::handle_alloc_error(std::alloc::Layout::new::<Shared>());
         };
-        // Relaxed, both: read in the child of a fork, and by statistics.
+        // Relaxed: read in the child of a fork.
         taken.owner.store(owner, stat::Ordering::Relaxed);
-        taken.generation.store(fork::generation(), stat::Ordering::Relaxed);
         taken.reader.activate();
         if !asymmetric_barrier::is_asymmetric() {
             fence_from_now_on();
@@ -415,19 +412,20 @@ impl Drop for AsymmetricGuard {
     }
 }
 
-/// A guard with a participant of its own.
-pub struct AsymmetricOwned(&'static Shared);
+/// An owned guard.
+#[derive(Debug)]
+pub struct AsymmetricOwned(owned::Counted);
 
-// SAFETY: the participant is this guard's alone, and its cell is only touched by `repin_owned` and the drop, which have
-// the guard to themselves.
-unsafe impl Send for AsymmetricOwned {}
-// SAFETY: a shared reference gives access to nothing.
-unsafe impl Sync for AsymmetricOwned {}
+impl AsymmetricOwned {
+    fn new() -> Self {
+        // Acquire: pairs with the Release half of `begin_period` (E2, E8).
+        Self(owned::enter(|| DOMAIN.epoch.load(Ordering::Acquire) & !FENCES))
+    }
+}
 
 impl Drop for AsymmetricOwned {
     fn drop(&mut self) {
-        self.0.leave();
-        self.0.let_go();
+        owned::leave(self.0);
     }
 }
 
@@ -487,6 +485,12 @@ fn scan_alone() -> bool {
     // Acquire: pairs with `retreat` (G3).
     let inside = Participant::all().map(|participant| participant.epoch.load(Ordering::Acquire) & !FENCES);
     let oldest = inside.filter(|&epoch| epoch != 0).min().unwrap_or(u64::MAX);
+    // After the newest target was read (E8).
+    let owned = match owned::oldest() {
+        Some(owned) => owned.unwrap_or(u64::MAX),
+        None => 0,
+    };
+    let oldest = oldest.min(owned);
     let oldest = if planted_everywhere(Defect::ReadersIgnored) {
         u64::MAX
     } else {
@@ -497,19 +501,21 @@ fn scan_alone() -> bool {
     refused
 }
 
-/// In the child of a fork: participants of other threads are nobody's. Owned guards stay: they may be this thread's.
+/// In the child of a fork: participants of other threads are nobody's. Owned guards stay: they may be this thread's, so those
+/// of before are known by their epochs.
 #[cfg(all(target_os = "linux", not(miri), not(shadow_loom)))]
 pub(super) fn let_go_of_others() {
     let me = thread_token();
     for participant in Participant::all() {
         let owner = participant.owner.load(stat::Ordering::Relaxed);
-        if participant.taken.load(stat::Ordering::Relaxed) && owner != OWNED && owner != me {
+        if participant.taken.load(stat::Ordering::Relaxed) && owner != me {
             participant.retreat();
             participant.guards.set(0);
             participant.let_go();
         }
     }
     DOMAIN.scanning.store(false, stat::Ordering::Relaxed);
+    owned::forked(DOMAIN.epoch.fetch_add(1, Ordering::AcqRel) & !FENCES);
 }
 
 impl Backend for Asymmetric {
@@ -534,11 +540,7 @@ impl Backend for Asymmetric {
     }
 
     fn pin_owned() -> AsymmetricOwned {
-        let guard = AsymmetricOwned(Participant::take(OWNED));
-        if !guard.0.enter() {
-            barrier::fence(&guard.0.reader);
-        }
-        guard
+        AsymmetricOwned::new()
     }
 
     fn repin(guard: &mut AsymmetricGuard) {
@@ -549,7 +551,7 @@ impl Backend for Asymmetric {
     }
 
     fn repin_owned(guard: &mut AsymmetricOwned) {
-        guard.0.renew();
+        *guard = AsymmetricOwned::new();
     }
 
     fn is_pinned() -> bool {
@@ -583,16 +585,7 @@ impl Backend for Asymmetric {
         if barrier::unsettled() > 0 || DOMAIN.refused.load(stat::Ordering::Relaxed) > PATIENCE {
             return Some(Stuck::NoBarrier);
         }
-        let generation = fork::generation();
-        let left_over = fork::is_child()
-            && Participant::all().any(|participant| {
-                let owner = participant.owner.load(stat::Ordering::Relaxed);
-                let taken = participant.taken.load(stat::Ordering::Relaxed);
-                // One that is outside holds nothing up.
-                let inside = participant.epoch.load(Ordering::Acquire) != 0;
-                taken && inside && owner == OWNED && participant.generation.load(stat::Ordering::Relaxed) < generation
-            });
-        left_over.then_some(Stuck::Forked)
+        owned::is_forked().then_some(Stuck::Forked)
     }
 }
 

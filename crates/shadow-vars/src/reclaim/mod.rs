@@ -29,6 +29,7 @@ mod epoch;
 mod exact;
 mod list;
 pub(crate) mod object;
+mod owned;
 pub(crate) mod pace;
 pub(crate) mod retired;
 #[cfg(feature = "seize")]

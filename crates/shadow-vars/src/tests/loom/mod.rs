@@ -22,7 +22,7 @@ use crate::reclaim::Reclaim;
 use crate::reclaim::checked::{self, Checked};
 use crate::registry::IdEntry;
 use crate::shard::Shard;
-use crate::sync::stat::{AtomicUsize, Mutex, Ordering};
+use crate::sync::stat::{AtomicBool, AtomicUsize, Mutex, Ordering};
 use crate::sync::{self, lock_stat};
 use crate::table::array::{BUCKET, Table};
 use crate::table::defect::EVERYWHERE;
@@ -132,6 +132,20 @@ fn is_dropped(number: usize) -> bool {
     WHICH.load(Ordering::Relaxed) & 1 << number != 0
 }
 
+/// Whether loom knows of each drop, for models that ask when it was: else it takes one moment between two others for as good
+/// as another.
+static WATCHED: AtomicBool = AtomicBool::new(false);
+
+loom::lazy_static! {
+    static ref WITNESS: loom::sync::atomic::AtomicUsize = loom::sync::atomic::AtomicUsize::new(0);
+}
+
+/// As [`is_dropped`], asked at any moment.
+fn is_dropped_by_now(number: usize) -> bool {
+    WITNESS.fetch_add(0, loom::sync::atomic::Ordering::Relaxed);
+    is_dropped(number)
+}
+
 /// A value that is counted, and whose accesses loom watches.
 struct Value(UnsafeCell<usize>);
 
@@ -156,6 +170,9 @@ impl Drop for Value {
         let number = self
             .0
             .with_mut(|number| unsafe { std::mem::replace(&mut *number, usize::MAX) });
+        if WATCHED.load(Ordering::Relaxed) {
+            WITNESS.fetch_add(1, loom::sync::atomic::Ordering::Relaxed);
+        }
         WHICH.fetch_or(1 << number, Ordering::Relaxed);
         DROPPED.fetch_add(1, Ordering::Relaxed);
     }
