@@ -461,6 +461,7 @@ fn scan() {
 
 /// Returns whether the barrier was refused.
 fn scan_alone() -> bool {
+    let early = planted_everywhere(Defect::OwnedSeenEarly).then(owned::oldest);
     // Acquire: pairs with the Release half of `begin_period`: what the periods are for comes before the barrier (E3).
     let newest = DOMAIN.epoch.load(Ordering::Acquire) & !FENCES;
     // Relaxed, both: written by scans.
@@ -486,7 +487,8 @@ fn scan_alone() -> bool {
     let inside = Participant::all().map(|participant| participant.epoch.load(Ordering::Acquire) & !FENCES);
     let oldest = inside.filter(|&epoch| epoch != 0).min().unwrap_or(u64::MAX);
     // After the newest target was read (E8).
-    let owned = match owned::oldest() {
+    let owned = match early.unwrap_or_else(owned::oldest) {
+        _ if planted_everywhere(Defect::OwnedIgnored) => u64::MAX,
         Some(owned) => owned.unwrap_or(u64::MAX),
         None => 0,
     };

@@ -116,6 +116,10 @@ pub(crate) enum Defect {
     RefusedCountsAsFenced,
     /// The asymmetric backend ends a period whatever its readers say.
     ReadersIgnored,
+    /// The asymmetric backend ends a period whatever owned guards there are.
+    OwnedIgnored,
+    /// A scan looks for owned guards before it reads which periods have begun.
+    OwnedSeenEarly,
     /// Operations count on one side, whatever the phase.
     PhaseIgnored,
     /// A look reads both sides before it moves the phase.

@@ -91,6 +91,8 @@ defects! {
     CloseBesidePush: By::Others("the runs have a backend of their own; the models catch it"),
     TakeBesideOwner: By::Others("the runs have a backend of their own; the models catch it"),
     HandForgotten: By::Others("the runs have a backend of their own; the models catch it"),
+    OwnedIgnored: By::Others("the runs have a backend of their own; the models catch it"),
+    OwnedSeenEarly: By::Others("the runs have a backend of their own; the models catch it"),
     CountAfterClose: By::Others("the runs have a backend of their own; the models catch it"),
     MarkForgetsOpen: By::Others("the runs have a backend of their own; the models catch it"),
     NoLightBarrier: By::Others("the runs have a backend of their own; the models catch it"),

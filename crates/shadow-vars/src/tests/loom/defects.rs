@@ -78,6 +78,8 @@ defects! {
     PushBesideClose: By::Model("retire::an_owner_retires_beside_one_who_closes_for_it"),
     CloseBesidePush: By::Model("retire::an_owner_retires_beside_one_who_closes_for_it"),
     TakeBesideOwner: By::Model("retire::an_owner_drops_beside_one_who_drains_for_it"),
+    OwnedIgnored: By::Model("grace::an_owned_guard_protects_what_it_finds"),
+    OwnedSeenEarly: By::Model("grace::an_owned_guard_holds_up_a_scan_of_before"),
     HandForgotten: By::Model("retire::what_an_owner_has_in_hand_is_not_done"),
     CountAfterClose: By::Model("retire::what_was_retired_before_the_mark_is_gone_when_it_is_done"),
     MarkForgetsOpen: By::Model("retire::what_was_retired_before_the_mark_is_gone_when_it_is_done"),

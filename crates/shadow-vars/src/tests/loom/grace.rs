@@ -2,10 +2,11 @@
 //!
 //! Under loom its barriers are fences, as on platforms that have no others (`reclaim::barrier`).
 
-use super::{A, Ordering, Small, Usual, dropped, explore, join, retire, spawn};
+use super::{A, OTHER, Ordering, Small, Usual, dropped, explore, join, retire, spawn};
 use crate::reclaim::Asymmetric;
 use crate::reclaim::barrier::REFUSED;
 use crate::reclaim::sealed::Backend;
+use crate::table::Shield;
 
 type Store = super::Store<Asymmetric>;
 
@@ -58,6 +59,53 @@ fn an_owned_guard_protects_on_another_thread() {
         assert_eq!(store.free(A), Some(0));
         store.flush();
         store.flush();
+        join(other);
+        (0..2).for_each(|_| store.flush());
+        assert_eq!(dropped(), 1, "values dropped with no guard left");
+        store.end(&[]);
+    });
+}
+
+/// One that is made while others free and push on, and no guard of a thread beside it.
+#[test]
+fn an_owned_guard_protects_what_it_finds() {
+    explore(Usual, || {
+        let store = Store::small(&[A]);
+        let other = spawn(&store, |store| {
+            assert_eq!(store.free(A), Some(0));
+            store.flush();
+            store.flush();
+        });
+        let guard = Asymmetric::pin_owned();
+        // SAFETY: the guard lives longer.
+        store.find_and_hold(unsafe { Shield::new() }, A, 0);
+        drop(guard);
+        join(other);
+        (0..2).for_each(|_| store.flush());
+        assert_eq!(dropped(), 1, "values dropped with no guard left");
+        store.end(&[]);
+    });
+}
+
+/// A scan that began before the guard was made: what is freed since waits for the guard.
+#[test]
+fn an_owned_guard_holds_up_a_scan_of_before() {
+    explore(Usual, || {
+        let store = Store::small(&[A]);
+        let other = spawn(&store, |store| {
+            Asymmetric::drive();
+            store.flush();
+        });
+        let guard = Asymmetric::pin_owned();
+        // SAFETY: the guard lives longer.
+        let shield = unsafe { Shield::new() };
+        store.find_and_hold(shield, A, 0);
+        assert_eq!(store.free(A), Some(0));
+        store.core.lists.close::<Asymmetric>(0);
+        // Lets the other thread go on, if it has not.
+        store.core.find(shield, OTHER, store.entry());
+        assert_eq!(dropped(), 0, "values dropped under a guard");
+        drop(guard);
         join(other);
         (0..2).for_each(|_| store.flush());
         assert_eq!(dropped(), 1, "values dropped with no guard left");

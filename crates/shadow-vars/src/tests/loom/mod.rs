@@ -341,17 +341,20 @@ impl<R: Reclaim> Store<R> {
 
     /// As `get`, and looks at what it found again after others have had a chance to free it.
     fn get_and_hold(&self, obj: usize, number: usize) {
-        self.pinned(|core, shield| {
-            if let Some(node) = core.find(shield, obj, self.entry()) {
-                // SAFETY: the entry holds `Value`, and the node was live.
-                let value = unsafe { node.value::<Value>() };
-                assert_eq!(value.read(), number);
-                // Lets another thread go on, if it has not.
-                core.find(shield, OTHER, self.entry());
-                assert_eq!(dropped(), 0, "values dropped under a guard");
-                assert_eq!(value.read(), number);
-            }
-        });
+        self.pinned(|_, shield| self.find_and_hold(shield, obj, number));
+    }
+
+    /// The same under a guard that is there.
+    fn find_and_hold(&self, shield: Shield<'_>, obj: usize, number: usize) {
+        if let Some(node) = self.core.find(shield, obj, self.entry()) {
+            // SAFETY: the entry holds `Value`, and the node was live.
+            let value = unsafe { node.value::<Value>() };
+            assert_eq!(value.read(), number);
+            // Lets another thread go on, if it has not.
+            self.core.find(shield, OTHER, self.entry());
+            assert_eq!(dropped(), 0, "values dropped under a guard");
+            assert_eq!(value.read(), number);
+        }
     }
 
     /// The value that this call took away.
