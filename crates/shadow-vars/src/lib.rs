@@ -117,6 +117,8 @@ pub use pinned::{OwnedPinned, Pinned};
 pub use raw::{RawCtor, RawDtor, RawVar};
 #[cfg(feature = "seize")]
 pub use reclaim::Seize;
+#[cfg(not(shadow_loom))]
+pub use reclaim::start_reclaimer;
 pub use reclaim::{Asymmetric, Epoch, GuardKind, LocalGuard, OwnedGuard, Reclaim};
 pub use stats::{IdStats, Stats};
 pub use store::{ShadowStore, global};

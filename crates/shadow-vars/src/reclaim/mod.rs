@@ -20,6 +20,8 @@
 //! never stands alone in the API, it is part of a [`Pinned`](crate::Pinned), which knows its store.
 
 mod asymmetric;
+#[cfg(not(shadow_loom))]
+mod background;
 pub(crate) mod barrier;
 pub(crate) mod chain;
 #[cfg(any(test, shadow_loom))]
@@ -37,6 +39,8 @@ mod seize;
 pub(crate) mod stores;
 
 pub use asymmetric::Asymmetric;
+#[cfg(not(shadow_loom))]
+pub use background::start_reclaimer;
 pub use epoch::Epoch;
 #[cfg(feature = "seize")]
 pub use seize::Seize;

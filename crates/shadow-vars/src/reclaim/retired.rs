@@ -58,6 +58,9 @@ use crate::sync::{Ordering, thread_local};
 /// Bytes of an object that do not wait for a batch to be full.
 const LARGE: u64 = 1 << 16;
 
+/// Retirements after which a thread looks after the next ones' shards.
+const LOOK_AFTER: u64 = 16;
+
 /// Retirements of a shard between two looks at a period that has begun.
 const POLL: u64 = 64;
 
@@ -332,13 +335,20 @@ impl<O: Objects> RetireLists<O> {
             self.drain::<R>(shard.index);
         }
         if self.batch.is_passed(retired.count, retired.added) {
-            // A thread that has fallen silent leaves its shard to the others, who look after one at a time: after one that has
-            // retired nothing since somebody looked last.
-            let other = (retired.count / self.batch.get()) as usize % self.len();
-            let Some(list) = self.get(other) else { return };
+            self.look_after::<R>(shard, retired.count / self.batch.get(), 1);
+        }
+    }
+
+    /// A thread that has fallen silent leaves its shard to the others, who look after some at a time: after those that have
+    /// retired nothing since somebody looked last.
+    fn look_after<R: Reclaim>(&self, shard: Shard, turn: u64, some: usize) {
+        for step in 0..some.min(self.len()) {
+            let other = (turn as usize).wrapping_mul(some).wrapping_add(step) % self.len();
+            let Some(list) = self.get(other) else { continue };
             // Relaxed, all: a guess.
             let now = list.retired.load(Ordering::Relaxed);
-            if other != shard.index && list.looked_at.swap(now, Ordering::Relaxed) == now {
+            let silent = list.looked_at.swap(now, Ordering::Relaxed) == now;
+            if silent && other != shard.index && list.waiting() > 0 {
                 self.push_on::<R>(other);
                 self.drain::<R>(other);
             }
@@ -383,13 +393,18 @@ impl<O: Objects> RetireLists<O> {
         if is_reclaiming() {
             return;
         }
-        let shard = self.shard();
-        if pace::is_due() && self.get(shard.index).is_some_and(|list| list.waiting() > 0) {
-            self.push_on::<R>(shard.index);
-            if R::PUSHES_PLAINLY && shard.is_own() {
-                let _ = (0..FEW).try_for_each(|_| self.drop_few::<R>(shard).then_some(()));
-            } else {
-                self.drain::<R>(shard.index);
+        if pace::is_due()
+            && let shard = self.shard()
+            && let Some(list) = self.get(shard.index)
+        {
+            self.look_after::<R>(shard, list.retired.load(Ordering::Relaxed) / LOOK_AFTER, 8);
+            if list.waiting() > 0 {
+                self.push_on::<R>(shard.index);
+                if R::PUSHES_PLAINLY && shard.is_own() {
+                    let _ = (0..FEW).try_for_each(|_| self.drop_few::<R>(shard).then_some(()));
+                } else {
+                    self.drain::<R>(shard.index);
+                }
             }
         }
         if pace::take_look() {

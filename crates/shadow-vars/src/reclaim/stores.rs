@@ -70,14 +70,13 @@ pub(super) fn delist(lists: usize) -> bool {
             let Some(at) = stores.iter().position(|entry| entry.lists == lists) else {
                 return Some(true);
             };
-            match stores[at].visitor {
-                visitor if visitor == 0 || fork::vanished(visitor) => {
-                    stores.swap_remove(at);
-                    Some(true)
-                }
-                visitor if visitor == thread_token() => Some(false),
-                _ => None,
-            }
+            let visitor = stores[at].visitor;
+            let mine = visitor == thread_token();
+            let goes = mine || visitor == 0 || fork::vanished(visitor);
+            goes.then(|| {
+                stores.swap_remove(at);
+                !mine
+            })
         });
         match done {
             Some(done) => return done,

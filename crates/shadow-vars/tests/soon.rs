@@ -1,0 +1,254 @@
+//! Freed values with destructors are dropped soon: while a service is busy, and when it has fallen idle.
+//!
+//! The tests count what is dropped in a process that others use too, so they run one after the other.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use shadow_vars::{Epoch, Reclaim, ShadowId, ShadowStore, start_reclaimer};
+
+/// Values of a test that are there: made, and not dropped.
+#[derive(Clone, Default)]
+struct Alive(Arc<AtomicUsize>);
+
+struct Value(Alive);
+
+impl Alive {
+    fn value(&self) -> Value {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Value(self.clone())
+    }
+
+    fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Value {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+const VALUE: ShadowId<Value> = ShadowId::new(1);
+const LARGE: ShadowId<(Vec<u8>, Value)> = ShadowId::new(2);
+
+/// What "after ten milliseconds" is asked after.
+const LATER: Duration = Duration::from_millis(15);
+
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn fill<R: Reclaim>(store: &ShadowStore<R>, alive: &Alive, count: usize) {
+    (0..count).for_each(|n| store.alloc(n * 8, VALUE, alive.value()).unwrap());
+}
+
+fn free<R: Reclaim>(store: &ShadowStore<R>, count: usize) {
+    (0..count).for_each(|n| assert!(store.free(n * 8, VALUE)));
+}
+
+/// 3,000 values of 1 MiB, one alive at a time: of memory that the store cannot see.
+#[test]
+fn large_values_do_not_pile_up() {
+    const MOST: usize = 64;
+    let _alone = alone();
+    let (store, alive) = (ShadowStore::new(), Alive::default());
+    let mut most = 0;
+    for n in 0..3_000_usize {
+        let large = vec![n as u8; 1 << 20];
+        store.alloc(n * 8, LARGE, (large, alive.value())).unwrap();
+        most = most.max(alive.count());
+        assert!(store.free(n * 8, LARGE));
+    }
+    assert!(most <= MOST, "{most} values of 1 MiB at once");
+}
+
+/// Values are freed, then nothing happens but one operation, of any kind and any store.
+fn goes_with<R: Reclaim>(later: impl FnOnce(&ShadowStore<R>, &ShadowStore)) {
+    let (store, other, alive) = (
+        ShadowStore::<R>::builder().build().unwrap(),
+        ShadowStore::new(),
+        Alive::default(),
+    );
+    other.alloc(8_usize, VALUE, alive.value()).unwrap();
+    fill(&store, &alive, 2_000);
+    free(&store, 2_000);
+    for _ in 0..1_000 {
+        assert!(!store.contains(8_usize, VALUE));
+    }
+    thread::sleep(LATER);
+    later(&store, &other);
+    assert!(alive.count() <= 2, "{} values are left", alive.count());
+}
+
+#[test]
+fn what_is_left_behind_goes_with_a_later_operation_of_any_store() {
+    let _alone = alone();
+    goes_with::<shadow_vars::Asymmetric>(|store, _| store.flush());
+    goes_with::<shadow_vars::Asymmetric>(|store, _| {
+        drop(store.alloc(8_usize, LARGE, (Vec::new(), Alive::default().value())))
+    });
+    goes_with::<shadow_vars::Asymmetric>(|_, other| assert!(other.free(8_usize, VALUE)));
+    goes_with::<shadow_vars::Asymmetric>(|_, other| assert!(!other.free(16_usize, VALUE)));
+    goes_with::<shadow_vars::Asymmetric>(|_, other| other.flush());
+    goes_with::<shadow_vars::Asymmetric>(|_, other| {
+        let variable = shadow_vars::Variable::new(other, ShadowId::<u32>::new(3)).unwrap();
+        variable.alloc(8_usize, 1).unwrap();
+    });
+}
+
+/// With another backend, whose periods may take a few steps more.
+#[test]
+fn what_is_left_behind_goes_with_later_operations_whatever_the_backend() {
+    let _alone = alone();
+    goes_with::<Epoch>(|_, other| {
+        for _ in 0..10 {
+            assert!(!other.free(16_usize, VALUE));
+            thread::sleep(LATER);
+        }
+    });
+}
+
+/// A thread frees and sleeps; others, which free too, drop what it has left.
+#[test]
+fn what_a_silent_thread_has_freed_goes_with_others_frees() {
+    let _alone = alone();
+    let (store, alive) = (ShadowStore::new(), Alive::default());
+    fill(&store, &alive, 2_000);
+    let (freed, done) = (Barrier::new(2), Barrier::new(2));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            free(&store, 2_000);
+            freed.wait();
+            done.wait();
+        });
+        freed.wait();
+        let others = Alive::default();
+        for n in 0..48 {
+            store.alloc(n * 8, VALUE, others.value()).unwrap();
+            assert!(store.free(n * 8, VALUE));
+            thread::sleep(Duration::from_micros(100));
+        }
+        let left = alive.count();
+        done.wait();
+        assert_eq!(left, 0, "values of the silent thread are left");
+    });
+}
+
+/// Nothing happens at all.
+#[test]
+fn the_background_reclaimer_drops_what_nobody_else_does() {
+    let _alone = alone();
+    start_reclaimer().unwrap();
+    start_reclaimer().unwrap();
+    let (store, alive) = (ShadowStore::new(), Alive::default());
+    fill(&store, &alive, 2_000);
+    free(&store, 2_000);
+    let start = Instant::now();
+    while alive.count() > 0 {
+        assert!(
+            start.elapsed() < Duration::from_secs(20),
+            "{} values are left",
+            alive.count()
+        );
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Values that waited are dropped by the few, not all in one operation.
+#[test]
+fn a_free_drops_a_few_at_most() {
+    const FEW: usize = 40;
+    let _alone = alone();
+    let (store, alive) = (ShadowStore::new(), Alive::default());
+    fill(&store, &alive, 20_000);
+    let pin = store.pin_owned();
+    (0..10_000).for_each(|n| assert!(store.pin().free(n * 8_usize, VALUE)));
+    assert_eq!(alive.count(), 20_000, "a guard holds them");
+    drop(pin);
+    let mut most = 0;
+    for n in 10_000..20_000 {
+        let before = alive.count();
+        assert!(store.pin().free(n * 8_usize, VALUE));
+        most = most.max(before - alive.count());
+    }
+    assert!(most > 0, "none was dropped");
+    assert!(most <= FEW, "one free dropped {most}");
+}
+
+/// A value owns the last handle to the store that it was freed in, and is dropped by another store's operation.
+#[test]
+fn a_store_may_go_while_it_is_looked_after() {
+    struct Keeper(#[expect(dead_code, reason = "dropped with it")] Arc<ShadowStore>);
+    const KEEPER: ShadowId<Keeper> = ShadowId::new(4);
+    let _alone = alone();
+    let (other, alive) = (ShadowStore::new(), Alive::default());
+    for _ in 0..20 {
+        let store = Arc::new(ShadowStore::new());
+        fill(&store, &alive, 100);
+        store.alloc(8_usize, KEEPER, Keeper(store.clone())).unwrap();
+        {
+            let pin = store.pin();
+            (0..50).for_each(|n| assert!(pin.free(n * 8_usize, VALUE)));
+            assert!(pin.free(8_usize, KEEPER));
+        }
+        let weak = Arc::downgrade(&store);
+        drop(store);
+        let start = Instant::now();
+        while weak.strong_count() > 0 {
+            assert!(start.elapsed() < Duration::from_secs(20), "the store is still there");
+            thread::sleep(LATER);
+            other.flush();
+        }
+        assert_eq!(alive.count(), 0);
+    }
+}
+
+/// Threads drop stores that others look after just then.
+#[test]
+fn stores_come_and_go_beside_those_who_look_after_them() {
+    let _alone = alone();
+    let alive = Alive::default();
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let kept = ShadowStore::new();
+                for _ in 0..300 {
+                    let store = ShadowStore::new();
+                    fill(&store, &alive, 20);
+                    free(&store, 10);
+                    kept.flush();
+                    drop(store);
+                }
+            });
+        }
+        scope.spawn(|| {
+            let store = ShadowStore::new();
+            for _ in 0..300 {
+                store.flush();
+                thread::sleep(Duration::from_micros(300));
+            }
+        });
+    });
+    assert_eq!(alive.count(), 0);
+}
+
+#[test]
+fn statistics_say_how_old_the_oldest_is() {
+    let _alone = alone();
+    let (store, alive) = (ShadowStore::new(), Alive::default());
+    fill(&store, &alive, 10);
+    assert_eq!(store.stats().oldest_retired, None);
+    let pin = store.pin_owned();
+    free(&store, 10);
+    thread::sleep(LATER);
+    let age = store.stats().oldest_retired.expect("ten are retired");
+    assert!(age >= LATER, "{age:?}");
+    drop(pin);
+    store.synchronize().unwrap();
+    assert_eq!((store.stats().oldest_retired, alive.count()), (None, 0));
+}
