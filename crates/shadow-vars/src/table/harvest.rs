@@ -124,8 +124,8 @@ impl<'g, R: Reclaim> Swept<'g, R> {
         let dead = std::mem::replace(&mut self.dead, Chain::new());
         let count = dead.len();
         // SAFETY: this sweep unlinked the nodes (I5), and is pinned, as the shield says.
-        let retired = unsafe { core.lists.retire_chain::<R>(dead, shard) };
-        core.after_retire(shield, shard, retired, count);
+        unsafe { core.lists.retire_chain::<R>(dead, shard) };
+        core.drain_and_help(shield, shard, count);
     }
 }
 

@@ -123,6 +123,9 @@ pub(crate) struct TagPart {
 }
 
 impl TagPart {
+    /// Nothing.
+    pub(crate) const ANY: Self = Self { bits: 0, mask: 0 };
+
     /// Of all keys of an id: the low bits of its index.
     #[inline]
     pub(crate) fn of_id(index: u32) -> Self {
@@ -175,6 +178,53 @@ impl Places {
     #[inline]
     pub(crate) fn start(place: usize) -> u64 {
         (place as u64).reverse_bits()
+    }
+}
+
+/// The order in which a walk takes the 2^log2 regions of the hash space, or the buckets of a table, which are the same.
+///
+/// Not in the order of points, in which tables keep their entries: each step goes on by the golden section of the whole,
+/// around the end. Any stretch of such a walk is spread evenly over the space: the gaps that it leaves have three lengths at
+/// most (Sós, 1958), the longest φ² times the shortest, give or take one region. So is what a walk has not come to (P5).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Walk {
+    pub(crate) log2: u32,
+    /// Regions of a step: odd, so that the walk comes to each once.
+    step: u64,
+    /// Its inverse modulo 2^64.
+    inverse: u64,
+}
+
+impl Walk {
+    pub(crate) fn new(log2: u32) -> Self {
+        /// The fractional part of the golden ratio, of 2^64.
+        const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+        let step = u128::from(GOLDEN) << log2 >> 64;
+        let step = step as u64 | 1;
+        // Newton's: an odd number is its own inverse modulo 8, and each round doubles the bits.
+        let inverse = (0..5).fold(step, |inverse, _| {
+            inverse.wrapping_mul(2_u64.wrapping_sub(step.wrapping_mul(inverse)))
+        });
+        Self { log2, step, inverse }
+    }
+
+    /// The region, by number, that the walk comes to after so many others.
+    #[inline]
+    pub(crate) fn region(self, after: usize) -> usize {
+        (after as u64).wrapping_mul(self.step) as usize & ((1 << self.log2) - 1)
+    }
+
+    /// The first point of that region.
+    #[inline]
+    pub(crate) fn point(self, after: usize) -> u64 {
+        // Rotated, not shifted, as in `home`.
+        (self.region(after) as u64).rotate_right(self.log2)
+    }
+
+    /// How many others the walk comes to before this region.
+    #[inline]
+    pub(crate) fn before(self, region: usize) -> usize {
+        (region as u64).wrapping_mul(self.inverse) as usize & ((1 << self.log2) - 1)
     }
 }
 

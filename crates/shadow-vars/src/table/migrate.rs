@@ -182,6 +182,7 @@ impl<R: Reclaim> Core<R> {
                         return Ok(());
                     }
                     Found::Empty(slot) => {
+                        table.mark(table.home(key.hash));
                         if self.claim_slot(shield, shard, table, slot, link) {
                             return Ok(());
                         }
@@ -233,10 +234,7 @@ impl<R: Reclaim> Core<R> {
         let live = self.nodes.sum().min(table.capacity());
         let churning = self.is_churning(table);
         let few = churning && live < FEW;
-        let mut log2 = self.log2_for(if few { 2 * live } else { live }, churning).max(least);
-        if log2 < table.log2 {
-            log2 = self.room_for_parts(table, log2);
-        }
+        let log2 = self.log2_for(if few { 2 * live } else { live }, churning).max(least);
         if log2 > MAX_LOG2 {
             return Err(NoMemory);
         }
@@ -288,7 +286,7 @@ impl<R: Reclaim> Core<R> {
     }
 
     /// EMPTY → LINK, counted. Whether this call did it. The slot is the first EMPTY of the key's probe, or of a bucket as in
-    /// L3: then nobody else can have claimed another for the key.
+    /// L3: then nobody else can have claimed another for the key. If it is not at home, that is marked already (L6).
     #[inline(always)]
     pub(super) fn claim_slot(
         &self,
@@ -298,6 +296,7 @@ impl<R: Reclaim> Core<R> {
         slot: SlotIndex,
         link: Word,
     ) -> bool {
+        table.mark_slot(slot);
         let won = table.cas(slot, Word::EMPTY, link);
         if won {
             self.count_claim(shield, shard, table);
@@ -319,13 +318,22 @@ impl<R: Reclaim> Core<R> {
     /// happen.
     #[inline]
     pub(crate) fn after_retire(&self, shield: Shield<'_>, shard: Shard, retired: u64, count: u64) {
+        let root = self.drain_and_help(shield, shard, count);
+        if root.log2 > self.min_log2 && root.free_stride.is_passed(retired, count) {
+            self.shrink_if_empty(root);
+        }
+    }
+
+    /// The same but for the smaller successor: a sweep asks for that at its end, as what it takes need not move before. The
+    /// root, as it was after the drain.
+    #[inline]
+    pub(crate) fn drain_and_help<'g>(&'g self, shield: Shield<'g>, shard: Shard, count: u64) -> &'g Table {
         self.lists.drain::<R>(shard.index);
         let root = self.root(shield);
         if root.next().is_some() {
             let _ = (0..count).try_for_each(|_| self.help(shield));
-        } else if root.log2 > self.min_log2 && root.free_stride.is_passed(retired, count) {
-            self.shrink_if_empty(root);
         }
+        root
     }
 
     /// Asks for a smaller successor if the table has become mostly empty.
@@ -334,23 +342,16 @@ impl<R: Reclaim> Core<R> {
         if root.log2 <= self.min_log2 || root.next().is_some() {
             return;
         }
-        let log2 = self.log2_for(self.nodes.sum(), true);
-        if log2 + 1 < root.log2 && self.room_for_parts(root, log2) + 1 < root.log2 {
+        if self.log2_for(self.nodes.sum(), true) + 1 < root.log2 {
             let _ = self.successor(root);
         }
-    }
-
-    /// At least this size, and at most the table's own: such that the fullest part of the table has room, too.
-    fn room_for_parts(&self, table: &Table, log2: u32) -> u32 {
-        log2.max(self.log2_for(fullest(table), false)).min(table.log2)
     }
 
     /// Moves into the smallest table that does for what lives now, and finishes all migration on the way.
     pub(crate) fn shrink(&self, shield: Shield<'_>) -> Result<(), NoMemory> {
         self.finish(shield, self.root(shield))?;
         let root = self.root(shield);
-        let log2 = self.log2_for(self.nodes.sum(), false);
-        if log2 < root.log2 && self.room_for_parts(root, log2) < root.log2 {
+        if self.log2_for(self.nodes.sum(), false) < root.log2 {
             self.successor(root)?;
             self.finish(shield, root)?;
         }
@@ -366,24 +367,4 @@ fn is_finished(table: &Table) -> bool {
         let moved = (0..BUCKET).take_while(|&at| word(at) == Word::MOVED).count();
         moved == BUCKET || word(moved) == Word::SEALED && (moved + 1..BUCKET).all(|at| word(at) == Word::EMPTY)
     })
-}
-
-/// How many nodes there would be if the whole table were as full as the fullest of some parts of it.
-///
-/// A smaller table must have room for each part: who frees in the order of the table (as every sweep does, and whoever
-/// frees what it iterates over) leaves all that lives in one part of the hash space, and tables keep that order.
-fn fullest(table: &Table) -> usize {
-    const PARTS: usize = 16;
-    /// Buckets of each part.
-    const PART: usize = 32;
-    let parts = PARTS.min(table.buckets().div_ceil(PART));
-    let links = |part: usize| {
-        let first = part * (table.buckets() / parts);
-        let slots = (0..PART.min(table.buckets())).flat_map(|bucket| (0..BUCKET).map(move |at| (first + bucket, at)));
-        // Relaxed: a guess, and nothing is reached through it.
-        let words = slots.map(|(bucket, at)| table.load(table.index(bucket, at), Ordering::Relaxed));
-        words.filter(|word| matches!(word.kind(), Kind::Link(_))).count()
-    };
-    let most = (0..parts).map(links).max().unwrap_or(0);
-    most * (table.buckets() / PART).max(1)
 }

@@ -165,9 +165,8 @@ use crossbeam_utils::CachePadded;
 use self::array::{BUCKET, MAX_LOG2, Plan, Table};
 use self::count::ShardedCount;
 use self::hash::{AddrHasher, Places};
-use self::node::{Node, State};
+use self::node::Node;
 use self::probe::Key;
-use self::word::Kind;
 use crate::heap::Heap;
 use crate::reclaim::Reclaim;
 use crate::reclaim::retired::{self, RetireLists};
@@ -192,6 +191,7 @@ pub(crate) mod prefetch;
 pub(crate) mod probe;
 pub(crate) mod remove;
 pub(crate) mod sweep;
+mod teardown;
 pub(crate) mod word;
 
 /// No memory for a table that is needed.
@@ -431,71 +431,3 @@ impl<R: Reclaim> Core<R> {
 /// User code that panics inside a store leaves it whole.
 impl<R: Reclaim> std::panic::RefUnwindSafe for Core<R> {}
 impl<R: Reclaim> std::panic::UnwindSafe for Core<R> {}
-
-impl<R: Reclaim> Drop for Core<R> {
-    /// Drops every value: what is retired, what lives, what was orphaned.
-    fn drop(&mut self) {
-        // SAFETY: nobody else has the core, so no guard protects anything of it and no operation runs.
-        unsafe { self.lists.drain_all() };
-        // Values that need no drop go with the pool's chunks: nobody has to look for them.
-        let look = !(self.heap.pool.packs() && self.registry.entries().all(|entry| entry.shape.is_packed()));
-        let mut chain = if look {
-            self.orphans.load(Ordering::Acquire)
-        } else {
-            ptr::null_mut()
-        };
-        let mut next = NonNull::new(self.root.load(Ordering::Acquire));
-        while let Some(pointer) = next {
-            // SAFETY: a table of the chain, freed below only.
-            let table = unsafe { pointer.as_ref() };
-            if look {
-                // SAFETY: as above.
-                chain = unsafe { self.kill_all(table, chain) };
-            }
-            next = table.next().map(NonNull::from);
-            // SAFETY: nobody else has it.
-            unsafe { Table::dealloc(pointer) };
-        }
-        while let Some(node) = NonNull::new(chain) {
-            // SAFETY: chained once, and nobody else has it.
-            unsafe {
-                chain = node.as_ref().next_retired();
-                self.lists.reclaim_now(node);
-            }
-        }
-        // SAFETY: no node is left.
-        unsafe { self.heap.pool.release() };
-    }
-}
-
-impl<R: Reclaim> Core<R> {
-    /// Kills all that a table leads to, and chains it; frees its records.
-    ///
-    /// A live node can be found twice (FROZEN in a table, LINK in its successor): the first time it is killed and chained;
-    /// only when all tables are gone are the chained nodes dropped.
-    ///
-    /// # Safety
-    ///
-    /// Nobody else has the core, and the table goes next.
-    unsafe fn kill_all(&self, table: &Table, mut chain: *mut Node) -> *mut Node {
-        for bucket in 0..table.buckets() {
-            for position in 0..BUCKET {
-                let word = table.load(table.index(bucket, position), Ordering::Acquire);
-                match word.kind() {
-                    Kind::Link(node) | Kind::Frozen(node) => {
-                        // SAFETY: slots lead to no freed node; what is dead is an orphan or in this chain.
-                        let this = unsafe { node.as_ref() };
-                        if this.life().state() == State::Live && this.kill(this.as_live()) {
-                            this.set_next_retired(chain);
-                            chain = node.as_ptr();
-                        }
-                    }
-                    // SAFETY: a slot owns its record alone.
-                    Kind::Record(record) => unsafe { Node::dealloc(self.memory(), record) },
-                    _ => {}
-                }
-            }
-        }
-        chain
-    }
-}
