@@ -176,6 +176,33 @@ impl Table {
         }
     }
 
+    /// Writes nodes where the slots were, and shows them to `with`.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else has the table, whose slots nobody reads any more but the iterator; and that has read as many as it has
+    /// given out nodes, in order from the first.
+    pub(crate) unsafe fn in_place_of_slots(
+        &self,
+        nodes: impl Iterator<Item = NonNull<Node>>,
+        with: impl FnOnce(&mut [NonNull<Node>]),
+    ) {
+        const { assert!(size_of::<NonNull<Node>>() <= size_of::<AtomicU64>()) };
+        if cfg!(shadow_loom) {
+            // There, a slot is more than its word.
+            return with(&mut nodes.collect::<Vec<_>>());
+        }
+        let first = self.slots.first.cast::<NonNull<Node>>();
+        let mut count = 0;
+        for node in nodes {
+            // SAFETY: there are no more than slots, each of which has room for a pointer; the caller's.
+            unsafe { first.add(count).write(node) };
+            count += 1;
+        }
+        // SAFETY: so many were written, and are nobody else's.
+        with(unsafe { std::slice::from_raw_parts_mut(first.as_ptr(), count) });
+    }
+
     pub(crate) fn buckets(&self) -> usize {
         1 << self.log2
     }
@@ -315,6 +342,12 @@ impl Table {
     #[inline]
     fn mark_of(&self, bucket: usize) -> Option<&AtomicU8> {
         self.marks.get(self.walk.before(bucket) / MARKED)
+    }
+
+    /// Whether something may have been claimed in a bucket, or by a key whose home it is.
+    pub(crate) fn is_marked(&self, bucket: usize) -> bool {
+        // Relaxed: as in `mark`.
+        self.mark_of(bucket).is_none_or(|mark| mark.load(Ordering::Relaxed) != 0)
     }
 
     /// Notes that something is claimed in a bucket, or by a key whose home it is. Comes before the claim (L6).
