@@ -293,6 +293,10 @@ impl Table {
     #[inline]
     pub(crate) fn cas(&self, slot: SlotIndex, from: Word, to: Word) -> bool {
         self.header.check();
+        debug_assert!(
+            from != Word::EMPTY || to == Word::SEALED || self.is_marked(slot.0 / BUCKET),
+            "a claim without a mark (L6)"
+        );
         let slot = self.slots.get(slot);
         slot.compare_exchange(from.bits(), to.bits(), Ordering::AcqRel, Ordering::Relaxed)
             .is_ok()

@@ -217,16 +217,17 @@ impl<R: Reclaim> Core<R> {
 
     /// The successor of a table, made now if there is none: as large as what lives needs.
     pub(crate) fn successor<'g>(&self, table: &'g Table) -> Result<&'g Table, NoMemory> {
-        self.successor_of(table, 0)
+        self.successor_of(table, |needed| needed)
     }
 
     /// The successor of a full table, made now if there is none: larger, whatever the counters say. They lag behind by
     /// what other threads have claimed and not yet counted, and those threads may be stopped.
     pub(crate) fn larger_successor<'g>(&self, table: &'g Table) -> Result<&'g Table, NoMemory> {
-        self.successor_of(table, table.log2 + 1)
+        self.successor_of(table, |needed| needed.max(table.log2 + 1))
     }
 
-    fn successor_of<'g>(&self, table: &'g Table, least: u32) -> Result<&'g Table, NoMemory> {
+    /// `size` makes of the size that what lives needs the one that there is to be.
+    fn successor_of<'g>(&self, table: &'g Table, size: impl FnOnce(u32) -> u32) -> Result<&'g Table, NoMemory> {
         if let Some(next) = table.next() {
             return Ok(next);
         }
@@ -234,7 +235,7 @@ impl<R: Reclaim> Core<R> {
         let live = self.nodes.sum().min(table.capacity());
         let churning = self.is_churning(table);
         let few = churning && live < FEW;
-        let log2 = self.log2_for(if few { 2 * live } else { live }, churning).max(least);
+        let log2 = size(self.log2_for(if few { 2 * live } else { live }, churning));
         if log2 > MAX_LOG2 {
             return Err(NoMemory);
         }
@@ -351,8 +352,9 @@ impl<R: Reclaim> Core<R> {
     pub(crate) fn shrink(&self, shield: Shield<'_>) -> Result<(), NoMemory> {
         self.finish(shield, self.root(shield))?;
         let root = self.root(shield);
-        if self.log2_for(self.nodes.sum(), false) < root.log2 {
-            self.successor(root)?;
+        let log2 = self.log2_for(self.nodes.sum(), false);
+        if log2 < root.log2 {
+            self.successor_of(root, |_| log2)?;
             self.finish(shield, root)?;
         }
         Ok(())

@@ -14,6 +14,8 @@ mod places;
 #[cfg(not(shadow_loom))]
 mod pool;
 #[cfg(not(shadow_loom))]
+mod shape;
+#[cfg(not(shadow_loom))]
 mod sizes;
 #[cfg(not(shadow_loom))]
 mod stall;
