@@ -134,6 +134,8 @@ impl<R: Reclaim> FusedIterator for Iter<'_, R> {}
 
 impl<R: Reclaim> fmt::Debug for Iter<'_, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Iter").field("steps", &self.steps).finish_non_exhaustive()
+        f.debug_struct("Iter")
+            .field("steps", &self.steps)
+            .finish_non_exhaustive()
     }
 }

@@ -21,7 +21,7 @@ pub(crate) const BUCKET: usize = if cfg!(shadow_loom) { 2 } else { 8 };
 const MARKED: usize = 64;
 
 /// Marks of the smallest table that has any. Models have none: they are of tables that are soon walked through.
-const FEWEST_MARKS: usize = if cfg!(shadow_loom) { usize::MAX } else { 8 };
+const FEWEST_MARKS: usize = if cfg!(shadow_loom) { 1 << 16 } else { 8 };
 
 const BUCKET_BYTES: usize = BUCKET * size_of::<u64>();
 
@@ -351,7 +351,8 @@ impl Table {
     /// Whether something may have been claimed in a bucket, or by a key whose home it is.
     pub(crate) fn is_marked(&self, bucket: usize) -> bool {
         // Relaxed: as in `mark`.
-        self.mark_of(bucket).is_none_or(|mark| mark.load(Ordering::Relaxed) != 0)
+        self.mark_of(bucket)
+            .is_none_or(|mark| mark.load(Ordering::Relaxed) != 0)
     }
 
     /// Notes that something is claimed in a bucket, or by a key whose home it is. Comes before the claim (L6).

@@ -281,7 +281,10 @@ mod tests {
             let mut came = vec![false; regions];
             for step in 0..regions {
                 let region = walk.region(step);
-                assert!(!std::mem::replace(&mut came[region], true), "{region} of 2^{log2} twice");
+                assert!(
+                    !std::mem::replace(&mut came[region], true),
+                    "{region} of 2^{log2} twice"
+                );
                 assert_eq!((walk.before(region), home(walk.point(step), log2)), (step, region));
                 assert_eq!(walk.region(step + regions), region);
             }

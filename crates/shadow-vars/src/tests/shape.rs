@@ -64,8 +64,9 @@ fn buckets(store: &Store, objs: &[usize], id: ShadowId<usize>) -> (f64, usize) {
     let looked_at = objs.iter().map(|&obj| {
         let node = core.find(pin.shield(), obj, entry).unwrap().as_ptr();
         let home = root.home(core.key(obj, entry).hash);
-        let is_in =
-            |bucket| (0..BUCKET).any(|at| root.load(root.index(bucket, at), Ordering::Acquire).kind() == Kind::Link(node));
+        let is_in = |bucket| {
+            (0..BUCKET).any(|at| root.load(root.index(bucket, at), Ordering::Acquire).kind() == Kind::Link(node))
+        };
         1 + (0..root.buckets()).position(|passed| is_in(home + passed)).unwrap()
     });
     let looked_at: Vec<_> = looked_at.collect();
@@ -98,7 +99,10 @@ fn check_like_fresh(store: &Store, stay: &[usize], id: ShadowId<usize>, what: &s
         "{what}: {mean} buckets a hit, {most} at most; {fresh_mean} and {fresh_most} in a fresh store"
     );
     let met: HashSet<_> = walk(store).into_iter().collect();
-    assert!(met.len() == stay.len() && stay.iter().all(|obj| met.contains(obj)), "{what}");
+    assert!(
+        met.len() == stay.len() && stay.iter().all(|obj| met.contains(obj)),
+        "{what}"
+    );
 }
 
 fn tables(store: &Store) -> u64 {
@@ -123,7 +127,9 @@ fn freeing_one_by_one_is_linear_and_leaves_no_crowd_in_any_order() {
     let orders: [(&str, Sort); 5] = [
         ("in the order of the walk", |_| ()),
         ("in its reverse", |objs| objs.reverse()),
-        ("from its middle on, around the end", |objs| objs.rotate_left(VARIABLES / 2 + 77)),
+        ("from its middle on, around the end", |objs| {
+            objs.rotate_left(VARIABLES / 2 + 77)
+        }),
         ("by address", |objs| objs.sort_unstable()),
         ("at random", |objs| {
             let hasher = AddrHasher::new(99);
@@ -217,7 +223,11 @@ fn a_part_of_a_sweep_leaves_no_crowd() {
 fn a_walk_looks_at_little_but_what_was_claimed() {
     const BUCKETS: usize = 1 << 15;
     for variables in [0, 1, 2, 10, 100] {
-        let store: Store = ShadowStore::builder().hash_seed(1).capacity(4 * BUCKETS).build().unwrap();
+        let store: Store = ShadowStore::builder()
+            .hash_seed(1)
+            .capacity(4 * BUCKETS)
+            .build()
+            .unwrap();
         assert_eq!(store.capacity(), BUCKETS * BUCKET);
         (0..variables).for_each(|n| store.alloc(parent(n), ID, n).unwrap());
         for _ in 0..2 {

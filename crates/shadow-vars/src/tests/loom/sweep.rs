@@ -17,9 +17,7 @@ fn free_all(store: &Store) -> usize {
 
 /// The parents that iteration meets.
 fn parents(store: &Store) -> Vec<usize> {
-    store.pinned(|core, shield| {
-        Iter::new(core, shield).map(|var| var.obj().get()).collect()
-    })
+    store.pinned(|core, shield| Iter::new(core, shield).map(|var| var.obj().get()).collect())
 }
 
 /// How many variables of a parent are met. One that moves meanwhile may be met twice.
