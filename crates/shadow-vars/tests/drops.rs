@@ -90,7 +90,7 @@ fn store_drop_takes_all_with_it<R: Reclaim>(config: &Config) {
     ledger.assert_balanced();
 }
 
-/// A variable may be led to by two tables then.
+/// Some of what lives is in the successor then, and some is not.
 fn store_drop_takes_all_with_it_in_the_middle_of_growth<R: Reclaim>(config: &Config) {
     for count in (1..200).step_by(3) {
         let ledger = Ledger::new(2 * count);

@@ -19,6 +19,8 @@ mod shape;
 mod sizes;
 #[cfg(not(shadow_loom))]
 mod stall;
+#[cfg(not(shadow_loom))]
+mod teardown;
 
 /// For tests that ask what was reclaimed of a [`Checked`](crate::reclaim::checked::Checked) store, or that keep guards of one
 /// for long: its guards are one book for the process, so they must not run beside each other.
