@@ -52,6 +52,7 @@ migrate
 insert remove
 harvest
 sweep
+teardown
 '
 
 

@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::iter::FusedIterator;
+use std::ops::Range;
 
 use crate::reclaim::Reclaim;
 use crate::registry::IdEntry;
+use crate::table::hash::Walk;
 use crate::table::{Core, NodeRef, Shield};
 use crate::{ObjAddr, ShadowId};
 
@@ -57,31 +59,58 @@ unsafe impl Sync for VarRef<'_> {}
 /// All variables of a store: [`Pinned::iter`](crate::Pinned::iter).
 ///
 /// Goes through the hash space region by region, so that it can go on where it was when tables of other sizes take over.
+/// There are as many regions as the table had buckets when the iteration began, and it takes them in the order of a walk (P5
+/// of the table); where a table has become larger, each in parts, in such an order, too.
 pub struct Iter<'g, R: Reclaim> {
     core: &'g Core<R>,
     shield: Shield<'g>,
-    /// Where the next region begins; nothing after the last.
-    next: Option<u64>,
-    /// Where to stop: the first point that is not to be visited, or nothing for the end of the space.
-    end: Option<u64>,
-    /// What is left of the region before.
-    region: Vec<NodeRef<'g>>,
+    walk: Walk,
+    /// The steps that are left.
+    steps: Range<usize>,
+    /// Where the region begins that the walk has come to, and the walk through its parts and what is left of that.
+    start: u64,
+    within: Walk,
+    parts: Range<usize>,
+    /// What is left of the part before.
+    found: Vec<NodeRef<'g>>,
 }
 
 impl<'g, R: Reclaim> Iter<'g, R> {
     pub(crate) fn new(core: &'g Core<R>, shield: Shield<'g>) -> Self {
-        Self::part(core, shield, 0, None)
+        let walk = core.root(shield).walk;
+        Self::part(core, shield, walk, 0..1 << walk.log2)
     }
 
-    /// The variables whose points are in `start..end`. Both are multiples of a region of the root at any time.
-    pub(crate) fn part(core: &'g Core<R>, shield: Shield<'g>, start: u64, end: Option<u64>) -> Self {
+    /// Some steps of a walk.
+    pub(crate) fn part(core: &'g Core<R>, shield: Shield<'g>, walk: Walk, steps: Range<usize>) -> Self {
         Self {
             core,
             shield,
-            next: Some(start),
-            end,
-            region: Vec::new(),
+            walk,
+            steps,
+            start: 0,
+            within: Walk::new(0),
+            parts: 0..0,
+            found: Vec::new(),
         }
+    }
+
+    /// Looks at the next part of a region. Nothing after the last.
+    fn advance(&mut self) -> Option<()> {
+        if self.parts.is_empty() {
+            let step = self.core.first_claimed(self.shield, self.walk, self.steps.clone())?;
+            self.core.ask_ahead(self.shield, self.walk, step);
+            self.steps.start = step + 1;
+            self.start = self.walk.point(step);
+            let log2 = self.core.root(self.shield).log2;
+            self.within = Walk::new(log2.saturating_sub(self.walk.log2));
+            self.parts = 0..1 << self.within.log2;
+        }
+        let part = self.parts.next()?;
+        let from = self.start | self.within.point(part) >> self.walk.log2;
+        let log2 = self.walk.log2 + self.within.log2;
+        self.core.region(self.shield, from, log2, &mut self.found);
+        Some(())
     }
 }
 
@@ -90,14 +119,13 @@ impl<'g, R: Reclaim> Iterator for Iter<'g, R> {
 
     fn next(&mut self) -> Option<VarRef<'g>> {
         loop {
-            if let Some(node) = self.region.pop() {
+            if let Some(node) = self.found.pop() {
                 return Some(VarRef {
                     node,
                     entry: node.entry(&self.core.heap),
                 });
             }
-            let from = self.next.filter(|&from| self.end.is_none_or(|end| from < end))?;
-            self.next = self.core.region(self.shield, from, self.end, &mut self.region);
+            self.advance()?;
         }
     }
 }
@@ -106,6 +134,8 @@ impl<R: Reclaim> FusedIterator for Iter<'_, R> {}
 
 impl<R: Reclaim> fmt::Debug for Iter<'_, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Iter").field("next", &self.next).finish_non_exhaustive()
+        f.debug_struct("Iter")
+            .field("steps", &self.steps)
+            .finish_non_exhaustive()
     }
 }

@@ -74,3 +74,51 @@ pub(crate) fn prefetch<T>(line: *const T) {
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let _ = line;
 }
+
+/// Starts to load what a value seems to own: its first words may be addresses, as in a box, a vector or a string. Wrong
+/// guesses do no harm.
+///
+/// # Safety
+///
+/// So many bytes there may be read, initialised or not.
+#[inline]
+pub(crate) unsafe fn prefetch_owned(value: NonNull<u8>, bytes: usize) {
+    /// Boxes have theirs in the first, vectors and strings in one of three.
+    const WORDS: usize = 3;
+    /// No memory is below.
+    const LOWEST: usize = 1 << 16;
+    for at in 0..(bytes / size_of::<usize>()).min(WORDS) {
+        // SAFETY: the caller's.
+        if let Some(word) = unsafe { peek(value.cast::<usize>().add(at)) }
+            && word >= LOWEST
+        {
+            prefetch(std::ptr::without_provenance::<u8>(word));
+        }
+    }
+}
+
+/// The word that is there, only to guess from: parts of it may never have been initialised. Nothing where that cannot be read.
+///
+/// # Safety
+///
+/// Its bytes may be read.
+#[inline]
+unsafe fn peek(word: NonNull<usize>) -> Option<usize> {
+    #[cfg(all(target_arch = "x86_64", target_pointer_width = "64", not(miri)))]
+    // SAFETY: reads the caller's bytes.
+    unsafe {
+        let read: usize;
+        std::arch::asm!(
+            "mov {read}, [{word}]",
+            word = in(reg) word.as_ptr(),
+            read = out(reg) read,
+            options(nostack, preserves_flags, readonly)
+        );
+        Some(read)
+    }
+    #[cfg(not(all(target_arch = "x86_64", target_pointer_width = "64", not(miri))))]
+    {
+        let _ = word;
+        None
+    }
+}

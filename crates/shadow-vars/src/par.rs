@@ -1,5 +1,7 @@
 //! Sweeps and iteration by many threads (feature `rayon`).
 
+use std::ops::Range;
+
 use rayon::iter::plumbing::{Folder, UnindexedConsumer, UnindexedProducer, bridge_unindexed};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
@@ -8,11 +10,14 @@ use crate::panics::FirstPanic;
 use crate::pinned::OwnedPinned;
 use crate::reclaim::Reclaim;
 use crate::store::ShadowStore;
+use crate::table::hash::Walk;
 use crate::table::{Core, Shield};
 use crate::{ObjAddr, ShadowId};
 
 /// Buckets that one task sweeps: enough to make the task worth its while.
 const BUCKETS: usize = 1024;
+/// Steps of a walk that one task of an iteration takes at least.
+const STEPS: usize = 256;
 
 impl<R: Reclaim> ShadowStore<R> {
     /// As [`free_all`](Self::free_all), by the threads of the current rayon pool.
@@ -33,7 +38,6 @@ impl<R: Reclaim> ShadowStore<R> {
         let outer = self.pin();
         let Some(entry) = outer.entry_of(id) else { return 0 };
         let (core, shield) = (self.core(), outer.shield());
-        let from = core.root(shield);
         let mut count = 0;
         let mut panic = FirstPanic::default();
         core.for_each_table(shield, |table| {
@@ -43,9 +47,9 @@ impl<R: Reclaim> ShadowStore<R> {
                     // The outer guard keeps the tables; this one protects what the words lead to.
                     let inner = self.pin();
                     let start = part * BUCKETS;
-                    let buckets = start..table.buckets().min(start + BUCKETS);
+                    let steps = start..table.buckets().min(start + BUCKETS);
                     let (mut count, mut panic) = (0, FirstPanic::default());
-                    core.sweep_id(inner.shield(), (from, table), buckets, entry, |removed| {
+                    core.sweep_id(inner.shield(), table, steps, entry, |removed| {
                         count += 1;
                         // SAFETY: the entry holds `T`; the node was live when it was removed.
                         panic.catch(|| dtor(ObjAddr::new(removed.obj), unsafe { removed.value() }));
@@ -58,7 +62,7 @@ impl<R: Reclaim> ShadowStore<R> {
             count += freed;
             panic = std::mem::take(&mut panic).or(panicked);
         });
-        core.shrink_if_empty(core.root(shield));
+        core.after_sweep(shield, count);
         panic.resume();
         count
     }
@@ -100,47 +104,43 @@ impl<'g, R: Reclaim> ParallelIterator for ParIter<'g, R> {
     type Item = VarRef<'g>;
 
     fn drive_unindexed<C: UnindexedConsumer<Self::Item>>(self, consumer: C) -> C::Result {
+        let walk = self.core.root(self.shield).walk;
         let producer = Part {
             core: self.core,
             shield: self.shield,
-            start: 0,
-            end: None,
+            walk,
+            steps: 0..1 << walk.log2,
         };
         bridge_unindexed(producer, consumer)
     }
 }
 
-/// A part of the hash space.
+/// Some steps of a walk.
 struct Part<'g, R: Reclaim> {
     core: &'g Core<R>,
     shield: Shield<'g>,
-    start: u64,
-    /// Nothing for the end of the space.
-    end: Option<u64>,
+    walk: Walk,
+    steps: Range<usize>,
 }
 
 impl<'g, R: Reclaim> UnindexedProducer for Part<'g, R> {
     type Item = VarRef<'g>;
 
     fn split(mut self) -> (Self, Option<Self>) {
-        let length = self.end.unwrap_or(u64::MAX) - self.start;
-        // Not below a few hundred buckets of the root: the run at each end is scanned by both parts.
-        let root = self.core.root(self.shield);
-        if length.checked_shr(64 - root.log2).unwrap_or(0) < 512 {
+        let Range { start, end } = self.steps;
+        if end - start < 2 * STEPS {
             return (self, None);
         }
-        let middle = self.start + length / 2;
+        let middle = start + (end - start) / 2;
         let right = Self {
-            core: self.core,
-            shield: self.shield,
-            start: middle,
-            end: self.end,
+            steps: middle..end,
+            ..self
         };
-        self.end = Some(middle);
+        self.steps = start..middle;
         (self, Some(right))
     }
 
     fn fold_with<F: Folder<Self::Item>>(self, folder: F) -> F {
-        folder.consume_iter(Iter::part(self.core, self.shield, self.start, self.end))
+        folder.consume_iter(Iter::part(self.core, self.shield, self.walk, self.steps))
     }
 }

@@ -14,6 +14,7 @@ use support::{Counted, Ledger, on_every_store, within};
 on_every_store!(
     every_way_out_drops_once,
     store_drop_takes_all_with_it,
+    store_drop_takes_all_with_it_in_the_middle_of_growth,
     a_reader_keeps_its_value,
     a_guard_on_another_store_is_no_obstacle_to_store_drop,
     repin_lets_go,
@@ -87,6 +88,45 @@ fn store_drop_takes_all_with_it<R: Reclaim>(config: &Config) {
         .for_each(|n| assert!(store.free(n * 8 + 1, OTHER)));
     drop(store);
     ledger.assert_balanced();
+}
+
+/// Some of what lives is in the successor then, and some is not.
+fn store_drop_takes_all_with_it_in_the_middle_of_growth<R: Reclaim>(config: &Config) {
+    for count in (1..200).step_by(3) {
+        let ledger = Ledger::new(2 * count);
+        let store = config.build::<R>();
+        for n in 0..count {
+            store.alloc(n * 8, VALUE, ledger.value()).unwrap();
+            store.alloc(n * 8 + 1, OTHER, ledger.value()).unwrap();
+            if n % 5 == 0 {
+                assert!(store.free(n / 5 * 8, VALUE) && store.free(n / 5 * 8 + 1, OTHER));
+            }
+        }
+        drop(store);
+        ledger.assert_balanced();
+    }
+}
+
+/// As they lie in memory: in the order of the table, each would be far from the last.
+#[test]
+fn store_drop_goes_by_address() {
+    const VALUES: usize = 1 << 14;
+    struct Noted(Arc<Mutex<Vec<usize>>>);
+    impl Drop for Noted {
+        fn drop(&mut self) {
+            self.0.lock().unwrap().push(std::ptr::from_ref(self).addr());
+        }
+    }
+    const NOTED: ShadowId<Noted> = ShadowId::new(0x23);
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let store = ShadowStore::new();
+    for n in 0..VALUES {
+        assert!(store.alloc(n * 64, NOTED, Noted(order.clone())).is_ok());
+    }
+    drop(store);
+    let order = order.lock().unwrap();
+    assert_eq!(order.len(), VALUES);
+    assert!(order.is_sorted(), "not in the order of addresses");
 }
 
 fn a_reader_keeps_its_value<R: Reclaim>(config: &Config) {

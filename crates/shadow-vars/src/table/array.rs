@@ -5,16 +5,23 @@ use std::ptr::{self, NonNull};
 
 use super::count::ShardedCount;
 use super::group::Lane;
-use super::hash::KeyHash;
+use super::hash::{KeyHash, Walk};
 use super::node::{Node, addr_fits};
 use super::word::Word;
 use crate::mapping;
 use crate::mem::{Stride, try_box, try_slice};
 use crate::shard::Shard;
+use crate::sync::stat::AtomicU8;
 use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 /// Slots per bucket: a cache line of them. Two under loom, where every load is a scheduling point.
 pub(crate) const BUCKET: usize = if cfg!(shadow_loom) { 2 } else { 8 };
+
+/// Buckets that share a mark: those that a walk comes to one after the other.
+const MARKED: usize = 64;
+
+/// Marks of the smallest table that has any. Models have none: they are of tables that are soon walked through.
+const FEWEST_MARKS: usize = if cfg!(shadow_loom) { 1 << 16 } else { 8 };
 
 const BUCKET_BYTES: usize = BUCKET * size_of::<u64>();
 
@@ -38,6 +45,10 @@ pub(crate) struct Table {
     /// Position in the chain: one more than the table before.
     pub(crate) generation: u64,
     // Touched when a slot is claimed.
+    /// Not 0 where something was claimed (L6): a mark for [`MARKED`] buckets each, or none at all.
+    marks: Box<[AtomicU8]>,
+    /// The order in which walks take the buckets.
+    pub(crate) walk: Walk,
     /// Slots that were claimed so far.
     pub(crate) claimed: ShardedCount,
     /// Claims of new keys while an older table lived, and how many of them there may be (P4).
@@ -81,6 +92,7 @@ impl Table {
         let slots = Slots::alloc(BUCKET.checked_shl(plan.log2)?)?;
         let blocks = (1_usize << plan.log2).div_ceil(plan.block);
         let limit = (BUCKET << plan.log2) * 3 / 4;
+        let marks = Some((1 << plan.log2) / MARKED).filter(|&marks| marks >= FEWEST_MARKS);
         let table = try_box(Self {
             header: Node::for_table(),
             log2: plan.log2,
@@ -89,6 +101,8 @@ impl Table {
             slots,
             next: AtomicPtr::new(ptr::null_mut()),
             generation: plan.generation,
+            marks: try_slice(marks.unwrap_or(0), || AtomicU8::new(0))?,
+            walk: Walk::new(plan.log2),
             claimed: ShardedCount::new(plan.shards)?,
             tickets: AtomicUsize::new(0),
             room: plan.room,
@@ -136,6 +150,33 @@ impl Table {
         }
     }
 
+    /// Writes nodes where the slots were, and shows them to `with`.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else has the table, whose slots nobody reads any more but the iterator; and that has read as many as it has
+    /// given out nodes, in order from the first.
+    pub(crate) unsafe fn in_place_of_slots(
+        &self,
+        nodes: impl Iterator<Item = NonNull<Node>>,
+        with: impl FnOnce(&mut [NonNull<Node>]),
+    ) {
+        const { assert!(size_of::<NonNull<Node>>() <= size_of::<AtomicU64>()) };
+        if cfg!(shadow_loom) {
+            // There, a slot is more than its word.
+            return with(&mut nodes.collect::<Vec<_>>());
+        }
+        let first = self.slots.first.cast::<NonNull<Node>>();
+        let mut count = 0;
+        for node in nodes {
+            // SAFETY: there are no more than slots, each of which has room for a pointer; the caller's.
+            unsafe { first.add(count).write(node) };
+            count += 1;
+        }
+        // SAFETY: so many were written, and are nobody else's.
+        with(unsafe { std::slice::from_raw_parts_mut(first.as_ptr(), count) });
+    }
+
     pub(crate) fn buckets(&self) -> usize {
         1 << self.log2
     }
@@ -170,7 +211,7 @@ impl Table {
 
     /// Bytes held by the table.
     pub(crate) fn bytes(&self) -> usize {
-        size_of::<Self>() + self.capacity() * size_of::<AtomicU64>()
+        size_of::<Self>() + self.capacity() * size_of::<AtomicU64>() + self.marks.len()
     }
 
     /// The slot at this position of this bucket; both wrap around.
@@ -226,6 +267,10 @@ impl Table {
     #[inline]
     pub(crate) fn cas(&self, slot: SlotIndex, from: Word, to: Word) -> bool {
         self.header.check();
+        debug_assert!(
+            from != Word::EMPTY || to == Word::SEALED || self.is_marked(slot.0 / BUCKET),
+            "a claim without a mark (L6)"
+        );
         let slot = self.slots.get(slot);
         slot.compare_exchange(from.bits(), to.bits(), Ordering::AcqRel, Ordering::Relaxed)
             .is_ok()
@@ -269,6 +314,50 @@ impl Table {
             // SAFETY: not null, or the exchange had succeeded; as in `next`.
             Err(winner) => (unsafe { &*winner }, false),
         }
+    }
+
+    /// The mark of a bucket, if the table has marks.
+    #[inline]
+    fn mark_of(&self, bucket: usize) -> Option<&AtomicU8> {
+        self.marks.get(self.walk.before(bucket) / MARKED)
+    }
+
+    /// Whether something may have been claimed in a bucket, or by a key whose home it is.
+    pub(crate) fn is_marked(&self, bucket: usize) -> bool {
+        // Relaxed: as in `mark`.
+        self.mark_of(bucket)
+            .is_none_or(|mark| mark.load(Ordering::Relaxed) != 0)
+    }
+
+    /// Notes that something is claimed in a bucket, or by a key whose home it is. Comes before the claim (L6).
+    #[inline]
+    pub(crate) fn mark(&self, bucket: usize) {
+        // Relaxed, both: who has to see it is ordered behind the claim, or the one by which the claim was seen (L6).
+        if let Some(mark) = self.mark_of(bucket)
+            && mark.load(Ordering::Relaxed) == 0
+        {
+            mark.store(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The same of the bucket of a slot.
+    #[inline]
+    pub(crate) fn mark_slot(&self, slot: SlotIndex) {
+        self.mark(slot.0 / BUCKET);
+    }
+
+    /// The first of these steps of a walk whose bucket something may have been claimed in, or by a key whose home it is.
+    #[inline]
+    pub(crate) fn first_marked(&self, steps: std::ops::Range<usize>) -> Option<usize> {
+        let mut step = steps.start;
+        while step < steps.end {
+            // Relaxed: as in `mark`.
+            match self.marks.get(step / MARKED) {
+                Some(mark) if mark.load(Ordering::Relaxed) == 0 => step = (step | (MARKED - 1)) + 1,
+                _ => return Some(step),
+            }
+        }
+        None
     }
 
     /// Counts a claim. Whether the table may have passed its load limit of three quarters.

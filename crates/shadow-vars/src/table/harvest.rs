@@ -127,7 +127,7 @@ impl<'g, R: Reclaim> Swept<'g, R> {
             core.lists
                 .retire_chain::<R>(dead, self.entry.shape.drop.is_some(), shard)
         };
-        core.after_retire(shield, shard, retired);
+        core.drain_and_help(shield, shard, retired);
     }
 }
 

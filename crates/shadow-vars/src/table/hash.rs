@@ -123,6 +123,9 @@ pub(crate) struct TagPart {
 }
 
 impl TagPart {
+    /// Nothing.
+    pub(crate) const ANY: Self = Self { bits: 0, mask: 0 };
+
     /// Of all keys of an id: the low bits of its index.
     #[inline]
     pub(crate) fn of_id(index: u32) -> Self {
@@ -178,6 +181,59 @@ impl Places {
     }
 }
 
+/// The order in which a walk takes the 2^log2 regions of the hash space, or the buckets of a table, which are the same.
+///
+/// Not in the order of points, in which tables keep their entries: each step goes on by about the golden section of the
+/// whole, around the end. Any stretch of such a walk is spread evenly over the space: the gaps that it leaves have three
+/// lengths at most (Sós, 1958), the longest two and a half times their mean. So is what a walk has not come to (P5).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Walk {
+    pub(crate) log2: u32,
+    /// Regions of a step: odd, so that the walk comes to each once.
+    step: u64,
+    /// Its inverse modulo 2^64.
+    inverse: u64,
+}
+
+impl Walk {
+    pub(crate) fn new(log2: u32) -> Self {
+        /// The fractional part of the golden ratio, of 2^64.
+        const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+        /// How many odd numbers the step is away from the golden section, for each size: to the next such that no partial
+        /// quotient of what part it is of the whole is above 4. The largest of them says how uneven a stretch may be.
+        const AWAY: [i64; 41] = [
+            0, 0, 0, 0, 0, 2, 0, 0, 0, 3, 2, -4, 0, 1, 1, -1, 3, 18, -2, 17, -1, -20, -6, 21, -39, -1, -64, 11, 16, 70,
+            -45, 22, -114, -29, -15, -14, -27, -87, 351, -426, -1102,
+        ];
+        let section = u128::from(GOLDEN) << log2 >> 64;
+        let step = (section as u64 | 1).wrapping_add_signed(2 * AWAY[log2 as usize]);
+        // Newton's: an odd number is its own inverse modulo 8, and each round doubles the bits.
+        let inverse = (0..5).fold(step, |inverse, _| {
+            inverse.wrapping_mul(2_u64.wrapping_sub(step.wrapping_mul(inverse)))
+        });
+        Self { log2, step, inverse }
+    }
+
+    /// The region, by number, that the walk comes to after so many others.
+    #[inline]
+    pub(crate) fn region(self, after: usize) -> usize {
+        (after as u64).wrapping_mul(self.step) as usize & ((1 << self.log2) - 1)
+    }
+
+    /// The first point of that region.
+    #[inline]
+    pub(crate) fn point(self, after: usize) -> u64 {
+        // Rotated, not shifted, as in `home`.
+        (self.region(after) as u64).rotate_right(self.log2)
+    }
+
+    /// How many others the walk comes to before this region.
+    #[inline]
+    pub(crate) fn before(self, region: usize) -> usize {
+        (region as u64).wrapping_mul(self.inverse) as usize & ((1 << self.log2) - 1)
+    }
+}
+
 /// The home bucket of a point in the hash space: its `log2` high bits.
 #[inline]
 pub(crate) fn home(point: u64, log2: u32) -> usize {
@@ -198,6 +254,57 @@ mod tests {
                 assert_eq!(hash.home(log2 + 1) >> 1, hash.home(log2));
             }
             assert_eq!(hash.home(0), 0);
+        }
+    }
+
+    /// The partial quotients bound how uneven any stretch is, also of tables too large to be tried.
+    #[test]
+    fn no_walk_is_near_to_a_simple_fraction() {
+        for log2 in 3..=40 {
+            let (mut over, mut under) = (1_u64 << log2, Walk::new(log2).step);
+            assert!(under < over && under % 2 == 1);
+            let part = under as f64 / over as f64;
+            assert!((part - 0.618).abs() < 0.11, "2^{log2}: {part} of the whole");
+            while under > 0 {
+                assert!(over / under <= 4, "2^{log2}: {}", over / under);
+                (over, under) = (under, over % under);
+            }
+        }
+    }
+
+    /// A walk comes to each region once, and any stretch of it is spread evenly: however long, it leaves no gap, around the
+    /// end of the space, longer than two and a half times their mean, nor one shorter than a fifth of it.
+    #[test]
+    fn any_stretch_of_a_walk_is_spread_evenly() {
+        for log2 in 0..=13 {
+            let (walk, regions) = (Walk::new(log2), 1_usize << log2);
+            let mut came = vec![false; regions];
+            for step in 0..regions {
+                let region = walk.region(step);
+                assert!(
+                    !std::mem::replace(&mut came[region], true),
+                    "{region} of 2^{log2} twice"
+                );
+                assert_eq!((walk.before(region), home(walk.point(step), log2)), (step, region));
+                assert_eq!(walk.region(step + regions), region);
+            }
+            // A stretch that begins elsewhere is the same one, turned round the space.
+            let lengths = (1..=regions).filter(|length| *length < 200 || length.is_multiple_of(97));
+            for length in lengths {
+                let start = length * 31 % regions;
+                let mut stretch: Vec<_> = (start..start + length).map(|step| walk.region(step)).collect();
+                stretch.sort_unstable();
+                let first = stretch[0];
+                let gaps = stretch.windows(2).map(|two| two[1] - two[0]);
+                let gaps: Vec<_> = gaps.chain([first + regions - stretch[length - 1]]).collect();
+                let (most, least) = (gaps.iter().max().copied(), gaps.iter().min().copied());
+                let share = regions as f64 / length as f64;
+                assert!(
+                    most.is_some_and(|most| most as f64 <= 2.5 * share)
+                        && least.is_some_and(|least| least as f64 >= share / 5.0),
+                    "{length} of 2^{log2} regions, gaps from {least:?} to {most:?}"
+                );
+            }
         }
     }
 

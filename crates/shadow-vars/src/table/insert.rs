@@ -153,6 +153,9 @@ impl<R: Reclaim> Core<R> {
                 return None;
             }
             if let Some(lane) = ends.empty() {
+                if !std::ptr::eq(bucket, home) {
+                    root.mark(root.home(key.hash));
+                }
                 // L3.
                 if !self.claim_slot(shield, self.shard(), root, root.slot_in(bucket, lane), link) {
                     return None;
@@ -240,6 +243,7 @@ impl<R: Reclaim> Core<R> {
                     self.finish(shield, root)?;
                     return Ok(Next::Again);
                 }
+                table.mark(table.home(key.hash));
                 if !self.claim_slot(shield, self.shard(), table, slot, link) {
                     return Ok(Next::Reload);
                 }

@@ -183,6 +183,7 @@ impl<R: Reclaim> Core<R> {
                         return Ok(());
                     }
                     Found::Empty(slot) => {
+                        table.mark(table.home(key.hash));
                         if self.claim_slot(shield, shard, table, slot, link) {
                             return Ok(());
                         }
@@ -217,16 +218,17 @@ impl<R: Reclaim> Core<R> {
 
     /// The successor of a table, made now if there is none: as large as what lives needs.
     pub(crate) fn successor<'g>(&self, table: &'g Table) -> Result<&'g Table, NoMemory> {
-        self.successor_of(table, 0)
+        self.successor_of(table, |needed| needed)
     }
 
     /// The successor of a full table, made now if there is none: larger, whatever the counters say. They lag behind by
     /// what other threads have claimed and not yet counted, and those threads may be stopped.
     pub(crate) fn larger_successor<'g>(&self, table: &'g Table) -> Result<&'g Table, NoMemory> {
-        self.successor_of(table, table.log2 + 1)
+        self.successor_of(table, |needed| needed.max(table.log2 + 1))
     }
 
-    fn successor_of<'g>(&self, table: &'g Table, least: u32) -> Result<&'g Table, NoMemory> {
+    /// `size` makes of the size that what lives needs the one that there is to be.
+    fn successor_of<'g>(&self, table: &'g Table, size: impl FnOnce(u32) -> u32) -> Result<&'g Table, NoMemory> {
         if let Some(next) = table.next() {
             return Ok(next);
         }
@@ -234,10 +236,7 @@ impl<R: Reclaim> Core<R> {
         let live = self.nodes.sum().min(table.capacity());
         let churning = self.is_churning(table);
         let few = churning && live < FEW;
-        let mut log2 = self.log2_for(if few { 2 * live } else { live }, churning).max(least);
-        if log2 < table.log2 {
-            log2 = self.room_for_parts(table, log2);
-        }
+        let log2 = size(self.log2_for(if few { 2 * live } else { live }, churning));
         if log2 > MAX_LOG2 {
             return Err(NoMemory);
         }
@@ -289,7 +288,7 @@ impl<R: Reclaim> Core<R> {
     }
 
     /// EMPTY → LINK, counted. Whether this call did it. The slot is the first EMPTY of the key's probe, or of a bucket as in
-    /// L3: then nobody else can have claimed another for the key.
+    /// L3: then nobody else can have claimed another for the key. If it is not at home, that is marked already (L6).
     #[inline(always)]
     pub(super) fn claim_slot(
         &self,
@@ -299,6 +298,7 @@ impl<R: Reclaim> Core<R> {
         slot: SlotIndex,
         link: Word,
     ) -> bool {
+        table.mark_slot(slot);
         let won = table.cas(slot, Word::EMPTY, link);
         if won {
             self.count_claim(shield, shard, table);
@@ -319,13 +319,22 @@ impl<R: Reclaim> Core<R> {
     /// a running migration, which would rest where only frees happen.
     #[inline]
     pub(crate) fn after_retire(&self, shield: Shield<'_>, shard: Shard, retired: Retired) {
+        let root = self.drain_and_help(shield, shard, retired);
+        if root.log2 > self.min_log2 && root.free_stride.is_passed(retired.count, retired.added) {
+            self.shrink_if_empty(root);
+        }
+    }
+
+    /// The same but for the smaller successor: a sweep asks for that at its end, as what it takes need not move before. The
+    /// root, as it was after the drain.
+    #[inline]
+    pub(crate) fn drain_and_help<'g>(&'g self, shield: Shield<'g>, shard: Shard, retired: Retired) -> &'g Table {
         self.lists.after::<R>(shard, retired);
         let root = self.root(shield);
         if root.next().is_some() {
             let _ = (0..retired.added).try_for_each(|_| self.help(shield));
-        } else if root.log2 > self.min_log2 && root.free_stride.is_passed(retired.count, retired.added) {
-            self.shrink_if_empty(root);
         }
+        root
     }
 
     /// Asks for a smaller successor if the table has become mostly empty.
@@ -334,15 +343,9 @@ impl<R: Reclaim> Core<R> {
         if root.log2 <= self.min_log2 || root.next().is_some() {
             return;
         }
-        let log2 = self.log2_for(self.nodes.sum(), true);
-        if log2 + 1 < root.log2 && self.room_for_parts(root, log2) + 1 < root.log2 {
+        if self.log2_for(self.nodes.sum(), true) + 1 < root.log2 {
             let _ = self.successor(root);
         }
-    }
-
-    /// At least this size, and at most the table's own: such that the fullest part of the table has room, too.
-    fn room_for_parts(&self, table: &Table, log2: u32) -> u32 {
-        log2.max(self.log2_for(fullest(table), false)).min(table.log2)
     }
 
     /// Moves into the smallest table that does for what lives now, and finishes all migration on the way.
@@ -350,8 +353,8 @@ impl<R: Reclaim> Core<R> {
         self.finish(shield, self.root(shield))?;
         let root = self.root(shield);
         let log2 = self.log2_for(self.nodes.sum(), false);
-        if log2 < root.log2 && self.room_for_parts(root, log2) < root.log2 {
-            self.successor(root)?;
+        if log2 < root.log2 {
+            self.successor_of(root, |_| log2)?;
             self.finish(shield, root)?;
         }
         Ok(())
@@ -366,24 +369,4 @@ fn is_finished(table: &Table) -> bool {
         let moved = (0..BUCKET).take_while(|&at| word(at) == Word::MOVED).count();
         moved == BUCKET || word(moved) == Word::SEALED && (moved + 1..BUCKET).all(|at| word(at) == Word::EMPTY)
     })
-}
-
-/// How many nodes there would be if the whole table were as full as the fullest of some parts of it.
-///
-/// A smaller table must have room for each part: who frees in the order of the table (as every sweep does, and whoever
-/// frees what it iterates over) leaves all that lives in one part of the hash space, and tables keep that order.
-fn fullest(table: &Table) -> usize {
-    const PARTS: usize = 16;
-    /// Buckets of each part.
-    const PART: usize = 32;
-    let parts = PARTS.min(table.buckets().div_ceil(PART));
-    let links = |part: usize| {
-        let first = part * (table.buckets() / parts);
-        let slots = (0..PART.min(table.buckets())).flat_map(|bucket| (0..BUCKET).map(move |at| (first + bucket, at)));
-        // Relaxed: a guess, and nothing is reached through it.
-        let words = slots.map(|(bucket, at)| table.load(table.index(bucket, at), Ordering::Relaxed));
-        words.filter(|word| matches!(word.kind(), Kind::Link(_))).count()
-    };
-    let most = (0..parts).map(links).max().unwrap_or(0);
-    most * (table.buckets() / PART).max(1)
 }

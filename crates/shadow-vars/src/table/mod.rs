@@ -17,6 +17,7 @@
 //!   **Home** of a key: the bucket that the high bits of its point name. So what the first four ids put on a parent shares
 //!   a home, and 64 ids have sixteen homes, far apart. **[Probe](probe)**: slot after slot from home, around the table, to
 //!   the first that answers.
+//! - **Walk**: through all buckets of a table (a sweep), or all regions of the hash space (iteration), in the order of P5.
 //! - **Claim**: EMPTY → anything else. **Close** a key in a table: see to it that the key owns a slot there that is
 //!   MOVED, or meets SEALED before EMPTY: its turn there is over. A slot is **finished** if it is MOVED, SEALED, or behind
 //!   a SEALED in its bucket. **Migrate**: finish every slot of the root. **Seen**: MOVED was met on this probe.
@@ -61,8 +62,9 @@
 //!   successor. A live node is findable at every moment, in the old table or the new.
 //! - **I3** Whoever ends a node's life sees to it, before the node is retired, that its key owns a slot in the successor
 //!   wherever a helper could still place the node, or can never claim one there. A node is placed only by claiming its
-//!   key's slot; so it is not placed twice, nor after its retirement, however slow the helper. For this, unlink walks from
-//!   the root with which its operation began, and does not stop before the table where the node was found.
+//!   key's slot; so it is not placed twice, nor after its retirement, however slow the helper. For this, unlink goes from
+//!   the root with which its operation began, and does not stop before the table where the node was found. (Of a sweep, each
+//!   table is an operation of its own.)
 //! - **I4** A variable exists exactly while its node is LIVE. LIVE → DEAD by compare-and-swap is the moment of removal;
 //!   whoever wins it owns the destructor, the unlinking and the retirement.
 //! - **I5** No slot leads to a retired node, and nothing leads to a retired table: kill → unlink → retire; every slot
@@ -87,7 +89,7 @@
 //! # Why whole buckets may be looked at in any order
 //!
 //! Find, insert and remove first take a snapshot of a bucket ([`group`]): eight loads in no order. What a snapshot says is
-//! used in three cases only; for anything else the slots are read again, in order, as above. Two more are the sweeps'.
+//! used in three cases only; for anything else the slots are read again, in order, as above. Three more are the walks'.
 //!
 //! - **L1** LINK(live) of the key itself, loaded again: as for any find.
 //! - **L2** The key's own TOMB, loaded again: absent, as for any find; an insert replaces it by compare-and-swap.
@@ -104,6 +106,14 @@
 //!   the slots with the bits that the tags of one place have in common. A bucket with EMPTY or SEALED is the last: what is
 //!   EMPTY, or was until it was SEALED, was never claimed, and no claim goes by it. If there was MOVED or SEALED on the
 //!   way, these are loaded again, as for any find, and the pass goes on to the successor.
+//!
+//! - **L6** A walk passes by what was never claimed: 64 buckets that come one after the other in it share a *mark*, which is
+//!   set, once and for all, before a slot is claimed in one of them, or by a key whose home one of them is. Who claims sets
+//!   both by itself: whoever filled the home before has marked it, too, but may have been seen in a snapshot only, in no
+//!   order. So who sees the claim, because it came before the operation or by O1, sees both marks; and in every table in
+//!   which a variable that is there throughout has a slot, a sweep looks at its bucket, and iteration at its home. Iteration
+//!   passes by a region only where there is no successor either, read after the mark: the variable is in the root, or its
+//!   operation had seen a successor before the walk began.
 //!
 //! # Orderings
 //!
@@ -140,6 +150,17 @@
 //!   rare, and of more than a few impossible. If the successor is full all the same, who must place or close a key there
 //!   installs the successor's successor and goes on in it.
 //!
+//! - **P5** The order of a table is not that of walks. Tables of all sizes have the same order, so if a walk went along it, what
+//!   it has not come to would lie in one part of the hash space; a smaller table is as small a part of everything, and there
+//!   all of that would crowd into one end, in one long run. Who frees as it goes, or what it has met, in that order or its
+//!   reverse, makes just this happen. So a [walk](hash::Walk) goes on by the golden section of the whole at each step: any
+//!   stretch of it, and what any stretch leaves, is spread over the hash space evenly, more so than keys that come at random.
+//!   All other orders (by address, by id, by chance) know nothing of the hash. So a table may be made for the number of
+//!   variables alone, wherever they are. A region is the same in tables of all sizes, and iteration takes as many of them as
+//!   the table had buckets when it began, whatever that becomes meanwhile.
+//! - **P6** What a sweep frees does not ask for a smaller table before its end, when what is left is known and nothing has to
+//!   be moved only to be freed. Then it migrates as many blocks as it has freed variables (P1).
+//!
 //! # Progress
 //!
 //! `find` is wait-free but for the length of probe and chain, and writes nothing. `insert` and `remove` are lock-free: each
@@ -165,9 +186,8 @@ use crossbeam_utils::CachePadded;
 use self::array::{BUCKET, MAX_LOG2, Plan, Table};
 use self::count::ShardedCount;
 use self::hash::{AddrHasher, Places};
-use self::node::{Node, State};
+use self::node::Node;
 use self::probe::Key;
-use self::word::Kind;
 use crate::heap::Heap;
 use crate::reclaim::Reclaim;
 use crate::reclaim::object::Link;
@@ -194,6 +214,7 @@ pub(crate) mod probe;
 pub(crate) mod remove;
 mod retire;
 pub(crate) mod sweep;
+mod teardown;
 pub(crate) mod word;
 
 /// No memory for a table that is needed.
@@ -434,71 +455,3 @@ impl<R: Reclaim> Core<R> {
 /// User code that panics inside a store leaves it whole.
 impl<R: Reclaim> std::panic::RefUnwindSafe for Core<R> {}
 impl<R: Reclaim> std::panic::UnwindSafe for Core<R> {}
-
-impl<R: Reclaim> Drop for Core<R> {
-    /// Drops every value: what is retired, what lives, what was orphaned.
-    fn drop(&mut self) {
-        // SAFETY: nobody else has the core, so no guard protects anything of it and no operation runs.
-        unsafe { self.lists.drain_all() };
-        // Values that need no drop go with the pool's chunks: nobody has to look for them.
-        let look = !(self.heap.pool.packs() && self.registry.entries().all(|entry| entry.shape.is_packed()));
-        let mut chain = if look {
-            self.orphans.load(Ordering::Acquire)
-        } else {
-            ptr::null_mut()
-        };
-        let mut next = NonNull::new(self.root.load(Ordering::Acquire));
-        while let Some(pointer) = next {
-            // SAFETY: a table of the chain, freed below only.
-            let table = unsafe { pointer.as_ref() };
-            if look {
-                // SAFETY: as above.
-                chain = unsafe { self.kill_all(table, chain) };
-            }
-            next = table.next().map(NonNull::from);
-            // SAFETY: nobody else has it.
-            unsafe { Table::dealloc(pointer) };
-        }
-        while let Some(node) = NonNull::new(chain) {
-            // SAFETY: chained once, and nobody else has it.
-            unsafe {
-                chain = node.as_ref().next();
-                self.lists.reclaim_now(node);
-            }
-        }
-        // SAFETY: no node is left.
-        unsafe { self.heap.pool.release() };
-    }
-}
-
-impl<R: Reclaim> Core<R> {
-    /// Kills all that a table leads to, and chains it; frees its records.
-    ///
-    /// A live node can be found twice (FROZEN in a table, LINK in its successor): the first time it is killed and chained;
-    /// only when all tables are gone are the chained nodes dropped.
-    ///
-    /// # Safety
-    ///
-    /// Nobody else has the core, and the table goes next.
-    unsafe fn kill_all(&self, table: &Table, mut chain: *mut Link) -> *mut Link {
-        for bucket in 0..table.buckets() {
-            for position in 0..BUCKET {
-                let word = table.load(table.index(bucket, position), Ordering::Acquire);
-                match word.kind() {
-                    Kind::Link(node) | Kind::Frozen(node) => {
-                        // SAFETY: slots lead to no freed node; what is dead is an orphan or in this chain.
-                        let (this, link) = unsafe { (node.as_ref(), Node::link(node).as_ref()) };
-                        if this.life().state() == State::Live && this.kill(this.as_live()) {
-                            link.set_next(chain);
-                            chain = Node::link(node).as_ptr();
-                        }
-                    }
-                    // SAFETY: a slot owns its record alone.
-                    Kind::Record(record) => unsafe { Node::dealloc(self.memory(), record) },
-                    _ => {}
-                }
-            }
-        }
-        chain
-    }
-}

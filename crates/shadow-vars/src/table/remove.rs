@@ -304,6 +304,8 @@ impl<R: Reclaim> Core<R> {
                             break older;
                         }
                         // Claimed for the key, so that no slow helper can place the node here.
+                        table.mark(table.home(key.hash));
+                        table.mark_slot(slot);
                         if self.leave_tomb(table, slot, Word::EMPTY, node, key.tomb()) {
                             self.count_claim(shield, self.shard(), table);
                             break older;

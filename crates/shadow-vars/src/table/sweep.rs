@@ -9,7 +9,7 @@ use super::array::{BUCKET, SlotIndex, Table};
 use super::defect::{Defect, Stage};
 use super::group::Group;
 use super::harvest::{Swept, UnderWay};
-use super::hash::{Places, TagPart};
+use super::hash::{Places, TagPart, Walk};
 use super::node::{Node, State};
 use super::word::{Kind, Word};
 use super::{Core, NodeRef, Shield};
@@ -22,8 +22,12 @@ use crate::sync::{Ordering, fence};
 /// Buckets that a sweep asks for before it comes to them.
 const AHEAD: usize = 24;
 
+/// Regions of an iteration whose nodes are asked for before it comes to them.
+const NODES_AHEAD: usize = 8;
+
 impl<R: Reclaim> Core<R> {
-    /// Calls `visit` for the tables of the chain, old to new. The successor is looked up after the visit (O4).
+    /// Calls `visit` for the tables of the chain, old to new, but for those that are finished meanwhile. The successor is
+    /// looked up after the visit (O4).
     pub(crate) fn for_each_table<'g>(&'g self, shield: Shield<'g>, mut visit: impl FnMut(&'g Table)) {
         let mut table = self.root(shield);
         loop {
@@ -34,10 +38,9 @@ impl<R: Reclaim> Core<R> {
             } else {
                 table.next()
             };
-            match next {
-                Some(next) => table = next,
-                None => return,
-            }
+            let Some(next) = next else { return };
+            let root = self.root(shield);
+            table = if root.generation > next.generation { root } else { next };
         }
     }
 
@@ -49,35 +52,48 @@ impl<R: Reclaim> Core<R> {
         entry: &'g IdEntry,
         mut dtor: impl FnMut(NodeRef<'g>),
     ) -> usize {
-        let from = self.root(shield);
         let mut count = 0;
         let mut panic = FirstPanic::default();
         self.for_each_table(shield, |table| {
-            self.sweep_id(shield, (from, table), 0..table.buckets(), entry, |removed| {
+            self.sweep_id(shield, table, 0..table.buckets(), entry, |removed| {
                 count += 1;
                 panic.catch(|| dtor(removed));
             });
         });
-        self.shrink_if_empty(self.root(shield));
+        self.after_sweep(shield, count);
         panic.resume();
         count
     }
 
-    /// Kills every variable of an id in some buckets of a table, found by an operation that began at the root `from`.
-    /// Calls `removed` with each; the variable is unlinked when `removed` returns.
+    /// After so many variables were freed by a sweep: asks for a smaller table, if that is worth it now, and migrates as much
+    /// as those who free one variable each would have done.
+    pub(crate) fn after_sweep(&self, shield: Shield<'_>, freed: usize) {
+        self.shrink_if_empty(self.root(shield));
+        let mut left = freed;
+        while left > 0 && self.root(shield).next().is_some() && self.help(shield).is_ok() {
+            left -= 1;
+        }
+    }
+
+    /// Kills every variable of an id in the buckets of some steps of a walk through a table (P5). Calls `removed` with each; the
+    /// variable is unlinked when `removed` returns.
     pub(crate) fn sweep_id<'g>(
         &'g self,
         shield: Shield<'g>,
-        (from, table): (&'g Table, &'g Table),
-        buckets: Range<usize>,
+        table: &'g Table,
+        steps: Range<usize>,
         entry: &'g IdEntry,
         mut removed: impl FnMut(NodeRef<'g>),
     ) {
+        // Where each of these removals begins (I3). If it is past the table already, nothing is left in that.
+        let from = self.root(shield);
         let mut swept = Swept::new(self, shield, entry, from, table);
         let mut under_way = UnderWay::new();
-        for bucket in buckets {
-            // A processor's own prefetching stops at the end of each page of 4 KiB.
-            prefetch(table.bucket(bucket + AHEAD));
+        let mut left = steps;
+        while let Some(step) = table.first_marked(left.clone()) {
+            left.start = step + 1;
+            prefetch(table.bucket(table.walk.region(step + AHEAD)));
+            let bucket = table.walk.region(step);
             for lane in Group::load(table.bucket(bucket)).nodes_with(TagPart::of_id(entry.index)) {
                 let slot = table.index(bucket, lane.get());
                 let word = table.load(slot, R::LOAD);
@@ -187,21 +203,43 @@ impl<R: Reclaim> Core<R> {
         (0..BUCKET).any(|position| table.load(table.index(bucket, position), R::LOAD) == Word::SEALED)
     }
 
-    /// The variables whose home, in the root, is that of the point `from`, each key once, but none at `end` or after; and
-    /// where the next such region begins, if there is one. Positions are points of the hash space, so they stay good while
-    /// tables of other sizes take over (split order).
-    pub(crate) fn region<'g>(
-        &'g self,
-        shield: Shield<'g>,
-        from: u64,
-        end: Option<u64>,
-        found: &mut Vec<NodeRef<'g>>,
-    ) -> Option<u64> {
-        found.clear();
+    /// The first of these steps of a walk in whose [region](Self::region) there may be something.
+    pub(crate) fn first_claimed(&self, shield: Shield<'_>, walk: Walk, steps: Range<usize>) -> Option<usize> {
         let root = self.root(shield);
-        // The last point of the region: all bits below the index set.
-        let last = (from | (u64::MAX >> 1 >> root.log2 << 1 | 1)).min(end.map_or(u64::MAX, |end| end - 1));
-        let mut table = root;
+        if root.log2 == walk.log2 {
+            let first = root.first_marked(steps.clone());
+            // Read after the marks (L6).
+            if root.next().is_none() {
+                return first;
+            }
+        }
+        Some(steps.start).filter(|start| *start < steps.end)
+    }
+
+    /// Asks for what a walk through the regions comes to a little later: a bucket, and the nodes of one before.
+    #[inline]
+    pub(crate) fn ask_ahead(&self, shield: Shield<'_>, walk: Walk, step: usize) {
+        let root = self.root(shield);
+        if root.log2 != walk.log2 || cfg!(shadow_loom) {
+            return;
+        }
+        prefetch(root.bucket(walk.region(step + AHEAD)));
+        let bucket = root.bucket(walk.region(step + NODES_AHEAD));
+        for lane in Group::load(bucket).nodes_with(TagPart::ANY) {
+            if let Some(node) = root.load_lane(bucket, lane, R::LOAD).linked() {
+                prefetch(node.as_ptr());
+            }
+        }
+    }
+
+    /// The variables in the region of the hash space that begins at the point `from` and is one of `2^log2`, each key once.
+    /// Regions stay what they are while tables of other sizes take over (split order).
+    pub(crate) fn region<'g>(&'g self, shield: Shield<'g>, from: u64, log2: u32, found: &mut Vec<NodeRef<'g>>) {
+        found.clear();
+        let last = from | u64::MAX >> log2;
+        let mut table = self.root(shield);
+        // In one table, a key owns one slot at most.
+        let first = table.generation;
         loop {
             let homes = super::hash::home(from, table.log2)..=super::hash::home(last, table.log2);
             run(
@@ -225,10 +263,11 @@ impl<R: Reclaim> Core<R> {
                 None => break,
             }
         }
-        let key = |node: &NodeRef<'_>| (node.obj, node.entry(&self.heap).id);
-        found.sort_unstable_by_key(key);
-        found.dedup_by_key(|node| key(node));
-        last.checked_add(1)
+        if table.generation > first {
+            let key = |node: &NodeRef<'_>| (node.obj, node.entry(&self.heap).id);
+            found.sort_unstable_by_key(key);
+            found.dedup_by_key(|node| key(node));
+        }
     }
 }
 

@@ -14,9 +14,13 @@ mod places;
 #[cfg(not(shadow_loom))]
 mod pool;
 #[cfg(not(shadow_loom))]
+mod shape;
+#[cfg(not(shadow_loom))]
 mod sizes;
 #[cfg(not(shadow_loom))]
 mod stall;
+#[cfg(not(shadow_loom))]
+mod teardown;
 
 /// For tests that ask what was reclaimed of a [`Checked`](crate::reclaim::checked::Checked) store, or that keep guards of one
 /// for long: its guards are one book for the process, so they must not run beside each other.

@@ -1,14 +1,15 @@
 //! Sweeps and iteration against migration: what is there throughout is met, and what a sweep takes it takes once.
 
+use crate::iter::Iter;
+
 use super::{A, B, ID, ODD, SECOND, Small, Store, Usual, explore, join, small, spawn, tiny};
 
 /// Frees all, as `free_all` does. How many there were.
 fn free_all(store: &Store) -> usize {
     store.pinned(|core, shield| {
-        let from = core.root(shield);
         let mut count = 0;
         core.for_each_table(shield, |table| {
-            core.sweep_id(shield, (from, table), 0..table.buckets(), store.entry(), |_| count += 1);
+            core.sweep_id(shield, table, 0..table.buckets(), store.entry(), |_| count += 1);
         });
         count
     })
@@ -16,14 +17,7 @@ fn free_all(store: &Store) -> usize {
 
 /// The parents that iteration meets.
 fn parents(store: &Store) -> Vec<usize> {
-    store.pinned(|core, shield| {
-        let (mut met, mut region, mut from) = (Vec::new(), Vec::new(), Some(0));
-        while let Some(point) = from {
-            from = core.region(shield, point, None, &mut region);
-            met.extend(region.iter().map(|node| node.obj));
-        }
-        met
-    })
+    store.pinned(|core, shield| Iter::new(core, shield).map(|var| var.obj().get()).collect())
 }
 
 /// How many variables of a parent are met. One that moves meanwhile may be met twice.
