@@ -296,8 +296,7 @@ impl<R: Reclaim> Store<R> {
             unsafe { payload.write(Value::new(number)) };
             match core.insert(shield, &key, node) {
                 Ok(Inserted::Claimed(_)) => {
-                    core.nodes.add(core.shard());
-                    core.registry.count_created(key.entry, core.shard());
+                    core.nodes.count_created(key.entry.counts(), core.shard());
                     true
                 }
                 Ok(Inserted::Exists(_)) => {
