@@ -376,13 +376,13 @@ impl Tally {
     }
 
     /// Counts a variable that was created.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn count_created(&self, id: Id<'_>, shard: Shard) {
         self.count(id, shard, Counted::CREATED);
     }
 
     /// Counts variables that were freed, if any.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn count_freed(&self, id: Id<'_>, shard: Shard, freed: u64) {
         self.count(id, shard, Counted { created: 0, freed });
     }
