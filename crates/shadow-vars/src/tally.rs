@@ -169,8 +169,6 @@ pub(crate) struct Counted {
 }
 
 impl Counted {
-    const CREATED: Self = Self { created: 1, freed: 0 };
-
     fn plus(self, other: Self) -> Self {
         Self {
             created: self.created.wrapping_add(other.created),
@@ -242,9 +240,9 @@ pub(crate) struct Id<'e> {
 }
 
 /// Counters of one shard that share their lines.
-const CELLS: usize = 4;
+const CELLS: usize = 8;
 
-/// As many counters, one cache line a side.
+/// As many counters, a cache line or two a side.
 #[derive(Default)]
 #[repr(align(128))]
 struct Lines([[Counts; CELLS]; 2]);
@@ -268,7 +266,7 @@ struct Local {
 
 /// Ids that are counted beside the store.
 const FIRST: u32 = CELLS as u32 - 1;
-/// Ids beyond what these have room for are counted by all threads in one place: from the 262,144th on.
+/// Ids beyond what these have room for are counted by all threads in one place: from the 524,288th on.
 const ARRAYS: usize = 16;
 
 impl Local {
@@ -288,7 +286,6 @@ impl Local {
         self.of_other(index, side)
     }
 
-    #[inline(never)]
     fn of_other(&self, index: u32, side: Side) -> Option<&Counts> {
         let (array, at, cell) = Self::place(index)?;
         // Acquire, both: pairs with the exchanges in `make`.
@@ -378,40 +375,60 @@ impl Tally {
     /// Counts a variable that was created.
     #[inline(always)]
     pub(crate) fn count_created(&self, id: Id<'_>, shard: Shard) {
-        self.count(id, shard, Counted::CREATED);
+        match self.both(id, shard) {
+            Some((store, of_id)) => {
+                add(&store.created, shard.is_own(), 1);
+                add(&of_id.created, shard.is_own(), 1);
+            }
+            None => self.count_created_on(id, shard),
+        }
     }
 
-    /// Counts variables that were freed, if any.
+    /// Counts variables that were freed.
     #[inline(always)]
     pub(crate) fn count_freed(&self, id: Id<'_>, shard: Shard, freed: u64) {
+        match self.both(id, shard) {
+            Some((store, of_id)) => {
+                add(&store.freed, shard.is_own(), freed);
+                add(&of_id.freed, shard.is_own(), freed);
+            }
+            None => self.count_freed_on(id, shard, freed),
+        }
+    }
+
+    /// The shard's counters of the store and of the id, on the side that operations add to now, where they share a line.
+    #[inline(always)]
+    fn both(&self, id: Id<'_>, shard: Shard) -> Option<(&Counts, &Counts)> {
+        let side = self.phase.side();
+        let local = self.shards.get(shard)?;
+        (id.index < FIRST).then(|| (local.first.at(0, side), local.first.at(1 + id.index as usize, side)))
+    }
+
+    #[inline(never)]
+    fn count_created_on(&self, id: Id<'_>, shard: Shard) {
+        self.count(id, shard, Counted { created: 1, freed: 0 });
+    }
+
+    #[inline(never)]
+    fn count_freed_on(&self, id: Id<'_>, shard: Shard, freed: u64) {
         self.count(id, shard, Counted { created: 0, freed });
     }
 
-    #[inline(always)]
+    /// The same in any case.
     fn count(&self, id: Id<'_>, shard: Shard, counted: Counted) {
         let side = self.phase.side();
         let Some(local) = self.shards.get(shard) else {
-            return self.count_in_common(id, shard, side, counted);
+            id.common.add(side, counted);
+            if self.common.add(side, counted) {
+                // Without memory it goes on here.
+                let _ = self.shards.make(shard, Local::new);
+            }
+            return;
         };
         local.first.at(0, side).add(shard.is_own(), counted);
-        match local.of(id.index, side) {
-            Some(counts) => counts.add(shard.is_own(), counted),
-            None => Self::count_id_in_common(id, local, side, counted),
-        }
-    }
-
-    #[cold]
-    fn count_in_common(&self, id: Id<'_>, shard: Shard, side: Side, counted: Counted) {
-        id.common.add(side, counted);
-        if self.common.add(side, counted) {
-            // Without memory it goes on here.
-            let _ = self.shards.make(shard, Local::new);
-        }
-    }
-
-    #[cold]
-    fn count_id_in_common(id: Id<'_>, local: &Local, side: Side, counted: Counted) {
-        if id.common.add(side, counted) {
+        if let Some(counts) = local.of(id.index, side) {
+            counts.add(shard.is_own(), counted);
+        } else if id.common.add(side, counted) {
             local.make(id.index);
         }
     }
@@ -465,8 +482,8 @@ mod tests {
         places.sort_unstable();
         places.dedup();
         assert_eq!(places.len(), 20_000 - FIRST as usize);
-        assert!(Local::place(262_142).is_some_and(|(array, at, _)| (array, at) == (15, (1 << 15) - 1)));
-        assert!(Local::place(262_143).is_none() && Local::place(u32::MAX).is_none());
+        assert!(Local::place(524_286).is_some_and(|(array, at, _)| (array, at) == (15, (1 << 15) - 1)));
+        assert!(Local::place(524_287).is_none() && Local::place(u32::MAX).is_none());
     }
 
     /// What is counted in common is not lost when a shard begins to count by itself, nor are ids that it never can.
@@ -474,7 +491,7 @@ mod tests {
     fn all_that_was_counted_is_in_the_sum() {
         const SHARDS: usize = 3;
         let tally = Tally::new(SHARDS);
-        for index in [0, 1, 2, 3, 7, 4000, 262_142, 262_143, u32::MAX] {
+        for index in [0, 1, 2, 3, 7, 4000, 524_286, 524_287, u32::MAX] {
             let common = Common::default();
             let id = Id { index, common: &common };
             let before = tally.live();
@@ -486,7 +503,7 @@ mod tests {
             }
             let in_common = common.at(Side(0)).get().plus(common.at(Side(STEP as usize)).get());
             let all_in_common = in_common.created == 6 * FEW;
-            assert_eq!(all_in_common, index >= 262_143, "id {index}: {in_common:?}");
+            assert_eq!(all_in_common, index >= 524_287, "id {index}: {in_common:?}");
         }
         assert_eq!(tally.sum() as u64, tally.live());
     }

@@ -177,16 +177,25 @@ impl Pool {
             // SAFETY: the size is not 0.
             return NonNull::new(unsafe { alloc(size.layout()) });
         }
-        let take = |stock: *mut Stock, inside: Inside| {
-            // SAFETY: this thread has the magazine (M2), and the borrow ends here.
-            if let Some(memory) = unsafe { &mut *stock }.pop(class) {
-                return Some(memory);
+        // SAFETY: this thread has the magazine (M2), and the borrow ends here.
+        if let Some(stock) = self.own_stock(class, shard)
+            && let Some(memory) = unsafe { &mut *stock }.pop_any(class)
+        {
+            return Some(memory);
+        }
+        self.alloc_on(class, shard)
+    }
+
+    /// Where there is nothing in the thread's own magazine.
+    #[inline(never)]
+    fn alloc_on(&self, class: usize, shard: Shard) -> Option<NonNull<u8>> {
+        match self.stock(class, shard).or_else(|| self.make_stock(class, shard)) {
+            Some(stock) => self.with(stock, shard, |stock, inside| self.pop_or_refill(class, stock, inside)),
+            None => {
+                let mut one = Stock::new(1);
+                self.at_depot(class, Inside(false), |depot| depot.take(&mut one))?;
+                one.pop_any(class)
             }
-            self.refill(class, stock, inside)
-        };
-        match self.stock(class, shard) {
-            Some(stock) => self.with(stock, shard, take),
-            None => self.alloc_directly(class, shard),
         }
     }
 
@@ -202,13 +211,32 @@ impl Pool {
             // SAFETY: the caller's; of this size `alloc` makes an allocation of its own.
             return unsafe { dealloc(memory.as_ptr(), size.layout()) };
         }
-        match self.stock(class, shard) {
+        match self.own_stock(class, shard) {
             // SAFETY: this thread has the magazine; the caller's.
+            Some(stock) => unsafe { self.give(class, stock, memory, Inside(false)) },
+            // SAFETY: the caller's.
+            None => unsafe { self.dealloc_on(memory, class, shard) },
+        }
+    }
+
+    /// Where the thread has no magazine of its own.
+    ///
+    /// # Safety
+    ///
+    /// As [`dealloc`](Self::dealloc).
+    #[inline(never)]
+    unsafe fn dealloc_on(&self, memory: NonNull<u8>, class: usize, shard: Shard) {
+        match self.stock(class, shard).or_else(|| self.make_stock(class, shard)) {
+            // SAFETY: this thread has the magazine in there; the caller's.
             Some(stock) => self.with(stock, shard, |stock, inside| unsafe {
                 self.give(class, stock, memory, inside);
             }),
-            // SAFETY: the caller's.
-            None => unsafe { self.dealloc_directly(memory, class, shard) },
+            // SAFETY: the caller's memory, by itself, which is large enough and aligned for a link.
+            None => unsafe {
+                let memory = memory.cast::<Free>();
+                memory.write(Free { next: ptr::null_mut() });
+                self.put(class, memory, Inside(false));
+            },
         }
     }
 
@@ -216,14 +244,20 @@ impl Pool {
     #[inline]
     pub(crate) fn own(&self, size: Size, shard: Shard) -> Option<Own<'_>> {
         let class = size.class();
-        if class >= self.classes || !shard.is_own() {
+        if class >= self.classes {
             return None;
         }
         Some(Own {
             pool: self,
             class,
-            stock: self.stock(class, shard)?,
+            stock: self.own_stock(class, shard)?,
         })
+    }
+
+    /// The magazine that is the thread's own, if there is one, of a class that is packed.
+    #[inline(always)]
+    fn own_stock(&self, class: usize, shard: Shard) -> Option<*mut Stock> {
+        if shard.is_own() { self.stock(class, shard) } else { None }
     }
 
     /// The shard's magazine, if it has any, of a class that is packed.
@@ -240,38 +274,6 @@ impl Pool {
         }
         let magazines = (self.magazines).make(shard, || CachePadded::new(std::array::from_fn(Magazine::new)))?;
         Some(magazines[class].0.get())
-    }
-
-    /// As [`alloc`](Self::alloc), where the shard has no magazines.
-    #[cold]
-    fn alloc_directly(&self, class: usize, shard: Shard) -> Option<NonNull<u8>> {
-        if let Some(stock) = self.make_stock(class, shard) {
-            return self.with(stock, shard, |stock, inside| self.refill(class, stock, inside));
-        }
-        let mut one = Stock::new(1);
-        self.at_depot(class, Inside(false), |depot| depot.take(&mut one))?;
-        one.pop(class)
-    }
-
-    /// As [`dealloc`](Self::dealloc), where the shard has no magazines.
-    ///
-    /// # Safety
-    ///
-    /// As there.
-    #[cold]
-    unsafe fn dealloc_directly(&self, memory: NonNull<u8>, class: usize, shard: Shard) {
-        if let Some(stock) = self.make_stock(class, shard) {
-            // SAFETY: this thread has the magazine; the caller's.
-            return self.with(stock, shard, |stock, inside| unsafe {
-                self.give(class, stock, memory, inside);
-            });
-        }
-        let memory = memory.cast::<Free>();
-        // SAFETY: the caller's memory, by itself, which is large enough and aligned for a link.
-        unsafe {
-            memory.write(Free { next: ptr::null_mut() });
-            self.put(class, memory, Inside(false));
-        }
     }
 
     /// # Safety
@@ -309,13 +311,14 @@ impl Pool {
         with(stock, Inside(true))
     }
 
-    /// Memory for a magazine that has none, and for the caller.
-    #[cold]
-    fn refill(&self, class: usize, stock: *mut Stock, inside: Inside) -> Option<NonNull<u8>> {
+    /// Memory of a magazine's, which gets more if it has none.
+    fn pop_or_refill(&self, class: usize, stock: *mut Stock, inside: Inside) -> Option<NonNull<u8>> {
         // SAFETY: this thread has the magazine (M2), and nothing below uses it otherwise.
         let stock = unsafe { &mut *stock };
-        self.at_depot(class, inside, |depot| depot.take(stock))?;
-        stock.pop(class)
+        stock.pop_any(class).or_else(|| {
+            self.at_depot(class, inside, |depot| depot.take(stock))?;
+            stock.pop_any(class)
+        })
     }
 
     /// Gives a full list back to its depot.
@@ -444,19 +447,23 @@ impl Stock {
         self.first.is_null() && self.spare.is_null() && self.fresh == self.end
     }
 
+    /// Of the list.
     #[inline]
-    fn pop(&mut self, class: usize) -> Option<NonNull<u8>> {
-        if let Some(first) = NonNull::new(self.first) {
-            // SAFETY: in a magazine's list, so it is free and linked (M1).
-            self.first = unsafe { first.as_ref() }.next;
-            // The count may be wrong (M4).
-            self.count = self.count.wrapping_sub(1);
-            return Some(first.cast());
-        }
-        self.pop_on(class)
+    fn pop(&mut self) -> Option<NonNull<u8>> {
+        let first = NonNull::new(self.first)?;
+        // SAFETY: in a magazine's list, so it is free and linked (M1).
+        self.first = unsafe { first.as_ref() }.next;
+        // The count may be wrong (M4).
+        self.count = self.count.wrapping_sub(1);
+        Some(first.cast())
     }
 
-    fn pop_on(&mut self, class: usize) -> Option<NonNull<u8>> {
+    /// Of whatever there is.
+    #[inline]
+    fn pop_any(&mut self, class: usize) -> Option<NonNull<u8>> {
+        if let Some(memory) = self.pop() {
+            return Some(memory);
+        }
         if let Some(spare) = NonNull::new(std::mem::replace(&mut self.spare, ptr::null_mut())) {
             in_this_order();
             // SAFETY: as in `pop`.
