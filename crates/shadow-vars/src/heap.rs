@@ -6,48 +6,33 @@ use std::sync::Arc;
 use crate::mem::{try_box, try_slice};
 use crate::pool::Pool;
 use crate::registry::IdEntry;
-use crate::sync::stat::{AtomicPtr, Ordering};
+use crate::sync::stat::{AtomicPtr, AtomicUsize, Ordering};
 
 /// The first index that a life word cannot hold. The nodes of such ids lead to their entries themselves.
 pub(crate) const WIDE: u32 = 0xffff;
 
-/// Indexes of the first array. The next has as many, and each after it twice as many as the one before.
-const FIRST: u32 = 4;
-const ARRAYS: usize = (WIDE.ilog2() - FIRST.ilog2() + 2) as usize;
+/// Entries of a page.
+const PAGE: usize = 16;
 
-/// Arrays of pointers to entries, made when first needed, each null before.
-type Entries = [AtomicPtr<AtomicPtr<IdEntry>>; ARRAYS];
+type Page = [AtomicPtr<IdEntry>; PAGE];
 
 /// Shared by a store's registry, which adds to it, its core, and its retire lists. Small, as `Arc` takes its memory for
 /// granted.
 pub(crate) struct Heap {
-    entries: Box<Entries>,
+    /// Where the pages are; null without ids. The first leads to the array that this took the place of, of half the length:
+    /// a look-up may still be in that.
+    pages: AtomicPtr<AtomicPtr<Page>>,
+    /// How many there are, the first counted. Used under the registry's lock.
+    len: AtomicUsize,
     pub(crate) pool: Box<Pool>,
-}
-
-/// Which array has an index, and where.
-#[inline]
-fn place(index: u32) -> (usize, usize) {
-    let array = (index | (FIRST - 1)).ilog2() - (FIRST.ilog2() - 1);
-    (array as usize, (index - first_of(array)) as usize)
-}
-
-/// The first index of an array.
-#[inline]
-fn first_of(array: u32) -> u32 {
-    (FIRST / 2 << array) & !(FIRST - 1)
-}
-
-/// How many an array has.
-fn len_of(array: u32) -> usize {
-    (first_of(array + 1) - first_of(array)) as usize
 }
 
 impl Heap {
     /// Nothing if there is no memory.
     pub(crate) fn new(shards: usize, packed: bool) -> Option<Arc<Self>> {
         Some(Arc::new(Self {
-            entries: try_box(std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())))?,
+            pages: AtomicPtr::new(ptr::null_mut()),
+            len: AtomicUsize::new(0),
             pool: try_box(Pool::new(shards, packed))?,
         }))
     }
@@ -55,24 +40,44 @@ impl Heap {
     /// Makes an id's entry known. Whether there was memory for it. Under the registry's lock, before the entry is used.
     #[must_use]
     pub(crate) fn add(&self, index: u32, entry: NonNull<IdEntry>) -> bool {
-        if index >= WIDE {
-            return true;
+        index >= WIDE || self.try_add(index as usize, entry).is_some()
+    }
+
+    fn try_add(&self, index: usize, entry: NonNull<IdEntry>) -> Option<()> {
+        let page = 1 + index / PAGE;
+        // Relaxed, all: writers are under the registry's lock.
+        while page >= self.len.load(Ordering::Relaxed) {
+            self.grow()?;
         }
-        let (array, at) = place(index);
-        let entries = &self.entries[array];
-        // Relaxed, both: writers are under the registry's lock.
-        if entries.load(Ordering::Relaxed).is_null() {
-            let Some(fresh) = try_slice(len_of(array as u32), || AtomicPtr::<IdEntry>::new(ptr::null_mut())) else {
-                return false;
-            };
+        // SAFETY: there are as many, and they are freed by the drop only.
+        let slot = unsafe { &*self.pages.load(Ordering::Relaxed).add(page) };
+        if slot.load(Ordering::Relaxed).is_null() {
+            let fresh: Box<Page> = try_box(std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())))?;
             // Release: pairs with `entry`.
-            entries.store(Box::into_raw(fresh).cast(), Ordering::Release);
+            slot.store(Box::into_raw(fresh), Ordering::Release);
         }
-        // SAFETY: not null, with room for this index, and freed by the drop only.
-        let slot = unsafe { &*entries.load(Ordering::Relaxed).add(at) };
+        // SAFETY: not null, and freed by the drop only.
+        let page = unsafe { &*slot.load(Ordering::Relaxed) };
         // Release: as above.
-        slot.store(entry.as_ptr(), Ordering::Release);
-        true
+        page[index % PAGE].store(entry.as_ptr(), Ordering::Release);
+        Some(())
+    }
+
+    /// An array of twice the length, with the same pages.
+    fn grow(&self) -> Option<()> {
+        // Relaxed, all: as above.
+        let (older, len) = (self.pages.load(Ordering::Relaxed), self.len.load(Ordering::Relaxed));
+        let fresh = try_slice((2 * len).max(2), || AtomicPtr::<Page>::new(ptr::null_mut()))?;
+        fresh[0].store(older.cast(), Ordering::Relaxed);
+        for (at, page) in fresh.iter().enumerate().take(len).skip(1) {
+            // SAFETY: below the length of the older.
+            let same = unsafe { (*older.add(at)).load(Ordering::Relaxed) };
+            page.store(same, Ordering::Relaxed);
+        }
+        self.len.store(fresh.len(), Ordering::Relaxed);
+        // Release: pairs with `entry`.
+        self.pages.store(Box::into_raw(fresh).cast(), Ordering::Release);
+        Some(())
     }
 
     /// The entry of an index below [`WIDE`].
@@ -82,25 +87,30 @@ impl Heap {
     /// A node of this store has the index: then its entry was added, and lives.
     #[inline]
     pub(crate) unsafe fn entry(&self, index: u32) -> &IdEntry {
-        let (array, at) = place(index);
-        // Acquire, both: pairs with `add`; and whoever sees the node sees what came before it anyway.
-        // SAFETY: the caller's: the array and the entry are there. Below WIDE there are as many arrays.
+        let (page, at) = (1 + index as usize / PAGE, index as usize % PAGE);
+        // Acquire, all: pairs with `try_add`; and whoever sees the node sees what came before it anyway.
+        // SAFETY: the caller's: the page and the entry are there.
         unsafe {
-            let entries = self.entries.get_unchecked(array).load(Ordering::Acquire);
-            &*(*entries.add(at)).load(Ordering::Acquire)
+            let page = &*(*self.pages.load(Ordering::Acquire).add(page)).load(Ordering::Acquire);
+            &*page[at].load(Ordering::Acquire)
         }
     }
 }
 
 impl Drop for Heap {
     fn drop(&mut self) {
-        for (array, entries) in self.entries.iter_mut().enumerate() {
-            let entries = *entries.get_mut();
-            if !entries.is_null() {
-                let entries = ptr::slice_from_raw_parts_mut(entries, len_of(array as u32));
-                // SAFETY: made by `add`, once, of this length; nobody looks anything up any more.
-                drop(unsafe { Box::from_raw(entries) });
+        let (mut pages, mut len) = (*self.pages.get_mut(), *self.len.get_mut());
+        let mut newest = true;
+        while !pages.is_null() {
+            // SAFETY: made by `grow`, once, of this length; nobody looks anything up any more.
+            let array = unsafe { Box::from_raw(ptr::slice_from_raw_parts_mut(pages, len)) };
+            let mut slots = array.into_iter().map(AtomicPtr::into_inner);
+            pages = slots.next().unwrap_or(ptr::null_mut()).cast();
+            for page in slots.filter_map(NonNull::new).filter(|_| newest) {
+                // SAFETY: made by `try_add`, once; the older arrays lead to the same.
+                drop(unsafe { Box::from_raw(page.as_ptr()) });
             }
+            (newest, len) = (false, len / 2);
         }
     }
 }
@@ -110,17 +120,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_index_has_a_place() {
-        let mut expected = (0, 0);
+    fn every_index_leads_to_its_entry() {
+        let heap = Heap::new(1, true).unwrap();
+        let entries: Vec<u8> = vec![0; WIDE as usize];
+        let entry = |index: u32| NonNull::from(&entries[index as usize]).cast::<IdEntry>();
         for index in 0..WIDE {
-            assert_eq!(place(index), expected, "{index}");
-            let (array, at) = expected;
-            expected = if at + 1 == len_of(array as u32) {
-                (array + 1, 0)
-            } else {
-                (array, at + 1)
-            };
+            assert!(heap.add(index, entry(index)));
+            for index in [0, index / 2, index] {
+                let pages = heap.pages.load(Ordering::Relaxed);
+                // SAFETY: as in `entry`, which would make a reference of what is none here.
+                let found = unsafe { &*(*pages.add(1 + index as usize / PAGE)).load(Ordering::Relaxed) };
+                assert_eq!(found[index as usize % PAGE].load(Ordering::Relaxed), entry(index).as_ptr());
+            }
         }
-        assert_eq!(place(WIDE - 1).0, ARRAYS - 1);
+        assert!(heap.add(WIDE, entry(0)), "which is not kept");
+        assert_eq!(heap.len.load(Ordering::Relaxed), 1 << 13);
     }
 }

@@ -20,8 +20,8 @@ pub(crate) const MAX_SHARDS: usize = 129;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shard {
     pub(crate) index: usize,
-    /// Whether no other thread writes it.
-    own: bool,
+    /// Whether no other thread writes it: 1, or 0. A whole word, as one with padding is copied byte by byte.
+    own: usize,
 }
 
 impl Shard {
@@ -36,7 +36,7 @@ impl Shard {
         if place < shards {
             return Self {
                 index: place - 1,
-                own: true,
+                own: 1,
             };
         }
         Self::other(shards)
@@ -57,27 +57,27 @@ impl Shard {
     pub(crate) fn shared(shards: usize) -> Self {
         Self {
             index: shards - 1,
-            own: false,
+            own: 0,
         }
     }
 
     /// One that a model says is a thread's own.
     #[cfg(all(test, shadow_loom))]
     pub(crate) fn owned(index: usize) -> Self {
-        Self { index, own: true }
+        Self { index, own: 1 }
     }
 
     /// Whether no other thread uses what this shard has.
     #[inline]
     pub(crate) fn is_own(self) -> bool {
-        self.own
+        self.own != 0
     }
 
     /// Adds to a counter of this shard; what it is then.
     #[inline]
     pub(crate) fn add(self, counter: &AtomicU64, by: u64) -> u64 {
         // Relaxed: counts that sums are made of, which promise no instant. What must be seen in order is ordered by others.
-        if self.own {
+        if self.is_own() {
             let sum = counter.load(Ordering::Relaxed).wrapping_add(by);
             counter.store(sum, Ordering::Relaxed);
             sum
@@ -160,7 +160,7 @@ impl<T> PerShard<T> {
     /// What the shards have that have anything.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         let shards = 0..self.shards;
-        shards.filter_map(|index| self.get(Shard { index, own: false }))
+        shards.filter_map(|index| self.get(Shard { index, own: 0 }))
     }
 }
 
@@ -300,7 +300,7 @@ mod tests {
         for index in 0..SHARDS {
             let here: Vec<_> = shards.iter().filter(|shard| shard.index == index).collect();
             let last = index == SHARDS - 1;
-            assert!(here.iter().all(|shard| shard.own != last), "{shards:?}");
+            assert!(here.iter().all(|shard| shard.is_own() != last), "{shards:?}");
             assert!(last || here.len() <= 1, "{shards:?}");
         }
     }
@@ -321,7 +321,7 @@ mod tests {
                     let (of_shards, barrier, token) = (&of_shards, &barrier, &token);
                     scope.spawn(move || {
                         barrier.wait();
-                        let shard = Shard { index, own: false };
+                        let shard = Shard { index, own: 0 };
                         ptr::from_ref(of_shards.make(shard, || token.clone()).unwrap()).addr()
                     })
                 });
