@@ -130,7 +130,10 @@ mod tests {
                 let pages = heap.pages.load(Ordering::Relaxed);
                 // SAFETY: as in `entry`, which would make a reference of what is none here.
                 let found = unsafe { &*(*pages.add(1 + index as usize / PAGE)).load(Ordering::Relaxed) };
-                assert_eq!(found[index as usize % PAGE].load(Ordering::Relaxed), entry(index).as_ptr());
+                assert_eq!(
+                    found[index as usize % PAGE].load(Ordering::Relaxed),
+                    entry(index).as_ptr()
+                );
             }
         }
         assert!(heap.add(WIDE, entry(0)), "which is not kept");

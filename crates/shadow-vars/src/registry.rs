@@ -285,7 +285,9 @@ impl Registry {
     pub(crate) fn counted(&self, tally: &Tally) -> Vec<(&IdEntry, Counted)> {
         let [before, after] = tally.look(|side| {
             let entries = self.entries();
-            let mut counts: Vec<_> = entries.map(|entry| (entry, tally.of_id(entry.counts(), side))).collect();
+            let mut counts: Vec<_> = entries
+                .map(|entry| (entry, tally.of_id(entry.counts(), side)))
+                .collect();
             counts.sort_unstable_by_key(|(entry, _)| entry.index);
             counts
         });
@@ -356,12 +358,15 @@ impl Inner {
     fn kind(&mut self, type_id: TypeId, name: &str, shape: Shape) -> Option<NonNull<Kind>> {
         /// Types that are looked at: ids of one type mostly come one after the other.
         const LOOKED_AT: usize = 8;
-        // SAFETY: freed by `Registry::drop` only.
-        let kinds = std::iter::successors(self.kinds, |kind| unsafe { kind.as_ref() }.older);
-        // SAFETY: as above.
-        let mut newest = kinds.take(LOOKED_AT);
-        if let Some(kind) = newest.find(|kind| unsafe { kind.as_ref() }.is_for(type_id, name)) {
-            return Some(kind);
+        let mut next = self.kinds;
+        for _ in 0..LOOKED_AT {
+            let Some(kind) = next else { break };
+            // SAFETY: freed by `Registry::drop` only.
+            let this = unsafe { kind.as_ref() };
+            if this.is_for(type_id, name) {
+                return Some(kind);
+            }
+            next = this.older;
         }
         let kind = try_box(Kind {
             type_id,

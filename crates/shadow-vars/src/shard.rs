@@ -119,7 +119,11 @@ impl<T> PerShard<T> {
         assert!(shard.index < self.shards, "a shard of another store");
         // Acquire, both: pairs with the exchanges in `make`.
         // SAFETY: there are as many slots as shards; null, or what lives as long as this.
-        unsafe { (*self.slots.load(Ordering::Acquire).add(shard.index)).load(Ordering::Acquire).as_ref() }
+        unsafe {
+            (*self.slots.load(Ordering::Acquire).add(shard.index))
+                .load(Ordering::Acquire)
+                .as_ref()
+        }
     }
 
     /// What the shard has, made now if it has nothing. Nothing if there is no memory.

@@ -347,7 +347,12 @@ impl<R: Reclaim> ShadowStore<R> {
         let pin = self.pin();
         let core = &self.core;
         let relaxed = crate::sync::stat::Ordering::Relaxed;
-        let ids: Vec<_> = core.registry.counted(&core.nodes).into_iter().map(IdStats::of).collect();
+        let ids: Vec<_> = core
+            .registry
+            .counted(&core.nodes)
+            .into_iter()
+            .map(IdStats::of)
+            .collect();
         let (created, freed) = ids
             .iter()
             .fold((0, 0), |sum, id| (sum.0 + id.created, sum.1 + id.freed));

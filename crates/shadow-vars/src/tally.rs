@@ -252,7 +252,13 @@ impl Lines {
     fn at(&self, cell: usize, side: Side) -> &Counts {
         assert!(cell < CELLS);
         // SAFETY: in the lines: a side is 0 or STEP, where the second side begins.
-        unsafe { NonNull::from(&self.0).cast::<Counts>().add(cell).byte_add(side.0).as_ref() }
+        unsafe {
+            NonNull::from(&self.0)
+                .cast::<Counts>()
+                .add(cell)
+                .byte_add(side.0)
+                .as_ref()
+        }
     }
 }
 
@@ -317,8 +323,7 @@ impl Local {
             };
             let fresh = Box::into_raw(fresh);
             // AcqRel: Release publishes it to `of_other`; Acquire on failure, for that of whoever was first.
-            let made =
-                others.compare_exchange(ptr::null_mut(), fresh.cast(), Ordering::AcqRel, Ordering::Acquire);
+            let made = others.compare_exchange(ptr::null_mut(), fresh.cast(), Ordering::AcqRel, Ordering::Acquire);
             if made.is_err() {
                 // SAFETY: made above, and never shared.
                 drop(unsafe { Box::from_raw(fresh) });

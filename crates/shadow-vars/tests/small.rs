@@ -59,11 +59,17 @@ const ONE: (usize, usize) = (2048, 20);
 fn stores() {
     let (store, bytes, allocations) = taken_by(ShadowStore::new);
     println!("empty: {bytes} bytes in {allocations} allocations");
-    assert!(bytes <= EMPTY.0 + LISTS && allocations <= EMPTY.1, "{bytes} bytes, {allocations} allocations");
+    assert!(
+        bytes <= EMPTY.0 + LISTS && allocations <= EMPTY.1,
+        "{bytes} bytes, {allocations} allocations"
+    );
     drop(store);
     let (store, bytes, allocations) = taken_by(with_one);
     println!("one variable: {bytes} bytes in {allocations} allocations");
-    assert!(bytes <= ONE.0 + LISTS && allocations <= ONE.1, "{bytes} bytes, {allocations} allocations");
+    assert!(
+        bytes <= ONE.0 + LISTS && allocations <= ONE.1,
+        "{bytes} bytes, {allocations} allocations"
+    );
     // Reading takes nothing, nor does another variable of the same id, nor counting.
     let ((), bytes, _) = taken_by(|| {
         assert_eq!(store.get_cloned(8_usize, ID), Some(7));
@@ -147,7 +153,9 @@ fn flush() {
     // What was never used, and was given back so, is used by the next.
     for round in 0..20 {
         let ((), bytes, _) = taken_by(|| {
-            store.alloc(8000_usize, ShadowId::<[u64; 6]>::new(3), [round; 6]).unwrap();
+            store
+                .alloc(8000_usize, ShadowId::<[u64; 6]>::new(3), [round; 6])
+                .unwrap();
             assert!(store.free(8000_usize, ShadowId::<[u64; 6]>::new(3)));
             store.flush();
         });

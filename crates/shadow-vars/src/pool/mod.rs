@@ -177,10 +177,11 @@ impl Pool {
             // SAFETY: the size is not 0.
             return NonNull::new(unsafe { alloc(size.layout()) });
         }
+        let Some(stock) = self.own_stock(class, shard) else {
+            return self.alloc_on(class, shard);
+        };
         // SAFETY: this thread has the magazine (M2), and the borrow ends here.
-        if let Some(stock) = self.own_stock(class, shard)
-            && let Some(memory) = unsafe { &mut *stock }.pop_any(class)
-        {
+        if let Some(memory) = unsafe { &mut *stock }.pop_any(class) {
             return Some(memory);
         }
         self.alloc_on(class, shard)
@@ -339,7 +340,9 @@ impl Pool {
     /// Gives back to the depots what this thread has at hand: all of it, or of those classes of which little is in use. What
     /// a magazine keeps may keep many chunks, each by a node.
     pub(crate) fn settle(&self, shard: Shard, all: bool) {
-        let Some(magazines) = self.magazines.get(shard) else { return };
+        let Some(magazines) = self.magazines.get(shard) else {
+            return;
+        };
         for (class, magazine) in magazines[..self.classes].iter().enumerate() {
             self.with(magazine.0.get(), shard, |stock, inside| {
                 // SAFETY: this thread has the magazine (M2), and nothing below uses it otherwise.

@@ -52,7 +52,11 @@ impl Index {
         let fresh = unsafe { alloc_zeroed(Self::layout(slots)?) };
         let fresh = NonNull::new(fresh)?.cast::<Self>().as_ptr();
         let this = ptr::from_ref(self).cast_mut();
-        let older = if ptr::eq(this, Self::empty()) { ptr::null_mut() } else { this };
+        let older = if ptr::eq(this, Self::empty()) {
+            ptr::null_mut()
+        } else {
+            this
+        };
         // SAFETY: fresh memory.
         unsafe {
             (&raw mut (*fresh).mask).write(slots - 1);

@@ -172,9 +172,9 @@ use crate::reclaim::Reclaim;
 use crate::reclaim::retired::{self, RetireLists};
 use crate::registry::{IdEntry, Registry};
 use crate::shard::Shard;
-use crate::tally::Tally;
 use crate::sync::stat::AtomicU64;
 use crate::sync::{AtomicPtr, Ordering};
+use crate::tally::Tally;
 
 pub(crate) mod alloc;
 pub(crate) mod array;

@@ -420,7 +420,7 @@ impl<R: Reclaim> Store<R> {
         nodes.sort_unstable();
         nodes.dedup();
         assert_eq!(nodes.len(), live.len(), "live nodes: {nodes:x?}");
-        assert_eq!(store.core.registry.live() as usize, live.len());
+        assert_eq!(store.core.nodes.live() as usize, live.len());
         if R::EXACT {
             assert_eq!(
                 store.core.lists.pending().0,
