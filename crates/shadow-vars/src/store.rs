@@ -341,8 +341,8 @@ impl<R: Reclaim> ShadowStore<R> {
         self.core.settle();
     }
 
-    /// The store's counters. What was created and freed, of all ids, is of one moment, as [`len`](Self::len) is, and takes as
-    /// long; the others are of moments of their own. Allocates, and takes the short locks of the store's memory.
+    /// The store's counters. What was created and freed, of all ids, is of one moment, as [`len`](Self::len) is; the others
+    /// are of moments of their own. Takes time proportional to the number of ids. Allocates, and takes the short locks of the store's memory.
     pub fn stats(&self) -> Stats {
         let pin = self.pin();
         let core = &self.core;

@@ -455,3 +455,69 @@ unsafe fn unlink(head: &mut *mut Chunk, chunk: *mut Chunk, of: Of) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZE: usize = 32;
+    const PATTERN: u8 = 0xa5;
+
+    fn filled(depot: &mut Depot, full: usize) -> Stock {
+        let mut stock = Stock::new(full);
+        depot.take(&mut stock).unwrap();
+        stock
+    }
+
+    fn fresh(stock: &Stock) -> &mut [u8] {
+        // SAFETY: memory that the magazine has.
+        unsafe { std::slice::from_raw_parts_mut(stock.fresh, stock.end.addr() - stock.fresh.addr()) }
+    }
+
+    /// What a magazine never used goes back as it is but for its beginning, and is given out again.
+    #[test]
+    fn what_was_never_used_stays_untouched() {
+        let mut depot = Depot::new(SIZE);
+        // The small chunks, and most of a page.
+        let mut stocks: Vec<_> = (0..=SMALLER).map(|_| filled(&mut depot, PAGE)).collect();
+        let mut last = stocks.pop().unwrap();
+        assert!(last.end.addr() - last.fresh.addr() > PAGE / 2);
+        fresh(&last).fill(PATTERN);
+        let used = last.pop_any(SIZE / super::super::STEP - 1).unwrap();
+        let (first, bytes) = (last.fresh, fresh(&last).len());
+        // SAFETY: a magazine of this class, this test's.
+        unsafe { depot.take_back(&mut last) };
+        assert!(last.is_empty());
+        // SAFETY: nobody else has the memory.
+        let run = unsafe { std::slice::from_raw_parts(first, bytes) };
+        assert!(run[size_of::<Run>()..].iter().all(|&byte| byte == PATTERN), "touched");
+        // In parts, and all of it: a page has no more than that.
+        for count in [1, 3, PAGE] {
+            let stock = filled(&mut depot, count);
+            assert!(stock.fresh >= first && stock.end <= first.wrapping_add(bytes));
+            assert_eq!(fresh(&stock).len(), SIZE * count.min(bytes / SIZE - 4));
+            stocks.push(stock);
+        }
+        assert_eq!(depot.bytes().0, depot.bytes().1 + stray(&depot));
+        // SAFETY: of this depot, once each.
+        unsafe {
+            used.cast::<Free>().write(Free { next: ptr::null_mut() });
+            depot.put(used.cast());
+            stocks.iter_mut().for_each(|stock| depot.take_back(stock));
+        }
+        // All but the last chunk, out of which memory was given, and one that is kept.
+        assert!(
+            depot.bytes().0 <= 2 * PAGE && depot.bytes().1 == 0,
+            "{:?}",
+            depot.bytes()
+        );
+        // SAFETY: nothing of it is used.
+        unsafe { depot.release_all() };
+        assert_eq!(depot.bytes().0, 0);
+    }
+
+    /// Bytes of heads, and behind the last of each chunk.
+    fn stray(depot: &Depot) -> usize {
+        depot.bytes - depot.given * SIZE
+    }
+}
