@@ -17,7 +17,7 @@ PATCHES=crates/livepatch
 IMPORT_RULES='
 A | ^(std|core)::(\*|sync::\*|sync::atomic(::.*)?)$ |          | ^sync\.rs$            | atomics come from crate::sync
 A | ^loom(::|$)                                     |          | ^sync\.rs$            | loom is named by sync.rs only
-B | ^crate:: but ^crate::(table|reclaim|registry|heap|pool|mapping|mem|shard|sync|panics|fork)(::|$) | ^table/ | | the table knows nothing of what is above it
+B | ^crate:: but ^crate::(table|reclaim|registry|heap|pool|tally|mapping|mem|shard|sync|panics|fork)(::|$) | ^table/ | | the table knows nothing of what is above it
 B | ^crate::reclaim::(asymmetric|epoch|seize|checked)(::|$)    | ^table/  |                       | the table knows the reclamation contract, no backend
 C | ^crossbeam_epoch(::|$)                          |          | ^reclaim/epoch\.rs$   | one file per foreign reclaimer
 C | ^seize(::|$)                                    |          | ^reclaim/seize\.rs$   | one file per foreign reclaimer

@@ -8,6 +8,7 @@ use crate::error::BuildError;
 use crate::reclaim::Reclaim;
 use crate::shard::MAX_SHARDS;
 use crate::store::ShadowStore;
+use crate::sync::stat::{AtomicUsize, Ordering};
 use crate::table::array::{BUCKET, MAX_LOG2};
 use crate::table::hash::{AddrHasher, Places};
 use crate::table::{Config, Core};
@@ -139,8 +140,22 @@ impl<R: Reclaim> Builder<R> {
     }
 }
 
-/// How many processors the process may run on. `available_parallelism` reads files for it, and takes memory for granted.
+/// How many processors the process could run on when it was first asked.
 fn processors() -> usize {
+    static KNOWN: AtomicUsize = AtomicUsize::new(0);
+    // Relaxed, both: a number by itself; threads that count at once may differ, and either does.
+    match KNOWN.load(Ordering::Relaxed) {
+        0 => {
+            let counted = count_processors().max(1);
+            KNOWN.store(counted, Ordering::Relaxed);
+            counted
+        }
+        known => known,
+    }
+}
+
+/// `available_parallelism` reads files for it, and takes memory for granted.
+fn count_processors() -> usize {
     #[cfg(target_os = "linux")]
     {
         // SAFETY: all zero is an empty set; the call writes no more than it is told.

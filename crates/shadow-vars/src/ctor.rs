@@ -139,8 +139,7 @@ impl<R: Reclaim> Core<R> {
     /// Counts a variable that exists from the start.
     #[inline]
     fn created<'g>(&self, shield: Shield<'g>, shard: Shard, key: &Key<'_>, node: NonNull<Node>) -> NodeRef<'g> {
-        self.nodes.add(shard);
-        self.registry.count_created(key.entry, shard);
+        self.nodes.count_created(key.entry.counts(), shard);
         NodeRef::new(shield, node)
     }
 
@@ -175,7 +174,6 @@ impl<R: Reclaim> Core<R> {
             }
         };
         std::mem::forget(unclaimed);
-        self.nodes.add(shard);
         let mut construction = Construction {
             core: self,
             shield,
@@ -190,7 +188,7 @@ impl<R: Reclaim> Core<R> {
         let node = construction.node;
         // C2.
         wait::publish(node, Life::LIVE);
-        self.registry.count_created(key.entry, shard);
+        self.nodes.count_created(key.entry.counts(), shard);
         drop(construction);
         Ok(node)
     }
@@ -262,7 +260,6 @@ struct Construction<'g, 'k, R: Reclaim> {
 impl<R: Reclaim> Drop for Construction<'_, '_, R> {
     fn drop(&mut self) {
         if !self.finished {
-            self.core.nodes.sub(self.shard, 1);
             self.core.ctor_failed.fetch_add(1, Ordering::Relaxed);
             wait::publish(self.node, Life::FAILED);
             self.core.unlink_and_retire(

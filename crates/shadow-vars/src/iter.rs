@@ -30,7 +30,7 @@ impl<'g> VarRef<'g> {
 
     /// The name of the value's type, `raw` for untyped variables.
     pub fn type_name(&self) -> &str {
-        &self.entry.type_name
+        self.entry.type_name()
     }
 
     /// The value, if it is a `T`.

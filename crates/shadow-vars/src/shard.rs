@@ -5,10 +5,13 @@
 //! of its first places, written by one thread at a time, and one more that all other threads share.
 
 use std::cell::Cell;
+use std::marker::PhantomData;
+use std::ptr::{self, NonNull};
 
 use asymmetric_barrier::Reader;
 
-use crate::sync::stat::{AtomicU64, Ordering};
+use crate::mem::{try_box, try_slice};
+use crate::sync::stat::{AtomicPtr, AtomicU64, Ordering};
 
 /// Shards that a store has at most.
 pub(crate) const MAX_SHARDS: usize = 129;
@@ -17,8 +20,8 @@ pub(crate) const MAX_SHARDS: usize = 129;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shard {
     pub(crate) index: usize,
-    /// Whether no other thread writes it.
-    own: bool,
+    /// Whether no other thread writes it: 1, or 0. A whole word, as one with padding is copied byte by byte.
+    own: usize,
 }
 
 impl Shard {
@@ -33,7 +36,7 @@ impl Shard {
         if place < shards {
             return Self {
                 index: place - 1,
-                own: true,
+                own: 1,
             };
         }
         Self::other(shards)
@@ -54,32 +57,130 @@ impl Shard {
     pub(crate) fn shared(shards: usize) -> Self {
         Self {
             index: shards - 1,
-            own: false,
+            own: 0,
         }
     }
 
     /// One that a model says is a thread's own.
     #[cfg(shadow_loom)]
     pub(crate) fn owned(index: usize) -> Self {
-        Self { index, own: true }
+        Self { index, own: 1 }
     }
 
     /// Whether no other thread uses what this shard has.
     #[inline]
     pub(crate) fn is_own(self) -> bool {
-        self.own
+        self.own != 0
     }
 
     /// Adds to a counter of this shard; what it is then.
     #[inline]
     pub(crate) fn add(self, counter: &AtomicU64, by: u64) -> u64 {
         // Relaxed: counts that sums are made of, which promise no instant. What must be seen in order is ordered by others.
-        if self.own {
+        if self.is_own() {
             let sum = counter.load(Ordering::Relaxed).wrapping_add(by);
             counter.store(sum, Ordering::Relaxed);
             sum
         } else {
             counter.fetch_add(by, Ordering::Relaxed).wrapping_add(by)
+        }
+    }
+}
+
+/// What each shard of a store has for itself, made when the shard first needs it: nothing before.
+pub(crate) struct PerShard<T> {
+    /// One for each shard, null or made by [`make`](Self::make); or [`NOTHING`], until the first is made.
+    slots: AtomicPtr<AtomicPtr<T>>,
+    shards: usize,
+    _owned: PhantomData<T>,
+}
+
+/// Stands for the slots of a store none of whose shards has anything. Never written.
+static NOTHING: [AtomicPtr<()>; MAX_SHARDS] = [const { AtomicPtr::new(ptr::null_mut()) }; MAX_SHARDS];
+
+impl<T> PerShard<T> {
+    /// Of a store with so many shards. Takes no memory.
+    pub(crate) fn new(shards: usize) -> Self {
+        assert!(shards <= MAX_SHARDS, "more shards than a store has");
+        Self {
+            slots: AtomicPtr::new(Self::nothing()),
+            shards,
+            _owned: PhantomData,
+        }
+    }
+
+    fn nothing() -> *mut AtomicPtr<T> {
+        NOTHING.as_ptr().cast_mut().cast()
+    }
+
+    /// What the shard has, if it has anything yet.
+    #[inline]
+    pub(crate) fn get(&self, shard: Shard) -> Option<&T> {
+        assert!(shard.index < self.shards, "a shard of another store");
+        // Acquire, both: pairs with the exchanges in `make`.
+        // SAFETY: there are as many slots as shards; null, or what lives as long as this.
+        unsafe {
+            (*self.slots.load(Ordering::Acquire).add(shard.index))
+                .load(Ordering::Acquire)
+                .as_ref()
+        }
+    }
+
+    /// What the shard has, made now if it has nothing. Nothing if there is no memory.
+    #[cold]
+    pub(crate) fn make(&self, shard: Shard, new: impl FnOnce() -> T) -> Option<&T> {
+        if let Some(made) = self.get(shard) {
+            return Some(made);
+        }
+        let mut slots = self.slots.load(Ordering::Acquire);
+        if ptr::eq(slots, Self::nothing()) {
+            let fresh = try_slice(self.shards, || AtomicPtr::<T>::new(ptr::null_mut()))?;
+            let fresh = Box::into_raw(fresh);
+            // AcqRel: Release publishes the slots to `get`; Acquire on failure, for those of whoever was first.
+            let ours = fresh.cast::<AtomicPtr<T>>();
+            match (self.slots).compare_exchange(slots, ours, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => slots = ours,
+                Err(theirs) => {
+                    slots = theirs;
+                    // SAFETY: made above, and never shared.
+                    drop(unsafe { Box::from_raw(fresh) });
+                }
+            }
+        }
+        let fresh = Box::into_raw(try_box(new())?);
+        // SAFETY: as in `get`, which has checked the shard; these slots are no longer those of `NOTHING`.
+        let slot = unsafe { &*slots.add(shard.index) };
+        // AcqRel: as above.
+        if slot
+            .compare_exchange(ptr::null_mut(), fresh, Ordering::AcqRel, Ordering::Acquire)
+            .is_err()
+        {
+            // SAFETY: made above, and never shared.
+            drop(unsafe { Box::from_raw(fresh) });
+        }
+        self.get(shard)
+    }
+
+    /// What the shards have that have anything.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        let shards = 0..self.shards;
+        shards.filter_map(|index| self.get(Shard { index, own: 0 }))
+    }
+}
+
+impl<T> Drop for PerShard<T> {
+    fn drop(&mut self) {
+        let slots = *self.slots.get_mut();
+        if ptr::eq(slots, Self::nothing()) {
+            return;
+        }
+        // SAFETY: made by `make` as a boxed slice of this length, and published once.
+        let slots = unsafe { Box::from_raw(ptr::slice_from_raw_parts_mut(slots, self.shards)) };
+        for slot in slots {
+            if let Some(made) = NonNull::new(slot.into_inner()) {
+                // SAFETY: made by `make`, published once; nobody has this any more.
+                drop(unsafe { Box::from_raw(made.as_ptr()) });
+            }
         }
     }
 }
@@ -203,8 +304,37 @@ mod tests {
         for index in 0..SHARDS {
             let here: Vec<_> = shards.iter().filter(|shard| shard.index == index).collect();
             let last = index == SHARDS - 1;
-            assert!(here.iter().all(|shard| shard.own != last), "{shards:?}");
+            assert!(here.iter().all(|shard| shard.is_own() != last), "{shards:?}");
             assert!(last || here.len() <= 1, "{shards:?}");
+        }
+    }
+
+    #[test]
+    fn what_shards_have_is_made_once_and_dropped_once() {
+        use std::sync::Arc;
+
+        const SHARDS: usize = 3;
+        for _ in 0..200 {
+            let token = Arc::new(());
+            let of_shards = PerShard::<Arc<()>>::new(SHARDS);
+            let barrier = Barrier::new(4);
+            assert!(of_shards.iter().next().is_none());
+            let made: Vec<usize> = thread::scope(|scope| {
+                // Two of them want the same.
+                let threads = [0, 2, 2, 1].map(|index| {
+                    let (of_shards, barrier, token) = (&of_shards, &barrier, &token);
+                    scope.spawn(move || {
+                        barrier.wait();
+                        let shard = Shard { index, own: 0 };
+                        ptr::from_ref(of_shards.make(shard, || token.clone()).unwrap()).addr()
+                    })
+                });
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            assert_eq!(made[1], made[2]);
+            assert_eq!((of_shards.iter().count(), Arc::strong_count(&token)), (3, 4));
+            drop(of_shards);
+            assert_eq!(Arc::strong_count(&token), 1);
         }
     }
 

@@ -308,10 +308,10 @@ impl<R: Reclaim> ShadowStore<R> {
     /// meanwhile may be counted or not, two of each thread at most. (A sweep counts what it frees by the batch.) Exact when
     /// nothing runs.
     ///
-    /// Takes time proportional to the number of ids. Waits for no operation; starts over if another thread counts the same
+    /// Takes the same time however many variables and ids there are. Waits for no operation; starts over if another thread counts the same
     /// store at the same time, and a thread that is stopped in it delays nobody.
     pub fn len(&self) -> usize {
-        self.core.registry.live() as usize
+        self.core.nodes.live() as usize
     }
 
     /// Whether no variable lives. As [`len`](Self::len).
@@ -319,11 +319,10 @@ impl<R: Reclaim> ShadowStore<R> {
         self.len() == 0
     }
 
-    /// How many variables of an id live; 0 if the id holds another type. As [`len`](Self::len), but that the number of ids
-    /// does not matter.
+    /// How many variables of an id live; 0 if the id holds another type. As [`len`](Self::len).
     pub fn len_of<T: Send + Sync + 'static>(&self, id: ShadowId<T>) -> usize {
         match self.core.registry.get(id.get()) {
-            Some(entry) if entry.holds::<T>() => self.core.registry.live_of(entry) as usize,
+            Some(entry) if entry.holds::<T>() => self.core.nodes.live_of(entry.counts()) as usize,
             _ => 0,
         }
     }
@@ -355,13 +354,18 @@ impl<R: Reclaim> ShadowStore<R> {
         self.core.settle();
     }
 
-    /// The store's counters. What was created and freed, of all ids, is of one moment, as [`len`](Self::len) is, and takes as
-    /// long; the others are of moments of their own. Allocates, and takes the short locks of the store's memory.
+    /// The store's counters. What was created and freed, of all ids, is of one moment, as [`len`](Self::len) is; the others
+    /// are of moments of their own. Takes time proportional to the number of ids. Allocates, and takes the short locks of the store's memory.
     pub fn stats(&self) -> Stats {
         let pin = self.pin();
         let core = &self.core;
         let relaxed = crate::sync::stat::Ordering::Relaxed;
-        let ids: Vec<_> = core.registry.counted().into_iter().map(IdStats::of).collect();
+        let ids: Vec<_> = core
+            .registry
+            .counted(&core.nodes)
+            .into_iter()
+            .map(IdStats::of)
+            .collect();
         let (created, freed) = ids
             .iter()
             .fold((0, 0), |sum, id| (sum.0 + id.created, sum.1 + id.freed));
@@ -446,7 +450,7 @@ impl IdStats {
     fn of((entry, counted): (&IdEntry, Counted)) -> Self {
         Self {
             id: entry.id,
-            type_name: entry.type_name.clone(),
+            type_name: entry.type_name().to_owned(),
             live: counted.live(),
             created: counted.created,
             freed: counted.freed,

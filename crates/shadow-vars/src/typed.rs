@@ -451,7 +451,7 @@ impl<T, R: Reclaim> fmt::Debug for Typed<'_, T, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Typed")
             .field("id", &self.entry.id)
-            .field("type_name", &self.entry.type_name)
+            .field("type_name", &self.entry.type_name())
             .finish_non_exhaustive()
     }
 }

@@ -242,7 +242,7 @@ impl<T: Send + Sync + 'static, S: StoreHandle> Variable<T, S> {
 
     /// How many variables live. As [`ShadowStore::len_of`].
     pub fn len(&self) -> usize {
-        self.store().core().registry.live_of(self.entry()) as usize
+        self.store().core().nodes.live_of(self.entry().counts()) as usize
     }
 
     /// Whether no variable lives. As [`len`](Self::len).

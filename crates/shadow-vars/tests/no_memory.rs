@@ -163,6 +163,30 @@ fn operations<R: Reclaim>() -> Vec<(&'static str, Effect, Run<R>)> {
         ("free of a value with a drop", Nothing, |store| {
             store.free(obj(1) + 8, TEXT)
         }),
+        ("free often, of many ids", Nothing, |store| {
+            const IDS: u64 = 8;
+            let id_of = |n| ShadowId::<[u64; 5]>::new(80 + n % IDS);
+            // This thread's place is taken before the other's, so that it has nothing of what that one makes there.
+            spared(|| store.flush());
+            let prepare = || {
+                (0..4 * IDS).for_each(|n| store.alloc(NEW + 8 * n as usize, id_of(n), [n; 5]).unwrap());
+                (0..4 * IDS).for_each(|n| assert!(store.free(NEW + 8 * n as usize, id_of(n))));
+                store.synchronize().unwrap();
+            };
+            spared(|| thread::scope(|scope| scope.spawn(prepare).join().unwrap()));
+            // Often enough for the shard to get magazines, and counters of its own for each id, if there is memory for them.
+            let mut made = 0;
+            for n in 0..20 * IDS {
+                let there = placed(store.alloc(NEW, id_of(n), [n; 5]));
+                made += usize::from(there);
+                let counted = || (store.len_of(id_of(n)), store.len());
+                assert_eq!(spared(counted), (usize::from(there), OLD + 1 + usize::from(there)));
+                assert_eq!(store.free(NEW, id_of(n)), there);
+            }
+            // What was freed is used again.
+            assert!(made == 0 || made as u64 > 15 * IDS, "{made} of {}", 20 * IDS);
+            true
+        }),
         ("len", Nothing, |store| {
             store.len() == OLD + 1 && store.len_of(N) == OLD && store.capacity() > 0
         }),

@@ -5,28 +5,33 @@
 //! "Magazines and Vmem" (USENIX 2001): each shard of threads has a magazine for each class, and a depot behind all of them
 //! owns the chunks.
 //!
-//! - **M1** Memory is in one place: with its user, in one magazine, in its chunk's list, or never given out (beyond the
-//!   chunk's `fresh`, or in a magazine's `fresh`).
+//! - **M1** Memory is in one place: with its user, in one magazine, in its chunk's list or one of its runs, or never given
+//!   out (beyond the chunk's `fresh`).
 //! - **M2** A magazine is used by the thread that owns its shard, or under the pool's lock if the shard is shared ([`Shard`]).
 //! - **M3** Chunks are only touched under their depot's lock. A chunk whose memory is all back in its list goes back to the
 //!   system, but for one, which is kept for the next that asks.
+//!   A class begins with small chunks, each twice the one before, so that what holds little takes little.
 //! - **M4** What an owner changes in its magazine is whole after every prefix of its stores, but for lost memory and a wrong
 //!   count of the list: so a place whose owner a fork left behind can be given to another thread (F4 of
 //!   [`fork`]). Locks are taken inside a [section](fork::section), which a fork waits for (F2).
+//!
+//! Shards get their magazines when a store is used more than a few times; until then, and where there is no memory for them,
+//! each piece of memory goes by its depot.
 //!
 //! Progress: as any allocator's. Mostly a few instructions of the thread's own; once in a magazine's length a lock.
 
 use std::alloc::{Layout, alloc, dealloc};
 use std::cell::UnsafeCell;
+use std::num::NonZeroU8;
 use std::ptr::{self, NonNull};
 
 use crossbeam_utils::CachePadded;
 
 use self::depot::Depot;
 use crate::fork;
-use crate::mem::try_slice;
-use crate::shard::Shard;
-use crate::sync::stat::Mutex;
+use crate::mem::try_box;
+use crate::shard::{PerShard, Shard};
+use crate::sync::stat::{AtomicPtr, AtomicU64, Mutex};
 use crate::sync::{Ordering, compiler_fence, lock_stat};
 
 mod depot;
@@ -44,8 +49,10 @@ pub(crate) const MAGAZINE: usize = 1 << 16;
 /// What is asked for: a layout, and its class, or one that is none.
 #[derive(Clone, Copy)]
 pub(crate) struct Size {
-    layout: Layout,
-    class: usize,
+    bytes: usize,
+    /// The logarithm of the alignment, and one more.
+    align: NonZeroU8,
+    class: u8,
 }
 
 impl Size {
@@ -53,35 +60,52 @@ impl Size {
     pub(crate) const fn of(layout: Layout) -> Self {
         let small = layout.size() <= LARGEST && layout.align() <= STEP;
         Self {
-            layout,
+            bytes: layout.size(),
+            align: NonZeroU8::MIN.saturating_add(layout.align().trailing_zeros() as u8),
             class: if small {
-                layout.size().div_ceil(STEP) - 1
+                (layout.size().div_ceil(STEP) - 1) as u8
             } else {
-                usize::MAX
+                u8::MAX
             },
         }
     }
 
     pub(crate) const fn bytes(self) -> usize {
-        self.layout.size()
+        self.bytes
+    }
+
+    #[inline]
+    const fn class(self) -> usize {
+        self.class as usize
+    }
+
+    const fn layout(self) -> Layout {
+        // SAFETY: that of the layout that this was made of.
+        unsafe { Layout::from_size_align_unchecked(self.bytes, 1 << (self.align.get() - 1)) }
     }
 
     /// Whether a pool that packs has this in its chunks.
     pub(crate) const fn is_packed(self) -> bool {
-        self.class < CLASSES
+        self.class() < CLASSES
     }
 }
 
 /// The pool of one store.
 pub(crate) struct Pool {
-    magazines: Box<[CachePadded<[Magazine; CLASSES]>]>,
+    magazines: PerShard<CachePadded<[Magazine; CLASSES]>>,
     /// Held by whoever uses the last shard's (M2).
     shared: Mutex<()>,
-    depots: [Mutex<Depot>; CLASSES],
+    /// Made when there is something to keep.
+    depots: [AtomicPtr<Mutex<Depot>>; CLASSES],
+    /// What went by the depots because the shard had no magazines.
+    direct: AtomicU64,
     /// How many classes are packed: all, or none: then each node is an allocation of its own, which memory checkers can
     /// follow.
     classes: usize,
 }
+
+/// What goes by the depots before shards get magazines, which would be the most that a store of a few variables has.
+const FEW: u64 = 16;
 
 // SAFETY: magazines and chunks are memory that the pool owns, used as M2 and M3 say.
 unsafe impl Send for Pool {}
@@ -126,30 +150,21 @@ struct Stock {
 
 impl Magazine {
     fn new(class: usize) -> Self {
-        Self(UnsafeCell::new(Stock {
-            first: ptr::null_mut(),
-            count: 0,
-            full: MAGAZINE / ((class + 1) * STEP),
-            spare: ptr::null_mut(),
-            fresh: ptr::null_mut(),
-            end: ptr::null_mut(),
-        }))
+        Self(UnsafeCell::new(Stock::new(MAGAZINE / ((class + 1) * STEP))))
     }
 }
 
 impl Pool {
-    /// Nothing if there is no memory.
-    pub(crate) fn new(shards: usize, packed: bool) -> Option<Self> {
+    pub(crate) fn new(shards: usize, packed: bool) -> Self {
         // Loom and Miri follow each allocation by itself.
         let packed = packed && !cfg!(any(shadow_loom, miri));
-        Some(Self {
-            magazines: try_slice(if packed { shards } else { 0 }, || {
-                CachePadded::new(std::array::from_fn(Magazine::new))
-            })?,
+        Self {
+            magazines: PerShard::new(shards),
             shared: Mutex::new(()),
-            depots: std::array::from_fn(|class| Mutex::new(Depot::new((class + 1) * STEP))),
+            depots: [const { AtomicPtr::new(ptr::null_mut()) }; CLASSES],
+            direct: AtomicU64::new(0),
             classes: if packed { CLASSES } else { 0 },
-        })
+        }
     }
 
     /// Whether small nodes lie in chunks.
@@ -160,19 +175,32 @@ impl Pool {
     /// Memory of this size. Nothing if there is none.
     #[inline]
     pub(crate) fn alloc(&self, size: Size, shard: Shard) -> Option<NonNull<u8>> {
-        let class = size.class;
+        let class = size.class();
         if class >= self.classes {
             // SAFETY: the size is not 0.
-            return NonNull::new(unsafe { alloc(size.layout) });
+            return NonNull::new(unsafe { alloc(size.layout()) });
         }
-        let take = |stock: *mut Stock, inside: Inside| {
-            // SAFETY: this thread has the magazine (M2), and the borrow ends here.
-            if let Some(memory) = unsafe { &mut *stock }.pop(class) {
-                return Some(memory);
-            }
-            self.refill(class, stock, inside)
+        let Some(stock) = self.own_stock(class, shard) else {
+            return self.alloc_on(class, shard);
         };
-        self.with(class, shard, take)
+        // SAFETY: this thread has the magazine (M2), and the borrow ends here.
+        if let Some(memory) = unsafe { &mut *stock }.pop_any(class) {
+            return Some(memory);
+        }
+        self.alloc_on(class, shard)
+    }
+
+    /// Where there is nothing in the thread's own magazine.
+    #[inline(never)]
+    fn alloc_on(&self, class: usize, shard: Shard) -> Option<NonNull<u8>> {
+        match self.stock(class, shard).or_else(|| self.make_stock(class, shard)) {
+            Some(stock) => self.with(stock, shard, |stock, inside| self.pop_or_refill(class, stock, inside)),
+            None => {
+                let mut one = Stock::new(1);
+                self.at_depot(class, Inside(false), |depot| depot.take(&mut one))?;
+                one.pop_any(class)
+            }
+        }
     }
 
     /// Takes memory back.
@@ -182,32 +210,74 @@ impl Pool {
     /// It came from [`alloc`](Self::alloc) of this pool with this size, and nobody uses it any more.
     #[inline]
     pub(crate) unsafe fn dealloc(&self, memory: NonNull<u8>, size: Size, shard: Shard) {
-        let class = size.class;
+        let class = size.class();
         if class >= self.classes {
             // SAFETY: the caller's; of this size `alloc` makes an allocation of its own.
-            return unsafe { dealloc(memory.as_ptr(), size.layout) };
+            return unsafe { dealloc(memory.as_ptr(), size.layout()) };
         }
-        // SAFETY: this thread has the magazine; the caller's.
-        self.with(class, shard, |stock, inside| unsafe {
-            self.give(class, stock, memory, inside);
-        });
+        match self.own_stock(class, shard) {
+            // SAFETY: this thread has the magazine; the caller's.
+            Some(stock) => unsafe { self.give(class, stock, memory, Inside(false)) },
+            // SAFETY: the caller's.
+            None => unsafe { self.dealloc_on(memory, class, shard) },
+        }
+    }
+
+    /// Where the thread has no magazine of its own.
+    ///
+    /// # Safety
+    ///
+    /// As [`dealloc`](Self::dealloc).
+    #[inline(never)]
+    unsafe fn dealloc_on(&self, memory: NonNull<u8>, class: usize, shard: Shard) {
+        match self.stock(class, shard).or_else(|| self.make_stock(class, shard)) {
+            // SAFETY: this thread has the magazine in there; the caller's.
+            Some(stock) => self.with(stock, shard, |stock, inside| unsafe {
+                self.give(class, stock, memory, inside);
+            }),
+            // SAFETY: the caller's memory, by itself, which is large enough and aligned for a link.
+            None => unsafe {
+                let memory = memory.cast::<Free>();
+                memory.write(Free { next: ptr::null_mut() });
+                self.put(class, memory, Inside(false));
+            },
+        }
     }
 
     /// Where memory of this size goes to, if that is the thread's own magazine: for many at once.
     #[inline]
     pub(crate) fn own(&self, size: Size, shard: Shard) -> Option<Own> {
-        let class = size.class;
-        (class < self.classes && shard.is_own()).then(|| Own {
+        let class = size.class();
+        if class >= self.classes {
+            return None;
+        }
+        Some(Own {
             pool: NonNull::from(self),
             class,
-            stock: self.stock(class, shard),
+            stock: self.own_stock(class, shard)?,
         })
     }
 
-    /// Of a class that is packed.
+    /// The magazine that is the thread's own, if there is one, of a class that is packed.
     #[inline(always)]
-    fn stock(&self, class: usize, shard: Shard) -> *mut Stock {
-        self.magazines[shard.index][class].0.get()
+    fn own_stock(&self, class: usize, shard: Shard) -> Option<*mut Stock> {
+        if shard.is_own() { self.stock(class, shard) } else { None }
+    }
+
+    /// The shard's magazine, if it has any, of a class that is packed.
+    #[inline(always)]
+    fn stock(&self, class: usize, shard: Shard) -> Option<*mut Stock> {
+        self.magazines.get(shard).map(|magazines| magazines[class].0.get())
+    }
+
+    /// The shard's magazine, made now, if enough went by the depots and there is memory for it.
+    fn make_stock(&self, class: usize, shard: Shard) -> Option<*mut Stock> {
+        // Relaxed: a guess.
+        if self.direct.fetch_add(1, Ordering::Relaxed) < FEW {
+            return None;
+        }
+        let magazines = (self.magazines).make(shard, || CachePadded::new(std::array::from_fn(Magazine::new)))?;
+        Some(magazines[class].0.get())
     }
 
     /// # Safety
@@ -228,16 +298,15 @@ impl Pool {
     ///
     /// Nobody uses memory of this pool, nor asks for any from now on.
     pub(crate) unsafe fn release(&self) {
-        for depot in &self.depots {
-            let mut depot = lock_stat(depot);
+        for depot in self.made() {
             // SAFETY: the caller's.
-            unsafe { depot.release_all() };
+            unsafe { lock_stat(depot).release_all() };
         }
     }
 
+    /// Works with a shard's magazine.
     #[inline(always)]
-    fn with<T>(&self, class: usize, shard: Shard, with: impl FnOnce(*mut Stock, Inside) -> T) -> T {
-        let stock = self.stock(class, shard);
+    fn with<T>(&self, stock: *mut Stock, shard: Shard, with: impl FnOnce(*mut Stock, Inside) -> T) -> T {
         if shard.is_own() {
             return with(stock, Inside(false));
         }
@@ -246,13 +315,14 @@ impl Pool {
         with(stock, Inside(true))
     }
 
-    /// Memory for a magazine that has none, and for the caller.
-    #[cold]
-    fn refill(&self, class: usize, stock: *mut Stock, inside: Inside) -> Option<NonNull<u8>> {
+    /// Memory of a magazine's, which gets more if it has none.
+    fn pop_or_refill(&self, class: usize, stock: *mut Stock, inside: Inside) -> Option<NonNull<u8>> {
         // SAFETY: this thread has the magazine (M2), and nothing below uses it otherwise.
         let stock = unsafe { &mut *stock };
-        self.at_depot(class, inside, |depot| depot.take(stock))?;
-        stock.pop(class)
+        stock.pop_any(class).or_else(|| {
+            self.at_depot(class, inside, |depot| depot.take(stock))?;
+            stock.pop_any(class)
+        })
     }
 
     /// Gives a full list back to its depot.
@@ -263,40 +333,61 @@ impl Pool {
     #[cold]
     unsafe fn put(&self, class: usize, full: NonNull<Free>, inside: Inside) {
         // SAFETY: the caller's.
-        self.at_depot(class, inside, |depot| unsafe { depot.put(full) });
+        let put = self.at_depot(class, inside, |depot| unsafe {
+            depot.put(full);
+            Some(())
+        });
+        debug_assert!(put.is_some(), "of a depot that gave it out");
     }
 
     /// Gives back to the depots what this thread has at hand: all of it, or of those classes of which little is in use. What
     /// a magazine keeps may keep many chunks, each by a node.
     pub(crate) fn settle(&self, shard: Shard, all: bool) {
-        for class in 0..self.classes {
-            self.with(class, shard, |stock, inside| {
+        let Some(magazines) = self.magazines.get(shard) else {
+            return;
+        };
+        for (class, magazine) in magazines[..self.classes].iter().enumerate() {
+            self.with(magazine.0.get(), shard, |stock, inside| {
                 // SAFETY: this thread has the magazine (M2), and nothing below uses it otherwise.
                 let stock = unsafe { &mut *stock };
                 if stock.is_empty() {
                     return;
                 }
                 self.at_depot(class, inside, |depot| {
-                    if !all && !depot.is_mostly_free() {
-                        return;
+                    if all || depot.is_mostly_free() {
+                        // SAFETY: a magazine of this class, and so of this depot.
+                        unsafe { depot.take_back(stock) };
                     }
-                    while let Some(memory) = stock.pop(class) {
-                        // SAFETY: free memory of this class, by itself.
-                        unsafe {
-                            let free = memory.cast::<Free>();
-                            free.write(Free { next: ptr::null_mut() });
-                            depot.put(free);
-                        }
-                    }
+                    Some(())
                 });
             });
         }
     }
 
-    /// Works on a class's depot, under its lock.
-    fn at_depot<T>(&self, class: usize, inside: Inside, work: impl FnOnce(&mut Depot) -> T) -> T {
+    /// Works on a class's depot, made now if there is none, under its lock. Nothing if there is no memory.
+    fn at_depot<T>(&self, class: usize, inside: Inside, work: impl FnOnce(&mut Depot) -> Option<T>) -> Option<T> {
         let _section = (!inside.0).then(fork::section);
-        work(&mut lock_stat(&self.depots[class]))
+        let slot = &self.depots[class];
+        // Acquire: pairs with the exchange below.
+        if slot.load(Ordering::Acquire).is_null() {
+            let fresh = Box::into_raw(try_box(Mutex::new(Depot::new((class + 1) * STEP)))?);
+            // AcqRel: Release publishes it; Acquire on failure, for that of whoever was first.
+            let made = slot.compare_exchange(ptr::null_mut(), fresh, Ordering::AcqRel, Ordering::Acquire);
+            if made.is_err() {
+                // SAFETY: made above, and never shared.
+                drop(unsafe { Box::from_raw(fresh) });
+            }
+        }
+        // SAFETY: not null by now; freed by the pool's drop only.
+        work(&mut lock_stat(unsafe { &*slot.load(Ordering::Acquire) }))
+    }
+
+    /// The depots that there are.
+    fn made(&self) -> impl Iterator<Item = &Mutex<Depot>> {
+        // Acquire: pairs with the exchange in `at_depot`.
+        // SAFETY: null, or as there.
+        let made = |slot: &AtomicPtr<Mutex<Depot>>| unsafe { slot.load(Ordering::Acquire).as_ref() };
+        self.depots.iter().filter_map(made)
     }
 
     /// Bytes of the chunks, and of what is free in them; what magazines have is not.
@@ -304,8 +395,11 @@ impl Pool {
         // All at once, as memory goes from one to another by the system: read apart, they could have it twice. In order, as
         // nobody else holds two.
         let _section = fork::section();
-        let depots = self.depots.each_ref().map(lock_stat);
-        let sums = depots.iter().map(|depot| depot.bytes());
+        let mut depots = [const { None }; CLASSES];
+        for (locked, depot) in depots.iter_mut().zip(self.made()) {
+            *locked = Some(lock_stat(depot));
+        }
+        let sums = depots.iter().flatten().map(|depot| depot.bytes());
         let (bytes, used) = sums.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
         (bytes, bytes - used)
     }
@@ -328,6 +422,12 @@ impl Drop for Pool {
     fn drop(&mut self) {
         // SAFETY: nobody has the pool.
         unsafe { self.release() };
+        for depot in &mut self.depots {
+            if let Some(depot) = NonNull::new(*depot.get_mut()) {
+                // SAFETY: made by `at_depot`, and published once.
+                drop(unsafe { Box::from_raw(depot.as_ptr()) });
+            }
+        }
     }
 }
 
@@ -338,23 +438,38 @@ fn in_this_order() {
 }
 
 impl Stock {
+    fn new(full: usize) -> Self {
+        Self {
+            first: ptr::null_mut(),
+            count: 0,
+            full,
+            spare: ptr::null_mut(),
+            fresh: ptr::null_mut(),
+            end: ptr::null_mut(),
+        }
+    }
+
     fn is_empty(&self) -> bool {
         self.first.is_null() && self.spare.is_null() && self.fresh == self.end
     }
 
+    /// Of the list.
     #[inline]
-    fn pop(&mut self, class: usize) -> Option<NonNull<u8>> {
-        if let Some(first) = NonNull::new(self.first) {
-            // SAFETY: in a magazine's list, so it is free and linked (M1).
-            self.first = unsafe { first.as_ref() }.next;
-            // The count may be wrong (M4).
-            self.count = self.count.wrapping_sub(1);
-            return Some(first.cast());
-        }
-        self.pop_on(class)
+    fn pop(&mut self) -> Option<NonNull<u8>> {
+        let first = NonNull::new(self.first)?;
+        // SAFETY: in a magazine's list, so it is free and linked (M1).
+        self.first = unsafe { first.as_ref() }.next;
+        // The count may be wrong (M4).
+        self.count = self.count.wrapping_sub(1);
+        Some(first.cast())
     }
 
-    fn pop_on(&mut self, class: usize) -> Option<NonNull<u8>> {
+    /// Of whatever there is.
+    #[inline]
+    fn pop_any(&mut self, class: usize) -> Option<NonNull<u8>> {
+        if let Some(memory) = self.pop() {
+            return Some(memory);
+        }
         if let Some(spare) = NonNull::new(std::mem::replace(&mut self.spare, ptr::null_mut())) {
             in_this_order();
             // SAFETY: as in `pop`.

@@ -34,7 +34,7 @@ impl Node {
         zeroed: bool,
         life: Life,
     ) -> Option<NonNull<Self>> {
-        if let (Some(size), false) = (entry.shape.plain(), zeroed)
+        if let (Some(size), false) = (entry.plain(), zeroed)
             && key_fits(obj, entry)
         {
             let node = Self::checked((heap, shard), heap.pool.alloc(size, shard)?, size, 0)?;
@@ -174,7 +174,7 @@ impl Node {
     pub(crate) unsafe fn bytes_as(node: NonNull<Self>, entry: &IdEntry) -> u64 {
         // SAFETY: the caller's.
         let fits = unsafe { node.as_ref() }.key_fits();
-        let bytes = match entry.shape.plain() {
+        let bytes = match entry.plain() {
             Some(size) if fits => size.bytes(),
             // SAFETY: the caller's.
             _ => unsafe { Self::parts(node, entry) }.whole.bytes(),
@@ -244,7 +244,7 @@ impl Node {
             return None;
         }
         let entry = self.entry(heap);
-        entry.shape.drop.is_none().then_some(entry.shape.plain()?)
+        entry.shape.drop.is_none().then_some(entry.plain()?)
     }
 
     /// Gives the memory back, with the key record if it is still here. The value is not dropped.

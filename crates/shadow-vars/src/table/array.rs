@@ -28,6 +28,9 @@ const BUCKET_BYTES: usize = BUCKET * size_of::<u64>();
 /// The largest table: 2^40 buckets of 64 bytes are more than any address space holds.
 pub(crate) const MAX_LOG2: u32 = 40;
 
+/// Tables of fewer buckets (of this logarithm) count what is claimed in one place for all threads.
+const SHARED_LOG2: u32 = 6;
+
 /// A table. Chained old to new through `next`; see the drawing in [`super`]. What every operation reads is in one line.
 #[repr(C, align(64))]
 pub(crate) struct Table {
@@ -93,6 +96,8 @@ impl Table {
         let blocks = (1_usize << plan.log2).div_ceil(plan.block);
         let limit = (BUCKET << plan.log2) * 3 / 4;
         let marks = Some((1 << plan.log2) / MARKED).filter(|&marks| marks >= FEWEST_MARKS);
+        // A slot is claimed once, so a small table is not for long a place where threads meet.
+        let counters = if plan.log2 < SHARED_LOG2 { 0 } else { plan.shards };
         let table = try_box(Self {
             header: Node::for_table(),
             log2: plan.log2,
@@ -103,7 +108,7 @@ impl Table {
             generation: plan.generation,
             marks: try_slice(marks.unwrap_or(0), || AtomicU8::new(0))?,
             walk: Walk::new(plan.log2),
-            claimed: ShardedCount::new(plan.shards)?,
+            claimed: ShardedCount::new(counters)?,
             tickets: AtomicUsize::new(0),
             room: plan.room,
             limit,

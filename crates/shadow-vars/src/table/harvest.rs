@@ -119,8 +119,7 @@ impl<'g, R: Reclaim> Swept<'g, R> {
         let Self { core, shield, .. } = *self;
         let shard = core.shard();
         let killed = std::mem::take(&mut self.killed);
-        core.nodes.sub(shard, killed);
-        core.registry.count_freed(self.entry, shard, killed);
+        core.nodes.count_freed(self.entry.counts(), shard, killed);
         let dead = std::mem::replace(&mut self.dead, Chain::new());
         // SAFETY: this sweep unlinked the nodes (I5), and is pinned, as the shield says.
         let retired = unsafe {

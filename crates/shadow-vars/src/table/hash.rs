@@ -5,7 +5,10 @@
 //! the high bits, which name the bucket. The id has its say last: an exclusive or with its salt moves the key to the place
 //! of its id.
 
+use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
+
+use crate::sync::stat::{AtomicU64, Ordering};
 
 /// Low bits of a tag in which a hash is 0, so that those of an id's index stand there as they are.
 pub(crate) const PLAIN: u32 = 4;
@@ -34,9 +37,25 @@ impl AddrHasher {
         }
     }
 
-    /// A hasher with a seed of the process's own randomness.
+    /// A hasher with a seed of the process's own randomness, which is drawn once; another for each.
     pub(crate) fn random() -> Self {
-        Self::new(std::collections::hash_map::RandomState::new().build_hasher().finish())
+        static DRAWN: AtomicU64 = AtomicU64::new(0);
+        static GIVEN: AtomicU64 = AtomicU64::new(0);
+        // Relaxed, all: numbers by themselves.
+        let drawn = match DRAWN.load(Ordering::Relaxed) {
+            0 => {
+                let drawn = RandomState::new().build_hasher().finish() | 1;
+                // Two threads that draw at once go on from what was drawn first.
+                match DRAWN.compare_exchange(0, drawn, Ordering::Relaxed, Ordering::Relaxed) {
+                    Ok(_) => drawn,
+                    Err(first) => first,
+                }
+            }
+            drawn => drawn,
+        };
+        let given = GIVEN.fetch_add(1, Ordering::Relaxed);
+        // `new` mixes; an odd factor keeps the seeds apart.
+        Self::new(drawn.wrapping_add(given.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
     }
 
     /// A hasher that gives every address the same hash.

@@ -87,8 +87,7 @@ impl Shape {
     }
 
     /// The size of a typed variable whose key fits.
-    #[inline]
-    pub(super) fn plain(&self) -> Option<Size> {
+    pub(crate) fn plain(&self) -> Option<Size> {
         (!self.raw).then_some(self.parts[Form::Fits as usize].whole)
     }
 

@@ -2,8 +2,8 @@
 //!
 //! This page is the whole argument; the code cites its numbers. Constructors ([`crate::ctor`], C1 to C3), waiting
 //! ([`crate::wait`], W1 to W5), reclamation ([`crate::reclaim`], G1 to G4), the default backend
-//! (`crate::reclaim::asymmetric`, E1 to E7), the retire lists ([`crate::reclaim::retired`], R1 to R6), the memory of nodes
-//! ([`crate::pool`], M1 to M4), counts ([`crate::tally`], N1 to N4), and forks ([`crate::fork`], F1 to F4) have theirs.
+//! (`crate::reclaim::asymmetric`, E1 to E8), the retire lists ([`crate::reclaim::retired`], R1 to R7, V1 to V3), the memory of nodes
+//! ([`crate::pool`], M1 to M4), counts ([`crate::tally`], N1 to N5), and forks ([`crate::fork`], F1 to F4) have theirs.
 //!
 //! # Vocabulary
 //!
@@ -184,7 +184,6 @@ use std::sync::Arc;
 use crossbeam_utils::CachePadded;
 
 use self::array::{BUCKET, MAX_LOG2, Plan, Table};
-use self::count::ShardedCount;
 use self::hash::{AddrHasher, Places};
 use self::node::Node;
 use self::probe::Key;
@@ -196,6 +195,7 @@ use crate::registry::{IdEntry, Registry};
 use crate::shard::Shard;
 use crate::sync::stat::AtomicU64;
 use crate::sync::{AtomicPtr, Ordering};
+use crate::tally::Tally;
 
 pub(crate) mod alloc;
 pub(crate) mod array;
@@ -325,8 +325,8 @@ pub(crate) struct Core<R: Reclaim> {
     pub(crate) shrinks: AtomicU64,
     pub(crate) rebuilds: AtomicU64,
     pub(crate) ctor_failed: AtomicU64,
-    /// Nodes that are live or under construction: what a table needs room for.
-    pub(crate) nodes: ShardedCount,
+    /// How many nodes live, and were freed.
+    pub(crate) nodes: Tally,
     #[cfg(any(test, shadow_loom))]
     pub(crate) rigging: defect::Rigging,
     _backend: PhantomData<fn() -> R>,
@@ -339,7 +339,7 @@ impl<R: Reclaim> Core<R> {
         let mut core = Self {
             root: CachePadded::new(AtomicPtr::new(ptr::null_mut())),
             hasher: config.hasher,
-            registry: Registry::new(shards, config.places, heap.clone()).ok_or(NoMemory)?,
+            registry: Registry::new(config.places, heap.clone()),
             lists: RetireLists::new(shards, config.batch.max(1), heap.clone()).ok_or(NoMemory)?,
             heap,
             shards,
@@ -350,7 +350,7 @@ impl<R: Reclaim> Core<R> {
             shrinks: AtomicU64::new(0),
             rebuilds: AtomicU64::new(0),
             ctor_failed: AtomicU64::new(0),
-            nodes: ShardedCount::new(shards).ok_or(NoMemory)?,
+            nodes: Tally::new(shards),
             #[cfg(any(test, shadow_loom))]
             rigging: defect::Rigging::default(),
             _backend: PhantomData,

@@ -86,7 +86,6 @@ impl<R: Reclaim> Core<R> {
         });
         if let Some((node, found)) = failed {
             let shard = self.shard();
-            self.nodes.sub(shard, 1);
             self.ctor_failed.fetch_add(1, Ordering::Relaxed);
             self.unlink_and_retire(shield, shard, (node, key.entry), from, found, None);
         }
@@ -172,8 +171,7 @@ impl<R: Reclaim> Core<R> {
         found: &'g Table,
     ) -> Removed<'g, R> {
         let shard = self.shard();
-        self.nodes.sub(shard, 1);
-        self.registry.count_freed(entry, shard, 1);
+        self.nodes.count_freed(entry.counts(), shard, 1);
         self.at(Stage::Killed);
         let from = if self.planted(Defect::UnlinkFromFound) {
             found

@@ -58,7 +58,7 @@ fn next(state: &mut u64) -> u64 {
 #[test]
 fn memory_is_given_out_once_at_a_time() {
     for packed in [true, false] {
-        let pool = Pool::new(SHARDS, packed).unwrap();
+        let pool = Pool::new(SHARDS, packed);
         let mut random = 0x5eed;
         let mut held = Vec::new();
         for round in 0..200_000_u32 {
@@ -79,7 +79,7 @@ fn memory_is_given_out_once_at_a_time() {
 /// Threads that only allocate, threads that only free, and more of them than have shards of their own.
 #[test]
 fn memory_may_be_given_back_by_any_thread() {
-    let pool = Pool::new(SHARDS, true).unwrap();
+    let pool = Pool::new(SHARDS, true);
     thread::scope(|scope| {
         for seed in 1..=4_u64 {
             let (send, receive) = mpsc::sync_channel::<Held>(1000);
@@ -99,7 +99,7 @@ fn memory_may_be_given_back_by_any_thread() {
 /// A shard's magazines change hands with it: nothing is lost when threads come and go.
 #[test]
 fn threads_leave_what_they_had_to_the_next() {
-    let pool = Pool::new(SHARDS, true).unwrap();
+    let pool = Pool::new(SHARDS, true);
     let layout = Layout::new::<[u64; 4]>();
     for _ in 0..100 {
         thread::scope(|scope| {
@@ -117,7 +117,7 @@ fn threads_leave_what_they_had_to_the_next() {
 
 #[test]
 fn empty_chunks_go_back() {
-    let pool = Pool::new(SHARDS, true).unwrap();
+    let pool = Pool::new(SHARDS, true);
     let layout = Layout::new::<[u64; 4]>();
     let mut held: Vec<_> = (0..400_000).map(|n| Held::new(&pool, layout, n as u8)).collect();
     let full = pool.bytes().0;

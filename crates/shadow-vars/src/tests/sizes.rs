@@ -9,9 +9,8 @@ use crate::table::Shield;
 #[test]
 fn a_sum_that_was_never_true_makes_no_huge_table() {
     let core = ShadowStore::<Checked>::builder().capacity(64).core().unwrap();
-    (0..1_000_000).for_each(|_| {
-        core.nodes.add(core.shard());
-    });
+    let entry = core.registry.bind::<u8>(1).unwrap();
+    (0..1_000_000).for_each(|_| core.nodes.count_created(entry.counts(), core.shard()));
     let _alone = super::alone();
     let _guard = Checked::<true>::pin();
     // SAFETY: the guard lives longer.

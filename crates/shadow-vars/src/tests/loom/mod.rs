@@ -313,8 +313,7 @@ impl<R: Reclaim> Store<R> {
             unsafe { payload.write(Value::new(number)) };
             match core.insert(shield, &key, node) {
                 Ok(Inserted::Claimed(_)) => {
-                    core.nodes.add(core.shard());
-                    core.registry.count_created(key.entry, core.shard());
+                    core.nodes.count_created(key.entry.counts(), core.shard());
                     true
                 }
                 Ok(Inserted::Exists(_)) => {
@@ -441,7 +440,7 @@ impl<R: Reclaim> Store<R> {
         nodes.sort_unstable();
         nodes.dedup();
         assert_eq!(nodes.len(), live.len(), "live nodes: {nodes:x?}");
-        assert_eq!(store.core.registry.live() as usize, live.len());
+        assert_eq!(store.core.nodes.live() as usize, live.len());
         if R::EXACT {
             assert_eq!(
                 store.core.lists.pending().0,

@@ -181,3 +181,76 @@ fn two_looks_at_once_are_both_true() {
         assert_eq!(counters.look(), (5, 4), "with nothing under way");
     });
 }
+
+/// Counters of a thread that are made in the middle: until then it counts where all do (N5).
+struct Late {
+    phase: Phase<AtomicU64>,
+    common: [[AtomicU64; 2]; 2],
+    own: [[AtomicU64; 2]; 2],
+    /// Whether `own` is published.
+    made: AtomicUsize,
+}
+
+impl Late {
+    fn new() -> Arc<Self> {
+        let two = || [AtomicU64::new(0), AtomicU64::new(0)];
+        Arc::new(Self {
+            phase: Phase::new(AtomicU64::new(0)),
+            common: [two(), two()],
+            own: [two(), two()],
+            made: AtomicUsize::new(0),
+        })
+    }
+
+    /// One operation of the thread that may have counters of its own, which makes them after it has counted.
+    fn count(&self, which: usize, make: bool) {
+        fence(Ordering::SeqCst);
+        let side = self.phase.side();
+        if self.made.load(Ordering::Acquire) == 1 {
+            add(&self.own[side.index()][which], true, 1);
+        } else {
+            add(&self.common[side.index()][which], false, 1);
+        }
+        if make {
+            self.made.store(1, Ordering::Release);
+        }
+    }
+
+    fn look(&self) -> (u64, u64) {
+        let read = |which: usize, side: usize| {
+            let common = self.common[side][which].load(Ordering::Relaxed);
+            match self.made.load(Ordering::Acquire) {
+                1 => common + self.own[side][which].load(Ordering::Relaxed),
+                _ => common,
+            }
+        };
+        let sides = self
+            .phase
+            .look(|side| (read(CREATED, side.index()), read(FREED, side.index())));
+        (sides[0].0 + sides[1].0, sides[0].1 + sides[1].1)
+    }
+}
+
+/// A variable that comes and goes while its thread begins to count by itself is counted once.
+#[test]
+fn counters_that_are_made_late_lose_nothing() {
+    for made_after in 0..3 {
+        explore(Usual, move || {
+            let counters = Late::new();
+            let other = thread::spawn({
+                let counters = counters.clone();
+                move || {
+                    for n in 0..2 {
+                        counters.count(CREATED, made_after == 2 * n);
+                        counters.count(FREED, made_after == 2 * n + 1);
+                    }
+                }
+            });
+            let (created, freed) = counters.look();
+            let live = created as i64 - freed as i64;
+            assert!((0..=1).contains(&live), "{live} of one variable");
+            join(other);
+            assert_eq!(counters.look(), (2, 2), "with nothing under way");
+        });
+    }
+}

@@ -1,0 +1,155 @@
+//! From an id to its entry: an open-addressing index that only grows.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::ptr::{self, NonNull};
+
+use super::{GOLDEN, IdEntry};
+use crate::sync::stat::{AtomicPtr, Ordering};
+
+/// An array of pointers behind its mask, in one allocation: look-ups have one load less to wait for.
+#[repr(C)]
+pub(super) struct Index {
+    mask: usize,
+    /// The one that this took the place of; a look-up may still be in it. Null if that is the empty one.
+    older: *mut Self,
+    /// As many as the mask says.
+    slots: [AtomicPtr<IdEntry>; 0],
+}
+
+/// Of a store without ids: one slot, which is never taken.
+#[repr(C)]
+struct Empty(Index, AtomicPtr<IdEntry>);
+
+// SAFETY: never written; leads nowhere.
+unsafe impl Sync for Empty {}
+
+static EMPTY: Empty = Empty(
+    Index {
+        mask: 0,
+        older: ptr::null_mut(),
+        slots: [],
+    },
+    AtomicPtr::new(ptr::null_mut()),
+);
+
+impl Index {
+    pub(super) fn empty() -> *mut Self {
+        let empty = &raw const EMPTY;
+        empty.expose_provenance();
+        empty.cast_mut().cast()
+    }
+
+    /// Whether there is no room for one more than so many: a quarter of the slots stays empty.
+    pub(super) fn is_full(&self, ids: usize) -> bool {
+        (ids + 1) * 4 > self.slots().len() * 3
+    }
+
+    /// One of twice the size, with the same entries, that keeps this. Nothing if there is no memory.
+    pub(super) fn grown(&self) -> Option<*mut Self> {
+        const LEAST: usize = 4;
+        let slots = (2 * self.slots().len()).max(LEAST);
+        // SAFETY: the size is not 0. Zeros are null pointers.
+        let fresh = unsafe { alloc_zeroed(Self::layout(slots)?) };
+        let fresh = NonNull::new(fresh)?.cast::<Self>().as_ptr();
+        let this = ptr::from_ref(self).cast_mut();
+        let older = if ptr::eq(this, Self::empty()) {
+            ptr::null_mut()
+        } else {
+            this
+        };
+        // SAFETY: fresh memory.
+        unsafe {
+            (&raw mut (*fresh).mask).write(slots - 1);
+            (&raw mut (*fresh).older).write(older);
+        }
+        fresh.expose_provenance();
+        // SAFETY: whole by now.
+        let grown = unsafe { &*fresh };
+        self.entries().for_each(|entry| grown.add(NonNull::from(entry)));
+        Some(fresh)
+    }
+
+    fn layout(slots: usize) -> Option<Layout> {
+        let array = Layout::array::<AtomicPtr<IdEntry>>(slots).ok()?;
+        let (layout, offset) = Layout::new::<Self>().extend(array).ok()?;
+        debug_assert!(offset == size_of::<Self>());
+        Some(layout)
+    }
+
+    /// Frees an index and all that it took the place of.
+    ///
+    /// # Safety
+    ///
+    /// Once, of the newest, when nobody looks anything up any more.
+    pub(super) unsafe fn free(newest: *mut Self) {
+        let mut next = newest;
+        while !next.is_null() && !ptr::eq(next, Self::empty()) {
+            // SAFETY: the caller's.
+            let (slots, older) = unsafe { ((*next).mask + 1, (*next).older) };
+            // The pointer may be of a shared reference; the one from `grown` may free.
+            let index = ptr::with_exposed_provenance_mut::<u8>(next.addr());
+            if let Some(layout) = Self::layout(slots) {
+                // SAFETY: allocated with this layout.
+                unsafe { dealloc(index, layout) };
+            }
+            next = older;
+        }
+    }
+
+    #[inline]
+    fn slots(&self) -> &[AtomicPtr<IdEntry>] {
+        // SAFETY: `grown` allocated as many behind the header, as `EMPTY` has one; both expose their pointers.
+        unsafe {
+            let first = ptr::with_exposed_provenance::<Self>(ptr::from_ref(self).addr()).add(1);
+            std::slice::from_raw_parts(first.cast(), self.mask + 1)
+        }
+    }
+
+    /// All entries, in no order.
+    pub(super) fn entries(&self) -> impl Iterator<Item = &IdEntry> {
+        // Acquire: pairs with the Release store in `add`.
+        // SAFETY: null, or an entry that lives as long as the registry.
+        self.slots()
+            .iter()
+            .filter_map(|slot| unsafe { slot.load(Ordering::Acquire).as_ref() })
+    }
+
+    #[inline]
+    fn home(id: u64) -> usize {
+        (id.wrapping_mul(GOLDEN) >> 32) as usize
+    }
+
+    /// From the id's home on. Not all slots are taken, so an empty one ends the search.
+    #[inline]
+    pub(super) fn find(&self, id: u64) -> Option<&IdEntry> {
+        for at in Self::home(id).. {
+            let entry = self.at(at)?;
+            if entry.id == id {
+                return Some(entry);
+            }
+        }
+        None
+    }
+
+    /// The entry in a slot; wraps around.
+    #[inline]
+    fn at(&self, at: usize) -> Option<&IdEntry> {
+        // Acquire: pairs with the Release store in `add`.
+        // SAFETY: the mask keeps it in bounds.
+        let entry = unsafe { self.slots().get_unchecked(at & self.mask) }.load(Ordering::Acquire);
+        // SAFETY: null, or an entry that lives as long as the registry.
+        unsafe { entry.as_ref() }
+    }
+
+    pub(super) fn add(&self, entry: NonNull<IdEntry>) {
+        // SAFETY: entries live until the registry is dropped.
+        let home = Self::home(unsafe { entry.as_ref() }.id);
+        let slots = self.slots();
+        let mut probe = (0..slots.len()).map(|step| &slots[(home + step) & self.mask]);
+        // Relaxed: writers are under the registry's lock.
+        if let Some(free) = probe.find(|slot| slot.load(Ordering::Relaxed).is_null()) {
+            // Release: pairs with the Acquire load in `find`.
+            free.store(entry.as_ptr(), Ordering::Release);
+        }
+    }
+}
