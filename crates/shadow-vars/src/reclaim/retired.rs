@@ -74,8 +74,6 @@ pub(crate) struct RetireLists<O: Objects> {
     batch: Stride,
     /// Who takes the objects back.
     pub(super) objects: Arc<O>,
-    /// Whether the store is [enlisted](stores).
-    is_enlisted: stat::AtomicBool,
     /// With an exact backend: what waits for a grace period of its own, and what was poisoned in place of freed.
     #[cfg(any(test, shadow_loom))]
     pub(super) exact: stat::Mutex<Exact>,
@@ -120,7 +118,6 @@ impl<O: Objects> RetireLists<O> {
             shared: try_box(CachePadded::new(List::new()))?,
             batch: Stride::at_most(batch),
             objects,
-            is_enlisted: stat::AtomicBool::new(false),
             #[cfg(any(test, shadow_loom))]
             exact: stat::Mutex::default(),
         });
@@ -309,10 +306,10 @@ impl<O: Objects> RetireLists<O> {
         if pace::is_waiting() {
             return;
         }
-        if !self.is_enlisted.swap(true, stat::Ordering::AcqRel) {
+        if !self.shared.is_enlisted.swap(true, stat::Ordering::AcqRel) {
             // SAFETY: the store's drop delists it before the lists go.
             let listed = unsafe { stores::enlist(Arc::as_ptr(self).expose_provenance(), Self::tidy_as::<R>) };
-            self.is_enlisted.store(listed, stat::Ordering::Release);
+            self.shared.is_enlisted.store(listed, stat::Ordering::Release);
         }
         pace::note_waiting();
     }
@@ -605,7 +602,7 @@ impl<O: Objects> RetireLists<O> {
     /// Whether nobody looks after these lists from now on, and the store may go; if not, this thread is at it, and the store
     /// is to be [left over](stores::leave_over).
     pub(crate) fn delist(&self) -> bool {
-        !self.is_enlisted.load(stat::Ordering::Acquire) || stores::delist(std::ptr::from_ref(self).addr())
+        !self.shared.is_enlisted.load(stat::Ordering::Acquire) || stores::delist(std::ptr::from_ref(self).addr())
     }
 
     /// Drops all that is retired. A callback that is still owed finds its shard empty.

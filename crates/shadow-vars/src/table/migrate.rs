@@ -232,8 +232,7 @@ impl<R: Reclaim> Core<R> {
         if let Some(next) = table.next() {
             return Ok(next);
         }
-        // There are no more nodes than slots, whatever counters say that were read one after the other.
-        let live = self.nodes.sum().min(table.capacity());
+        let live = self.nodes_in(table);
         let churning = self.is_churning(table);
         let few = churning && live < FEW;
         let log2 = size(self.log2_for(if few { 2 * live } else { live }, churning));
@@ -264,6 +263,16 @@ impl<R: Reclaim> Core<R> {
             unsafe { Table::dealloc(fresh) };
         }
         Ok(next)
+    }
+
+    /// About how many nodes a table leads to that are live or under construction: what a successor needs room for. What is under
+    /// construction is counted nowhere, so the slots are asked too: each was claimed for a node, and of those that are gone all
+    /// were retired.
+    fn nodes_in(&self, table: &Table) -> usize {
+        let gone = self.lists.retired().saturating_sub(table.retired);
+        let claimed = table.claimed.sum().saturating_sub(usize::try_from(gone).unwrap_or(usize::MAX));
+        // There are no more nodes than slots, whatever counters say that were read one after the other.
+        self.nodes.sum().max(claimed).min(table.capacity())
     }
 
     /// Whether keys come that were never here before while others go: then the table fills with tombs, and a larger one
@@ -343,7 +352,7 @@ impl<R: Reclaim> Core<R> {
         if root.log2 <= self.min_log2 || root.next().is_some() {
             return;
         }
-        if self.log2_for(self.nodes.sum(), true) + 1 < root.log2 {
+        if self.log2_for(self.nodes_in(root), true) + 1 < root.log2 {
             let _ = self.successor(root);
         }
     }
