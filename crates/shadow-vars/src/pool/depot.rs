@@ -469,7 +469,7 @@ mod tests {
         stock
     }
 
-    fn fresh(stock: &Stock) -> &mut [u8] {
+    fn fresh(stock: &mut Stock) -> &mut [u8] {
         // SAFETY: memory that the magazine has.
         unsafe { std::slice::from_raw_parts_mut(stock.fresh, stock.end.addr() - stock.fresh.addr()) }
     }
@@ -482,9 +482,9 @@ mod tests {
         let mut stocks: Vec<_> = (0..=SMALLER).map(|_| filled(&mut depot, PAGE)).collect();
         let mut last = stocks.pop().unwrap();
         assert!(last.end.addr() - last.fresh.addr() > PAGE / 2);
-        fresh(&last).fill(PATTERN);
+        fresh(&mut last).fill(PATTERN);
         let used = last.pop_any(SIZE / super::super::STEP - 1).unwrap();
-        let (first, bytes) = (last.fresh, fresh(&last).len());
+        let (first, bytes) = (last.fresh, fresh(&mut last).len());
         // SAFETY: a magazine of this class, this test's.
         unsafe { depot.take_back(&mut last) };
         assert!(last.is_empty());
@@ -493,9 +493,9 @@ mod tests {
         assert!(run[size_of::<Run>()..].iter().all(|&byte| byte == PATTERN), "touched");
         // In parts, and all of it: a page has no more than that.
         for count in [1, 3, PAGE] {
-            let stock = filled(&mut depot, count);
+            let mut stock = filled(&mut depot, count);
             assert!(stock.fresh >= first && stock.end <= first.wrapping_add(bytes));
-            assert_eq!(fresh(&stock).len(), SIZE * count.min(bytes / SIZE - 4));
+            assert_eq!(fresh(&mut stock).len(), SIZE * count.min(bytes / SIZE - 4));
             stocks.push(stock);
         }
         assert_eq!(depot.bytes().0, depot.bytes().1 + stray(&depot));
