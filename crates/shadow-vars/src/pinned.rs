@@ -346,7 +346,8 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
 
     /// All variables. Not an instant: yields each variable that is there for the whole of the iteration exactly once; one
     /// that is created or freed meanwhile once or not at all. Wait-free per step but for the tables' length; holds the
-    /// guard throughout.
+    /// guard throughout. In no order, and what is left of it at any time is spread evenly over the table; passes by those
+    /// parts of a large table in which there never was a variable.
     pub fn iter(&self) -> Iter<'_, R> {
         Iter::new(self.core(), self.shield())
     }

@@ -24,8 +24,11 @@ impl<R: Reclaim> Drop for Core<R> {
         unsafe { self.lists.drain_all() };
         // Values that need no drop go with the pool's chunks: nobody has to look for them.
         if !(self.heap.pool.packs() && self.registry.entries().all(|entry| entry.shape.is_packed())) {
-            // SAFETY: as above. The root is never null.
-            unsafe { self.drop_all(&*self.root.load(Ordering::Acquire)) };
+            // SAFETY: as above; null if there was no memory for the first table.
+            if let Some(root) = unsafe { self.root.load(Ordering::Acquire).as_ref() } {
+                // SAFETY: as above.
+                unsafe { self.drop_all(root) };
+            }
             let mut orphan = self.orphans.load(Ordering::Acquire);
             while let Some(node) = NonNull::new(orphan) {
                 // SAFETY: as above; chained once, and no slot is read any more.

@@ -15,9 +15,13 @@ fn free_all(store: &Store) -> usize {
     })
 }
 
-/// The parents that iteration meets.
+/// The parents that iteration meets, as often as it does.
 fn parents(store: &Store) -> Vec<usize> {
-    store.pinned(|core, shield| Iter::new(core, shield).map(|var| var.obj().get()).collect())
+    store.pinned(|core, shield| {
+        let mut met: Vec<_> = Iter::new(core, shield).map(|var| var.obj().get()).collect();
+        met.sort_unstable();
+        met
+    })
 }
 
 /// How many variables of a parent are met. One that moves meanwhile may be met twice.
