@@ -53,6 +53,12 @@ impl Shard {
         Self::shared(shards)
     }
 
+    /// One by its number, for who looks at what it has.
+    #[inline]
+    pub(crate) fn at(index: usize) -> Self {
+        Self { index, own: 0 }
+    }
+
     /// The one that threads without a place share.
     pub(crate) fn shared(shards: usize) -> Self {
         Self {
@@ -111,6 +117,12 @@ impl<T> PerShard<T> {
 
     fn nothing() -> *mut AtomicPtr<T> {
         NOTHING.as_ptr().cast_mut().cast()
+    }
+
+    /// How many there are, of which one is shared.
+    #[inline]
+    pub(crate) fn shards(&self) -> usize {
+        self.shards
     }
 
     /// What the shard has, if it has anything yet.

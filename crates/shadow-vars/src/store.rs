@@ -400,7 +400,7 @@ impl<R: Reclaim> ShadowStore<R> {
     /// Pushes reclamation on as far as that goes without waiting: asks for a grace period for all that was freed, and
     /// drops what nobody can hold any more, on this thread. Gives back the free memory that the thread keeps.
     pub fn flush(&self) {
-        self.core.lists.flush::<R>();
+        self.core.lists.flush_all::<R>();
         self.core.lists.look::<R>();
         self.core.settle();
     }

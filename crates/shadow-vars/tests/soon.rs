@@ -7,7 +7,7 @@ use std::sync::{Arc, Barrier, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use shadow_vars::{Epoch, Reclaim, ShadowId, ShadowStore, start_reclaimer};
+use shadow_vars::{Epoch, Reclaim, ShadowId, ShadowStore};
 
 /// Values of a test that are there: made, and not dropped.
 #[derive(Clone, Default)]
@@ -68,6 +68,7 @@ fn large_values_do_not_pile_up() {
 }
 
 /// Values are freed, then nothing happens but one operation, of any kind and any store.
+#[track_caller]
 fn goes_with<R: Reclaim>(later: impl FnOnce(&ShadowStore<R>, &ShadowStore)) {
     let (store, other, alive) = (
         ShadowStore::<R>::builder().build().unwrap(),
@@ -103,12 +104,11 @@ fn what_is_left_behind_goes_with_a_later_operation_of_any_store() {
 
 /// With another backend, whose periods may take a few steps more.
 #[test]
-fn what_is_left_behind_goes_with_later_operations_whatever_the_backend() {
+fn what_is_left_behind_goes_with_flushes_whatever_the_backend() {
     let _alone = alone();
-    goes_with::<Epoch>(|_, other| {
+    goes_with::<Epoch>(|store, _| {
         for _ in 0..10 {
-            assert!(!other.free(16_usize, VALUE));
-            thread::sleep(LATER);
+            store.flush();
         }
     });
 }
@@ -137,26 +137,6 @@ fn what_a_silent_thread_has_freed_goes_with_others_frees() {
         done.wait();
         assert_eq!(left, 0, "values of the silent thread are left");
     });
-}
-
-/// Nothing happens at all.
-#[test]
-fn the_background_reclaimer_drops_what_nobody_else_does() {
-    let _alone = alone();
-    start_reclaimer().unwrap();
-    start_reclaimer().unwrap();
-    let (store, alive) = (ShadowStore::new(), Alive::default());
-    fill(&store, &alive, 2_000);
-    free(&store, 2_000);
-    let start = Instant::now();
-    while alive.count() > 0 {
-        assert!(
-            start.elapsed() < Duration::from_secs(20),
-            "{} values are left",
-            alive.count()
-        );
-        thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// Values that waited are dropped by the few, not all in one operation.

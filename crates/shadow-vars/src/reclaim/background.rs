@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use super::stores::Visitor;
 use super::{pace, stores};
 use crate::fork;
 
@@ -36,7 +37,7 @@ pub fn start_reclaimer() -> io::Result<()> {
         loop {
             thread::sleep(SLEEP);
             if pace::is_waiting() {
-                stores::visit_all();
+                stores::visit_all(Visitor::Background);
             }
         }
     });

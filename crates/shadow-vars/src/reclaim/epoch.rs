@@ -90,6 +90,8 @@ impl Backend for Epoch {
     /// Acquire: the fence in `pin` does the rest (G2); the load itself only has to see what the word leads to.
     const LOAD: Ordering = Ordering::Acquire;
 
+    const PERIODS_TAKE_MEMORY: bool = true;
+
     #[inline(always)]
     fn pin() -> EpochGuard {
         let _counted = Counted::new();

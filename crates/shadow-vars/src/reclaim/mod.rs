@@ -95,6 +95,9 @@ pub(crate) mod sealed {
         /// whoever pins has made ready then.
         const PUSHES_PLAINLY: bool = false;
 
+        /// Whether beginning a period may take memory for granted: then no operation does that but those that free.
+        const PERIODS_TAKE_MEMORY: bool = false;
+
         /// A guard of this thread. Wait-free but for a thread's first; nests cheaply.
         fn pin() -> Self::Guard;
 

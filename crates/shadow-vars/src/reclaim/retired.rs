@@ -38,7 +38,7 @@
 //! that is gone was moving or dropping is lost, a batch for each such thread at most; all else goes on.
 
 use std::cell::Cell;
-use std::ptr::{self, NonNull};
+use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,9 +49,10 @@ use super::chain::Chain;
 use super::exact::Exact;
 use super::list::{Heads, List};
 use super::object::{Freed, Link, Objects};
+use super::stores::Visitor;
 use super::{Reclaim, pace, stores};
-use crate::mem::{Stride, prefetch, try_box, try_slice};
-use crate::shard::{MAX_SHARDS, Shard};
+use crate::mem::{Stride, prefetch, try_box};
+use crate::shard::{MAX_SHARDS, PerShard, Shard};
 use crate::sync::stat::{self, AtomicU64};
 use crate::sync::{Ordering, thread_local};
 
@@ -68,8 +69,8 @@ const POLL: u64 = 64;
 pub(crate) struct RetireLists<O: Objects> {
     /// The lists of shards that threads have for themselves, made when they retire their first object; and of that which the
     /// others share.
-    own: Box<[stat::AtomicPtr<CachePadded<List<O>>>]>,
-    pub(super) shared: Box<CachePadded<List<O>>>,
+    own: PerShard<CachePadded<List<O>>>,
+    pub(super) shared: Box<List<O>>,
     /// Objects in `open` that make it worth closing.
     batch: Stride,
     /// Who takes the objects back.
@@ -112,42 +113,34 @@ pub(crate) fn is_reclaiming() -> bool {
 impl<O: Objects> RetireLists<O> {
     /// Nothing if there is no memory.
     pub(crate) fn new(shards: usize, batch: usize, objects: Arc<O>) -> Option<Arc<Self>> {
-        debug_assert!(shards <= MAX_SHARDS);
         let lists = Arc::new(Self {
-            own: try_slice(shards.min(MAX_SHARDS) - 1, || stat::AtomicPtr::new(ptr::null_mut()))?,
-            shared: try_box(CachePadded::new(List::new()))?,
+            own: PerShard::new(shards),
+            shared: try_box(List::new())?,
             batch: Stride::at_most(batch),
             objects,
             #[cfg(any(test, shadow_loom))]
             exact: stat::Mutex::default(),
         });
         #[cfg(shadow_loom)] // It does not see how they are published.
-        for shard in 0..lists.own.len() {
+        for shard in 0..shards - 1 {
             lists.list(Shard::owned(shard));
         }
         Some(lists)
     }
 
-    /// Shards that there may be.
-    fn len(&self) -> usize {
-        self.own.len() + 1
-    }
-
     /// This thread's.
     #[inline]
     pub(super) fn shard(&self) -> Shard {
-        Shard::of(self.len())
+        Shard::of(self.own.shards())
     }
 
     /// The list of a shard, if it is there.
     #[inline]
     fn get(&self, shard: usize) -> Option<&List<O>> {
-        let Some(own) = self.own.get(shard) else {
+        if shard + 1 == self.own.shards() {
             return Some(&self.shared);
-        };
-        // Acquire: pairs with `make`.
-        // SAFETY: null, or a list, which goes with these.
-        unsafe { own.load(stat::Ordering::Acquire).as_ref() }.map(|list| &**list)
+        }
+        self.own.get(Shard::at(shard)).map(|list| &**list)
     }
 
     /// The list of the caller's shard; if there is no memory for it, that of the shared one.
@@ -159,21 +152,25 @@ impl<O: Objects> RetireLists<O> {
         }
     }
 
+    /// The shard whose list is used for this one: the shared one, if there was no memory for its own.
+    fn used(&self, shard: Shard) -> Shard {
+        match self.get(shard.index) {
+            Some(_) => shard,
+            None => Shard::shared(self.own.shards()),
+        }
+    }
+
     #[cold]
     fn make(&self, shard: Shard) -> (&List<O>, Shard) {
-        let Some(fresh) = try_box(CachePadded::new(List::new())) else {
-            return (&self.shared, Shard::shared(self.len()));
-        };
-        let fresh = Box::into_raw(fresh);
-        // Release: pairs with `get`. Nobody else makes the list of a shard that is the caller's own.
-        self.own[shard.index].store(fresh, stat::Ordering::Release);
-        // SAFETY: made just now; it goes with these.
-        (unsafe { &*fresh }, shard)
+        match self.own.make(shard, || CachePadded::new(List::new())) {
+            Some(list) => (list, shard),
+            None => (&self.shared, Shard::shared(self.own.shards())),
+        }
     }
 
     /// All lists that are there, with their shards.
     fn lists(&self) -> impl Iterator<Item = (usize, &List<O>)> {
-        (0..self.len()).filter_map(|shard| Some((shard, self.get(shard)?)))
+        (0..self.own.shards()).filter_map(|shard| Some((shard, self.get(shard)?)))
     }
 
     /// Takes over an object that nothing leads to any more (R1). Runs no code of others; [`after`](Self::after) is to follow
@@ -217,7 +214,8 @@ impl<O: Objects> RetireLists<O> {
                 list.is_ready::<R>()
             },
         };
-        if soon || count % POLL == 0 || bytes >= LARGE {
+        // Powers of two: at each multiple of the smaller.
+        if soon || count & (self.batch.get() - 1) & (POLL - 1) == 0 || bytes >= LARGE {
             more |= self.push_on_in_time::<R>(shard, count, soon, bytes >= LARGE);
         }
         Retired { count, added: 1, more }
@@ -289,9 +287,10 @@ impl<O: Objects> RetireLists<O> {
         let full = self.batch.divides(count);
         let (list, shard) = self.list(shard);
         list.note_age();
-        if full || large || soon && pace::is_due() {
+        let cheap = !R::PERIODS_TAKE_MEMORY && pace::is_due();
+        if full || large || soon && cheap {
             self.push_on::<R>(shard.index);
-        } else if count % POLL == 0 && list.is_pending() && !list.is_ready::<R>() && pace::is_due() {
+        } else if count % POLL == 0 && cheap && list.is_pending() && !list.is_ready::<R>() {
             pace::paid(R::drive);
         }
         full || large
@@ -326,6 +325,7 @@ impl<O: Objects> RetireLists<O> {
     #[cold]
     #[inline(never)]
     fn drop_some<R: Reclaim>(&self, shard: Shard, retired: Retired) {
+        let shard = self.used(shard);
         if R::PUSHES_PLAINLY && shard.is_own() && retired.added == 1 {
             self.drop_few::<R>(shard);
         } else {
@@ -339,8 +339,8 @@ impl<O: Objects> RetireLists<O> {
     /// A thread that has fallen silent leaves its shard to the others, who look after some at a time: after those that have
     /// retired nothing since somebody looked last.
     fn look_after<R: Reclaim>(&self, shard: Shard, turn: u64, some: usize) {
-        for step in 0..some.min(self.len()) {
-            let other = (turn as usize).wrapping_mul(some).wrapping_add(step) % self.len();
+        for step in 0..some.min(self.own.shards()) {
+            let other = (turn as usize).wrapping_mul(some).wrapping_add(step) % self.own.shards();
             let Some(list) = self.get(other) else { continue };
             // Relaxed, all: a guess.
             let now = list.retired.load(Ordering::Relaxed);
@@ -391,12 +391,14 @@ impl<O: Objects> RetireLists<O> {
             return;
         }
         if pace::is_due()
-            && let shard = self.shard()
+            && let shard = self.used(self.shard())
             && let Some(list) = self.get(shard.index)
         {
             self.look_after::<R>(shard, list.retired.load(Ordering::Relaxed) / LOOK_AFTER, 8);
             if list.waiting() > 0 {
-                self.push_on::<R>(shard.index);
+                if !R::PERIODS_TAKE_MEMORY {
+                    self.push_on::<R>(shard.index);
+                }
                 if R::PUSHES_PLAINLY && shard.is_own() {
                     let _ = (0..FEW).try_for_each(|_| self.drop_few::<R>(shard).then_some(()));
                 } else {
@@ -405,17 +407,20 @@ impl<O: Objects> RetireLists<O> {
             }
         }
         if pace::take_look() {
-            stores::visit_all();
+            stores::visit_all(Visitor::Operation);
         }
     }
 
     /// # Safety
     ///
     /// The address of such lists, which are there.
-    unsafe fn tidy_as<R: Reclaim>(lists: usize) -> bool {
+    unsafe fn tidy_as<R: Reclaim>(lists: usize, by: Visitor) -> bool {
+        if R::PERIODS_TAKE_MEMORY && by == Visitor::Operation {
+            return true;
+        }
         // SAFETY: the caller's.
         let lists = unsafe { &*std::ptr::with_exposed_provenance::<Self>(lists) };
-        lists.flush::<R>();
+        lists.flush_all::<R>();
         lists.pending().0 > 0
     }
 
@@ -457,7 +462,7 @@ impl<O: Objects> RetireLists<O> {
     /// Whether the shard may be another thread's own.
     fn is_foreign<R: Reclaim>(&self, shard: usize) -> bool {
         // The last shard is nobody's own.
-        R::PUSHES_PLAINLY && shard < self.own.len() && self.shard().index != shard
+        R::PUSHES_PLAINLY && shard + 1 != self.own.shards() && self.shard().index != shard
     }
 
     /// Begins a grace period for what is open, if the shard is idle.
@@ -533,12 +538,22 @@ impl<O: Objects> RetireLists<O> {
 
     /// Closes what is open, drops what is ready, pushes the backend on. Never waits.
     pub(crate) fn flush<R: Reclaim>(&self) {
-        for shard in 0..self.len() {
+        for shard in 0..self.own.shards() {
             self.drain::<R>(shard);
             self.close::<R>(shard);
         }
         R::drive();
-        (0..self.len()).for_each(|shard| self.drain::<R>(shard));
+        (0..self.own.shards()).for_each(|shard| self.drain::<R>(shard));
+    }
+
+    /// The same until nothing is left that no guard holds back, or others are at it: what is open may have to wait for what
+    /// waits already.
+    pub(crate) fn flush_all<R: Reclaim>(&self) {
+        const ROUNDS: usize = 3;
+        let _ = (0..ROUNDS).try_for_each(|_| {
+            self.flush::<R>();
+            (self.pending().0 > 0).then_some(())
+        });
     }
 
     /// What is retired now, to ask [`is_done`](Self::is_done) about it later.
@@ -622,17 +637,6 @@ impl<O: Objects> RetireLists<O> {
         // SAFETY: the caller's.
         unsafe {
             self.drain_exact();
-        }
-    }
-}
-
-impl<O: Objects> Drop for RetireLists<O> {
-    fn drop(&mut self) {
-        for own in &mut self.own {
-            if let Some(list) = NonNull::new(*own.get_mut()) {
-                // SAFETY: made by `make`, once each; nobody has the lists any more.
-                drop(unsafe { Box::from_raw(list.as_ptr()) });
-            }
         }
     }
 }

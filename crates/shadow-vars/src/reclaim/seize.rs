@@ -192,6 +192,8 @@ impl Backend for Seize {
     /// SeqCst: seize protects loads that take part in its total order (`Guard::protect` strengthens every load to this).
     const LOAD: Ordering = Ordering::SeqCst;
 
+    const PERIODS_TAKE_MEMORY: bool = true;
+
     #[inline]
     fn pin() -> SeizeGuard {
         let guards = GUARDS.get();

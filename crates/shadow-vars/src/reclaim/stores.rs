@@ -29,7 +29,16 @@ struct Entry {
 /// # Safety
 ///
 /// The address is of lists of the type that the function was made for, which are there.
-pub(super) type Tidy = unsafe fn(usize) -> bool;
+pub(super) type Tidy = unsafe fn(usize, Visitor) -> bool;
+
+/// Who visits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Visitor {
+    /// An operation, which is to end well without memory: it passes by what may take some for granted.
+    Operation,
+    /// The background reclaimer.
+    Background,
+}
 
 static STORES: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
 
@@ -94,7 +103,7 @@ pub(crate) fn leave_over(store: Box<dyn Any>) {
 
 /// Drops what can be dropped in all stores that are enlisted. Runs the `Drop` of their values.
 #[cold]
-pub(crate) fn visit_all() {
+pub(crate) fn visit_all(by: Visitor) {
     // V3.
     pace::forget_waiting();
     let fenced = barrier::heavy();
@@ -108,7 +117,7 @@ pub(crate) fn visit_all() {
     });
     let mut left = !fenced || !listed;
     for lists in all {
-        left |= visit(lists);
+        left |= visit(lists, by);
     }
     if left {
         pace::note_waiting();
@@ -116,7 +125,7 @@ pub(crate) fn visit_all() {
 }
 
 /// Whether something is left there, or somebody else is at it.
-fn visit(lists: usize) -> bool {
+fn visit(lists: usize, by: Visitor) -> bool {
     let me = thread_token();
     let tidy = with(|stores| {
         let entry = stores.iter_mut().find(|entry| entry.lists == lists)?;
@@ -128,7 +137,7 @@ fn visit(lists: usize) -> bool {
     });
     let Some(tidy) = tidy else { return true };
     // SAFETY: enlisted with this function, and there until the visit is over (V1).
-    let left = unsafe { tidy(lists) };
+    let left = unsafe { tidy(lists, by) };
     with(|stores| {
         if let Some(entry) = stores.iter_mut().find(|entry| entry.lists == lists) {
             entry.visitor = 0;

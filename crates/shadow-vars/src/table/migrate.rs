@@ -270,7 +270,10 @@ impl<R: Reclaim> Core<R> {
     /// were retired.
     fn nodes_in(&self, table: &Table) -> usize {
         let gone = self.lists.retired().saturating_sub(table.retired);
-        let claimed = table.claimed.sum().saturating_sub(usize::try_from(gone).unwrap_or(usize::MAX));
+        let claimed = table
+            .claimed
+            .sum()
+            .saturating_sub(usize::try_from(gone).unwrap_or(usize::MAX));
         // There are no more nodes than slots, whatever counters say that were read one after the other.
         self.nodes.sum().max(claimed).min(table.capacity())
     }
