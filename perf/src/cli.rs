@@ -36,13 +36,16 @@ pub(crate) enum Command {
     /// One measurement of `memory`.
     #[command(hide = true)]
     Hold(HoldOptions),
+    /// One measurement in a process of its own.
+    #[command(hide = true)]
+    Alone(AloneOptions),
 }
 
 /// Which cells, and how well.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Compare {
-    /// Workloads, such as `W1,W3`; `W4`, `W7` and `W9` mean all of their forms. Not given: W1 to W5 (or W1 and W3 to
-    /// scale).
+    /// Workloads, such as `W1,W3`; `W4`, `W7`, `W9`, `W14` and `W15` mean all of their forms. Not given: W1 to W5 (or W1 and
+    /// W3 to scale).
     #[arg(long, value_delimiter = ',', value_parser = workloads)]
     workload: Vec<Workloads>,
     /// Entries, such as `64k,1M`. Not given: what suits the workload.
@@ -60,6 +63,9 @@ pub(crate) struct Compare {
     /// Seconds of each measurement that count.
     #[arg(long, default_value_t = 0.5, value_parser = seconds)]
     pub(crate) seconds: f64,
+    /// Life cycles of L4, such as `100M` (there, `M` is a million).
+    #[arg(long, default_value = "100M", value_parser = cycles)]
+    pub(crate) cycles: u64,
     /// What the addresses are like.
     #[arg(long, default_value_t)]
     pub(crate) keys: KeyKind,
@@ -137,6 +143,9 @@ pub(crate) struct GateOptions {
     /// Repetitions; of what misses, as many again, twice.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
     pub(crate) reps: u16,
+    /// Life cycles of L4, such as `100M` (there, `M` is a million).
+    #[arg(long, default_value = "100M", value_parser = cycles)]
+    pub(crate) cycles: u64,
     /// Minutes in which it is to be done: what misses is measured again while there is time, and what comes late is measured
     /// three times at most.
     #[arg(long, default_value_t = 18)]
@@ -174,6 +183,28 @@ pub(crate) struct HoldOptions {
     pub(crate) entries: usize,
     #[arg(long)]
     pub(crate) with_capacity: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct AloneOptions {
+    #[arg(long, value_parser = workload)]
+    pub(crate) workload: Workload,
+    #[arg(long, value_parser = store)]
+    pub(crate) store: String,
+    #[arg(long)]
+    pub(crate) hasher: String,
+    #[arg(long)]
+    pub(crate) keys: KeyKind,
+    #[arg(long, value_parser = entries)]
+    pub(crate) entries: usize,
+    #[arg(long, value_parser = threads)]
+    pub(crate) threads: usize,
+    #[arg(long, value_parser = cycles)]
+    pub(crate) cycles: u64,
+    #[arg(long, value_parser = seconds)]
+    pub(crate) seconds: f64,
+    #[arg(long)]
+    pub(crate) clocked: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -226,6 +257,12 @@ fn workloads(text: &str) -> Result<Workloads, String> {
     Err(format!("there are {}", names.join(", ")))
 }
 
+/// One, by its exact name.
+fn workload(text: &str) -> Result<Workload, String> {
+    let found = Workload::ALL.into_iter().find(|workload| workload.name() == text);
+    found.ok_or_else(|| "there is no such workload".to_owned())
+}
+
 fn store(text: &str) -> Result<String, String> {
     let all = peers::all();
     if all.iter().any(|contender| contender.about.name == text) {
@@ -249,6 +286,20 @@ fn entries(text: &str) -> Result<usize, String> {
     match number.checked_mul(scale) {
         Some(entries @ 1..=MOST) => Ok(entries),
         _ => Err(format!("between 1 and {MOST} entries are possible")),
+    }
+}
+
+/// A number of cycles; `k` and `M` stand for 10^3 and 10^6.
+fn cycles(text: &str) -> Result<u64, String> {
+    let (digits, scale) = match text.as_bytes().last() {
+        Some(b'k' | b'K') => (&text[..text.len() - 1], 1_000),
+        Some(b'm' | b'M') => (&text[..text.len() - 1], 1_000_000),
+        _ => (text, 1),
+    };
+    let number: Option<u64> = digits.parse().ok();
+    match number.and_then(|number| number.checked_mul(scale)) {
+        Some(cycles @ 1..=1_000_000_000_000) => Ok(cycles),
+        _ => Err("a number of cycles such as 1000000 or 100M is needed".to_owned()),
     }
 }
 

@@ -25,6 +25,39 @@ pub(crate) fn resident() -> u64 {
     pages.unwrap_or(0) * page.max(0) as u64
 }
 
+/// The most bytes of the process that were in memory since [`reset_peak`]; 0 where the system does not say.
+pub(crate) fn peak_resident() -> u64 {
+    kib_of("/proc/self/status", "VmHWM:") << 10
+}
+
+/// Begins to watch for a peak anew.
+pub(crate) fn reset_peak() {
+    // Where it cannot be done, the peak is that of the whole process, and too large: never too small.
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
+}
+
+/// Bytes that could be had without swapping; 0 where the system does not say.
+pub(crate) fn available() -> u64 {
+    kib_of("/proc/meminfo", "MemAvailable:") << 10
+}
+
+/// A line of such a file, in KiB.
+fn kib_of(path: &str, name: &str) -> u64 {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse().ok())
+        .unwrap_or(0)
+}
+
+/// The processor time that all threads of the process have used.
+pub(crate) fn processor_time() -> std::time::Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: it fills in its argument, which is valid.
+    let done = unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
+    assert_eq!(done, 0, "the process has a clock");
+    std::time::Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
 /// The allocator's name, with its version where it says it.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub(crate) fn allocator() -> String {

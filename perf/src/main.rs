@@ -9,6 +9,7 @@ use clap::Parser;
 
 use crate::cli::{Cli, Command};
 
+mod alone;
 mod cli;
 mod clock;
 mod compare;
@@ -51,6 +52,7 @@ fn run(command: Command) -> Result<ExitCode, Box<dyn Error>> {
         Command::Gate(options) => return gate::gate(&options),
         Command::Report(options) => report::report(&options)?,
         Command::Hold(options) => memory::hold(&options)?,
+        Command::Alone(options) => alone::alone(&options)?,
     }
     Ok(ExitCode::SUCCESS)
 }

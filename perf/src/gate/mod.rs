@@ -213,6 +213,8 @@ impl<'o> Work<'o> {
             seconds: self.options.seconds,
             latency,
             hasher: None,
+            apart: true,
+            cycles: self.options.cycles,
             keep_peers: Some(KEPT),
             known: is_known.then_some(&known),
             wanted,

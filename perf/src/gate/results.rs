@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::engine::Point;
 use crate::gate::{OURS, Verdict};
-use crate::peers;
+use crate::peers::{self, Peers};
 use crate::record::{Cell, Memory};
-use crate::store::Kind;
 use crate::summary::{self, Spread, count, figures};
 use crate::workloads::Workload;
 
@@ -16,13 +15,6 @@ pub(crate) struct Results {
     cells: BTreeMap<(Point, String), Vec<Cell>>,
     prefetch: BTreeMap<usize, Vec<f64>>,
     memory: BTreeMap<(usize, String), Vec<f64>>,
-}
-
-/// Which peers count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Peers {
-    All,
-    LockFree,
 }
 
 impl Results {
@@ -194,7 +186,7 @@ impl Results {
     fn best(&self, point: Point, peers: Peers) -> Option<String> {
         let about = peers::all().into_iter().map(|contender| contender.about);
         about
-            .filter(|about| about.kind == Kind::Peer && (peers == Peers::All || about.lock_free_reads))
+            .filter(|about| peers.have(about))
             .filter_map(|about| Some((about.name.to_owned(), self.rate(point, about.name)?)))
             .max_by(|a, b| a.1.total_cmp(&b.1))
             .map(|(name, _)| name)

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::engine::Point;
 use crate::gate::Verdict;
-use crate::gate::results::{Peers, Results};
+use crate::gate::results::Results;
+use crate::peers::Peers;
 use crate::record::Cell;
 use crate::summary::count;
 use crate::workloads::Workload;
@@ -79,7 +80,7 @@ fn reads(list: &mut List) {
             let (ours, theirs) = (at(B64, entries, threads), at(G64, entries, threads));
             let name = named(ours, ">= 3x best peer's G64");
             list.add(name, [ours, theirs], move |results| {
-                results.against_best(ours, theirs, Peers::All, 3.0)
+                results.against_best(ours, theirs, Peers::Boxed, 3.0)
             });
         }
         let point = at(B64, entries, 1);
@@ -189,7 +190,7 @@ impl List {
             let point = at(workload, entries, threads);
             let name = named(point, &format!(">= {at_least}x best"));
             self.add(name, [point], move |results| {
-                results.against_best(point, point, Peers::All, at_least)
+                results.against_best(point, point, Peers::Boxed, at_least)
             });
         }
     }

@@ -4,6 +4,7 @@
 use std::alloc::{Layout, alloc, dealloc};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::limits::Figure;
@@ -34,6 +35,18 @@ pub(crate) fn measure(rep: usize) -> Vec<Figure> {
         figure("first touch of 2 MiB, worst of 32", touched(false)),
         figure("the same, huge pages asked for", touched(true)),
     ]
+}
+
+/// Reads the clock until it is told to stop: the longest time between two looks, in nanoseconds.
+pub(crate) fn longest_until(stop: &AtomicBool) -> f64 {
+    let (mut last, mut longest) = (Instant::now(), Duration::ZERO);
+    // Relaxed: nothing else is passed on.
+    while !stop.load(Ordering::Relaxed) {
+        let now = Instant::now();
+        longest = longest.max(now - last);
+        last = now;
+    }
+    longest.as_nanos() as f64
 }
 
 /// The times between two looks at the clock, in nanoseconds, the longest [`RANK`] of them, longest first.

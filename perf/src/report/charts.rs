@@ -27,7 +27,7 @@ const HEIGHT: u32 = 420;
 const LEGEND: u32 = 660;
 
 /// One for each store, in the order of the program.
-pub(crate) const COLOURS: [RGBColor; 14] = [
+pub(crate) const COLOURS: [RGBColor; 24] = [
     RGBColor(229, 72, 77),
     RGBColor(240, 130, 140),
     RGBColor(62, 123, 250),
@@ -42,6 +42,16 @@ pub(crate) const COLOURS: [RGBColor; 14] = [
     RGBColor(110, 130, 160),
     RGBColor(140, 143, 152),
     RGBColor(96, 190, 210),
+    RGBColor(70, 90, 200),
+    RGBColor(150, 60, 60),
+    RGBColor(60, 120, 60),
+    RGBColor(190, 110, 60),
+    RGBColor(110, 70, 160),
+    RGBColor(0, 130, 110),
+    RGBColor(170, 170, 60),
+    RGBColor(220, 100, 180),
+    RGBColor(80, 150, 220),
+    RGBColor(130, 110, 90),
 ];
 
 type Drawn = Result<(), Box<dyn Error>>;

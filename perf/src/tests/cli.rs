@@ -43,12 +43,12 @@ fn a_family_of_workloads_is_all_of_its_forms() {
 #[test]
 fn bad_options_are_refused_in_words() {
     for (options, words) in [
-        (["--workload", "W12"], "there are W1, G64"),
+        (["--workload", "W16"], "there are W1, G64"),
         (["--workload", "W8"], "perf memory"),
         (["--workload", ""], "there are W1, G64"),
         (
             ["--stores", "hashbrown"],
-            "there are shadow, shadow_epoch, shadow_seize, papaya",
+            "there are shadow, shadow-by-id, shadow_epoch, shadow_seize, papaya",
         ),
         (["--entries", "0"], "between 1 and"),
         (["--entries", "many"], "65536, 64k or 1M"),

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use crate::engine::Point;
-use crate::gate::results::{Peers, Results};
+use crate::gate::results::Results;
 use crate::gate::targets::{self, Needs};
+use crate::peers::Peers;
 use crate::record::Memory;
 use crate::tests::record::cell;
 use crate::workloads::Workload;
@@ -56,10 +57,10 @@ fn the_best_of_the_peers_counts_and_nothing_else() {
         results.add(cell(store, mops));
     }
     let verdict = |peers, at_least| results.against_best(W1, W1, peers, at_least);
-    assert!(verdict(Peers::All, 1.2).met);
-    assert!(!verdict(Peers::All, 1.21).met);
+    assert!(verdict(Peers::Boxed, 1.2).met);
+    assert!(!verdict(Peers::Boxed, 1.21).met);
     assert!(verdict(Peers::LockFree, 1.5).met);
-    assert!(verdict(Peers::All, 1.2).found.contains("dashmap"));
+    assert!(verdict(Peers::Boxed, 1.2).found.contains("dashmap"));
     assert!(!results.against(W1, "nosync", 0.75).met);
 }
 
@@ -72,7 +73,7 @@ fn ratios_are_of_turns() {
         results.add(cell("papaya", theirs));
     }
     // Of the medians it would be 1.2.
-    let verdict = |at_least| results.against_best(W1, W1, Peers::All, at_least);
+    let verdict = |at_least| results.against_best(W1, W1, Peers::Boxed, at_least);
     assert!(verdict(1.5).met && !verdict(1.51).met);
     assert!(
         verdict(1.5).found.contains("(12.0 and 10.0 Mop/s)"),
@@ -90,7 +91,7 @@ fn medians_of_all_rounds_count() {
         results.add(cell("shadow", mops));
     }
     results.add(cell("papaya", 10.0));
-    assert!(results.against_best(W1, W1, Peers::All, 1.2).met);
+    assert!(results.against_best(W1, W1, Peers::Boxed, 1.2).met);
 }
 
 #[test]

@@ -31,6 +31,7 @@ pub(crate) fn cell(store: &str, mops: f64) -> Cell {
         }),
         bytes_per_entry: 32.0,
         extra: [("total_s".to_owned(), 1.0)].into(),
+        series: Vec::new(),
     });
     cell
 }

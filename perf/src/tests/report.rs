@@ -107,7 +107,7 @@ fn a_document_without_marks_gets_all_parts() {
 
 #[test]
 fn charts_are_readable_on_light_and_dark_pages() {
-    assert_eq!(charts::COLOURS.len(), peers::all().len());
+    assert!(charts::COLOURS.len() >= peers::all().len());
     let charts = charts::all(&Data::of(lines())).unwrap();
     assert_eq!(charts.len(), 7, "{:?}", charts.keys());
     for (name, svg) in &charts {
