@@ -117,7 +117,7 @@ mod cpp {
             header: "boost/unordered/concurrent_node_map.hpp",
             version: "BOOST_LIB_VERSION",
             libraries: &[],
-            package: "libboost-dev, 1.86 or later",
+            package: "libboost-dev, 1.87 or later",
         },
     ];
 
@@ -181,12 +181,15 @@ mod cpp {
         compiler.cargo_warnings(false).warnings(false);
         let expanded = compiler.file(Path::new(&probe)).try_expand().ok()?;
         let expanded = String::from_utf8_lossy(&expanded);
-        let line = expanded.lines().rev().find_map(|line| line.strip_prefix(MARK))?;
-        let version: String = line.chars().filter(|c| !matches!(c, ' ' | '"')).collect();
-        if version.is_empty() {
-            return Some(of_package(peer.libraries[0]));
+        let (_, rest) = expanded.rsplit_once(MARK)?;
+        // A macro's text may begin a line, below one that says where it is from.
+        let lines = rest.lines().filter(|line| !line.starts_with('#'));
+        let version: String = lines.flat_map(str::chars).filter(|c| !matches!(c, ' ' | '"')).collect();
+        match (version.is_empty(), peer.libraries.first()) {
+            (false, _) => Some(version.replace('_', ".")),
+            (true, Some(library)) => Some(of_package(library)),
+            (true, None) => Some("of an unknown version".to_owned()),
         }
-        Some(version.replace('_', "."))
     }
 
     /// The version of a library of the distribution's.

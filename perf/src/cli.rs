@@ -4,12 +4,15 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::class::Class;
 use crate::keys::KeyKind;
 use crate::peers::{self, Contender};
+use crate::quiet::Patience;
 use crate::workloads::Workload;
 
 const EXIT_CODES: &str = "Exit codes: 0 done, and for `gate` all targets met; 1 a target is missed; 2 it could not be done, \
-                          the options make no sense, or the store gave a wrong answer.";
+                          the options make no sense, or the store gave a wrong answer; 3 the machine did not become quiet, and \
+                          nothing was measured.";
 
 /// The performance study of the shadow store: see METHODOLOGY.md.
 #[derive(Debug, Parser)]
@@ -103,6 +106,8 @@ pub(crate) struct Output {
     /// The folder of records. Not given: perf/record.
     #[arg(long, requires = "record", value_name = "FOLDER")]
     pub(crate) records: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) patience: Patience,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -110,6 +115,9 @@ pub(crate) struct MemoryOptions {
     /// Entries, such as `1M,8M`.
     #[arg(long, value_delimiter = ',', value_parser = entries, default_value = "1M,1310720,1572864,1835008,8M")]
     pub(crate) entries: Vec<usize>,
+    /// At 32 sizes, 16 up to 1 M and 16 from 4 M to 8 M, grown from empty: how full a table is makes all the difference.
+    #[arg(long, conflicts_with = "entries")]
+    pub(crate) curve: bool,
     /// Maps by name. Not given: all.
     #[arg(long, value_delimiter = ',', value_parser = store)]
     pub(crate) stores: Vec<String>,
@@ -168,6 +176,9 @@ pub(crate) struct ReportOptions {
     /// The folder of charts. Not given: perf/charts.
     #[arg(long)]
     pub(crate) charts: Option<PathBuf>,
+    /// Of machines of this class. Not given: of the class of the latest run, and the README's chart is of that.
+    #[arg(long)]
+    pub(crate) class: Option<Class>,
     /// Writes nothing; fails if something would change.
     #[arg(long)]
     pub(crate) check: bool,

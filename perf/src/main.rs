@@ -10,6 +10,7 @@ use clap::Parser;
 use crate::cli::{Cli, Command};
 
 mod alone;
+mod class;
 mod cli;
 mod clock;
 mod compare;
@@ -22,6 +23,7 @@ mod keys;
 mod limits;
 mod memory;
 mod peers;
+mod quiet;
 mod record;
 mod report;
 mod rng;
@@ -37,6 +39,9 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("perf: {error}");
+            if error.is::<quiet::Busy>() {
+                return ExitCode::from(3);
+            }
             // As for options that are not understood; 1 is a result: a target was missed.
             ExitCode::from(2)
         }

@@ -1,7 +1,10 @@
-//! The targets. All compare within one run; "best" is the best of all concurrent peers at that point.
+//! The targets. All compare within one run; "best" is the best of all concurrent peers at that point. In those that have
+//! stood from the beginning, of those with boxed values; the others say it.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
+use crate::class::Class;
 use crate::engine::Point;
 use crate::gate::Verdict;
 use crate::gate::results::Results;
@@ -9,6 +12,8 @@ use crate::peers::Peers;
 use crate::record::Cell;
 use crate::summary::count;
 use crate::workloads::Workload;
+
+mod life_cycle;
 
 const K1: usize = 1 << 10;
 const K64: usize = 1 << 16;
@@ -19,8 +24,33 @@ const M8: usize = 1 << 23;
 /// Something to be reached.
 pub(crate) struct Target {
     pub(crate) name: String,
+    pub(crate) group: Group,
+    /// Of machines that it is for; nothing if it is for all.
+    pub(crate) class: Option<Class>,
     needs: Needs,
     pub(crate) check: Box<dyn Fn(&Results) -> Verdict>,
+}
+
+/// Where a target comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Group {
+    /// From the beginning.
+    Standing,
+    /// Memory that comes back: life cycles, small stores, what becomes of freed values.
+    LifeCycle,
+}
+
+impl Group {
+    pub(crate) const ALL: [Self; 2] = [Self::Standing, Self::LifeCycle];
+}
+
+impl fmt::Display for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Standing => "standing",
+            Self::LifeCycle => "life cycle",
+        })
+    }
 }
 
 /// What must be measured.
@@ -50,7 +80,19 @@ pub(crate) fn all() -> Vec<Target> {
     changes(&mut list);
     whole_maps(&mut list);
     many_ids(&mut list);
+    let standing = list.0.len();
+    life_cycle::add(&mut list);
+    for target in &mut list.0[standing..] {
+        target.group = Group::LifeCycle;
+    }
     list.0
+}
+
+/// Those for machines of a class.
+pub(crate) fn of(class: Class) -> Vec<Target> {
+    let mut targets = all();
+    targets.retain(|target| target.class.is_none_or(|own| own == class));
+    targets
 }
 
 fn reads(list: &mut List) {
@@ -172,11 +214,21 @@ impl List {
     fn add<const N: usize>(&mut self, name: String, points: [Point; N], check: impl Fn(&Results) -> Verdict + 'static) {
         self.0.push(Target {
             name,
+            group: Group::Standing,
+            class: None,
             needs: Needs {
                 points: points.into(),
                 ..Needs::default()
             },
             check: Box::new(check),
+        });
+    }
+
+    /// At least so many times the rate of the best of such peers.
+    fn best_of(&mut self, point: Point, peers: Peers, at_least: f64) {
+        let name = named(point, &format!(">= {at_least}x best, values {}", peers.values()));
+        self.add(name, [point], move |results| {
+            results.against_best(point, point, peers, at_least)
         });
     }
 

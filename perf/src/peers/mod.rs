@@ -101,6 +101,11 @@ fn from_cpp() -> Vec<Contender> {
     ]
 }
 
+/// Whether the map of that name is one of them.
+pub(crate) fn is_from_cpp(name: &str) -> bool {
+    from_cpp().iter().any(|contender| contender.about.name == name)
+}
+
 /// The C++ peers that this program was built without, and why.
 pub(crate) const MISSING: &str = env!("PERF_CPP_MISSING");
 
@@ -130,6 +135,8 @@ pub(crate) enum Peers {
     InPlace,
     /// Of those with references that stay good, those whose readers take no lock.
     LockFree,
+    /// Of every form.
+    All,
 }
 
 impl Peers {
@@ -142,6 +149,7 @@ impl Peers {
                 Self::Boxed => about.form != Form::InPlace,
                 Self::InPlace => about.form != Form::Boxed,
                 Self::LockFree => about.form != Form::InPlace && about.lock_free_reads,
+                Self::All => true,
             }
     }
 
@@ -151,6 +159,7 @@ impl Peers {
             Self::Boxed => "boxed",
             Self::InPlace => "in place",
             Self::LockFree => "boxed, without locks",
+            Self::All => "boxed or in place",
         }
     }
 }

@@ -9,6 +9,7 @@ use std::error::Error;
 use std::path::Path;
 use std::{fs, io};
 
+use crate::class::Class;
 use crate::cli::ReportOptions;
 use crate::env::{self, Run};
 use crate::gate::OURS;
@@ -18,6 +19,7 @@ use crate::summary::{At, Stores};
 
 pub(crate) mod charts;
 pub(crate) mod document;
+mod freed;
 pub(crate) mod overview;
 pub(crate) mod tables;
 
@@ -32,7 +34,7 @@ pub(crate) fn report(options: &ReportOptions) -> Result<(), Box<dyn Error>> {
         return Err(format!("there is no folder {}: {none}", records.display()).into());
     }
     let lines = record::read_all(&records).map_err(|error| format!("the records cannot be read: {error}"))?;
-    let data = Data::of(lines);
+    let data = Data::of(lines, options.class);
     if data.used.is_empty() {
         return Err(format!("there is no record in {}: {none}", records.display()).into());
     }
@@ -64,9 +66,10 @@ pub(crate) fn report(options: &ReportOptions) -> Result<(), Box<dyn Error>> {
         fs::create_dir_all(&charts)?;
     }
     put(&document, &new)?;
-    // The README has the one chart that matters.
+    // The README has the one chart that matters; a page of another class has none there.
     let readme = document.with_file_name("README.md");
-    if let Ok(old) = fs::read_to_string(&readme)
+    if options.class.is_none()
+        && let Ok(old) = fs::read_to_string(&readme)
         && old.contains("<!-- perf:")
     {
         let chart = BTreeMap::from([("chart", overview::chart(&drawn, &prefix))]);
@@ -97,9 +100,9 @@ fn relative(to: &Path, from: &Path) -> String {
         .replace('\\', "/")
 }
 
-/// What the records say, each point from one run.
-#[derive(Default)]
+/// What the records of one class of machines say, each point from one run.
 pub(crate) struct Data {
+    pub(crate) class: Class,
     pub(crate) points: BTreeMap<At, Stores>,
     pub(crate) memory: Vec<Memory>,
     pub(crate) limits: Vec<Limit>,
@@ -110,7 +113,20 @@ pub(crate) struct Data {
 }
 
 impl Data {
-    pub(crate) fn of(lines: Vec<Line>) -> Self {
+    /// Of that class, or of that of the latest run: machines of different classes do not belong on one page.
+    pub(crate) fn of(lines: Vec<Line>, class: Option<Class>) -> Self {
+        let classes: BTreeMap<String, Class> = lines
+            .iter()
+            .filter_map(|line| match line {
+                Line::Run(run) => Some((run.run.clone(), run.class())),
+                _ => None,
+            })
+            .collect();
+        // Runs are named by their time.
+        let latest = classes.last_key_value().map(|(_, &class)| class);
+        let class = class.or(latest).unwrap_or(Class::Unknown);
+        let is_of_class = |run: &str| classes.get(run).copied().unwrap_or(Class::Unknown) == class;
+        let lines = lines.into_iter().filter(|line| is_of_class(line.run()));
         let mut runs: BTreeMap<String, Run> = BTreeMap::new();
         let mut points: BTreeMap<At, BTreeMap<String, Stores>> = BTreeMap::new();
         let mut memory: BTreeMap<(usize, String, String), Memory> = BTreeMap::new();
@@ -147,7 +163,14 @@ impl Data {
             }
         }
 
-        let mut data = Self::default();
+        let mut data = Self {
+            class,
+            points: BTreeMap::new(),
+            memory: Vec::new(),
+            limits: Vec::new(),
+            failures: Vec::new(),
+            used: Vec::new(),
+        };
         let mut used = BTreeSet::new();
         for (at, of_runs) in points {
             // Runs are named by their time, so the last of equals is the latest.

@@ -2,8 +2,10 @@
 
 mod cli;
 pub(crate) mod conformance;
+mod freed;
 mod gate;
 mod keys;
+mod quiet;
 mod record;
 mod report;
 mod trace;
