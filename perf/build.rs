@@ -146,7 +146,9 @@ mod cpp {
             missing.join("; ")
         };
         if !missing.is_empty() {
-            println!("cargo::warning=C++ peers that are not built, as their headers are not there: {all}");
+            println!(
+                "cargo::warning=C++ peers that are not built, as their headers, or a C++ compiler, are not there: {all}"
+            );
         }
         println!("cargo::rustc-env=PERF_CPP_MISSING={all}");
         println!("cargo::rustc-env=PERF_CPP_PEERS={}", versions.join(", "));

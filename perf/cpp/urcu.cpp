@@ -52,8 +52,8 @@ class Urcu {
     }
 
     ~Urcu() {
+        // The nodes are given back when every reader of now is gone, which the table does not wait for.
         clear([](Key) { return true; });
-        rcu_barrier();
         cds_lfht_destroy(table, nullptr);
     }
 

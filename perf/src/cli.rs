@@ -156,7 +156,7 @@ pub(crate) struct GateOptions {
     pub(crate) cycles: u64,
     /// Minutes in which it is to be done: what misses is measured again while there is time, and what comes late is measured
     /// three times at most.
-    #[arg(long, default_value_t = 18)]
+    #[arg(long, default_value_t = 45)]
     pub(crate) minutes: u32,
     /// Lists the targets and measures nothing.
     #[arg(long)]

@@ -1,16 +1,18 @@
-//! How much memory the process has in use.
+//! How much memory the process has in use, and where its objects come from.
+
+use std::alloc::{Layout, alloc, dealloc};
 
 /// Bytes that the allocator has handed out and not got back, its headers included, and those that the shadow store has from
-/// the system itself; 0 where the allocator does not say.
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
+/// the system itself. What is resident where the allocator does not say.
+#[cfg(all(target_os = "linux", target_env = "gnu", not(feature = "mimalloc")))]
 pub(crate) fn in_use() -> u64 {
     // SAFETY: it only fills in its result.
     let info = unsafe { libc::mallinfo2() };
     (info.uordblks + info.hblkhd + shadow_vars::mapped_bytes()) as u64
 }
 
-/// Bytes that the allocator has handed out and not got back, its headers included; 0 where it does not say.
-#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+/// Bytes that are resident, as this allocator does not say what it has handed out.
+#[cfg(not(all(target_os = "linux", target_env = "gnu", not(feature = "mimalloc"))))]
 pub(crate) fn in_use() -> u64 {
     resident()
 }
@@ -59,7 +61,7 @@ pub(crate) fn processor_time() -> std::time::Duration {
 }
 
 /// The allocator's name, with its version where it says it.
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[cfg(all(target_os = "linux", target_env = "gnu", not(feature = "mimalloc")))]
 pub(crate) fn allocator() -> String {
     // SAFETY: it returns a string that is never freed.
     let version = unsafe { std::ffi::CStr::from_ptr(libc::gnu_get_libc_version()) };
@@ -67,9 +69,41 @@ pub(crate) fn allocator() -> String {
 }
 
 /// The allocator's name, with its version where it says it.
-#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+#[cfg(not(all(target_os = "linux", target_env = "gnu", not(feature = "mimalloc"))))]
 pub(crate) fn allocator() -> String {
-    "system".to_owned()
+    let name = if cfg!(feature = "mimalloc") {
+        "mimalloc"
+    } else {
+        "system"
+    };
+    name.to_owned()
+}
+
+/// Memory for an object, by its address: as `malloc` gives it, of the program's allocator.
+#[inline]
+pub(crate) fn allocate(size: usize) -> usize {
+    let layout = layout(size);
+    // SAFETY: the size is not 0.
+    let object = unsafe { alloc(layout) };
+    assert!(!object.is_null(), "out of memory");
+    object.expose_provenance()
+}
+
+/// Gives an object back.
+///
+/// # Safety
+///
+/// The address came from [`allocate`] with this size, and is given back once.
+#[inline]
+pub(crate) unsafe fn deallocate(address: usize, size: usize) {
+    // SAFETY: the caller's.
+    unsafe { dealloc(std::ptr::with_exposed_provenance_mut(address), layout(size)) };
+}
+
+#[inline]
+fn layout(size: usize) -> Layout {
+    // As `malloc` aligns.
+    Layout::from_size_align(size.max(1), 16).expect("no object is as large as memory")
 }
 
 /// Gives free memory back to the system, so that what is resident is what is in use.

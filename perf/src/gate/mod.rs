@@ -1,6 +1,6 @@
 //! `gate`: checks every target, and names what misses.
 //!
-//! Within 20 minutes: after a short first look at all maps, only the fastest peers of each point are measured well. Where
+//! Within an hour: after a short first look at all maps, only the fastest peers of each point are measured well. Where
 //! the machine is so slow that this takes longer, what comes last is measured three times, not five. What
 //! misses is measured again, twice at most and while there is time, and counts with all its repetitions together. That
 //! favours whoever missed by chance; who misses by more than chance misses three times as surely.

@@ -5,7 +5,8 @@
 
 use crate::clock::{self, Clock};
 use crate::driver::{Worker, drive};
-use crate::keys::{ID, allocate, deallocate};
+use crate::heap::{allocate, deallocate};
+use crate::keys::ID;
 use crate::rng::Rng;
 use crate::store::{Packed, Store};
 use crate::workloads::get::Sums;
@@ -58,8 +59,8 @@ impl Objects for Malloc {
 
     #[inline]
     unsafe fn destroy(&mut self, object: usize) {
-        // SAFETY: the caller's.
-        unsafe { deallocate(object) };
+        // SAFETY: `create` allocated it with this size, and the caller says that it goes once.
+        unsafe { deallocate(object, OBJECT) };
     }
 }
 

@@ -250,7 +250,7 @@ impl Workload {
             && !(matches!(self, Self::W14 | Self::W14F | Self::W15large) && threads > 1)
             && (!self.has_own_values() || about.any_value && about.form != Form::Boxed)
             && !(self == Self::W15stall && about.stall == Stall::Blocks)
-            && !(about.is_by_id() && !self.is_of_one_id())
+            && (!about.is_by_id() || self.is_of_one_id())
     }
 
     /// Whether it needs other values than the harness's own: then a map has them as it would in a program, not in boxes.

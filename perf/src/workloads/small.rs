@@ -16,8 +16,9 @@ use crate::workloads::{Job, Latency, Measured};
 
 /// Entries of each store.
 const FILLED: usize = 16;
-/// How often one store is made and dropped alone.
-const ALONE: usize = 101;
+/// How often one store is made and dropped alone; and how many are there at once to be weighed: of a single one, the allocator's
+/// cache of small pieces hides what it takes.
+const ALONE: usize = 256;
 
 /// `entries` is how many stores there are in all.
 pub(crate) fn small_stores<S: Store>(job: &Job<'_>) -> Measured {
@@ -117,7 +118,7 @@ fn one<S: Store>(key: Packed) -> S {
     store
 }
 
-/// What one store takes, when there is no other: medians.
+/// What one store takes: medians of the times when there is no other, and the mean of the bytes.
 struct Alone {
     make_ns: f64,
     drop_ns: f64,
@@ -127,22 +128,24 @@ struct Alone {
 impl Alone {
     fn of<T>(make: impl Fn() -> T) -> Self {
         let clock = Clock::get();
-        let (mut makes, mut drops, mut bytes) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut makes, mut drops) = (Vec::new(), Vec::new());
         for _ in 0..ALONE {
-            let before = heap::in_use();
             let start = clock::start();
             let made = black_box(make());
             makes.push(clock.nanos(start, clock::end()) as f64);
-            bytes.push(heap::in_use().saturating_sub(before) as f64);
             let start = clock::start();
             drop(made);
             drops.push(clock.nanos(start, clock::end()) as f64);
         }
+        let mut all = Vec::with_capacity(ALONE);
+        let before = heap::in_use();
+        all.extend((0..ALONE).map(|_| make()));
+        let bytes = heap::in_use().saturating_sub(before) as f64 / ALONE as f64;
         let median = |figures: Vec<f64>| Spread::of(figures).map_or(0.0, |spread| spread.median);
         Self {
             make_ns: median(makes),
             drop_ns: median(drops),
-            bytes: median(bytes),
+            bytes,
         }
     }
 }
