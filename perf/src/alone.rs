@@ -1,6 +1,7 @@
 //! One measurement of a map in a process of its own: each begins with the same memory, and leaves nothing to the next.
 
 use std::error::Error;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
 
@@ -25,18 +26,27 @@ pub(crate) struct Asked<'a> {
 /// Asks a new process.
 pub(crate) fn measure(asked: &Asked<'_>) -> Result<Measured, String> {
     let Asked { job, .. } = asked;
-    let program = std::env::current_exe().map_err(|error| error.to_string())?;
-    let out = Command::new(program)
-        .args(["alone", "--workload", job.workload.name()])
-        .args(["--store", asked.store, "--hasher", asked.hasher])
-        .args(["--keys", &asked.keys.to_string()])
-        .args(["--entries", &asked.entries.to_string()])
-        .args(["--threads", &job.threads.to_string()])
-        .args(["--cycles", &job.cycles.to_string()])
-        .args(["--seconds", &asked.seconds.to_string()])
-        .args(asked.clocked.then_some("--clocked"))
-        .output()
-        .map_err(|error| error.to_string())?;
+    let mut arguments = vec!["alone".to_owned()];
+    for (name, value) in [
+        ("--workload", job.workload.to_string()),
+        ("--store", asked.store.to_owned()),
+        ("--hasher", asked.hasher.to_owned()),
+        ("--keys", asked.keys.to_string()),
+        ("--entries", asked.entries.to_string()),
+        ("--threads", job.threads.to_string()),
+        ("--cycles", job.cycles.to_string()),
+        ("--seconds", asked.seconds.to_string()),
+    ] {
+        arguments.extend([name.to_owned(), value]);
+    }
+    arguments.extend(asked.clocked.then(|| "--clocked".to_owned()));
+    ask(&arguments)
+}
+
+/// What a process with these arguments says, or why it does not.
+pub(crate) fn ask(arguments: &[String]) -> Result<Measured, String> {
+    let out = command(arguments).and_then(|mut command| command.output());
+    let out = out.map_err(|error| error.to_string())?;
     if !out.status.success() {
         let said = String::from_utf8_lossy(&out.stderr);
         let said = said.trim();
@@ -48,7 +58,30 @@ pub(crate) fn measure(asked: &Asked<'_>) -> Result<Measured, String> {
             said.to_owned()
         });
     }
-    serde_json::from_slice(&out.stdout).map_err(|error| error.to_string())
+    let said = String::from_utf8_lossy(&out.stdout);
+    let line = said.lines().find(|line| line.starts_with('{'));
+    serde_json::from_str(line.unwrap_or_default()).map_err(|error| error.to_string())
+}
+
+#[cfg(not(test))]
+fn command(arguments: &[String]) -> io::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(arguments);
+    Ok(command)
+}
+
+/// Where the tests' other process finds its arguments.
+#[cfg(test)]
+pub(crate) const ARGUMENTS: &str = "PERF_ALONE";
+
+/// A program of tests takes other arguments: it is told which test to be.
+#[cfg(test)]
+fn command(arguments: &[String]) -> io::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command
+        .args(["--exact", "tests::alone::the_other_process", "--ignored", "--nocapture"])
+        .env(ARGUMENTS, format!("perf {}", arguments.join(" ")));
+    Ok(command)
 }
 
 /// The other process: measures, and prints what it found.

@@ -71,6 +71,7 @@ fn run(options: &Compare, workloads: &[Workload], entries: &[usize], threads: &[
         apart: true,
         cycles: options.cycles,
         keep_peers: None,
+        named: |_, _| false,
         known: None,
         wanted: |_, _| true,
     };

@@ -39,6 +39,8 @@ pub(crate) struct Plan<'c> {
     pub(crate) hasher: Option<&'c str>,
     /// Measure no more than so many peers of each form at each point: those that are the fastest at a first look.
     pub(crate) keep_peers: Option<usize>,
+    /// Which peers are measured whatever their rate: those that are compared with by name.
+    pub(crate) named: fn(&About, Point) -> bool,
     /// Instead of a first look: the maps and hashers that an earlier run settled on.
     pub(crate) known: Option<&'c Known>,
     /// Life cycles of a run that counts them.
@@ -311,7 +313,8 @@ impl<'t> Turn<'t> {
                 let Some(&rate) = seen.get(&point).filter(|_| about.kind == Kind::Peer) else {
                     continue;
                 };
-                if !cuts.iter().any(|&(peers, least)| peers.have(about) && rate >= least) {
+                let named = (self.plan.named)(about, point);
+                if !named && !cuts.iter().any(|&(peers, least)| peers.have(about) && rate >= least) {
                     choice.points.retain(|&other| other != point);
                     self.bar.inc(self.plan.reps.len() as u64);
                 }

@@ -43,12 +43,18 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("perf: {error}");
-            if error.is::<quiet::Busy>() {
-                return ExitCode::from(3);
-            }
-            // As for options that are not understood; 1 is a result: a target was missed.
-            ExitCode::from(2)
+            ExitCode::from(code_of(&*error))
         }
+    }
+}
+
+/// 1 is a result: a target was missed.
+fn code_of(error: &(dyn Error + 'static)) -> u8 {
+    if error.is::<quiet::Busy>() {
+        3
+    } else {
+        // As for options that are not understood.
+        2
     }
 }
 

@@ -224,6 +224,7 @@ impl<'o> Work<'o> {
             apart: true,
             cycles: self.options.cycles,
             keep_peers: Some(KEPT),
+            named: is_named,
             known: is_known.then_some(&known),
             wanted,
         };
@@ -403,6 +404,11 @@ fn wanted(about: &About, point: Point) -> bool {
 fn is_headline(workload: Workload) -> bool {
     use Workload::{G64, W1, W2, W3, W4, W4N, W5};
     matches!(workload, W1 | G64 | W2 | W3 | W4 | W4N | W5)
+}
+
+/// The peers that a target names.
+fn is_named(about: &About, point: Point) -> bool {
+    about.name == targets::NAMED && point.workload == Workload::G64 && point.entries < LARGE
 }
 
 /// Where a map takes seconds to build, only those are tried that led in runs of all: METHODOLOGY.md has the figures.

@@ -209,7 +209,8 @@ impl Results {
                     entries,
                     threads,
                 } = point;
-                let name = format!("{workload}, {}, {threads} threads: {store}", count(*entries));
+                let plural = if *threads == 1 { "" } else { "s" };
+                let name = format!("{workload}, {}, {threads} thread{plural}: {store}", count(*entries));
                 lines.push(format!("{name:<44} {}", all.join(" / ")));
             }
         }

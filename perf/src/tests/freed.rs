@@ -26,6 +26,7 @@ fn cell(store: &str, workload: Workload, entries: usize, threads: usize) -> Cell
         latency: |_| true,
         hasher: Some("foldhash"),
         keep_peers: None,
+        named: |_, _| false,
         known: None,
         wanted: |_, _| true,
     };
@@ -76,6 +77,9 @@ fn small_stores_are_weighed_empty_and_filled() {
             of("empty_bytes") <= of("of_one_bytes") && of("of_one_bytes") > 0.0,
             "{cell:?}"
         );
+        let alone = self::cell(store, Workload::W13, 40, 1);
+        // The phase has all its makings in it.
+        assert!(alone.extra["make_ns"] >= alone.p50_ns as f64 / 2.0, "{alone:?}");
         assert!(of("empty_make_ns") > 0.0 && of("make_ns") > 0.0 && of("drop_ns") > 0.0);
     }
 }

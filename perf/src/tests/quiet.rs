@@ -51,6 +51,17 @@ fn it_does_not_wait_for_ever() {
 }
 
 #[test]
+fn a_busy_machine_has_a_code_of_its_own() {
+    let patience = Patience {
+        wait: 10,
+        anyway: false,
+    };
+    let busy = wait_with(&patience, || Some(1.0), |_| {}).unwrap_err();
+    assert_eq!(crate::code_of(&busy), 3);
+    assert_eq!(crate::code_of(&std::io::Error::other("another")), 2);
+}
+
+#[test]
 fn to_go_on_anyway_is_put_on_record() {
     let (result, _) = after(&[0.8], 600, true);
     let expected = Quiet {

@@ -29,6 +29,7 @@ fn run(points: Vec<Point>, hasher: Option<&str>, keys: KeyKind) -> (Vec<Cell>, u
         latency: |_| true,
         hasher,
         keep_peers: None,
+        named: |_, _| false,
         known: None,
         wanted: |_, _| true,
     };
@@ -128,6 +129,7 @@ fn the_fastest_peers_stay_when_only_some_may() {
         latency: |_| false,
         hasher: None,
         keep_peers: Some(2),
+        named: |_, _| false,
         known: None,
         wanted: |about, _| about.kind != Kind::Design,
     };
@@ -150,6 +152,38 @@ fn the_fastest_peers_stay_when_only_some_may() {
     let all_peers = stores.iter().filter(|name| peers::is_peer(name)).count();
     assert!((2..=5).contains(&all_peers), "{stores:?}");
     assert!(stores.contains(&"shadow".to_owned()) && stores.contains(&"nosync".to_owned()));
+}
+
+#[test]
+fn a_peer_that_is_named_stays_whatever_its_rate() {
+    let all = peers::all();
+    let plan = Plan {
+        contenders: all.iter().filter(|one| one.about.kind == Kind::Peer).collect(),
+        points: vec![Point {
+            workload: Workload::W1,
+            entries: 2000,
+            threads: 1,
+        }],
+        reps: 0..1,
+        until: None,
+        seconds: 0.002,
+        cycles: 2000,
+        apart: false,
+        latency: |_| false,
+        hasher: Some("foldhash"),
+        keep_peers: Some(1),
+        // The slowest of all look-ups.
+        named: |about, _| about.name == "skipmap",
+        known: None,
+        wanted: |_, _| true,
+    };
+    let mut stores = Vec::new();
+    plan.run(&mut KeySets::new(KeyKind::Heap), &ProgressBar::hidden(), &mut |line| {
+        if let Line::Cell(cell) = line {
+            stores.push(cell.store);
+        }
+    });
+    assert!(stores.contains(&"skipmap".to_owned()) && stores.len() < 6, "{stores:?}");
 }
 
 #[test]
@@ -181,6 +215,7 @@ fn what_was_settled_on_is_measured_again_without_a_first_look() {
         latency: |point| point.threads == 1,
         hasher: None,
         keep_peers: Some(1),
+        named: |_, _| false,
         known: Some(&known),
         wanted: |_, _| true,
     };
@@ -226,6 +261,7 @@ fn what_comes_late_is_repeated_less() {
             latency: |_| false,
             hasher: None,
             keep_peers: None,
+            named: |_, _| false,
             known: None,
             wanted: |_, _| true,
         };

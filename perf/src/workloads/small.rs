@@ -3,6 +3,7 @@
 //! All are made, then all are filled, then all go; each thread has its own. Beside it, what one store takes alone.
 
 use std::hint::black_box;
+use std::panic::resume_unwind;
 use std::sync::{Barrier, Mutex};
 use std::time::{Duration, Instant};
 
@@ -35,54 +36,62 @@ pub(crate) fn small_stores<S: Store>(job: &Job<'_>) -> Measured {
         barrier.wait();
         barrier.wait();
     };
+    // Each phase is clocked by those who are in it: who only waits for them may see its end late.
     let run = |thread: usize| {
         pin_to_core(thread);
         let mut made = Vec::with_capacity(each);
         let mut times = histogram();
         meet();
-        for _ in 0..each {
-            let start = clock::start();
-            let store = S::new();
-            record(&mut times, clock.nanos(start, clock::end()));
-            made.push(store);
-        }
+        let make = Span::of(|| {
+            for _ in 0..each {
+                let start = clock::start();
+                let store = S::new();
+                record(&mut times, clock.nanos(start, clock::end()));
+                made.push(store);
+            }
+        });
         meet();
         let mut failures = 0;
-        for store in &made {
-            for key in &keys {
-                failures += usize::from(!store.insert(key.with_id(ID)));
+        let fill = Span::of(|| {
+            for store in &made {
+                for key in &keys {
+                    failures += usize::from(!store.insert(key.with_id(ID)));
+                }
             }
-        }
+        });
         meet();
         let wrong = made
             .iter()
             .filter(|store| store.get(keys[0].with_id(ID)) != keys[0].value());
         failures += wrong.count();
         meet();
-        made.clear();
+        let drop = Span::of(|| made.clear());
         meet();
         all.lock()
             .expect("nothing panics")
             .add(&times)
             .expect("both have the same bounds");
         assert_eq!(failures, 0, "an alloc in a new store failed, or was not found");
+        [make, fill, drop]
     };
-    let mut phases: Vec<(Duration, u64)> = Vec::new();
+    let (mut bytes, mut spans) = (Vec::new(), Vec::new());
     std::thread::scope(|scope| {
         let run = &run;
-        for thread in 0..job.threads {
-            scope.spawn(move || run(thread));
-        }
+        let handles: Vec<_> = (0..job.threads)
+            .map(|thread| scope.spawn(move || run(thread)))
+            .collect();
         for _ in 0..5 {
-            let start = Instant::now();
             barrier.wait();
-            phases.push((start.elapsed(), heap::in_use()));
+            bytes.push(heap::in_use());
             barrier.wait();
         }
+        let handles = handles.into_iter();
+        spans.extend(handles.map(|handle| handle.join().unwrap_or_else(|panic| resume_unwind(panic))));
     });
-    let [(_, before), (make, empty), (fill, full), _, (drop, left)] = phases[..] else {
+    let [before, empty, full, _, left] = bytes[..] else {
         unreachable!("there are five phases")
     };
+    let [make, fill, drop] = [0, 1, 2].map(|phase| Span::around(spans.iter().map(|spans| spans[phase])));
     let per_store = |took: Duration| took.as_nanos() as f64 / stores as f64;
     let bytes = |now: u64| now.saturating_sub(before) as f64 / stores as f64;
     let times = all.into_inner().expect("nothing panics");
@@ -109,6 +118,31 @@ pub(crate) fn small_stores<S: Store>(job: &Job<'_>) -> Measured {
             .with(&format!("{name}_bytes"), alone.bytes);
     }
     measured
+}
+
+/// From the beginning of something to its end.
+#[derive(Clone, Copy)]
+struct Span {
+    start: Instant,
+    end: Instant,
+}
+
+impl Span {
+    fn of(work: impl FnOnce()) -> Self {
+        let start = Instant::now();
+        work();
+        Self {
+            start,
+            end: Instant::now(),
+        }
+    }
+
+    /// From the first beginning to the last end.
+    fn around(spans: impl Iterator<Item = Self> + Clone) -> Duration {
+        let start = spans.clone().map(|span| span.start).min();
+        let end = spans.map(|span| span.end).max();
+        start.zip(end).map_or(Duration::ZERO, |(start, end)| end - start)
+    }
 }
 
 /// A store with one variable.

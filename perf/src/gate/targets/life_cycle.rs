@@ -3,7 +3,7 @@
 
 use crate::class::Class;
 use crate::gate::BY_ID;
-use crate::gate::targets::{K1, K64, List, M1, M4, M8, at, named};
+use crate::gate::targets::{K1, K64, List, M1, M4, M8, NAMED, at, named};
 use crate::memory;
 use crate::peers::Peers;
 use crate::record::Cell;
@@ -60,10 +60,10 @@ fn single_operations(list: &mut List) {
     for threads in [1, 2] {
         let point = at(G64, K64, threads);
         let name = named(point, ">= 1.2x papaya, by Variable");
-        list.add(name, [point], move |results| results.against(point, "papaya", 1.2));
+        list.add(name, [point], move |results| results.against(point, NAMED, 1.2));
         let name = named(point, ">= 1.2x papaya, by id");
         list.add(name, [point], move |results| {
-            results.one_against(BY_ID, point, "papaya", 1.2)
+            results.one_against(BY_ID, point, NAMED, 1.2)
         });
         for entries in [K64, M1] {
             list.best_of(at(W2, entries, threads), Peers::All, 1.0);
