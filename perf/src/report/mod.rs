@@ -13,8 +13,9 @@ use crate::class::Class;
 use crate::cli::ReportOptions;
 use crate::env::{self, Run};
 use crate::gate::OURS;
-use crate::peers;
+use crate::peers::{self, Peers};
 use crate::record::{self, Failure, Limit, Line, Memory};
+use crate::store::Form;
 use crate::summary::{At, Stores};
 
 pub(crate) mod charts;
@@ -106,6 +107,8 @@ pub(crate) struct Data {
     pub(crate) points: BTreeMap<At, Stores>,
     pub(crate) memory: Vec<Memory>,
     pub(crate) limits: Vec<Limit>,
+    /// The runs in which maps were measured with their values in place.
+    in_place: BTreeSet<String>,
     /// Maps that were wrong, in the runs that are used.
     pub(crate) failures: Vec<Failure>,
     /// The runs that any of it comes from, oldest first.
@@ -168,6 +171,7 @@ impl Data {
             points: BTreeMap::new(),
             memory: Vec::new(),
             limits: Vec::new(),
+            in_place: BTreeSet::new(),
             failures: Vec::new(),
             used: Vec::new(),
         };
@@ -182,6 +186,16 @@ impl Data {
                 data.points.insert(at, stores);
             }
         }
+        let moving = peers::all().into_iter().map(|contender| contender.about);
+        let moving: Vec<&str> = moving
+            .filter(|about| about.form == Form::InPlace)
+            .map(|about| about.name)
+            .collect();
+        let cells = data.points.values().flat_map(Stores::values).flatten();
+        data.in_place = cells
+            .filter(|cell| moving.contains(&cell.store.as_str()))
+            .map(|cell| cell.run.clone())
+            .collect();
         data.memory = memory.into_values().collect();
         used.extend(data.memory.iter().map(|line| line.run.clone()));
         limits.retain(|limit| latest.get(&(limit.limit.clone(), limit.entries)) == Some(&limit.run));
@@ -196,6 +210,15 @@ impl Data {
     /// The run of that name, if its first line was recorded.
     pub(crate) fn run(&self, name: &str) -> Option<&Run> {
         self.used.iter().find(|run| run.run == name)
+    }
+
+    /// The forms in which peers were measured at a point. In records from before there were two, all were boxed.
+    pub(crate) fn forms(&self, stores: &Stores) -> impl Iterator<Item = Peers> + use<> {
+        let mut cells = stores.values().flatten();
+        let both = cells.any(|cell| self.in_place.contains(&cell.run));
+        Peers::FORMS
+            .into_iter()
+            .filter(move |&form| both || form != Peers::InPlace)
     }
 
     /// The points of one workload.

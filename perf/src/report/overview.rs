@@ -65,7 +65,7 @@ pub(crate) fn ratios<'d>(data: &'d Data, ours: &str) -> Vec<Ratio<'d>> {
             let (Some(own), Some(theirs)) = (stores.get(ours), theirs) else {
                 continue;
             };
-            for form in Peers::FORMS {
+            for form in data.forms(stores) {
                 let rate = Summary::spread(own, |cell| cell.mops);
                 let (Some(rate), Some((peer, best))) = (rate, summary::best_peer(theirs, form)) else {
                     continue;

@@ -134,8 +134,10 @@ fn throughput(data: &Data, workloads: &[Workload]) -> String {
                 .map(|rate| rate.map_or_else(|| "–".to_owned(), |rate| figures(rate.median)))
                 .collect();
             let widest = rates.iter().flatten().map(|rate| rate.percent()).fold(0.0, f64::max);
+            let forms: Vec<Peers> = data.forms(stores).collect();
             let against = Peers::FORMS.map(|form| {
-                summary::against_best(stores, form).map_or_else(
+                let best = summary::against_best(stores, form).filter(|_| forms.contains(&form));
+                best.map_or_else(
                     || "–".to_owned(),
                     |(name, times)| format!("{} × {name}", figures(times)),
                 )

@@ -22,7 +22,8 @@ fn cell(store: &str, workload: Workload, entries: usize, threads: usize) -> Cell
         until: None,
         seconds: 0.05,
         cycles: 3000,
-        apart: false,
+        // What others give back meanwhile is not theirs.
+        apart: true,
         latency: |_| true,
         hasher: Some("foldhash"),
         keep_peers: None,

@@ -292,6 +292,16 @@ fn instruction_counts_become_a_table() {
     assert!(table.ends_with("From `command`, commit abc.\n"));
 }
 
+#[test]
+fn what_was_not_measured_in_place_is_not_compared_so() {
+    let mut all = lines();
+    all.retain(|line| !matches!(line, Line::Cell(cell) if cell.store == "dashmap-in-place"));
+    let data = Data::of(all, None);
+    let parts = tables::all(&data, &charts::all(&data).unwrap(), "");
+    assert!(parts["summary"].contains("| boxed |") && !parts["summary"].contains("| in place |"));
+    assert!(parts["reads"].contains("| 1.44 × papaya | – |"), "{}", parts["reads"]);
+}
+
 /// Of one page, all machines are of one class: that of the latest run, unless it is told.
 #[test]
 fn a_page_is_of_one_class_of_machines() {
