@@ -70,6 +70,12 @@ fn command(arguments: &[String]) -> io::Result<Command> {
     Ok(command)
 }
 
+#[cfg(test)]
+thread_local! {
+    /// How many processes this thread has begun.
+    pub(crate) static ASKED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
 /// Where the tests' other process finds its arguments.
 #[cfg(test)]
 pub(crate) const ARGUMENTS: &str = "PERF_ALONE";
@@ -77,6 +83,7 @@ pub(crate) const ARGUMENTS: &str = "PERF_ALONE";
 /// A program of tests takes other arguments: it is told which test to be.
 #[cfg(test)]
 fn command(arguments: &[String]) -> io::Result<Command> {
+    ASKED.set(ASKED.get() + 1);
     let mut command = Command::new(std::env::current_exe()?);
     command
         .args(["--exact", "tests::alone::the_other_process", "--ignored", "--nocapture"])

@@ -69,6 +69,7 @@ fn what_another_process_measured_comes_back_whole() {
     let (cells, failures) = run(Workload::W6, 2000);
     assert!(failures.is_empty(), "{failures:?}");
     assert_eq!(cells.len(), 2 * 2, "maps, repetitions");
+    assert_eq!(alone::ASKED.get(), 2 * 2, "each in a process of its own");
     for cell in &cells {
         assert_eq!((cell.ops, cell.entries), (2000, 2000));
         assert!(
