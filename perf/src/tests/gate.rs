@@ -130,6 +130,31 @@ fn both_forms_of_peers_stand_in_a_verdict() {
 }
 
 #[test]
+fn a_form_has_its_own_peers_only() {
+    let mut results = Results::default();
+    for store in ["shadow", "dashmap"] {
+        results.add(cell(store, 10.0));
+    }
+    assert!(results.against_best(W1, W1, Peers::Boxed, 1.0).met);
+    assert!(
+        !results.against_best(W1, W1, Peers::InPlace, 1.0).measured,
+        "its values are boxed"
+    );
+    results.add(cell("papaya", 20.0));
+    for form in Peers::FORMS {
+        assert!(
+            !results.against_best(W1, W1, form, 1.0).met,
+            "{form:?}: its values do not move"
+        );
+    }
+    results.add(cell("dashmap-in-place", 40.0));
+    assert!(
+        results.against_best(W1, W1, Peers::Boxed, 0.5).met,
+        "in place is no boxed form"
+    );
+}
+
+#[test]
 fn tails_are_compared_with_the_least_of_the_peers() {
     let mut results = Results::default();
     for (store, p999) in [
