@@ -37,16 +37,19 @@ pub(crate) fn measure(rep: usize) -> Vec<Figure> {
     ]
 }
 
-/// Reads the clock until it is told to stop: the longest time between two looks, in nanoseconds.
-pub(crate) fn longest_until(stop: &AtomicBool) -> f64 {
-    let (mut last, mut longest) = (Instant::now(), Duration::ZERO);
-    // Relaxed: nothing else is passed on.
-    while !stop.load(Ordering::Relaxed) {
+/// Reads the clock until it is told to stop: the longest time between two looks, in nanoseconds. A thread that comes late has
+/// paused since then.
+pub(crate) fn longest_until(since: Instant, stop: &AtomicBool) -> f64 {
+    let (mut last, mut longest) = (since, Duration::ZERO);
+    loop {
         let now = Instant::now();
         longest = longest.max(now - last);
         last = now;
+        // Relaxed: nothing else is passed on.
+        if stop.load(Ordering::Relaxed) {
+            return longest.as_nanos() as f64;
+        }
     }
-    longest.as_nanos() as f64
 }
 
 /// The times between two looks at the clock, in nanoseconds, the longest [`RANK`] of them, longest first.

@@ -51,12 +51,13 @@ pub(crate) fn grow_and_shrink<S: Store>(job: &Job<'_>) -> Measured {
     let (before, resident_before) = (heap::in_use(), heap::resident());
     let store = S::new();
     let clock = Clock::get();
-    let stop = AtomicBool::new(false);
+    let stop = &AtomicBool::new(false);
     let (steps, pause) = std::thread::scope(|scope| {
         // What no worst insert can be below, on this machine at this time.
-        let watch = scope.spawn(|| {
+        let since = Instant::now();
+        let watch = scope.spawn(move || {
             pin_to_core(job.threads);
-            pauses::longest_until(&stop)
+            pauses::longest_until(since, stop)
         });
         let steps = catch_unwind(AssertUnwindSafe(|| {
             in_parts(job, |part, _| {

@@ -1,8 +1,8 @@
 //! L4: the longest free or alloc of a run of life cycles as W4 has them, each one clocked, and beside it the longest
 //! pause of a thread that does nothing but read the clock all the while. No operation's worst case is below that.
 
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Barrier, OnceLock};
 use std::time::Instant;
 
 use hdrhistogram::Histogram;
@@ -20,12 +20,14 @@ pub(crate) fn longest<S: Store>(job: &Job<'_>) -> Measured {
     let cycles = (job.cycles / job.threads as u64).max(1);
     let start = Barrier::new(job.threads + 1);
     let stop = AtomicBool::new(false);
+    let first = OnceLock::new();
     let run = |thread: usize| {
         pin_to_core(thread);
         let mut life = life::cycles(&store, alive, thread);
         let mut times = [histogram(), histogram()];
         start.wait();
         let begun = Instant::now();
+        first.get_or_init(|| begun);
         for _ in 0..cycles {
             for (times, took) in times.iter_mut().zip(life.clocked_cycle(clock)) {
                 record(times, took);
@@ -36,7 +38,7 @@ pub(crate) fn longest<S: Store>(job: &Job<'_>) -> Measured {
         (times, took)
     };
     let (threads, pause) = std::thread::scope(|scope| {
-        let (run, start, stop) = (&run, &start, &stop);
+        let (run, start, stop, first) = (&run, &start, &stop, &first);
         let handles: Vec<_> = (0..job.threads)
             .map(|thread| scope.spawn(move || run(thread)))
             .collect();
@@ -44,7 +46,7 @@ pub(crate) fn longest<S: Store>(job: &Job<'_>) -> Measured {
         let watch = scope.spawn(move || {
             pin_to_core(job.threads);
             start.wait();
-            pauses::longest_until(stop)
+            pauses::longest_until(*first.get_or_init(Instant::now), stop)
         });
         let threads: Vec<_> = handles.into_iter().map(|handle| handle.join()).collect();
         // Relaxed: nothing else is passed on.
