@@ -20,6 +20,7 @@ run() {
 }
 
 run --workspace --all-targets
+run -p perf --all-targets --features cpp-peers
 run -p shadow-vars --all-targets --all-features
 run -p livepatch --all-targets --all-features
 run -p shadow-vars

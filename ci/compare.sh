@@ -5,4 +5,4 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 cargo run --release -p perf -- compare --workload W1,G64,W3,W4 --entries 64k --threads 2 --reps 3 --seconds 0.1 \
-    --stores shadow,papaya,scc_map,scc_index,dashmap,nosync
+    --stores shadow,shadow-by-id,papaya,scc_map,scc_index,dashmap,dashmap-in-place,nosync --anyway

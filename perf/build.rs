@@ -1,7 +1,25 @@
-//! Remembers which compiler built the program, for the records.
+//! Remembers for the records what the program was built from: the compiler, and the versions of the peers. Builds the C++
+//! peers that the machine has, if they are asked for.
 
 use std::env;
+use std::fs;
+use std::path::Path;
 use std::process::Command;
+
+/// The packages whose versions a record names.
+const PEERS: [&str; 11] = [
+    "papaya",
+    "scc",
+    "dashmap",
+    "flurry",
+    "leapfrog",
+    "crossbeam-skiplist",
+    "hashbrown",
+    "seize",
+    "crossbeam-epoch",
+    "foldhash",
+    "ahash",
+];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -15,4 +33,176 @@ fn main() {
     println!("cargo::rustc-env=PERF_TARGET={target}");
     let level = env::var("OPT_LEVEL").expect("cargo sets it");
     println!("cargo::rustc-env=PERF_OPT_LEVEL={level}");
+    versions();
+    for name in ["urcu", "tbb", "boost_flat", "boost_node"] {
+        println!("cargo::rustc-check-cfg=cfg(perf_{name})");
+    }
+    #[cfg(feature = "cpp-peers")]
+    cpp::build();
+    #[cfg(not(feature = "cpp-peers"))]
+    println!("cargo::rustc-env=PERF_CPP_MISSING=all, as the feature cpp-peers is off");
+}
+
+/// The versions in the lock file, and a number that says whether two lock files are the same.
+fn versions() {
+    let lock = Path::new("../Cargo.lock");
+    println!("cargo::rerun-if-changed={}", lock.display());
+    let text = fs::read_to_string(lock).unwrap_or_default();
+    let mut found = Vec::new();
+    for package in text.split("[[package]]") {
+        let field = |name: &str| {
+            let mut lines = package.lines();
+            let line = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(" = "))?;
+            Some(line.trim_matches('"'))
+        };
+        if let (Some(name), Some(version)) = (field("name"), field("version"))
+            && PEERS.contains(&name)
+        {
+            found.push(format!("{name} {version}"));
+        }
+    }
+    println!("cargo::rustc-env=PERF_PEERS={}", found.join(", "));
+    // FNV-1a: for telling files apart, and nothing else.
+    let number = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    println!("cargo::rustc-env=PERF_LOCK={number:016x}");
+}
+
+#[cfg(feature = "cpp-peers")]
+mod cpp {
+    use std::env;
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
+    /// A map: what it is called, the header without which it cannot be, and what it is linked with.
+    struct Peer {
+        name: &'static str,
+        about: &'static str,
+        header: &'static str,
+        /// A macro of the header that says which version it is.
+        version: &'static str,
+        libraries: &'static [&'static str],
+        package: &'static str,
+    }
+
+    const PEERS: [Peer; 4] = [
+        Peer {
+            name: "urcu",
+            about: "liburcu's cds_lfht",
+            header: "urcu/rculfhash.h",
+            version: "",
+            libraries: &["urcu", "urcu-cds", "urcu-common"],
+            package: "liburcu-dev",
+        },
+        Peer {
+            name: "tbb",
+            about: "oneTBB's concurrent_hash_map",
+            header: "oneapi/tbb/concurrent_hash_map.h",
+            version: "TBB_VERSION_MAJOR.TBB_VERSION_MINOR",
+            libraries: &["tbb"],
+            package: "libtbb-dev",
+        },
+        Peer {
+            name: "boost_flat",
+            about: "Boost's concurrent_flat_map",
+            header: "boost/unordered/concurrent_flat_map.hpp",
+            version: "BOOST_LIB_VERSION",
+            libraries: &[],
+            package: "libboost-dev, 1.83 or later",
+        },
+        Peer {
+            name: "boost_node",
+            about: "Boost's concurrent_node_map",
+            header: "boost/unordered/concurrent_node_map.hpp",
+            version: "BOOST_LIB_VERSION",
+            libraries: &[],
+            package: "libboost-dev, 1.87 or later",
+        },
+    ];
+
+    /// Builds each whose header is there, and says which are missing. What has a header and does not compile is a fault.
+    pub(crate) fn build() {
+        println!("cargo::rerun-if-changed=cpp");
+        println!("cargo::rerun-if-env-changed=PERF_CPP_INCLUDE");
+        let (mut missing, mut versions) = (Vec::new(), Vec::new());
+        for peer in &PEERS {
+            let Some(version) = version(peer) else {
+                missing.push(format!("{} ({})", peer.about, peer.package));
+                continue;
+            };
+            compiler()
+                .file(format!("cpp/{}.cpp", peer.name))
+                .compile(&format!("perf_{}", peer.name));
+            for library in peer.libraries {
+                println!("cargo::rustc-link-lib={library}");
+            }
+            println!("cargo::rustc-cfg=perf_{}", peer.name);
+            versions.push(format!("{} {version}", peer.name));
+        }
+        let all = if missing.is_empty() {
+            "none".to_owned()
+        } else {
+            missing.join("; ")
+        };
+        if !missing.is_empty() {
+            println!(
+                "cargo::warning=C++ peers that are not built, as their headers, or a C++ compiler, are not there: {all}"
+            );
+        }
+        println!("cargo::rustc-env=PERF_CPP_MISSING={all}");
+        println!("cargo::rustc-env=PERF_CPP_PEERS={}", versions.join(", "));
+    }
+
+    fn compiler() -> cc::Build {
+        let mut build = cc::Build::new();
+        build.cpp(true).std("c++17").warnings(true);
+        // For headers that are not where the distribution puts them.
+        if let Some(folder) = env::var_os("PERF_CPP_INCLUDE") {
+            env::split_paths(&folder).for_each(|folder| {
+                // As the system's own: their warnings are not ours.
+                build.flag(format!("-isystem{}", folder.display()));
+            });
+        }
+        build
+    }
+
+    /// The version that the header gives, or that of the package; nothing if there is no header, or no compiler.
+    fn version(peer: &Peer) -> Option<String> {
+        const MARK: &str = "perf_version_is";
+        let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
+        let probe: PathBuf = out.join(format!("{}_probe.cpp", peer.name));
+        let more = match peer.name {
+            "tbb" => "#include <oneapi/tbb/version.h>\n",
+            name if name.starts_with("boost") => "#include <boost/version.hpp>\n",
+            _ => "",
+        };
+        let text = format!("#include <{}>\n{more}{MARK} {}\n", peer.header, peer.version);
+        fs::write(&probe, text).expect("the build has a folder");
+        let mut compiler = compiler();
+        compiler.cargo_warnings(false).warnings(false);
+        let expanded = compiler.file(Path::new(&probe)).try_expand().ok()?;
+        let expanded = String::from_utf8_lossy(&expanded);
+        let (_, rest) = expanded.rsplit_once(MARK)?;
+        // A macro's text may begin a line, below one that says where it is from.
+        let lines = rest.lines().filter(|line| !line.starts_with('#'));
+        let version: String = lines.flat_map(str::chars).filter(|c| !matches!(c, ' ' | '"')).collect();
+        match (version.is_empty(), peer.libraries.first()) {
+            (false, _) => Some(version.replace('_', ".")),
+            (true, Some(library)) => Some(of_package(library)),
+            (true, None) => Some("of an unknown version".to_owned()),
+        }
+    }
+
+    /// The version of a library of the distribution's.
+    fn of_package(library: &str) -> String {
+        let asked = std::process::Command::new("pkg-config")
+            .args(["--modversion", &format!("lib{library}")])
+            .output();
+        let known = asked.ok().filter(|out| out.status.success());
+        known.map_or_else(
+            || "of an unknown version".to_owned(),
+            |out| String::from_utf8_lossy(&out.stdout).trim().to_owned(),
+        )
+    }
 }

@@ -4,12 +4,15 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::class::Class;
 use crate::keys::KeyKind;
 use crate::peers::{self, Contender};
+use crate::quiet::Patience;
 use crate::workloads::Workload;
 
 const EXIT_CODES: &str = "Exit codes: 0 done, and for `gate` all targets met; 1 a target is missed; 2 it could not be done, \
-                          the options make no sense, or the store gave a wrong answer.";
+                          the options make no sense, or the store gave a wrong answer; 3 the machine did not become quiet, and \
+                          nothing was measured.";
 
 /// The performance study of the shadow store: see METHODOLOGY.md.
 #[derive(Debug, Parser)]
@@ -36,13 +39,16 @@ pub(crate) enum Command {
     /// One measurement of `memory`.
     #[command(hide = true)]
     Hold(HoldOptions),
+    /// One measurement in a process of its own.
+    #[command(hide = true)]
+    Alone(AloneOptions),
 }
 
 /// Which cells, and how well.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Compare {
-    /// Workloads, such as `W1,W3`; `W4`, `W7` and `W9` mean all of their forms. Not given: W1 to W5 (or W1 and W3 to
-    /// scale).
+    /// Workloads, such as `W1,W3`; `W4`, `W7`, `W9`, `W14` and `W15` mean all of their forms. Not given: W1 to W5 (or W1 and
+    /// W3 to scale).
     #[arg(long, value_delimiter = ',', value_parser = workloads)]
     workload: Vec<Workloads>,
     /// Entries, such as `64k,1M`. Not given: what suits the workload.
@@ -60,6 +66,9 @@ pub(crate) struct Compare {
     /// Seconds of each measurement that count.
     #[arg(long, default_value_t = 0.5, value_parser = seconds)]
     pub(crate) seconds: f64,
+    /// Life cycles of L4, such as `100M` (there, `M` is a million).
+    #[arg(long, default_value = "100M", value_parser = cycles)]
+    pub(crate) cycles: u64,
     /// What the addresses are like.
     #[arg(long, default_value_t)]
     pub(crate) keys: KeyKind,
@@ -97,6 +106,8 @@ pub(crate) struct Output {
     /// The folder of records. Not given: perf/record.
     #[arg(long, requires = "record", value_name = "FOLDER")]
     pub(crate) records: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) patience: Patience,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -104,6 +115,9 @@ pub(crate) struct MemoryOptions {
     /// Entries, such as `1M,8M`.
     #[arg(long, value_delimiter = ',', value_parser = entries, default_value = "1M,1310720,1572864,1835008,8M")]
     pub(crate) entries: Vec<usize>,
+    /// At 32 sizes, 16 up to 1 M and 16 from 4 M to 8 M, grown from empty: how full a table is makes all the difference.
+    #[arg(long, conflicts_with = "entries")]
+    pub(crate) curve: bool,
     /// Maps by name. Not given: all.
     #[arg(long, value_delimiter = ',', value_parser = store)]
     pub(crate) stores: Vec<String>,
@@ -137,9 +151,12 @@ pub(crate) struct GateOptions {
     /// Repetitions; of what misses, as many again, twice.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
     pub(crate) reps: u16,
+    /// Life cycles of L4, such as `100M` (there, `M` is a million).
+    #[arg(long, default_value = "100M", value_parser = cycles)]
+    pub(crate) cycles: u64,
     /// Minutes in which it is to be done: what misses is measured again while there is time, and what comes late is measured
     /// three times at most.
-    #[arg(long, default_value_t = 18)]
+    #[arg(long, default_value_t = 45)]
     pub(crate) minutes: u32,
     /// Lists the targets and measures nothing.
     #[arg(long)]
@@ -159,6 +176,9 @@ pub(crate) struct ReportOptions {
     /// The folder of charts. Not given: perf/charts.
     #[arg(long)]
     pub(crate) charts: Option<PathBuf>,
+    /// Of machines of this class. Not given: of the class of the latest run, and the README's chart is of that.
+    #[arg(long)]
+    pub(crate) class: Option<Class>,
     /// Writes nothing; fails if something would change.
     #[arg(long)]
     pub(crate) check: bool,
@@ -174,6 +194,28 @@ pub(crate) struct HoldOptions {
     pub(crate) entries: usize,
     #[arg(long)]
     pub(crate) with_capacity: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct AloneOptions {
+    #[arg(long, value_parser = workload)]
+    pub(crate) workload: Workload,
+    #[arg(long, value_parser = store)]
+    pub(crate) store: String,
+    #[arg(long)]
+    pub(crate) hasher: String,
+    #[arg(long)]
+    pub(crate) keys: KeyKind,
+    #[arg(long, value_parser = entries)]
+    pub(crate) entries: usize,
+    #[arg(long, value_parser = threads)]
+    pub(crate) threads: usize,
+    #[arg(long, value_parser = cycles)]
+    pub(crate) cycles: u64,
+    #[arg(long, value_parser = seconds)]
+    pub(crate) seconds: f64,
+    #[arg(long)]
+    pub(crate) clocked: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -226,6 +268,12 @@ fn workloads(text: &str) -> Result<Workloads, String> {
     Err(format!("there are {}", names.join(", ")))
 }
 
+/// One, by its exact name.
+fn workload(text: &str) -> Result<Workload, String> {
+    let found = Workload::ALL.into_iter().find(|workload| workload.name() == text);
+    found.ok_or_else(|| "there is no such workload".to_owned())
+}
+
 fn store(text: &str) -> Result<String, String> {
     let all = peers::all();
     if all.iter().any(|contender| contender.about.name == text) {
@@ -249,6 +297,20 @@ fn entries(text: &str) -> Result<usize, String> {
     match number.checked_mul(scale) {
         Some(entries @ 1..=MOST) => Ok(entries),
         _ => Err(format!("between 1 and {MOST} entries are possible")),
+    }
+}
+
+/// A number of cycles; `k` and `M` stand for 10^3 and 10^6.
+fn cycles(text: &str) -> Result<u64, String> {
+    let (digits, scale) = match text.as_bytes().last() {
+        Some(b'k' | b'K') => (&text[..text.len() - 1], 1_000),
+        Some(b'm' | b'M') => (&text[..text.len() - 1], 1_000_000),
+        _ => (text, 1),
+    };
+    let number: Option<u64> = digits.parse().ok();
+    match number.and_then(|number| number.checked_mul(scale)) {
+        Some(cycles @ 1..=1_000_000_000_000) => Ok(cycles),
+        _ => Err("a number of cycles such as 1000000 or 100M is needed".to_owned()),
     }
 }
 

@@ -61,14 +61,17 @@ fn run(options: &Compare, workloads: &[Workload], entries: &[usize], threads: &[
         &options.threads
     };
     let plan = Plan {
-        points: points(&workloads, entries, threads),
+        points: points(&workloads, entries, threads, options.threads.is_empty()),
         contenders,
         reps: 0..options.reps.into(),
         until: None,
         seconds: options.seconds,
         latency: |_| true,
         hasher: options.hasher.fixed(),
+        apart: true,
+        cycles: options.cycles,
         keep_peers: None,
+        named: |_, _| false,
         known: None,
         wanted: |_, _| true,
     };
@@ -119,9 +122,17 @@ fn run(options: &Compare, workloads: &[Workload], entries: &[usize], threads: &[
 }
 
 /// Each workload at each size that was asked for, or that suits it, with each number of threads.
-fn points(workloads: &[Workload], entries: &[usize], threads: &[usize]) -> Vec<Point> {
+fn points(workloads: &[Workload], entries: &[usize], threads: &[usize], threads_are_default: bool) -> Vec<Point> {
     let mut points = Vec::new();
     for &workload in workloads {
+        if let (Some(own), [], true) = (workload.default_points(), entries, threads_are_default) {
+            points.extend(own.into_iter().map(|(entries, threads)| Point {
+                workload,
+                entries,
+                threads,
+            }));
+            continue;
+        }
         let own = workload.default_entries();
         let entries = if entries.is_empty() || workload == Workload::W11 {
             &own

@@ -67,8 +67,35 @@ const CHUNK_OPS: u64 = 256;
 /// Of so many steps, one is clocked: the others keep caches and predictors as they are without a clock.
 const CLOCKED_EVERY: u32 = 8;
 
+impl Timed {
+    fn of(ops: u64, took: Duration, steps: Histogram<u64>) -> Self {
+        let rate = ops as f64 / took.as_secs_f64();
+        Self { ops, rate, steps }
+    }
+
+    /// Of all threads together.
+    pub(crate) fn sum(threads: impl IntoIterator<Item = Self>) -> Self {
+        let mut all = Self {
+            ops: 0,
+            rate: 0.0,
+            steps: histogram(),
+        };
+        for thread in threads {
+            all.ops += thread.ops;
+            all.rate += thread.rate;
+            all.steps.add(thread.steps).expect("both have the same bounds");
+        }
+        all
+    }
+}
+
 /// Runs `threads` workers. `make` makes each on its own thread.
 pub(crate) fn drive<W: Worker>(threads: usize, times: Times, make: impl Fn(usize) -> W + Sync) -> Timed {
+    Timed::sum(drive_each(threads, times, make))
+}
+
+/// The same, of each thread apart.
+pub(crate) fn drive_each<W: Worker>(threads: usize, times: Times, make: impl Fn(usize) -> W + Sync) -> Vec<Timed> {
     let barrier = Barrier::new(threads);
     let clock = Clock::get();
     // One window for all: nanoseconds since now at which the first thread came through the barrier.
@@ -110,20 +137,12 @@ pub(crate) fn drive<W: Worker>(threads: usize, times: Times, make: impl Fn(usize
             .map(|handle| handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
             .collect()
     });
-
-    let mut all = Timed {
-        ops: 0,
-        rate: 0.0,
-        steps: histogram(),
-    };
-    for (ops, took, steps) in results {
-        all.ops += ops;
-        // A thread that has no core of its own sees the end late, after the others' time slices: the window counts.
-        let took = if threads <= cores() { took } else { times.timed };
-        all.rate += ops as f64 / took.as_secs_f64();
-        all.steps.add(steps).expect("both have the same bounds");
-    }
-    all
+    // A thread that has no core of its own sees the end late, after the others' time slices: the window counts.
+    let took = |took| if threads <= cores() { took } else { times.timed };
+    results
+        .into_iter()
+        .map(|(ops, own, steps)| Timed::of(ops, took(own), steps))
+        .collect()
 }
 
 /// What all threads come to, even those whose map gave a wrong answer on the way: or the others would wait for ever.

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::alone::{self, Asked};
 use crate::driver::Times;
-use crate::keys::{KeySet, KeySets, Shape};
-use crate::peers::Contender;
+use crate::keys::{KeyKind, KeySet, KeySets, Shape};
+use crate::peers::{Contender, Peers};
 use crate::record::{self, Failure, Line};
 use crate::store::{About, Kind};
 use crate::workloads::{Job, Measured, Workload};
@@ -36,10 +37,16 @@ pub(crate) struct Plan<'c> {
     pub(crate) latency: fn(Point) -> bool,
     /// With this hasher; else with the better one.
     pub(crate) hasher: Option<&'c str>,
-    /// Measure no more than so many peers at each point: those that are the fastest at a first look.
+    /// Measure no more than so many peers of each form at each point: those that are the fastest at a first look.
     pub(crate) keep_peers: Option<usize>,
+    /// Which peers are measured whatever their rate: those that are compared with by name.
+    pub(crate) named: fn(&About, Point) -> bool,
     /// Instead of a first look: the maps and hashers that an earlier run settled on.
     pub(crate) known: Option<&'c Known>,
+    /// Life cycles of a run that counts them.
+    pub(crate) cycles: u64,
+    /// Whether maps get processes of their own where that makes a difference; else all run in this one.
+    pub(crate) apart: bool,
     /// From then on no more repetitions of a group are begun than [`LEAST_REPS`].
     pub(crate) until: Option<Instant>,
     /// Which maps are of interest at a point.
@@ -72,13 +79,16 @@ impl Plan<'_> {
             let kind = sets.kind();
             let (entries, shape) = (group[0].entries, group[0].workload.shape());
             // Workloads with keys of their own get a set that is not worth the name.
-            let entries = if group[0].workload.brings_keys() { 1 } else { entries };
+            let without = group[0].workload.brings_keys() || self.apart && group[0].workload.runs_apart();
+            let entries = if without { 1 } else { entries };
             let keys = sets.get(entries, shape);
             let mut turn = Turn {
                 plan: self,
                 group,
                 keys,
+                kind,
                 bar,
+                is_first_look: false,
                 failures: Vec::new(),
                 spent: Spent::new(),
             };
@@ -174,7 +184,9 @@ struct Turn<'t> {
     plan: &'t Plan<'t>,
     group: &'t [Point],
     keys: &'t KeySet,
+    kind: KeyKind,
     bar: &'t ProgressBar,
+    is_first_look: bool,
     failures: Vec<Failure>,
     spent: Spent,
 }
@@ -276,28 +288,33 @@ impl<'t> Turn<'t> {
         chosen
     }
 
-    /// Keeps at each point the peers that were the fastest at first look, and half as many of those without locks.
+    /// Keeps at each point the peers of each form that were the fastest at first look, and half as many of those without
+    /// locks.
     fn prune(&self, chosen: &mut Vec<Choice<'t>>, rates: &[BTreeMap<Point, f64>], keep: usize) {
         for &point in self.group {
-            let rates_of = |only_lock_free: bool| {
-                let peers = chosen.iter().zip(rates);
-                let mut rates: Vec<f64> = peers
-                    .filter(|(choice, _)| choice.contender.about.kind == Kind::Peer)
-                    .filter(|(choice, _)| !only_lock_free || choice.contender.about.lock_free_reads)
+            let least = |peers: Peers, keep: usize| {
+                let mut rates: Vec<f64> = chosen
+                    .iter()
+                    .zip(rates)
+                    .filter(|(choice, _)| peers.have(&choice.contender.about))
                     .filter_map(|(_, seen)| seen.get(&point).copied())
                     .collect();
                 rates.sort_by(|a, b| b.total_cmp(a));
-                rates
+                rates.get(keep.max(1) - 1).copied().unwrap_or(0.0)
             };
-            let least = |rates: Vec<f64>, keep: usize| rates.get(keep.max(1) - 1).copied().unwrap_or(0.0);
-            let least_of_all = least(rates_of(false), keep);
-            let least_lock_free = least(rates_of(true), keep / 2);
+            let cuts = [
+                (Peers::Boxed, keep),
+                (Peers::InPlace, keep),
+                (Peers::LockFree, keep / 2),
+            ];
+            let cuts = cuts.map(|(peers, keep)| (peers, least(peers, keep)));
             for (choice, seen) in chosen.iter_mut().zip(rates) {
                 let about = &choice.contender.about;
                 let Some(&rate) = seen.get(&point).filter(|_| about.kind == Kind::Peer) else {
                     continue;
                 };
-                if rate < least_of_all && !(about.lock_free_reads && rate >= least_lock_free) {
+                let named = (self.plan.named)(about, point);
+                if !named && !cuts.iter().any(|&(peers, least)| peers.have(about) && rate >= least) {
                     choice.points.retain(|&other| other != point);
                     self.bar.inc(self.plan.reps.len() as u64);
                 }
@@ -314,7 +331,9 @@ impl<'t> Turn<'t> {
             plan: self.plan,
             group: self.group,
             keys: sample.as_ref().unwrap_or(self.keys),
+            kind: self.kind,
             bar: self.bar,
+            is_first_look: true,
             failures: Vec::new(),
             spent: Spent::new(),
         };
@@ -354,10 +373,30 @@ impl<'t> Turn<'t> {
                 workload,
                 entries,
                 threads,
+                cycles: if self.is_first_look {
+                    self.plan.cycles.min(FIRST_LOOK as u64)
+                } else {
+                    self.plan.cycles
+                },
                 times: if latency { times } else { times.unclocked() },
                 keys: self.keys,
             };
             let mut start = Instant::now();
+            if self.plan.apart && workload.runs_apart() {
+                let limit = if self.is_first_look { FIRST_LOOK } else { usize::MAX };
+                let asked = Asked {
+                    store: about.name,
+                    hasher: variant.hasher,
+                    keys: self.kind,
+                    seconds,
+                    clocked: latency,
+                    job,
+                    entries: entries.min(limit),
+                };
+                let result = alone::measure(&asked);
+                self.conclude(choice, point, start, result, put);
+                continue;
+            }
             let result = catch_unwind(AssertUnwindSafe(|| {
                 if workload.is_prebuilt() {
                     let built = built.get_or_insert_with(|| bench.build(self.keys));
@@ -367,25 +406,37 @@ impl<'t> Turn<'t> {
                     bench.run_from_empty(&job)
                 }
             }));
-            *self.spent.entry(point).or_default() += start.elapsed();
-            match result {
-                Ok(measured) => put(point, measured),
-                Err(panic) => self.failures.push(Failure {
-                    run: String::new(),
-                    workload: workload.name().to_owned(),
-                    store: about.name.to_owned(),
-                    hasher: variant.hasher.to_owned(),
-                    entries,
-                    threads,
-                    message: message(&*panic),
-                }),
-            }
-            self.bar.inc(1);
+            self.conclude(choice, point, start, result.map_err(|panic| message(&*panic)), put);
         }
+    }
+
+    fn conclude(
+        &mut self,
+        choice: &Choice<'t>,
+        point: Point,
+        start: Instant,
+        result: Result<Measured, String>,
+        put: &mut dyn FnMut(Point, Measured),
+    ) {
+        *self.spent.entry(point).or_default() += start.elapsed();
+        match result {
+            Ok(measured) => put(point, measured),
+            Err(message) => self.failures.push(Failure {
+                run: String::new(),
+                workload: point.workload.name().to_owned(),
+                store: choice.contender.about.name.to_owned(),
+                hasher: choice.contender.variants[choice.variant].hasher.to_owned(),
+                entries: point.entries,
+                threads: point.threads,
+                message,
+            }),
+        }
+        self.bar.inc(1);
     }
 }
 
-fn message(panic: &(dyn std::any::Any + Send)) -> String {
+/// The first line of what a panic says.
+pub(crate) fn message(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
     let text = text.unwrap_or("a panic without a message");

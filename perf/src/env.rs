@@ -1,5 +1,6 @@
 //! Where and when a run was made: what a reader needs to repeat it, or to disbelieve it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,8 +8,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use crate::class::{self, Class};
 use crate::clock::Clock;
-use crate::{driver, heap};
+use crate::quiet::Quiet;
+use crate::{driver, heap, peers};
 
 /// The first line of each recorded run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -31,10 +34,31 @@ pub(crate) struct Run {
     /// What was subtracted from each latency.
     pub(crate) clock_overhead_ns: f64,
     pub(crate) command: String,
+    /// In KiB, by name.
+    #[serde(default)]
+    pub(crate) caches: BTreeMap<String, u64>,
+    /// Their versions.
+    #[serde(default)]
+    pub(crate) peers: String,
+    /// Those that the program was built without.
+    #[serde(default)]
+    pub(crate) missing_peers: String,
+    /// A number of `Cargo.lock`: two records with the same are of the same versions of everything.
+    #[serde(default)]
+    pub(crate) lock: String,
+    /// The share of the cores that was busy in the busiest of the ten seconds before.
+    #[serde(default)]
+    pub(crate) busy_before: Option<f64>,
+    /// How long it waited for those.
+    #[serde(default)]
+    pub(crate) waited_s: usize,
+    /// Whether it was told not to wait.
+    #[serde(default)]
+    pub(crate) anyway: bool,
 }
 
 impl Run {
-    pub(crate) fn describe() -> Self {
+    pub(crate) fn describe(quiet: Quiet) -> Self {
         let seconds = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_secs());
@@ -68,14 +92,49 @@ impl Run {
                 .unwrap_or(0.0),
             clock_overhead_ns: (Clock::get().overhead_ns() * 10.0).round() / 10.0,
             command: command(),
+            caches: class::caches(),
+            peers: peers::versions(),
+            missing_peers: peers::MISSING.to_owned(),
+            lock: env!("PERF_LOCK").to_owned(),
+            busy_before: quiet.busiest.map(|busiest| (busiest * 100.0).round() / 100.0),
+            waited_s: quiet.waited,
+            anyway: quiet.anyway,
         }
+    }
+
+    /// Of the machine.
+    pub(crate) fn class(&self) -> Class {
+        Class::of(&self.caches, &self.machine)
+    }
+
+    /// The sizes of its caches, as far as they were recorded.
+    fn caches_in_short(&self) -> String {
+        let size = |kib: u64| match kib {
+            _ if kib >= 1024 && kib.is_multiple_of(1024) => format!("{} MiB", kib >> 10),
+            _ => format!("{kib} KiB"),
+        };
+        let caches: Vec<String> = self
+            .caches
+            .iter()
+            .map(|(name, &kib)| format!("{name} {}", size(kib)))
+            .collect();
+        if caches.is_empty() {
+            return String::new();
+        }
+        format!(" ({})", caches.join(", "))
     }
 
     /// In one line, as it stands below a table.
     pub(crate) fn in_short(&self) -> String {
+        let busy = match (self.busy_before, self.anyway) {
+            (_, true) => ", not waited for a quiet machine".to_owned(),
+            (Some(busy), false) => format!(", {busy} of the cores busy before"),
+            (None, false) => String::new(),
+        };
         format!(
-            "{}, {} cores, {:.0} GiB, Linux {}, {}, {}, {}; commit {}, {}; load {} at the start",
+            "{}{}, {} cores, {:.0} GiB, Linux {}, {}, {}, {}; commit {}, {}; load {} at the start{busy}",
             self.machine,
+            self.caches_in_short(),
             self.cores,
             self.memory_gib,
             self.kernel,
@@ -130,7 +189,10 @@ fn commit() -> String {
         ":/crates",
         ":/perf/src",
         ":/perf/Cargo.toml",
+        ":/perf/cpp",
+        ":/perf/build.rs",
         ":/Cargo.toml",
+        ":/Cargo.lock",
     ]);
     match changed {
         Some(changed) if changed.is_empty() => commit,

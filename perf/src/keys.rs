@@ -305,19 +305,9 @@ fn addresses(kind: KeyKind, count: usize, rng: &mut Rng) -> (Vec<usize>, Objects
 }
 
 /// Memory for an object, by its address.
-pub(crate) fn allocate(size: usize) -> usize {
+fn allocate(size: usize) -> usize {
     // SAFETY: `malloc` may always be called.
     let object = unsafe { libc::malloc(size) };
     assert!(!object.is_null(), "out of memory");
     object.expose_provenance()
-}
-
-/// Gives an object back.
-///
-/// # Safety
-///
-/// The address came from [`allocate`], and is given back once.
-pub(crate) unsafe fn deallocate(address: usize) {
-    // SAFETY: the caller's.
-    unsafe { libc::free(std::ptr::with_exposed_provenance_mut(address)) };
 }

@@ -9,6 +9,8 @@ use clap::Parser;
 
 use crate::cli::{Cli, Command};
 
+mod alone;
+mod class;
 mod cli;
 mod clock;
 mod compare;
@@ -21,6 +23,7 @@ mod keys;
 mod limits;
 mod memory;
 mod peers;
+mod quiet;
 mod record;
 mod report;
 mod rng;
@@ -31,14 +34,27 @@ mod tests;
 mod trace;
 mod workloads;
 
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match run(Cli::parse().command) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("perf: {error}");
-            // As for options that are not understood; 1 is a result: a target was missed.
-            ExitCode::from(2)
+            ExitCode::from(code_of(&*error))
         }
+    }
+}
+
+/// 1 is a result: a target was missed.
+fn code_of(error: &(dyn Error + 'static)) -> u8 {
+    if error.is::<quiet::Busy>() {
+        3
+    } else {
+        // As for options that are not understood.
+        2
     }
 }
 
@@ -51,6 +67,7 @@ fn run(command: Command) -> Result<ExitCode, Box<dyn Error>> {
         Command::Gate(options) => return gate::gate(&options),
         Command::Report(options) => report::report(&options)?,
         Command::Hold(options) => memory::hold(&options)?,
+        Command::Alone(options) => alone::alone(&options)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -18,14 +18,21 @@ use crate::workloads::VALUE_BYTES;
 
 pub(crate) fn memory(options: &MemoryOptions) -> Result<(), Box<dyn Error>> {
     let all = peers::all();
-    let contenders = cli::select(&all, &options.stores);
+    let mut contenders = cli::select(&all, &options.stores);
+    // By which name an entry is asked for makes no difference to where it lies.
+    contenders.retain(|contender| !contender.about.is_by_id());
     let mut sink = Sink::new(&options.out)?;
     let bar = engine::progress();
-    bar.inc_length((options.entries.len() * contenders.len() * 2) as u64);
+    let (sizes, made): (Vec<usize>, &[bool]) = if options.curve {
+        (curve().into(), &[false])
+    } else {
+        (options.entries.clone(), &[false, true])
+    };
+    bar.inc_length((sizes.len() * contenders.len() * made.len()) as u64);
     let mut rows = Vec::new();
-    for &entries in &options.entries {
+    for &entries in &sizes {
         for contender in &contenders {
-            for with_capacity in [false, true] {
+            for &with_capacity in made {
                 bar.set_message(format!("{}, {entries} entries", contender.about.name));
                 bar.inc(1);
                 if entries > contender.about.max_entries {
@@ -64,6 +71,15 @@ pub(crate) fn memory(options: &MemoryOptions) -> Result<(), Box<dyn Error>> {
         eprintln!("recorded in {}", path.display());
     }
     Ok(())
+}
+
+/// The sizes at which memory is shown as a curve: 16 above 512 k up to 1 M, 16 above 4 M up to 8 M. A table that doubles has
+/// been through all that it can be like between two of its sizes.
+pub(crate) fn curve() -> [usize; 32] {
+    std::array::from_fn(|at| {
+        let (from, at) = if at < 16 { (1 << 19, at) } else { (1 << 22, at - 16) };
+        from + from / 16 * (at + 1)
+    })
 }
 
 /// Whether a map's memory is compared with ours: limits are only shown.

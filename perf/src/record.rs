@@ -1,6 +1,7 @@
 //! Lines of JSON: what is printed with `--json`, kept with `--record`, and read by `report`.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::cli::Output;
 use crate::env::{self, Run};
 use crate::peers;
+use crate::quiet;
 use crate::store::Kind;
 use crate::summary::count;
 use crate::workloads::{Latency, Measured};
@@ -24,6 +26,19 @@ pub(crate) enum Line {
     Limit(Limit),
     Memory(Memory),
     Failure(Failure),
+}
+
+impl Line {
+    /// The name of its run.
+    pub(crate) fn run(&self) -> &str {
+        match self {
+            Self::Run(line) => &line.run,
+            Self::Cell(line) => &line.run,
+            Self::Limit(line) => &line.run,
+            Self::Memory(line) => &line.run,
+            Self::Failure(line) => &line.run,
+        }
+    }
 }
 
 /// One repetition of one workload with one map.
@@ -53,6 +68,9 @@ pub(crate) struct Cell {
     /// What only this workload has to say.
     #[serde(flatten)]
     pub(crate) extra: BTreeMap<String, f64>,
+    /// What a figure was over time, if the workload says it: seconds, and the figure.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) series: Vec<(f64, f64)>,
 }
 
 impl Cell {
@@ -72,6 +90,8 @@ impl Cell {
             .into_iter()
             .map(|(name, value)| (name, rounded(value)))
             .collect();
+        let series = measured.series.into_iter();
+        self.series = series.map(|(at, value)| (rounded(at), rounded(value))).collect();
     }
 }
 
@@ -175,12 +195,18 @@ pub(crate) struct Sink {
 }
 
 impl Sink {
-    /// Describes the run, which is the first line of a record.
-    pub(crate) fn new(output: &Output) -> io::Result<Self> {
+    /// Waits for a quiet machine, and describes the run, which is the first line of a record.
+    pub(crate) fn new(output: &Output) -> Result<Self, Box<dyn Error>> {
         if cfg!(debug_assertions) {
             eprintln!("perf: built without optimisation: these figures say nothing; use `cargo run --release`");
         }
-        let run = Run::describe();
+        if peers::MISSING != "none" {
+            eprintln!(
+                "perf: C++ peers that this program was built without: {}",
+                peers::MISSING
+            );
+        }
+        let run = Run::describe(quiet::wait(&output.patience)?);
         let mut sink = Self {
             run,
             to_stdout: output.json,

@@ -2,7 +2,10 @@
 //!
 //! The workloads are compiled once for each contender, so that nothing dynamic is in a timed loop. A key is an address
 //! and an id; a value is 16 bytes that can be computed from the key, so that every answer is checked and none has to
-//! be remembered. Where a map moves its values, they are boxed: a reference must stay good while the map grows.
+//! be remembered.
+//!
+//! A map that moves its values is measured in two forms: with boxed values, to which references stay good while the map
+//! grows, as those to shadow variables do; and with values in place, as most of its users have it.
 
 use std::hash::BuildHasher;
 
@@ -27,8 +30,46 @@ impl Value {
     }
 }
 
+/// How a map keeps a value: in place, boxed, or as a workload of its own needs it.
+pub(crate) trait Kept: Clone + Send + Sync + 'static {
+    /// Whether it is the value behind a box.
+    const BOXED: bool = false;
+
+    fn of(key: Key) -> Self;
+
+    /// What a read of the value gives: as [`Value::first`].
+    fn first(&self) -> u64;
+}
+
+impl Kept for Value {
+    #[inline]
+    fn of(key: Key) -> Self {
+        Self::of(key)
+    }
+
+    #[inline]
+    fn first(&self) -> u64 {
+        self.first
+    }
+}
+
+impl Kept for Box<Value> {
+    const BOXED: bool = true;
+
+    #[inline]
+    fn of(key: Key) -> Self {
+        Self::new(Value::of(key))
+    }
+
+    #[inline]
+    fn first(&self) -> u64 {
+        self.first
+    }
+}
+
 /// A key as streams of accesses hold it: the id in the upper 16 bits, the address in the lower 48.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(transparent)]
 pub(crate) struct Packed(u64);
 
 impl Packed {
@@ -77,8 +118,16 @@ pub(crate) trait Store: Send + Sync + Sized + 'static {
     where
         Self: 'a;
 
+    /// The same map with other values; itself if it has room for no others ([`About::any_value`]).
+    type With<V: Kept>: Store;
+
     /// An empty map, that grows as it is filled.
     fn new() -> Self;
+
+    /// The map alone, without what the adapter prepares beside it.
+    fn bare() -> impl Send {
+        Self::new()
+    }
 
     /// An empty map with room for that many entries.
     fn with_capacity(entries: usize) -> Self;
@@ -162,12 +211,22 @@ pub(crate) struct About {
     pub(crate) kind: Kind,
     /// Whether a reader takes no lock, not even a short one.
     pub(crate) lock_free_reads: bool,
+    pub(crate) form: Form,
+    /// Whether it can have other values than the harness's own, destructors included.
+    pub(crate) any_value: bool,
     /// What a reader that keeps hold of what it found does to writers.
     pub(crate) stall: Stall,
     /// More than that is not worth waiting for.
     pub(crate) max_entries: usize,
     /// Whether it stands keys that come and go and never come back (W4N).
     pub(crate) stands_new_keys: bool,
+}
+
+impl About {
+    /// Whether it is ours with the id told to each operation.
+    pub(crate) fn is_by_id(&self) -> bool {
+        self.kind == Kind::Ours && self.name.ends_with("-by-id")
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,6 +239,24 @@ pub(crate) enum Kind {
     Design,
     /// Not a concurrent map at all, but what one could hope for. Written by one thread only.
     Limit,
+}
+
+/// Where the values are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// In the map's own nodes, which do not move: both are of one form.
+    Stable,
+    /// In boxes, as the map moves its entries.
+    Boxed,
+    /// In the entries, which move when the map grows.
+    InPlace,
+}
+
+impl Form {
+    /// Of a map that moves its entries.
+    pub(crate) const fn moving<V: Kept>() -> Self {
+        if V::BOXED { Self::Boxed } else { Self::InPlace }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use crate::gate::OURS;
+use crate::peers::{self, Peers};
 use crate::record::Cell;
 
 /// A median, and the least and the greatest of the same repetitions.
@@ -52,6 +54,21 @@ pub(crate) fn times(ours: &[Cell], theirs: &[Cell]) -> Option<f64> {
     }
     let rate = |cells: &[Cell]| median(cells.iter().map(|cell| cell.mops).collect());
     Some(rate(ours)? / rate(theirs)?)
+}
+
+/// The fastest of such peers at a point.
+pub(crate) fn best_peer(stores: &Stores, peers: Peers) -> Option<(&str, Spread)> {
+    stores
+        .iter()
+        .filter(|(name, _)| peers::about(name).is_some_and(|about| peers.have(&about)))
+        .filter_map(|(name, cells)| Some((name.as_str(), Summary::spread(cells, |cell| cell.mops)?)))
+        .max_by(|a, b| a.1.median.total_cmp(&b.1.median))
+}
+
+/// The best of such peers, and how many times its rate ours has.
+pub(crate) fn against_best(stores: &Stores, peers: Peers) -> Option<(&str, f64)> {
+    let (name, _) = best_peer(stores, peers)?;
+    Some((name, times(stores.get(OURS)?, &stores[name])?))
 }
 
 /// What cells are told apart by, apart from the store.
@@ -107,8 +124,8 @@ impl Summary {
         );
         let _ = writeln!(
             text,
-            "  {:<13} {:<9} {:>9} {:>5} {:>9} {:>9} {:>10} {:>11} {:>8}",
-            "store", "hasher", "Mop/s", "± %", "p50 ns", "p99 ns", "p99.9 ns", "max ns", "B/entry"
+            "  {:<18} {:<9} {:>9} {:>5} {:>9} {:>9} {:>10} {:>10} {:>11} {:>8}",
+            "store", "hasher", "Mop/s", "± %", "p50 ns", "p99 ns", "p99.9 ns", "p99.99 ns", "max ns", "B/entry"
         );
         let mut rows: Vec<(&String, &Vec<Cell>, Spread)> = stores
             .iter()
@@ -119,7 +136,7 @@ impl Summary {
             let median = |figure: fn(&Cell) -> f64| Self::spread(cells, figure).map_or(0.0, |spread| spread.median);
             let _ = writeln!(
                 text,
-                "  {:<13} {:<9} {:>9} {:>5.1} {:>9.0} {:>9.0} {:>10.0} {:>11.0} {:>8.1}",
+                "  {:<18} {:<9} {:>9} {:>5.1} {:>9.0} {:>9.0} {:>10.0} {:>10.0} {:>11.0} {:>8.1}",
                 store,
                 cells[0].hasher,
                 figures(mops.median),
@@ -127,6 +144,7 @@ impl Summary {
                 median(|cell| cell.p50_ns as f64),
                 median(|cell| cell.p99_ns as f64),
                 median(|cell| cell.p999_ns as f64),
+                median(|cell| cell.p9999_ns as f64),
                 median(|cell| cell.max_ns as f64),
                 median(|cell| cell.bytes_per_entry),
             );
@@ -139,8 +157,16 @@ impl Summary {
                 })
                 .collect();
             if !extra.is_empty() {
-                let _ = writeln!(text, "  {:<13} {}", "", extra.join(", "));
+                let _ = writeln!(text, "  {:<18} {}", "", extra.join(", "));
             }
+        }
+        let against: Vec<String> = Peers::FORMS
+            .into_iter()
+            .filter_map(|form| Some((form, against_best(stores, form)?)))
+            .map(|(form, (peer, times))| format!("{} x {peer} (values {})", figures(times), form.values()))
+            .collect();
+        if !against.is_empty() {
+            let _ = writeln!(text, "  {OURS} to the best peers: {}", against.join(", "));
         }
         text
     }

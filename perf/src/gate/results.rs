@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::engine::Point;
 use crate::gate::{OURS, Verdict};
-use crate::peers;
+use crate::memory;
+use crate::peers::{self, Peers};
 use crate::record::{Cell, Memory};
-use crate::store::Kind;
 use crate::summary::{self, Spread, count, figures};
 use crate::workloads::Workload;
 
@@ -16,13 +16,6 @@ pub(crate) struct Results {
     cells: BTreeMap<(Point, String), Vec<Cell>>,
     prefetch: BTreeMap<usize, Vec<f64>>,
     memory: BTreeMap<(usize, String), Vec<f64>>,
-}
-
-/// Which peers count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Peers {
-    All,
-    LockFree,
 }
 
 impl Results {
@@ -66,24 +59,38 @@ impl Results {
             .collect()
     }
 
-    /// Ours against the best peer: at least so many times its rate, at the same point or another.
+    /// Ours against the best such peer: at least so many times its rate, at the same point or another. What is found says
+    /// how it is to the best of each form.
     pub(crate) fn against_best(&self, ours: Point, theirs: Point, peers: Peers, at_least: f64) -> Verdict {
-        match self.best(theirs, peers) {
-            Some(best) => self.ratio(ours, theirs, &best, at_least),
-            None => missing(theirs, "every peer"),
+        let Some(best) = self.best(theirs, peers) else {
+            return missing(theirs, "every peer");
+        };
+        let mut verdict = self.ratio((ours, OURS), (theirs, &best), at_least);
+        for form in Peers::FORMS {
+            let other = self.best(theirs, form).filter(|other| *other != best);
+            let times = other.and_then(|other| Some((self.times((ours, OURS), (theirs, &other))?, other)));
+            if let Some((times, other)) = times {
+                verdict.found += &format!("; values {}: {}x {other}", form.values(), figures(times));
+            }
         }
+        verdict
     }
 
     /// Ours against one store by name: at least so many times its rate.
     pub(crate) fn against(&self, point: Point, store: &str, at_least: f64) -> Verdict {
-        self.ratio(point, point, store, at_least)
+        self.ratio((point, OURS), (point, store), at_least)
     }
 
-    fn ratio(&self, point: Point, of: Point, store: &str, at_least: f64) -> Verdict {
-        let Some(ours) = self.rate(point, OURS) else {
-            return missing(point, OURS);
+    /// One of ours by name against another store.
+    pub(crate) fn one_against(&self, ours: &str, point: Point, store: &str, at_least: f64) -> Verdict {
+        self.ratio((point, ours), (point, store), at_least)
+    }
+
+    fn ratio(&self, (point, ours_name): (Point, &str), (of, store): (Point, &str), at_least: f64) -> Verdict {
+        let Some(ours) = self.rate(point, ours_name) else {
+            return missing(point, ours_name);
         };
-        let (Some(theirs), Some(times)) = (self.rate(of, store), self.times((point, OURS), (of, store))) else {
+        let (Some(theirs), Some(times)) = (self.rate(of, store), self.times((point, ours_name), (of, store))) else {
             return missing(of, store);
         };
         let found = format!(
@@ -120,6 +127,94 @@ impl Results {
             ),
             None => missing(point, OURS),
         }
+    }
+
+    /// The p99.9 of ours: at most so many times the least of such peers.
+    pub(crate) fn p999_against_best(&self, point: Point, peers: Peers, at_most: f64) -> Verdict {
+        let of = |store: &str| {
+            let cells = self.cells.get(&(point, store.to_owned()))?;
+            let clocked = cells.iter().filter(|cell| cell.p999_ns > 0);
+            Some(Spread::of(clocked.map(|cell| cell.p999_ns as f64))?.median)
+        };
+        let Some(ours) = of(OURS) else {
+            return missing(point, OURS);
+        };
+        let all = peers::all().into_iter().map(|contender| contender.about);
+        let best = all
+            .filter(|about| peers.have(about))
+            .filter_map(|about| Some((about.name, of(about.name)?)))
+            .min_by(|a, b| a.1.total_cmp(&b.1));
+        let Some((peer, theirs)) = best else {
+            return missing(point, "every peer");
+        };
+        let times = ours / theirs;
+        let found = format!(
+            "{}x {peer} ({} and {} ns), at most {at_most}x",
+            figures(times),
+            figures(ours),
+            figures(theirs)
+        );
+        Verdict::of(times <= at_most, found)
+    }
+
+    /// A figure of ours, from each repetition: at most a limit, or so many times another figure of the same, whichever is
+    /// more.
+    pub(crate) fn at_most_or_times(
+        &self,
+        point: Point,
+        figure: impl Fn(&Cell) -> Option<f64>,
+        limit: f64,
+        (times, other): (f64, &str),
+        unit: &str,
+    ) -> Verdict {
+        let cells = self.cells.get(&(point, OURS.to_owned()));
+        let mut rows = cells.into_iter().flatten().filter_map(|cell| {
+            let other = cell.extra.get(other).copied()?;
+            Some((figure(cell)?, other))
+        });
+        let Some(first) = rows.next() else {
+            return missing(point, OURS);
+        };
+        let worst = |(found, other): (f64, f64)| found / limit.max(times * other);
+        let row = rows.fold(first, |a, b| if worst(b) > worst(a) { b } else { a });
+        let found = format!(
+            "{}{unit}, beside a pause of {}{unit}; at most {}{unit}",
+            figures(row.0),
+            figures(row.1),
+            figures(limit.max(times * row.1))
+        );
+        Verdict::of(worst(row) <= 1.0, found)
+    }
+
+    /// The quantiles of each store at the points of some workloads, a line each.
+    pub(crate) fn latencies(&self, of: &[Workload]) -> Vec<String> {
+        let mut lines = Vec::new();
+        for ((point, store), cells) in self.cells.iter().filter(|((point, _), _)| of.contains(&point.workload)) {
+            let figure = |figure: fn(&Cell) -> u64| {
+                let clocked = cells.iter().map(figure).filter(|&ns| ns > 0);
+                Spread::of(clocked.map(|ns| ns as f64)).map(|spread| figures(spread.median))
+            };
+            let all: Option<Vec<String>> = [
+                figure(|cell| cell.p50_ns),
+                figure(|cell| cell.p99_ns),
+                figure(|cell| cell.p999_ns),
+                figure(|cell| cell.p9999_ns),
+                figure(|cell| cell.max_ns),
+            ]
+            .into_iter()
+            .collect();
+            if let Some(all) = all {
+                let Point {
+                    workload,
+                    entries,
+                    threads,
+                } = point;
+                let plural = if *threads == 1 { "" } else { "s" };
+                let name = format!("{workload}, {}, {threads} thread{plural}: {store}", count(*entries));
+                lines.push(format!("{name:<44} {}", all.join(" / ")));
+            }
+        }
+        lines
     }
 
     /// The time of a look-up in a batch, against what prefetching could do: at most so many times.
@@ -173,6 +268,36 @@ impl Results {
         }
     }
 
+    /// At every size of the curve: at most so many bytes an entry.
+    pub(crate) fn memory_curve_at_most(&self, limit: f64) -> Verdict {
+        let sizes = memory::curve().map(|entries| Some((entries, self.memory_of(entries, OURS)?)));
+        let Some(worst) = sizes.into_iter().collect::<Option<Vec<_>>>() else {
+            return Verdict::missing("W8 was not measured at all sizes of the curve".to_owned());
+        };
+        let worst = worst.into_iter().max_by(|a, b| a.1.total_cmp(&b.1));
+        let (entries, bytes) = worst.expect("the curve has sizes");
+        let found = format!("{bytes:.1} bytes at {}, at most {limit}", count(entries));
+        Verdict::of(bytes <= limit, found)
+    }
+
+    /// At every size of the curve: below every peer.
+    pub(crate) fn memory_curve_below_peers(&self) -> Verdict {
+        let sizes = memory::curve().map(|entries| (entries, self.memory_below_peers(entries)));
+        if sizes.iter().any(|(_, verdict)| !verdict.measured) {
+            return Verdict::missing("W8 was not measured at all sizes of the curve".to_owned());
+        }
+        let above: Vec<String> = sizes
+            .iter()
+            .filter(|(_, verdict)| !verdict.met)
+            .map(|(entries, verdict)| format!("{} ({})", count(*entries), verdict.found))
+            .collect();
+        let found = format!("at {} of {} sizes", sizes.len() - above.len(), sizes.len());
+        match above.first() {
+            None => Verdict::of(true, found),
+            Some(first) => Verdict::of(false, format!("{found}; not at {first}")),
+        }
+    }
+
     fn memory_of(&self, entries: usize, store: &str) -> Option<f64> {
         let bytes = self.memory.get(&(entries, store.to_owned()))?;
         Some(Spread::of(bytes.iter().copied())?.median)
@@ -194,7 +319,7 @@ impl Results {
     fn best(&self, point: Point, peers: Peers) -> Option<String> {
         let about = peers::all().into_iter().map(|contender| contender.about);
         about
-            .filter(|about| about.kind == Kind::Peer && (peers == Peers::All || about.lock_free_reads))
+            .filter(|about| peers.have(about))
             .filter_map(|about| Some((about.name.to_owned(), self.rate(point, about.name)?)))
             .max_by(|a, b| a.1.total_cmp(&b.1))
             .map(|(name, _)| name)

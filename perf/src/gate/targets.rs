@@ -1,13 +1,19 @@
-//! The targets. All compare within one run; "best" is the best of all concurrent peers at that point.
+//! The targets. All compare within one run; "best" is the best of all concurrent peers at that point. In those that have
+//! stood from the beginning, of those with boxed values; the others say it.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
+use crate::class::Class;
 use crate::engine::Point;
 use crate::gate::Verdict;
-use crate::gate::results::{Peers, Results};
+use crate::gate::results::Results;
+use crate::peers::Peers;
 use crate::record::Cell;
 use crate::summary::count;
 use crate::workloads::Workload;
+
+mod life_cycle;
 
 const K1: usize = 1 << 10;
 const K64: usize = 1 << 16;
@@ -15,11 +21,39 @@ const M1: usize = 1 << 20;
 const M4: usize = 1 << 22;
 const M8: usize = 1 << 23;
 
+/// The peer that targets of G64 name: it is measured there whatever its rate.
+pub(crate) const NAMED: &str = "papaya";
+
 /// Something to be reached.
 pub(crate) struct Target {
     pub(crate) name: String,
+    pub(crate) group: Group,
+    /// Of machines that it is for; nothing if it is for all.
+    pub(crate) class: Option<Class>,
     needs: Needs,
     pub(crate) check: Box<dyn Fn(&Results) -> Verdict>,
+}
+
+/// Where a target comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Group {
+    /// From the beginning.
+    Standing,
+    /// Memory that comes back: life cycles, small stores, what becomes of freed values.
+    LifeCycle,
+}
+
+impl Group {
+    pub(crate) const ALL: [Self; 2] = [Self::Standing, Self::LifeCycle];
+}
+
+impl fmt::Display for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Standing => "standing",
+            Self::LifeCycle => "life cycle",
+        })
+    }
 }
 
 /// What must be measured.
@@ -49,7 +83,19 @@ pub(crate) fn all() -> Vec<Target> {
     changes(&mut list);
     whole_maps(&mut list);
     many_ids(&mut list);
+    let standing = list.0.len();
+    life_cycle::add(&mut list);
+    for target in &mut list.0[standing..] {
+        target.group = Group::LifeCycle;
+    }
     list.0
+}
+
+/// Those for machines of a class.
+pub(crate) fn of(class: Class) -> Vec<Target> {
+    let mut targets = all();
+    targets.retain(|target| target.class.is_none_or(|own| own == class));
+    targets
 }
 
 fn reads(list: &mut List) {
@@ -79,7 +125,7 @@ fn reads(list: &mut List) {
             let (ours, theirs) = (at(B64, entries, threads), at(G64, entries, threads));
             let name = named(ours, ">= 3x best peer's G64");
             list.add(name, [ours, theirs], move |results| {
-                results.against_best(ours, theirs, Peers::All, 3.0)
+                results.against_best(ours, theirs, Peers::Boxed, 3.0)
             });
         }
         let point = at(B64, entries, 1);
@@ -171,11 +217,21 @@ impl List {
     fn add<const N: usize>(&mut self, name: String, points: [Point; N], check: impl Fn(&Results) -> Verdict + 'static) {
         self.0.push(Target {
             name,
+            group: Group::Standing,
+            class: None,
             needs: Needs {
                 points: points.into(),
                 ..Needs::default()
             },
             check: Box::new(check),
+        });
+    }
+
+    /// At least so many times the rate of the best of such peers.
+    fn best_of(&mut self, point: Point, peers: Peers, at_least: f64) {
+        let name = named(point, &format!(">= {at_least}x best, values {}", peers.values()));
+        self.add(name, [point], move |results| {
+            results.against_best(point, point, peers, at_least)
         });
     }
 
@@ -189,7 +245,7 @@ impl List {
             let point = at(workload, entries, threads);
             let name = named(point, &format!(">= {at_least}x best"));
             self.add(name, [point], move |results| {
-                results.against_best(point, point, Peers::All, at_least)
+                results.against_best(point, point, Peers::Boxed, at_least)
             });
         }
     }

@@ -17,7 +17,7 @@ use crate::record::{self, Line, Sink, rounded};
 use crate::summary::{Spread, count};
 
 pub(crate) mod loads;
-mod pauses;
+pub(crate) mod pauses;
 mod primitives;
 
 /// Nanoseconds of one limit in one repetition.

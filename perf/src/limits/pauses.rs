@@ -4,6 +4,7 @@
 use std::alloc::{Layout, alloc, dealloc};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::limits::Figure;
@@ -34,6 +35,21 @@ pub(crate) fn measure(rep: usize) -> Vec<Figure> {
         figure("first touch of 2 MiB, worst of 32", touched(false)),
         figure("the same, huge pages asked for", touched(true)),
     ]
+}
+
+/// Reads the clock until it is told to stop: the longest time between two looks, in nanoseconds. A thread that comes late has
+/// paused since then.
+pub(crate) fn longest_until(since: Instant, stop: &AtomicBool) -> f64 {
+    let (mut last, mut longest) = (since, Duration::ZERO);
+    loop {
+        let now = Instant::now();
+        longest = longest.max(now - last);
+        last = now;
+        // Relaxed: nothing else is passed on.
+        if stop.load(Ordering::Relaxed) {
+            return longest.as_nanos() as f64;
+        }
+    }
 }
 
 /// The times between two looks at the clock, in nanoseconds, the longest [`RANK`] of them, longest first.

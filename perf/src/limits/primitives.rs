@@ -9,7 +9,7 @@ use std::time::Duration;
 use seize::Guard;
 use shadow_vars::{Asymmetric, Epoch, Seize, ShadowStore};
 
-use crate::keys::{allocate, deallocate};
+use crate::heap::{allocate, deallocate};
 use crate::limits::{Figure, timed};
 use crate::rng::Rng;
 use crate::store::{AHash, FoldHash};
@@ -118,8 +118,8 @@ fn hash(hasher: &impl BuildHasher, key: u64) {
 }
 
 fn free_node(node: usize) {
-    // SAFETY: each node is given back once.
-    unsafe { deallocate(black_box(node)) };
+    // SAFETY: all nodes are of this size, and each is given back once.
+    unsafe { deallocate(black_box(node), NODE) };
 }
 
 fn at_random(time: Duration) -> f64 {

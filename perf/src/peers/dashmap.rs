@@ -1,24 +1,27 @@
-//! dashmap, 6 and 7: a few shards, each a hashbrown table under a lock. Entries move when it grows, so values are boxed.
+//! dashmap, 6 and 7: a few shards, each a hashbrown table under a lock. Entries move when it grows.
 //! With the feature for inlining (`inline`, later `inline-more`), which its documentation names as the faster one.
 
-use crate::store::{About, Hashing, Key, Kind, Stall, Store, Value};
+use crate::store::{About, Form, Hashing, Kept, Key, Kind, Stall, Store};
 
 /// Both have the same interface, but their types are not the same.
 macro_rules! adapter {
-    ($store:ident, $dashmap:ident, $name:literal) => {
-        pub(crate) struct $store<H>($dashmap::DashMap<Key, Box<Value>, H>);
+    ($store:ident, $dashmap:ident, $name:literal, $in_place:literal) => {
+        pub(crate) struct $store<V, H>($dashmap::DashMap<Key, V, H>);
 
-        impl<H: Hashing> Store for $store<H> {
+        impl<V: Kept, H: Hashing> Store for $store<V, H> {
             const ABOUT: About = About {
-                name: $name,
+                name: if V::BOXED { $name } else { $in_place },
                 kind: Kind::Peer,
                 lock_free_reads: false,
+                form: Form::moving::<V>(),
+                any_value: true,
                 stall: Stall::Blocks,
                 max_entries: usize::MAX,
                 stands_new_keys: true,
             };
 
             type Guard<'a> = ();
+            type With<W: Kept> = $store<W, H>;
 
             fn new() -> Self {
                 Self($dashmap::DashMap::with_hasher(H::default()))
@@ -33,7 +36,7 @@ macro_rules! adapter {
 
             #[inline]
             fn get_in(&self, _guard: &(), key: Key) -> u64 {
-                self.0.get(&key).map_or(0, |value| value.first)
+                self.0.get(&key).map_or(0, |value| value.first())
             }
 
             #[inline]
@@ -41,7 +44,7 @@ macro_rules! adapter {
                 use $dashmap::mapref::entry::Entry;
                 match self.0.entry(key) {
                     Entry::Vacant(entry) => {
-                        entry.insert(Box::new(Value::of(key)));
+                        entry.insert(V::of(key));
                         true
                     }
                     Entry::Occupied(_) => false,
@@ -50,10 +53,7 @@ macro_rules! adapter {
 
             #[inline]
             fn get_or_insert(&self, key: Key) -> u64 {
-                self.0
-                    .entry(key)
-                    .or_insert_with(|| Box::new(Value::of(key)))
-                    .first
+                self.0.entry(key).or_insert_with(|| V::of(key)).first()
             }
 
             #[inline]
@@ -78,5 +78,5 @@ macro_rules! adapter {
     };
 }
 
-adapter!(Dash, dashmap, "dashmap");
-adapter!(Dash7, dashmap7, "dashmap7");
+adapter!(Dash, dashmap, "dashmap", "dashmap-in-place");
+adapter!(Dash7, dashmap7, "dashmap7", "dashmap7-in-place");

@@ -3,21 +3,24 @@
 
 use flurry::{Guard, HashMap};
 
-use crate::store::{About, Hashing, Key, Kind, Stall, Store, Value};
+use crate::store::{About, Form, Hashing, Kept, Key, Kind, Stall, Store};
 
-pub(crate) struct Flurry<H>(HashMap<Key, Value, H>);
+pub(crate) struct Flurry<V, H>(HashMap<Key, V, H>);
 
-impl<H: Hashing> Store for Flurry<H> {
+impl<V: Kept, H: Hashing> Store for Flurry<V, H> {
     const ABOUT: About = About {
         name: "flurry",
         kind: Kind::Peer,
         lock_free_reads: true,
+        form: Form::Stable,
+        any_value: true,
         stall: Stall::Garbage,
         max_entries: usize::MAX,
         stands_new_keys: true,
     };
 
     type Guard<'a> = Guard<'a>;
+    type With<W: Kept> = Flurry<W, H>;
 
     fn new() -> Self {
         Self(HashMap::with_hasher(H::default()))
@@ -34,12 +37,12 @@ impl<H: Hashing> Store for Flurry<H> {
 
     #[inline]
     fn get_in<'a>(&'a self, guard: &Guard<'a>, key: Key) -> u64 {
-        self.0.get(&key, guard).map_or(0, |value| value.first)
+        self.0.get(&key, guard).map_or(0, V::first)
     }
 
     #[inline]
     fn insert(&self, key: Key) -> bool {
-        self.0.pin().try_insert(key, Value::of(key)).is_ok()
+        self.0.pin().try_insert(key, V::of(key)).is_ok()
     }
 
     /// Looks first, as there is no such operation in one.
@@ -47,11 +50,11 @@ impl<H: Hashing> Store for Flurry<H> {
     fn get_or_insert(&self, key: Key) -> u64 {
         let map = self.0.pin();
         if let Some(value) = map.get(&key) {
-            return value.first;
+            return value.first();
         }
-        match map.try_insert(key, Value::of(key)) {
-            Ok(value) => value.first,
-            Err(exists) => exists.current.first,
+        match map.try_insert(key, V::of(key)) {
+            Ok(value) => value.first(),
+            Err(exists) => exists.current.first(),
         }
     }
 

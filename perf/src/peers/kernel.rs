@@ -7,31 +7,31 @@ use std::sync::{Mutex, MutexGuard};
 use crossbeam_epoch::{Atomic, Guard, Owned, Shared, pin};
 
 use crate::peers::flush_epochs;
-use crate::store::{About, Key, Kind, Stall, Store, Value};
+use crate::store::{About, Form, Kept, Key, Kind, Stall, Store};
 
 const CHAINS_LOG2: u32 = 12;
 
-pub(crate) struct KernelDesign {
-    chains: Box<[Atomic<Node>]>,
+pub(crate) struct KernelDesign<V> {
+    chains: Box<[Atomic<Node<V>>]>,
     writer: Mutex<()>,
 }
 
-struct Node {
+struct Node<V> {
     key: Key,
-    value: Value,
-    next: Atomic<Node>,
+    value: V,
+    next: Atomic<Node<V>>,
 }
 
-impl KernelDesign {
+impl<V: Kept> KernelDesign<V> {
     /// Fibonacci hashing of the address: the multiplier is the golden ratio.
     #[inline]
-    fn chain(&self, key: Key) -> &Atomic<Node> {
+    fn chain(&self, key: Key) -> &Atomic<Node<V>> {
         let hash = (key.0 as u64).wrapping_mul(0x61c8_8646_80b5_83eb);
         &self.chains[(hash >> (64 - CHAINS_LOG2)) as usize]
     }
 
     #[inline]
-    fn find<'g>(&self, key: Key, guard: &'g Guard) -> Option<&'g Node> {
+    fn find<'g>(&self, key: Key, guard: &'g Guard) -> Option<&'g Node<V>> {
         // Acquire, here and below: pairs with the Release stores of `push`: a node is seen whole.
         let mut at = self.chain(key).load(Ordering::Acquire, guard);
         // SAFETY: what a chain leads to was not retired before the guard was made.
@@ -49,7 +49,7 @@ impl KernelDesign {
     }
 
     /// Puts the node in front of its chain. The caller holds the lock.
-    fn push(&self, node: Owned<Node>, guard: &Guard) {
+    fn push(&self, node: Owned<Node<V>>, guard: &Guard) {
         let chain = self.chain(node.key);
         // Relaxed: only this thread changes chains.
         node.next.store(chain.load(Ordering::Relaxed, guard), Ordering::Relaxed);
@@ -58,7 +58,7 @@ impl KernelDesign {
     }
 
     /// Takes out of the chain what is not to stay, and retires it. The caller holds the lock.
-    fn unlink(chain: &Atomic<Node>, guard: &Guard, goes: impl Fn(&Node) -> bool) -> usize {
+    fn unlink(chain: &Atomic<Node<V>>, guard: &Guard, goes: impl Fn(&Node<V>) -> bool) -> usize {
         let mut count = 0;
         let mut link = chain;
         loop {
@@ -80,20 +80,22 @@ impl KernelDesign {
         }
     }
 
-    fn node(key: Key) -> Owned<Node> {
+    fn node(key: Key) -> Owned<Node<V>> {
         Owned::new(Node {
             key,
-            value: Value::of(key),
+            value: V::of(key),
             next: Atomic::null(),
         })
     }
 }
 
-impl Store for KernelDesign {
+impl<V: Kept> Store for KernelDesign<V> {
     const ABOUT: About = About {
         name: "kernel",
         kind: Kind::Design,
         lock_free_reads: true,
+        form: Form::Stable,
+        any_value: true,
         stall: Stall::Garbage,
         // Chains of 256, on average.
         max_entries: 1 << 20,
@@ -101,6 +103,7 @@ impl Store for KernelDesign {
     };
 
     type Guard<'a> = Guard;
+    type With<W: Kept> = KernelDesign<W>;
 
     fn new() -> Self {
         Self {
@@ -121,7 +124,7 @@ impl Store for KernelDesign {
 
     #[inline]
     fn get_in(&self, guard: &Guard, key: Key) -> u64 {
-        self.find(key, guard).map_or(0, |node| node.value.first)
+        self.find(key, guard).map_or(0, |node| node.value.first())
     }
 
     /// As the kernel: look, allocate outside the lock, look again under it.
@@ -142,15 +145,15 @@ impl Store for KernelDesign {
     fn get_or_insert(&self, key: Key) -> u64 {
         let guard = &pin();
         if let Some(node) = self.find(key, guard) {
-            return node.value.first;
+            return node.value.first();
         }
         let node = Self::node(key);
         let _lock = self.lock();
         if let Some(node) = self.find(key, guard) {
-            return node.value.first;
+            return node.value.first();
         }
         self.push(node, guard);
-        Value::of(key).first
+        V::of(key).first()
     }
 
     fn remove(&self, key: Key) -> bool {
@@ -180,12 +183,12 @@ impl Store for KernelDesign {
     }
 }
 
-impl Drop for KernelDesign {
+impl<V> Drop for KernelDesign<V> {
     fn drop(&mut self) {
         // SAFETY: `&mut self`: nobody else reads, so nothing needs to be protected.
         let guard = unsafe { crossbeam_epoch::unprotected() };
         for chain in &self.chains {
-            let mut at: Shared<'_, Node> = chain.load(Ordering::Relaxed, guard);
+            let mut at: Shared<'_, Node<V>> = chain.load(Ordering::Relaxed, guard);
             while !at.is_null() {
                 // SAFETY: each node is in one chain once, and what is in a chain is not retired.
                 let node = unsafe { at.into_owned() };

@@ -4,15 +4,16 @@
 //! by crossbeam-epoch: a user would have to do the same. Its keys are the packed 64-bit words of the harness, as only
 //! those are read without a lock: a favour, as they have no room for every id.
 
+use std::marker::PhantomData;
 use std::sync::atomic::{Ordering, fence};
 
 use crossbeam_epoch::{Guard, Shared, pin};
 use leapfrog::LeapMap;
 
 use crate::peers::flush_epochs;
-use crate::store::{About, Hashing, Key, Kind, Packed, Stall, Store, Value};
+use crate::store::{About, Form, Hashing, Kept, Key, Kind, Packed, Stall, Store};
 
-pub(crate) struct Leapfrog<H: Hashing>(LeapMap<u64, u64, H>);
+pub(crate) struct Leapfrog<V: Kept, H: Hashing>(LeapMap<u64, u64, H>, PhantomData<V>);
 
 #[inline]
 fn word(key: Key) -> u64 {
@@ -23,15 +24,15 @@ fn word(key: Key) -> u64 {
 ///
 /// The address came from the map, under a guard that is still held.
 #[inline]
-unsafe fn first(address: u64) -> u64 {
+unsafe fn first<V: Kept>(address: u64) -> u64 {
     // Acquire: pairs with `boxed`; the map itself moves values with Relaxed loads and stores only.
     fence(Ordering::Acquire);
     // SAFETY: an address in the map is that of a value that is destroyed only after all guards of now are gone.
-    unsafe { (*std::ptr::with_exposed_provenance::<Value>(address as usize)).first }
+    unsafe { (*std::ptr::with_exposed_provenance::<V>(address as usize)).first() }
 }
 
-fn boxed(key: Key) -> u64 {
-    let address = Box::into_raw(Box::new(Value::of(key))).expose_provenance() as u64;
+fn boxed<V: Kept>(key: Key) -> u64 {
+    let address = Box::into_raw(Box::new(V::of(key))).expose_provenance() as u64;
     // Release: pairs with `first`.
     fence(Ordering::Release);
     address
@@ -40,30 +41,33 @@ fn boxed(key: Key) -> u64 {
 /// # Safety
 ///
 /// The address came from `boxed`, and no thread can reach it.
-unsafe fn unbox(address: u64) {
+unsafe fn unbox<V: Kept>(address: u64) {
     // SAFETY: the caller's.
-    drop(unsafe { Box::from_raw(std::ptr::with_exposed_provenance_mut::<Value>(address as usize)) });
+    drop(unsafe { Box::from_raw(std::ptr::with_exposed_provenance_mut::<V>(address as usize)) });
 }
 
-impl<H: Hashing> Leapfrog<H> {
+impl<V: Kept, H: Hashing> Leapfrog<V, H> {
     /// Removes under a guard, and frees the value when no reader can hold it.
     fn remove_in(&self, guard: &Guard, word: u64) -> bool {
         let Some(address) = self.0.remove(&word) else {
             return false;
         };
-        let value: Shared<'_, Value> =
-            Shared::from(std::ptr::with_exposed_provenance_mut::<Value>(address as usize).cast_const());
+        let value: Shared<'_, V> =
+            Shared::from(std::ptr::with_exposed_provenance_mut::<V>(address as usize).cast_const());
         // SAFETY: this thread took the address out of the map, so nobody else retires it; it came from a box.
         unsafe { guard.defer_destroy(value) };
         true
     }
 }
 
-impl<H: Hashing> Store for Leapfrog<H> {
+impl<V: Kept, H: Hashing> Store for Leapfrog<V, H> {
     const ABOUT: About = About {
         name: "leapfrog",
         kind: Kind::Peer,
         lock_free_reads: true,
+        // Behind the number that the map has.
+        form: Form::Boxed,
+        any_value: true,
         stall: Stall::Garbage,
         max_entries: usize::MAX,
         // It loses entries then, and was seen to loop for ever in an insert.
@@ -71,16 +75,15 @@ impl<H: Hashing> Store for Leapfrog<H> {
     };
 
     type Guard<'a> = Guard;
+    type With<W: Kept> = Leapfrog<W, H>;
 
     fn new() -> Self {
         Self::with_capacity(64)
     }
 
     fn with_capacity(entries: usize) -> Self {
-        Self(LeapMap::with_capacity_and_hasher(
-            entries.next_power_of_two(),
-            H::default(),
-        ))
+        let map = LeapMap::with_capacity_and_hasher(entries.next_power_of_two(), H::default());
+        Self(map, PhantomData)
     }
 
     #[inline]
@@ -94,17 +97,17 @@ impl<H: Hashing> Store for Leapfrog<H> {
         self.0
             .get(&word(key))
             .and_then(|mut found| found.value())
-            .map_or(0, |address| unsafe { first(address) })
+            .map_or(0, |address| unsafe { first::<V>(address) })
     }
 
     #[inline]
     fn insert(&self, key: Key) -> bool {
         let _guard = pin();
-        let address = boxed(key);
+        let address = boxed::<V>(key);
         let absent = self.0.try_insert(word(key), address).is_none();
         if !absent {
             // SAFETY: the map did not take it.
-            unsafe { unbox(address) };
+            unsafe { unbox::<V>(address) };
         }
         absent
     }
@@ -115,14 +118,14 @@ impl<H: Hashing> Store for Leapfrog<H> {
         let guard = pin();
         match self.get_in(&guard, key) {
             0 => {
-                let address = boxed(key);
+                let address = boxed::<V>(key);
                 match self.0.try_insert(word(key), address) {
-                    None => Value::of(key).first,
+                    None => V::of(key).first(),
                     Some(other) => {
                         // SAFETY: the map did not take ours; the other is in it, and the guard is held.
                         unsafe {
-                            unbox(address);
-                            first(other)
+                            unbox::<V>(address);
+                            first::<V>(other)
                         }
                     }
                 }
@@ -153,12 +156,12 @@ impl<H: Hashing> Store for Leapfrog<H> {
     }
 }
 
-impl<H: Hashing> Drop for Leapfrog<H> {
+impl<V: Kept, H: Hashing> Drop for Leapfrog<V, H> {
     fn drop(&mut self) {
         for mut entry in self.0.iter() {
             if let Some(address) = entry.value() {
                 // SAFETY: the map goes, and with it every way to the value.
-                unsafe { unbox(address) };
+                unsafe { unbox::<V>(address) };
             }
         }
     }

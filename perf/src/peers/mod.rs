@@ -5,9 +5,11 @@ use std::marker::PhantomData;
 use shadow_vars::{Asymmetric, Epoch, Seize};
 
 use crate::keys::KeySet;
-use crate::store::{AHash, About, FoldHash, Hashing, Kind, Store};
+use crate::store::{AHash, About, FoldHash, Form, Hashing, Kind, Store, Value};
 use crate::workloads::{Held, Job, Measured, run_from_empty};
 
+#[cfg(any(perf_urcu, perf_tbb, perf_boost_flat, perf_boost_node))]
+mod cpp;
 mod dashmap;
 mod flurry;
 mod kernel;
@@ -56,29 +58,110 @@ pub(crate) trait Built {
 
 /// All contenders, in the order of reports.
 pub(crate) fn all() -> Vec<Contender> {
+    type Boxed = Box<Value>;
+    let mut all = vec![
+        own::<shadow::Shadow<Asymmetric, Value>>(),
+        own::<shadow::Shadow<Asymmetric, Value, true>>(),
+        own::<shadow::Shadow<Epoch, Value>>(),
+        own::<shadow::Shadow<Seize, Value>>(),
+        hashed::<papaya::Papaya<Value, FoldHash>, papaya::Papaya<Value, AHash>>(),
+        hashed::<scc_map::SccMap<Boxed, FoldHash>, scc_map::SccMap<Boxed, AHash>>(),
+        hashed::<scc_map::SccMap<Value, FoldHash>, scc_map::SccMap<Value, AHash>>(),
+        hashed::<scc_index::SccIndex<Boxed, FoldHash>, scc_index::SccIndex<Boxed, AHash>>(),
+        hashed::<scc_index::SccIndex<Value, FoldHash>, scc_index::SccIndex<Value, AHash>>(),
+        hashed::<dashmap::Dash<Boxed, FoldHash>, dashmap::Dash<Boxed, AHash>>(),
+        hashed::<dashmap::Dash<Value, FoldHash>, dashmap::Dash<Value, AHash>>(),
+        hashed::<dashmap::Dash7<Boxed, FoldHash>, dashmap::Dash7<Boxed, AHash>>(),
+        hashed::<dashmap::Dash7<Value, FoldHash>, dashmap::Dash7<Value, AHash>>(),
+        hashed::<flurry::Flurry<Value, FoldHash>, flurry::Flurry<Value, AHash>>(),
+        hashed::<leapfrog::Leapfrog<Value, FoldHash>, leapfrog::Leapfrog<Value, AHash>>(),
+        hashed::<rwlock::Locked<Boxed, FoldHash>, rwlock::Locked<Boxed, AHash>>(),
+        hashed::<rwlock::Locked<Value, FoldHash>, rwlock::Locked<Value, AHash>>(),
+        own::<skipmap::Skip<Value>>(),
+    ];
+    all.extend(from_cpp());
+    all.extend([
+        own::<kernel::KernelDesign<Value>>(),
+        hashed::<nosync::NoSync<Boxed, FoldHash>, nosync::NoSync<Boxed, AHash>>(),
+    ]);
+    all
+}
+
+/// Those that were built.
+fn from_cpp() -> Vec<Contender> {
     vec![
-        own::<shadow::Shadow<Asymmetric>>(),
-        own::<shadow::Shadow<Epoch>>(),
-        own::<shadow::Shadow<Seize>>(),
-        hashed::<papaya::Papaya<FoldHash>, papaya::Papaya<AHash>>(),
-        hashed::<scc_map::SccMap<FoldHash>, scc_map::SccMap<AHash>>(),
-        hashed::<scc_index::SccIndex<FoldHash>, scc_index::SccIndex<AHash>>(),
-        hashed::<dashmap::Dash<FoldHash>, dashmap::Dash<AHash>>(),
-        hashed::<dashmap::Dash7<FoldHash>, dashmap::Dash7<AHash>>(),
-        hashed::<flurry::Flurry<FoldHash>, flurry::Flurry<AHash>>(),
-        hashed::<leapfrog::Leapfrog<FoldHash>, leapfrog::Leapfrog<AHash>>(),
-        hashed::<rwlock::Locked<FoldHash>, rwlock::Locked<AHash>>(),
-        own::<skipmap::Skip>(),
-        own::<kernel::KernelDesign>(),
-        hashed::<nosync::NoSync<FoldHash>, nosync::NoSync<AHash>>(),
+        #[cfg(perf_urcu)]
+        own::<cpp::Urcu>(),
+        #[cfg(perf_tbb)]
+        own::<cpp::Tbb>(),
+        #[cfg(perf_boost_flat)]
+        own::<cpp::BoostFlat>(),
+        #[cfg(perf_boost_node)]
+        own::<cpp::BoostNode>(),
     ]
 }
 
-/// Whether a name is that of a concurrent map from the registry.
+/// Whether the map of that name is one of them.
+pub(crate) fn is_from_cpp(name: &str) -> bool {
+    from_cpp().iter().any(|contender| contender.about.name == name)
+}
+
+/// The C++ peers that this program was built without, and why.
+pub(crate) const MISSING: &str = env!("PERF_CPP_MISSING");
+
+/// The versions of all peers that it was built with.
+pub(crate) fn versions() -> String {
+    let cpp = option_env!("PERF_CPP_PEERS").unwrap_or_default();
+    [env!("PERF_PEERS"), cpp].join(", ").trim_end_matches(", ").to_owned()
+}
+
+/// Whether a name is that of a concurrent map from a registry or a distribution.
 pub(crate) fn is_peer(name: &str) -> bool {
-    all()
-        .iter()
-        .any(|contender| contender.about.name == name && contender.about.kind == Kind::Peer)
+    about(name).is_some_and(|about| about.kind == Kind::Peer)
+}
+
+/// What is known of the map of that name.
+pub(crate) fn about(name: &str) -> Option<About> {
+    let mut all = all().into_iter().map(|contender| contender.about);
+    all.find(|about| about.name == name)
+}
+
+/// Which peers are compared with. Those that do not move their values are of both forms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Peers {
+    /// Whose references to values stay good: where a map moves its entries, the values are boxed.
+    Boxed,
+    /// Whose values are in place.
+    InPlace,
+    /// Of those with references that stay good, those whose readers take no lock.
+    LockFree,
+    /// Of every form.
+    All,
+}
+
+impl Peers {
+    /// Both forms, as they stand beside each other.
+    pub(crate) const FORMS: [Self; 2] = [Self::Boxed, Self::InPlace];
+
+    pub(crate) fn have(self, about: &About) -> bool {
+        about.kind == Kind::Peer
+            && match self {
+                Self::Boxed => about.form != Form::InPlace,
+                Self::InPlace => about.form != Form::Boxed,
+                Self::LockFree => about.form != Form::InPlace && about.lock_free_reads,
+                Self::All => true,
+            }
+    }
+
+    /// What is said of their values.
+    pub(crate) fn values(self) -> &'static str {
+        match self {
+            Self::Boxed => "boxed",
+            Self::InPlace => "in place",
+            Self::LockFree => "boxed, without locks",
+            Self::All => "boxed or in place",
+        }
+    }
 }
 
 /// Lets crossbeam-epoch go on far enough that what was retired before is freed, if nobody holds it.

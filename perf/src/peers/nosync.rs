@@ -8,40 +8,43 @@ use std::cell::UnsafeCell;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 
-use crate::store::{About, Hashing, Key, Kind, Stall, Store, Value};
+use crate::store::{About, Form, Hashing, Kept, Key, Kind, Stall, Store};
 
-type Map<H> = HashMap<Key, Box<Value>, H>;
+type Map<V, H> = HashMap<Key, V, H>;
 
-pub(crate) struct NoSync<H>(UnsafeCell<Map<H>>);
+pub(crate) struct NoSync<V, H>(UnsafeCell<Map<V, H>>);
 
 // SAFETY: a contender of `Kind::Limit` is only given workloads in which either all threads read, or one does all.
-unsafe impl<H: Hashing> Sync for NoSync<H> {}
+unsafe impl<V: Kept, H: Hashing> Sync for NoSync<V, H> {}
 
-impl<H> NoSync<H> {
+impl<V, H> NoSync<V, H> {
     #[inline]
-    fn read(&self) -> &Map<H> {
+    fn read(&self) -> &Map<V, H> {
         // SAFETY: nobody writes meanwhile, as argued at `Sync`; no reference outlives an operation.
         unsafe { &*self.0.get() }
     }
 
     #[inline]
     #[expect(clippy::mut_from_ref, reason = "one thread does all: see `Sync`")]
-    fn write(&self) -> &mut Map<H> {
+    fn write(&self) -> &mut Map<V, H> {
         // SAFETY: nobody else reads or writes meanwhile, as argued at `Sync`; no reference outlives an operation.
         unsafe { &mut *self.0.get() }
     }
 }
 
-impl<H: Hashing> Store for NoSync<H> {
+impl<V: Kept, H: Hashing> Store for NoSync<V, H> {
     const ABOUT: About = About {
         name: "nosync",
         kind: Kind::Limit,
         lock_free_reads: true,
+        form: Form::moving::<V>(),
+        any_value: true,
         stall: Stall::Blocks,
         max_entries: usize::MAX,
         stands_new_keys: true,
     };
 
+    type With<W: Kept> = NoSync<W, H>;
     type Guard<'a> = ();
 
     fn new() -> Self {
@@ -60,14 +63,14 @@ impl<H: Hashing> Store for NoSync<H> {
 
     #[inline]
     fn get_in(&self, _guard: &(), key: Key) -> u64 {
-        self.read().get(&key).map_or(0, |value| value.first)
+        self.read().get(&key).map_or(0, V::first)
     }
 
     #[inline]
     fn insert(&self, key: Key) -> bool {
         match self.write().entry(key) {
             Entry::Vacant(entry) => {
-                entry.insert(Box::new(Value::of(key)));
+                entry.insert(V::of(key));
                 true
             }
             Entry::Occupied(_) => false,
@@ -76,10 +79,7 @@ impl<H: Hashing> Store for NoSync<H> {
 
     #[inline]
     fn get_or_insert(&self, key: Key) -> u64 {
-        self.write()
-            .entry(key)
-            .or_insert_with(|| Box::new(Value::of(key)))
-            .first
+        self.write().entry(key).or_insert_with(|| V::of(key)).first()
     }
 
     #[inline]

@@ -2,21 +2,24 @@
 
 use papaya::{HashMap, HashMapRef, LocalGuard};
 
-use crate::store::{About, Hashing, Key, Kind, Stall, Store, Value};
+use crate::store::{About, Form, Hashing, Kept, Key, Kind, Stall, Store};
 
-pub(crate) struct Papaya<H>(HashMap<Key, Value, H>);
+pub(crate) struct Papaya<V, H>(HashMap<Key, V, H>);
 
-impl<H: Hashing> Store for Papaya<H> {
+impl<V: Kept, H: Hashing> Store for Papaya<V, H> {
     const ABOUT: About = About {
         name: "papaya",
         kind: Kind::Peer,
         lock_free_reads: true,
+        form: Form::Stable,
+        any_value: true,
         stall: Stall::Garbage,
         max_entries: usize::MAX,
         stands_new_keys: true,
     };
 
-    type Guard<'a> = HashMapRef<'a, Key, Value, H, LocalGuard<'a>>;
+    type Guard<'a> = HashMapRef<'a, Key, V, H, LocalGuard<'a>>;
+    type With<W: Kept> = Papaya<W, H>;
 
     fn new() -> Self {
         Self(HashMap::with_hasher(H::default()))
@@ -33,17 +36,17 @@ impl<H: Hashing> Store for Papaya<H> {
 
     #[inline]
     fn get_in<'a>(&'a self, guard: &Self::Guard<'a>, key: Key) -> u64 {
-        guard.get(&key).map_or(0, |value| value.first)
+        guard.get(&key).map_or(0, V::first)
     }
 
     #[inline]
     fn insert(&self, key: Key) -> bool {
-        self.0.pin().try_insert(key, Value::of(key)).is_ok()
+        self.0.pin().try_insert(key, V::of(key)).is_ok()
     }
 
     #[inline]
     fn get_or_insert(&self, key: Key) -> u64 {
-        self.0.pin().get_or_insert_with(key, || Value::of(key)).first
+        self.0.pin().get_or_insert_with(key, || V::of(key)).first()
     }
 
     #[inline]

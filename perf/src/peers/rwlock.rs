@@ -5,25 +5,28 @@ use std::sync::{RwLock, RwLockReadGuard};
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 
-use crate::store::{About, Hashing, Key, Kind, Stall, Store, Value};
+use crate::store::{About, Form, Hashing, Kept, Key, Kind, Stall, Store};
 
-type Map<H> = HashMap<Key, Box<Value>, H>;
+type Map<V, H> = HashMap<Key, V, H>;
 
-pub(crate) struct Locked<H>(RwLock<Map<H>>);
+pub(crate) struct Locked<V, H>(RwLock<Map<V, H>>);
 
 const POISONED: &str = "no operation panics";
 
-impl<H: Hashing> Store for Locked<H> {
+impl<V: Kept, H: Hashing> Store for Locked<V, H> {
     const ABOUT: About = About {
-        name: "rwlock",
+        name: if V::BOXED { "rwlock" } else { "rwlock-in-place" },
         kind: Kind::Peer,
         lock_free_reads: false,
+        form: Form::moving::<V>(),
+        any_value: true,
         stall: Stall::Blocks,
         max_entries: usize::MAX,
         stands_new_keys: true,
     };
 
-    type Guard<'a> = RwLockReadGuard<'a, Map<H>>;
+    type With<W: Kept> = Locked<W, H>;
+    type Guard<'a> = RwLockReadGuard<'a, Map<V, H>>;
 
     fn new() -> Self {
         Self(RwLock::new(HashMap::with_hasher(H::default())))
@@ -40,14 +43,14 @@ impl<H: Hashing> Store for Locked<H> {
 
     #[inline]
     fn get_in<'a>(&'a self, guard: &Self::Guard<'a>, key: Key) -> u64 {
-        guard.get(&key).map_or(0, |value| value.first)
+        guard.get(&key).map_or(0, V::first)
     }
 
     #[inline]
     fn insert(&self, key: Key) -> bool {
         match self.0.write().expect(POISONED).entry(key) {
             Entry::Vacant(entry) => {
-                entry.insert(Box::new(Value::of(key)));
+                entry.insert(V::of(key));
                 true
             }
             Entry::Occupied(_) => false,
@@ -59,7 +62,7 @@ impl<H: Hashing> Store for Locked<H> {
         match self.get(key) {
             0 => {
                 let mut map = self.0.write().expect(POISONED);
-                map.entry(key).or_insert_with(|| Box::new(Value::of(key))).first
+                map.entry(key).or_insert_with(|| V::of(key)).first()
             }
             first => first,
         }
@@ -67,7 +70,7 @@ impl<H: Hashing> Store for Locked<H> {
 
     #[inline]
     fn remove(&self, key: Key) -> bool {
-        // The box is dropped after the lock.
+        // The value is dropped after the lock.
         let removed = self.0.write().expect(POISONED).remove(&key);
         removed.is_some()
     }

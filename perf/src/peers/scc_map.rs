@@ -1,22 +1,25 @@
-//! scc's `HashMap`: buckets of entries, a lock each. Entries move when it grows, so values are boxed.
+//! scc's `HashMap`: buckets of entries, a lock each. Entries move when it grows.
 
 use scc::HashMap;
 
-use crate::store::{About, Hashing, Key, Kind, Stall, Store, Value};
+use crate::store::{About, Form, Hashing, Kept, Key, Kind, Stall, Store};
 
-pub(crate) struct SccMap<H: Hashing>(HashMap<Key, Box<Value>, H>);
+pub(crate) struct SccMap<V, H: Hashing>(HashMap<Key, V, H>);
 
-impl<H: Hashing> Store for SccMap<H> {
+impl<V: Kept, H: Hashing> Store for SccMap<V, H> {
     const ABOUT: About = About {
-        name: "scc_map",
+        name: if V::BOXED { "scc_map" } else { "scc_map-in-place" },
         kind: Kind::Peer,
         lock_free_reads: false,
+        form: Form::moving::<V>(),
+        any_value: true,
         stall: Stall::Blocks,
         max_entries: usize::MAX,
         stands_new_keys: true,
     };
 
     type Guard<'a> = ();
+    type With<W: Kept> = SccMap<W, H>;
 
     fn new() -> Self {
         Self(HashMap::with_hasher(H::default()))
@@ -31,21 +34,17 @@ impl<H: Hashing> Store for SccMap<H> {
 
     #[inline]
     fn get_in(&self, _guard: &(), key: Key) -> u64 {
-        self.0.read_sync(&key, |_, value| value.first).unwrap_or(0)
+        self.0.read_sync(&key, |_, value| value.first()).unwrap_or(0)
     }
 
     #[inline]
     fn insert(&self, key: Key) -> bool {
-        self.0.insert_sync(key, Box::new(Value::of(key))).is_ok()
+        self.0.insert_sync(key, V::of(key)).is_ok()
     }
 
     #[inline]
     fn get_or_insert(&self, key: Key) -> u64 {
-        self.0
-            .entry_sync(key)
-            .or_insert_with(|| Box::new(Value::of(key)))
-            .get()
-            .first
+        self.0.entry_sync(key).or_insert_with(|| V::of(key)).get().first()
     }
 
     #[inline]

@@ -1,58 +1,99 @@
-//! The shadow store, with either backend. Nodes do not move, so values are inline. The id that workloads with one id use is
-//! a [`Variable`], as a patch has for a field that it adds.
+//! The shadow store, with either backend. Nodes do not move, so values are inline.
+//!
+//! By `Variable`: the id that workloads with one id use is a [`Variable`], as a patch has for a field that it adds. By id:
+//! each operation of the store is told the id, which it looks up.
 
 use std::sync::Arc;
 
-use shadow_vars::{ObjAddr, Pinned, Reclaim, ShadowId, ShadowStore, Variable};
+use shadow_vars::{ObjAddr, Pinned, Reclaim, ShadowId, ShadowStore, Typed, Variable};
 
 use crate::keys::ID;
-use crate::store::{About, Key, Kind, Packed, Stall, Store, Value};
+use crate::store::{About, Form, Kept, Key, Kind, Packed, Stall, Store};
 
-pub(crate) struct Shadow<R: Reclaim> {
+pub(crate) struct Shadow<R: Reclaim, V: Kept, const BY_ID: bool = false> {
     store: Arc<ShadowStore<R>>,
     /// Of [`ID`].
-    values: Variable<Value, Arc<ShadowStore<R>>>,
+    values: Variable<V, Arc<ShadowStore<R>>>,
 }
 
 /// A backend that stores can be made with, and what the store is called then.
 pub(crate) trait Backend: Reclaim {
     const NAME: &'static str;
+    /// Where every operation is told the id.
+    const NAME_BY_ID: &'static str;
 }
 
 impl Backend for shadow_vars::Asymmetric {
     const NAME: &'static str = "shadow";
+    const NAME_BY_ID: &'static str = "shadow-by-id";
 }
 
 impl Backend for shadow_vars::Epoch {
     const NAME: &'static str = "shadow_epoch";
+    const NAME_BY_ID: &'static str = "shadow_epoch-by-id";
 }
 
 impl Backend for shadow_vars::Seize {
     const NAME: &'static str = "shadow_seize";
+    const NAME_BY_ID: &'static str = "shadow_seize-by-id";
 }
 
 /// How many look-ups are handed over at once.
 const BATCH: usize = 64;
 
 #[inline]
-fn id(key: Key) -> ShadowId<Value> {
+fn id<V>(key: Key) -> ShadowId<V> {
     ShadowId::new(key.1)
 }
 
-impl<R: Backend> Store for Shadow<R> {
+impl<R: Backend, V: Kept, const BY_ID: bool> Shadow<R, V, BY_ID> {
+    /// Whether the handle is for this id, and to be used.
+    #[inline]
+    fn is_bound(id: u64) -> bool {
+        !BY_ID && id == ID
+    }
+
+    /// A batch is answered 64 at a time.
+    #[inline]
+    fn batch(typed: &Typed<'_, V, R>, id: u64, keys: &[Packed], out: &mut [u64]) {
+        let mut asked = [ObjAddr::PROCESS; BATCH];
+        for (keys, out) in keys.chunks(BATCH).zip(out.chunks_mut(BATCH)) {
+            let asked = &mut asked[..keys.len()];
+            for (asked, key) in asked.iter_mut().zip(keys) {
+                *asked = ObjAddr::new(key.with_id(id).0);
+            }
+            let mut found = [None; BATCH];
+            typed.get_many(asked, &mut found[..keys.len()]);
+            for (out, found) in out.iter_mut().zip(found) {
+                *out = found.map_or(0, V::first);
+            }
+        }
+    }
+}
+
+impl<R: Backend, V: Kept, const BY_ID: bool> Store for Shadow<R, V, BY_ID> {
     const ABOUT: About = About {
-        name: R::NAME,
+        name: if BY_ID { R::NAME_BY_ID } else { R::NAME },
         kind: Kind::Ours,
         lock_free_reads: true,
+        form: Form::Stable,
+        any_value: true,
         stall: Stall::Garbage,
         max_entries: usize::MAX,
         stands_new_keys: true,
     };
 
     type Guard<'a> = Pinned<'a, R>;
+    type With<W: Kept> = Shadow<R, W, BY_ID>;
 
     fn new() -> Self {
         Self::with_capacity(0)
+    }
+
+    fn bare() -> impl Send {
+        ShadowStore::<R>::builder()
+            .build()
+            .expect("there is memory for a store")
     }
 
     fn with_capacity(entries: usize) -> Self {
@@ -69,84 +110,84 @@ impl<R: Backend> Store for Shadow<R> {
 
     #[inline]
     fn get_in<'a>(&'a self, guard: &Self::Guard<'a>, key: Key) -> u64 {
-        guard.get(key.0, id(key)).map_or(0, |value| value.first)
+        guard.get(key.0, id::<V>(key)).map_or(0, V::first)
     }
 
     #[inline]
     fn get(&self, key: Key) -> u64 {
-        match key.1 {
-            ID => self.values.get_with(key.0, |value| value.first).unwrap_or(0),
-            _ => self.get_any(key),
+        if Self::is_bound(key.1) {
+            self.values.get_with(key.0, V::first).unwrap_or(0)
+        } else {
+            self.get_any(key)
         }
     }
 
     #[inline]
     fn get_any(&self, key: Key) -> u64 {
-        self.store.get_with(key.0, id(key), |value| value.first).unwrap_or(0)
+        self.store.get_with(key.0, id(key), V::first).unwrap_or(0)
     }
 
     #[inline]
     fn get_each(&self, id: u64, keys: &[Packed], mut found: impl FnMut(u64, Packed)) {
+        if Self::is_bound(id) {
+            return self.values.pinned(|typed| {
+                for &key in keys {
+                    found(typed.get(key.with_id(id).0).map_or(0, V::first), key);
+                }
+            });
+        }
         let pin = self.store.pin();
-        let typed = pin.typed(ShadowId::<Value>::new(id));
         for &key in keys {
-            let value = typed.and_then(|typed| typed.get(key.with_id(id).0));
-            found(value.map_or(0, |value| value.first), key);
+            found(self.get_in(&pin, key.with_id(id)), key);
         }
     }
 
     #[inline]
     fn get_batch(&self, id: u64, keys: &[Packed], out: &mut [u64]) {
-        let pin = self.store.pin();
-        let Some(typed) = pin.typed(ShadowId::<Value>::new(id)) else {
-            return out.fill(0);
-        };
-        let mut asked = [ObjAddr::PROCESS; BATCH];
-        for (keys, out) in keys.chunks(BATCH).zip(out.chunks_mut(BATCH)) {
-            let asked = &mut asked[..keys.len()];
-            for (asked, key) in asked.iter_mut().zip(keys) {
-                *asked = ObjAddr::new(key.with_id(id).0);
-            }
-            let mut found = [None; BATCH];
-            typed.get_many(asked, &mut found[..keys.len()]);
-            for (out, found) in out.iter_mut().zip(found) {
-                *out = found.map_or(0, |value| value.first);
-            }
+        if Self::is_bound(id) {
+            return self.values.pinned(|typed| Self::batch(&typed, id, keys, out));
+        }
+        match self.store.pin().typed(ShadowId::new(id)) {
+            Some(typed) => Self::batch(&typed, id, keys, out),
+            None => out.fill(0),
         }
     }
 
     #[inline]
     fn insert(&self, key: Key) -> bool {
-        match key.1 {
-            ID => self.values.alloc(key.0, Value::of(key)).is_ok(),
-            _ => self.store.alloc(key.0, id(key), Value::of(key)).is_ok(),
+        if Self::is_bound(key.1) {
+            self.values.alloc(key.0, V::of(key)).is_ok()
+        } else {
+            self.store.alloc(key.0, id(key), V::of(key)).is_ok()
         }
     }
 
     #[inline]
     fn get_or_insert(&self, key: Key) -> u64 {
-        let (ctor, read) = (|_| Value::of(key), |value: &Value| value.first);
-        let value = match key.1 {
-            ID => self.values.get_or_alloc_with(key.0, ctor, read),
-            _ => self.store.get_or_alloc_with(key.0, id(key), ctor, read),
+        let ctor = |_| V::of(key);
+        let value = if Self::is_bound(key.1) {
+            self.values.get_or_alloc_with(key.0, ctor, V::first)
+        } else {
+            self.store.get_or_alloc_with(key.0, id(key), ctor, V::first)
         };
         value.expect("there is memory for a variable")
     }
 
     #[inline]
     fn remove(&self, key: Key) -> bool {
-        match key.1 {
-            ID => self.values.free(key.0),
-            _ => self.store.free(key.0, id(key)),
+        if Self::is_bound(key.1) {
+            self.values.free(key.0)
+        } else {
+            self.store.free(key.0, id::<V>(key))
         }
     }
 
     fn clear_id(&self, id: u64) -> usize {
-        self.store.free_all(ShadowId::<Value>::new(id))
+        self.store.free_all(ShadowId::<V>::new(id))
     }
 
     fn clear_id_parallel(&self, id: u64) -> Option<usize> {
-        Some(self.store.par_free_all(ShadowId::<Value>::new(id)))
+        Some(self.store.par_free_all(ShadowId::<V>::new(id)))
     }
 
     fn settle(&self) {

@@ -4,15 +4,17 @@ use crossbeam_epoch::{Guard, pin};
 use crossbeam_skiplist::SkipMap;
 
 use crate::peers::flush_epochs;
-use crate::store::{About, Key, Kind, Stall, Store, Value};
+use crate::store::{About, Form, Kept, Key, Kind, Stall, Store};
 
-pub(crate) struct Skip(SkipMap<Key, Value>);
+pub(crate) struct Skip<V>(SkipMap<Key, V>);
 
-impl Store for Skip {
+impl<V: Kept> Store for Skip<V> {
     const ABOUT: About = About {
         name: "skipmap",
         kind: Kind::Peer,
         lock_free_reads: true,
+        form: Form::Stable,
+        any_value: true,
         stall: Stall::Garbage,
         // Two microseconds an insert: eight million take too long for what they would show.
         max_entries: 1 << 20,
@@ -21,6 +23,7 @@ impl Store for Skip {
 
     /// The map pins for every operation itself, which costs less if its collector is pinned already.
     type Guard<'a> = Guard;
+    type With<W: Kept> = Skip<W>;
 
     fn new() -> Self {
         Self(SkipMap::new())
@@ -43,7 +46,7 @@ impl Store for Skip {
 
     #[inline]
     fn get(&self, key: Key) -> u64 {
-        self.0.get(&key).map_or(0, |entry| entry.value().first)
+        self.0.get(&key).map_or(0, |entry| entry.value().first())
     }
 
     /// Exact as long as no other thread inserts the same key at the same time, which no workload does.
@@ -52,14 +55,14 @@ impl Store for Skip {
         let mut absent = false;
         self.0.get_or_insert_with(key, || {
             absent = true;
-            Value::of(key)
+            V::of(key)
         });
         absent
     }
 
     #[inline]
     fn get_or_insert(&self, key: Key) -> u64 {
-        self.0.get_or_insert_with(key, || Value::of(key)).value().first
+        self.0.get_or_insert_with(key, || V::of(key)).value().first()
     }
 
     #[inline]

@@ -11,7 +11,9 @@ use plotters::prelude::*;
 use plotters::style::RGBColor;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use crate::peers;
+use crate::gate::OURS;
+use crate::memory;
+use crate::peers::{self, Peers};
 use crate::record::Cell;
 use crate::report::overview::Ratio;
 use crate::report::{Data, overview};
@@ -27,7 +29,7 @@ const HEIGHT: u32 = 420;
 const LEGEND: u32 = 660;
 
 /// One for each store, in the order of the program.
-pub(crate) const COLOURS: [RGBColor; 14] = [
+pub(crate) const COLOURS: [RGBColor; 24] = [
     RGBColor(229, 72, 77),
     RGBColor(240, 130, 140),
     RGBColor(62, 123, 250),
@@ -42,6 +44,16 @@ pub(crate) const COLOURS: [RGBColor; 14] = [
     RGBColor(110, 130, 160),
     RGBColor(140, 143, 152),
     RGBColor(96, 190, 210),
+    RGBColor(70, 90, 200),
+    RGBColor(150, 60, 60),
+    RGBColor(60, 120, 60),
+    RGBColor(190, 110, 60),
+    RGBColor(110, 70, 160),
+    RGBColor(0, 130, 110),
+    RGBColor(170, 170, 60),
+    RGBColor(220, 100, 180),
+    RGBColor(80, 150, 220),
+    RGBColor(130, 110, 90),
 ];
 
 type Drawn = Result<(), Box<dyn Error>>;
@@ -69,19 +81,21 @@ pub(crate) fn all(data: &Data) -> Result<BTreeMap<&'static str, String>, Box<dyn
     put("latency-w3.svg", latencies(data))?;
     put("growth.svg", growth(data))?;
     put("memory.svg", memory(data))?;
+    put("memory-curve.svg", memory_curve(data))?;
+    put("stall.svg", stall(data))?;
     Ok(charts)
 }
 
-/// A bar for each workload and size, from the best peer's rate to ours; with two threads, where that was measured.
+/// A row for each workload, size and number of threads: a bar for each form of the peers, from the best one's rate to ours.
 fn ratios(data: &Data) -> Option<Result<String, Box<dyn Error>>> {
-    let all = overview::ratios(data);
-    let is_widest = |ratio: &&Ratio<'_>| {
-        let mut same = all
-            .iter()
-            .filter(|other| (other.workload, other.at.entries) == (ratio.workload, ratio.at.entries));
-        ratio.at.threads <= 2 && same.all(|other| other.at.threads > 2 || other.at.threads <= ratio.at.threads)
-    };
-    let rows: Vec<&Ratio<'_>> = all.iter().filter(is_widest).collect();
+    let all = overview::ratios(data, OURS);
+    let mut rows: Vec<Vec<&Ratio<'_>>> = Vec::new();
+    for ratio in &all {
+        match rows.last_mut() {
+            Some(row) if row[0].at == ratio.at => row.push(ratio),
+            _ => rows.push(vec![ratio]),
+        }
+    }
     (!rows.is_empty()).then(|| diverging(&rows))
 }
 
@@ -176,6 +190,49 @@ fn memory(data: &Data) -> Option<Result<String, Box<dyn Error>>> {
     };
     let title = format!("W8: bytes per entry beside the value, grown to {}", count(entries));
     Some(bars(&title, &series(of), false))
+}
+
+/// Bytes an entry at the sizes of the curve, for those that were measured at two of them at least.
+fn memory_curve(data: &Data) -> Option<Result<String, Box<dyn Error>>> {
+    let sizes = memory::curve();
+    let of = |name: &str| -> Vec<Option<f64>> {
+        let at = |entries: usize| {
+            let mut lines = data.memory.iter();
+            let line = lines.find(|line| line.store == name && line.entries == entries && line.made == "grown");
+            line.map(|line| line.bytes_per_entry.max(1.0))
+        };
+        let all: Vec<Option<f64>> = sizes.iter().map(|&entries| at(entries)).collect();
+        // The sizes of the table are of the curve, too: they alone are none.
+        let is_curve = all.iter().flatten().count() > 2;
+        if is_curve { all } else { Vec::new() }
+    };
+    let series = series(of);
+    let labels: Vec<String> = (0..sizes.len())
+        .map(|at| if at % 4 == 3 { count(sizes[at]) } else { String::new() })
+        .collect();
+    let title = "W8: bytes per entry beside the value, grown to 32 sizes";
+    (!series.is_empty()).then(|| lines(title, "bytes", &labels, &series))
+}
+
+/// What waits for a stalled reader, over the time of the longest run.
+fn stall(data: &Data) -> Option<Result<String, Box<dyn Error>>> {
+    let points = data.of_workload("W15stall").filter(|(at, _)| at.threads == 1);
+    let (_, stores) = points.last()?;
+    let of_first = |name: &str| Some(&stores.get(name)?.first()?.series);
+    let longest = stores.values().flatten().max_by_key(|cell| cell.series.len())?;
+    let (looks, seconds) = (longest.series.len(), longest.series.last()?.0);
+    let labels: Vec<String> = (0..looks)
+        .map(|look| match look % 4 {
+            0 => format!("{} s", figures(seconds * look as f64 / (looks - 1).max(1) as f64)),
+            _ => String::new(),
+        })
+        .collect();
+    let of = |name: &str| -> Vec<Option<f64>> {
+        let mib = |&(_, bytes): &(f64, f64)| Some((bytes / f64::from(1 << 20)).max(0.01));
+        of_first(name).map_or_else(Vec::new, |series| series.iter().map(mib).collect())
+    };
+    let title = "W15stall: MiB more than before, beside a stalled reader";
+    Some(lines(title, "MiB", &labels, &series(of)))
 }
 
 fn rate(cells: Option<&Vec<Cell>>) -> Option<f64> {
@@ -306,42 +363,86 @@ fn bars(title: &str, series: &[Series], logarithmic: bool) -> Result<String, Box
 }
 
 /// Bars to the right where we are faster, to the left where the peer is; a doubling is as long as a halving.
-fn diverging(rows: &[&Ratio<'_>]) -> Result<String, Box<dyn Error>> {
-    const FASTER: RGBColor = RGBColor(62, 123, 250);
-    const SLOWER: RGBColor = RGBColor(232, 137, 12);
-    const ZERO: i32 = 470;
-    const ROW: i32 = 22;
-    let widest = rows.iter().map(|row| row.times.log2().abs()).fold(1.0, f64::max);
-    let length = |times: f64| (times.log2() / widest * 160.0).round() as i32;
-    let height = 70 + ROW * rows.len() as i32;
+fn diverging(rows: &[Vec<&Ratio<'_>>]) -> Result<String, Box<dyn Error>> {
+    const ZERO: i32 = 500;
+    const ROW: i32 = 28;
+    const BAR: i32 = 11;
+    let logs = || rows.iter().flatten().map(|ratio| ratio.times.log2());
+    // Whole doublings, one at least to each side.
+    let least = logs().fold(-1.0, f64::min).floor() as i32;
+    let most = logs().fold(1.0, f64::max).ceil() as i32;
+    let scale = (100.0 / f64::from(-least)).min(170.0 / f64::from(most));
+    let place = |log: f64| ZERO + (log * scale).round() as i32;
+    let (top, height) = (78, 100 + ROW * rows.len() as i32);
     draw(height as u32, |root| {
-        let title = "The rate of shadow as multiples of the best peer's";
+        let title = "The rate of shadow, by Variable, as multiples of the best peer's";
         root.draw(&Text::new(title, (12, 14), font(16)))?;
         let right = |size| font(size).pos(Pos::new(HPos::Right, VPos::Center));
         let left = |size| font(size).pos(Pos::new(HPos::Left, VPos::Center));
+        let middle = |size| font(size).pos(Pos::new(HPos::Center, VPos::Center));
+        for (number, form) in Peers::FORMS.into_iter().enumerate() {
+            let x = 20 + 190 * number as i32;
+            root.draw(&Rectangle::new([(x, 38), (x + 12, 50)], colour(form, 2.0).filled()))?;
+            root.draw(&Rectangle::new(
+                [(x + 14, 38), (x + 26, 50)],
+                colour(form, 0.5).filled(),
+            ))?;
+            let about = format!("peers' values {}", form.values());
+            root.draw(&Text::new(about, (x + 34, 45), left(13)))?;
+        }
+        for log in least..=most {
+            let x = place(f64::from(log));
+            let ink = INK.mix(if log == 0 { 1.0 } else { 0.2 });
+            let line = PathElement::new([(x, top - 8), (x, height - 18)], ink.stroke_width(1));
+            root.draw(&line)?;
+            let label = figures_of_axis(log);
+            root.draw(&Text::new(label.clone(), (x, top - 16), middle(12)))?;
+            root.draw(&Text::new(label, (x, height - 9), middle(12)))?;
+        }
         for (number, row) in rows.iter().enumerate() {
-            let y = 48 + ROW * number as i32;
-            let plural = if row.at.threads == 1 { "" } else { "s" };
+            let y = top + ROW * number as i32;
+            let first = row[0];
+            let plural = if first.at.threads == 1 { "" } else { "s" };
             let name = format!(
                 "{} {}, {}, {} thread{plural}",
-                row.workload,
-                row.about,
-                count(row.at.entries),
-                row.at.threads
+                first.workload,
+                first.about,
+                count(first.at.entries),
+                first.at.threads
             );
-            root.draw(&Text::new(name, (ZERO - 170, y + 8), right(13)))?;
-            let (end, colour) = (ZERO + length(row.times), if row.times < 1.0 { SLOWER } else { FASTER });
-            root.draw(&Rectangle::new(
-                [(ZERO.min(end), y), (ZERO.max(end), y + 15)],
-                colour.filled(),
-            ))?;
-            let value = format!("{} × {}", figures(row.times), row.peer);
-            root.draw(&Text::new(value, (ZERO.max(end) + 8, y + 8), left(13)))?;
+            root.draw(&Text::new(name, (ZERO - 110, y + BAR), right(13)))?;
+            for ratio in row {
+                let y = y + if ratio.form == Peers::InPlace { BAR + 1 } else { 0 };
+                let end = place(ratio.times.log2());
+                let bar = Rectangle::new(
+                    [(ZERO.min(end), y), (ZERO.max(end), y + BAR - 1)],
+                    colour(ratio.form, ratio.times).filled(),
+                );
+                root.draw(&bar)?;
+                let value = format!("{} × {}", figures(ratio.times), ratio.peer);
+                root.draw(&Text::new(value, (ZERO.max(end) + 6, y + BAR / 2), left(11)))?;
+            }
         }
-        let line = PathElement::new([(ZERO, 42), (ZERO, height - 18)], INK.stroke_width(1));
-        root.draw(&line)?;
         Ok(())
     })
+}
+
+/// Of a bar: what is lost stands out.
+fn colour(form: Peers, times: f64) -> RGBColor {
+    match (form, times < 1.0) {
+        (Peers::InPlace, false) => RGBColor(18, 165, 165),
+        (_, false) => RGBColor(62, 123, 250),
+        (Peers::InPlace, true) => RGBColor(229, 72, 77),
+        (_, true) => RGBColor(232, 137, 12),
+    }
+}
+
+/// What stands at a whole power of two.
+fn figures_of_axis(log: i32) -> String {
+    match log {
+        0.. => format!("{}", 1_u64 << log),
+        _ => format!("1/{}", 1_u64 << -log),
+    }
 }
 
 fn font(size: u32) -> TextStyle<'static> {

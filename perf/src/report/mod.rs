@@ -9,15 +9,18 @@ use std::error::Error;
 use std::path::Path;
 use std::{fs, io};
 
+use crate::class::Class;
 use crate::cli::ReportOptions;
 use crate::env::{self, Run};
 use crate::gate::OURS;
-use crate::peers;
+use crate::peers::{self, Peers};
 use crate::record::{self, Failure, Limit, Line, Memory};
+use crate::store::Form;
 use crate::summary::{At, Stores};
 
 pub(crate) mod charts;
 pub(crate) mod document;
+mod freed;
 pub(crate) mod overview;
 pub(crate) mod tables;
 
@@ -32,7 +35,7 @@ pub(crate) fn report(options: &ReportOptions) -> Result<(), Box<dyn Error>> {
         return Err(format!("there is no folder {}: {none}", records.display()).into());
     }
     let lines = record::read_all(&records).map_err(|error| format!("the records cannot be read: {error}"))?;
-    let data = Data::of(lines);
+    let data = Data::of(lines, options.class);
     if data.used.is_empty() {
         return Err(format!("there is no record in {}: {none}", records.display()).into());
     }
@@ -64,9 +67,10 @@ pub(crate) fn report(options: &ReportOptions) -> Result<(), Box<dyn Error>> {
         fs::create_dir_all(&charts)?;
     }
     put(&document, &new)?;
-    // The README has the one chart that matters.
+    // The README has the one chart that matters; a page of another class has none there.
     let readme = document.with_file_name("README.md");
-    if let Ok(old) = fs::read_to_string(&readme)
+    if options.class.is_none()
+        && let Ok(old) = fs::read_to_string(&readme)
         && old.contains("<!-- perf:")
     {
         let chart = BTreeMap::from([("chart", overview::chart(&drawn, &prefix))]);
@@ -97,12 +101,14 @@ fn relative(to: &Path, from: &Path) -> String {
         .replace('\\', "/")
 }
 
-/// What the records say, each point from one run.
-#[derive(Default)]
+/// What the records of one class of machines say, each point from one run.
 pub(crate) struct Data {
+    pub(crate) class: Class,
     pub(crate) points: BTreeMap<At, Stores>,
     pub(crate) memory: Vec<Memory>,
     pub(crate) limits: Vec<Limit>,
+    /// The runs in which maps were measured with their values in place.
+    in_place: BTreeSet<String>,
     /// Maps that were wrong, in the runs that are used.
     pub(crate) failures: Vec<Failure>,
     /// The runs that any of it comes from, oldest first.
@@ -110,7 +116,20 @@ pub(crate) struct Data {
 }
 
 impl Data {
-    pub(crate) fn of(lines: Vec<Line>) -> Self {
+    /// Of that class, or of that of the latest run: machines of different classes do not belong on one page.
+    pub(crate) fn of(lines: Vec<Line>, class: Option<Class>) -> Self {
+        let classes: BTreeMap<String, Class> = lines
+            .iter()
+            .filter_map(|line| match line {
+                Line::Run(run) => Some((run.run.clone(), run.class())),
+                _ => None,
+            })
+            .collect();
+        // Runs are named by their time.
+        let latest = classes.last_key_value().map(|(_, &class)| class);
+        let class = class.or(latest).unwrap_or(Class::Unknown);
+        let is_of_class = |run: &str| classes.get(run).copied().unwrap_or(Class::Unknown) == class;
+        let lines = lines.into_iter().filter(|line| is_of_class(line.run()));
         let mut runs: BTreeMap<String, Run> = BTreeMap::new();
         let mut points: BTreeMap<At, BTreeMap<String, Stores>> = BTreeMap::new();
         let mut memory: BTreeMap<(usize, String, String), Memory> = BTreeMap::new();
@@ -147,7 +166,15 @@ impl Data {
             }
         }
 
-        let mut data = Self::default();
+        let mut data = Self {
+            class,
+            points: BTreeMap::new(),
+            memory: Vec::new(),
+            limits: Vec::new(),
+            in_place: BTreeSet::new(),
+            failures: Vec::new(),
+            used: Vec::new(),
+        };
         let mut used = BTreeSet::new();
         for (at, of_runs) in points {
             // Runs are named by their time, so the last of equals is the latest.
@@ -159,6 +186,16 @@ impl Data {
                 data.points.insert(at, stores);
             }
         }
+        let moving = peers::all().into_iter().map(|contender| contender.about);
+        let moving: Vec<&str> = moving
+            .filter(|about| about.form == Form::InPlace)
+            .map(|about| about.name)
+            .collect();
+        let cells = data.points.values().flat_map(Stores::values).flatten();
+        data.in_place = cells
+            .filter(|cell| moving.contains(&cell.store.as_str()))
+            .map(|cell| cell.run.clone())
+            .collect();
         data.memory = memory.into_values().collect();
         used.extend(data.memory.iter().map(|line| line.run.clone()));
         limits.retain(|limit| latest.get(&(limit.limit.clone(), limit.entries)) == Some(&limit.run));
@@ -173,6 +210,15 @@ impl Data {
     /// The run of that name, if its first line was recorded.
     pub(crate) fn run(&self, name: &str) -> Option<&Run> {
         self.used.iter().find(|run| run.run == name)
+    }
+
+    /// The forms in which peers were measured at a point. In records from before there were two, all were boxed.
+    pub(crate) fn forms(&self, stores: &Stores) -> impl Iterator<Item = Peers> + use<> {
+        let mut cells = stores.values().flatten();
+        let both = cells.any(|cell| self.in_place.contains(&cell.run));
+        Peers::FORMS
+            .into_iter()
+            .filter(move |&form| both || form != Peers::InPlace)
     }
 
     /// The points of one workload.

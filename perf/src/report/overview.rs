@@ -3,21 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use crate::gate::OURS;
 use crate::gate::results::Results;
 use crate::gate::targets::{self, Target};
+use crate::gate::{BY_ID, OURS};
 use crate::limits::loads;
-use crate::peers;
-use crate::record::Cell;
+use crate::peers::Peers;
 use crate::report::{Data, tables};
-use crate::summary::{self, At, Spread, Stores, Summary, count, figures};
+use crate::summary::{self, At, Spread, Summary, count, figures};
 use crate::workloads::Workload;
 
 /// The chart of ratios.
 pub(crate) const CHART: &str = "ratios.svg";
 
 /// What is compared at a glance, and as what.
-const COMPARED: [(Workload, &str); 10] = [
+const COMPARED: [(Workload, &str); 13] = [
     (Workload::W1, "get, a guard each"),
     (Workload::G64, "get, guard reused"),
     (Workload::B64, "get, in batches"),
@@ -28,12 +27,16 @@ const COMPARED: [(Workload, &str); 10] = [
     (Workload::W5, "get-or-alloc"),
     (Workload::W6, "growth from empty"),
     (Workload::W7, "free all of an id"),
+    (Workload::W12, "hottest keys made again"),
+    (Workload::W14, "drop, with destructors"),
+    (Workload::W14F, "free all, with destructors"),
 ];
 
-/// Our rate at a point, in rates of the best peer.
+/// Our rate at a point, in rates of the best peer of a form.
 pub(crate) struct Ratio<'d> {
     pub(crate) workload: Workload,
     pub(crate) about: &'static str,
+    pub(crate) form: Peers,
     pub(crate) at: &'d At,
     pub(crate) peer: &'d str,
     pub(crate) times: f64,
@@ -41,24 +44,15 @@ pub(crate) struct Ratio<'d> {
     pub(crate) percent: f64,
 }
 
-/// The best peer of a point.
-pub(crate) fn best_peer(stores: &Stores) -> Option<(&str, Spread)> {
-    stores
-        .iter()
-        .filter(|(name, _)| peers::is_peer(name))
-        .filter_map(|(name, cells)| Some((name.as_str(), rate(cells)?)))
-        .max_by(|a, b| a.1.median.total_cmp(&b.1.median))
-}
-
-fn rate(cells: &[Cell]) -> Option<Spread> {
-    Summary::spread(cells, |cell| cell.mops)
-}
-
-/// All of them. Batches are compared with what peers have instead: single gets under one guard.
-pub(crate) fn ratios(data: &Data) -> Vec<Ratio<'_>> {
+/// All of one of ours, with one thread and with two, or with as many as the workload is about. Batches are compared with
+/// what peers have instead: single gets under one guard.
+pub(crate) fn ratios<'d>(data: &'d Data, ours: &str) -> Vec<Ratio<'d>> {
     let mut ratios = Vec::new();
     for (workload, about) in COMPARED {
-        for (at, stores) in data.points.iter().filter(|(at, _)| at.workload == workload.name()) {
+        let points = data.points.iter().filter(|(at, _)| {
+            at.workload == workload.name() && at.keys == "heap" && (at.threads <= 2 || workload == Workload::W12)
+        });
+        for (at, stores) in points {
             let single = At {
                 workload: Workload::G64.name().to_owned(),
                 ..at.clone()
@@ -68,23 +62,27 @@ pub(crate) fn ratios(data: &Data) -> Vec<Ratio<'_>> {
             } else {
                 Some(stores)
             };
-            let (Some(own), Some(theirs), "heap") = (stores.get(OURS), theirs, at.keys.as_str()) else {
+            let (Some(own), Some(theirs)) = (stores.get(ours), theirs) else {
                 continue;
             };
-            let (Some(ours), Some((peer, best))) = (rate(own), best_peer(theirs)) else {
-                continue;
-            };
-            let Some(times) = summary::times(own, &theirs[peer]) else {
-                continue;
-            };
-            ratios.push(Ratio {
-                workload,
-                about,
-                at,
-                peer,
-                times,
-                percent: ours.percent().max(best.percent()),
-            });
+            for form in data.forms(stores) {
+                let rate = Summary::spread(own, |cell| cell.mops);
+                let (Some(rate), Some((peer, best))) = (rate, summary::best_peer(theirs, form)) else {
+                    continue;
+                };
+                let Some(times) = summary::times(own, &theirs[peer]) else {
+                    continue;
+                };
+                ratios.push(Ratio {
+                    workload,
+                    about,
+                    form,
+                    at,
+                    peer,
+                    times,
+                    percent: rate.percent().max(best.percent()),
+                });
+            }
         }
     }
     ratios
@@ -98,53 +96,70 @@ pub(crate) fn chart(drawn: &BTreeMap<&'static str, String>, prefix: &str) -> Str
         .map_or_else(String::new, |_| format!("\n![{about}]({prefix}/{CHART})\n"))
 }
 
-/// A row for each workload, a column for each size; with one thread and with two.
+/// A row for each workload and form, a column for each size; with one thread and with two. By `Variable`, and by id.
 pub(crate) fn table(data: &Data) -> String {
-    let ratios = ratios(data);
-    if ratios.is_empty() {
-        return String::new();
-    }
-    let sizes: BTreeSet<usize> = ratios.iter().map(|ratio| ratio.at.entries).collect();
-    let heads: Vec<String> = sizes.iter().map(|&entries| count(entries)).collect();
-    let mut text = format!(
-        "\n| our rate / the best peer's, with 1 and 2 threads | {} |\n|{}\n",
-        heads.join(" | "),
-        "---|".repeat(heads.len() + 1)
-    );
-    for (workload, about) in COMPARED {
-        let cell = |entries: usize| {
-            let at = |threads| {
-                let mut found = ratios.iter().filter(|ratio| ratio.workload == workload);
-                let found = found.find(|ratio| (ratio.at.entries, ratio.at.threads) == (entries, threads));
-                found.map(|ratio| {
-                    let times = figures(ratio.times);
-                    if ratio.times < 1.0 {
-                        format!("**{times}**")
-                    } else {
-                        times
-                    }
-                })
-            };
-            let cells: Vec<String> = [1, 2].into_iter().filter_map(at).collect();
-            if cells.is_empty() {
-                String::new()
-            } else {
-                cells.join(", ")
-            }
-        };
-        if ratios.iter().any(|ratio| ratio.workload == workload) {
-            let cells: Vec<String> = sizes.iter().map(|&entries| cell(entries)).collect();
-            let _ = writeln!(text, "| {workload} {about} | {} |", cells.join(" | "));
+    let mut text = String::new();
+    for (ours, by) in [(OURS, "`Variable`"), (BY_ID, "id")] {
+        let ratios = ratios(data, ours);
+        if !ratios.is_empty() {
+            let _ = writeln!(text, "\nThe store by {by} (`{ours}`):");
+            text += &table_of(&ratios);
         }
     }
+    if text.is_empty() {
+        return text;
+    }
+    text.push_str(
+        "\nMedians; what is below 1 is **bold**. Peers that move their entries have their values boxed, so that references \
+         to them stay good, or in place, as most programs do; those that do not move them are of both. B64 is compared \
+         with the best peer's G64, W12 has three threads.",
+    );
+    let ratios = ratios(data, OURS);
     let widest = ratios.iter().map(|ratio| ratio.percent).fold(0.0, f64::max);
     let median = Spread::of(ratios.iter().map(|ratio| ratio.percent)).map_or(0.0, |spread| spread.median);
     let _ = writeln!(
         text,
-        "\nMedians; what is below 1 is **bold**. B64 is compared with the best peer's G64. Spread of the repetitions: \
-         ± {median:.0} % in the middle, ± {widest:.0} % at the widest; each point's own is below."
+        " Spread of the repetitions: ± {median:.0} % in the middle, ± {widest:.0} % at the widest; each point's own is below."
     );
-    text += &tables::sources(data, data.points.values());
+    text + &tables::sources(data, data.points.values())
+}
+
+fn table_of(ratios: &[Ratio<'_>]) -> String {
+    let sizes: BTreeSet<usize> = ratios.iter().map(|ratio| ratio.at.entries).collect();
+    let heads: Vec<String> = sizes.iter().map(|&entries| count(entries)).collect();
+    let mut text = format!(
+        "\n| our rate / the best peer's, with 1 and 2 threads | peers' values | {} |\n|{}\n",
+        heads.join(" | "),
+        "---|".repeat(heads.len() + 2)
+    );
+    for (workload, about) in COMPARED {
+        for form in Peers::FORMS {
+            let row: Vec<&Ratio<'_>> = ratios
+                .iter()
+                .filter(|ratio| ratio.workload == workload && ratio.form == form)
+                .collect();
+            let cell = |entries: usize| {
+                // By the number of threads, as the points are.
+                let of = row.iter().filter(|ratio| ratio.at.entries == entries);
+                let cells: Vec<String> = of
+                    .map(|ratio| match figures(ratio.times) {
+                        times if ratio.times < 1.0 => format!("**{times}**"),
+                        times => times,
+                    })
+                    .collect();
+                cells.join(", ")
+            };
+            if !row.is_empty() {
+                let cells: Vec<String> = sizes.iter().map(|&entries| cell(entries)).collect();
+                let _ = writeln!(
+                    text,
+                    "| {workload} {about} | {} | {} |",
+                    form.values(),
+                    cells.join(" | ")
+                );
+            }
+        }
+    }
     text
 }
 
@@ -162,7 +177,7 @@ pub(crate) fn targets(data: &Data) -> String {
     for limit in data.limits.iter().filter(|limit| limit.limit == loads::LEAST) {
         results.add_prefetch(limit.entries, limit.ns);
     }
-    let all = targets::all();
+    let all = targets::of(data.class);
     let (mut met, mut missed) = (Vec::new(), Vec::new());
     for Target { name, check, .. } in &all {
         let verdict = check(&results);
@@ -176,7 +191,12 @@ pub(crate) fn targets(data: &Data) -> String {
         return String::new();
     }
     let head = "| target | measured |\n|---|---|";
-    let mut text = format!("\n{} of {} targets are met", met.len(), all.len());
+    let mut text = format!(
+        "\nFor machines with {}. {} of {} targets are met",
+        data.class,
+        met.len(),
+        all.len()
+    );
     if measured < all.len() {
         let _ = write!(text, ", {} were not measured", all.len() - measured);
     }

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use crate::gate::OURS;
-use crate::peers;
+use crate::memory;
+use crate::peers::{self, Peers};
 use crate::record::{Cell, Limit, Memory};
-use crate::report::{Data, overview};
+use crate::report::{Data, freed, overview};
 use crate::summary::{self, At, Spread, Stores, Summary, count, figures};
 use crate::workloads::Workload;
 
@@ -43,10 +43,16 @@ pub(crate) fn all(
         ),
         (
             "memory",
-            memory(data) + &image("memory.svg", "bytes per entry beside the value"),
+            memory(data)
+                + &image("memory.svg", "bytes per entry beside the value")
+                + &image("memory-curve.svg", "bytes per entry at 32 sizes"),
         ),
         ("ids", ids(data)),
         ("stall", stall(data)),
+        (
+            "freed",
+            freed::all(data) + &image("stall.svg", "bytes that wait for a stalled reader, over time"),
+        ),
         ("limits", limits(data)),
     ]);
     for part in parts.values_mut().filter(|part| part.trim().is_empty()) {
@@ -73,16 +79,10 @@ fn runs(data: &Data) -> String {
 }
 
 /// The names of stores that some points have, in the order of the program.
-fn stores<'d>(points: impl Iterator<Item = &'d Stores>) -> Vec<&'static str> {
+pub(crate) fn stores<'d>(points: impl Iterator<Item = &'d Stores>) -> Vec<&'static str> {
     let there: BTreeSet<&String> = points.flat_map(BTreeMap::keys).collect();
     let all = peers::all().into_iter().map(|contender| contender.about.name);
     all.filter(|name| there.iter().any(|there| there == name)).collect()
-}
-
-/// The best peer of a point, and how many times its rate ours has.
-fn against_best(stores: &Stores) -> Option<(&str, f64)> {
-    let (name, _) = overview::best_peer(stores)?;
-    Some((name, summary::times(stores.get(OURS)?, &stores[name])?))
 }
 
 /// The commands and commits that some points come from.
@@ -120,10 +120,10 @@ fn throughput(data: &Data, workloads: &[Workload]) -> String {
         let _ = writeln!(text, "\n**{workload}**: {}. Mop/s.\n", workload.about());
         let _ = writeln!(
             text,
-            "| entries | threads | keys | {} | against the best peer | ± % |",
+            "| entries | threads | keys | {} | against the best, boxed | in place | ± % |",
             names.join(" | ")
         );
-        let _ = writeln!(text, "|{}", "---|".repeat(names.len() + 5));
+        let _ = writeln!(text, "|{}", "---|".repeat(names.len() + 6));
         for (at, stores) in points {
             let rates: Vec<Option<Spread>> = names
                 .iter()
@@ -134,10 +134,15 @@ fn throughput(data: &Data, workloads: &[Workload]) -> String {
                 .map(|rate| rate.map_or_else(|| "–".to_owned(), |rate| figures(rate.median)))
                 .collect();
             let widest = rates.iter().flatten().map(|rate| rate.percent()).fold(0.0, f64::max);
-            let against = against_best(stores).map_or_else(
-                || "–".to_owned(),
-                |(name, times)| format!("{} × {name}", figures(times)),
-            );
+            let forms: Vec<Peers> = data.forms(stores).collect();
+            let against = Peers::FORMS.map(|form| {
+                let best = summary::against_best(stores, form).filter(|_| forms.contains(&form));
+                best.map_or_else(
+                    || "–".to_owned(),
+                    |(name, times)| format!("{} × {name}", figures(times)),
+                )
+            });
+            let against = against.join(" | ");
             let _ = writeln!(
                 text,
                 "| {} | {} | {} | {} | {against} | {widest:.0} |",
@@ -168,9 +173,14 @@ fn throughput(data: &Data, workloads: &[Workload]) -> String {
 fn latency(data: &Data) -> String {
     let mut text = String::new();
     for workload in [Workload::W1, Workload::W3, Workload::W4, Workload::W4N, Workload::W5] {
+        let least = if matches!(workload, Workload::W4 | Workload::W4N) {
+            1 << 10
+        } else {
+            1 << 16
+        };
         let points: Vec<_> = data
             .of_workload(workload.name())
-            .filter(|(at, _)| at.threads <= 2 && (1 << 16..=1 << 20).contains(&at.entries))
+            .filter(|(at, _)| at.threads <= 2 && (least..=1 << 20).contains(&at.entries))
             .filter(|(_, stores)| stores.values().flatten().any(|cell| cell.p50_ns > 0))
             .collect();
         if points.is_empty() {
@@ -180,7 +190,7 @@ fn latency(data: &Data) -> String {
         let heads: Vec<String> = points.iter().map(|(at, _)| point(at)).collect();
         let _ = writeln!(
             text,
-            "\n**{workload}**, one {}: p50 / p99 / p99.9 / max, ns.\n\n| store | {} |",
+            "\n**{workload}**, one {}: p50 / p99 / p99.9 / p99.99 / max, ns.\n\n| store | {} |",
             workload.step(),
             heads.join(" | ")
         );
@@ -194,7 +204,7 @@ fn latency(data: &Data) -> String {
     text
 }
 
-fn quantiles(cells: Option<&Vec<Cell>>) -> String {
+pub(crate) fn quantiles(cells: Option<&Vec<Cell>>) -> String {
     let Some(cells) = cells.filter(|cells| cells.iter().any(|cell| cell.p50_ns > 0)) else {
         return "–".to_owned();
     };
@@ -205,12 +215,13 @@ fn quantiles(cells: Option<&Vec<Cell>>) -> String {
         median(|cell| cell.p50_ns),
         median(|cell| cell.p99_ns),
         median(|cell| cell.p999_ns),
+        median(|cell| cell.p9999_ns),
         median(|cell| cell.max_ns),
     ]
     .join(" / ")
 }
 
-fn nanos(ns: f64) -> String {
+pub(crate) fn nanos(ns: f64) -> String {
     match ns {
         _ if ns >= 1e6 => format!("{:.1} ms", ns / 1e6),
         _ if ns >= 1e4 => format!("{:.0} µs", ns / 1e3),
@@ -218,7 +229,7 @@ fn nanos(ns: f64) -> String {
     }
 }
 
-fn point(at: &At) -> String {
+pub(crate) fn point(at: &At) -> String {
     format!(
         "{}, {} thread{}",
         count(at.entries),
@@ -257,14 +268,14 @@ fn scale(data: &Data) -> String {
     text
 }
 
-fn rate(stores: &Stores, name: &str) -> String {
+pub(crate) fn rate(stores: &Stores, name: &str) -> String {
     let spread = stores
         .get(name)
         .and_then(|cells| Summary::spread(cells, |cell| cell.mops));
     spread.map_or_else(|| "–".to_owned(), |spread| figures(spread.median))
 }
 
-fn extra(cells: &[Cell], name: &str) -> String {
+pub(crate) fn extra(cells: &[Cell], name: &str) -> String {
     let values = cells.iter().filter_map(|cell| cell.extra.get(name).copied());
     Spread::of(values).map_or_else(|| "–".to_owned(), |spread| figures(spread.median))
 }
@@ -333,7 +344,15 @@ fn memory(data: &Data) -> String {
     if data.memory.is_empty() {
         return String::new();
     }
-    let sizes: BTreeSet<usize> = data.memory.iter().map(|line| line.entries).collect();
+    // The sizes of the curve are in its chart.
+    let curve = memory::curve();
+    let is_shown = |entries: usize| !curve.contains(&entries) || entries == 1 << 20 || entries == 1 << 23;
+    let sizes: BTreeSet<usize> = data
+        .memory
+        .iter()
+        .map(|line| line.entries)
+        .filter(|&entries| is_shown(entries))
+        .collect();
     let heads: Vec<String> = sizes.iter().map(|&entries| count(entries)).collect();
     let mut text = format!(
         "\n**W8**: bytes per entry beside the 16-byte value: resident, and in brackets what the allocator has handed out.\n\n\
@@ -365,6 +384,7 @@ fn memory(data: &Data) -> String {
         }
         let _ = writeln!(text, "| {name} | {} |", cells.join(" | "));
     }
+    text += &freed::memory_curve(data);
     text + &sources_of(data, data.memory.iter().map(|Memory { run, .. }| run.as_str()))
 }
 

@@ -41,14 +41,27 @@ fn a_family_of_workloads_is_all_of_its_forms() {
 }
 
 #[test]
+fn cycles_are_counted_in_thousands() {
+    assert_eq!(compare(&[]).unwrap().cycles, 100_000_000);
+    assert_eq!(compare(&["--cycles", "2k"]).unwrap().cycles, 2000);
+}
+
+#[test]
+fn new_families_are_whole() {
+    let options = compare(&["--workload", "W14,W15"]).unwrap();
+    let names: Vec<_> = options.workloads().into_iter().map(Workload::name).collect();
+    assert_eq!(names, ["W14", "W14F", "W15idle", "W15large", "W15stall"]);
+}
+
+#[test]
 fn bad_options_are_refused_in_words() {
     for (options, words) in [
-        (["--workload", "W12"], "there are W1, G64"),
+        (["--workload", "W16"], "there are W1, G64"),
         (["--workload", "W8"], "perf memory"),
         (["--workload", ""], "there are W1, G64"),
         (
             ["--stores", "hashbrown"],
-            "there are shadow, shadow_epoch, shadow_seize, papaya",
+            "there are shadow, shadow-by-id, shadow_epoch, shadow_seize, papaya",
         ),
         (["--entries", "0"], "between 1 and"),
         (["--entries", "many"], "65536, 64k or 1M"),
@@ -58,6 +71,8 @@ fn bad_options_are_refused_in_words() {
         (["--reps", "0"], "1..=1000"),
         (["--seconds", "0"], "0.001 and 3600"),
         (["--seconds", "NaN"], "0.001 and 3600"),
+        (["--cycles", "many"], "1000000 or 100M"),
+        (["--cycles", "0"], "1000000 or 100M"),
         (["--keys", "odd"], "heap, sequential, pages, random"),
         (["--hasher", "md5"], "best, foldhash, ahash"),
     ] {

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use crate::class::Class;
 use crate::engine::Point;
-use crate::gate::results::{Peers, Results};
-use crate::gate::targets::{self, Needs};
+use crate::gate::results::Results;
+use crate::gate::targets::{self, Group, Needs};
+use crate::memory;
+use crate::peers::Peers;
 use crate::record::Memory;
 use crate::tests::record::cell;
 use crate::workloads::Workload;
@@ -25,7 +28,8 @@ fn targets_have_names_of_their_own_and_say_what_they_need() {
         assert!(!needs.points.is_empty() || !needs.memory.is_empty(), "{}", target.name);
     }
     for workload in [
-        "W1", "G64", "B64", "W2", "W3", "W4", "W4N", "W5", "W6", "W7", "W7P", "W8", "W9x4", "W9x64", "W9wide",
+        "W1", "G64", "B64", "W2", "W3", "W4", "W4N", "L4", "W5", "W6", "W7", "W7P", "W8", "W9x4", "W9x64", "W9wide",
+        "W12", "W13", "W14", "W14F", "W15idle", "W15large",
     ] {
         assert!(
             all.iter()
@@ -33,6 +37,180 @@ fn targets_have_names_of_their_own_and_say_what_they_need() {
             "{workload} has no target"
         );
     }
+}
+
+#[test]
+fn the_standing_targets_stand() {
+    let all = targets::all();
+    let of = |group| all.iter().filter(|target| target.group == group).count();
+    assert_eq!(of(Group::Standing), 67, "they are counted from issue to issue");
+    assert!(
+        all.iter()
+            .all(|target| target.group != Group::Standing || target.class.is_none())
+    );
+}
+
+#[test]
+fn a_target_may_be_for_one_class_of_machines() {
+    let names = |class| -> BTreeSet<String> { targets::of(class).into_iter().map(|target| target.name).collect() };
+    let (small, large) = (names(Class::SmallCache), names(Class::LargeCache));
+    assert!(large.is_subset(&small) && large.len() < small.len());
+    assert!(small.difference(&large).all(|name| name.starts_with("W5, 64 k,")));
+}
+
+/// At what it needs, each target finds what it asks for: no figure is named that no workload gives.
+#[test]
+fn every_target_can_be_measured() {
+    let all = targets::all();
+    let mut results = Results::default();
+    for target in &all {
+        let needs = Needs::of(&[target]);
+        for point in &needs.points {
+            for store in ["shadow", "shadow-by-id", "papaya", "dashmap-in-place", "nosync"] {
+                let mut cell = cell(store, 10.0);
+                point.workload.name().clone_into(&mut cell.workload);
+                (cell.entries, cell.threads) = (point.entries, point.threads);
+                for name in [
+                    "shrunk_ratio",
+                    "longest_over_pause",
+                    "longest_pause_ns",
+                    "empty_make_ns",
+                    "empty_drop_ns",
+                    "empty_bytes",
+                    "of_one_bytes",
+                    "bytes_each_empty",
+                    "dropped_at_once_of_reads",
+                    "peak_resident_mib",
+                ] {
+                    cell.extra.insert(name.to_owned(), 1.0);
+                }
+                results.add(cell);
+            }
+        }
+        for &entries in &needs.prefetch {
+            results.add_prefetch(entries, 70.0);
+        }
+        for &entries in &needs.memory {
+            for (store, bytes) in [("shadow", 40.0), ("papaya", 60.0)] {
+                results.add_memory(of_memory(store, entries, bytes));
+            }
+        }
+    }
+    for target in &all {
+        let verdict = (target.check)(&results);
+        assert!(verdict.measured, "{}: {}", target.name, verdict.found);
+    }
+}
+
+#[test]
+fn both_forms_of_peers_stand_in_a_verdict() {
+    let mut results = Results::default();
+    for (store, mops) in [
+        ("shadow", 12.0),
+        ("dashmap", 10.0),
+        ("dashmap-in-place", 20.0),
+        ("papaya", 8.0),
+    ] {
+        results.add(cell(store, mops));
+    }
+    let boxed = results.against_best(W1, W1, Peers::Boxed, 1.2);
+    assert!(boxed.met && boxed.found.contains("1.20x dashmap ("), "{}", boxed.found);
+    assert!(
+        boxed.found.contains("values in place: 0.600x dashmap-in-place"),
+        "{}",
+        boxed.found
+    );
+    let in_place = results.against_best(W1, W1, Peers::InPlace, 1.0);
+    assert!(
+        !in_place.met && in_place.found.contains("0.600x dashmap-in-place"),
+        "{}",
+        in_place.found
+    );
+    assert!(!results.against_best(W1, W1, Peers::All, 1.0).met, "of every form");
+}
+
+#[test]
+fn a_form_has_its_own_peers_only() {
+    let mut results = Results::default();
+    for store in ["shadow", "dashmap"] {
+        results.add(cell(store, 10.0));
+    }
+    assert!(results.against_best(W1, W1, Peers::Boxed, 1.0).met);
+    assert!(
+        !results.against_best(W1, W1, Peers::InPlace, 1.0).measured,
+        "its values are boxed"
+    );
+    results.add(cell("papaya", 20.0));
+    for form in Peers::FORMS {
+        assert!(
+            !results.against_best(W1, W1, form, 1.0).met,
+            "{form:?}: its values do not move"
+        );
+    }
+    results.add(cell("dashmap-in-place", 40.0));
+    assert!(
+        results.against_best(W1, W1, Peers::Boxed, 0.5).met,
+        "in place is no boxed form"
+    );
+}
+
+#[test]
+fn tails_are_compared_with_the_least_of_the_peers() {
+    let mut results = Results::default();
+    for (store, p999) in [
+        ("shadow", 900),
+        ("dashmap-in-place", 300),
+        ("papaya", 9000),
+        ("dashmap", 100),
+    ] {
+        let mut cell = cell(store, 10.0);
+        cell.p999_ns = p999;
+        results.add(cell);
+    }
+    let verdict = |at_most| results.p999_against_best(W1, Peers::InPlace, at_most);
+    assert!(verdict(3.0).met && !verdict(2.9).met, "{}", verdict(3.0).found);
+    assert!(verdict(3.0).found.contains("dashmap-in-place (900 and 300 ns)"));
+    let lines = results.latencies(&[Workload::W1]);
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.ends_with("10.0 / 20.0 / 900 / 40.0 / 50.0")),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn a_limit_may_be_the_machines() {
+    let mut results = Results::default();
+    for pause in [10.0, 20.0] {
+        let mut cell = cell("shadow", 10.0);
+        cell.extra.insert("pause".to_owned(), pause);
+        results.add(cell);
+    }
+    let max = |cell: &crate::record::Cell| Some(cell.max_ns as f64);
+    let verdict = |limit, times| results.at_most_or_times(W1, max, limit, (times, "pause"), " ns").met;
+    assert!(verdict(50.0, 1.0) && !verdict(49.0, 1.0));
+    assert!(verdict(1.0, 5.0) && !verdict(1.0, 4.9), "of the worst repetition");
+}
+
+#[test]
+fn memory_is_asked_for_at_every_size_of_the_curve() {
+    let sizes = memory::curve();
+    assert!(sizes.is_sorted() && sizes.contains(&(1 << 20)) && sizes.contains(&(1 << 23)));
+    assert!(sizes[0] > 1 << 19 && sizes[16] > 1 << 22);
+    let mut results = Results::default();
+    for (at, &entries) in sizes.iter().enumerate() {
+        assert!(!results.memory_curve_at_most(99.0).measured, "not all are there");
+        results.add_memory(of_memory("shadow", entries, if at == 7 { 41.0 } else { 30.0 }));
+        results.add_memory(of_memory("papaya", entries, 41.0));
+    }
+    assert!(results.memory_curve_at_most(41.0).met && !results.memory_curve_at_most(40.9).met);
+    let verdict = results.memory_curve_below_peers();
+    assert!(
+        !verdict.met && verdict.found.starts_with("at 31 of 32 sizes; not at 768 k"),
+        "{}",
+        verdict.found
+    );
 }
 
 #[test]
@@ -56,10 +234,10 @@ fn the_best_of_the_peers_counts_and_nothing_else() {
         results.add(cell(store, mops));
     }
     let verdict = |peers, at_least| results.against_best(W1, W1, peers, at_least);
-    assert!(verdict(Peers::All, 1.2).met);
-    assert!(!verdict(Peers::All, 1.21).met);
+    assert!(verdict(Peers::Boxed, 1.2).met);
+    assert!(!verdict(Peers::Boxed, 1.21).met);
     assert!(verdict(Peers::LockFree, 1.5).met);
-    assert!(verdict(Peers::All, 1.2).found.contains("dashmap"));
+    assert!(verdict(Peers::Boxed, 1.2).found.contains("dashmap"));
     assert!(!results.against(W1, "nosync", 0.75).met);
 }
 
@@ -72,7 +250,7 @@ fn ratios_are_of_turns() {
         results.add(cell("papaya", theirs));
     }
     // Of the medians it would be 1.2.
-    let verdict = |at_least| results.against_best(W1, W1, Peers::All, at_least);
+    let verdict = |at_least| results.against_best(W1, W1, Peers::Boxed, at_least);
     assert!(verdict(1.5).met && !verdict(1.51).met);
     assert!(
         verdict(1.5).found.contains("(12.0 and 10.0 Mop/s)"),
@@ -90,7 +268,19 @@ fn medians_of_all_rounds_count() {
         results.add(cell("shadow", mops));
     }
     results.add(cell("papaya", 10.0));
-    assert!(results.against_best(W1, W1, Peers::All, 1.2).met);
+    assert!(results.against_best(W1, W1, Peers::Boxed, 1.2).met);
+}
+
+fn of_memory(store: &str, entries: usize, bytes_per_entry: f64) -> Memory {
+    Memory {
+        run: String::new(),
+        store: store.to_owned(),
+        hasher: "own".to_owned(),
+        entries,
+        made: "grown".to_owned(),
+        bytes_per_entry,
+        heap_bytes_per_entry: 0.0,
+    }
 }
 
 #[test]
@@ -103,15 +293,7 @@ fn limits_from_above() {
     assert!(results.near_prefetch(W1, 1.5).met, "100 ns against 70");
     assert!(!results.near_prefetch(W1, 1.4).met);
     for (store, bytes_per_entry) in [("shadow", 48.0), ("papaya", 60.0)] {
-        results.add_memory(Memory {
-            run: String::new(),
-            store: store.to_owned(),
-            hasher: "own".to_owned(),
-            entries: 1 << 20,
-            made: "grown".to_owned(),
-            bytes_per_entry,
-            heap_bytes_per_entry: 0.0,
-        });
+        results.add_memory(of_memory(store, 1 << 20, bytes_per_entry));
     }
     assert!(results.memory_at_most(1 << 20, 50.0).met && !results.memory_at_most(1 << 20, 40.0).met);
     assert!(results.memory_below_peers(1 << 20).met);
@@ -128,15 +310,7 @@ fn memory_of_large_maps_is_asked_of_those_that_take_least() {
         ("skipmap", 1 << 20, 50.0),
         ("dashmap", 1 << 23, 10.0),
     ] {
-        results.add_memory(Memory {
-            run: String::new(),
-            store: store.to_owned(),
-            hasher: "own".to_owned(),
-            entries,
-            made: "grown".to_owned(),
-            bytes_per_entry,
-            heap_bytes_per_entry: 0.0,
-        });
+        results.add_memory(of_memory(store, entries, bytes_per_entry));
     }
     assert_eq!(
         results.least_memory(2, |_| true),

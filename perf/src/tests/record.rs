@@ -1,7 +1,9 @@
 //! Records: what is written can be read, and has what it must have.
 
-use crate::env::date_and_time;
-use crate::record::{Cell, Failure, Failures, Line, rounded};
+use crate::class::Class;
+use crate::env::{Run, date_and_time, records};
+use crate::quiet::Quiet;
+use crate::record::{Cell, Failure, Failures, Line, read_all, rounded};
 use crate::summary::{Spread, count, figures};
 use crate::workloads::{Latency, Measured};
 
@@ -31,6 +33,7 @@ pub(crate) fn cell(store: &str, mops: f64) -> Cell {
         }),
         bytes_per_entry: 32.0,
         extra: [("total_s".to_owned(), 1.0)].into(),
+        series: Vec::new(),
     });
     cell
 }
@@ -59,6 +62,55 @@ fn a_line_has_what_it_must_have_and_can_be_read_again() {
         panic!("{text}")
     };
     assert_eq!((again.mops, again.max_ns, again.extra.len()), (12.5, 50, 1));
+    assert!(value.get("series").is_none(), "most workloads have none");
+}
+
+#[test]
+fn a_series_is_kept_and_is_no_extra_figure() {
+    let mut cell = cell("shadow", 12.5);
+    cell.series = vec![(0.0, 0.0), (0.5, 1024.0)];
+    let text = serde_json::to_string(&Line::Cell(cell)).unwrap();
+    let Line::Cell(again) = serde_json::from_str(&text).unwrap() else {
+        panic!("{text}")
+    };
+    assert_eq!(again.series, [(0.0, 0.0), (0.5, 1024.0)]);
+    assert_eq!(again.extra.keys().collect::<Vec<_>>(), ["total_s"]);
+}
+
+#[test]
+fn a_run_says_what_it_was_made_of_and_how_quiet_it_was() {
+    let run = Run::describe(Quiet {
+        busiest: Some(0.123),
+        waited: 12,
+        anyway: true,
+    });
+    assert_eq!((run.busy_before, run.waited_s, run.anyway), (Some(0.12), 12, true));
+    assert!(
+        run.in_short().contains("not waited for a quiet machine"),
+        "{}",
+        run.in_short()
+    );
+    for peer in ["papaya 0.2", "dashmap 6.", "dashmap 7.0.0-rc2", "scc 3."] {
+        assert!(run.peers.contains(peer), "{peer}: {}", run.peers);
+    }
+    assert_eq!(run.lock.len(), 16, "a number of the lock file");
+    let line = serde_json::to_string(&Line::Run(run.clone())).unwrap();
+    let Line::Run(again) = serde_json::from_str(&line).unwrap() else {
+        panic!("{line}")
+    };
+    assert_eq!((again.lock, again.caches), (run.lock, run.caches));
+}
+
+/// What is recorded already can be read, and is of a class.
+#[test]
+fn old_records_are_of_a_class() {
+    let lines = read_all(&records()).unwrap();
+    let runs = lines.iter().filter_map(|line| match line {
+        Line::Run(run) => Some(run.class()),
+        _ => None,
+    });
+    let classes: Vec<Class> = runs.collect();
+    assert!(!classes.is_empty() && !classes.contains(&Class::Unknown), "{classes:?}");
 }
 
 #[test]

@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use crate::class::Class;
+use crate::env::Run;
+use crate::memory;
 use crate::peers;
+use crate::quiet::Quiet;
 use crate::record::{Failure, Limit, Line, Memory};
 use crate::report::{Data, charts, document, tables};
 use crate::tests::record::cell;
@@ -21,6 +25,39 @@ fn lines() -> Vec<Line> {
                 }
             }
         }
+    }
+    for workload in ["L4", "W12", "W13", "W14", "W14F", "W15idle", "W15large", "W15stall"] {
+        for (store, mops) in [("shadow", 12.0), ("papaya", 8.0), ("dashmap-in-place", 24.0)] {
+            let mut cell = cell(store, mops);
+            workload.clone_into(&mut cell.workload);
+            for name in [
+                "peak_resident_mib",
+                "cpu_s",
+                "longest_over_pause",
+                "readers_mops",
+                "bytes_each_empty",
+            ] {
+                cell.extra.insert(name.to_owned(), 7.5);
+            }
+            if workload == "W15stall" {
+                cell.series = (0..=8)
+                    .map(|look| (f64::from(look) / 2.0, f64::from(look << 20)))
+                    .collect();
+                cell.extra.insert("bytes_held".to_owned(), f64::from(8 << 20));
+            }
+            lines.push(Line::Cell(cell));
+        }
+    }
+    for entries in memory::curve().into_iter().filter(|&entries| entries < 1 << 20) {
+        lines.push(Line::Memory(Memory {
+            run: "2026-01-02T030405-1-abc".to_owned(),
+            store: "shadow".to_owned(),
+            hasher: "own".to_owned(),
+            entries,
+            made: "grown".to_owned(),
+            bytes_per_entry: 48.0 - entries as f64 / f64::from(1 << 20),
+            heap_bytes_per_entry: 40.0,
+        }));
     }
     for (store, bytes) in [("shadow", 48.0), ("papaya", 68.0)] {
         lines.push(Line::Memory(Memory {
@@ -46,7 +83,7 @@ fn lines() -> Vec<Line> {
 }
 
 fn parts() -> BTreeMap<&'static str, String> {
-    let data = Data::of(lines());
+    let data = Data::of(lines(), None);
     tables::all(&data, &charts::all(&data).unwrap(), "perf/charts")
 }
 
@@ -61,7 +98,7 @@ fn every_part_is_written() {
     );
     assert!(parts["reads"].contains("1.44 × papaya"), "{}", parts["reads"]);
     assert!(
-        parts["summary"].contains("| W1 get, a guard each | 1.44, 1.44 |"),
+        parts["summary"].contains("| W1 get, a guard each | boxed | 1.44, 1.44 |"),
         "{}",
         parts["summary"]
     );
@@ -71,8 +108,30 @@ fn every_part_is_written() {
         "{}",
         parts["targets"]
     );
-    assert!(parts["latency"].contains("10 / 20 / 30 / 50"));
+    assert!(parts["latency"].contains("10 / 20 / 30 / 40 / 50"));
     assert!(parts["memory"].contains("48.0 (46.0)"));
+    assert!(
+        parts["memory"].contains("| shadow | 16 | 48.0 at 1 M | 47.0 at 992 k |"),
+        "{}",
+        parts["memory"]
+    );
+    assert!(
+        !parts["memory"].contains("| 544 k, grown"),
+        "sizes of the curve are no columns"
+    );
+    for text in [
+        "**L4**, 64 k, 1 thread",
+        "**W15stall**, 64 k, 1 thread",
+        "| shadow | 12.0 | 8.0 | – | – | – |",
+        "perf/charts/stall.svg",
+    ] {
+        assert!(parts["freed"].contains(text), "{text}: {}", parts["freed"]);
+    }
+    assert!(
+        parts["summary"].contains("| W14 drop, with destructors | in place | **0.500** |"),
+        "{}",
+        parts["summary"]
+    );
     assert!(parts["limits"].contains("| guard: seize | 5.20 |"));
     for name in ["scale", "growth", "ids", "stall"] {
         assert!(parts[name].contains("| shadow |"), "{name}: {}", parts[name]);
@@ -107,9 +166,9 @@ fn a_document_without_marks_gets_all_parts() {
 
 #[test]
 fn charts_are_readable_on_light_and_dark_pages() {
-    assert_eq!(charts::COLOURS.len(), peers::all().len());
-    let charts = charts::all(&Data::of(lines())).unwrap();
-    assert_eq!(charts.len(), 7, "{:?}", charts.keys());
+    assert!(charts::COLOURS.len() >= peers::all().len());
+    let charts = charts::all(&Data::of(lines(), None)).unwrap();
+    assert_eq!(charts.len(), 9, "{:?}", charts.keys());
     for (name, svg) in &charts {
         assert!(
             svg.contains("prefers-color-scheme:dark") && svg.contains("currentColor"),
@@ -136,7 +195,7 @@ fn maps_that_were_wrong_are_named() {
             message: "lost one".to_owned(),
         }));
     }
-    let data = Data::of(all);
+    let data = Data::of(all, None);
     let parts = tables::all(&data, &charts::all(&data).unwrap(), "");
     assert_eq!(
         parts["runs"]
@@ -157,7 +216,7 @@ fn a_point_is_taken_from_the_latest_run_that_compares() {
             all.push(Line::Cell(cell));
         }
     }
-    let data = Data::of(all);
+    let data = Data::of(all, None);
     let mut points = data.of_workload("W1");
     let (_, stores) = points.next().unwrap();
     assert_eq!(stores.len(), 2, "not mixed with the older run's");
@@ -187,8 +246,9 @@ fn memory_and_limits_are_the_latest_of_each() {
             _ => {}
         }
     }
-    let data = Data::of(all);
-    let memory: Vec<f64> = data.memory.iter().map(|line| line.bytes_per_entry).collect();
+    let data = Data::of(all, None);
+    let of_table = data.memory.iter().filter(|line| line.entries == 1 << 20);
+    let memory: Vec<f64> = of_table.map(|line| line.bytes_per_entry).collect();
     assert_eq!(memory, [68.0, 40.0]);
     let limits: Vec<f64> = data.limits.iter().map(|limit| limit.ns).collect();
     assert_eq!(limits, [5.2, 1.0]);
@@ -202,7 +262,7 @@ fn missing_cells_leave_gaps_and_nothing_else() {
             number += 1;
             number % 8 == keep
         });
-        let data = Data::of(some.collect());
+        let data = Data::of(some.collect(), None);
         let parts = tables::all(&data, &charts::all(&data).unwrap(), "");
         assert!(
             parts
@@ -210,7 +270,7 @@ fn missing_cells_leave_gaps_and_nothing_else() {
                 .all(|part| !part.contains("NaN") && !part.contains("inf"))
         );
     }
-    let data = Data::of(Vec::new());
+    let data = Data::of(Vec::new(), None);
     let parts = tables::all(&data, &charts::all(&data).unwrap(), "");
     assert_eq!(parts["summary"], "Not recorded yet.");
 }
@@ -230,4 +290,57 @@ fn instruction_counts_become_a_table() {
         "{table}"
     );
     assert!(table.ends_with("From `command`, commit abc.\n"));
+}
+
+#[test]
+fn what_was_not_measured_in_place_is_not_compared_so() {
+    let mut all = lines();
+    all.retain(|line| !matches!(line, Line::Cell(cell) if cell.store == "dashmap-in-place"));
+    let data = Data::of(all, None);
+    let parts = tables::all(&data, &charts::all(&data).unwrap(), "");
+    assert!(parts["summary"].contains("| boxed |") && !parts["summary"].contains("| in place |"));
+    assert!(parts["reads"].contains("| 1.44 × papaya | – |"), "{}", parts["reads"]);
+}
+
+/// Of one page, all machines are of one class: that of the latest run, unless it is told.
+#[test]
+fn a_page_is_of_one_class_of_machines() {
+    let mut all = Vec::new();
+    for (date, l3, mops) in [("2026-01-02", 260 << 10, 12.0), ("2026-01-03", 32 << 10, 50.0)] {
+        let mut run = Run::describe(Quiet {
+            busiest: None,
+            waited: 0,
+            anyway: false,
+        });
+        run.run = format!("{date}T000000-1-abc");
+        run.caches = [("L2".to_owned(), 512), ("L3".to_owned(), l3)].into();
+        for store in ["shadow", "papaya"] {
+            let mut cell = cell(store, mops);
+            cell.run.clone_from(&run.run);
+            all.push(Line::Cell(cell));
+        }
+        all.push(Line::Run(run));
+    }
+    for (class, mops, used) in [
+        (None, 50.0, Class::SmallCache),
+        (Some(Class::LargeCache), 12.0, Class::LargeCache),
+    ] {
+        let data = Data::of(all.clone(), class);
+        let cells: Vec<_> = data
+            .points
+            .values()
+            .flat_map(|stores| stores.values().flatten())
+            .collect();
+        assert_eq!(cells.len(), 2);
+        assert!(cells.iter().all(|cell| cell.mops == mops));
+        assert!(data.class == used && data.used.len() == 1);
+    }
+    let data = Data::of(all, None);
+    let parts = tables::all(&data, &charts::all(&data).unwrap(), "");
+    assert!(
+        parts["targets"].contains("For machines with a last cache below 64 MiB."),
+        "{}",
+        parts["targets"]
+    );
+    assert!(parts["runs"].contains("(L2 512 KiB, L3 32 MiB)"), "{}", parts["runs"]);
 }

@@ -7,9 +7,9 @@ use indicatif::ProgressBar;
 
 use crate::engine::{Plan, Point};
 use crate::keys::{KeyKind, KeySets};
-use crate::peers;
+use crate::peers::{self, Peers};
 use crate::record::{Cell, Line};
-use crate::store::{Kind, Stall};
+use crate::store::{Form, Kind, Stall};
 use crate::workloads::Workload;
 
 /// Maps that sometimes give wrong answers, and where. The study names such a run as failed and goes on.
@@ -24,9 +24,12 @@ fn run(points: Vec<Point>, hasher: Option<&str>, keys: KeyKind) -> (Vec<Cell>, u
         reps: 0..1,
         until: None,
         seconds: 0.002,
+        cycles: 2000,
+        apart: false,
         latency: |_| true,
         hasher,
         keep_peers: None,
+        named: |_, _| false,
         known: None,
         wanted: |_, _| true,
     };
@@ -121,9 +124,12 @@ fn the_fastest_peers_stay_when_only_some_may() {
         reps: 0..2,
         until: None,
         seconds: 0.002,
+        cycles: 2000,
+        apart: false,
         latency: |_| false,
         hasher: None,
         keep_peers: Some(2),
+        named: |_, _| false,
         known: None,
         wanted: |about, _| about.kind != Kind::Design,
     };
@@ -135,13 +141,49 @@ fn the_fastest_peers_stay_when_only_some_may() {
     });
     stores.sort();
     stores.dedup();
-    let peers = |name: &&String| {
-        all.iter()
-            .any(|one| one.about.name == **name && one.about.kind == Kind::Peer)
+    let count = |peers: Peers| {
+        let of = |name: &&String| peers::about(name).is_some_and(|about| peers.have(&about));
+        stores.iter().filter(of).count()
     };
-    // Two of all, and one of those without locks if it is not among them.
-    assert!((2..=3).contains(&stores.iter().filter(peers).count()), "{stores:?}");
+    // Two of each form, some of which may be of both, and one of those without locks if it is not among them.
+    assert!((2..=5).contains(&count(Peers::Boxed)), "{stores:?}");
+    assert!((2..=5).contains(&count(Peers::InPlace)), "{stores:?}");
+    assert!(count(Peers::LockFree) >= 1, "{stores:?}");
+    let all_peers = stores.iter().filter(|name| peers::is_peer(name)).count();
+    assert!((2..=5).contains(&all_peers), "{stores:?}");
     assert!(stores.contains(&"shadow".to_owned()) && stores.contains(&"nosync".to_owned()));
+}
+
+#[test]
+fn a_peer_that_is_named_stays_whatever_its_rate() {
+    let all = peers::all();
+    let plan = Plan {
+        contenders: all.iter().filter(|one| one.about.kind == Kind::Peer).collect(),
+        points: vec![Point {
+            workload: Workload::W1,
+            entries: 2000,
+            threads: 1,
+        }],
+        reps: 0..1,
+        until: None,
+        seconds: 0.002,
+        cycles: 2000,
+        apart: false,
+        latency: |_| false,
+        hasher: Some("foldhash"),
+        keep_peers: Some(1),
+        // The slowest of all look-ups.
+        named: |about, _| about.name == "skipmap",
+        known: None,
+        wanted: |_, _| true,
+    };
+    let mut stores = Vec::new();
+    plan.run(&mut KeySets::new(KeyKind::Heap), &ProgressBar::hidden(), &mut |line| {
+        if let Line::Cell(cell) = line {
+            stores.push(cell.store);
+        }
+    });
+    assert!(stores.contains(&"skipmap".to_owned()) && stores.len() < 6, "{stores:?}");
 }
 
 #[test]
@@ -168,9 +210,12 @@ fn what_was_settled_on_is_measured_again_without_a_first_look() {
         reps: 0..2,
         until: None,
         seconds: 0.002,
+        cycles: 2000,
+        apart: false,
         latency: |point| point.threads == 1,
         hasher: None,
         keep_peers: Some(1),
+        named: |_, _| false,
         known: Some(&known),
         wanted: |_, _| true,
     };
@@ -211,9 +256,12 @@ fn what_comes_late_is_repeated_less() {
             reps: 0..5,
             until,
             seconds: 0.002,
+            cycles: 2000,
+            apart: false,
             latency: |_| false,
             hasher: None,
             keep_peers: None,
+            named: |_, _| false,
             known: None,
             wanted: |_, _| true,
         };
@@ -233,8 +281,22 @@ fn what_a_map_cannot_do_is_not_asked_of_it() {
     for contender in peers::all() {
         let about = &contender.about;
         assert_eq!(Workload::W3.suits(about, 100, 2), about.kind != Kind::Limit);
-        assert_eq!(Workload::W10.suits(about, 100, 1), about.stall == Stall::Garbage);
-        assert_eq!(Workload::W7P.suits(about, 100, 2), about.kind == Kind::Ours);
+        assert_eq!(
+            Workload::W10.suits(about, 100, 1),
+            about.stall == Stall::Garbage && !about.is_by_id()
+        );
+        assert_eq!(
+            Workload::W7P.suits(about, 100, 2),
+            about.kind == Kind::Ours && !about.is_by_id()
+        );
+        // What has values of its own is given to maps that can have them, in the form that programs use.
+        let as_programs_do = about.any_value && about.form != Form::Boxed && !about.is_by_id();
+        assert_eq!(Workload::W14.suits(about, 100, 1), as_programs_do, "{}", about.name);
+        assert_eq!(
+            Workload::W15stall.suits(about, 100, 1),
+            as_programs_do && about.stall == Stall::Garbage
+        );
+        assert!(!Workload::W12.suits(about, 100, 1), "nobody would read");
         assert!(Workload::W1.suits(about, 100, 32));
         assert!(!Workload::W7.suits(about, 100, 2), "a sweep is one thread's");
     }

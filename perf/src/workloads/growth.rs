@@ -4,6 +4,8 @@
 //! Then all but one in 64 entries are freed, and what the map still takes is compared with what a map takes that never
 //! held more. Without latencies, the total is all there is.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use hdrhistogram::Histogram;
@@ -12,6 +14,7 @@ use crate::clock::{self, Clock};
 use crate::driver::{histogram, pin_to_core, record};
 use crate::heap;
 use crate::keys::KeySet;
+use crate::limits::pauses;
 use crate::store::{Packed, Store};
 use crate::workloads::{Job, Latency, Measured, VALUE_BYTES};
 
@@ -48,16 +51,31 @@ pub(crate) fn grow_and_shrink<S: Store>(job: &Job<'_>) -> Measured {
     let (before, resident_before) = (heap::in_use(), heap::resident());
     let store = S::new();
     let clock = Clock::get();
-    let steps = in_parts(job, |part, _| {
-        let mut steps = histogram();
-        for key in part {
-            let key = key.key();
-            let start = clock::start();
-            let absent = store.insert(key);
-            record(&mut steps, clock.nanos(start, clock::end()));
-            assert!(absent, "a key was there already");
-        }
-        steps
+    let stop = &AtomicBool::new(false);
+    let (steps, pause) = std::thread::scope(|scope| {
+        // What no worst insert can be below, on this machine at this time.
+        let since = Instant::now();
+        let watch = scope.spawn(move || {
+            pin_to_core(job.threads);
+            pauses::longest_until(since, stop)
+        });
+        let steps = catch_unwind(AssertUnwindSafe(|| {
+            in_parts(job, |part, _| {
+                let mut steps = histogram();
+                for key in part {
+                    let key = key.key();
+                    let start = clock::start();
+                    let absent = store.insert(key);
+                    record(&mut steps, clock.nanos(start, clock::end()));
+                    assert!(absent, "a key was there already");
+                }
+                steps
+            })
+        }));
+        // Relaxed: nothing else is passed on.
+        stop.store(true, Ordering::Relaxed);
+        let pause = watch.join().expect("it only reads the clock");
+        (steps.unwrap_or_else(|panic| resume_unwind(panic)), pause)
     });
     // The histogram goes before memory is looked at: it is not the map's.
     let latency = Latency::of(&steps);
@@ -91,6 +109,7 @@ pub(crate) fn grow_and_shrink<S: Store>(job: &Job<'_>) -> Measured {
         bytes_per_entry: full / keys.len() as f64 - VALUE_BYTES,
         ..measured
     }
+    .with("longest_pause_ns", pause)
     .with("free_s", freed)
     .with("shrunk_ratio", shrunk / small)
     .with("shrunk_resident_ratio", resident / small);

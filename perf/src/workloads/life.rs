@@ -3,8 +3,10 @@
 //! A cycle: a new object, attach, read 4 times; then some object that is alive loses its value and goes. With real
 //! objects the allocator decides which addresses come back, and soon; otherwise none ever does.
 
+use crate::clock::{self, Clock};
 use crate::driver::{Worker, drive};
-use crate::keys::{ID, allocate, deallocate};
+use crate::heap::{allocate, deallocate};
+use crate::keys::ID;
 use crate::rng::Rng;
 use crate::store::{Packed, Store};
 use crate::workloads::get::Sums;
@@ -22,6 +24,11 @@ pub(crate) fn never_seen<S: Store>(job: &Job<'_>) -> Measured {
     })
 }
 
+/// Objects as [`reused`] has them, some alive, for a run that counts its cycles.
+pub(crate) fn cycles<S: Store>(store: &S, alive: usize, thread: usize) -> Life<'_, S, Malloc> {
+    Life::new(store, Malloc, alive, thread)
+}
+
 fn run<S: Store, O: Objects>(job: &Job<'_>, objects: impl Fn(usize) -> O + Sync) -> Measured {
     let store = S::new();
     let alive = (job.entries / job.threads).max(1);
@@ -30,7 +37,7 @@ fn run<S: Store, O: Objects>(job: &Job<'_>, objects: impl Fn(usize) -> O + Sync)
 }
 
 /// Where objects come from.
-trait Objects {
+pub(crate) trait Objects {
     fn create(&mut self) -> usize;
 
     /// # Safety
@@ -39,7 +46,7 @@ trait Objects {
     unsafe fn destroy(&mut self, object: usize);
 }
 
-struct Malloc;
+pub(crate) struct Malloc;
 
 /// Size of the objects that come and go.
 const OBJECT: usize = 64;
@@ -52,8 +59,8 @@ impl Objects for Malloc {
 
     #[inline]
     unsafe fn destroy(&mut self, object: usize) {
-        // SAFETY: the caller's.
-        unsafe { deallocate(object) };
+        // SAFETY: `create` allocated it with this size, and the caller says that it goes once.
+        unsafe { deallocate(object, OBJECT) };
     }
 }
 
@@ -72,7 +79,7 @@ impl Objects for Unseen {
     unsafe fn destroy(&mut self, _object: usize) {}
 }
 
-struct Life<'a, S: Store, O: Objects> {
+pub(crate) struct Life<'a, S: Store, O: Objects> {
     store: &'a S,
     objects: O,
     alive: Vec<Packed>,
@@ -110,6 +117,29 @@ impl<'a, S: Store, O: Objects> Life<'a, S, O> {
         self.failures += u64::from(!self.store.remove(key.with_id(ID)));
         // SAFETY: each object is alive once, and is not any more.
         unsafe { self.objects.destroy(key.key().0) };
+    }
+}
+
+impl<S: Store, O: Objects> Life<'_, S, O> {
+    /// One cycle, with its attach and its free clocked: nanoseconds of each.
+    #[inline]
+    pub(crate) fn clocked_cycle(&mut self, clock: Clock) -> [u64; 2] {
+        let key = Packed::new(self.objects.create(), ID);
+        let start = clock::start();
+        let attached = self.store.insert(key.with_id(ID));
+        let alloc = clock.nanos(start, clock::end());
+        for _ in 0..4 {
+            self.sums.add(self.store.get(key.with_id(ID)), key);
+        }
+        let place = self.rng.below(self.alive.len());
+        let goes = std::mem::replace(&mut self.alive[place], key);
+        let start = clock::start();
+        let freed = self.store.remove(goes.with_id(ID));
+        let free = clock.nanos(start, clock::end());
+        self.failures += u64::from(!attached) + u64::from(!freed);
+        // SAFETY: each object is alive once, and is not any more.
+        unsafe { self.objects.destroy(goes.key().0) };
+        [alloc, free]
     }
 }
 

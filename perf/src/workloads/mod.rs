@@ -4,17 +4,23 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
 
 use crate::driver::{Timed, Times};
 use crate::heap;
 use crate::keys::{KeySet, Shape};
-use crate::store::{About, Kind, Stall, Store};
+use crate::store::{About, Form, Kind, Stall, Store};
 
 mod churn;
+mod drops;
 mod get;
 mod growth;
+mod hot;
 mod life;
+mod longest;
 mod replay;
+mod retired;
+mod small;
 mod sweep;
 
 /// What is measured. The names are those of the records.
@@ -27,6 +33,7 @@ pub(crate) enum Workload {
     W3,
     W4,
     W4N,
+    L4,
     W5,
     W6,
     W7,
@@ -38,13 +45,20 @@ pub(crate) enum Workload {
     W9own,
     W10,
     W11,
+    W12,
+    W13,
+    W14,
+    W14F,
+    W15idle,
+    W15large,
+    W15stall,
 }
 
 /// Ids on the one parent of `W9wide`.
 const WIDE: usize = 10_000;
 
 impl Workload {
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 26] = [
         Self::W1,
         Self::G64,
         Self::B64,
@@ -52,6 +66,7 @@ impl Workload {
         Self::W3,
         Self::W4,
         Self::W4N,
+        Self::L4,
         Self::W5,
         Self::W6,
         Self::W7,
@@ -63,6 +78,13 @@ impl Workload {
         Self::W9own,
         Self::W10,
         Self::W11,
+        Self::W12,
+        Self::W13,
+        Self::W14,
+        Self::W14F,
+        Self::W15idle,
+        Self::W15large,
+        Self::W15stall,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -74,6 +96,7 @@ impl Workload {
             Self::W3 => "W3",
             Self::W4 => "W4",
             Self::W4N => "W4N",
+            Self::L4 => "L4",
             Self::W5 => "W5",
             Self::W6 => "W6",
             Self::W7 => "W7",
@@ -85,6 +108,13 @@ impl Workload {
             Self::W9own => "W9own",
             Self::W10 => "W10",
             Self::W11 => "W11",
+            Self::W12 => "W12",
+            Self::W13 => "W13",
+            Self::W14 => "W14",
+            Self::W14F => "W14F",
+            Self::W15idle => "W15idle",
+            Self::W15large => "W15large",
+            Self::W15stall => "W15stall",
         }
     }
 
@@ -97,6 +127,7 @@ impl Workload {
             Self::W3 => "90 % get, 5 % alloc, 5 % free",
             Self::W4 => "life cycle: new object, attach, read 4 times, free; addresses reused as malloc does",
             Self::W4N => "life cycle: addresses never seen before",
+            Self::L4 => "the longest free or alloc of a run of life cycles, beside a thread that only reads the clock",
             Self::W5 => "get-or-alloc, Zipf 0.99, 90 % existing",
             Self::W6 => "growth from empty, and shrinking back",
             Self::W7 => "free all of one id: a quarter",
@@ -108,6 +139,13 @@ impl Workload {
             Self::W9own => "get hit on the parent with 10,000 ids",
             Self::W10 => "churn as W3 beside a stalled reader",
             Self::W11 => "replayed trace of a program's objects: attach, read, read, free",
+            Self::W12 => "free the hottest keys and make them again, while others read by Zipf's law",
+            Self::W13 => "many small stores: make, fill with 16 entries, drop",
+            Self::W14 => "drop a map of values with destructors, by processor time",
+            Self::W14F => "free all of a map of values with destructors, by processor time",
+            Self::W15idle => "values are freed, then there are only reads, or nothing at all: when are they dropped",
+            Self::W15large => "values of 1 MiB, one alive at a time",
+            Self::W15stall => "values are replaced beside a stalled reader: bytes that wait for it",
         }
     }
 
@@ -124,12 +162,24 @@ impl Workload {
 
     /// Whether its keys are its own, so that a key set is of no use to it.
     pub(crate) fn brings_keys(self) -> bool {
-        matches!(self, Self::W4 | Self::W4N | Self::W11)
+        matches!(
+            self,
+            Self::W4 | Self::W4N | Self::L4 | Self::W11 | Self::W13 | Self::W15idle | Self::W15large | Self::W15stall
+        )
     }
 
     /// Whether it starts with a map that holds the key set.
     pub(crate) fn is_prebuilt(self) -> bool {
-        !matches!(self, Self::W4 | Self::W4N | Self::W6 | Self::W11)
+        !(self.brings_keys() || matches!(self, Self::W6 | Self::W14 | Self::W14F))
+    }
+
+    /// Whether each map gets a process of its own, so that all begin with the same memory: where memory, or what comes of
+    /// it, is what is measured.
+    pub(crate) fn runs_apart(self) -> bool {
+        matches!(
+            self,
+            Self::W6 | Self::W13 | Self::W14 | Self::W14F | Self::W15idle | Self::W15large | Self::W15stall
+        )
     }
 
     /// Whether it leaves the map as it was, so that others can use the same one.
@@ -150,7 +200,10 @@ impl Workload {
 
     /// Whether it runs for as long as it takes, and not for a given time.
     pub(crate) fn is_one_shot(self) -> bool {
-        matches!(self, Self::W6 | Self::W7 | Self::W7P)
+        matches!(
+            self,
+            Self::L4 | Self::W6 | Self::W7 | Self::W7P | Self::W13 | Self::W14 | Self::W14F | Self::W15large
+        )
     }
 
     /// The sizes to run it at, if the user names none.
@@ -163,11 +216,24 @@ impl Workload {
             Self::W1 | Self::G64 | Self::B64 | Self::W2 => vec![K1, K64, M1, M8],
             Self::W3 => vec![K64, M1],
             Self::W4 | Self::W4N => vec![K1, K64],
-            Self::W5 | Self::W10 => vec![K64],
+            Self::L4 | Self::W5 | Self::W10 | Self::W12 | Self::W15stall => vec![K64],
             Self::W6 => vec![M8],
-            Self::W7 | Self::W7P => vec![1 << 22],
+            Self::W7 | Self::W7P | Self::W14 | Self::W14F => vec![1 << 22],
             Self::W9x1 | Self::W9x4 | Self::W9x64 | Self::W9wide | Self::W9own => vec![K64, M1],
             Self::W11 => vec![replay::peak()],
+            // Stores, or values.
+            Self::W13 => vec![10_000],
+            Self::W15idle => vec![2000],
+            Self::W15large => vec![3000],
+        }
+    }
+
+    /// The numbers of entries and threads to run it with if the user names neither, where they belong together.
+    pub(crate) fn default_points(self) -> Option<Vec<(usize, usize)>> {
+        match self {
+            Self::W12 => Some(vec![(1 << 16, 3)]),
+            Self::W13 => Some(vec![(10_000, 1), (12_000, 12)]),
+            _ => None,
         }
     }
 
@@ -180,6 +246,27 @@ impl Workload {
             && !(self == Self::W10 && about.stall == Stall::Blocks)
             && !(self == Self::W7P && about.kind != Kind::Ours)
             && !(self == Self::W7 && threads > 1)
+            && !(self == Self::W12 && threads < 2)
+            && !(matches!(self, Self::W14 | Self::W14F | Self::W15large) && threads > 1)
+            && (!self.has_own_values() || about.any_value && about.form != Form::Boxed)
+            && !(self == Self::W15stall && about.stall == Stall::Blocks)
+            && (!about.is_by_id() || self.is_of_one_id())
+    }
+
+    /// Whether it needs other values than the harness's own: then a map has them as it would in a program, not in boxes.
+    fn has_own_values(self) -> bool {
+        matches!(
+            self,
+            Self::W14 | Self::W14F | Self::W15idle | Self::W15large | Self::W15stall
+        )
+    }
+
+    /// Whether it is about single operations with an id that the program knows: those are measured by id, too.
+    fn is_of_one_id(self) -> bool {
+        matches!(
+            self,
+            Self::W1 | Self::G64 | Self::B64 | Self::W2 | Self::W3 | Self::W4 | Self::W4N | Self::W5
+        )
     }
 
     /// What a latency is the time of.
@@ -188,7 +275,13 @@ impl Workload {
             Self::G64 => "64 gets and their guard",
             Self::B64 => "batch of 64",
             Self::W4 | Self::W4N => "life cycle",
+            Self::L4 => "alloc or free",
             Self::W7 | Self::W7P => "whole sweep",
+            Self::W12 => "free and alloc of one key",
+            Self::W13 => "making of a store",
+            Self::W14 | Self::W14F => "whole map",
+            Self::W15idle => "value from its free to its destructor",
+            Self::W15large | Self::W15stall => "replacement",
             _ => "operation",
         }
     }
@@ -207,11 +300,13 @@ pub(crate) struct Job<'k> {
     pub(crate) entries: usize,
     pub(crate) threads: usize,
     pub(crate) times: Times,
+    /// Life cycles of a run that counts them.
+    pub(crate) cycles: u64,
     pub(crate) keys: &'k KeySet,
 }
 
 /// What one measurement gave.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Measured {
     pub(crate) ops: u64,
     pub(crate) mops: f64,
@@ -220,10 +315,12 @@ pub(crate) struct Measured {
     pub(crate) bytes_per_entry: f64,
     /// What only this workload has to say, by name.
     pub(crate) extra: BTreeMap<String, f64>,
+    /// What a figure was over time: seconds, and the figure.
+    pub(crate) series: Vec<(f64, f64)>,
 }
 
 /// Times of single steps, in nanoseconds.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Latency {
     pub(crate) p50: u64,
     pub(crate) p99: u64,
@@ -241,6 +338,18 @@ impl Latency {
             p9999: steps.value_at_quantile(0.9999),
             max: steps.max(),
         })
+    }
+
+    /// Of a single step.
+    fn one(took: std::time::Duration) -> Self {
+        let nanos = (took.as_nanos() as u64).max(1);
+        Self {
+            p50: nanos,
+            p99: nanos,
+            p999: nanos,
+            p9999: nanos,
+            max: nanos,
+        }
     }
 }
 
@@ -302,9 +411,8 @@ impl<S: Store> Held<S> {
             Workload::W7P => sweep::free_all(store, job, |store, id| {
                 store.clear_id_parallel(id).expect("`suits` asks for it")
             }),
-            Workload::W4 | Workload::W4N | Workload::W6 | Workload::W11 => {
-                unreachable!("{} begins with an empty map", job.workload)
-            }
+            Workload::W12 => hot::remade(store, job),
+            other => unreachable!("{other} begins with an empty map"),
         };
         measured.bytes_per_entry = self.bytes_per_entry;
         measured
@@ -318,6 +426,13 @@ pub(crate) fn run_from_empty<S: Store>(job: &Job<'_>) -> Measured {
         Workload::W4N => life::never_seen::<S>(job),
         Workload::W6 => growth::grow_and_shrink::<S>(job),
         Workload::W11 => replay::replay::<S>(job),
+        Workload::L4 => longest::longest::<S>(job),
+        Workload::W13 => small::small_stores::<S>(job),
+        Workload::W14 => drops::drop_all::<S>(job),
+        Workload::W14F => drops::free_all::<S>(job),
+        Workload::W15idle => retired::idle::<S>(job),
+        Workload::W15large => retired::large::<S>(job),
+        Workload::W15stall => retired::stalled::<S>(job),
         other => unreachable!("{other} begins with a full map"),
     }
 }

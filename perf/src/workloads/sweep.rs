@@ -30,18 +30,10 @@ pub(crate) fn free_all<S: Store>(store: &S, job: &Job<'_>, clear: impl Fn(&S, u6
         assert_eq!(store.get(key.key()), want);
     }
 
-    let nanos = took.as_nanos() as u64;
-    let latency = Latency {
-        p50: nanos,
-        p99: nanos,
-        p999: nanos,
-        p9999: nanos,
-        max: nanos,
-    };
     Measured {
         ops: count as u64,
         mops: count as f64 / took.as_secs_f64() / 1e6,
-        latency: Some(latency),
+        latency: Some(Latency::one(took)),
         ..Measured::default()
     }
     .with("seconds_taken", took.as_secs_f64())

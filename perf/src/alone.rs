@@ -1,0 +1,124 @@
+//! One measurement of a map in a process of its own: each begins with the same memory, and leaves nothing to the next.
+
+use std::error::Error;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::Command;
+
+use crate::cli::AloneOptions;
+use crate::driver::Times;
+use crate::keys::{KeyKind, KeySet};
+use crate::workloads::{Job, Measured};
+use crate::{engine, peers};
+
+/// What is asked of the other process: a job without its keys.
+pub(crate) struct Asked<'a> {
+    pub(crate) store: &'a str,
+    pub(crate) hasher: &'a str,
+    pub(crate) keys: KeyKind,
+    pub(crate) seconds: f64,
+    pub(crate) clocked: bool,
+    pub(crate) job: Job<'a>,
+    /// Not the job's: a first look takes fewer.
+    pub(crate) entries: usize,
+}
+
+/// Asks a new process.
+pub(crate) fn measure(asked: &Asked<'_>) -> Result<Measured, String> {
+    let Asked { job, .. } = asked;
+    let mut arguments = vec!["alone".to_owned()];
+    for (name, value) in [
+        ("--workload", job.workload.to_string()),
+        ("--store", asked.store.to_owned()),
+        ("--hasher", asked.hasher.to_owned()),
+        ("--keys", asked.keys.to_string()),
+        ("--entries", asked.entries.to_string()),
+        ("--threads", job.threads.to_string()),
+        ("--cycles", job.cycles.to_string()),
+        ("--seconds", asked.seconds.to_string()),
+    ] {
+        arguments.extend([name.to_owned(), value]);
+    }
+    arguments.extend(asked.clocked.then(|| "--clocked".to_owned()));
+    ask(&arguments)
+}
+
+/// What a process with these arguments says, or why it does not.
+pub(crate) fn ask(arguments: &[String]) -> Result<Measured, String> {
+    let out = command(arguments).and_then(|mut command| command.output());
+    let out = out.map_err(|error| error.to_string())?;
+    if !out.status.success() {
+        let said = String::from_utf8_lossy(&out.stderr);
+        let said = said.trim();
+        let said = said.strip_prefix("perf: ").unwrap_or(said);
+        // A process that was killed has said nothing.
+        return Err(if said.is_empty() {
+            out.status.to_string()
+        } else {
+            said.to_owned()
+        });
+    }
+    let said = String::from_utf8_lossy(&out.stdout);
+    let line = said.lines().find(|line| line.starts_with('{'));
+    serde_json::from_str(line.unwrap_or_default()).map_err(|error| error.to_string())
+}
+
+#[cfg(not(test))]
+fn command(arguments: &[String]) -> io::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(arguments);
+    Ok(command)
+}
+
+#[cfg(test)]
+thread_local! {
+    /// How many processes this thread has begun.
+    pub(crate) static ASKED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+/// Where the tests' other process finds its arguments.
+#[cfg(test)]
+pub(crate) const ARGUMENTS: &str = "PERF_ALONE";
+
+/// A program of tests takes other arguments: it is told which test to be.
+#[cfg(test)]
+fn command(arguments: &[String]) -> io::Result<Command> {
+    ASKED.set(ASKED.get() + 1);
+    let mut command = Command::new(std::env::current_exe()?);
+    command
+        .args(["--exact", "tests::alone::the_other_process", "--ignored", "--nocapture"])
+        .env(ARGUMENTS, format!("perf {}", arguments.join(" ")));
+    Ok(command)
+}
+
+/// The other process: measures, and prints what it found.
+pub(crate) fn alone(options: &AloneOptions) -> Result<(), Box<dyn Error>> {
+    let workload = options.workload;
+    if !workload.runs_apart() {
+        return Err(format!("{workload} does not run in a process of its own").into());
+    }
+    let all = peers::all();
+    let contender = all.iter().find(|contender| contender.about.name == options.store);
+    let variant = contender.and_then(|contender| {
+        let mut variants = contender.variants.iter();
+        variants.find(|variant| variant.hasher == options.hasher)
+    });
+    let variant = variant.ok_or("no such store and hasher")?;
+    let entries = if workload.brings_keys() { 1 } else { options.entries };
+    let keys = KeySet::new(options.keys, entries, workload.shape());
+    let times = Times::of(options.seconds);
+    let job = Job {
+        workload,
+        entries: options.entries,
+        threads: options.threads,
+        times: if options.clocked { times } else { times.unclocked() },
+        cycles: options.cycles,
+        keys: &keys,
+    };
+    // What the panic says is the answer, and is given once.
+    std::panic::set_hook(Box::new(|_| {}));
+    let measured = catch_unwind(AssertUnwindSafe(|| variant.bench.run_from_empty(&job)));
+    let measured = measured.map_err(|panic| engine::message(&*panic))?;
+    println!("{}", serde_json::to_string(&measured)?);
+    Ok(())
+}

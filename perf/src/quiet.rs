@@ -1,0 +1,131 @@
+//! A measurement starts only on a quiet machine: else it says more about the neighbours than about the maps.
+//!
+//! What counts is how busy the cores are, second by second. The load average would do as well, but remembers for a minute
+//! what has long been over, and a run would wait for its own build.
+
+use std::error::Error;
+use std::fmt;
+use std::thread;
+use std::time::Duration;
+
+use clap::Args;
+
+/// So busy a core may be, of 1.
+const BUSY: f64 = 0.5;
+/// Quiet seconds in a row that it takes.
+const SECONDS: usize = 10;
+
+/// How long to wait, and what then.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Patience {
+    /// Seconds to wait at most for a machine that is quiet for 10 s; then it ends with exit code 3.
+    #[arg(long, default_value_t = 600, value_name = "SECONDS")]
+    pub(crate) wait: usize,
+    /// Measures though the machine may be busy; the record says so.
+    #[arg(long)]
+    pub(crate) anyway: bool,
+}
+
+/// How quiet it was when a run began.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Quiet {
+    /// The busiest of the last seconds, as a share of all cores; nothing where the system does not say.
+    pub(crate) busiest: Option<f64>,
+    pub(crate) waited: usize,
+    /// Not waited for, but gone on with.
+    pub(crate) anyway: bool,
+}
+
+/// It did not become quiet in time.
+#[derive(Debug)]
+pub(crate) struct Busy {
+    waited: usize,
+    busiest: f64,
+}
+
+impl fmt::Display for Busy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the machine was not quiet for {SECONDS} s within {} s: {:.2} of its cores were busy in the last of them, less \
+             than {BUSY} is asked for; --wait waits longer, --anyway goes on",
+            self.waited, self.busiest
+        )
+    }
+}
+
+impl Error for Busy {}
+
+/// Waits, and says so.
+pub(crate) fn wait(patience: &Patience) -> Result<Quiet, Busy> {
+    let mut told = false;
+    wait_with(patience, busy_second, |busiest| {
+        if !told {
+            told = true;
+            eprintln!(
+                "perf: waiting for a quiet machine: {busiest:.2} of its cores are busy, at most {} s",
+                patience.wait
+            );
+        }
+    })
+}
+
+/// The same, with whatever says how busy the next second was.
+pub(crate) fn wait_with(
+    patience: &Patience,
+    mut second: impl FnMut() -> Option<f64>,
+    mut tell: impl FnMut(f64),
+) -> Result<Quiet, Busy> {
+    let mut seconds: Vec<f64> = Vec::new();
+    let anyway = patience.anyway;
+    loop {
+        let Some(busy) = second() else {
+            return Ok(Quiet {
+                busiest: None,
+                waited: seconds.len(),
+                anyway,
+            });
+        };
+        seconds.push(busy);
+        let waited = seconds.len();
+        let last = &seconds[waited.saturating_sub(SECONDS)..];
+        let busiest = last.iter().copied().fold(0.0, f64::max);
+        if anyway || last.len() == SECONDS && busiest < BUSY {
+            return Ok(Quiet {
+                busiest: Some(busiest),
+                waited,
+                anyway,
+            });
+        }
+        // Ten seconds are looked at in any case.
+        if waited >= patience.wait.max(SECONDS) {
+            return Err(Busy { waited, busiest: busy });
+        }
+        if busy >= BUSY {
+            tell(busy);
+        }
+    }
+}
+
+/// Lets a second pass: the share of the cores that was busy in it, if the system says so.
+fn busy_second() -> Option<f64> {
+    let before = ticks(&read()?)?;
+    thread::sleep(Duration::from_secs(1));
+    let after = ticks(&read()?)?;
+    let all = after.1.checked_sub(before.1).filter(|&all| all > 0)?;
+    Some(after.0.saturating_sub(before.0) as f64 / all as f64)
+}
+
+fn read() -> Option<String> {
+    std::fs::read_to_string("/proc/stat").ok()
+}
+
+/// Ticks of all cores that were busy, those that a host took away among them; and all.
+pub(crate) fn ticks(stat: &str) -> Option<(u64, u64)> {
+    let line = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
+    let ticks: Vec<u64> = line.split_whitespace().map_while(|word| word.parse().ok()).collect();
+    // User, nice, system, idle, waiting for a disk, interrupts, soft ones, stolen. Guests are in user already.
+    let eight = ticks.get(..8)?;
+    let all = eight.iter().sum();
+    Some((all - eight[3] - eight[4], all))
+}
