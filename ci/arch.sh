@@ -19,6 +19,7 @@ A | ^(std|core)::(\*|sync::\*|sync::atomic(::.*)?)$ |          | ^sync\.rs$     
 A | ^loom(::|$)                                     |          | ^sync\.rs$            | loom is named by sync.rs only
 B | ^crate:: but ^crate::(table|reclaim|registry|heap|pool|tally|mapping|mem|shard|sync|panics|fork)(::|$) | ^table/ | | the table knows nothing of what is above it
 B | ^crate::reclaim::(asymmetric|epoch|seize|checked)(::|$)    | ^table/  |                       | the table knows the reclamation contract, no backend
+B | ^crate:: but ^crate::(reclaim|table::defect|mem|shard|sync|fork|events)(::|$) | ^reclaim/ |              | reclamation knows neither nodes nor tables nor ids
 C | ^crossbeam_epoch(::|$)                          |          | ^reclaim/epoch\.rs$   | one file per foreign reclaimer
 C | ^seize(::|$)                                    |          | ^reclaim/seize\.rs$   | one file per foreign reclaimer
 '
@@ -45,6 +46,7 @@ hash count defect
 layout node alloc
 word
 array group
+retire
 probe
 find
 prefetch
@@ -195,6 +197,8 @@ A | src/wait.rs            | fn f() { loom::thread::yield_now() }
 A | src/reclaim/epoch.rs   | use ::core::sync::atomic;
 B | src/table/find.rs      | use crate::{key, error::StoreError};
 B | src/table/mod.rs       | use super::reclaim::seize::Seize;
+B | src/reclaim/list.rs    | use crate::table::node::Node;
+B | src/reclaim/tend.rs    | fn f(_: &crate::registry::Registry) {}
 B | src/table/node.rs      | use crate::ShadowStore;
 C | src/reclaim/mod.rs     | use crossbeam_epoch as epoch;
 C | src/reclaim/epoch.rs   | fn f(g: &::seize::Guard) {}

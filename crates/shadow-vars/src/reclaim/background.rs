@@ -1,13 +1,13 @@
 //! A thread of the process that drops what nobody else does, in services that fall idle.
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use super::stores::Visitor;
 use super::{pace, stores};
 use crate::fork;
+use crate::sync::stat::{AtomicU64, Ordering};
 
 /// How long it sleeps: what a value waits at most, twice, as a period that begins now may end with the next look.
 const SLEEP: Duration = Duration::from_millis(40);

@@ -37,6 +37,7 @@ pub(crate) mod retired;
 #[cfg(feature = "seize")]
 mod seize;
 pub(crate) mod stores;
+mod tend;
 
 pub use asymmetric::Asymmetric;
 #[cfg(not(shadow_loom))]

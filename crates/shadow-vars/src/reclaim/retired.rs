@@ -40,7 +40,6 @@
 use std::cell::Cell;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 
@@ -49,30 +48,28 @@ use super::chain::Chain;
 use super::exact::Exact;
 use super::list::{Heads, List};
 use super::object::{Freed, Link, Objects};
-use super::stores::Visitor;
-use super::{Reclaim, pace, stores};
+use super::{Reclaim, pace};
 use crate::mem::{Stride, prefetch, try_box};
 use crate::shard::{MAX_SHARDS, PerShard, Shard};
-use crate::sync::stat::{self, AtomicU64};
+#[cfg(any(test, shadow_loom))]
+use crate::sync::stat;
+use crate::sync::stat::AtomicU64;
 use crate::sync::{Ordering, thread_local};
 
 /// Bytes of an object that do not wait for a batch to be full.
 const LARGE: u64 = 1 << 16;
 
-/// Retirements after which a thread looks after the next ones' shards.
-const LOOK_AFTER: u64 = 16;
-
 /// Retirements of a shard between two looks at a period that has begun.
-const POLL: u64 = 64;
+pub(super) const POLL: u64 = 64;
 
 /// The retire lists of one store.
 pub(crate) struct RetireLists<O: Objects> {
     /// The lists of shards that threads have for themselves, made when they retire their first object; and of that which the
     /// others share.
-    own: PerShard<CachePadded<List<O>>>,
+    pub(super) own: PerShard<CachePadded<List<O>>>,
     pub(super) shared: Box<List<O>>,
     /// Objects in `open` that make it worth closing.
-    batch: Stride,
+    pub(super) batch: Stride,
     /// Who takes the objects back.
     pub(super) objects: Arc<O>,
     /// With an exact backend: what waits for a grace period of its own, and what was poisoned in place of freed.
@@ -136,7 +133,7 @@ impl<O: Objects> RetireLists<O> {
 
     /// The list of a shard, if it is there.
     #[inline]
-    fn get(&self, shard: usize) -> Option<&List<O>> {
+    pub(super) fn get(&self, shard: usize) -> Option<&List<O>> {
         if shard + 1 == self.own.shards() {
             return Some(&self.shared);
         }
@@ -145,7 +142,7 @@ impl<O: Objects> RetireLists<O> {
 
     /// The list of the caller's shard; if there is no memory for it, that of the shared one.
     #[inline]
-    fn list(&self, shard: Shard) -> (&List<O>, Shard) {
+    pub(super) fn list(&self, shard: Shard) -> (&List<O>, Shard) {
         match self.get(shard.index) {
             Some(list) => (list, shard),
             None => self.make(shard),
@@ -153,7 +150,7 @@ impl<O: Objects> RetireLists<O> {
     }
 
     /// The shard whose list is used for this one: the shared one, if there was no memory for its own.
-    fn used(&self, shard: Shard) -> Shard {
+    pub(super) fn used(&self, shard: Shard) -> Shard {
         match self.get(shard.index) {
             Some(_) => shard,
             None => Shard::shared(self.own.shards()),
@@ -169,7 +166,7 @@ impl<O: Objects> RetireLists<O> {
     }
 
     /// All lists that are there, with their shards.
-    fn lists(&self) -> impl Iterator<Item = (usize, &List<O>)> {
+    pub(super) fn lists(&self) -> impl Iterator<Item = (usize, &List<O>)> {
         (0..self.own.shards()).filter_map(|shard| Some((shard, self.get(shard)?)))
     }
 
@@ -276,43 +273,6 @@ impl<O: Objects> RetireLists<O> {
         self.batch.get()
     }
 
-    /// Closes what is open, or pushes a period on that has begun, if it is time for that. Whether `after` should look for
-    /// what is ready, here or in others' shards.
-    #[cold]
-    #[inline(never)]
-    fn push_on_in_time<R: Reclaim>(self: &Arc<Self>, shard: Shard, count: u64, soon: bool, large: bool) -> bool {
-        if soon {
-            self.note_waiting::<R>();
-        }
-        let full = self.batch.divides(count);
-        let (list, shard) = self.list(shard);
-        list.note_age();
-        let cheap = !R::PERIODS_TAKE_MEMORY && pace::is_due();
-        if full || large || soon && cheap {
-            self.push_on::<R>(shard.index);
-        } else if count % POLL == 0 && cheap && list.is_pending() && !list.is_ready::<R>() {
-            pace::paid(R::drive);
-        }
-        full || large
-    }
-
-    /// Says that something waits that is to be dropped soon (V1, V3).
-    fn note_waiting<R: Reclaim>(self: &Arc<Self>) {
-        if cfg!(shadow_loom) {
-            return;
-        }
-        super::list::barrier_of_owner();
-        if pace::is_waiting() {
-            return;
-        }
-        if !self.shared.is_enlisted.swap(true, stat::Ordering::AcqRel) {
-            // SAFETY: the store's drop delists it before the lists go.
-            let listed = unsafe { stores::enlist(Arc::as_ptr(self).expose_provenance(), Self::tidy_as::<R>) };
-            self.shared.is_enlisted.store(listed, stat::Ordering::Release);
-        }
-        pace::note_waiting();
-    }
-
     /// What `retire` could not do: drops what is ready, and looks after the shard of a thread that has fallen silent. Runs the
     /// `Drop` of values.
     #[inline]
@@ -336,24 +296,8 @@ impl<O: Objects> RetireLists<O> {
         }
     }
 
-    /// A thread that has fallen silent leaves its shard to the others, who look after some at a time: after those that have
-    /// retired nothing since somebody looked last.
-    fn look_after<R: Reclaim>(&self, shard: Shard, turn: u64, some: usize) {
-        for step in 0..some.min(self.own.shards()) {
-            let other = (turn as usize).wrapping_mul(some).wrapping_add(step) % self.own.shards();
-            let Some(list) = self.get(other) else { continue };
-            // Relaxed, all: a guess.
-            let now = list.retired.load(Ordering::Relaxed);
-            let silent = list.looked_at.swap(now, Ordering::Relaxed) == now;
-            if silent && other != shard.index && list.waiting() > 0 {
-                self.push_on::<R>(other);
-                self.drain::<R>(other);
-            }
-        }
-    }
-
     /// Drops one or two of this thread's own shard that are ready. Whether there may be more.
-    fn drop_few<R: Reclaim>(&self, shard: Shard) -> bool {
+    pub(super) fn drop_few<R: Reclaim>(&self, shard: Shard) -> bool {
         // A `Drop` that frees other variables must not nest deeper: what is ready stays for the next call.
         if is_reclaiming() {
             return false;
@@ -373,59 +317,8 @@ impl<O: Objects> RetireLists<O> {
         true
     }
 
-    /// After an operation, outside its guard: drops soon what is to be dropped soon, here, and from time to time what was left
-    /// in any store. Runs the `Drop` of values.
-    #[inline(always)]
-    pub(crate) fn look<R: Reclaim>(&self) {
-        if pace::is_waiting() {
-            self.look_now::<R>();
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn look_now<R: Reclaim>(&self) {
-        /// Values that one operation drops of those that are ready.
-        const FEW: usize = 16;
-        if is_reclaiming() {
-            return;
-        }
-        if pace::is_due()
-            && let shard = self.used(self.shard())
-            && let Some(list) = self.get(shard.index)
-        {
-            self.look_after::<R>(shard, list.retired.load(Ordering::Relaxed) / LOOK_AFTER, 8);
-            if list.waiting() > 0 {
-                if !R::PERIODS_TAKE_MEMORY {
-                    self.push_on::<R>(shard.index);
-                }
-                if R::PUSHES_PLAINLY && shard.is_own() {
-                    let _ = (0..FEW).try_for_each(|_| self.drop_few::<R>(shard).then_some(()));
-                } else {
-                    self.drain::<R>(shard.index);
-                }
-            }
-        }
-        if pace::take_look() {
-            stores::visit_all(Visitor::Operation);
-        }
-    }
-
-    /// # Safety
-    ///
-    /// The address of such lists, which are there.
-    unsafe fn tidy_as<R: Reclaim>(lists: usize, by: Visitor) -> bool {
-        if R::PERIODS_TAKE_MEMORY && by == Visitor::Operation {
-            return true;
-        }
-        // SAFETY: the caller's.
-        let lists = unsafe { &*std::ptr::with_exposed_provenance::<Self>(lists) };
-        lists.flush_all::<R>();
-        lists.pending().0 > 0
-    }
-
     /// Begins a grace period for what is open, and pushes on the one that has begun.
-    fn push_on<R: Reclaim>(&self, shard: usize) {
+    pub(super) fn push_on<R: Reclaim>(&self, shard: usize) {
         if self.get(shard).is_some_and(|list| !list.is_pending()) {
             self.close::<R>(shard);
         }
@@ -606,18 +499,6 @@ impl<O: Objects> RetireLists<O> {
         self.lists()
             .map(|(_, list)| list.drop_panics.load(Ordering::Relaxed))
             .sum()
-    }
-
-    /// For how long the oldest has waited that is retired and not yet reclaimed; about.
-    pub(crate) fn oldest(&self) -> Option<Duration> {
-        let oldest = self.lists().filter_map(|(_, list)| list.oldest()).min()?;
-        Some(Duration::from_nanos(pace::nanoseconds().saturating_sub(oldest)))
-    }
-
-    /// Whether nobody looks after these lists from now on, and the store may go; if not, this thread is at it, and the store
-    /// is to be [left over](stores::leave_over).
-    pub(crate) fn delist(&self) -> bool {
-        !self.shared.is_enlisted.load(stat::Ordering::Acquire) || stores::delist(std::ptr::from_ref(self).addr())
     }
 
     /// Drops all that is retired. A callback that is still owed finds its shard empty.

@@ -1,0 +1,139 @@
+//! Looking after what is retired: closing and pushing on in time, and what others have left behind. How often is a matter of
+//! [`pace`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::object::Objects;
+use super::retired::{POLL, RetireLists, is_reclaiming};
+use super::stores::Visitor;
+use super::{Reclaim, pace, stores};
+use crate::shard::Shard;
+use crate::sync::{Ordering, stat};
+
+/// Retirements after which a thread looks after the next ones' shards.
+const LOOK_AFTER: u64 = 16;
+
+impl<O: Objects> RetireLists<O> {
+    /// Closes what is open, or pushes a period on that has begun, if it is time for that. Whether `after` should look for
+    /// what is ready, here or in others' shards.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn push_on_in_time<R: Reclaim>(
+        self: &Arc<Self>,
+        shard: Shard,
+        count: u64,
+        soon: bool,
+        large: bool,
+    ) -> bool {
+        if soon {
+            self.note_waiting::<R>();
+        }
+        let full = self.batch.divides(count);
+        let (list, shard) = self.list(shard);
+        list.note_age();
+        let cheap = !R::PERIODS_TAKE_MEMORY && pace::is_due();
+        if full || large || soon && cheap {
+            self.push_on::<R>(shard.index);
+        } else if count % POLL == 0 && cheap && list.is_pending() && !list.is_ready::<R>() {
+            pace::paid(R::drive);
+        }
+        full || large
+    }
+
+    /// Says that something waits that is to be dropped soon (V1, V3).
+    fn note_waiting<R: Reclaim>(self: &Arc<Self>) {
+        if cfg!(shadow_loom) {
+            return;
+        }
+        super::list::barrier_of_owner();
+        if pace::is_waiting() {
+            return;
+        }
+        if !self.shared.is_enlisted.swap(true, stat::Ordering::AcqRel) {
+            // SAFETY: the store's drop delists it before the lists go.
+            let listed = unsafe { stores::enlist(Arc::as_ptr(self).expose_provenance(), Self::tidy_as::<R>) };
+            self.shared.is_enlisted.store(listed, stat::Ordering::Release);
+        }
+        pace::note_waiting();
+    }
+
+    /// A thread that has fallen silent leaves its shard to the others, who look after some at a time: after those that have
+    /// retired nothing since somebody looked last.
+    pub(super) fn look_after<R: Reclaim>(&self, shard: Shard, turn: u64, some: usize) {
+        for step in 0..some.min(self.own.shards()) {
+            let other = (turn as usize).wrapping_mul(some).wrapping_add(step) % self.own.shards();
+            let Some(list) = self.get(other) else { continue };
+            // Relaxed, all: a guess.
+            let now = list.retired.load(Ordering::Relaxed);
+            let silent = list.looked_at.swap(now, Ordering::Relaxed) == now;
+            if silent && other != shard.index && list.waiting() > 0 {
+                self.push_on::<R>(other);
+                self.drain::<R>(other);
+            }
+        }
+    }
+
+    /// After an operation, outside its guard: drops soon what is to be dropped soon, here, and from time to time what was left
+    /// in any store. Runs the `Drop` of values.
+    #[inline(always)]
+    pub(crate) fn look<R: Reclaim>(&self) {
+        if pace::is_waiting() {
+            self.look_now::<R>();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn look_now<R: Reclaim>(&self) {
+        /// Values that one operation drops of those that are ready.
+        const FEW: usize = 16;
+        if is_reclaiming() {
+            return;
+        }
+        if pace::is_due()
+            && let shard = self.used(self.shard())
+            && let Some(list) = self.get(shard.index)
+        {
+            self.look_after::<R>(shard, list.retired.load(Ordering::Relaxed) / LOOK_AFTER, 8);
+            if list.waiting() > 0 {
+                if !R::PERIODS_TAKE_MEMORY {
+                    self.push_on::<R>(shard.index);
+                }
+                if R::PUSHES_PLAINLY && shard.is_own() {
+                    let _ = (0..FEW).try_for_each(|_| self.drop_few::<R>(shard).then_some(()));
+                } else {
+                    self.drain::<R>(shard.index);
+                }
+            }
+        }
+        if pace::take_look() {
+            stores::visit_all(Visitor::Operation);
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The address of such lists, which are there.
+    unsafe fn tidy_as<R: Reclaim>(lists: usize, by: Visitor) -> bool {
+        if R::PERIODS_TAKE_MEMORY && by == Visitor::Operation {
+            return true;
+        }
+        // SAFETY: the caller's.
+        let lists = unsafe { &*std::ptr::with_exposed_provenance::<Self>(lists) };
+        lists.flush_all::<R>();
+        lists.pending().0 > 0
+    }
+
+    /// For how long the oldest has waited that is retired and not yet reclaimed; about.
+    pub(crate) fn oldest(&self) -> Option<Duration> {
+        let oldest = self.lists().filter_map(|(_, list)| list.oldest()).min()?;
+        Some(Duration::from_nanos(pace::nanoseconds().saturating_sub(oldest)))
+    }
+
+    /// Whether nobody looks after these lists from now on, and the store may go; if not, this thread is at it, and the store
+    /// is to be [left over](stores::leave_over).
+    pub(crate) fn delist(&self) -> bool {
+        !self.shared.is_enlisted.load(stat::Ordering::Acquire) || stores::delist(std::ptr::from_ref(self).addr())
+    }
+}
