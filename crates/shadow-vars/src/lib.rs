@@ -117,10 +117,10 @@ pub use pinned::{OwnedPinned, Pinned};
 pub use raw::{RawCtor, RawDtor, RawVar};
 #[cfg(feature = "seize")]
 pub use reclaim::Seize;
-#[cfg(not(shadow_loom))]
-pub use reclaim::start_reclaimer;
 pub use reclaim::{Asymmetric, Epoch, GuardKind, LocalGuard, OwnedGuard, Reclaim};
 pub use stats::{IdStats, Stats};
+#[cfg(not(shadow_loom))]
+pub use store::start_reclaimer;
 pub use store::{ShadowStore, global};
 pub use typed::Typed;
 pub use variable::Variable;

@@ -45,9 +45,25 @@
 //!
 //! # When values are dropped
 //!
-//! Freed values are collected in batches ([`Builder::batch`](crate::Builder::batch)), one for each thread, and dropped by
-//! later calls that free. What a thread leaves when it falls silent is dropped by the others. A store in which nothing is freed any more keeps the last batch until [`flush`](crate::ShadowStore::flush),
-//! [`synchronize`](crate::ShadowStore::synchronize) or its own drop. The [`global`](crate::global) store is never dropped.
+//! Freed values are dropped by later operations, one or two by each free, never by readers and never under a guard that was
+//! there when they were freed. How soon, with the default backend and while no guard holds them back:
+//!
+//! - Values that own nothing wait until a thread has freed a batch of them ([`Builder::batch`](crate::Builder::batch)): only
+//!   their memory does.
+//! - Values with destructors are dropped by one of the next frees: at once if frees are rare; else as many wait as are freed in
+//!   the pause that follows each of the system's barriers (64 times what the barrier took: some tens of microseconds, two
+//!   milliseconds at most). An operation drops sixteen of them at most, where none is swept or flushed.
+//! - What a thread leaves that falls silent goes with the next few dozen frees of others. What is older than ten milliseconds
+//!   goes with the next operation that creates or frees, or `flush`, **of any store of the process**, by
+//!   [`ShadowStore`](crate::ShadowStore) or [`Variable`](crate::Variable) (not under a guard of the caller's): so the `Drop` of a
+//!   value may run in a thread that knows nothing of its store. It must not wait for locks that such a thread may hold.
+//! - When nothing happens at all, it waits, unless the service has called [`start_reclaimer`](crate::start_reclaimer): then it
+//!   goes within 100 ms.
+//!
+//! With [`Epoch`](crate::Epoch) and `Seize`, whose grace periods take memory, all values wait for a batch, for
+//! [`flush`](crate::ShadowStore::flush) or [`synchronize`](crate::ShadowStore::synchronize) of their store, or for the reclaimer.
+//! [`Stats::oldest_retired`](crate::Stats::oldest_retired) says how old the oldest is. The [`global`](crate::global) store is
+//! never dropped.
 //!
 //! # Many ids on one parent
 //!
@@ -62,14 +78,14 @@
 //!
 //! # Many ids
 //!
-//! The store remembers each id that was ever used: about 200 bytes and 128 per core (of four at least). The first 65,535 have the short way
+//! The store remembers each id that was ever used: less than 200 bytes, and for those that are used often, counters in each thread that does. The first 65,535 have the short way
 //! into the table; variables of later ones, and of addresses that are not a multiple of 8 or beyond 48 bits, need 24 to
 //! 40 bytes more, and are found a little more slowly. There can be 2^32.
 //!
 //! # Memory
 //!
 //! A variable takes its value and 16 bytes, rounded up to 16, and about 16 bytes of the table. What takes 128 or less is
-//! packed into chunks of 64 KiB, and of 2 MiB from the first mebibyte of its size class on; the rest comes from the
+//! packed into chunks, of 256 bytes at first and of 64 KiB later, and of 2 MiB from the first mebibyte of its size class on; the rest comes from the
 //! allocator one by one. A thread keeps up to 128 KiB of each size for what it creates next; chunks go back when nothing in
 //! them is in use. [`flush`](crate::ShadowStore::flush), [`synchronize`](crate::ShadowStore::synchronize) and
 //! [`shrink_to_fit`](crate::ShadowStore::shrink_to_fit) give back what the calling thread keeps.

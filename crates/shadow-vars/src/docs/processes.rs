@@ -12,7 +12,8 @@
 //! - Counts ([`len`](crate::ShadowStore::len), [`stats`](crate::ShadowStore::stats)) are off, for good, by what other threads
 //!   had done and not yet counted: one operation of each at most, of a sweep a batch.
 //! - Values that other threads were just freeing, moving between lists or dropping are lost: they are never dropped in the
-//!   child, and take their memory with them, a batch for each such thread at most.
+//!   child, and take their memory with them, a batch for each such thread at most. The [reclaimer](crate::start_reclaimer) is
+//!   such a thread: the child starts one of its own.
 //!   [`synchronize`](crate::ShadowStore::synchronize) does not wait for them.
 //! - [Owned guards](crate::ShadowStore::pin_owned) belong to no thread, so those of before the fork count as held until they
 //!   are dropped in the child. Where nobody has them any more, what is freed waits for ever, and
@@ -32,7 +33,7 @@
 //! costs some 20 cycles more, and all else is as ever. If a process is denied the call later (by a seccomp filter), its
 //! threads go over to fences as each of them pins the next time, or with `livepatch` begins a unit. Until all have that did
 //! either before, nothing that is freed is dropped: a thread that sleeps for good after it has used a store holds it up until
-//! it ends; so does an owned guard until it is renewed or dropped.
+//! it ends.
 //! [`Stats::unsettled_readers`](crate::Stats::unsettled_readers) counts what holds it up (a thread up to three times, once for
 //! each way in which it used stores and units), a warning says so once (feature `tracing`), and
 //! [`synchronize`](crate::ShadowStore::synchronize) returns [`SyncError::NoBarrier`](crate::SyncError::NoBarrier) in place of
@@ -48,9 +49,9 @@
 //! What creates gives an error, and the value back; freeing, reading, waiting and dropping a store need no memory. The
 //! process ends, as Rust's own collections end it, where there is none for:
 //!
-//! - a guard that needs a place among the readers: the first 64 threads and [owned guards](crate::ShadowStore::pin_owned) at
-//!   a time have places that need no memory, but a thread's first operation also enters destructors of thread-locals, for
-//!   which the standard library may take some;
+//! - a guard that needs a place among the readers: the first 64 threads at a time have places that need no memory, but a
+//!   thread's first operation also enters destructors of thread-locals, for which the standard library may take some
+//!   ([owned guards](crate::ShadowStore::pin_owned) need none);
 //! - with [`Epoch`](crate::Epoch) and `Seize`, every thread's first guard, owned guards, and grace periods, a few bytes a
 //!   batch: their libraries allocate;
 //! - what collects: [`ids_of`](crate::Pinned::ids_of), [iteration](crate::Pinned::iter),
@@ -65,7 +66,7 @@
 //! | counter | width | driven by | at the end |
 //! |---|---|---|---|
 //! | guards of a thread | 63 bits | [`pin`](crate::ShadowStore::pin), forgotten guards too | out of reach: 2^63 pins |
-//! | places of owned guards | memory | [`pin_owned`](crate::ShadowStore::pin_owned) | no memory, see above |
+//! | owned guards of one epoch | 64 bits | [`pin_owned`](crate::ShadowStore::pin_owned), forgotten guards too | out of reach |
 //! | grace periods | 62 bits | one for each batch, or `flush` | out of reach |
 //! | batches closed and drained | 64 bits | the same | out of reach |
 //! | threads' tokens | 44 bits | each thread that creates by a constructor or reclaims | threads share the last one: constructors that meet may be refused as recursions |

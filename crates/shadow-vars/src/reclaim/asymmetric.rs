@@ -37,7 +37,7 @@ use asymmetric_barrier::Reader;
 use crossbeam_utils::CachePadded;
 
 use super::sealed::Backend;
-use super::{Stuck, barrier, owned};
+use super::{Named, Stuck, barrier, owned};
 use crate::mem::try_box;
 use crate::sync::{
     AtomicPtr, AtomicU64, Ordering, compiler_fence, const_unless_loom, stat, static_global, static_thread_local,
@@ -523,6 +523,8 @@ pub(super) fn let_go_of_others() {
 impl Backend for Asymmetric {
     type Guard = AsymmetricGuard;
     type OwnedGuard = AsymmetricOwned;
+
+    const NAME: Named = Named::Asymmetric;
 
     /// Acquire: the barriers do the rest (G2).
     const LOAD: Ordering = Ordering::Acquire;

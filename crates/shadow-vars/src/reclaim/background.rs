@@ -4,8 +4,10 @@ use std::io;
 use std::thread;
 use std::time::Duration;
 
+use super::object::Objects;
+use super::pace;
+use super::retired::RetireLists;
 use super::stores::Visitor;
-use super::{pace, stores};
 use crate::fork;
 use crate::sync::stat::{AtomicU64, Ordering};
 
@@ -15,17 +17,8 @@ const SLEEP: Duration = Duration::from_millis(40);
 /// The generation of the process that has the thread, or 0.
 static STARTED: AtomicU64 = AtomicU64::new(0);
 
-/// Starts the background reclaimer: a thread that drops freed values with destructors, of every store of the process, within
-/// 100 ms of the moment when no guard holds them back any more, even if nothing happens in any store. Without it they are
-/// dropped by later operations (see [`docs::limits`](crate::docs::limits)), which a service that falls idle does not make.
-///
-/// One thread for the process, to its end: does nothing if it runs already. It wakes 25 times a second, and costs readers nothing.
-/// The child of a fork has none until it calls this.
-///
-/// # Errors
-///
-/// If the system gives no thread.
-pub fn start_reclaimer() -> io::Result<()> {
+/// See [`start_reclaimer`](crate::start_reclaimer): for stores whose objects are such.
+pub(crate) fn start<O: Objects>() -> io::Result<()> {
     let generation = fork::generation();
     // Relaxed, both: guards nothing.
     let before = STARTED.swap(generation, Ordering::Relaxed);
@@ -37,7 +30,7 @@ pub fn start_reclaimer() -> io::Result<()> {
         loop {
             thread::sleep(SLEEP);
             if pace::is_waiting() {
-                stores::visit_all(Visitor::Background);
+                RetireLists::<O>::visit_all(Visitor::Background);
             }
         }
     });

@@ -10,6 +10,7 @@
 
 use std::collections::BTreeSet;
 
+use super::Named;
 use super::exact::ExactPeriod;
 use super::sealed::Backend;
 use crate::sync::stat::Mutex;
@@ -138,6 +139,7 @@ impl<const EXACT: bool> Backend for Checked<EXACT> {
     type Guard = CheckedGuard;
     type OwnedGuard = CheckedGuard;
 
+    const NAME: Named = Named::Checked { exact: EXACT };
     const LOAD: Ordering = Ordering::Acquire;
     const EXACT: bool = EXACT;
     // In models all barriers are fences.

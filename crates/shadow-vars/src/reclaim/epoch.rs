@@ -8,8 +8,8 @@ use std::sync::OnceLock;
 
 use crossbeam_epoch::{Collector, Guard, LocalHandle};
 
-use super::Stuck;
 use super::sealed::Backend;
+use super::{Named, Stuck};
 use crate::fork;
 use crate::sync::Ordering;
 use crate::sync::stat::AtomicU64;
@@ -86,6 +86,8 @@ fn pin() -> Guard {
 impl Backend for Epoch {
     type Guard = EpochGuard;
     type OwnedGuard = EpochOwned;
+
+    const NAME: Named = Named::Epoch;
 
     /// Acquire: the fence in `pin` does the rest (G2); the load itself only has to see what the word leads to.
     const LOAD: Ordering = Ordering::Acquire;

@@ -21,7 +21,7 @@
 
 mod asymmetric;
 #[cfg(not(shadow_loom))]
-mod background;
+pub(crate) mod background;
 pub(crate) mod barrier;
 pub(crate) mod chain;
 #[cfg(any(test, shadow_loom))]
@@ -40,8 +40,6 @@ pub(crate) mod stores;
 mod tend;
 
 pub use asymmetric::Asymmetric;
-#[cfg(not(shadow_loom))]
-pub use background::start_reclaimer;
 pub use epoch::Epoch;
 #[cfg(feature = "seize")]
 pub use seize::Seize;
@@ -57,6 +55,24 @@ use sealed::Backend;
 pub trait Reclaim: Backend {}
 
 impl<R: Backend> Reclaim for R {}
+
+/// A backend by name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Named {
+    /// [`Asymmetric`].
+    Asymmetric,
+    /// [`Epoch`].
+    Epoch,
+    /// `Seize`.
+    #[cfg(feature = "seize")]
+    Seize,
+    /// One that is exact, or counts by the batch, for tests and models.
+    #[cfg(any(test, shadow_loom))]
+    Checked {
+        /// Which of the two.
+        exact: bool,
+    },
+}
 
 /// Why grace periods do not end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,7 +92,7 @@ pub(crate) fn let_go_of_others() {
 pub(crate) mod sealed {
     #[cfg(any(test, shadow_loom))]
     use super::ExactPeriod;
-    use super::Stuck;
+    use super::{Named, Stuck};
     use crate::sync::Ordering;
 
     /// The contract G1 to G4 of [`super`].
@@ -85,6 +101,9 @@ pub(crate) mod sealed {
         type Guard;
         /// Protects what its holder reads; may move between threads and be shared.
         type OwnedGuard: Send + Sync;
+
+        /// Which backend this is.
+        const NAME: Named;
 
         /// The ordering with which protected words are loaded (G4).
         const LOAD: Ordering;

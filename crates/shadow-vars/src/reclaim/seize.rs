@@ -15,8 +15,8 @@ use std::sync::OnceLock;
 
 use seize::{Collector, Guard, LocalGuard, OwnedGuard};
 
-use super::Stuck;
 use super::sealed::Backend;
+use super::{Named, Stuck};
 use crate::fork;
 use crate::sync::stat::{AtomicU64, AtomicUsize, Mutex};
 use crate::sync::{Ordering, fence};
@@ -188,6 +188,8 @@ fn retire(retirer: &OwnedGuard<'_>, ticket: Ticket) {
 impl Backend for Seize {
     type Guard = SeizeGuard;
     type OwnedGuard = OwnedGuard<'static>;
+
+    const NAME: Named = Named::Seize;
 
     /// SeqCst: seize protects loads that take part in its total order (`Guard::protect` strengthens every load to this).
     const LOAD: Ordering = Ordering::SeqCst;

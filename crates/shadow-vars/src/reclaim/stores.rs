@@ -12,24 +12,25 @@ use std::cell::RefCell;
 use std::thread;
 use std::time::Duration;
 
-use super::{barrier, pace};
+use super::{Named, barrier, pace};
 use crate::fork;
 use crate::sync::{lock_stat, stat::Mutex, thread_token};
 
 struct Entry {
     /// The address of the retire lists.
     lists: usize,
-    tidy: Tidy,
+    backend: Named,
     /// The token of the thread that visits it, or 0.
     visitor: u64,
 }
 
-/// Drops what can be dropped of these lists. Whether something is left.
+/// Drops what can be dropped of these lists, which are of this backend. Whether something is left. Given by who visits, and kept
+/// nowhere: code of a library may be gone when the next one comes.
 ///
 /// # Safety
 ///
-/// The address is of lists of the type that the function was made for, which are there.
-pub(super) type Tidy = unsafe fn(usize, Visitor) -> bool;
+/// The address is of lists whose objects are of the kind that the function was made for, which are there.
+pub(super) type Tidy = unsafe fn(Named, usize, Visitor) -> bool;
 
 /// Who visits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,15 +57,15 @@ fn with<T>(work: impl FnOnce(&mut Vec<Entry>) -> T) -> T {
 ///
 /// # Safety
 ///
-/// They stay until [`delist`] says that they may go; `tidy` is made for their type.
-pub(super) unsafe fn enlist(lists: usize, tidy: Tidy) -> bool {
+/// They stay until [`delist`] says that they may go, and are of this backend.
+pub(super) unsafe fn enlist(lists: usize, backend: Named) -> bool {
     with(|stores| {
         if stores.try_reserve(1).is_err() {
             return false;
         }
         stores.push(Entry {
             lists,
-            tidy,
+            backend,
             visitor: 0,
         });
         true
@@ -102,8 +103,12 @@ pub(crate) fn leave_over(store: Box<dyn Any>) {
 }
 
 /// Drops what can be dropped in all stores that are enlisted. Runs the `Drop` of their values.
+///
+/// # Safety
+///
+/// `tidy` is made for the objects of all stores of the process.
 #[cold]
-pub(crate) fn visit_all(by: Visitor) {
+pub(super) unsafe fn visit_all(by: Visitor, tidy: Tidy) {
     // V3.
     pace::forget_waiting();
     let fenced = barrier::heavy();
@@ -117,7 +122,8 @@ pub(crate) fn visit_all(by: Visitor) {
     });
     let mut left = !fenced || !listed;
     for lists in all {
-        left |= visit(lists, by);
+        // SAFETY: the caller's.
+        left |= unsafe { visit(lists, by, tidy) };
     }
     if left {
         pace::note_waiting();
@@ -125,19 +131,23 @@ pub(crate) fn visit_all(by: Visitor) {
 }
 
 /// Whether something is left there, or somebody else is at it.
-fn visit(lists: usize, by: Visitor) -> bool {
+///
+/// # Safety
+///
+/// As [`visit_all`].
+unsafe fn visit(lists: usize, by: Visitor, tidy: Tidy) -> bool {
     let me = thread_token();
-    let tidy = with(|stores| {
+    let backend = with(|stores| {
         let entry = stores.iter_mut().find(|entry| entry.lists == lists)?;
         let free = entry.visitor == 0 || fork::vanished(entry.visitor);
         free.then(|| {
             entry.visitor = me;
-            entry.tidy
+            entry.backend
         })
     });
-    let Some(tidy) = tidy else { return true };
-    // SAFETY: enlisted with this function, and there until the visit is over (V1).
-    let left = unsafe { tidy(lists, by) };
+    let Some(backend) = backend else { return true };
+    // SAFETY: enlisted as of this backend, and there until the visit is over (V1); the caller's otherwise.
+    let left = unsafe { tidy(backend, lists, by) };
     with(|stores| {
         if let Some(entry) = stores.iter_mut().find(|entry| entry.lists == lists) {
             entry.visitor = 0;

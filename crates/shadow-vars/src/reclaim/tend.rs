@@ -4,10 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "seize")]
+use super::Seize;
+#[cfg(any(test, shadow_loom))]
+use super::checked::Checked;
 use super::object::Objects;
 use super::retired::{POLL, RetireLists, is_reclaiming};
 use super::stores::Visitor;
-use super::{Reclaim, pace, stores};
+use super::{Asymmetric, Epoch, Named, Reclaim, pace, stores};
 use crate::shard::Shard;
 use crate::sync::{Ordering, stat};
 
@@ -52,7 +56,7 @@ impl<O: Objects> RetireLists<O> {
         }
         if !self.shared.is_enlisted.swap(true, stat::Ordering::AcqRel) {
             // SAFETY: the store's drop delists it before the lists go.
-            let listed = unsafe { stores::enlist(Arc::as_ptr(self).expose_provenance(), Self::tidy_as::<R>) };
+            let listed = unsafe { stores::enlist(Arc::as_ptr(self).expose_provenance(), R::NAME) };
             self.shared.is_enlisted.store(listed, stat::Ordering::Release);
         }
         pace::note_waiting();
@@ -108,13 +112,40 @@ impl<O: Objects> RetireLists<O> {
             }
         }
         if pace::take_look() {
-            stores::visit_all(Visitor::Operation);
+            Self::visit_all(Visitor::Operation);
+        }
+    }
+
+    /// Looks after all stores of the process.
+    pub(super) fn visit_all(by: Visitor) {
+        // SAFETY: all stores of the process have objects of one kind.
+        unsafe { stores::visit_all(by, Self::tidy) }
+    }
+
+    /// See [`stores::Tidy`].
+    ///
+    /// # Safety
+    ///
+    /// The address of such lists, of this backend, which are there.
+    unsafe fn tidy(backend: Named, lists: usize, by: Visitor) -> bool {
+        // SAFETY: the caller's, in all arms.
+        unsafe {
+            match backend {
+                Named::Asymmetric => Self::tidy_as::<Asymmetric>(lists, by),
+                Named::Epoch => Self::tidy_as::<Epoch>(lists, by),
+                #[cfg(feature = "seize")]
+                Named::Seize => Self::tidy_as::<Seize>(lists, by),
+                #[cfg(any(test, shadow_loom))]
+                Named::Checked { exact: true } => Self::tidy_as::<Checked>(lists, by),
+                #[cfg(any(test, shadow_loom))]
+                Named::Checked { exact: false } => Self::tidy_as::<Checked<false>>(lists, by),
+            }
         }
     }
 
     /// # Safety
     ///
-    /// The address of such lists, which are there.
+    /// The address of such lists, of this backend, which are there.
     unsafe fn tidy_as<R: Reclaim>(lists: usize, by: Visitor) -> bool {
         if R::PERIODS_TAKE_MEMORY && by == Visitor::Operation {
             return true;

@@ -220,7 +220,8 @@ impl Node {
         let this = unsafe { node.as_ref() };
         let life = this.life().without_link();
         let plain = match last {
-            Some(last) if last.life == life && addr_fits(this.obj) => last,
+            // Found out anew as long as the thread has no magazine.
+            Some(last) if last.life == life && last.to.is_some() && addr_fits(this.obj) => last,
             _ => {
                 let size = this.plain_size(heap)?;
                 let to = heap.pool.own(size, shard);
