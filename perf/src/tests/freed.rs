@@ -139,7 +139,10 @@ fn destructors_are_paid_for_in_processor_time() {
         assert_eq!(cell.ops, 20_000);
         let seconds = cell.extra["cpu_s"];
         // One thread does it all, and has no more time than there is, but for what the clocks differ by.
-        assert!(seconds > 0.0 && seconds <= cell.extra["wall_s"] * 1.01 + 0.01, "{cell:?}");
+        assert!(
+            seconds > 0.0 && seconds <= cell.extra["wall_s"] * 1.01 + 0.01,
+            "{cell:?}"
+        );
         assert!((cell.mops * seconds * 1e6 / 20_000.0 - 1.0).abs() < 0.01, "{cell:?}");
     }
 }
