@@ -490,10 +490,11 @@ impl<R: Reclaim> Drop for ShadowStore<R> {
         if may_go {
             return drop(core);
         }
-        match try_box(MaybeUninit::<Core<R>>::uninit()) {
+        match try_box(MaybeUninit::<Self>::uninit()) {
+            // To be dropped once more, as a store.
             Some(place) => {
-                let core: Box<Core<R>> = Box::write(place, core);
-                stores::leave_over(core);
+                let store: Box<Self> = Box::write(place, Self::from_core(core));
+                stores::leave_over(store);
             }
             // Nowhere to put it: it stays for good, as dropping it now would take what is being dropped away.
             None => mem::forget(core),

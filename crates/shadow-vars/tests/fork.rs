@@ -16,6 +16,7 @@ use shadow_vars::{Epoch, Reclaim, ShadowId, ShadowStore, SyncError};
 processes! {
     fork_of_an_idle_process => fork_idle;
     fork_while_others_are_busy => fork_busy;
+    fork_while_others_give_back_what_they_freed => fork_giving_back;
     fork_while_another_is_pinned => fork_pinned;
     fork_while_others_construct => fork_constructing;
     fork_while_another_drops => fork_dropping;
@@ -75,6 +76,55 @@ fn beside(threads: usize, store: &'static ShadowStore, rounds: usize) {
 
 fn fork_busy() {
     beside(4, store(), 40);
+}
+
+/// What is cut off between two stores of a thread is lost at most: no memory is in two places, so nothing is overwritten where
+/// the child uses it again.
+fn fork_giving_back() {
+    const PLAIN: ShadowId<[usize; 5]> = ShadowId::new(77);
+    const MANY: usize = 1_000;
+    let store: &'static ShadowStore = Box::leak(Box::new(ShadowStore::new()));
+    let stop = AtomicBool::new(false);
+    let churn = |part: usize| {
+        let obj = |n: usize| (part << 32) + n * 8;
+        for round in 0.. {
+            if stop.load(Ordering::Relaxed) {
+                return;
+            }
+            let some = round * 64..(round + 1) * 64;
+            some.clone().for_each(|n| store.alloc(obj(n), PLAIN, [7; 5]).unwrap());
+            some.for_each(|n| assert!(store.free(obj(n), PLAIN)));
+        }
+    };
+    let child = move || {
+        (0..20).for_each(|_| store.flush());
+        let obj = |part: usize, n: usize| ((100 + part) << 32) + n * 8;
+        // In each place that the others had.
+        thread::scope(|scope| {
+            let places: Vec<_> = (0..6)
+                .map(|part| {
+                    scope.spawn(move || {
+                        (0..MANY).for_each(|n| store.alloc(obj(part, n), PLAIN, [obj(part, n); 5]).unwrap());
+                        thread::sleep(Duration::from_millis(10));
+                    })
+                })
+                .collect();
+            places.into_iter().for_each(|place| place.join().unwrap());
+        });
+        for (part, n) in (0..6).flat_map(|part| (0..MANY).map(move |n| (part, n))) {
+            assert_eq!(store.get_cloned(obj(part, n), PLAIN), Some([obj(part, n); 5]));
+        }
+    };
+    thread::scope(|scope| {
+        for part in 1..5 {
+            let churn = &churn;
+            scope.spawn(move || churn(part));
+        }
+        thread::sleep(Duration::from_millis(50));
+        let caught = std::panic::catch_unwind(|| (0..60).for_each(|_| assert_eq!(fork(child), 0)));
+        stop.store(true, Ordering::Relaxed);
+        caught.unwrap();
+    });
 }
 
 /// More threads than places with shards of their own: they share one, under a lock.

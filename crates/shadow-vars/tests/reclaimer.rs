@@ -15,8 +15,8 @@ fn drops_what_nobody_else_does<R: Reclaim>() {
     {
         let pin = store.pin();
         (1..2_000_usize).for_each(|n| assert!(pin.free(n * 8, VALUE)));
+        assert!(Arc::strong_count(&alive) > 1, "something is left to do");
     }
-    assert!(Arc::strong_count(&alive) > 1, "something is left to do");
     let start = Instant::now();
     while Arc::strong_count(&alive) > 1 {
         let left = Arc::strong_count(&alive) - 1;
@@ -31,4 +31,10 @@ fn values_are_dropped_while_nothing_happens() {
     start_reclaimer().unwrap();
     drops_what_nobody_else_does::<shadow_vars::Asymmetric>();
     drops_what_nobody_else_does::<Epoch>();
+    // Several stores at once.
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(drops_what_nobody_else_does::<shadow_vars::Asymmetric>);
+        }
+    });
 }

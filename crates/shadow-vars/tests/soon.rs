@@ -2,6 +2,7 @@
 //!
 //! The tests count what is dropped in a process that others use too, so they run one after the other.
 
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -231,4 +232,107 @@ fn statistics_say_how_old_the_oldest_is() {
     drop(pin);
     store.synchronize().unwrap();
     assert_eq!((store.stats().oldest_retired, alive.count()), (None, 0));
+}
+
+/// The store of this test is dropped in a visit that begins when the thread's locals are already going: it must not be dropped
+/// in the middle of that.
+#[test]
+fn a_store_may_go_at_a_threads_end() {
+    struct Keeper {
+        _store: Option<Arc<ShadowStore>>,
+        _memory: Vec<u64>,
+    }
+    const KEEPER: ShadowId<Keeper> = ShadowId::new(5);
+    struct AtEnd(Arc<ShadowStore>);
+    impl Drop for AtEnd {
+        fn drop(&mut self) {
+            thread::sleep(LATER);
+            self.0.flush();
+        }
+    }
+    thread_local! {
+        static END: RefCell<Option<AtEnd>> = const { RefCell::new(None) };
+    }
+    let _alone = alone();
+    let (other, alive) = (Arc::new(ShadowStore::new()), Alive::default());
+    for _ in 0..10 {
+        let (other, alive) = (other.clone(), alive.clone());
+        let thread = thread::spawn(move || {
+            END.set(Some(AtEnd(other.clone())));
+            // What a visit needs of the thread is there before, so it goes before.
+            for n in 0..3 {
+                other.alloc(n * 8_usize, VALUE, alive.value()).unwrap();
+                assert!(other.pin().free(n * 8_usize, VALUE));
+                thread::sleep(LATER);
+                other.flush();
+            }
+            let store = Arc::new(ShadowStore::new());
+            for n in 0..100 {
+                let keeper = Keeper {
+                    _store: (n == 50).then(|| store.clone()),
+                    _memory: vec![1, 2, 3],
+                };
+                store.alloc(n * 8_usize, KEEPER, keeper).unwrap();
+            }
+            let pin = store.pin();
+            (0..100).for_each(|n| assert!(pin.free(n * 8_usize, KEEPER)));
+        });
+        thread.join().unwrap();
+    }
+}
+
+/// Two threads look after stores whose values have the last handles to each other's.
+#[test]
+fn visitors_do_not_wait_for_each_other() {
+    struct Keeper(#[expect(dead_code, reason = "dropped with it")] Arc<ShadowStore>);
+    const KEEPER: ShadowId<Keeper> = ShadowId::new(6);
+    let _alone = alone();
+    let alive = Alive::default();
+    for _ in 0..20 {
+        let (a, b) = (Arc::new(ShadowStore::new()), Arc::new(ShadowStore::new()));
+        for (store, kept) in [(&a, &b), (&b, &a)] {
+            fill(store, &alive, 50);
+            store.alloc(8_000_usize, KEEPER, Keeper(kept.clone())).unwrap();
+            let pin = store.pin();
+            (0..25).for_each(|n| assert!(pin.free(n * 8_usize, VALUE)));
+            assert!(pin.free(8_000_usize, KEEPER));
+        }
+        drop((a, b));
+        let start = Instant::now();
+        while alive.count() > 0 {
+            assert!(
+                start.elapsed() < Duration::from_secs(20),
+                "{} values are left",
+                alive.count()
+            );
+            thread::scope(|scope| {
+                for _ in 0..2 {
+                    scope.spawn(|| {
+                        thread::sleep(LATER);
+                        ShadowStore::new().flush();
+                        let own = ShadowStore::new();
+                        assert!(!own.free(8_usize, VALUE));
+                    });
+                }
+            });
+        }
+    }
+}
+
+/// Several stores have something, and the note of what waits was there when the second came.
+#[test]
+fn every_store_that_has_something_is_looked_after() {
+    let _alone = alone();
+    let (stores, alive) = ([const { () }; 5].map(|()| ShadowStore::new()), Alive::default());
+    stores.iter().for_each(|store| fill(store, &alive, 100));
+    let pins = stores.each_ref().map(ShadowStore::pin);
+    pins.iter()
+        .for_each(|pin| (0..100).for_each(|n| assert!(pin.free(n * 8_usize, VALUE))));
+    drop(pins);
+    let other = ShadowStore::new();
+    for _ in 0..3 {
+        thread::sleep(LATER);
+        other.flush();
+    }
+    assert_eq!(alive.count(), 0);
 }

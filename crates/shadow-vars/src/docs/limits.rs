@@ -52,7 +52,7 @@
 //!   their memory does.
 //! - Values with destructors are dropped by one of the next frees: at once if frees are rare; else as many wait as are freed in
 //!   the pause that follows each of the system's barriers (64 times what the barrier took: some tens of microseconds, two
-//!   milliseconds at most). An operation drops sixteen of them at most, where none is swept or flushed.
+//!   milliseconds at most). An operation drops sixteen of these at most, where none is swept or flushed.
 //! - What a thread leaves that falls silent goes with the next few dozen frees of others. What is older than ten milliseconds
 //!   goes with the next operation that creates or frees, or `flush`, **of any store of the process**, by
 //!   [`ShadowStore`](crate::ShadowStore) or [`Variable`](crate::Variable) (not under a guard of the caller's): so the `Drop` of a

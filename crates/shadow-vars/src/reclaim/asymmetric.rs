@@ -524,7 +524,7 @@ impl Backend for Asymmetric {
     type Guard = AsymmetricGuard;
     type OwnedGuard = AsymmetricOwned;
 
-    const NAME: Named = Named::Asymmetric;
+    const NAMED: Named = Named::Asymmetric;
 
     /// Acquire: the barriers do the rest (G2).
     const LOAD: Ordering = Ordering::Acquire;

@@ -5,7 +5,6 @@ use std::thread;
 use std::time::Duration;
 
 use super::object::Objects;
-use super::pace;
 use super::retired::RetireLists;
 use super::stores::Visitor;
 use crate::fork;
@@ -29,9 +28,7 @@ pub(crate) fn start<O: Objects>() -> io::Result<()> {
     let started = thread.spawn(|| {
         loop {
             thread::sleep(SLEEP);
-            if pace::is_waiting() {
-                RetireLists::<O>::visit_all(Visitor::Background);
-            }
+            RetireLists::<O>::visit_all(Visitor::Background);
         }
     });
     started

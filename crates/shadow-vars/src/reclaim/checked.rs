@@ -139,7 +139,7 @@ impl<const EXACT: bool> Backend for Checked<EXACT> {
     type Guard = CheckedGuard;
     type OwnedGuard = CheckedGuard;
 
-    const NAME: Named = Named::Checked { exact: EXACT };
+    const NAMED: Named = Named::Checked { exact: EXACT };
     const LOAD: Ordering = Ordering::Acquire;
     const EXACT: bool = EXACT;
     // In models all barriers are fences.

@@ -87,7 +87,7 @@ impl Backend for Epoch {
     type Guard = EpochGuard;
     type OwnedGuard = EpochOwned;
 
-    const NAME: Named = Named::Epoch;
+    const NAMED: Named = Named::Epoch;
 
     /// Acquire: the fence in `pin` does the rest (G2); the load itself only has to see what the word leads to.
     const LOAD: Ordering = Ordering::Acquire;

@@ -9,7 +9,7 @@ use super::{Reclaim, barrier, pace};
 use crate::fork;
 use crate::mem::prefetch;
 use crate::shard::{self, Shard};
-use crate::sync::{AtomicPtr, AtomicU64, Ordering, stat, thread_token};
+use crate::sync::{AtomicPtr, AtomicU64, Ordering, compiler_fence, stat, thread_token};
 use crate::table::defect::{Defect, planted_everywhere};
 
 /// The light barrier of a push by plain stores, where it is a fence.
@@ -200,12 +200,15 @@ impl<O: Objects> List<O> {
             unsafe {
                 let next = first.as_ref().next();
                 prefetch(next);
+                // Taken out first, for a fork may come in between (F4): then it is lost, and not in two places.
+                chain.store(next, Ordering::Relaxed);
+                compiler_fence(Ordering::SeqCst);
                 match objects.free_plain(first, shard, kind) {
-                    Some(of) => {
-                        chain.store(next, Ordering::Relaxed);
-                        (freed, bytes) = (freed + 1, bytes + of);
+                    Some(of) => (freed, bytes) = (freed + 1, bytes + of),
+                    None => {
+                        chain.store(first.as_ptr(), Ordering::Relaxed);
+                        more = true;
                     }
-                    None => more = true,
                 }
             }
         }
@@ -226,8 +229,7 @@ impl<O: Objects> List<O> {
     /// As [`give_back_inside`](Self::give_back_inside).
     pub(super) unsafe fn take_inside<R: Reclaim>(&self, state: u64) -> Option<Heads> {
         let is_ready = state & PENDING != 0 && R::is_over(state >> KIND_BITS);
-        // Relaxed: this thread's own.
-        if !is_ready || self.in_hand.load(Ordering::Relaxed) != 0 {
+        if !is_ready || !self.is_nothing_in_hand() {
             return None;
         }
         let taken = self.waiting.each_ref().map(|chain| {
@@ -351,6 +353,12 @@ impl<O: Objects> List<O> {
         // Acquire: pairs with `leave`: what the owner did inside is seen whole then. One of before a fork does not go on.
         let inside = self.inside.load(Ordering::Acquire);
         inside != fork::generation() || planted_everywhere(Defect::CloseBesidePush)
+    }
+
+    /// Whether nothing is retired here that is still there, as far as the caller has acquired.
+    pub(super) fn is_empty(&self) -> bool {
+        // Acquire, both: what is found is handed on by who looked.
+        self.is_nothing_open(Ordering::Acquire) && self.state.load(Ordering::Acquire) == IDLE
     }
 
     /// About how many objects are retired and not reclaimed.

@@ -103,7 +103,7 @@ pub(crate) mod sealed {
         type OwnedGuard: Send + Sync;
 
         /// Which backend this is.
-        const NAME: Named;
+        const NAMED: Named;
 
         /// The ordering with which protected words are loaded (G4).
         const LOAD: Ordering;

@@ -41,7 +41,12 @@ pub(super) fn forget_waiting() {
 #[inline]
 pub(crate) fn is_due() -> bool {
     // Relaxed, here and below: only how often something is done depends on it.
-    cfg!(shadow_loom) || now() >= DUE.load(Ordering::Relaxed)
+    cfg!(shadow_loom) || is_over(DUE.load(Ordering::Relaxed), now(), 4 * millisecond())
+}
+
+/// Whether a pause is over that ends then. If its end is farther away than any is long, the clock was set back.
+fn is_over(end: u64, now: u64, longest: u64) -> bool {
+    now >= end || end - now > longest
 }
 
 /// Runs what a barrier is paid in, and begins the pause after it.
@@ -56,13 +61,20 @@ pub(crate) fn paid(run: impl FnOnce()) {
     DUE.store(end + pause, Ordering::Relaxed);
 }
 
-/// Whether it is time for somebody to look at all stores, and this thread shall do it.
-pub(crate) fn take_look() -> bool {
-    let (now, next) = (now(), NEXT_LOOK.load(Ordering::Relaxed));
-    now >= next
+/// Looks at all stores, if it is time for that and nobody else does. The pause after it is longer if the look was.
+pub(crate) fn look(run: impl FnOnce()) {
+    let (start, longest) = (now(), 1000 * millisecond());
+    let next = NEXT_LOOK.load(Ordering::Relaxed);
+    let taken = is_over(next, start, longest)
         && NEXT_LOOK
-            .compare_exchange(next, now + 8 * millisecond(), Ordering::Relaxed, Ordering::Relaxed)
-            .is_ok()
+            .compare_exchange(next, start + longest, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok();
+    if taken {
+        run();
+        let end = now();
+        let pause = (end.saturating_sub(start) * 16).clamp(8 * millisecond(), longest);
+        NEXT_LOOK.store(end + pause, Ordering::Relaxed);
+    }
 }
 
 /// Ticks of a clock that is cheap to read, and the same for all threads, or nearly.

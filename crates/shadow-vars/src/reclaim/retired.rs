@@ -33,7 +33,8 @@
 //!
 //! How soon batches are closed and periods pushed on is a matter of [`pace`].
 //!
-//! Progress: `retire` is lock-free. A thread stopped under TAKEN or inside, or by the `Drop` of a value, keeps its shard's
+//! Progress: `retire` is lock-free, but for what has a destructor: the first such of a store, since nothing of it waited, takes a
+//! lock for a moment. A thread stopped under TAKEN or inside, or by the `Drop` of a value, keeps its shard's
 //! garbage waiting, and nothing else. In the child of a fork, what a thread
 //! that is gone was moving or dropping is lost, a batch for each such thread at most; all else goes on.
 
@@ -445,7 +446,7 @@ impl<O: Objects> RetireLists<O> {
         const ROUNDS: usize = 3;
         let _ = (0..ROUNDS).try_for_each(|_| {
             self.flush::<R>();
-            (self.pending().0 > 0).then_some(())
+            (!self.is_empty()).then_some(())
         });
     }
 

@@ -189,7 +189,7 @@ impl Backend for Seize {
     type Guard = SeizeGuard;
     type OwnedGuard = OwnedGuard<'static>;
 
-    const NAME: Named = Named::Seize;
+    const NAMED: Named = Named::Seize;
 
     /// SeqCst: seize protects loads that take part in its total order (`Guard::protect` strengthens every load to this).
     const LOAD: Ordering = Ordering::SeqCst;

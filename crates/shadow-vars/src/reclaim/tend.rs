@@ -10,7 +10,7 @@ use super::Seize;
 use super::checked::Checked;
 use super::object::Objects;
 use super::retired::{POLL, RetireLists, is_reclaiming};
-use super::stores::Visitor;
+use super::stores::{Left, Visitor};
 use super::{Asymmetric, Epoch, Named, Reclaim, pace, stores};
 use crate::shard::Shard;
 use crate::sync::{Ordering, stat};
@@ -39,7 +39,7 @@ impl<O: Objects> RetireLists<O> {
         let cheap = !R::PERIODS_TAKE_MEMORY && pace::is_due();
         if full || large || soon && cheap {
             self.push_on::<R>(shard.index);
-        } else if count % POLL == 0 && cheap && list.is_pending() && !list.is_ready::<R>() {
+        } else if count.is_multiple_of(POLL) && cheap && list.is_pending() && !list.is_ready::<R>() {
             pace::paid(R::drive);
         }
         full || large
@@ -51,12 +51,13 @@ impl<O: Objects> RetireLists<O> {
             return;
         }
         super::list::barrier_of_owner();
-        if pace::is_waiting() {
+        // Acquire: pairs with the Release below, and with that in `tidy_as`.
+        if pace::is_waiting() && self.shared.is_enlisted.load(stat::Ordering::Acquire) {
             return;
         }
         if !self.shared.is_enlisted.swap(true, stat::Ordering::AcqRel) {
             // SAFETY: the store's drop delists it before the lists go.
-            let listed = unsafe { stores::enlist(Arc::as_ptr(self).expose_provenance(), R::NAME) };
+            let listed = unsafe { stores::enlist(Arc::as_ptr(self).expose_provenance(), R::NAMED) };
             self.shared.is_enlisted.store(listed, stat::Ordering::Release);
         }
         pace::note_waiting();
@@ -92,14 +93,17 @@ impl<O: Objects> RetireLists<O> {
     fn look_now<R: Reclaim>(&self) {
         /// Values that one operation drops of those that are ready.
         const FEW: usize = 16;
-        if is_reclaiming() {
+        // Not in the middle of another operation, either: in a constructor, say.
+        if is_reclaiming() || R::is_pinned() {
             return;
         }
         if pace::is_due()
             && let shard = self.used(self.shard())
             && let Some(list) = self.get(shard.index)
         {
-            self.look_after::<R>(shard, list.retired.load(Ordering::Relaxed) / LOOK_AFTER, 8);
+            if !R::PERIODS_TAKE_MEMORY {
+                self.look_after::<R>(shard, list.retired.load(Ordering::Relaxed) / LOOK_AFTER, 8);
+            }
             if list.waiting() > 0 {
                 if !R::PERIODS_TAKE_MEMORY {
                     self.push_on::<R>(shard.index);
@@ -111,9 +115,7 @@ impl<O: Objects> RetireLists<O> {
                 }
             }
         }
-        if pace::take_look() {
-            Self::visit_all(Visitor::Operation);
-        }
+        pace::look(|| Self::visit_all(Visitor::Operation));
     }
 
     /// Looks after all stores of the process.
@@ -127,7 +129,7 @@ impl<O: Objects> RetireLists<O> {
     /// # Safety
     ///
     /// The address of such lists, of this backend, which are there.
-    unsafe fn tidy(backend: Named, lists: usize, by: Visitor) -> bool {
+    unsafe fn tidy(backend: Named, lists: usize, by: Visitor) -> Left {
         // SAFETY: the caller's, in all arms.
         unsafe {
             match backend {
@@ -146,14 +148,28 @@ impl<O: Objects> RetireLists<O> {
     /// # Safety
     ///
     /// The address of such lists, of this backend, which are there.
-    unsafe fn tidy_as<R: Reclaim>(lists: usize, by: Visitor) -> bool {
-        if R::PERIODS_TAKE_MEMORY && by == Visitor::Operation {
-            return true;
-        }
+    unsafe fn tidy_as<R: Reclaim>(lists: usize, by: Visitor) -> Left {
         // SAFETY: the caller's.
         let lists = unsafe { &*std::ptr::with_exposed_provenance::<Self>(lists) };
+        if R::PERIODS_TAKE_MEMORY && by == Visitor::Operation {
+            return Left::Background;
+        }
         lists.flush_all::<R>();
-        lists.pending().0 > 0
+        if !lists.is_empty() {
+            return Left::Something;
+        }
+        // As V3, of what is enlisted: whoever retires something now enlists the store again, or is seen here.
+        lists.shared.is_enlisted.store(false, stat::Ordering::Release);
+        if super::barrier::heavy() && lists.is_empty() {
+            return Left::Nothing;
+        }
+        lists.shared.is_enlisted.store(true, stat::Ordering::Release);
+        Left::Something
+    }
+
+    /// Whether nothing that was retired is still there.
+    pub(super) fn is_empty(&self) -> bool {
+        self.lists().all(|(_, list)| list.is_empty())
     }
 
     /// For how long the oldest has waited that is retired and not yet reclaimed; about.
@@ -165,6 +181,6 @@ impl<O: Objects> RetireLists<O> {
     /// Whether nobody looks after these lists from now on, and the store may go; if not, this thread is at it, and the store
     /// is to be [left over](stores::leave_over).
     pub(crate) fn delist(&self) -> bool {
-        !self.shared.is_enlisted.load(stat::Ordering::Acquire) || stores::delist(std::ptr::from_ref(self).addr())
+        stores::delist(std::ptr::from_ref(self).addr())
     }
 }
