@@ -323,7 +323,7 @@ fn visitors_do_not_wait_for_each_other() {
 #[test]
 fn every_store_that_has_something_is_looked_after() {
     let _alone = alone();
-    let (stores, alive) = ([const { () }; 5].map(|()| ShadowStore::new()), Alive::default());
+    let (stores, alive): ([ShadowStore; 5], _) = (std::array::from_fn(|_| ShadowStore::new()), Alive::default());
     stores.iter().for_each(|store| fill(store, &alive, 100));
     let pins = stores.each_ref().map(ShadowStore::pin);
     pins.iter()

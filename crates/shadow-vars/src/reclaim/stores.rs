@@ -58,6 +58,7 @@ pub(crate) enum Visitor {
     /// An operation, which is to end well without memory: it passes by what may take some for granted.
     Operation,
     /// The background reclaimer.
+    #[cfg_attr(shadow_loom, expect(dead_code, reason = "models have none"))]
     Background,
 }
 
