@@ -1,6 +1,6 @@
 //! The stores that have retired values with destructors: for whoever looks after what other threads have left there.
 //!
-//! - **V1** A store is enlisted before [`pace`](super::pace) says that something waits because of it, and delisted before its
+//! - **V1** A store is enlisted before [`pace`] says that something waits because of it, and delisted before its
 //!   retire lists go. Who visits one says so first, under the lock: so it stays for the visit. When nothing waits there, it is
 //!   taken off the list: who retires something meanwhile enlists it again, or is seen behind a barrier, as in V3.
 //! - **V2** Who delists a store waits until nobody visits it: for the `Drop` of a value of that store, maybe. Not in the middle
