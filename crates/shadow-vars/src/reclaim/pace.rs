@@ -19,6 +19,9 @@ static NEXT_LOOK: AtomicU64 = AtomicU64::new(0);
 /// A pause is so many times as long as what came before it.
 const PAUSE: u64 = 64;
 
+/// Milliseconds of the longest pause between two looks at all stores.
+const LONGEST: u64 = 1000;
+
 /// See [`note_waiting`]. To be read behind a barrier by who has just retired something.
 #[inline(always)]
 pub(crate) fn is_waiting() -> bool {
@@ -44,7 +47,16 @@ pub(crate) fn is_due() -> bool {
     cfg!(shadow_loom) || is_over(DUE.load(Ordering::Relaxed), now(), 4 * millisecond())
 }
 
+/// Whether a barrier may be paid, or somebody should look at all stores.
+#[inline(always)]
+pub(crate) fn is_time() -> bool {
+    let now = now();
+    is_over(DUE.load(Ordering::Relaxed), now, 4 * millisecond())
+        || is_over(NEXT_LOOK.load(Ordering::Relaxed), now, LONGEST * millisecond())
+}
+
 /// Whether a pause is over that ends then. If its end is farther away than any is long, the clock was set back.
+#[inline(always)]
 fn is_over(end: u64, now: u64, longest: u64) -> bool {
     now >= end || end - now > longest
 }
@@ -63,7 +75,7 @@ pub(crate) fn paid(run: impl FnOnce()) {
 
 /// Looks at all stores, if it is time for that and nobody else does. The pause after it is longer if the look was.
 pub(crate) fn look(run: impl FnOnce()) {
-    let (start, longest) = (now(), 1000 * millisecond());
+    let (start, longest) = (now(), LONGEST * millisecond());
     let next = NEXT_LOOK.load(Ordering::Relaxed);
     let taken = is_over(next, start, longest)
         && NEXT_LOOK
@@ -87,7 +99,7 @@ fn now() -> u64 {
 
 /// At most a millisecond, in ticks: there are more than a thousand million a second.
 #[cfg(all(target_arch = "x86_64", not(miri)))]
-fn millisecond() -> u64 {
+const fn millisecond() -> u64 {
     1_000_000
 }
 
@@ -97,7 +109,7 @@ fn now() -> u64 {
 }
 
 #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-fn millisecond() -> u64 {
+const fn millisecond() -> u64 {
     1_000_000
 }
 

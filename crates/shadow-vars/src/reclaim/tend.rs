@@ -83,7 +83,7 @@ impl<O: Objects> RetireLists<O> {
     /// in any store. Runs the `Drop` of values.
     #[inline(always)]
     pub(crate) fn look<R: Reclaim>(&self) {
-        if pace::is_waiting() {
+        if pace::is_waiting() && pace::is_time() {
             self.look_now::<R>();
         }
     }
