@@ -42,9 +42,9 @@ pub struct Stats {
     /// For how long the oldest of those has waited, about: of values with destructors exactly, of others to within some tens of
     /// retirements.
     pub oldest_retired: Option<Duration>,
-    /// Readers that keep everything retired waiting, in a process that was denied the barrier which the backend stands on: of a
-    /// thread until it pins once more (or with `livepatch` begins a unit), or ends; of an owned guard until it is renewed or
-    /// dropped. See [`docs::processes`](crate::docs::processes).
+    /// Readers that keep everything retired waiting, in a process that was denied the barrier which the backend stands on: each
+    /// until its thread pins once more (or with `livepatch` begins a unit), or ends. See
+    /// [`docs::processes`](crate::docs::processes).
     pub unsettled_readers: usize,
     /// Bytes held for small variables, which are packed,
     pub packed_bytes: usize,
