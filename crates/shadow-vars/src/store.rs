@@ -118,7 +118,7 @@ impl<R: Reclaim> ShadowStore<R> {
 
     /// An operation that creates or frees: under a guard, and then what is due outside of it.
     #[inline(always)]
-    fn change<O>(&self, operation: impl FnOnce(&Pinned<'_, R>) -> O) -> O {
+    pub(crate) fn change<O>(&self, operation: impl FnOnce(&Pinned<'_, R>) -> O) -> O {
         let done = operation(&self.pin());
         self.core.lists.look::<R>();
         done

@@ -6,6 +6,7 @@ use std::ptr::NonNull;
 
 use crate::error::{AllocError, CtorError, StoreError};
 use crate::parent::StoreHandle;
+use crate::pinned::Pinned;
 use crate::registry::IdEntry;
 use crate::store::ShadowStore;
 use crate::typed::Typed;
@@ -15,7 +16,7 @@ use crate::{IntoObjAddr, ObjAddr, ShadowId};
 ///
 /// Has the operations of the [store](ShadowStore), without the id: it was looked up, and its type checked, when this was
 /// made. So each operation takes fewer steps; a look-up that makes its own guard takes four fifths of them. What an
-/// operation promises is said at the one of [`Pinned`](crate::Pinned) with its name.
+/// operation promises is said at the one of [`Pinned`] with its name.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -98,16 +99,18 @@ impl<T: Send + Sync + 'static, S: StoreHandle> Variable<T, S> {
     /// Calls `run` with the variables under one guard, for several operations. Wait-free but for what `run` does.
     #[inline]
     pub fn pinned<O>(&self, run: impl FnOnce(Typed<'_, T, S::Backend>) -> O) -> O {
-        let pin = self.store().pin();
-        run(Typed::new(pin.core(), pin.shield(), self.entry()))
+        run(self.under(&self.store().pin()))
     }
 
-    /// An operation that creates or frees: under a guard, and then what is due outside of it.
+    /// An operation that creates or frees: as [`pinned`](Self::pinned), and then what is due outside of the guard.
     #[inline(always)]
     fn change<O>(&self, run: impl FnOnce(Typed<'_, T, S::Backend>) -> O) -> O {
-        let done = self.pinned(run);
-        self.store().core().lists.look::<S::Backend>();
-        done
+        self.store().change(|pin| run(self.under(pin)))
+    }
+
+    #[inline(always)]
+    fn under<'p>(&'p self, pin: &'p Pinned<'_, S::Backend>) -> Typed<'p, T, S::Backend> {
+        Typed::new(pin.core(), pin.shield(), self.entry())
     }
 
     /// What `read` makes of the variable, if it exists. `read` runs under a guard.

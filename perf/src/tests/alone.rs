@@ -1,14 +1,11 @@
 //! Measurements in processes of their own. The other process of a test is this same program of tests.
 
 use clap::Parser;
-use indicatif::ProgressBar;
 
+use super::Small;
 use crate::alone;
 use crate::cli::{Cli, Command};
-use crate::engine::{Plan, Point};
-use crate::keys::{KeyKind, KeySets};
-use crate::peers;
-use crate::record::{Cell, Failure, Line};
+use crate::record::{Cell, Failure};
 use crate::workloads::Workload;
 
 /// What `alone::command` begins in place of the program.
@@ -30,38 +27,16 @@ fn the_other_process() {
 }
 
 fn run(workload: Workload, entries: usize) -> (Vec<Cell>, Vec<Failure>) {
-    let all = peers::all();
-    let named = ["shadow", "dashmap-in-place"];
-    let plan = Plan {
-        contenders: all.iter().filter(|one| named.contains(&one.about.name)).collect(),
-        points: vec![Point {
-            workload,
-            entries,
-            threads: 1,
-        }],
-        reps: 0..2,
-        until: None,
+    Small {
+        stores: &["shadow", "dashmap-in-place"],
+        workload,
+        entries,
+        threads: 1,
+        reps: 2,
         seconds: 0.01,
         cycles: 1000,
-        apart: true,
-        latency: |_| true,
-        hasher: Some("foldhash"),
-        keep_peers: None,
-        named: |_, _| false,
-        known: None,
-        wanted: |_, _| true,
-    };
-    let (mut cells, mut failures) = (Vec::new(), Vec::new());
-    plan.run(
-        &mut KeySets::new(KeyKind::Heap),
-        &ProgressBar::hidden(),
-        &mut |line| match line {
-            Line::Cell(cell) => cells.push(cell),
-            Line::Failure(failure) => failures.push(failure),
-            other => panic!("{other:?}"),
-        },
-    );
-    (cells, failures)
+    }
+    .run()
 }
 
 #[test]

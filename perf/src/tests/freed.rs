@@ -1,45 +1,22 @@
 //! The workloads of life cycles at their worst, of small stores, and of freed values say what they are said to.
 
-use indicatif::ProgressBar;
-
-use crate::engine::{Plan, Point};
-use crate::keys::{KeyKind, KeySets};
-use crate::peers;
-use crate::record::{Cell, Line};
+use super::Small;
+use crate::record::Cell;
 use crate::workloads::Workload;
 
 /// One repetition of one map.
 fn cell(store: &str, workload: Workload, entries: usize, threads: usize) -> Cell {
-    let all = peers::all();
-    let plan = Plan {
-        contenders: all.iter().filter(|one| one.about.name == store).collect(),
-        points: vec![Point {
-            workload,
-            entries,
-            threads,
-        }],
-        reps: 0..1,
-        until: None,
+    let (mut cells, failures) = Small {
+        stores: &[store],
+        workload,
+        entries,
+        threads,
+        reps: 1,
         seconds: 0.05,
         cycles: 3000,
-        // What others give back meanwhile is not theirs.
-        apart: true,
-        latency: |_| true,
-        hasher: Some("foldhash"),
-        keep_peers: None,
-        named: |_, _| false,
-        known: None,
-        wanted: |_, _| true,
-    };
-    let mut cells = Vec::new();
-    plan.run(
-        &mut KeySets::new(KeyKind::Heap),
-        &ProgressBar::hidden(),
-        &mut |line| match line {
-            Line::Cell(cell) => cells.push(cell),
-            other => panic!("{other:?}"),
-        },
-    );
+    }
+    .run();
+    assert!(failures.is_empty(), "{failures:?}");
     assert_eq!(cells.len(), 1, "{store} can run {workload}");
     cells.remove(0)
 }

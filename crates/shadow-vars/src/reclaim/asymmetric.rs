@@ -182,12 +182,8 @@ fn pin_inside() -> AsymmetricGuard {
     let guards = mine.guards.get();
     mine.guards.set(guards + 1);
     // E6: the guard that is there already may be about to announce itself. Relaxed: the owner's own.
-    let announced = if guards & !LAST == 0 {
-        0
-    } else {
-        mine.epoch.load(Ordering::Relaxed)
-    };
-    let light = if announced == 0 {
+    let announced = mine.epoch.load(Ordering::Relaxed);
+    let light = if guards & !LAST == 0 || announced == 0 {
         mine.announce()
     } else {
         barrier::light(announced & FENCES == 0)
@@ -232,7 +228,7 @@ fn on_fence() {
 
 /// Takes a participant for this thread.
 fn register() -> &'static Shared {
-    let mine = Participant::take(thread_token());
+    let mine = Participant::take();
     let _ = PARTICIPANT.try_with(|cell| cell.set(ptr::from_ref(mine)));
     if GIVE_BACK.try_with(|_| ()).is_err() {
         mine.guards.set(LAST);
@@ -264,13 +260,13 @@ impl Participant {
 
     /// A participant that nobody else has. Lock-free. Ends the process if there is none and no memory for one, as a full
     /// [`Vec`] does.
-    fn take(owner: u64) -> &'static Shared {
+    fn take() -> &'static Shared {
         let taken = Self::take_free().or_else(Self::take_fresh);
         let Some(taken) = taken else {
             std::alloc::handle_alloc_error(std::alloc::Layout::new::<Shared>());
         };
         // Relaxed: read in the child of a fork.
-        taken.owner.store(owner, stat::Ordering::Relaxed);
+        taken.owner.store(thread_token(), stat::Ordering::Relaxed);
         taken.reader.activate();
         if !asymmetric_barrier::is_asymmetric() {
             fence_from_now_on();
@@ -487,12 +483,12 @@ fn scan_alone() -> bool {
     let inside = Participant::all().map(|participant| participant.epoch.load(Ordering::Acquire) & !FENCES);
     let oldest = inside.filter(|&epoch| epoch != 0).min().unwrap_or(u64::MAX);
     // After the newest target was read (E8).
-    let owned = match early.unwrap_or_else(owned::oldest) {
-        _ if planted_everywhere(Defect::OwnedIgnored) => u64::MAX,
-        Some(owned) => owned.unwrap_or(u64::MAX),
-        None => 0,
+    let owned = early.unwrap_or_else(owned::oldest);
+    let oldest = if planted_everywhere(Defect::OwnedIgnored) {
+        oldest
+    } else {
+        oldest.min(owned)
     };
-    let oldest = oldest.min(owned);
     let oldest = if planted_everywhere(Defect::ReadersIgnored) {
         u64::MAX
     } else {

@@ -38,6 +38,12 @@ const PENDING: u64 = 1;
 const TAKEN: u64 = 2;
 const KIND_BITS: u32 = 2;
 
+/// Whether what waits in this state may be dropped.
+#[inline(always)]
+fn is_ready_in<R: Reclaim>(state: u64) -> bool {
+    state & PENDING != 0 && R::is_over(state >> KIND_BITS)
+}
+
 /// Chains side by side, so that reclaiming them waits for the memory of two objects at once; and how many objects an owner
 /// reclaims at most where it retires one.
 pub(super) const CHAINS: usize = 2;
@@ -184,7 +190,7 @@ impl<O: Objects> List<O> {
     /// The caller is the shard's owner, inside, and `state` is what it found there.
     #[inline(always)]
     pub(super) unsafe fn give_back_inside<R: Reclaim>(&self, objects: &O, shard: Shard, state: u64) -> bool {
-        if state & PENDING == 0 || !R::is_over(state >> KIND_BITS) {
+        if !is_ready_in::<R>(state) {
             return false;
         }
         // SAFETY: inside, this thread has it alone.
@@ -228,8 +234,7 @@ impl<O: Objects> List<O> {
     ///
     /// As [`give_back_inside`](Self::give_back_inside).
     pub(super) unsafe fn take_inside<R: Reclaim>(&self, state: u64) -> Option<Heads> {
-        let is_ready = state & PENDING != 0 && R::is_over(state >> KIND_BITS);
-        if !is_ready || !self.is_nothing_in_hand() {
+        if !is_ready_in::<R>(state) || !self.is_nothing_in_hand() {
             return None;
         }
         let taken = self.waiting.each_ref().map(|chain| {
@@ -258,10 +263,7 @@ impl<O: Objects> List<O> {
         if !self.is_nothing_in_hand() {
             return;
         }
-        // Relaxed: nobody closes what is PENDING. Release: pairs with the Acquire in `is_done`.
-        self.drained
-            .store(self.closed.load(Ordering::Relaxed), Ordering::Release);
-        self.waiting_since.store(0, Ordering::Relaxed);
+        self.count_drained();
         // Release: pairs with the Acquire in `take`.
         let _ = self
             .state
@@ -393,15 +395,14 @@ impl<O: Objects> List<O> {
     #[inline]
     pub(super) fn is_ready<R: Reclaim>(&self) -> bool {
         // Relaxed: `take_ready` looks again.
-        let state = self.state.load(Ordering::Relaxed);
-        state & PENDING != 0 && R::is_over(state >> KIND_BITS)
+        is_ready_in::<R>(self.state.load(Ordering::Relaxed))
     }
 
     /// PENDING → TAKEN, and the chains that are ready. [`drained`](Self::drained) comes next. As [`close`](Self::close), if the
     /// shard is another thread's own.
     pub(super) fn take_ready<R: Reclaim>(&self, foreign: bool) -> Option<(Heads, Taken)> {
         let state = self.state.load(Ordering::Relaxed);
-        if state & PENDING == 0 || !R::is_over(state >> KIND_BITS) || !self.take(state) {
+        if !is_ready_in::<R>(state) || !self.take(state) {
             return None;
         }
         if foreign && !planted_everywhere(Defect::TakeBesideOwner) && !self.is_left_alone() {
@@ -421,12 +422,17 @@ impl<O: Objects> List<O> {
             // Release: as below.
             return self.state.store(state, Ordering::Release);
         }
-        // Relaxed: under TAKEN, as each close counts. Release: pairs with the Acquire in `is_done`.
+        self.count_drained();
+        // Release: pairs with the Acquire in `take`, and with that in `enter`.
+        self.state.store(IDLE, Ordering::Release);
+    }
+
+    /// All of the batch that was closed last is gone. Nobody closes another meanwhile: the state is PENDING or TAKEN.
+    fn count_drained(&self) {
+        // Relaxed: as nobody closes. Release: pairs with the Acquire in `is_done`.
         self.drained
             .store(self.closed.load(Ordering::Relaxed), Ordering::Release);
         self.waiting_since.store(0, Ordering::Relaxed);
-        // Release: pairs with the Acquire in `take`, and with that in `enter`.
-        self.state.store(IDLE, Ordering::Release);
     }
 
     /// From this state to TAKEN by this thread.

@@ -16,6 +16,9 @@ static WAITING: AtomicBool = AtomicBool::new(false);
 static DUE: AtomicU64 = AtomicU64::new(0);
 static NEXT_LOOK: AtomicU64 = AtomicU64::new(0);
 
+/// At most a millisecond, in ticks: where they are no nanoseconds, there are more than a thousand million a second.
+const MILLISECOND: u64 = 1_000_000;
+
 /// A pause is so many times as long as what came before it.
 const PAUSE: u64 = 64;
 
@@ -44,15 +47,15 @@ pub(super) fn forget_waiting() {
 #[inline]
 pub(crate) fn is_due() -> bool {
     // Relaxed, here and below: only how often something is done depends on it.
-    cfg!(shadow_loom) || is_over(DUE.load(Ordering::Relaxed), now(), 4 * millisecond())
+    cfg!(shadow_loom) || is_over(DUE.load(Ordering::Relaxed), now(), 4 * MILLISECOND)
 }
 
 /// Whether a barrier may be paid, or somebody should look at all stores.
 #[inline(always)]
 pub(crate) fn is_time() -> bool {
     let now = now();
-    is_over(DUE.load(Ordering::Relaxed), now, 4 * millisecond())
-        || is_over(NEXT_LOOK.load(Ordering::Relaxed), now, LONGEST * millisecond())
+    is_over(DUE.load(Ordering::Relaxed), now, 4 * MILLISECOND)
+        || is_over(NEXT_LOOK.load(Ordering::Relaxed), now, LONGEST * MILLISECOND)
 }
 
 /// Whether a pause is over that ends then. If its end is farther away than any is long, the clock was set back.
@@ -69,13 +72,13 @@ pub(crate) fn paid(run: impl FnOnce()) {
     let start = now();
     run();
     let end = now();
-    let pause = (end.saturating_sub(start) * PAUSE).clamp(millisecond() / 64, 2 * millisecond());
+    let pause = (end.saturating_sub(start) * PAUSE).clamp(MILLISECOND / 64, 2 * MILLISECOND);
     DUE.store(end + pause, Ordering::Relaxed);
 }
 
 /// Looks at all stores, if it is time for that and nobody else does. The pause after it is longer if the look was.
 pub(crate) fn look(run: impl FnOnce()) {
-    let (start, longest) = (now(), LONGEST * millisecond());
+    let (start, longest) = (now(), LONGEST * MILLISECOND);
     let next = NEXT_LOOK.load(Ordering::Relaxed);
     let taken = is_over(next, start, longest)
         && NEXT_LOOK
@@ -84,7 +87,7 @@ pub(crate) fn look(run: impl FnOnce()) {
     if taken {
         run();
         let end = now();
-        let pause = (end.saturating_sub(start) * 16).clamp(8 * millisecond(), longest);
+        let pause = (end.saturating_sub(start) * 16).clamp(8 * MILLISECOND, longest);
         NEXT_LOOK.store(end + pause, Ordering::Relaxed);
     }
 }
@@ -97,20 +100,9 @@ fn now() -> u64 {
     unsafe { std::arch::x86_64::_rdtsc() }
 }
 
-/// At most a millisecond, in ticks: there are more than a thousand million a second.
-#[cfg(all(target_arch = "x86_64", not(miri)))]
-const fn millisecond() -> u64 {
-    1_000_000
-}
-
 #[cfg(not(all(target_arch = "x86_64", not(miri))))]
 fn now() -> u64 {
     nanoseconds()
-}
-
-#[cfg(not(all(target_arch = "x86_64", not(miri))))]
-const fn millisecond() -> u64 {
-    1_000_000
 }
 
 /// Nanoseconds since a moment of the process, not 0.

@@ -61,7 +61,7 @@ use crate::sync::{Ordering, thread_local};
 const LARGE: u64 = 1 << 16;
 
 /// Retirements of a shard between two looks at a period that has begun.
-pub(super) const POLL: u64 = 64;
+const POLL: u64 = 64;
 
 /// The retire lists of one store.
 pub(crate) struct RetireLists<O: Objects> {
@@ -212,9 +212,10 @@ impl<O: Objects> RetireLists<O> {
                 list.is_ready::<R>()
             },
         };
-        // Powers of two: at each multiple of the smaller.
-        if soon || count & (self.batch.get() - 1) & (POLL - 1) == 0 || bytes >= LARGE {
-            more |= self.push_on_in_time::<R>(shard, count, soon, bytes >= LARGE);
+        let full = self.batch.divides(count) || bytes >= LARGE;
+        if full || soon || count.is_multiple_of(POLL) {
+            self.push_on_in_time::<R>((list, shard), soon, full);
+            more |= full;
         }
         Retired { count, added: 1, more }
     }
@@ -260,7 +261,7 @@ impl<O: Objects> RetireLists<O> {
             }
         }
         if self.batch.is_passed(count, chain.count) || soon || chain.bytes >= LARGE {
-            self.push_on_in_time::<R>(shard, self.batch.get(), soon, chain.bytes >= LARGE);
+            self.push_on_in_time::<R>((list, shard), soon, true);
         }
         Retired {
             count,

@@ -8,8 +8,9 @@ use std::time::Duration;
 use super::Seize;
 #[cfg(any(test, shadow_loom))]
 use super::checked::Checked;
+use super::list::List;
 use super::object::Objects;
-use super::retired::{POLL, RetireLists, is_reclaiming};
+use super::retired::{RetireLists, is_reclaiming};
 use super::stores::{Left, Visitor};
 use super::{Asymmetric, Epoch, Named, Reclaim, pace, stores};
 use crate::shard::Shard;
@@ -19,30 +20,25 @@ use crate::sync::{Ordering, stat};
 const LOOK_AFTER: u64 = 16;
 
 impl<O: Objects> RetireLists<O> {
-    /// Closes what is open, or pushes a period on that has begun, if it is time for that. Whether `after` should look for
-    /// what is ready, here or in others' shards.
+    /// Closes what is open, or pushes a period on that has begun: at once if the caller says `now`, else if it is time for that.
     #[cold]
     #[inline(never)]
     pub(super) fn push_on_in_time<R: Reclaim>(
         self: &Arc<Self>,
-        shard: Shard,
-        count: u64,
+        (list, shard): (&List<O>, Shard),
         soon: bool,
-        large: bool,
-    ) -> bool {
+        now: bool,
+    ) {
         if soon {
             self.note_waiting::<R>();
         }
-        let full = self.batch.divides(count);
-        let (list, shard) = self.list(shard);
         list.note_age();
         let cheap = !R::PERIODS_TAKE_MEMORY && pace::is_due();
-        if full || large || soon && cheap {
+        if now || soon && cheap {
             self.push_on::<R>(shard.index);
-        } else if count.is_multiple_of(POLL) && cheap && list.is_pending() && !list.is_ready::<R>() {
+        } else if cheap && list.is_pending() && !list.is_ready::<R>() {
             pace::paid(R::drive);
         }
-        full || large
     }
 
     /// Says that something waits that is to be dropped soon (V1, V3).
@@ -103,11 +99,11 @@ impl<O: Objects> RetireLists<O> {
         {
             if !R::PERIODS_TAKE_MEMORY {
                 self.look_after::<R>(shard, list.retired.load(Ordering::Relaxed) / LOOK_AFTER, 8);
-            }
-            if list.waiting() > 0 {
-                if !R::PERIODS_TAKE_MEMORY {
+                if list.waiting() > 0 {
                     self.push_on::<R>(shard.index);
                 }
+            }
+            if list.waiting() > 0 {
                 if R::PUSHES_PLAINLY && shard.is_own() {
                     let _ = (0..FEW).try_for_each(|_| self.drop_few::<R>(shard).then_some(()));
                 } else {

@@ -59,10 +59,7 @@ fn an_owned_guard_protects_on_another_thread() {
         assert_eq!(store.free(A), Some(0));
         store.flush();
         store.flush();
-        join(other);
-        (0..2).for_each(|_| store.flush());
-        assert_eq!(dropped(), 1, "values dropped with no guard left");
-        store.end(&[]);
+        retire::end_with_one_dropped(store, other);
     });
 }
 
@@ -80,10 +77,7 @@ fn an_owned_guard_protects_what_it_finds() {
         // SAFETY: the guard lives longer.
         store.find_and_hold(unsafe { Shield::new() }, A, 0);
         drop(guard);
-        join(other);
-        (0..2).for_each(|_| store.flush());
-        assert_eq!(dropped(), 1, "values dropped with no guard left");
-        store.end(&[]);
+        retire::end_with_one_dropped(store, other);
     });
 }
 
@@ -106,10 +100,7 @@ fn an_owned_guard_holds_up_a_scan_of_before() {
         store.core.find(shield, OTHER, store.entry());
         assert_eq!(dropped(), 0, "values dropped under a guard");
         drop(guard);
-        join(other);
-        (0..2).for_each(|_| store.flush());
-        assert_eq!(dropped(), 1, "values dropped with no guard left");
-        store.end(&[]);
+        retire::end_with_one_dropped(store, other);
     });
 }
 

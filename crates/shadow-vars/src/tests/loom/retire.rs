@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use loom::thread::JoinHandle;
+
 use super::{
     A, B, C, CREATED, Checked, Ordering, Reclaim, Small, Usual, WATCHED, dropped, explore, is_dropped,
     is_dropped_by_now, join, spawn,
@@ -118,6 +120,11 @@ pub(super) fn free_beside_a_reader<R: Reclaim>(obj: usize) {
         store.flush();
     });
     store.get_and_hold(obj, 0);
+    end_with_one_dropped(store, other);
+}
+
+/// The other thread is done, and nobody has a guard any more: the one value goes.
+pub(super) fn end_with_one_dropped<R: Reclaim>(store: Arc<super::Store<R>>, other: JoinHandle<()>) {
     join(other);
     (0..2).for_each(|_| store.flush());
     assert_eq!(dropped(), 1, "values dropped with no guard left");
