@@ -124,7 +124,7 @@ impl<'g, R: Reclaim> Swept<'g, R> {
         // SAFETY: this sweep unlinked the nodes (I5), and is pinned, as the shield says.
         let retired = unsafe {
             core.lists
-                .retire_chain::<R>(dead, self.entry.shape.drop.is_some(), shard)
+                .retire_chain::<R>(dead, self.entry.drops, shard)
         };
         core.drain_and_help(shield, shard, retired);
     }
@@ -155,7 +155,7 @@ impl<R: Reclaim> Drop for Unlink<'_, '_, R> {
         } else {
             swept.from
         };
-        let retire = core.unlink_or_orphan(swept.shield, node, from, swept.table, self.link);
+        let retire = core.unlink_or_orphan(swept.shield, (node, swept.entry), from, swept.table, self.link);
         if retire && !core.planted(Defect::RetireBeforeUnlink) {
             // SAFETY: dead and unlinked by this thread, and in no list.
             unsafe {
