@@ -418,7 +418,7 @@ impl<O: Objects> RetireLists<O> {
         let _scope = ReclaimScope::enter();
         let shard = self.shard();
         let (mut objects, mut freed) = (0, 0);
-        // What was last in each: where a parent's variables go by turns, each of its ids has chains of its own.
+        // What was last in each, as for the owner.
         let mut chains = chains.map(|first| (first, None));
         let mut left = true;
         while left {
