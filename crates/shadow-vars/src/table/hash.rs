@@ -213,7 +213,7 @@ pub(crate) struct Walk {
     /// Its inverse modulo 2^64.
     inverse: u64,
     /// The bits of a region's number.
-    mask: u64,
+    pub(super) mask: u64,
 }
 
 impl Walk {

@@ -95,7 +95,12 @@ impl<R: Reclaim> Core<R> {
     }
 
     #[cold]
-    pub(crate) fn remove_on<'g>(&'g self, shield: Shield<'g>, from: &'g Table, key: &Key<'g>) -> Option<Removed<'g, R>> {
+    pub(crate) fn remove_on<'g>(
+        &'g self,
+        shield: Shield<'g>,
+        from: &'g Table,
+        key: &Key<'g>,
+    ) -> Option<Removed<'g, R>> {
         match self.look(shield, from, key) {
             Look::Live(node, slot, word) => {
                 if let Some(mut removed) = self.kill(shield, (node, key.entry), from, from) {
@@ -246,7 +251,8 @@ impl<R: Reclaim> Core<R> {
         found: &'g Table,
         link: Option<(SlotIndex, Word)>,
     ) {
-        if self.unlink_or_orphan(shield, (node, entry), from, found, link) && !self.planted(Defect::RetireBeforeUnlink) {
+        if self.unlink_or_orphan(shield, (node, entry), from, found, link) && !self.planted(Defect::RetireBeforeUnlink)
+        {
             // SAFETY: the guard protects the node, whose entry this is.
             let bytes = unsafe { Node::bytes_as(node.as_ptr(), entry) };
             self.retire_variable(shield, shard, node.as_ptr(), bytes, entry.drops);
