@@ -28,6 +28,9 @@ const BUCKET_BYTES: usize = BUCKET * size_of::<u64>();
 /// The largest table: 2^40 buckets of 64 bytes are more than any address space holds.
 pub(crate) const MAX_LOG2: u32 = 40;
 
+/// Frees between two looks at whether a table has become too large, at least: a look reads the counts of all shards.
+const FEWEST_FREES: usize = 64;
+
 /// Tables of fewer buckets (of this logarithm) count what is claimed in one place for all threads.
 const SHARED_LOG2: u32 = 6;
 
@@ -114,7 +117,7 @@ impl Table {
             limit,
             // What all shards may add between two looks is a sixteenth of the limit.
             claim_stride: Stride::at_most(limit / (16 * plan.shards)),
-            free_stride: Stride::at_most((limit / (16 * plan.shards)).max(8)),
+            free_stride: Stride::at_most((limit / (16 * plan.shards)).max(FEWEST_FREES)),
             retired: plan.retired,
             block: plan.block,
             cursor: AtomicUsize::new(0),
