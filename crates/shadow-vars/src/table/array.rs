@@ -12,7 +12,7 @@ use super::word::Word;
 use crate::mapping;
 use crate::mem::{Stride, try_box, try_slice};
 use crate::shard::Shard;
-use crate::sync::stat::{AtomicBool, AtomicU8};
+use crate::sync::stat::{self, AtomicU8};
 use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 /// Slots per bucket: a cache line of them. Two under loom, where every load is a scheduling point.
@@ -42,12 +42,11 @@ pub(crate) struct Table {
     pub(crate) header: Node,
     // Read by every operation.
     pub(crate) log2: u32,
-    /// Whether finds ask the sieve first: a guess.
-    asks_sieve: AtomicBool,
     /// The slots' bytes.
     span: usize,
-    /// The bits of a bucket's offset in the slots, in bytes.
-    reach: usize,
+    /// The same for finds; or 0 where they are to ask the sieve first, and so look at one bucket for all keys, which says
+    /// nothing of most.
+    find_span: stat::AtomicUsize,
     slots: Slots,
     // Read after a scan that found no answer, and by every insert.
     next: AtomicPtr<Table>,
@@ -107,15 +106,17 @@ impl Table {
         let marks = Some((1 << plan.log2) / MARKED).filter(|&marks| marks >= FEWEST_MARKS);
         // A slot is claimed once, so a small table is not for long a place where threads meet.
         let counters = if plan.log2 < SHARED_LOG2 { 0 } else { plan.shards };
-        let sieve = Sieve::new(plan.log2, plan.sieved);
+        let (span, sieve) = (BUCKET_BYTES << plan.log2, Sieve::new(plan.log2, plan.sieved));
         let table = try_box(Self {
             header: Node::for_table(),
             log2: plan.log2,
-            asks_sieve: AtomicBool::new(sieve.as_ref().is_some_and(Sieve::asks_at_first)),
-            span: BUCKET_BYTES << plan.log2,
-            reach: ((1 << plan.log2) - 1) * BUCKET_BYTES,
+            span,
+            find_span: stat::AtomicUsize::new(match &sieve {
+                Some(sieve) if sieve.asks_at_first() => 0,
+                _ => span,
+            }),
             slots,
-            next: AtomicPtr::new(ptr::null_mut()),
+            next: AtomicPtr::new(Self::no_successor(sieve.is_some())),
             generation: plan.generation,
             marks: try_slice(marks.unwrap_or(0), || AtomicU8::new(0))?,
             sieve,
@@ -215,11 +216,30 @@ impl Table {
         if cfg!(shadow_loom) {
             return self.bucket(self.home(hash));
         }
-        // The hash as a fraction of 2^64, of the slots' bytes: without a variable shift, which is several operations.
-        let byte = ((u128::from(hash.point) * self.span as u128) >> 64) as usize;
-        let offset = byte & self.reach;
-        // SAFETY: a multiple of a bucket's size, below the size of all; zero bytes are valid.
-        unsafe { self.slots.first.byte_add(offset).cast().as_ref() }
+        // SAFETY: the slots' bytes.
+        unsafe { self.bucket_of(hash, self.span) }
+    }
+
+    /// The bucket that a find looks at first: the [home](Self::home_bucket), if it is not to ask the sieve before that.
+    #[inline]
+    pub(crate) fn find_bucket(&self, hash: KeyHash) -> &[AtomicU64; BUCKET] {
+        if cfg!(shadow_loom) {
+            return self.bucket(self.home(hash));
+        }
+        // SAFETY: the slots' bytes, or 0. Relaxed: whichever it is.
+        unsafe { self.bucket_of(hash, self.find_span.load(Ordering::Relaxed)) }
+    }
+
+    /// The bucket at the part of so many bytes that the hash is of 2^64: without a variable shift, which is several operations.
+    ///
+    /// # Safety
+    ///
+    /// The slots have so many bytes, or there are none to choose from.
+    #[inline(always)]
+    unsafe fn bucket_of(&self, hash: KeyHash, span: usize) -> &[AtomicU64; BUCKET] {
+        let byte = ((u128::from(hash.point) * span as u128) >> 64) as usize;
+        // SAFETY: a multiple of a bucket's size, 0 or below the caller's bytes; zero bytes are valid.
+        unsafe { self.slots.first.byte_add(byte & !(BUCKET_BYTES - 1)).cast().as_ref() }
     }
 
     pub(crate) fn capacity(&self) -> usize {
@@ -313,22 +333,38 @@ impl Table {
         self.slots.get(slot).store(to.bits(), Ordering::Release);
     }
 
+    /// What `next` is before there is a successor: not null if there is a sieve, which is to be asked then.
+    fn no_successor(sieved: bool) -> *mut Self {
+        ptr::without_provenance_mut(usize::from(sieved))
+    }
+
     /// The successor, once there is one.
     #[inline]
     pub(crate) fn next(&self) -> Option<&Self> {
         self.header.check();
         // Acquire: pairs with `install`, which publishes a table of EMPTY slots (O2).
-        // SAFETY: null, or a table that is retired after this one (O6), so the guard that protects this one protects it.
-        unsafe { self.next.load(Ordering::Acquire).as_ref() }
+        let next = self.next.load(Ordering::Acquire);
+        // SAFETY: a table that is retired after this one (O6), so the guard that protects this one protects it.
+        (next.addr() > 1).then(|| unsafe { &*next })
+    }
+
+    /// Whether there is neither a successor nor a sieve. As [`next`](Self::next).
+    #[inline]
+    pub(crate) fn is_last_without_sieve(&self) -> bool {
+        self.header.check();
+        self.next.load(Ordering::Acquire).is_null()
     }
 
     /// Makes `fresh` the successor unless there is one already; the successor, and whether it is `fresh`.
     pub(crate) fn install(&self, fresh: NonNull<Self>) -> (&Self, bool) {
         self.header.check();
         // AcqRel: Release publishes the fresh table to `next`; Acquire on failure, for the table that won.
-        let installed =
-            self.next
-                .compare_exchange(ptr::null_mut(), fresh.as_ptr(), Ordering::AcqRel, Ordering::Acquire);
+        let installed = self.next.compare_exchange(
+            Self::no_successor(self.sieve.is_some()),
+            fresh.as_ptr(),
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        );
         match installed {
             // SAFETY: just published; as in `next`.
             Ok(_) => (unsafe { fresh.as_ref() }, true),
@@ -379,7 +415,7 @@ impl Table {
     #[inline(always)]
     pub(crate) fn asks_sieve(&self) -> bool {
         // Relaxed, here and below: a guess.
-        self.asks_sieve.load(Ordering::Relaxed)
+        self.find_span.load(Ordering::Relaxed) == 0
     }
 
     /// Whether a slot may have been claimed for a key (L7).
@@ -391,14 +427,14 @@ impl Table {
     }
 
     /// A find that did not ask the sieve found nothing, or one that did found something: sometimes that changes what others do.
-    #[inline(always)]
-    pub(crate) fn found_otherwise(&self, hash: KeyHash) {
+    pub(crate) fn choose_way(&self, home: &[AtomicU64; BUCKET], asks: bool) {
         if let Some(sieve) = &self.sieve
-            && sieve.is_sample(hash)
+            && (Sieve::is_sample(home) || sieve.asks_at_first())
             // Models ask always.
             && !cfg!(shadow_loom)
         {
-            self.asks_sieve.store(!self.asks_sieve(), Ordering::Relaxed);
+            self.find_span
+                .store(if asks { 0 } else { self.span }, Ordering::Relaxed);
         }
     }
 

@@ -4,7 +4,7 @@
 //! into no near cache. A *sieve* has 16 bits for each bucket, one of which stands for a key with that home: a thirty-second of
 //! the slots. A bit is set before the first slot is claimed for such a key, and never cleared (L7).
 //!
-//! Hits would pay for a look at it and learn nothing. So finds pass it by until one in [a thousand](Sieved::USUAL) of those
+//! Hits would pay for a look at it and learn nothing. So finds pass it by until one in [a thousand](Sieve::is_sample) of those
 //! that find nothing says otherwise, and again when as many find something behind it.
 
 use std::alloc::Layout;
@@ -24,8 +24,8 @@ pub(crate) struct Sieved {
     /// The logarithm of the buckets of the smallest, and of the first that is too large.
     smallest: u32,
     too_large: u32,
-    /// One look-up in so many chooses whether finds ask it, a power of two.
-    one_in: u64,
+    /// Whether finds ask it from the first on, and each changes its mind.
+    at_once: bool,
 }
 
 impl Sieved {
@@ -34,14 +34,14 @@ impl Sieved {
     pub(crate) const USUAL: Self = Self {
         smallest: 12,
         too_large: 21,
-        one_in: 1024,
+        at_once: false,
     };
 
     /// All, and finds ask as often as not: for tests.
     pub(crate) const ALL: Self = Self {
         smallest: 0,
         too_large: u32::MAX,
-        one_in: 1,
+        at_once: true,
     };
 
     /// None, for models of other things.
@@ -62,8 +62,7 @@ pub(crate) struct Sieve {
     layout: Layout,
     /// The bits of a bucket's number.
     mask: usize,
-    /// The bits of a hash that are 0 if its look-up chooses.
-    sample: u64,
+    at_once: bool,
 }
 
 impl Sieve {
@@ -86,7 +85,7 @@ impl Sieve {
             words: memory,
             layout,
             mask: buckets - 1,
-            sample: (sieved.one_in - 1) << 20,
+            at_once: sieved.at_once,
         })
     }
 
@@ -124,15 +123,16 @@ impl Sieve {
         word.load(Ordering::Relaxed) & bit != 0
     }
 
-    /// Whether a look-up of this key is one of those by which finds choose their way.
+    /// Whether look-ups of keys with this home are among those by which finds choose their way: one in 1,024.
     #[inline(always)]
-    pub(super) fn is_sample(&self, hash: KeyHash) -> bool {
-        hash.point & self.sample == 0
+    pub(super) fn is_sample<B>(home: &B) -> bool {
+        // A bucket is a line.
+        std::ptr::from_ref(home).addr() & 1023 * 64 == 0
     }
 
     /// Whether finds ask it from the first on.
     pub(super) fn asks_at_first(&self) -> bool {
-        self.sample == 0
+        self.at_once
     }
 }
 
