@@ -407,7 +407,7 @@ impl Table {
     #[inline(always)]
     pub(crate) fn note(&self, hash: KeyHash) {
         if let Some(sieve) = &self.sieve {
-            sieve.note(self.home(hash), hash);
+            sieve.note(hash);
         }
     }
 
@@ -421,9 +421,7 @@ impl Table {
     /// Whether a slot may have been claimed for a key (L7).
     #[inline(always)]
     pub(crate) fn may_have(&self, hash: KeyHash) -> bool {
-        self.sieve
-            .as_ref()
-            .is_none_or(|sieve| sieve.may_have(self.home(hash), hash))
+        self.sieve.as_ref().is_none_or(|sieve| sieve.may_have(hash))
     }
 
     /// A find that did not ask the sieve found nothing, or one that did found something: sometimes that changes what others do.
