@@ -47,7 +47,8 @@
 //! - `seize`: the `Seize` backend, for [`ShadowStore<Seize>`](ShadowStore), beside [`Asymmetric`] and [`Epoch`].
 //! - `rayon`: `par_free_all`, `par_free_all_with` and `par_iter`; and constructors that wait for each other through a pool get
 //!   an error, [where that can be seen](docs::limits#constructors-and-thread-pools).
-//! - `tracing`: a warning for each duplicate `alloc`, an error for each id used with two types.
+//! - `tracing`: a warning for each duplicate `alloc` and each guard that is [held for long](report_old_guards), an error for
+//!   each id used with two types.
 //! - `serde`: `Serialize` and `Deserialize` for [`Stats`].
 //!
 //! # Minimum Rust
@@ -121,7 +122,7 @@ pub use reclaim::{Asymmetric, Epoch, GuardKind, LocalGuard, OwnedGuard, Reclaim}
 pub use stats::{IdStats, Stats};
 #[cfg(not(shadow_loom))]
 pub use store::start_reclaimer;
-pub use store::{ShadowStore, global};
+pub use store::{ShadowStore, global, report_old_guards};
 pub use typed::Typed;
 pub use variable::Variable;
 

@@ -46,6 +46,14 @@ pub struct Stats {
     /// until its thread pins once more (or with `livepatch` begins a unit), or ends. See
     /// [`docs::processes`](crate::docs::processes).
     pub unsettled_readers: usize,
+    /// Guards on stores of this backend that are older than the age at which guards are
+    /// [reported](crate::report_old_guards); of those that one thread has at once, the first alone. Always 0 with
+    /// [`Epoch`](crate::Epoch) and `Seize`, which do not tell who holds guards.
+    pub old_guards: usize,
+    /// The age of the oldest of them; at least, see there.
+    pub oldest_guard: Option<Duration>,
+    /// Of [`retired_bytes`](Self::retired_bytes), what cannot be dropped before the oldest of them goes; about.
+    pub held_back_bytes: usize,
     /// Bytes held for small variables, which are packed,
     pub packed_bytes: usize,
     /// and how many of those are free (but for what threads keep for what they create next).

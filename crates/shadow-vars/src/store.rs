@@ -18,7 +18,7 @@ use crate::mem::try_box;
 use crate::pinned::{OwnedPinned, Pinned};
 #[cfg(not(shadow_loom))]
 use crate::reclaim::background;
-use crate::reclaim::{Asymmetric, Reclaim, Stuck, retired, stores};
+use crate::reclaim::{Asymmetric, Reclaim, Stuck, age, retired, stores};
 use crate::registry::IdEntry;
 use crate::stats::{IdStats, Stats};
 use crate::table::Core;
@@ -99,6 +99,40 @@ pub fn start_reclaimer() -> io::Result<()> {
     background::start::<Heap>()
 }
 
+/// Sets the age after which a guard is reported, for the whole process; `None` for never. Ten seconds unless set: longer than
+/// anything that is meant to be short, and while at 50,000 replacements a second some 40 MB wait, not more than there is.
+///
+/// Such a guard is reported once, by a `tracing` warning (with the feature of that name): with the name of the thread that holds
+/// it (as Linux has it when the thread first uses a store: 15 bytes at most), or for [owned guards](ShadowStore::pin_owned) with
+/// where they were made; those that were made at one place at about the same time in one report. While it is held,
+/// [`Stats::old_guards`], [`Stats::oldest_guard`] and [`Stats::held_back_bytes`] show it.
+/// [`repin`](Pinned::repin) makes a guard new.
+///
+/// That costs a guard nothing: whoever reclaims finds out. So the age counts from the moment when something first waits for the
+/// guard to go, to within an eighth of the age set, and the report comes where reclamation is pushed on next: by an operation
+/// that frees, `flush`, `synchronize`, [`ShadowStore::stats`], or the [background reclaimer](start_reclaimer). The last two
+/// also see guards that nothing waits for. Takes no time to speak of.
+///
+/// With [`Asymmetric`] only. [`Epoch`](crate::Epoch) and `Seize` do not tell which guards a period waits for; there
+/// [`Stats::oldest_retired`] is what grows.
+///
+/// ```
+/// use std::time::Duration;
+/// use shadow_vars::{ShadowStore, report_old_guards};
+///
+/// report_old_guards(Some(Duration::from_millis(20)));
+/// let store = ShadowStore::new();
+/// let forgotten = store.pin_owned();
+/// while store.stats().old_guards == 0 {
+///     std::thread::sleep(Duration::from_millis(5));
+/// }
+/// drop(forgotten);
+/// assert_eq!(store.stats().old_guards, 0);
+/// ```
+pub fn report_old_guards(after: Option<Duration>) {
+    age::set(after);
+}
+
 impl<R: Reclaim> ShadowStore<R> {
     /// Settings for a store, with any backend: `ShadowStore::<Epoch>::builder()`.
     pub fn builder() -> Builder<R> {
@@ -134,9 +168,10 @@ impl<R: Reclaim> ShadowStore<R> {
     }
 
     /// A guard that may move between threads and be held across await points. Dearer to make than [`pin`](Self::pin):
-    /// it registers a participant of its own.
+    /// it registers a participant of its own. Where it is made is named, if it is [held for long](crate::report_old_guards).
+    #[track_caller]
     pub fn pin_owned(&self) -> OwnedPinned<'_, R> {
-        Pinned::new(self)
+        Pinned::owned(self)
     }
 
     /// What `read` makes of the variable, if it exists. `read` runs under a guard.
@@ -378,6 +413,7 @@ impl<R: Reclaim> ShadowStore<R> {
     /// The store's counters. What was created and freed, of all ids, is of one moment, as [`len`](Self::len) is; the others
     /// are of moments of their own. Takes time proportional to the number of ids. Allocates, and takes the short locks of the store's memory.
     pub fn stats(&self) -> Stats {
+        let old = R::old_guards();
         let pin = self.pin();
         let core = &self.core;
         let relaxed = crate::sync::stat::Ordering::Relaxed;
@@ -412,6 +448,9 @@ impl<R: Reclaim> ShadowStore<R> {
             retired_bytes,
             oldest_retired: core.lists.oldest(),
             unsettled_readers: R::unsettled(),
+            old_guards: old.count,
+            oldest_guard: old.oldest.map(|(_, age)| age),
+            held_back_bytes: old.oldest.map_or(0, |(period, _)| core.lists.held_back(period)),
             packed_bytes,
             packed_free_bytes,
             ids,

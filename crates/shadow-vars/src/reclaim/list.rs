@@ -5,6 +5,7 @@ use std::cell::UnsafeCell;
 use std::ptr::{self, NonNull};
 
 use super::object::{Freed, Link, Objects};
+use super::retired::difference;
 use super::{Reclaim, barrier, pace};
 use crate::fork;
 use crate::mem::prefetch;
@@ -368,6 +369,18 @@ impl<O: Objects> List<O> {
         // Relaxed, both: a guess. In this order what is taken away is mostly the older; never below 0.
         let reclaimed = self.reclaimed.load(Ordering::Relaxed);
         self.retired.load(Ordering::Relaxed).saturating_sub(reclaimed)
+    }
+
+    /// Bytes that are retired and not yet reclaimed.
+    pub(super) fn pending_bytes(&self) -> u64 {
+        difference(&self.retired_bytes, &self.reclaimed_bytes)
+    }
+
+    /// Whether what is here waits for a period that began after this one, or will.
+    pub(super) fn waits_for_later(&self, period: u64) -> bool {
+        // Relaxed: a guess.
+        let state = self.state.load(Ordering::Relaxed);
+        state & PENDING == 0 || state >> KIND_BITS > period
     }
 
     pub(super) fn is_pending(&self) -> bool {

@@ -491,10 +491,16 @@ impl<O: Objects> RetireLists<O> {
     pub(crate) fn pending(&self) -> (usize, usize) {
         let (objects, bytes) = self.lists().fold((0, 0), |sum, (_, list)| {
             let objects = difference(&list.retired, &list.reclaimed);
-            let bytes = difference(&list.retired_bytes, &list.reclaimed_bytes);
+            let bytes = list.pending_bytes();
             (sum.0 + objects, sum.1 + bytes)
         });
         (objects as usize, bytes as usize)
+    }
+
+    /// Bytes of those that cannot be reclaimed before the guards of this period go; about.
+    pub(crate) fn held_back(&self, period: u64) -> usize {
+        let held = self.lists().filter(|(_, list)| list.waits_for_later(period));
+        held.map(|(_, list)| list.pending_bytes()).sum::<u64>() as usize
     }
 
     pub(crate) fn drop_panics(&self) -> u64 {
@@ -525,7 +531,7 @@ impl<O: Objects> RetireLists<O> {
 }
 
 /// By how much the first counter was ahead of the second, at a moment of the call if a few tries find one.
-fn difference(first: &AtomicU64, second: &AtomicU64) -> u64 {
+pub(super) fn difference(first: &AtomicU64, second: &AtomicU64) -> u64 {
     // Acquire: the look at the first comes after that at the second; and before the next.
     let mut before = second.load(Ordering::Acquire);
     for _ in 0..8 {
