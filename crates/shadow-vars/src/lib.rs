@@ -84,6 +84,7 @@ mod pool;
 mod raw;
 mod reclaim;
 mod registry;
+mod service;
 mod shard;
 mod stats;
 #[cfg(feature = "rayon")]
@@ -119,10 +120,11 @@ pub use raw::{RawCtor, RawDtor, RawVar};
 #[cfg(feature = "seize")]
 pub use reclaim::Seize;
 pub use reclaim::{Asymmetric, Epoch, GuardKind, LocalGuard, OwnedGuard, Reclaim};
-pub use stats::{IdStats, Stats};
+pub use service::report_old_guards;
 #[cfg(not(shadow_loom))]
-pub use store::start_reclaimer;
-pub use store::{ShadowStore, global, report_old_guards};
+pub use service::start_reclaimer;
+pub use stats::{IdStats, Stats};
+pub use store::{ShadowStore, global};
 pub use typed::Typed;
 pub use variable::Variable;
 

@@ -21,6 +21,8 @@ pub struct Stats {
     pub ctor_failed: u64,
     /// Values whose `Drop` panicked while the store dropped them.
     pub drop_panics: u64,
+    /// Functions that were to [weigh](crate::ShadowStore::weigh) a value and panicked.
+    pub weigh_panics: u64,
     /// Successor tables that were larger,
     pub growths: u64,
     /// smaller,
@@ -37,7 +39,8 @@ pub struct Stats {
     pub load: f64,
     /// Freed variables (and replaced tables) that are not yet dropped: a reader may still hold them.
     pub retired_objects: usize,
-    /// Bytes of those.
+    /// Bytes of those; and what their values own beside, of ids that are [weighed](crate::ShadowStore::weigh) (of those that
+    /// were freed together and are dropped by and by, on average).
     pub retired_bytes: usize,
     /// For how long the oldest of those has waited, about: of values with destructors exactly, of others to within some tens of
     /// retirements.

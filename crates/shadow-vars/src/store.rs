@@ -1,8 +1,6 @@
 //! The store itself: every operation in the form that needs no guard at hand.
 
 use std::fmt;
-#[cfg(not(shadow_loom))]
-use std::io;
 use std::mem::{self, ManuallyDrop, MaybeUninit};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -11,14 +9,10 @@ use bytemuck::Zeroable;
 
 use crate::config::Builder;
 use crate::error::{AllocError, CtorError, StoreError, SyncError, TypeMismatch};
-#[cfg(not(shadow_loom))]
-use crate::heap::Heap;
 use crate::iter::VarRef;
 use crate::mem::try_box;
 use crate::pinned::{OwnedPinned, Pinned};
-#[cfg(not(shadow_loom))]
-use crate::reclaim::background;
-use crate::reclaim::{Asymmetric, Reclaim, Stuck, age, retired, stores};
+use crate::reclaim::{Asymmetric, Reclaim, Stuck, retired, stores};
 use crate::registry::IdEntry;
 use crate::stats::{IdStats, Stats};
 use crate::table::Core;
@@ -82,55 +76,6 @@ impl ShadowStore {
 pub fn global() -> &'static ShadowStore {
     static GLOBAL: OnceLock<ShadowStore> = OnceLock::new();
     GLOBAL.get_or_init(ShadowStore::new)
-}
-
-/// Starts the background reclaimer: a thread that drops freed values with destructors, of every store of the process, within
-/// 100 ms of the moment when no guard holds them back any more, even if nothing happens in any store. Without it they are
-/// dropped by later operations (see [`docs::limits`](crate::docs::limits)), which a service that falls idle does not make.
-///
-/// One thread for the process, to its end: does nothing if it runs already. It wakes 25 times a second, and costs readers nothing.
-/// The child of a fork has none until it calls this.
-///
-/// # Errors
-///
-/// If the system gives no thread.
-#[cfg(not(shadow_loom))]
-pub fn start_reclaimer() -> io::Result<()> {
-    background::start::<Heap>()
-}
-
-/// Sets the age after which a guard is reported, for the whole process; `None` for never. Ten seconds unless set: longer than
-/// anything that is meant to be short, and while at 50,000 replacements a second some 40 MB wait, not more than there is.
-///
-/// Such a guard is reported once, by a `tracing` warning (with the feature of that name): with the name of the thread that holds
-/// it (as Linux has it when the thread first uses a store: 15 bytes at most), or for [owned guards](ShadowStore::pin_owned) with
-/// where they were made; those that were made at one place at about the same time in one report. While it is held,
-/// [`Stats::old_guards`], [`Stats::oldest_guard`] and [`Stats::held_back_bytes`] show it.
-/// [`repin`](Pinned::repin) makes a guard new.
-///
-/// That costs a guard nothing: whoever reclaims finds out. So the age counts from the moment when something first waits for the
-/// guard to go, to within an eighth of the age set, and the report comes where reclamation is pushed on next: by an operation
-/// that frees, `flush`, `synchronize`, [`ShadowStore::stats`], or the [background reclaimer](start_reclaimer). The last two
-/// also see guards that nothing waits for. Takes no time to speak of.
-///
-/// With [`Asymmetric`] only. [`Epoch`](crate::Epoch) and `Seize` do not tell which guards a period waits for; there
-/// [`Stats::oldest_retired`] is what grows.
-///
-/// ```
-/// use std::time::Duration;
-/// use shadow_vars::{ShadowStore, report_old_guards};
-///
-/// report_old_guards(Some(Duration::from_millis(20)));
-/// let store = ShadowStore::new();
-/// let forgotten = store.pin_owned();
-/// while store.stats().old_guards == 0 {
-///     std::thread::sleep(Duration::from_millis(5));
-/// }
-/// drop(forgotten);
-/// assert_eq!(store.stats().old_guards, 0);
-/// ```
-pub fn report_old_guards(after: Option<Duration>) {
-    age::set(after);
 }
 
 impl<R: Reclaim> ShadowStore<R> {
@@ -401,6 +346,50 @@ impl<R: Reclaim> ShadowStore<R> {
         }
     }
 
+    /// Weighs the values of an id from now on: `bytes` says how much memory a value owns beside its own size, which the store
+    /// cannot see. So much more counts in [`Stats::retired_bytes`] while a freed value waits to be dropped, and 64 KiB of it are
+    /// as good as a batch: values that are heavy do not wait for others to be freed. Binds the id to its type, as its first
+    /// `alloc` would; replaces the function that was given before, and with `None` takes it away.
+    ///
+    /// ```
+    /// use shadow_vars::{ShadowId, ShadowStore};
+    ///
+    /// const BODY: ShadowId<Vec<u8>> = ShadowId::new(1);
+    /// let store = ShadowStore::new();
+    /// store.weigh(BODY, Some(Vec::capacity))?;
+    ///
+    /// let request = 7_u32;
+    /// store.alloc(&request, BODY, vec![0; 1 << 20]).unwrap();
+    /// let reader = store.pin();
+    /// store.free(&request, BODY);
+    /// assert!(store.stats().retired_bytes > 1 << 20);
+    /// # drop(reader);
+    /// # Ok::<(), shadow_vars::StoreError>(())
+    /// ```
+    ///
+    /// A value is asked once, by the thread that frees it, when nobody can find it any more, though readers that found it before
+    /// may still use it. The thread holds a guard, and no lock of the store; the function may use the store. Only values with a
+    /// destructor are asked (others own nothing that goes with them), and none of those that the store's drop finds alive.
+    ///
+    /// If the function panics, the panic ends there: the value is freed as any other, weighs nothing, and
+    /// [`Stats::weigh_panics`] counts it.
+    ///
+    /// The function stays with the store. One that comes from a library which is unloaded is one of the things that the library
+    /// must not leave behind: take it away before.
+    ///
+    /// # Errors
+    ///
+    /// [`TypeMismatch`](StoreError::TypeMismatch), [`OutOfMemory`](StoreError::OutOfMemory),
+    /// [`TooManyIds`](StoreError::TooManyIds).
+    pub fn weigh<T: Send + Sync + 'static>(
+        &self,
+        id: ShadowId<T>,
+        bytes: Option<fn(&T) -> usize>,
+    ) -> Result<(), StoreError> {
+        self.core.registry.bind::<T>(id.get())?.weigh_by(bytes);
+        Ok(())
+    }
+
     /// Moves into the smallest table that does for what lives now, and finishes a running migration. Takes time
     /// proportional to the table; other operations go on meanwhile. The table also shrinks by itself as variables are
     /// freed. Never below the capacity the store was made with. Does nothing if there is no memory.
@@ -437,6 +426,7 @@ impl<R: Reclaim> ShadowStore<R> {
             freed,
             ctor_failed: core.ctor_failed.load(relaxed),
             drop_panics: core.lists.drop_panics(),
+            weigh_panics: core.lists.weigh_panics.load(relaxed),
             growths: core.growths.load(relaxed),
             shrinks: core.shrinks.load(relaxed),
             rebuilds: core.rebuilds.load(relaxed),

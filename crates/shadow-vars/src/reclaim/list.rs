@@ -5,7 +5,7 @@ use std::cell::UnsafeCell;
 use std::ptr::{self, NonNull};
 
 use super::object::{Freed, Link, Objects};
-use super::retired::difference;
+use super::retired::{LARGE, difference};
 use super::{Reclaim, barrier, pace};
 use crate::fork;
 use crate::mem::prefetch;
@@ -87,6 +87,13 @@ pub(super) struct List<O: Objects> {
     /// clock; or 0.
     opened: stat::AtomicU64,
     waiting_since: stat::AtomicU64,
+    /// What the objects own beside their bytes, as far as somebody said so: of what is open,
+    open_weight: stat::AtomicU64,
+    /// and of what was closed last: of all of it, and each on average, as nobody knows any more which weighs what.
+    waiting_weight: stat::AtomicU64,
+    waiting_each: stat::AtomicU64,
+    /// What `retired` was then: there are as many left as `reclaimed` lacks.
+    closed_at: stat::AtomicU64,
 }
 
 // SAFETY: `kind` is only touched by the shard's owner, inside, which one thread at a time is; all else is atomic, or leads to
@@ -115,6 +122,10 @@ impl<O: Objects> List<O> {
             is_enlisted: stat::AtomicBool::new(false),
             opened: stat::AtomicU64::new(0),
             waiting_since: stat::AtomicU64::new(0),
+            open_weight: stat::AtomicU64::new(0),
+            waiting_weight: stat::AtomicU64::new(0),
+            waiting_each: stat::AtomicU64::new(0),
+            closed_at: stat::AtomicU64::new(0),
         }
     }
 
@@ -333,6 +344,7 @@ impl<O: Objects> List<O> {
         }
         let opened = self.opened.swap(0, Ordering::Relaxed);
         self.waiting_since.store(opened, Ordering::Relaxed);
+        self.close_weight();
         self.wait_for::<R>();
     }
 
@@ -341,6 +353,18 @@ impl<O: Objects> List<O> {
         let period = R::begin_period();
         // Release: pairs with the Acquire in `take`.
         self.state.store(period << KIND_BITS | PENDING, Ordering::Release);
+    }
+
+    /// What is open weighs as what waits from now on.
+    fn close_weight(&self) {
+        let weight = self.open_weight.swap(0, Ordering::Relaxed);
+        self.waiting_weight.store(weight, Ordering::Relaxed);
+        if weight > 0 {
+            let each = weight.div_ceil(self.waiting().max(1));
+            self.waiting_each.store(each, Ordering::Relaxed);
+            self.closed_at
+                .store(self.retired.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
     }
 
     fn is_nothing_open(&self, order: Ordering) -> bool {
@@ -371,9 +395,29 @@ impl<O: Objects> List<O> {
         self.retired.load(Ordering::Relaxed).saturating_sub(reclaimed)
     }
 
-    /// Bytes that are retired and not yet reclaimed.
+    /// So much more is open, which was retired just now. Whether that fills a batch, with what was there before.
+    pub(super) fn add_weight(&self, weight: u64) -> bool {
+        if weight == 0 {
+            return false;
+        }
+        // Relaxed, here and below: statistics, and how soon a batch is closed. If that has just been done, it is counted with the
+        // next one.
+        let before = self.open_weight.fetch_add(weight, Ordering::Relaxed);
+        before / LARGE != before.saturating_add(weight) / LARGE
+    }
+
+    /// Bytes that are retired and not yet reclaimed, with what objects own beside theirs.
     pub(super) fn pending_bytes(&self) -> u64 {
-        difference(&self.retired_bytes, &self.reclaimed_bytes)
+        let bytes = difference(&self.retired_bytes, &self.reclaimed_bytes);
+        // What was counted with the wrong batch waits for nothing.
+        if self.waiting() == 0 {
+            return bytes;
+        }
+        let left = difference(&self.closed_at, &self.reclaimed);
+        let waiting = left.saturating_mul(self.waiting_each.load(Ordering::Relaxed));
+        let waiting = waiting.min(self.waiting_weight.load(Ordering::Relaxed));
+        let open = self.open_weight.load(Ordering::Relaxed);
+        bytes.saturating_add(open).saturating_add(waiting)
     }
 
     /// Whether what is here waits for a period that began after this one, or will.
@@ -446,6 +490,7 @@ impl<O: Objects> List<O> {
         self.drained
             .store(self.closed.load(Ordering::Relaxed), Ordering::Release);
         self.waiting_since.store(0, Ordering::Relaxed);
+        self.waiting_weight.store(0, Ordering::Relaxed);
     }
 
     /// From this state to TAKEN by this thread.

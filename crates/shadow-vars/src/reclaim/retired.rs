@@ -14,7 +14,10 @@
 //!   child of a fork by whoever finds that thread gone. `open` is only emptied under TAKEN.
 //! - **R3** The grace period begins after the chains were closed, so G1 and G2 cover every node in them.
 //! - **R4** Values are dropped by threads that drain or by the store's drop, never by readers and never in the middle of an
-//!   insert or a migration: a backend only says that a period is over, and `retire` runs no code of others.
+//!   insert or a migration: a backend only says that a period is over, and `retire` runs no code of others. But where a value
+//!   with a destructor is freed, its id's function may be asked what it weighs, when it is on its list, and the thread no longer
+//!   inside: so whatever that function does, panics or frees other values, finds the lists whole. The guard of who frees
+//!   still protects the value.
 //! - **R5** Batches have numbers. A close counts before it empties the first chain, and a batch is drained to its end, then
 //!   counted as drained, before the next is closed. A push that finds a chain which a close has emptied acquires that
 //!   close's count. So what was retired before a mark is in a batch that was counted by then, or in the next: if nothing is
@@ -57,8 +60,8 @@ use crate::sync::stat;
 use crate::sync::stat::AtomicU64;
 use crate::sync::{Ordering, thread_local};
 
-/// Bytes of an object that do not wait for a batch to be full.
-const LARGE: u64 = 1 << 16;
+/// Bytes that do not wait for a batch to be full: of one object, or what open objects own beside their own.
+pub(super) const LARGE: u64 = 1 << 16;
 
 /// Retirements of a shard between two looks at a period that has begun.
 const POLL: u64 = 64;
@@ -73,6 +76,8 @@ pub(crate) struct RetireLists<O: Objects> {
     pub(super) batch: Stride,
     /// Who takes the objects back.
     pub(super) objects: Arc<O>,
+    /// Objects that could not be weighed.
+    pub(crate) weigh_panics: AtomicU64,
     /// With an exact backend: what waits for a grace period of its own, and what was poisoned in place of freed.
     #[cfg(any(test, shadow_loom))]
     pub(super) exact: stat::Mutex<Exact>,
@@ -116,6 +121,7 @@ impl<O: Objects> RetireLists<O> {
             shared: try_box(List::new())?,
             batch: Stride::at_most(batch),
             objects,
+            weigh_panics: AtomicU64::new(0),
             #[cfg(any(test, shadow_loom))]
             exact: stat::Mutex::default(),
         });
@@ -214,8 +220,9 @@ impl<O: Objects> RetireLists<O> {
         };
         let full = self.batch.divides(count) || bytes >= LARGE;
         if full || soon || count.is_multiple_of(POLL) {
-            self.push_on_in_time::<R>((list, shard), soon, full);
-            more |= full;
+            let soon = soon.then_some(object);
+            // SAFETY: the caller's guard protects the object, which is a variable if it has a destructor.
+            more |= unsafe { self.push_on_in_time::<R>((list, shard), soon, full) };
         }
         Retired { count, added: 1, more }
     }
@@ -260,8 +267,9 @@ impl<O: Objects> RetireLists<O> {
                 list.push(first, last, turn);
             }
         }
-        if self.batch.is_passed(count, chain.count) || soon || chain.bytes >= LARGE {
-            self.push_on_in_time::<R>((list, shard), soon, true);
+        let full = self.batch.is_passed(count, chain.count) || chain.bytes >= LARGE;
+        if list.add_weight(chain.weight) || full || soon {
+            self.push_on_now::<R>((list, shard), soon);
         }
         Retired {
             count,
@@ -501,6 +509,21 @@ impl<O: Objects> RetireLists<O> {
     pub(crate) fn held_back(&self, period: u64) -> usize {
         let held = self.lists().filter(|(_, list)| list.waits_for_later(period));
         held.map(|(_, list)| list.pending_bytes()).sum::<u64>() as usize
+    }
+
+    /// What an object owns beside its bytes, for who retires it next, in a chain.
+    ///
+    /// # Safety
+    ///
+    /// As [`Objects::weigh`].
+    pub(crate) unsafe fn weigh(&self, object: NonNull<Link>) -> u64 {
+        // SAFETY: the caller's.
+        let weighed = unsafe { self.objects.weigh(object) };
+        if weighed.panicked {
+            self.weigh_panics.fetch_add(1, Ordering::Relaxed);
+        }
+        // More than there is room for in an address space: a sum of them has room for a few.
+        weighed.bytes.min(1 << 48)
     }
 
     pub(crate) fn drop_panics(&self) -> u64 {

@@ -8,6 +8,7 @@ use super::node::{Life, Node, State, addr_fits, key_fits};
 use crate::heap::Heap;
 use crate::panics;
 use crate::pool::{Own, Size};
+use crate::reclaim::object::Weighed;
 use crate::registry::IdEntry;
 use crate::shard::Shard;
 use crate::sync::{AtomicPtr, Ordering};
@@ -200,6 +201,34 @@ impl Node {
             unsafe { drop(Self::payload(node, entry).as_ptr()) }
         });
         dropped.map_err(panics::discard).is_ok()
+    }
+
+    /// What the value of a DEAD node owns beside its bytes, as the id's function says; nothing if that panics.
+    ///
+    /// # Safety
+    ///
+    /// The node was a variable, and a guard of the caller protects it.
+    pub(crate) unsafe fn weigh_value(node: NonNull<Self>, heap: &Heap) -> Weighed {
+        // SAFETY: the caller's.
+        let this = unsafe { node.as_ref() };
+        // A constructor that failed has left no value.
+        if this.life().state() != State::Dead {
+            return Weighed::default();
+        }
+        let entry = this.entry(heap);
+        let Some(weigh) = entry.weigh_value() else {
+            return Weighed::default();
+        };
+        let weighed = std::panic::catch_unwind(|| {
+            // SAFETY: a function for references to the entry's type, which are passed as all pointers are. The value was
+            // published, and is there for as long as the guard: a shared reference is what all who found it have.
+            unsafe { weigh(Self::payload(node, entry).as_ptr()) }
+        });
+        let panicked = weighed.is_err();
+        Weighed {
+            bytes: weighed.map_err(panics::discard).unwrap_or(0) as u64,
+            panicked,
+        }
     }
 
     /// Gives a node back in one step if it is a variable that owns nothing: no value to drop, no key record. Its bytes then.
