@@ -400,7 +400,8 @@ impl<R: Reclaim> ShadowStore<R> {
     }
 
     /// The store's counters. What was created and freed, of all ids, is of one moment, as [`len`](Self::len) is; the others
-    /// are of moments of their own. Takes time proportional to the number of ids. Allocates, and takes the short locks of the store's memory.
+    /// are of moments of their own. Takes time proportional to the number of ids. Allocates, and takes the short locks of the store's
+    /// memory and of owned guards. Looks who holds guards, and [reports](crate::report_old_guards) those that are old.
     pub fn stats(&self) -> Stats {
         let old = R::old_guards();
         let pin = self.pin();
