@@ -30,6 +30,7 @@ pub(crate) mod checked;
 mod epoch;
 #[cfg(any(test, shadow_loom))]
 mod exact;
+mod figures;
 mod list;
 pub(crate) mod object;
 pub(crate) mod owned;

@@ -63,8 +63,8 @@ use crate::sync::{Ordering, thread_local};
 /// Bytes that do not wait for a batch to be full: of one object, or what open objects own beside their own.
 pub(super) const LARGE: u64 = 1 << 16;
 
-/// Retirements of a shard between two looks at a period that has begun.
-const POLL: u64 = 64;
+/// The most retirements of a shard between two looks at a period that has begun.
+const POLL: usize = 64;
 
 /// The retire lists of one store.
 pub(crate) struct RetireLists<O: Objects> {
@@ -74,6 +74,8 @@ pub(crate) struct RetireLists<O: Objects> {
     pub(super) shared: Box<List<O>>,
     /// Objects in `open` that make it worth closing.
     pub(super) batch: Stride,
+    /// Retirements of a shard between two looks at a period that has begun: at least as often as a batch is full.
+    poll: Stride,
     /// Who takes the objects back.
     pub(super) objects: Arc<O>,
     /// Objects that could not be weighed.
@@ -120,6 +122,7 @@ impl<O: Objects> RetireLists<O> {
             own: PerShard::new(shards),
             shared: try_box(List::new())?,
             batch: Stride::at_most(batch),
+            poll: Stride::at_most(batch.min(POLL)),
             objects,
             weigh_panics: AtomicU64::new(0),
             #[cfg(any(test, shadow_loom))]
@@ -183,7 +186,7 @@ impl<O: Objects> RetireLists<O> {
     /// # Safety
     ///
     /// Once per object, which has so many bytes, after it was unlinked for good; the caller is pinned.
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn retire<R: Reclaim>(
         self: &Arc<Self>,
         object: NonNull<Link>,
@@ -196,7 +199,46 @@ impl<O: Objects> RetireLists<O> {
             // SAFETY: the caller's.
             return unsafe { self.retire_exactly::<R>(object, bytes) };
         }
-        let (list, shard) = self.list(shard);
+        // SAFETY: the caller's.
+        unsafe {
+            match if shard.is_own() { self.own.get(shard) } else { None } {
+                Some(list) => self.retire_in::<R>((list, shard), object, bytes, soon),
+                None => self.retire_on::<R>(object, bytes, soon, shard),
+            }
+        }
+    }
+
+    /// The same where the shard is not the thread's own, or has no list yet.
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    #[cold]
+    #[inline(never)]
+    unsafe fn retire_on<R: Reclaim>(
+        self: &Arc<Self>,
+        object: NonNull<Link>,
+        bytes: u64,
+        soon: bool,
+        shard: Shard,
+    ) -> Retired {
+        // SAFETY: the caller's.
+        unsafe { self.retire_in::<R>(self.list(shard), object, bytes, soon) }
+    }
+
+    /// The same, with the list.
+    ///
+    /// # Safety
+    ///
+    /// As there; the list is the shard's.
+    #[inline(always)]
+    unsafe fn retire_in<R: Reclaim>(
+        self: &Arc<Self>,
+        (list, shard): (&List<O>, Shard),
+        object: NonNull<Link>,
+        bytes: u64,
+        soon: bool,
+    ) -> Retired {
         shard.add(&list.retired_bytes, bytes);
         let count = shard.add(&list.retired, 1);
         let inside = if R::PUSHES_PLAINLY && shard.is_own() {
@@ -218,8 +260,8 @@ impl<O: Objects> RetireLists<O> {
                 list.is_ready::<R>()
             },
         };
-        let full = self.batch.divides(count) || bytes >= LARGE;
-        if full || soon || count.is_multiple_of(POLL) {
+        if self.poll.divides(count) || soon || bytes >= LARGE {
+            let full = self.batch.divides(count) || bytes >= LARGE;
             let soon = soon.then_some(object);
             // SAFETY: the caller's guard protects the object, which is a variable if it has a destructor.
             more |= unsafe { self.push_on_in_time::<R>((list, shard), soon, full) };
@@ -384,7 +426,7 @@ impl<O: Objects> RetireLists<O> {
         let _scope = ReclaimScope::enter();
         let shard = self.shard();
         let (mut objects, mut freed) = (0, 0);
-        // What was last in each: where a parent's variables go by turns, each of its ids has chains of its own.
+        // What was last in each, as for the owner.
         let mut chains = chains.map(|first| (first, None));
         let mut left = true;
         while left {
@@ -489,49 +531,6 @@ impl<O: Objects> RetireLists<O> {
         self.lists().all(|(shard, list)| list.is_done(mark.batches[shard]))
     }
 
-    /// Objects retired so far.
-    pub(crate) fn retired(&self) -> u64 {
-        self.lists().map(|(_, list)| list.retired.load(Ordering::Relaxed)).sum()
-    }
-
-    /// Objects and bytes retired and not yet reclaimed: of each shard as it was at a moment of its own, as what is retired in
-    /// one is reclaimed in the same.
-    pub(crate) fn pending(&self) -> (usize, usize) {
-        let (objects, bytes) = self.lists().fold((0, 0), |sum, (_, list)| {
-            let objects = difference(&list.retired, &list.reclaimed);
-            let bytes = list.pending_bytes();
-            (sum.0 + objects, sum.1 + bytes)
-        });
-        (objects as usize, bytes as usize)
-    }
-
-    /// Bytes of those that cannot be reclaimed before the guards of this period go; about.
-    pub(crate) fn held_back(&self, period: u64) -> usize {
-        let held = self.lists().filter(|(_, list)| list.waits_for_later(period));
-        held.map(|(_, list)| list.pending_bytes()).sum::<u64>() as usize
-    }
-
-    /// What an object owns beside its bytes, for who retires it next, in a chain.
-    ///
-    /// # Safety
-    ///
-    /// As [`Objects::weigh`].
-    pub(crate) unsafe fn weigh(&self, object: NonNull<Link>) -> u64 {
-        // SAFETY: the caller's.
-        let weighed = unsafe { self.objects.weigh(object) };
-        if weighed.panicked {
-            self.weigh_panics.fetch_add(1, Ordering::Relaxed);
-        }
-        // More than there is room for in an address space: a sum of them has room for a few.
-        weighed.bytes.min(1 << 48)
-    }
-
-    pub(crate) fn drop_panics(&self) -> u64 {
-        self.lists()
-            .map(|(_, list)| list.drop_panics.load(Ordering::Relaxed))
-            .sum()
-    }
-
     /// Drops all that is retired. A callback that is still owed finds its shard empty.
     ///
     /// # Safety
@@ -551,21 +550,6 @@ impl<O: Objects> RetireLists<O> {
             self.drain_exact();
         }
     }
-}
-
-/// By how much the first counter was ahead of the second, at a moment of the call if a few tries find one.
-pub(super) fn difference(first: &AtomicU64, second: &AtomicU64) -> u64 {
-    // Acquire: the look at the first comes after that at the second; and before the next.
-    let mut before = second.load(Ordering::Acquire);
-    for _ in 0..8 {
-        let ahead = first.load(Ordering::Acquire);
-        let after = second.load(Ordering::Acquire);
-        if before == after {
-            return ahead.saturating_sub(after);
-        }
-        before = after;
-    }
-    first.load(Ordering::Acquire).saturating_sub(before)
 }
 
 /// Marks the thread as reclaiming, and restores what was on the way out.

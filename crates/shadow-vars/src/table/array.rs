@@ -188,7 +188,7 @@ impl Table {
 
     #[inline]
     pub(crate) fn mask(&self) -> usize {
-        self.buckets() - 1
+        self.walk.mask as usize
     }
 
     /// The bucket where the probe for a key begins.

@@ -359,16 +359,15 @@ impl<R: Reclaim> Store<R> {
     /// The value that this call took away.
     fn free(&self, obj: usize) -> Option<usize> {
         self.pinned(|core, shield| {
-            let removed = core.remove(shield, &self.key(obj))?;
             // SAFETY: the entry holds `Value`, and the node was live.
-            Some(unsafe { removed.node.value::<Value>() }.read())
+            core.remove(shield, &self.key(obj), |node| unsafe { node.value::<Value>() }.read())
         })
     }
 
     /// The same by a thread that has this shard.
     fn free_in(&self, shard: Shard, obj: usize) {
         self.pinned(|core, shield| {
-            let removed = core.remove(shield, &self.key(obj));
+            let removed = core.remove_on(shield, core.root(shield), &self.key(obj));
             removed.unwrap_or_else(|| panic!("{obj:#x} is there")).shard = shard;
         });
     }
