@@ -63,8 +63,18 @@ struct Group {
 }
 
 impl Group {
+    #[inline]
     fn key(&self) -> (u64, u32) {
         (self.epoch, self.place)
+    }
+
+    /// One more, if that can be counted; `gone` are groups without any.
+    #[inline]
+    fn count_more(&mut self, gone: &mut usize) -> bool {
+        *gone -= usize::from(self.count == 0);
+        let more = self.count.checked_add(1);
+        self.count = more.unwrap_or(self.count);
+        more.is_some()
     }
 }
 
@@ -175,31 +185,39 @@ pub(super) fn enter(made: Made, now: impl FnOnce() -> u64) -> Counted {
 
 impl Guards {
     /// Whether there was memory for it.
+    #[inline]
     fn count(&mut self, epoch: u64, place: u32) -> bool {
-        let at = match self.made.back().map(Group::key) {
-            Some(last) if last == (epoch, place) => self.made.len() - 1,
-            // Of the same epoch, there are no more than places.
-            Some(last) if last > (epoch, place) => match self.find((epoch, place)) {
-                Ok(at) => at,
-                Err(at) => return self.add(at, epoch, place),
-            },
-            _ => return self.add(self.made.len(), epoch, place),
-        };
-        let group = &mut self.made[at];
-        self.gone -= usize::from(group.count == 0);
-        let Some(more) = group.count.checked_add(1) else {
-            return false;
-        };
-        group.count = more;
-        true
+        match self.made.back_mut() {
+            Some(last) if last.key() == (epoch, place) => last.count_more(&mut self.gone),
+            // Of the same epoch, and there are no more of those than places.
+            Some(last) if last.key() > (epoch, place) => self.count_between(epoch, place),
+            _ => {
+                let room = self.has_room();
+                if room {
+                    self.made.push_back(Group { epoch, place, count: 1 });
+                }
+                room
+            }
+        }
     }
 
-    fn add(&mut self, at: usize, epoch: u64, place: u32) -> bool {
-        let room = self.made.try_reserve(1).is_ok();
-        if room {
-            self.made.insert(at, Group { epoch, place, count: 1 });
+    #[cold]
+    fn count_between(&mut self, epoch: u64, place: u32) -> bool {
+        match self.find((epoch, place)) {
+            Ok(at) => self.made[at].count_more(&mut self.gone),
+            Err(at) => {
+                let room = self.has_room();
+                if room {
+                    self.made.insert(at, Group { epoch, place, count: 1 });
+                }
+                room
+            }
         }
-        room
+    }
+
+    #[inline]
+    fn has_room(&mut self) -> bool {
+        self.made.len() < self.made.capacity() || self.made.try_reserve(1).is_ok()
     }
 
     fn find(&self, key: (u64, u32)) -> Result<usize, usize> {
@@ -215,8 +233,13 @@ pub(super) fn leave(Counted { epoch, place }: Counted) {
         guards.spare.count -= 1;
         return;
     }
-    let Ok(at) = guards.find((epoch, place)) else {
-        return debug_assert!(false, "a guard that was not counted");
+    let at = match guards.made.back() {
+        // Mostly one of the newest.
+        Some(last) if last.key() == (epoch, place) => guards.made.len() - 1,
+        _ => match guards.find((epoch, place)) {
+            Ok(at) => at,
+            Err(_) => return debug_assert!(false, "a guard that was not counted"),
+        },
     };
     guards.made[at].count -= 1;
     if guards.made[at].count > 0 {
