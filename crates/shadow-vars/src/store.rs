@@ -438,7 +438,7 @@ impl<R: Reclaim> ShadowStore<R> {
             freed,
             ctor_failed: core.ctor_failed.load(relaxed),
             drop_panics: core.lists.drop_panics(),
-            weigh_panics: core.lists.weigh_panics.load(relaxed),
+            weigh_panics: core.lists.weigh_panics(),
             growths: core.growths.load(relaxed),
             shrinks: core.shrinks.load(relaxed),
             rebuilds: core.rebuilds.load(relaxed),

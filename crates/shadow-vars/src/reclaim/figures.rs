@@ -39,10 +39,14 @@ impl<O: Objects> RetireLists<O> {
         // SAFETY: the caller's.
         let weighed = unsafe { self.objects.weigh(object) };
         if weighed.panicked {
-            self.weigh_panics.fetch_add(1, Ordering::Relaxed);
+            self.shared.weigh_panics.fetch_add(1, Ordering::Relaxed);
         }
         // More than there is room for in an address space: a sum of them has room for a few.
         weighed.bytes.min(1 << 48)
+    }
+
+    pub(crate) fn weigh_panics(&self) -> u64 {
+        self.shared.weigh_panics.load(Ordering::Relaxed)
     }
 
     pub(crate) fn drop_panics(&self) -> u64 {

@@ -83,6 +83,8 @@ pub(super) struct List<O: Objects> {
     pub(super) looked_at: stat::AtomicU64,
     /// Values whose `Drop` panicked.
     pub(super) drop_panics: stat::AtomicU64,
+    /// Of the shared list: objects that could not be weighed.
+    pub(super) weigh_panics: stat::AtomicU64,
     /// Of the shared list: whether its store is [enlisted](super::stores).
     pub(super) is_enlisted: stat::AtomicBool,
     /// When the first of what is open was retired, and of what waits: of those at whose retirement somebody looked at the
@@ -121,6 +123,7 @@ impl<O: Objects> List<O> {
             drained: AtomicU64::new(0),
             looked_at: stat::AtomicU64::new(0),
             drop_panics: stat::AtomicU64::new(0),
+            weigh_panics: stat::AtomicU64::new(0),
             is_enlisted: stat::AtomicBool::new(false),
             opened: stat::AtomicU64::new(0),
             waiting_since: stat::AtomicU64::new(0),

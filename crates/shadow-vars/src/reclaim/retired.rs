@@ -57,7 +57,6 @@ use crate::mem::{Stride, prefetch, try_box};
 use crate::shard::{MAX_SHARDS, PerShard, Shard};
 #[cfg(any(test, shadow_loom))]
 use crate::sync::stat;
-use crate::sync::stat::AtomicU64;
 use crate::sync::{Ordering, thread_local};
 
 /// Bytes that do not wait for a batch to be full: of one object, or what open objects own beside their own.
@@ -78,8 +77,6 @@ pub(crate) struct RetireLists<O: Objects> {
     poll: Stride,
     /// Who takes the objects back.
     pub(super) objects: Arc<O>,
-    /// Objects that could not be weighed.
-    pub(crate) weigh_panics: AtomicU64,
     /// With an exact backend: what waits for a grace period of its own, and what was poisoned in place of freed.
     #[cfg(any(test, shadow_loom))]
     pub(super) exact: stat::Mutex<Exact>,
@@ -124,7 +121,6 @@ impl<O: Objects> RetireLists<O> {
             batch: Stride::at_most(batch),
             poll: Stride::at_most(batch.min(POLL)),
             objects,
-            weigh_panics: AtomicU64::new(0),
             #[cfg(any(test, shadow_loom))]
             exact: stat::Mutex::default(),
         });
