@@ -69,7 +69,7 @@ pub(crate) fn old_guard(_holder: Holder<'_>, _age: Duration) {
         }
         Holder::Owned { count, place } => tracing::warn!(
             guards = count,
-            made_at = place.map(|place| tracing::field::display(place)),
+            made_at = place.map(tracing::field::display),
             age = ?_age,
             "owned guards are held for long: nothing that was freed meanwhile is dropped"
         ),

@@ -159,7 +159,13 @@ fn what_piled_up_behind_a_reader_goes() {
         drop(reader);
         let turns = (0..1000).take_while(|&n| {
             turn(n);
-            Arc::strong_count(&alive) > 32
+            let (waiting, bytes) = (Arc::strong_count(&alive) - 1, store.stats().retired_bytes);
+            // What has been dropped weighs nothing any more.
+            assert!(
+                (waiting * MIB..(waiting + 3) * MIB).contains(&bytes),
+                "{bytes} bytes, {waiting} values"
+            );
+            waiting >= 32
         });
         let turns = turns.count();
         assert!(turns <= 200, "{turns} frees");
