@@ -160,9 +160,9 @@ fn what_piled_up_behind_a_reader_goes() {
         let turns = (0..1000).take_while(|&n| {
             turn(n);
             let (waiting, bytes) = (Arc::strong_count(&alive) - 1, store.stats().retired_bytes);
-            // What has been dropped weighs nothing any more.
+            // What has been dropped weighs nothing any more, but for what each weighs on average with what else went.
             assert!(
-                (waiting * MIB..(waiting + 3) * MIB).contains(&bytes),
+                (waiting * MIB * 9 / 10..(waiting + 3) * MIB).contains(&bytes),
                 "{bytes} bytes, {waiting} values"
             );
             waiting >= 32
