@@ -359,6 +359,9 @@ impl<R: Reclaim> Core<R> {
                         // Claimed for the key, so that no slow helper can place the node here.
                         table.mark(table.home(key.hash));
                         table.mark_slot(slot);
+                        if !self.planted(Defect::TombNotNoted) {
+                            table.note(key.hash);
+                        }
                         if self.leave_tomb(table, slot, Word::EMPTY, node, key.tomb()) {
                             self.count_claim(shield, self.shard(), table);
                             break older;

@@ -30,6 +30,7 @@ use crate::table::hash::{AddrHasher, Places};
 use crate::table::insert::Inserted;
 use crate::table::node::{Life, Node, State};
 use crate::table::probe::Key;
+use crate::table::sieve::Sieved;
 use crate::table::word::Kind;
 use crate::table::{Config, Core, NoMemory, Shield};
 
@@ -43,6 +44,7 @@ mod read;
 mod remove;
 mod retire;
 mod reuse;
+mod sieve;
 mod sweep;
 mod tally;
 
@@ -227,6 +229,7 @@ impl<R: Reclaim> Store<R> {
             block: 1,
             shards: 1,
             packed: false,
+            sieved: Sieved::NONE,
         }
     }
 
