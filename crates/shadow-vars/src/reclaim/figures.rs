@@ -35,6 +35,7 @@ impl<O: Objects> RetireLists<O> {
     /// # Safety
     ///
     /// As [`Objects::weigh`].
+    #[inline]
     pub(crate) unsafe fn weigh(&self, object: NonNull<Link>) -> u64 {
         // SAFETY: the caller's.
         let weighed = unsafe { self.objects.weigh(object) };

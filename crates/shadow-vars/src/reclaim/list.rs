@@ -9,7 +9,7 @@ use super::object::{Freed, Link, Objects};
 use super::retired::LARGE;
 use super::{Reclaim, barrier, pace};
 use crate::fork;
-use crate::mem::prefetch;
+use crate::mem::{prefetch, try_box};
 use crate::shard::{self, Shard};
 use crate::sync::{AtomicPtr, AtomicU64, Ordering, compiler_fence, stat, thread_token};
 use crate::table::defect::{Defect, planted_everywhere};
@@ -57,6 +57,18 @@ pub(super) type Heads = [*mut Link; CHAINS];
 #[must_use]
 pub(super) struct Taken(u64);
 
+/// What objects own beside their bytes, as far as somebody said so.
+#[derive(Default)]
+struct Weights {
+    /// Of what is open,
+    open: stat::AtomicU64,
+    /// and of what was closed last: of all of it, and each on average, as nobody knows any more which weighs what.
+    waiting: stat::AtomicU64,
+    each: stat::AtomicU64,
+    /// What `retired` was then: there are as many left as `reclaimed` lacks.
+    closed_at: stat::AtomicU64,
+}
+
 /// What each free touches comes first, in two cache lines.
 #[repr(C)]
 pub(super) struct List<O: Objects> {
@@ -91,13 +103,8 @@ pub(super) struct List<O: Objects> {
     /// clock; or 0.
     opened: stat::AtomicU64,
     waiting_since: stat::AtomicU64,
-    /// What the objects own beside their bytes, as far as somebody said so: of what is open,
-    open_weight: stat::AtomicU64,
-    /// and of what was closed last: of all of it, and each on average, as nobody knows any more which weighs what.
-    waiting_weight: stat::AtomicU64,
-    waiting_each: stat::AtomicU64,
-    /// What `retired` was then: there are as many left as `reclaimed` lacks.
-    closed_at: stat::AtomicU64,
+    /// Made when something is weighed, if there is memory for it; else null.
+    weights: stat::AtomicPtr<Weights>,
 }
 
 // SAFETY: `kinds` are only touched by the shard's owner, inside, which one thread at a time is; all else is atomic, or leads to
@@ -105,6 +112,16 @@ pub(super) struct List<O: Objects> {
 unsafe impl<O: Objects> Sync for List<O> {}
 // SAFETY: as above.
 unsafe impl<O: Objects> Send for List<O> {}
+
+impl<O: Objects> Drop for List<O> {
+    fn drop(&mut self) {
+        let weights = *self.weights.get_mut();
+        if !weights.is_null() {
+            // SAFETY: made by `make_weights`, and nobody uses the list any more.
+            drop(unsafe { Box::from_raw(weights) });
+        }
+    }
+}
 
 impl<O: Objects> List<O> {
     pub(super) fn new() -> Self {
@@ -127,10 +144,7 @@ impl<O: Objects> List<O> {
             is_enlisted: stat::AtomicBool::new(false),
             opened: stat::AtomicU64::new(0),
             waiting_since: stat::AtomicU64::new(0),
-            open_weight: stat::AtomicU64::new(0),
-            waiting_weight: stat::AtomicU64::new(0),
-            waiting_each: stat::AtomicU64::new(0),
-            closed_at: stat::AtomicU64::new(0),
+            weights: stat::AtomicPtr::new(ptr::null_mut()),
         }
     }
 
@@ -362,14 +376,35 @@ impl<O: Objects> List<O> {
 
     /// What is open weighs as what waits from now on.
     fn close_weight(&self) {
-        let weight = self.open_weight.swap(0, Ordering::Relaxed);
-        self.waiting_weight.store(weight, Ordering::Relaxed);
-        if weight > 0 {
-            let each = weight.div_ceil(self.waiting().max(1));
-            self.waiting_each.store(each, Ordering::Relaxed);
-            self.closed_at
-                .store(self.retired.load(Ordering::Relaxed), Ordering::Relaxed);
+        let Some(weights) = self.weights() else { return };
+        let weight = weights.open.swap(0, Ordering::Relaxed);
+        weights.waiting.store(weight, Ordering::Relaxed);
+        let each = weight.div_ceil(self.waiting().max(1));
+        weights.each.store(each, Ordering::Relaxed);
+        let retired = self.retired.load(Ordering::Relaxed);
+        weights.closed_at.store(retired, Ordering::Relaxed);
+    }
+
+    fn weights(&self) -> Option<&Weights> {
+        // Acquire: pairs with `make_weights`.
+        // SAFETY: null, or made there, and freed with the list.
+        unsafe { self.weights.load(Ordering::Acquire).as_ref() }
+    }
+
+    #[cold]
+    fn make_weights(&self) -> Option<&Weights> {
+        let fresh = Box::into_raw(try_box(Weights::default())?);
+        // AcqRel: Release pairs with `weights`; Acquire with that of who was first.
+        if let Err(first) = self
+            .weights
+            .compare_exchange(ptr::null_mut(), fresh, Ordering::AcqRel, Ordering::Acquire)
+        {
+            // SAFETY: made above, and nobody else's.
+            drop(unsafe { Box::from_raw(fresh) });
+            // SAFETY: as in `weights`.
+            return unsafe { first.as_ref() };
         }
+        self.weights()
     }
 
     fn is_nothing_open(&self, order: Ordering) -> bool {
@@ -401,13 +436,17 @@ impl<O: Objects> List<O> {
     }
 
     /// So much more is open, which was retired just now. Whether that fills a batch, with what was there before.
+    #[inline]
     pub(super) fn add_weight(&self, weight: u64) -> bool {
         if weight == 0 {
             return false;
         }
         // Relaxed, here and below: statistics, and how soon a batch is closed. If that has just been done, it is counted with the
         // next one.
-        let before = self.open_weight.fetch_add(weight, Ordering::Relaxed);
+        let Some(weights) = self.weights().or_else(|| self.make_weights()) else {
+            return weight >= LARGE;
+        };
+        let before = weights.open.fetch_add(weight, Ordering::Relaxed);
         before / LARGE != before.saturating_add(weight) / LARGE
     }
 
@@ -415,13 +454,13 @@ impl<O: Objects> List<O> {
     pub(super) fn pending_bytes(&self) -> u64 {
         let bytes = difference(&self.retired_bytes, &self.reclaimed_bytes);
         // What was counted with the wrong batch waits for nothing.
-        if self.waiting() == 0 {
+        let Some(weights) = self.weights().filter(|_| self.waiting() > 0) else {
             return bytes;
-        }
-        let left = difference(&self.closed_at, &self.reclaimed);
-        let waiting = left.saturating_mul(self.waiting_each.load(Ordering::Relaxed));
-        let waiting = waiting.min(self.waiting_weight.load(Ordering::Relaxed));
-        let open = self.open_weight.load(Ordering::Relaxed);
+        };
+        let left = difference(&weights.closed_at, &self.reclaimed);
+        let waiting = left.saturating_mul(weights.each.load(Ordering::Relaxed));
+        let waiting = waiting.min(weights.waiting.load(Ordering::Relaxed));
+        let open = weights.open.load(Ordering::Relaxed);
         bytes.saturating_add(open).saturating_add(waiting)
     }
 
@@ -495,7 +534,9 @@ impl<O: Objects> List<O> {
         self.drained
             .store(self.closed.load(Ordering::Relaxed), Ordering::Release);
         self.waiting_since.store(0, Ordering::Relaxed);
-        self.waiting_weight.store(0, Ordering::Relaxed);
+        if let Some(weights) = self.weights() {
+            weights.waiting.store(0, Ordering::Relaxed);
+        }
     }
 
     /// From this state to TAKEN by this thread.

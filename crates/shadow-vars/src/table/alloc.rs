@@ -3,7 +3,7 @@
 use std::alloc::Layout;
 use std::ptr::{self, NonNull};
 
-use super::layout::{Form, Parts, RAW_LAYOUT};
+use super::layout::{Form, Parts, RAW_LAYOUT, WeighValue};
 use super::node::{Life, Node, State, addr_fits, key_fits};
 use crate::heap::Heap;
 use crate::panics;
@@ -207,17 +207,28 @@ impl Node {
     /// # Safety
     ///
     /// The node was a variable, and a guard of the caller protects it.
+    #[inline(always)]
     pub(crate) unsafe fn weigh_value(node: NonNull<Self>, heap: &Heap) -> Weighed {
         // SAFETY: the caller's.
-        let this = unsafe { node.as_ref() };
+        let entry = unsafe { node.as_ref() }.entry(heap);
+        match entry.weigh_value() {
+            // SAFETY: the caller's; the entry's function.
+            Some(weigh) => unsafe { Self::weigh_by(node, entry, weigh) },
+            None => Weighed::default(),
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As [`weigh_value`](Self::weigh_value); the function is one for values of this entry, which is the node's.
+    #[cold]
+    #[inline(never)]
+    unsafe fn weigh_by(node: NonNull<Self>, entry: &IdEntry, weigh: WeighValue) -> Weighed {
         // A constructor that failed has left no value.
-        if this.life().state() != State::Dead {
+        // SAFETY: the caller's.
+        if unsafe { node.as_ref() }.life().state() != State::Dead {
             return Weighed::default();
         }
-        let entry = this.entry(heap);
-        let Some(weigh) = entry.weigh_value() else {
-            return Weighed::default();
-        };
         let weighed = std::panic::catch_unwind(|| {
             // SAFETY: a function for references to the entry's type, which are passed as all pointers are. The value was
             // published, and is there for as long as the guard: a shared reference is what all who found it have.

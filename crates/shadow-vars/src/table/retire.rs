@@ -114,6 +114,7 @@ impl Objects for Heap {
         }
     }
 
+    #[inline(always)]
     unsafe fn weigh(&self, object: NonNull<Link>) -> Weighed {
         // SAFETY: as above; the caller's.
         unsafe { Node::weigh_value(Node::of_link(object), self) }
