@@ -24,20 +24,21 @@
 //!   away, and a thread has seen it before one of its participants counts as settled ([`asymmetric_barrier`]): so it sees it
 //!   at all later pins.
 //!
-//! Owned guards are no participants: E8 of [`owned`].
+//! Owned guards are no participants: E8 of [`owned`]. For how long a guard has been held: E9 of [`age`].
 //!
 //! Progress: `pin` is wait-free, but for a thread's first, which takes a participant: lock-free. Beginning a grace period
 //! is wait-free, and so is asking whether it is over. One thread at a time scans, others pass by: a thread stopped during a
 //! scan holds up grace periods as if it held a guard, and nothing else.
 
 use std::cell::Cell;
+use std::panic::Location;
 use std::ptr;
 
 use asymmetric_barrier::Reader;
 use crossbeam_utils::CachePadded;
 
 use super::sealed::Backend;
-use super::{Named, Stuck, barrier, owned};
+use super::{Named, Old, Stuck, age, barrier, owned};
 use crate::mem::try_box;
 use crate::sync::{
     AtomicPtr, AtomicU64, Ordering, compiler_fence, const_unless_loom, stat, static_global, static_thread_local,
@@ -65,9 +66,13 @@ struct Participant {
     /// The token of the thread that took it.
     owner: stat::AtomicU64,
     next: Cell<*const Shared>,
+    noted: old::Noted,
 }
 
 type Shared = CachePadded<Participant>;
+
+#[cfg(not(shadow_loom))]
+const _: () = assert!(size_of::<Participant>() <= 128);
 
 /// In `guards`: the participant goes back with the last guard, as its thread is at its end. The guards below are counted one
 /// by one: no program gets through 2^63.
@@ -246,6 +251,7 @@ impl Participant {
                 taken: stat::AtomicBool::new(true),
                 owner: stat::AtomicU64::new(GONE),
                 next: Cell::new(ptr::null()),
+                noted: old::Noted::new(),
             }
         }
     }
@@ -267,6 +273,7 @@ impl Participant {
         };
         // Relaxed: read in the child of a fork.
         taken.owner.store(thread_token(), stat::Ordering::Relaxed);
+        taken.noted.note_name();
         taken.reader.activate();
         if !asymmetric_barrier::is_asymmetric() {
             fence_from_now_on();
@@ -413,9 +420,9 @@ impl Drop for AsymmetricGuard {
 pub struct AsymmetricOwned(owned::Counted);
 
 impl AsymmetricOwned {
-    fn new() -> Self {
+    fn made(at: owned::Made) -> Self {
         // Acquire: pairs with the Release half of `begin_period` (E2, E8).
-        Self(owned::enter(|| DOMAIN.epoch.load(Ordering::Acquire) & !FENCES))
+        Self(owned::enter(at, || DOMAIN.epoch.load(Ordering::Acquire) & !FENCES))
     }
 }
 
@@ -448,21 +455,24 @@ fn scan() {
     if DOMAIN.scanning.swap(true, stat::Ordering::Acquire) {
         return;
     }
-    let refused = scan_alone();
+    let (refused, too_old) = scan_alone();
     DOMAIN.scanning.store(false, stat::Ordering::Release);
+    if let Some(too_old) = too_old {
+        old::report(too_old);
+    }
     if refused && barrier::unsettled() > 0 && !DOMAIN.told.swap(true, stat::Ordering::Relaxed) {
         events::barrier_denied(barrier::unsettled());
     }
 }
 
-/// Returns whether the barrier was refused.
-fn scan_alone() -> bool {
+/// Returns whether the barrier was refused, and the epoch below which guards are too old.
+fn scan_alone() -> (bool, Option<u64>) {
     let early = planted_everywhere(Defect::OwnedSeenEarly).then(owned::oldest);
     // Acquire: pairs with the Release half of `begin_period`: what the periods are for comes before the barrier (E3).
     let newest = DOMAIN.epoch.load(Ordering::Acquire) & !FENCES;
     // Relaxed, both: written by scans.
     if DOMAIN.over.load(Ordering::Relaxed) >= newest {
-        return false;
+        return (false, None);
     }
     let mut fenced = DOMAIN.fenced.load(Ordering::Relaxed);
     let mut refused = false;
@@ -496,24 +506,9 @@ fn scan_alone() -> bool {
     };
     // AcqRel: Release pairs with `is_over` (G3).
     DOMAIN.over.fetch_max(fenced.min(oldest), Ordering::AcqRel);
-    refused
-}
-
-/// In the child of a fork: participants of other threads are nobody's. Owned guards stay: they may be this thread's, so those
-/// of before are known by their epochs.
-#[cfg(all(target_os = "linux", not(miri), not(shadow_loom)))]
-pub(super) fn let_go_of_others() {
-    let me = thread_token();
-    for participant in Participant::all() {
-        let owner = participant.owner.load(stat::Ordering::Relaxed);
-        if participant.taken.load(stat::Ordering::Relaxed) && owner != me {
-            participant.retreat();
-            participant.guards.set(0);
-            participant.let_go();
-        }
-    }
-    DOMAIN.scanning.store(false, stat::Ordering::Relaxed);
-    owned::forked(DOMAIN.epoch.fetch_add(1, Ordering::AcqRel) & !FENCES);
+    // 0: nobody knows (E8).
+    let too_old = (1..fenced).contains(&oldest).then(|| age::note(oldest, fenced));
+    (refused, too_old.flatten())
 }
 
 impl Backend for Asymmetric {
@@ -540,7 +535,7 @@ impl Backend for Asymmetric {
     }
 
     fn pin_owned() -> AsymmetricOwned {
-        AsymmetricOwned::new()
+        AsymmetricOwned::made(owned::Made::At(Location::caller()))
     }
 
     fn repin(guard: &mut AsymmetricGuard) {
@@ -551,7 +546,7 @@ impl Backend for Asymmetric {
     }
 
     fn repin_owned(guard: &mut AsymmetricOwned) {
-        *guard = AsymmetricOwned::new();
+        *guard = AsymmetricOwned::made(owned::Made::As(guard.0));
     }
 
     fn is_pinned() -> bool {
@@ -579,6 +574,10 @@ impl Backend for Asymmetric {
         barrier::unsettled()
     }
 
+    fn old_guards() -> Old {
+        old::look()
+    }
+
     fn stuck() -> Option<Stuck> {
         /// Barriers refused one after the other, for whatever reason, before that is taken for how it stays.
         const PATIENCE: u64 = 10_000;
@@ -589,5 +588,8 @@ impl Backend for Asymmetric {
     }
 }
 
+#[cfg(all(target_os = "linux", not(miri), not(shadow_loom)))]
+pub(super) mod child;
+pub(super) mod old;
 #[cfg(all(test, not(shadow_loom)))]
 mod tests;

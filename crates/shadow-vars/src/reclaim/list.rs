@@ -4,10 +4,12 @@
 use std::cell::UnsafeCell;
 use std::ptr::{self, NonNull};
 
+use super::figures::difference;
 use super::object::{Freed, Link, Objects};
+use super::retired::LARGE;
 use super::{Reclaim, barrier, pace};
 use crate::fork;
-use crate::mem::prefetch;
+use crate::mem::{prefetch, try_box};
 use crate::shard::{self, Shard};
 use crate::sync::{AtomicPtr, AtomicU64, Ordering, compiler_fence, stat, thread_token};
 use crate::table::defect::{Defect, planted_everywhere};
@@ -55,6 +57,18 @@ pub(super) type Heads = [*mut Link; CHAINS];
 #[must_use]
 pub(super) struct Taken(u64);
 
+/// What objects own beside their bytes, as far as somebody said so.
+#[derive(Default)]
+struct Weights {
+    /// Of what is open,
+    open: stat::AtomicU64,
+    /// and of what was closed last: of all of it, and each on average, as nobody knows any more which weighs what.
+    waiting: stat::AtomicU64,
+    each: stat::AtomicU64,
+    /// What `retired` was then: there are as many left as `reclaimed` lacks.
+    closed_at: stat::AtomicU64,
+}
+
 /// What each free touches comes first, in two cache lines.
 #[repr(C)]
 pub(super) struct List<O: Objects> {
@@ -81,12 +95,16 @@ pub(super) struct List<O: Objects> {
     pub(super) looked_at: stat::AtomicU64,
     /// Values whose `Drop` panicked.
     pub(super) drop_panics: stat::AtomicU64,
+    /// Of the shared list: objects that could not be weighed.
+    pub(super) weigh_panics: stat::AtomicU64,
     /// Of the shared list: whether its store is [enlisted](super::stores).
     pub(super) is_enlisted: stat::AtomicBool,
     /// When the first of what is open was retired, and of what waits: of those at whose retirement somebody looked at the
     /// clock; or 0.
     opened: stat::AtomicU64,
     waiting_since: stat::AtomicU64,
+    /// Made when something is weighed, if there is memory for it; else null.
+    weights: stat::AtomicPtr<Weights>,
 }
 
 // SAFETY: `kinds` are only touched by the shard's owner, inside, which one thread at a time is; all else is atomic, or leads to
@@ -94,6 +112,16 @@ pub(super) struct List<O: Objects> {
 unsafe impl<O: Objects> Sync for List<O> {}
 // SAFETY: as above.
 unsafe impl<O: Objects> Send for List<O> {}
+
+impl<O: Objects> Drop for List<O> {
+    fn drop(&mut self) {
+        let weights = *self.weights.get_mut();
+        if !weights.is_null() {
+            // SAFETY: made by `make_weights`, and nobody uses the list any more.
+            drop(unsafe { Box::from_raw(weights) });
+        }
+    }
+}
 
 impl<O: Objects> List<O> {
     pub(super) fn new() -> Self {
@@ -112,9 +140,11 @@ impl<O: Objects> List<O> {
             drained: AtomicU64::new(0),
             looked_at: stat::AtomicU64::new(0),
             drop_panics: stat::AtomicU64::new(0),
+            weigh_panics: stat::AtomicU64::new(0),
             is_enlisted: stat::AtomicBool::new(false),
             opened: stat::AtomicU64::new(0),
             waiting_since: stat::AtomicU64::new(0),
+            weights: stat::AtomicPtr::new(ptr::null_mut()),
         }
     }
 
@@ -333,6 +363,7 @@ impl<O: Objects> List<O> {
         }
         let opened = self.opened.swap(0, Ordering::Relaxed);
         self.waiting_since.store(opened, Ordering::Relaxed);
+        self.close_weight();
         self.wait_for::<R>();
     }
 
@@ -341,6 +372,39 @@ impl<O: Objects> List<O> {
         let period = R::begin_period();
         // Release: pairs with the Acquire in `take`.
         self.state.store(period << KIND_BITS | PENDING, Ordering::Release);
+    }
+
+    /// What is open weighs as what waits from now on.
+    fn close_weight(&self) {
+        let Some(weights) = self.weights() else { return };
+        let weight = weights.open.swap(0, Ordering::Relaxed);
+        weights.waiting.store(weight, Ordering::Relaxed);
+        let each = weight.div_ceil(self.waiting().max(1));
+        weights.each.store(each, Ordering::Relaxed);
+        let retired = self.retired.load(Ordering::Relaxed);
+        weights.closed_at.store(retired, Ordering::Relaxed);
+    }
+
+    fn weights(&self) -> Option<&Weights> {
+        // Acquire: pairs with `make_weights`.
+        // SAFETY: null, or made there, and freed with the list.
+        unsafe { self.weights.load(Ordering::Acquire).as_ref() }
+    }
+
+    #[cold]
+    fn make_weights(&self) -> Option<&Weights> {
+        let fresh = Box::into_raw(try_box(Weights::default())?);
+        // AcqRel: Release pairs with `weights`; Acquire with that of who was first.
+        if let Err(first) = self
+            .weights
+            .compare_exchange(ptr::null_mut(), fresh, Ordering::AcqRel, Ordering::Acquire)
+        {
+            // SAFETY: made above, and nobody else's.
+            drop(unsafe { Box::from_raw(fresh) });
+            // SAFETY: as in `weights`.
+            return unsafe { first.as_ref() };
+        }
+        self.weights()
     }
 
     fn is_nothing_open(&self, order: Ordering) -> bool {
@@ -369,6 +433,42 @@ impl<O: Objects> List<O> {
         // Relaxed, both: a guess. In this order what is taken away is mostly the older; never below 0.
         let reclaimed = self.reclaimed.load(Ordering::Relaxed);
         self.retired.load(Ordering::Relaxed).saturating_sub(reclaimed)
+    }
+
+    /// So much more is open, which was retired just now. Whether that fills a batch, with what was there before.
+    #[inline]
+    pub(super) fn add_weight(&self, weight: u64) -> bool {
+        if weight == 0 {
+            return false;
+        }
+        // Relaxed, here and below: statistics, and how soon a batch is closed. If that has just been done, it is counted with the
+        // next one.
+        let Some(weights) = self.weights().or_else(|| self.make_weights()) else {
+            return weight >= LARGE;
+        };
+        let before = weights.open.fetch_add(weight, Ordering::Relaxed);
+        before / LARGE != before.saturating_add(weight) / LARGE
+    }
+
+    /// Bytes that are retired and not yet reclaimed, with what objects own beside theirs.
+    pub(super) fn pending_bytes(&self) -> u64 {
+        let bytes = difference(&self.retired_bytes, &self.reclaimed_bytes);
+        // What was counted with the wrong batch waits for nothing.
+        let Some(weights) = self.weights().filter(|_| self.waiting() > 0) else {
+            return bytes;
+        };
+        let left = difference(&weights.closed_at, &self.reclaimed);
+        let waiting = left.saturating_mul(weights.each.load(Ordering::Relaxed));
+        let waiting = waiting.min(weights.waiting.load(Ordering::Relaxed));
+        let open = weights.open.load(Ordering::Relaxed);
+        bytes.saturating_add(open).saturating_add(waiting)
+    }
+
+    /// Whether what is here waits for a period that began after this one, or will.
+    pub(super) fn waits_for_later(&self, period: u64) -> bool {
+        // Relaxed: a guess.
+        let state = self.state.load(Ordering::Relaxed);
+        state & PENDING == 0 || state >> KIND_BITS > period
     }
 
     pub(super) fn is_pending(&self) -> bool {
@@ -434,6 +534,9 @@ impl<O: Objects> List<O> {
         self.drained
             .store(self.closed.load(Ordering::Relaxed), Ordering::Release);
         self.waiting_since.store(0, Ordering::Relaxed);
+        if let Some(weights) = self.weights() {
+            weights.waiting.store(0, Ordering::Relaxed);
+        }
     }
 
     /// From this state to TAKEN by this thread.
