@@ -148,7 +148,7 @@ fn flush() {
     assert_eq!(bytes, 0, "a flush takes memory");
     assert!(after.packed_bytes <= before.packed_bytes);
     // So that no table is replaced meanwhile.
-    store.shrink_to_fit().unwrap();
+    store.shrink_to_fit();
     store.synchronize().unwrap();
     let after = store.stats();
     // What was never used, and was given back so, is used by the next.
