@@ -110,7 +110,7 @@ pub(crate) use record::Place;
 pub(crate) use record::Record;
 #[cfg(all(feature = "library", target_os = "linux"))]
 pub(crate) use unit::is_inside;
-pub(crate) use unit::{begin, begin_seldom, enter, enter_inside, fence, leave_call};
+pub(crate) use unit::{Inside, begin, begin_seldom, enter, enter_inside, fence, leave_call};
 pub(crate) use world::{Seen, Side};
 
 /// In a fork's child: see the page.
