@@ -7,7 +7,7 @@ use std::mem;
 use std::panic::Location;
 
 use crate::sync::Ordering;
-use crate::task::{self, Inside, Outside, Place, Side};
+use crate::task::{self, Outside, Place, Side};
 
 /// Under loom too: statics are made at compile time. Models have [`Sides`] of loom's.
 use std::sync::atomic::AtomicPtr;
@@ -159,7 +159,7 @@ impl<F: Copy + 'static> PatchPoint<F> {
         let inside = unsafe { task::enter_inside() }?;
         let side = inside.record().side();
         // SAFETY: `F` is a function pointer type, that of the point (`new`).
-        Ok(unsafe { self.raw.call(inside, side) })
+        Ok(unsafe { self.raw.call(side) })
     }
 
     /// The running task begins a unit, to call the function of its side. If that takes longer,
@@ -167,9 +167,9 @@ impl<F: Copy + 'static> PatchPoint<F> {
     #[inline(always)]
     #[doc(hidden)]
     pub fn begin(&self, outside: Outside) -> Result<Call<F>, Outside> {
-        let (inside, side) = task::begin(outside, || self.raw.place)?;
+        let (_, side) = task::begin(outside, || self.raw.place)?;
         // SAFETY: as in `enter_inside`.
-        Ok(unsafe { self.raw.call(inside, side) })
+        Ok(unsafe { self.raw.call(side) })
     }
 
     /// The running task begins a unit, to call the function of its side: a thread's first, or while a transition starts.
@@ -178,7 +178,7 @@ impl<F: Copy + 'static> PatchPoint<F> {
         let inside = task::begin_seldom(outside, self.raw.place);
         let side = inside.record().side();
         // SAFETY: as in `enter_inside`.
-        unsafe { self.raw.call(inside, side) }
+        unsafe { self.raw.call(side) }
     }
 
     /// The running task begins a unit, or goes on with the one it is in, to call the function of its side.
@@ -220,7 +220,7 @@ impl RawPoint {
         unsafe {
             let inside = task::enter(|| self.place);
             let side = inside.record().side();
-            self.call(inside, side)
+            self.call(side)
         }
     }
 
@@ -230,12 +230,12 @@ impl RawPoint {
     ///
     /// `F` is a function pointer type, that of the point.
     #[inline(always)]
-    unsafe fn call<F>(&self, inside: Inside, side: Side) -> Call<F> {
+    unsafe fn call<F>(&self, side: Side) -> Call<F> {
         let address = self.sides.get(side);
         Call {
             // SAFETY: by contract; and only functions of that type are put here.
             function: unsafe { mem::transmute_copy(&address) },
-            inside,
+            _not_send: PhantomData,
         }
     }
 
@@ -269,7 +269,7 @@ impl<F> fmt::Debug for PatchPoint<F> {
 #[derive(Debug)]
 pub struct Call<F> {
     function: F,
-    inside: Inside,
+    _not_send: PhantomData<*const ()>,
 }
 
 impl<F: Copy> Call<F> {
@@ -288,6 +288,6 @@ impl<F: Copy> Call<F> {
 impl<F> Drop for Call<F> {
     #[inline(always)]
     fn drop(&mut self) {
-        task::leave_call(self.inside);
+        task::leave_call();
     }
 }

@@ -98,6 +98,8 @@ mod defect;
 mod future;
 pub(crate) mod leaving;
 mod record;
+#[cfg(shadow_loom)]
+mod refusal;
 mod unit;
 mod world;
 
@@ -110,7 +112,7 @@ pub(crate) use record::Place;
 pub(crate) use record::Record;
 #[cfg(all(feature = "library", target_os = "linux"))]
 pub(crate) use unit::is_inside;
-pub(crate) use unit::{Inside, begin, begin_seldom, enter, enter_inside, fence, leave_call};
+pub(crate) use unit::{begin, begin_seldom, enter, enter_inside, fence, leave_call};
 pub(crate) use world::{Seen, Side};
 
 /// In a fork's child: see the page.
@@ -128,4 +130,4 @@ pub(crate) use unit::WORLD;
 #[cfg(all(test, not(shadow_loom)))]
 pub(crate) use unit::known;
 #[cfg(all(test, shadow_loom))]
-pub(crate) use {defect::Defect, world::World};
+pub(crate) use {defect::Defect, refusal::Refusal, world::World};

@@ -74,7 +74,11 @@ pub(crate) fn enter(place: impl Fn() -> Place) -> Inside {
 #[inline(always)]
 pub(crate) unsafe fn enter_inside() -> Result<Inside, Outside> {
     let here = Here::new();
-    if here.deeper() { Ok(Inside(here)) } else { Err(Outside(here)) }
+    if here.deeper() {
+        Ok(Inside(here))
+    } else {
+        Err(Outside(here))
+    }
 }
 
 /// The running task begins its unit. On which side; else [`begin_seldom`] is to follow.
@@ -123,9 +127,12 @@ fn begin_first(running: &Running, place: Place) {
 
 /// Takes one [`enter`] back: that of a call, which returns to the task that made it.
 #[inline(always)]
-pub(crate) fn leave_call(inside: Inside) {
-    if !inside.0.back() {
-        end(inside.record()); // It was inside until now.
+pub(crate) fn leave_call() {
+    // The same as that of `enter`: where they are in one function, the compiler knows it. To ask costs less than to keep it.
+    let here = Here::new();
+    if !here.back() {
+        // SAFETY: it was inside until now.
+        end(unsafe { here.inside() });
     }
 }
 
@@ -211,9 +218,7 @@ impl Drop for Awaited {
 
 /// This thread fences: so does the task that it runs.
 pub(super) fn on_fence() {
-    if let Some(record) = known() {
-        record.reader.settle();
-    }
+    WORLD.on_fence(known());
 }
 
 /// The light barrier of the running task where that is a fence: who waits for a transition shall not hold it up.
