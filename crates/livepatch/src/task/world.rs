@@ -55,7 +55,7 @@ pub(crate) struct World {
     scan: Mutex<()>,
     /// The system's barrier of a model that refuses it.
     #[cfg(shadow_loom)]
-    pub(super) refusal: Option<Refusal>,
+    pub(crate) refusal: Option<Refusal>,
     /// What a model plants.
     #[cfg(shadow_loom)]
     pub(crate) defect: Option<Defect>,
@@ -260,6 +260,14 @@ impl World {
         }
     }
 
+    /// In a model: a task's thread comes to a light barrier that is not of a unit.
+    #[cfg(all(test, shadow_loom))]
+    pub(crate) fn fence_elsewhere(&self, record: &Record) {
+        if self.refusal.as_ref().is_some_and(Refusal::is_fences) {
+            self.on_fence(Some(record));
+        }
+    }
+
     /// Light barriers are fences from now on (O5).
     fn fence_from_now_on(&self) {
         // Relaxed, both: coherence is what counts.
@@ -339,7 +347,8 @@ impl World {
         now & INSIDE == 0 || unit_of(now) != unit_of(word)
     }
 
-    /// Takes every unit that is inside on `side` over to the other, in the middle of its work. How many.
+    /// Takes every unit that is inside on `side` over to the other, in the middle of its work. How many. To be called between
+    /// two flips, and after the heavy barrier of the first: no unit begins on `side` (T7).
     pub(crate) fn force(&self, side: Side) -> usize {
         let _whole = lock(&self.scan);
         self.records()

@@ -34,6 +34,9 @@ defects! {
     NoScan: "transition::units_meet_a_transition_and_the_end_of_old_code",
     ForcedForgotten: "force::a_forced_unit_holds_up_the_reversal_of_the_next_transition",
     ForceByStore: "force::a_leaving_unit_is_forced",
+    ForcedKeepsSide: "force::a_forced_unit_does_not_meet_what_the_next_transition_brings",
+    FencesUnseen: "refused::units_meet_a_transition_and_the_refusal",
+    FlipForgetsFences: "refused::units_meet_the_transition_after_the_refusal",
 }
 
 /// The defect that all worlds of this process have.

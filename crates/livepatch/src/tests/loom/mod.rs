@@ -9,6 +9,7 @@
 mod defects;
 mod force;
 mod future;
+mod refused;
 mod reverse;
 mod transition;
 
@@ -24,7 +25,7 @@ use loom::thread::JoinHandle;
 
 use crate::point::{Pointer, Sides};
 use crate::sync::{self, AtomicPtr, Ordering};
-use crate::task::{Record, Side, TaskKind, World};
+use crate::task::{Record, Refusal, Side, TaskKind, World};
 
 /// Explores a model, and prints how many executions that took.
 ///
@@ -93,12 +94,22 @@ impl Service {
         Self::of(false)
     }
 
+    /// Of a process whose system refuses its barrier.
+    fn refused() -> Arc<Self> {
+        Self::with(false, Some(Refusal::new()))
+    }
+
     /// `exact`: for models in which units are forced.
     fn of(exact: bool) -> Arc<Self> {
+        Self::with(exact, None)
+    }
+
+    fn with(exact: bool, refusal: Option<Refusal>) -> Arc<Self> {
         let point = || Sides::new([AtomicPtr::new(function(0)), AtomicPtr::new(function(0))]);
         let mut world = World::new();
         world.defect = defects::planted();
         world.exact = exact;
+        world.refusal = refusal;
         Arc::new(Self {
             world,
             points: [point(), point()],
@@ -140,12 +151,18 @@ impl Service {
 
     /// A transition starts, to this version. The side that units leave.
     fn start(&self, version: usize) -> Side {
+        let (left, fenced) = self.start_unsettled(version);
+        assert!(fenced);
+        left
+    }
+
+    /// The same. Whether the barrier was there, too.
+    fn start_unsettled(&self, version: usize) -> (Side, bool) {
         let left = self.world.side();
         for point in &self.points {
             point.set(left.other(), function(version));
         }
-        assert!(self.world.flip());
-        left
+        (left, self.world.flip())
     }
 
     /// The running transition is reversed.
