@@ -30,6 +30,8 @@ pub(crate) enum Defect {
     ForceByStore,
     /// T7: a unit is forced in its word only.
     ForcedKeepsSide,
+    /// T7: a unit takes it that its side is what it has tried.
+    SideFromBefore,
     /// O5: a thread that fences does not come to see that.
     FencesUnseen,
     /// O5: a flip forgets that light barriers are fences.

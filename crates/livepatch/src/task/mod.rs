@@ -37,10 +37,10 @@
 //!   that was seen empty: both are done under one lock, and the other unit is inside all the while.
 //! - **T6** A unit that was forced may be in a call that has taken its side and not yet its function. So it counts as inside
 //!   on both sides, but for the transition that was forced: what is put on the other side meanwhile stays until it left.
-//! - **T7** A record has its side twice: in its word, for scans, and in `side`, for calls. Who begins makes the word from the
-//!   side, so they agree; and tries the side of the unit before, by one look at the world. Who forces a unit changes the word
-//!   first, then the side, which may be that of a later unit by then. So it is done after the heavy barrier of a flip (O2) and
-//!   before the next flip: whoever tries the side that was left begins anew, on that which it would be given.
+//! - **T7** A record has its side twice: in its word, for scans, and in `side`, for calls. A unit that begins tries the side
+//!   of the one before, by one look at the world. Who forces a unit changes the word first, then the side, which may be that
+//!   of a later unit by then. So it is done after the heavy barrier of a flip (O2) and before the next flip: a later unit that
+//!   may still stay on the side that was left has seen that next flip, and stores its side after its look.
 //!
 //! # Orderings
 //!

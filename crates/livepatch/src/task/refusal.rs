@@ -6,15 +6,34 @@ use crate::sync::{AtomicUsize, Ordering, fence};
 
 const LIGHT: usize = 0;
 const FENCES: usize = 1;
+/// A system that does not refuse: light barriers are nothing, which is what they are to the processor, and heavy ones do
+/// nothing either. For models that order otherwise what barriers are for.
+const NOTHING: usize = 2;
 
-/// The mode of light barriers.
 #[derive(Debug)]
-pub(crate) struct Refusal(AtomicUsize);
+pub(crate) struct Refusal {
+    /// The mode of light barriers.
+    mode: AtomicUsize,
+    /// Whether all readers are settled: then hooks are not called any more.
+    settled: AtomicUsize,
+}
 
 impl Refusal {
     #[cfg(test)]
     pub(crate) fn new() -> Self {
-        Self(AtomicUsize::new(LIGHT))
+        Self {
+            mode: AtomicUsize::new(LIGHT),
+            settled: AtomicUsize::new(0),
+        }
+    }
+
+    /// No refusal, nor barriers.
+    #[cfg(test)]
+    pub(crate) fn nothing() -> Self {
+        Self {
+            mode: AtomicUsize::new(NOTHING),
+            ..Self::new()
+        }
     }
 
     /// A light barrier: nothing, which is what a compiler fence is to loom, or a fence, after which `hook` is called.
@@ -27,16 +46,27 @@ impl Refusal {
 
     /// A heavy barrier, which is one when all readers are settled. Calls `hook` before it looks.
     pub(super) fn heavy(&self, hook: impl FnOnce(), mut records: impl Iterator<Item = &'static Record>) -> bool {
+        if self.mode.load(Ordering::Relaxed) == NOTHING {
+            return true;
+        }
         // SeqCst: with that of `settle`.
         fence(Ordering::SeqCst);
-        self.0.store(FENCES, Ordering::Release);
+        self.mode.store(FENCES, Ordering::Release);
+        // Acquire: with the store below.
+        if self.settled.load(Ordering::Acquire) == 1 {
+            return true;
+        }
         hook();
         // Acquire: with the fence of `settle`.
-        records.all(|record| record.settled.load(Ordering::Acquire) == 1)
+        let all = records.all(|record| record.settled.load(Ordering::Acquire) == 1);
+        if all {
+            self.settled.store(1, Ordering::Release);
+        }
+        all
     }
 
     pub(super) fn is_fences(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == FENCES
+        self.mode.load(Ordering::Relaxed) == FENCES
     }
 }
 

@@ -114,8 +114,7 @@ impl World {
     /// if light barriers are fences (O5): [`begin_anew`](Self::begin_anew) is to follow.
     #[inline(always)]
     pub(crate) fn begin(&self, record: &Record) -> Option<Side> {
-        // Relaxed, both: the owner's own. If the unit of before was forced, and its side is only now being changed, this one
-        // begins anew (T7).
+        // Relaxed, both: the owner's own, or as good (T7).
         let tried = record.side.load(Ordering::Relaxed);
         let unit = next_unit(record.word.load(Ordering::Relaxed));
         self.put(record, unit, tried);
@@ -126,7 +125,13 @@ impl World {
             return Some(Side::at(tried));
         }
         // Acquire (O1): with the Release of `flip`.
-        (self.side.load(Ordering::Acquire) == tried).then(|| Side::at(tried))
+        if self.side.load(Ordering::Acquire) != tried {
+            return None;
+        }
+        if !self.has(Defect::SideFromBefore) {
+            record.side.store(tried, Ordering::Relaxed); // The owner's own again: after the look (T7).
+        }
+        Some(Side::at(tried))
     }
 
     /// The end of a [`begin`](Self::begin) that has found another side, or fences.
@@ -137,12 +142,12 @@ impl World {
         let unit = unit_of(record.word.load(Ordering::Relaxed));
         let mut side = self.side();
         loop {
-            // Relaxed: the owner's own (T7).
-            record.side.store(side.index(), Ordering::Relaxed);
             self.put(record, unit, side.index());
             self.light(record); // O2: with the heavy one of `flip`.
             let now = self.side();
             if now == side {
+                // Relaxed: as in `begin`.
+                record.side.store(side.index(), Ordering::Relaxed);
                 return;
             }
             side = now;

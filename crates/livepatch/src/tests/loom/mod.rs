@@ -33,6 +33,11 @@ use crate::task::{Record, Refusal, Side, TaskKind, World};
 /// interleaves without gaps. `LOOM_MAX_PREEMPTIONS` (2 unless set) says how often threads are stopped where they could go
 /// on: `more` often than that in small models.
 fn explore<F: Fn() + Send + Sync + 'static>(more: usize, model: F) {
+    explore_with(&[false, true], more, model);
+}
+
+/// The same. Which kinds of loads there are: those that see the newest?
+fn explore_with<F: Fn() + Send + Sync + 'static>(loads: &[bool], more: usize, model: F) {
     // The kind of loads is the process's: one model at a time.
     static ONE: Mutex<()> = Mutex::new(());
     let _one = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -41,7 +46,7 @@ fn explore<F: Fn() + Send + Sync + 'static>(more: usize, model: F) {
     let bound = builder.preemption_bound.unwrap_or(2);
     let model = Arc::new(model);
     let mut passes = String::new();
-    for newest in [false, true] {
+    for &newest in loads {
         builder.preemption_bound = Some(bound + more);
         sync::loads_see_the_newest(newest);
         let executions = Arc::new(AtomicUsize::new(0));
@@ -92,6 +97,11 @@ unsafe impl Sync for Service {}
 impl Service {
     fn new() -> Arc<Self> {
         Self::of(false)
+    }
+
+    /// Without barriers: the model orders otherwise what they are for.
+    fn without_barriers() -> Arc<Self> {
+        Self::with(false, Some(Refusal::nothing()))
     }
 
     /// Of a process whose system refuses its barrier.

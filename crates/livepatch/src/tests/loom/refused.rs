@@ -38,6 +38,8 @@ fn units_meet_the_transition_after_the_refusal() {
         assert!(service.try_complete(left));
         service.unload(0);
         assert_eq!(service.unit(record), 1);
+        // Two more flips, which come to the task's side again.
+        assert!(service.switch(2) && service.switch(1));
         let units = spawn(&service, move |service| {
             service.unit(record);
             service.unit(record);
