@@ -111,7 +111,7 @@ pub enum Event {
     Forcing {
         /// Of which patch.
         patch: String,
-        /// How many units.
+        /// How many units. None yet where the system refuses its barrier: then they are when that is there again.
         units: usize,
     },
     /// A patch is applied to a module that comes.

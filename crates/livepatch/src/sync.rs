@@ -6,7 +6,10 @@ use std::sync::PoisonError;
 use crate::fork::Section;
 
 #[cfg(shadow_loom)]
-pub(crate) use loom::sync::{Mutex, MutexGuard, atomic::Ordering};
+pub(crate) use loom::sync::{
+    Mutex, MutexGuard,
+    atomic::{Ordering, fence},
+};
 #[cfg(all(test, shadow_loom))]
 pub(crate) use modelled::loads_see_the_newest;
 #[cfg(shadow_loom)]
@@ -124,6 +127,19 @@ impl<T> DerefMut for Locked<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
         &mut self.guard
     }
+}
+
+/// A light barrier, where the system has a heavy one: a compiler fence.
+#[cfg(not(shadow_loom))]
+#[inline(always)]
+pub(crate) fn light_fence() {
+    std::sync::atomic::compiler_fence(Ordering::SeqCst);
+}
+
+/// What it does together with the heavy one, as loom has it.
+#[cfg(shadow_loom)]
+pub(crate) fn light_fence() {
+    fence(Ordering::SeqCst);
 }
 
 /// A lock of the protocol.

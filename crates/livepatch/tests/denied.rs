@@ -10,7 +10,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use livepatch::{ObjectPatch, Patch, patchable, registry};
+use livepatch::{ObjectPatch, Patch, patchable, registry, unit};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -41,6 +41,18 @@ fn a_denied_barrier_holds_transitions_up_until_all_have_fenced() {
         }
     });
     assert_eq!(told.recv().unwrap(), 1);
+    // One that is inside all the while, and comes to a barrier when it is asked to.
+    let (meet, met) = mpsc::channel::<()>();
+    let (say, said) = mpsc::channel();
+    let insider = thread::spawn(move || {
+        let _unit = unit();
+        say.send(answer()).unwrap();
+        for () in met {
+            let _ = registry().wait(Duration::ZERO);
+            say.send(answer()).unwrap();
+        }
+    });
+    assert_eq!(said.recv().unwrap(), 1);
     let was_there = deny::deny_membarrier();
 
     registry().enable(&patch).unwrap();
@@ -48,10 +60,10 @@ fn a_denied_barrier_holds_transitions_up_until_all_have_fenced() {
     assert_eq!(answer(), 2);
     if was_there {
         let error = registry().wait(Duration::from_millis(300)).unwrap_err();
-        assert_eq!((error.tasks, error.unsettled), (0, 1), "{error}");
+        assert_eq!((error.tasks, error.unsettled), (1, 2), "{error}");
         assert!(error.to_string().contains("membarrier"), "{error}");
         let status = registry().status().transition.unwrap();
-        assert_eq!((status.tasks_left, status.unsettled), (0, 1));
+        assert_eq!((status.tasks_left, status.unsettled), (1, 2));
         registry().force("other").unwrap();
         assert!(
             registry().wait(Duration::from_millis(100)).is_err(),
@@ -60,7 +72,22 @@ fn a_denied_barrier_holds_transitions_up_until_all_have_fenced() {
     }
     ask.send(()).unwrap();
     assert_eq!(told.recv().unwrap(), 2);
+    if was_there {
+        assert!(
+            registry().wait(Duration::from_millis(100)).is_err(),
+            "one has not come to a barrier"
+        );
+    } else {
+        registry().force("other").unwrap();
+    }
+    // It is forced when the barrier is there, not before.
+    meet.send(()).unwrap();
+    assert!([1, 2].contains(&said.recv().unwrap()));
     registry().wait(LONG).unwrap();
+    meet.send(()).unwrap();
+    assert_eq!(said.recv().unwrap(), 2);
+    drop(meet);
+    insider.join().unwrap();
 
     // From then on fences do.
     registry().disable("other").unwrap();

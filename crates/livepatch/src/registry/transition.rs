@@ -93,7 +93,8 @@ impl Turn<'_> {
             }
             left.expect("a transition that is seen between turns has started")
         };
-        let units = WORLD.force(left);
+        // Else by who finds that the barrier is there (T7).
+        let units = if self.settle() { WORLD.force(left) } else { 0 };
         self.emit(&Event::Forcing {
             patch: name.to_owned(),
             units,
@@ -137,6 +138,21 @@ impl Turn<'_> {
         }
     }
 
+    /// Whether a heavy barrier has followed the running transition's flip.
+    fn settle(&self) -> bool {
+        // Not under the lock: a status does not wait for a scan of ours.
+        let fenced = self
+            .inner()
+            .transition
+            .as_ref()
+            .is_some_and(|transition| transition.fenced)
+            || WORLD.settle();
+        if let Some(transition) = &mut self.inner().transition {
+            transition.fenced = fenced;
+        }
+        fenced
+    }
+
     /// Ends the transition if no unit is on the side that was left (T4). Else the worker will.
     pub(super) fn try_complete(&self) {
         let (patch, direction, left, fenced, forced) = {
@@ -146,12 +162,10 @@ impl Turn<'_> {
             let patch = Arc::clone(&transition.patch);
             (patch, transition.direction, left, transition.fenced, transition.forced)
         };
-        // Not under the lock: a status does not wait for a scan of ours.
-        let fenced = fenced || WORLD.settle();
-        if let Some(transition) = &mut self.inner().transition {
-            transition.fenced = fenced;
+        if !fenced && self.settle() && forced {
+            WORLD.force(left);
         }
-        if !fenced || !WORLD.is_empty(left, forced) {
+        if !self.settle() || !WORLD.is_empty(left, forced) {
             worker::start();
             return;
         }

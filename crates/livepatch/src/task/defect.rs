@@ -28,6 +28,14 @@ pub(crate) enum Defect {
     ForcedForgotten,
     /// O4: a unit is forced by a plain store.
     ForceByStore,
+    /// T7: a unit is forced in its word only.
+    ForcedKeepsSide,
+    /// T7: a unit takes it that its side is what it has tried.
+    SideFromBefore,
+    /// O5: a thread that fences does not come to see that.
+    FencesUnseen,
+    /// O5: a flip forgets that light barriers are fences.
+    FlipForgetsFences,
 }
 
 impl World {

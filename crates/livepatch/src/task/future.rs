@@ -106,12 +106,14 @@ impl<'t> Running<'t> {
         let name = any::type_name::<F>();
         let on = current::running();
         let (before, is_inside) = (on.record(), on.depth.get() != OUTSIDE);
-        let record = task.get().unwrap_or_else(|| {
+        let record = if let Some(record) = task.get() {
+            record.owned_here();
+            record
+        } else {
             let record = Task::take(name, place, before.filter(|_| is_inside));
             task.set(record);
             record
-        });
-        record.owned_here();
+        };
         on.switch(Some(record));
         Self {
             on,

@@ -37,28 +37,35 @@
 //!   that was seen empty: both are done under one lock, and the other unit is inside all the while.
 //! - **T6** A unit that was forced may be in a call that has taken its side and not yet its function. So it counts as inside
 //!   on both sides, but for the transition that was forced: what is put on the other side meanwhile stays until it left.
+//! - **T7** A record has its side twice: in its word, for scans, and in `side`, for calls. A unit that begins tries the side
+//!   of the one before, by one look at the world. Who forces a unit changes the word first, then the side, which may be that
+//!   of a later unit by then. So it is done after the heavy barrier of a flip (O2) and before the next flip: a later unit that
+//!   may still stay on the side that was left has seen that next flip, and stores its side after its look.
 //!
 //! # Orderings
 //!
 //! - **O1** A point's functions are stored before the flip (Release), which a unit acquires as it begins.
-//! - **O2** A unit stores its word, then looks at the world's side again, with a light barrier between; who flips looks at
+//! - **O2** A unit stores its word, then looks at the world's side, with a light barrier between; who flips looks at
 //!   the words after a heavy barrier. Either the unit sees the flip, and begins anew; or it is seen inside.
 //!   `membarrier` makes the light one free: see [`asymmetric_barrier`]. Where the system comes to refuse it, there is no heavy
 //!   one until every task that has begun units has come to another barrier, or ended: transitions wait for that, forced ones
 //!   too, and [`TransitionStatus::unsettled`](crate::TransitionStatus::unsettled) says for how many.
 //! - **O3** A unit leaves by a Release store, which the scan acquires: what it did is over when its side's functions go. It
 //!   begins by a Release store too: else a scan that meets the next unit's word would not have acquired the end of this.
-//! - **O4** A forced unit's word changes by another's hand (Release); its next call acquires it.
+//! - **O4** A forced unit's side changes by another's hand (Release); its next call acquires it.
+//! - **O5** Light barriers are fences where the world's word has FENCES beside the side. No record's side has it: so a unit
+//!   that tries one by a compiler fence alone sees in the same look that it has to begin anew, by a fence. It is never taken
+//!   away; and a thread has seen it before one of its tasks begins a unit after that which [`asymmetric_barrier`] counts as
+//!   settled. So it sees it at all later ones: those of a task are in order, whatever threads run it.
 //!
 //! # Progress
 //!
-//! Calls, and units that begin and leave, are wait-free but for flips: a unit begins anew at most once for each flip. A
-//! thread's first, and the beginning and end of a future's, take a lock for moments, to take a record or give it back. A
+//! Calls, and units that begin and leave, are wait-free but for flips: a unit begins anew at most once, and once more for each
+//! flip meanwhile. A thread's first, and the beginning and end of a future's, take a lock for moments, to take a record or give it back. A
 //! transition waits for units; nothing else waits for a transition. Beginning
 //! inside another's unit takes the lock of the scan, and may wait for one scan.
 //!
-//! A call inside a unit reads which task the thread runs, counts that one deeper, and reads the side; the other way it counts
-//! back. It is inlined where the function is called, and what begins a unit is not. The count is kept with the thread
+//! A call inside a unit counts the running task one deeper, and reads its side; the other way it counts back. It is inlined where the function is called, and what begins a unit is not. The count is kept with the thread
 //! (`current`) while it runs the task, and in the record else. A scan notes in the records of those that hold it up that
 //! somebody waits: so a unit that ends looks at its own record only.
 //!
@@ -98,6 +105,8 @@ mod defect;
 mod future;
 pub(crate) mod leaving;
 mod record;
+#[cfg(shadow_loom)]
+mod refusal;
 mod unit;
 mod world;
 
@@ -128,4 +137,4 @@ pub(crate) use unit::WORLD;
 #[cfg(all(test, not(shadow_loom)))]
 pub(crate) use unit::known;
 #[cfg(all(test, shadow_loom))]
-pub(crate) use {defect::Defect, world::World};
+pub(crate) use {defect::Defect, refusal::Refusal, world::World};

@@ -11,7 +11,7 @@ use asymmetric_barrier::Reader;
 
 use super::world::Side;
 use crate::fork;
-use crate::sync::{AtomicU64, Lock, Ordering, stat};
+use crate::sync::{AtomicU64, AtomicUsize, Lock, Ordering, stat};
 
 /// In a word: on side 1.
 pub(super) const SIDE: u64 = 1;
@@ -49,8 +49,13 @@ pub(super) fn unit_of(word: u64) -> u64 {
 pub(crate) struct Record {
     /// See the table of the page. Written by the owner, and once by who forces a unit.
     pub(super) word: AtomicU64,
+    /// The side that calls go by (T7): 0 or 1. Written with the word's, but kept when a unit ends: the next tries it first.
+    pub(super) side: AtomicUsize,
     /// For the light barriers of the owner (O2). Active while the record is taken.
     pub(super) reader: Reader,
+    /// Whether the reader has fenced in a model whose system refuses its barrier.
+    #[cfg(shadow_loom)]
+    pub(super) settled: AtomicUsize,
     /// How many units and calls the owner is in, one in the other, beside the first: no program gets through all numbers.
     /// [`OUTSIDE`] if it is in none, so that a count up or down tells the first and the last. Kept elsewhere while a thread
     /// runs the task, see [`Running`](super::current::Running). Only the owner touches it.
@@ -158,7 +163,10 @@ impl Record {
     pub(super) fn new(name: Cow<'static, str>, kind: TaskKind) -> Self {
         Self {
             word: AtomicU64::new(0),
+            side: AtomicUsize::new(0),
             reader: Reader::new(),
+            #[cfg(shadow_loom)]
+            settled: AtomicUsize::new(0),
             depth: Cell::new(OUTSIDE),
             notes: stat::AtomicU8::new(0),
             awaited: Cell::new(0),
@@ -193,6 +201,13 @@ impl Record {
         self.notes.store(0, stat::Ordering::Relaxed);
         self.reader.deactivate();
         self.taken.store(false, stat::Ordering::Relaxed);
+    }
+
+    /// The owner fences, if light barriers are fences.
+    pub(super) fn settle(&self) {
+        #[cfg(shadow_loom)]
+        super::refusal::settle(self);
+        self.reader.settle();
     }
 
     /// Whether there is anything to be done when the unit ends.
@@ -253,10 +268,10 @@ impl Record {
     }
 
     /// The side of the unit that the owner is in.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn side(&self) -> Side {
         // Acquire (O4): with the Release of `World::force`.
-        Side::of(self.word.load(Ordering::Acquire))
+        Side::at(self.side.load(Ordering::Acquire))
     }
 
     #[inline]

@@ -9,7 +9,7 @@ use std::thread;
 use super::record::{Note, OUTSIDE, Place, Record, TaskKind};
 use super::world::{Side, World};
 use super::{
-    current::{self, Running},
+    current::{self, Here, Running},
     leaving,
 };
 
@@ -41,17 +41,17 @@ impl Drop for Owner {
 #[doc(hidden)]
 #[derive(Debug)]
 #[must_use]
-pub struct Outside(&'static Running);
+pub struct Outside(Here);
 
 /// The running task, which is in a unit.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Inside(&'static Running);
+pub(crate) struct Inside(Here);
 
 impl Inside {
     #[inline(always)]
     pub(crate) fn record(self) -> &'static Record {
         // SAFETY: it is inside.
-        unsafe { self.0.record_inside() }
+        unsafe { self.0.inside() }
     }
 }
 
@@ -73,19 +73,18 @@ pub(crate) fn enter(place: impl Fn() -> Place) -> Inside {
 /// If this is an error, [`begin`] follows before anything else here is called, and [`begin_seldom`] if that is one too.
 #[inline(always)]
 pub(crate) unsafe fn enter_inside() -> Result<Inside, Outside> {
-    let running = current::running();
-    let depth = running.depth.get() + 1;
-    running.depth.set(depth);
-    if depth == 0 {
-        return Err(Outside(running));
+    let here = Here::new();
+    if here.deeper() {
+        Ok(Inside(here))
+    } else {
+        Err(Outside(here))
     }
-    Ok(Inside(running))
 }
 
 /// The running task begins its unit. On which side; else [`begin_seldom`] is to follow.
 #[inline(always)]
 pub(crate) fn begin(outside: Outside, place: impl FnOnce() -> Place) -> Result<(Inside, Side), Outside> {
-    let Some(record) = outside.0.record() else {
+    let Some(record) = outside.0.known() else {
         return Err(outside);
     };
     record.set_place(place());
@@ -99,12 +98,12 @@ pub(crate) fn begin(outside: Outside, place: impl FnOnce() -> Place) -> Result<(
 #[cold]
 #[inline(never)]
 pub(crate) fn begin_seldom(outside: Outside, place: Place) -> Inside {
-    let Outside(running) = outside;
-    match running.record() {
+    let Outside(here) = outside;
+    match here.known() {
         Some(record) => WORLD.begin_anew(record),
-        None => begin_first(running, place),
+        None => begin_first(here.running(), place),
     }
-    Inside(running)
+    Inside(here)
 }
 
 /// A thread's first unit.
@@ -129,13 +128,11 @@ fn begin_first(running: &Running, place: Place) {
 /// Takes one [`enter`] back: that of a call, which returns to the task that made it.
 #[inline(always)]
 pub(crate) fn leave_call() {
-    // The same as that of `enter`: where they are in one function, the compiler knows it.
-    let running = current::running();
-    let depth = running.depth.get() - 1;
-    running.depth.set(depth);
-    if depth == OUTSIDE {
+    // The same as that of `enter`: where they are in one function, the compiler knows it. To ask costs less than to keep it.
+    let here = Here::new();
+    if !here.back() {
         // SAFETY: it was inside until now.
-        end(unsafe { running.record_inside() });
+        end(unsafe { here.inside() });
     }
 }
 
@@ -221,9 +218,7 @@ impl Drop for Awaited {
 
 /// This thread fences: so does the task that it runs.
 pub(super) fn on_fence() {
-    if let Some(record) = known() {
-        record.reader.settle();
-    }
+    WORLD.on_fence(known());
 }
 
 /// The light barrier of the running task where that is a fence: who waits for a transition shall not hold it up.

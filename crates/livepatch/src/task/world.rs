@@ -9,7 +9,12 @@ use crossbeam_utils::CachePadded;
 
 use super::defect::Defect;
 use super::record::{FORCED, INSIDE, Note, Record, SIDE, TaskKind, next_unit, outside, unit_of};
-use crate::sync::{AtomicPtr, AtomicUsize, Mutex, Ordering, lock};
+#[cfg(shadow_loom)]
+use super::refusal::Refusal;
+use crate::sync::{AtomicPtr, AtomicUsize, Mutex, Ordering, light_fence, lock};
+
+/// In the world's word, beside its side: light barriers are fences (O5). No record's side has it.
+const FENCES: usize = 2;
 
 /// Which of a point's two functions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +24,13 @@ impl Side {
     #[inline]
     pub(super) fn of(word: u64) -> Self {
         Self((word & SIDE) as usize)
+    }
+
+    /// The side of a record, or of the world.
+    #[inline(always)]
+    pub(super) fn at(index: usize) -> Self {
+        debug_assert!(index <= 1);
+        Self(index)
     }
 
     #[inline]
@@ -34,12 +46,16 @@ impl Side {
 /// What all tasks share.
 #[derive(Debug)]
 pub(crate) struct World {
+    /// On which side units begin, and [`FENCES`].
     side: CachePadded<AtomicUsize>,
     records: AtomicPtr<Record>,
     /// The records that nobody has: the first, which knows the next. Held for moments.
     free: Mutex<Option<&'static Record>>,
     /// Held by a scan, and by who begins inside another's unit (T5).
     scan: Mutex<()>,
+    /// The system's barrier of a model that refuses it.
+    #[cfg(shadow_loom)]
+    pub(crate) refusal: Option<Refusal>,
     /// What a model plants.
     #[cfg(shadow_loom)]
     pub(crate) defect: Option<Defect>,
@@ -80,6 +96,7 @@ impl World {
             records: AtomicPtr::new(ptr::null_mut()),
             free: Mutex::new(None),
             scan: Mutex::new(()),
+            refusal: None,
             defect: None,
             exact: false,
         }
@@ -93,36 +110,56 @@ impl World {
         }
     }
 
-    /// The owner of `record`, which is outside, begins a unit: on which side. None if the world goes to its other side just
-    /// now: [`begin_anew`](Self::begin_anew) is to follow.
+    /// The owner of `record`, which is outside, begins a unit: on which side. None if that is not the side of its last one, or
+    /// if light barriers are fences (O5): [`begin_anew`](Self::begin_anew) is to follow.
     #[inline(always)]
     pub(crate) fn begin(&self, record: &Record) -> Option<Side> {
-        // Relaxed: the owner's own.
+        // Relaxed, both: the owner's own, or as good (T7).
+        let tried = record.side.load(Ordering::Relaxed);
         let unit = next_unit(record.word.load(Ordering::Relaxed));
-        // Acquire (O1): with the Release of `flip`, here and below.
-        let side = self.side.load(Ordering::Acquire);
-        self.is_inside(record, unit, side).then_some(Side(side))
+        self.put(record, unit, tried);
+        if !self.has(Defect::NoLightBarrier) && self.refusal().is_none() {
+            light_fence(); // O2: with the heavy barrier of `flip`; O5.
+        }
+        if self.has(Defect::NoSecondLook) {
+            return Some(Side::at(tried));
+        }
+        // Acquire (O1): with the Release of `flip`.
+        if self.side.load(Ordering::Acquire) != tried {
+            return None;
+        }
+        if !self.has(Defect::SideFromBefore) {
+            record.side.store(tried, Ordering::Relaxed); // The owner's own again: after the look (T7).
+        }
+        Some(Side::at(tried))
     }
 
-    /// The world went to its other side in the middle of [`begin`](Self::begin).
+    /// The end of a [`begin`](Self::begin) that has found another side, or fences.
     #[cold]
     #[inline(never)]
     pub(super) fn begin_anew(&self, record: &Record) {
         // Relaxed: the owner's own. Whether it was forced in between does not matter: it has called nothing yet.
         let unit = unit_of(record.word.load(Ordering::Relaxed));
-        while !self.is_inside(record, unit, self.side.load(Ordering::Acquire)) {}
+        let mut side = self.side();
+        loop {
+            self.put(record, unit, side.index());
+            self.light(record); // O2: with the heavy one of `flip`.
+            let now = self.side();
+            if now == side {
+                // Relaxed: as in `begin`.
+                record.side.store(side.index(), Ordering::Relaxed);
+                return;
+            }
+            side = now;
+        }
     }
 
-    /// Puts a unit inside on this side. Whether it may stay there.
+    /// Puts a unit inside on this side.
     #[inline(always)]
-    fn is_inside(&self, record: &Record, unit: u64, side: usize) -> bool {
+    fn put(&self, record: &Record, unit: u64, side: usize) {
         let release = self.unless(Defect::RelaxedBegin, Ordering::Release);
         // Release (O3): with the Acquire of the scan.
-        self.put(record, unit + side as u64, release);
-        if !self.has(Defect::NoLightBarrier) {
-            record.reader.light(); // O2: with the heavy one of `flip`.
-        }
-        self.has(Defect::NoSecondLook) || self.side.load(Ordering::Acquire) == side
+        self.store(record, unit + side as u64, release);
     }
 
     /// The owner of `record`, which is outside, begins a unit inside that of `outer`, which is the caller's (T5).
@@ -132,7 +169,9 @@ impl World {
         // Relaxed: the caller's own; forcing takes the lock. Whom it has forced may still be in a call of before, whose
         // side the caller has taken for its own: what is inside it is as it is.
         let like = outer.word.load(Ordering::Relaxed) & (SIDE | FORCED);
-        // Release: as in `begin`.
+        // Relaxed: the owner's own (T7).
+        record.side.store(Side::of(like).index(), Ordering::Relaxed);
+        // Release: as in `put`.
         record.word.store(unit | like, Ordering::Release);
     }
 
@@ -142,7 +181,7 @@ impl World {
         // Relaxed: the owner's own; if it is forced just now, it has left anyway.
         let word = record.word.load(Ordering::Relaxed);
         // Release (O3): with the Acquire of the scan.
-        self.put(
+        self.store(
             record,
             outside(word),
             self.unless(Defect::RelaxedLeave, Ordering::Release),
@@ -151,7 +190,7 @@ impl World {
 
     /// The owner stores its word.
     #[inline(always)]
-    fn put(&self, record: &Record, word: u64, order: Ordering) {
+    fn store(&self, record: &Record, word: u64, order: Ordering) {
         #[cfg(shadow_loom)]
         if self.exact {
             record.word.swap(word, order);
@@ -162,8 +201,8 @@ impl World {
 
     /// The side on which units begin.
     pub(crate) fn side(&self) -> Side {
-        // Acquire: the caller is the only one to flip, or asks for a status.
-        Side(self.side.load(Ordering::Acquire))
+        // Acquire (O1): with the Release of `flip`, where a unit begins.
+        Side::at(self.side.load(Ordering::Acquire) & !FENCES)
     }
 
     /// Units begin on the other side from now on. Whether the barrier was there: if not, ask [`settle`](Self::settle), which
@@ -171,15 +210,75 @@ impl World {
     #[must_use]
     pub(crate) fn flip(&self) -> bool {
         let release = self.unless(Defect::RelaxedFlip, Ordering::Release);
-        // Release (O1): with the Acquire of `begin`.
-        self.side.store(self.side().other().index(), release);
+        if self.has(Defect::FlipForgetsFences) {
+            self.side.store(self.side().other().index(), release);
+        } else {
+            // Release (O1): with the Acquire of `begin`. An exchange, so that FENCES stays (O5).
+            self.side.fetch_xor(1, release);
+        }
         self.settle()
     }
 
     /// The heavy barrier of a flip. Again, if it was refused: by readers that are not settled, which are this thread's never.
     #[must_use]
     pub(crate) fn settle(&self) -> bool {
+        #[cfg(shadow_loom)]
+        if let Some(refusal) = &self.refusal {
+            return refusal.heavy(|| self.on_fence(None), self.records());
+        }
         self.has(Defect::NoHeavyBarrier) || barrier::heavy() // O2: with the light one of `begin`.
+    }
+
+    /// The light barrier of a record's owner.
+    fn light(&self, record: &Record) {
+        if self.has(Defect::NoLightBarrier) {
+            return;
+        }
+        #[cfg(shadow_loom)]
+        if let Some(refusal) = &self.refusal {
+            return refusal.light(record, |record| self.on_fence(Some(record)));
+        }
+        record.reader.light();
+    }
+
+    /// A model's system that refuses its barrier.
+    #[cfg(shadow_loom)]
+    fn refusal(&self) -> Option<&Refusal> {
+        self.refusal.as_ref()
+    }
+
+    /// None but in models: elsewhere the system answers.
+    #[cfg(not(shadow_loom))]
+    #[inline(always)]
+    #[expect(clippy::unused_self, reason = "as the other")]
+    fn refusal(&self) -> Option<()> {
+        None
+    }
+
+    /// The calling thread fences, in place of a light barrier, or asks for a heavy one: so does the task that it runs (O5).
+    pub(super) fn on_fence(&self, task: Option<&Record>) {
+        if !self.has(Defect::FencesUnseen) {
+            self.fence_from_now_on();
+        }
+        if let Some(record) = task {
+            record.settle();
+        }
+    }
+
+    /// In a model: a task's thread comes to a light barrier that is not of a unit.
+    #[cfg(all(test, shadow_loom))]
+    pub(crate) fn fence_elsewhere(&self, record: &Record) {
+        if self.refusal.as_ref().is_some_and(Refusal::is_fences) {
+            self.on_fence(Some(record));
+        }
+    }
+
+    /// Light barriers are fences from now on (O5).
+    fn fence_from_now_on(&self) {
+        // Relaxed, both: coherence is what counts.
+        if self.side.load(Ordering::Relaxed) & FENCES == 0 {
+            self.side.fetch_or(FENCES, Ordering::Relaxed);
+        }
     }
 
     /// Whether no unit is inside on `side`, and none that was forced and whose call may still go by the side that it was
@@ -253,7 +352,8 @@ impl World {
         now & INSIDE == 0 || unit_of(now) != unit_of(word)
     }
 
-    /// Takes every unit that is inside on `side` over to the other, in the middle of its work. How many.
+    /// Takes every unit that is inside on `side` over to the other, in the middle of its work. How many. To be called between
+    /// two flips, and after the heavy barrier of the first: no unit begins on `side` (T7).
     pub(crate) fn force(&self, side: Side) -> usize {
         let _whole = lock(&self.scan);
         self.records()
@@ -267,11 +367,15 @@ impl World {
                     record.word.store(forced, Ordering::Release);
                     return true;
                 }
-                // Release (O4): with the Acquire of `Record::side`. If it fails, the unit has left.
-                record
+                // Release (O3): as in `put`. If it fails, the unit has left.
+                let found = record
                     .word
-                    .compare_exchange(word, forced, Ordering::AcqRel, Ordering::Relaxed)
-                    .is_ok()
+                    .compare_exchange(word, forced, Ordering::AcqRel, Ordering::Relaxed);
+                if found.is_ok() && !self.has(Defect::ForcedKeepsSide) {
+                    // Release (O4): with the Acquire of `Record::side`. The unit may have left by now (T7).
+                    record.side.store(side.other().index(), Ordering::Release);
+                }
+                found.is_ok()
             })
             .count()
     }
@@ -284,6 +388,7 @@ impl World {
         if let Some(record) = self.take_free() {
             record.owned_here();
             record.taken_by(name, kind);
+            self.activated();
             return record;
         }
         #[cfg(not(shadow_loom))]
@@ -309,7 +414,16 @@ impl World {
         }
         // On the list by now: a fork's child finds it, and lets go of it.
         record.reader.activate();
+        self.activated();
         record
+    }
+
+    /// The caller has activated a reader.
+    fn activated(&self) {
+        // A model says itself which it is.
+        if !cfg!(shadow_loom) && !barrier::is_asymmetric() {
+            self.fence_from_now_on(); // The reader counts as settled (O5).
+        }
     }
 
     fn take_free(&self) -> Option<&'static Record> {

@@ -28,12 +28,16 @@ defects! {
     NoHeavyBarrier: "transition::units_meet_a_transition_and_the_end_of_old_code",
     NoSecondLook: "transition::units_meet_a_transition_and_the_end_of_old_code",
     RelaxedLeave: "transition::units_meet_a_transition_and_the_end_of_old_code",
-    RelaxedBegin: "transition::units_meet_a_transition_and_the_end_of_old_code",
+    RelaxedBegin: "transition::a_scan_meets_the_unit_after_one_of_the_old_side",
     RelaxedFlip: "transition::units_meet_two_transitions",
     InsideUnlocked: "future::a_unit_begun_inside_another_meets_a_transition",
     NoScan: "transition::units_meet_a_transition_and_the_end_of_old_code",
     ForcedForgotten: "force::a_forced_unit_holds_up_the_reversal_of_the_next_transition",
     ForceByStore: "force::a_leaving_unit_is_forced",
+    ForcedKeepsSide: "force::a_forced_unit_does_not_meet_what_the_next_transition_brings",
+    SideFromBefore: "force::a_unit_begins_while_the_one_before_is_forced",
+    FencesUnseen: "refused::units_meet_a_transition_and_the_refusal",
+    FlipForgetsFences: "refused::units_meet_the_transition_after_the_refusal",
 }
 
 /// The defect that all worlds of this process have.

@@ -100,3 +100,40 @@ fn a_unit_is_forced_as_it_begins() {
         assert_eq!(service.unit(record), 2);
     });
 }
+
+/// T7: the calls of a unit that was forced go by its new side, where the next transition puts nothing.
+#[test]
+fn a_forced_unit_does_not_meet_what_the_next_transition_brings() {
+    explore(2, || {
+        let service = Service::of(true);
+        let record = service.task();
+        service.world.begin_wholly(record);
+        let left = service.start(1);
+        assert_eq!(service.world.force(left), 1);
+        assert!(service.complete_if_empty(left, true), "force ends a transition");
+        let next = spawn(&service, |service| service.start(2));
+        assert_eq!(service.work(record), 1);
+        service.world.leave(record);
+        join(next);
+    });
+}
+
+/// T7: the unit that is forced leaves, and the next begins while its side is being changed.
+#[test]
+fn a_unit_begins_while_the_one_before_is_forced() {
+    explore(3, || {
+        let service = Service::of(true);
+        let record = service.task();
+        service.world.begin_wholly(record);
+        let left = service.start(1);
+        let units = spawn(&service, move |service| {
+            service.world.leave(record);
+            service.unit(record)
+        });
+        service.world.force(left);
+        if service.complete_if_empty(left, true) && service.world.is_empty(left, false) && service.switch(2) {
+            service.unload(1);
+        }
+        join(units);
+    });
+}

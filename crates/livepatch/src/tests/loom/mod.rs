@@ -9,6 +9,7 @@
 mod defects;
 mod force;
 mod future;
+mod refused;
 mod reverse;
 mod transition;
 
@@ -24,7 +25,7 @@ use loom::thread::JoinHandle;
 
 use crate::point::{Pointer, Sides};
 use crate::sync::{self, AtomicPtr, Ordering};
-use crate::task::{Record, Side, TaskKind, World};
+use crate::task::{Record, Refusal, Side, TaskKind, World};
 
 /// Explores a model, and prints how many executions that took.
 ///
@@ -32,6 +33,11 @@ use crate::task::{Record, Side, TaskKind, World};
 /// interleaves without gaps. `LOOM_MAX_PREEMPTIONS` (2 unless set) says how often threads are stopped where they could go
 /// on: `more` often than that in small models.
 fn explore<F: Fn() + Send + Sync + 'static>(more: usize, model: F) {
+    explore_with(&[false, true], more, model);
+}
+
+/// The same. Which kinds of loads there are: those that see the newest?
+fn explore_with<F: Fn() + Send + Sync + 'static>(loads: &[bool], more: usize, model: F) {
     // The kind of loads is the process's: one model at a time.
     static ONE: Mutex<()> = Mutex::new(());
     let _one = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -40,7 +46,7 @@ fn explore<F: Fn() + Send + Sync + 'static>(more: usize, model: F) {
     let bound = builder.preemption_bound.unwrap_or(2);
     let model = Arc::new(model);
     let mut passes = String::new();
-    for newest in [false, true] {
+    for &newest in loads {
         builder.preemption_bound = Some(bound + more);
         sync::loads_see_the_newest(newest);
         let executions = Arc::new(AtomicUsize::new(0));
@@ -93,12 +99,27 @@ impl Service {
         Self::of(false)
     }
 
+    /// Without barriers: the model orders otherwise what they are for.
+    fn without_barriers() -> Arc<Self> {
+        Self::with(false, Some(Refusal::nothing()))
+    }
+
+    /// Of a process whose system refuses its barrier.
+    fn refused() -> Arc<Self> {
+        Self::with(false, Some(Refusal::new()))
+    }
+
     /// `exact`: for models in which units are forced.
     fn of(exact: bool) -> Arc<Self> {
+        Self::with(exact, None)
+    }
+
+    fn with(exact: bool, refusal: Option<Refusal>) -> Arc<Self> {
         let point = || Sides::new([AtomicPtr::new(function(0)), AtomicPtr::new(function(0))]);
         let mut world = World::new();
         world.defect = defects::planted();
         world.exact = exact;
+        world.refusal = refusal;
         Arc::new(Self {
             world,
             points: [point(), point()],
@@ -140,12 +161,18 @@ impl Service {
 
     /// A transition starts, to this version. The side that units leave.
     fn start(&self, version: usize) -> Side {
+        let (left, fenced) = self.start_unsettled(version);
+        assert!(fenced);
+        left
+    }
+
+    /// The same. Whether the barrier was there, too.
+    fn start_unsettled(&self, version: usize) -> (Side, bool) {
         let left = self.world.side();
         for point in &self.points {
             point.set(left.other(), function(version));
         }
-        assert!(self.world.flip());
-        left
+        (left, self.world.flip())
     }
 
     /// The running transition is reversed.

@@ -1,6 +1,9 @@
 //! Tasks, old and new, against one transition; removal of what it replaced.
 
-use super::{Service, explore, join, spawn};
+use std::sync::Arc;
+
+use super::{Service, explore, explore_with, join, spawn};
+use crate::sync::{AtomicUsize, Ordering};
 
 #[test]
 fn units_meet_a_transition_and_the_end_of_old_code() {
@@ -110,5 +113,28 @@ fn a_record_passes_from_task_to_task_in_a_transition() {
         }
         join(tasks);
         assert_eq!(service.world.record_count(), 1);
+    });
+}
+
+/// O3: the scan meets a unit of the new side, and the one before it ran old code. What a light barrier does here is no fence,
+/// so nothing but its word tells the end of that. What barriers are for does not happen: loads see the newest, and the
+/// unit is over before the flip.
+#[test]
+fn a_scan_meets_the_unit_after_one_of_the_old_side() {
+    explore_with(&[true], 3, || {
+        let service = Service::without_barriers();
+        let record = service.task();
+        let over = Arc::new(AtomicUsize::new(0));
+        let told = Arc::clone(&over);
+        let units = spawn(&service, move |service| {
+            service.unit(record);
+            // Relaxed: orders nothing.
+            told.store(1, Ordering::Relaxed);
+            service.unit(record);
+        });
+        if over.load(Ordering::Relaxed) == 1 && service.switch(1) {
+            service.unload(0);
+        }
+        join(units);
     });
 }
