@@ -117,10 +117,10 @@
 //!
 //! And one is for finds that read no bucket at all:
 //!
-//! - **L7** A bit of a key is set in the [sieve] of a table before a slot is claimed there for it, by whomever and for whatever,
-//!   and never cleared. So if it is not set, and the table is a root without a successor, read after it (O1), the key was
-//!   absent when the bit was read: a claim that came before the operation, or before anything that it saw, has its bit seen;
-//!   and in no other table can a slot of the key have been claimed by then that this one's successor would not lead to.
+//! - **L7** The bits of a key are set in the [sieve] of a table before a slot is claimed there for it, by whomever and for
+//!   whatever, and never cleared. So if one of them is not, and the table is a root without a successor, read after it (O1), the
+//!   key was absent when the bit was read: a claim that came before the operation, or before anything that it saw, has its bits
+//!   seen; and in no other table can a slot of the key have been claimed by then that this one's successor would not lead to.
 //!
 //! # Orderings
 //!

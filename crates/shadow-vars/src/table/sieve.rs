@@ -1,8 +1,9 @@
 //! What a table was never asked to hold: a few bits for each bucket, for those who look for what mostly is not there.
 //!
 //! A bucket is a cache line. A look-up that finds nothing has read one for nothing, and of a large table those of all homes fit
-//! into no near cache. A *sieve* has 16 bits for each bucket, one of which stands for a key with that home: a thirty-second of
-//! the slots. A bit is set before the first slot is claimed for such a key, and never cleared (L7).
+//! into no near cache. A *sieve* has 32 bits for each bucket, three of which stand for a key with that home (Bloom, *Space/time
+//! trade-offs in hash coding with allowable errors*, CACM 1970): a sixteenth of the slots, and three keys in a hundred seem to be
+//! there that are not. They are set before the first slot is claimed for such a key, and never cleared (L7).
 //!
 //! Hits would pay for a look at it and learn nothing. So finds pass it by until one in [a thousand](Sieve::is_sample) of those
 //! that find nothing says otherwise, and again when as many find something behind it.
@@ -15,7 +16,7 @@ use crate::mapping;
 use crate::sync::{AtomicU64, Ordering};
 
 /// Bits for each bucket, and buckets in a word.
-const BITS: usize = 16;
+const BITS: usize = 32;
 const BUCKETS: usize = u64::BITS as usize / BITS;
 
 /// Which tables of a store have a sieve.
@@ -89,33 +90,34 @@ impl Sieve {
         words(self.log2) * size_of::<AtomicU64>()
     }
 
-    /// The word and the bit that stand for keys with this hash.
+    /// The word and the bits that stand for keys with this hash.
     #[inline(always)]
     fn place(&self, hash: KeyHash) -> (&AtomicU64, u64) {
         let home = home(hash.point, self.log2);
-        // Hash bits, and what tells the ids of one place apart.
-        let bit = (hash.point ^ hash.point >> 4) as usize % BITS;
+        // The lowest tell the ids of one place apart.
+        let bits = [0, 16, 21].map(|from| 1 << (hash.point >> from) as usize % BITS);
+        let bits = bits.iter().fold(0_u64, |all, bit| all | bit);
         // SAFETY: a word for each few of the 2^log2 buckets; zero bytes are valid.
         let word = unsafe { self.words.add(home / BUCKETS).as_ref() };
-        (word, 1 << (home % BUCKETS * BITS + bit))
+        (word, bits << (home % BUCKETS * BITS))
     }
 
     /// Notes that a slot is about to be claimed for a key (L7).
     #[inline(always)]
     pub(super) fn note(&self, hash: KeyHash) {
-        let (word, bit) = self.place(hash);
+        let (word, bits) = self.place(hash);
         // Relaxed, both: who has to see it is ordered behind the claim (L7).
-        if word.load(Ordering::Relaxed) & bit == 0 {
-            word.fetch_or(bit, Ordering::Relaxed);
+        if word.load(Ordering::Relaxed) & bits != bits {
+            word.fetch_or(bits, Ordering::Relaxed);
         }
     }
 
     /// Whether a slot may have been claimed for a key.
     #[inline(always)]
     pub(super) fn may_have(&self, hash: KeyHash) -> bool {
-        let (word, bit) = self.place(hash);
+        let (word, bits) = self.place(hash);
         // Relaxed: as in `note`.
-        word.load(Ordering::Relaxed) & bit != 0
+        word.load(Ordering::Relaxed) & bits == bits
     }
 
     /// Whether look-ups of keys with this home are among those by which finds choose their way: one in 1,024.
