@@ -133,7 +133,7 @@
 //!   call functions, `putenv`, `openlog`, hooks of C++, panic hooks, loggers, call sites of `tracing`. That it imports it is
 //!   enough, for whether it is called cannot be told;
 //! - one that says `unload: never`, as it must if it starts threads that stay, or registers itself anywhere for good in a way
-//!   that imports do not tell: see the safety section of [`load_patch`](crate::Registry::load_patch);
+//!   that imports do not tell (as what [weighs](shadow_vars::ShadowStore::weigh) the values of an id, and is not taken away): see the safety section of [`load_patch`](crate::Registry::load_patch);
 //! - a module that was dropped without being [unloaded](Module::unload), or whose `exit` panicked;
 //! - one for which a store cannot tell whether destructors are owed ([`Stays::Unsynchronized`]: a barrier that is denied is
 //!   tried again for ten seconds), or a destructor of what belongs to it panicked; or that could not be unloaded, for there
