@@ -33,7 +33,7 @@ impl Sieved {
     /// What fits into a near cache needs none; and of the largest tables it fits into none itself, so that it would cost those
     /// who insert more than it spares others.
     pub(crate) const USUAL: Self = Self {
-        smallest: 12,
+        smallest: 17,
         too_large: 21,
         at_once: false,
     };
