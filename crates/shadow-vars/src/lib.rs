@@ -117,7 +117,7 @@ pub use pinned::{OwnedPinned, Pinned};
 pub use raw::{RawCtor, RawDtor, RawVar};
 #[cfg(feature = "seize")]
 pub use reclaim::Seize;
-pub use reclaim::{Asymmetric, Epoch, GuardKind, LocalGuard, OwnedGuard, Reclaim};
+pub use reclaim::{Asymmetric, Epoch, Eras, GuardKind, LocalGuard, OwnedGuard, Reclaim};
 pub use stats::{IdStats, Stats};
 #[cfg(not(shadow_loom))]
 pub use store::start_reclaimer;

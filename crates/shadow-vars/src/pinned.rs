@@ -104,9 +104,9 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     }
 
     #[inline]
-    pub(crate) fn shield(&self) -> Shield<'_> {
+    pub(crate) fn shield(&self) -> Shield<'_, R> {
         // SAFETY: the guard lives as long as this borrow; `repin` needs the whole of `self`.
-        unsafe { Shield::new() }
+        unsafe { Shield::new(self.guard.place()) }
     }
 
     /// The variable, if it exists. Nothing (and a `tracing` error) if the id holds another type.

@@ -4,6 +4,7 @@
 use std::cell::UnsafeCell;
 use std::ptr::{self, NonNull};
 
+use super::held::Held;
 use super::object::{Freed, Link, Objects};
 use super::{Reclaim, barrier, pace};
 use crate::fork;
@@ -51,9 +52,21 @@ pub(super) const CHAINS: usize = 2;
 /// The newest object of each chain, or null.
 pub(super) type Heads = [*mut Link; CHAINS];
 
+/// The period that what waits in this state waits for, if that is not over.
+fn lagging_in<R: Reclaim>(state: u64) -> Option<u64> {
+    (state & PENDING != 0 && !R::is_over(state >> KIND_BITS)).then_some(state >> KIND_BITS)
+}
+
 /// The state that a shard was in before it was TAKEN.
 #[must_use]
 pub(super) struct Taken(u64);
+
+impl Taken {
+    /// The period that what waits does, if that is not over.
+    pub(super) fn lagging<R: Reclaim>(&self) -> Option<u64> {
+        lagging_in::<R>(self.0)
+    }
+}
 
 /// What each free touches comes first, in two cache lines.
 #[repr(C)]
@@ -86,6 +99,8 @@ pub(super) struct List<O: Objects> {
     /// clock; or 0.
     opened: stat::AtomicU64,
     waiting_since: stat::AtomicU64,
+    /// With intervals: what was drained, and some reader holds back.
+    pub(super) held: Held,
 }
 
 // SAFETY: `kind` is only touched by the shard's owner, inside, which one thread at a time is; all else is atomic, or leads to
@@ -114,6 +129,7 @@ impl<O: Objects> List<O> {
             is_enlisted: stat::AtomicBool::new(false),
             opened: stat::AtomicU64::new(0),
             waiting_since: stat::AtomicU64::new(0),
+            held: Held::new(),
         }
     }
 
@@ -209,7 +225,7 @@ impl<O: Objects> List<O> {
                 // Taken out first, for a fork may come in between (F4): then it is lost, and not in two places.
                 chain.store(next, Ordering::Relaxed);
                 compiler_fence(Ordering::SeqCst);
-                match objects.free_plain(first, shard, kind) {
+                match objects.free_plain::<R>(first, shard, kind) {
                     Some(of) => (freed, bytes) = (freed + 1, bytes + of),
                     None => {
                         chain.store(first.as_ptr(), Ordering::Relaxed);
@@ -360,7 +376,7 @@ impl<O: Objects> List<O> {
     /// Whether nothing is retired here that is still there, as far as the caller has acquired.
     pub(super) fn is_empty(&self) -> bool {
         // Acquire, both: what is found is handed on by who looked.
-        self.is_nothing_open(Ordering::Acquire) && self.state.load(Ordering::Acquire) == IDLE
+        self.is_nothing_open(Ordering::Acquire) && self.state.load(Ordering::Acquire) == IDLE && self.held.is_empty()
     }
 
     /// About how many objects are retired and not reclaimed.
@@ -368,6 +384,11 @@ impl<O: Objects> List<O> {
         // Relaxed, both: a guess. In this order what is taken away is mostly the older; never below 0.
         let reclaimed = self.reclaimed.load(Ordering::Relaxed);
         self.retired.load(Ordering::Relaxed).saturating_sub(reclaimed)
+    }
+
+    /// The same but for what is [held](super::held).
+    pub(super) fn fresh(&self) -> u64 {
+        self.waiting().saturating_sub(self.held.count.load(Ordering::Relaxed))
     }
 
     pub(super) fn is_pending(&self) -> bool {
@@ -387,7 +408,7 @@ impl<O: Objects> List<O> {
         if self.waiting() == 0 {
             return None;
         }
-        let since = [&self.waiting_since, &self.opened].map(|since| since.load(Ordering::Relaxed));
+        let since = [&self.held.since, &self.waiting_since, &self.opened].map(|since| since.load(Ordering::Relaxed));
         since.into_iter().find(|&since| since != 0)
     }
 
@@ -398,6 +419,49 @@ impl<O: Objects> List<O> {
         is_ready_in::<R>(self.state.load(Ordering::Relaxed))
     }
 
+    /// Whether what waits may not be dropped yet.
+    pub(super) fn is_lagging<R: Reclaim>(&self) -> bool {
+        // Relaxed: `take_any` looks again.
+        lagging_in::<R>(self.state.load(Ordering::Relaxed)).is_some()
+    }
+
+    /// IDLE or PENDING → TAKEN, to look at what is held and what waits. [`drained`](Self::drained) or
+    /// [`put_back`](Self::put_back) comes next. As [`close`](Self::close), if the shard is another thread's own.
+    pub(super) fn take_any(&self, foreign: bool) -> Option<Taken> {
+        let state = self.state.load(Ordering::Relaxed);
+        if state & TAKEN != 0 || !self.take(state) {
+            return None;
+        }
+        if foreign && !self.is_left_alone() {
+            self.put_back(Taken(state));
+            return None;
+        }
+        Some(Taken(state))
+    }
+
+    /// Ends TAKEN: what waited still does.
+    pub(super) fn put_back(&self, Taken(state): Taken) {
+        // Release: pairs with the Acquire in `take`.
+        self.state.store(state, Ordering::Release);
+    }
+
+    /// All that waits. Under TAKEN.
+    pub(super) fn take_waiting(&self) -> Heads {
+        // Relaxed: under TAKEN (R2).
+        let take = |chain: &AtomicPtr<Link>| chain.swap(ptr::null_mut(), Ordering::Relaxed);
+        self.waiting.each_ref().map(take)
+    }
+
+    /// Whether nothing waits. Under TAKEN.
+    pub(super) fn is_nothing_waiting(&self) -> bool {
+        // Relaxed: under TAKEN (R2).
+        self.waiting.iter().all(|chain| chain.load(Ordering::Relaxed).is_null())
+    }
+
+    pub(super) fn waiting_since(&self) -> u64 {
+        self.waiting_since.load(Ordering::Relaxed)
+    }
+
     /// PENDING → TAKEN, and the chains that are ready. [`drained`](Self::drained) comes next. As [`close`](Self::close), if the
     /// shard is another thread's own.
     pub(super) fn take_ready<R: Reclaim>(&self, foreign: bool) -> Option<(Heads, Taken)> {
@@ -406,13 +470,10 @@ impl<O: Objects> List<O> {
             return None;
         }
         if foreign && !planted_everywhere(Defect::TakeBesideOwner) && !self.is_left_alone() {
-            // Release: pairs with the Acquire in `take`.
-            self.state.store(state, Ordering::Release);
+            self.put_back(Taken(state));
             return None;
         }
-        // Relaxed: under TAKEN (R2).
-        let take = |chain: &AtomicPtr<Link>| chain.swap(ptr::null_mut(), Ordering::Relaxed);
-        Some((self.waiting.each_ref().map(take), Taken(state)))
+        Some((self.take_waiting(), Taken(state)))
     }
 
     /// TAKEN → IDLE: what was ready is gone. Or back to PENDING, if the owner still has some of it in hand (R7): whoever comes
@@ -451,8 +512,7 @@ impl<O: Objects> List<O> {
         if state & TAKEN == 0 || !fork::vanished(state >> KIND_BITS) || !self.take(state) {
             return;
         }
-        // Relaxed: under TAKEN (R2).
-        if self.waiting.iter().all(|chain| chain.load(Ordering::Relaxed).is_null()) && self.is_nothing_in_hand() {
+        if self.is_nothing_waiting() && self.is_nothing_in_hand() {
             self.drained(Taken(IDLE));
         } else {
             self.wait_for::<R>();
@@ -486,9 +546,10 @@ impl<O: Objects> List<O> {
     }
 
     /// What waits, and what is open, for the store's drop: no operation runs any more.
-    pub(super) fn take_all(&self) -> [Heads; 2] {
+    pub(super) fn take_all(&self) -> [Heads; 3] {
         // Acquire: pairs with the pushes.
         let take = |chain: &AtomicPtr<Link>| chain.swap(ptr::null_mut(), Ordering::Acquire);
-        [&self.waiting, &self.open].map(|chains| chains.each_ref().map(take))
+        let [waiting, open] = [&self.waiting, &self.open].map(|chains| chains.each_ref().map(take));
+        [waiting, open, self.held.take_all()]
     }
 }

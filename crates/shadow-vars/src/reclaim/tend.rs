@@ -12,7 +12,7 @@ use super::list::List;
 use super::object::Objects;
 use super::retired::{RetireLists, is_reclaiming};
 use super::stores::{Left, Visitor};
-use super::{Asymmetric, Epoch, Named, Reclaim, pace, stores};
+use super::{Asymmetric, Epoch, Eras, Named, Reclaim, pace, stores};
 use crate::shard::Shard;
 use crate::sync::{Ordering, stat};
 
@@ -71,6 +71,7 @@ impl<O: Objects> RetireLists<O> {
             if silent && other != shard.index && list.waiting() > 0 {
                 self.push_on::<R>(other);
                 self.drain::<R>(other);
+                self.sift::<R>(other, 2 * self.batch());
             }
         }
     }
@@ -109,6 +110,7 @@ impl<O: Objects> RetireLists<O> {
                 } else {
                     self.drain::<R>(shard.index);
                 }
+                self.sift::<R>(shard.index, 2 * FEW as u64);
             }
         }
         pace::look(|| Self::visit_all(Visitor::Operation));
@@ -131,6 +133,7 @@ impl<O: Objects> RetireLists<O> {
             match backend {
                 Named::Asymmetric => Self::tidy_as::<Asymmetric>(lists, by),
                 Named::Epoch => Self::tidy_as::<Epoch>(lists, by),
+                Named::Eras => Self::tidy_as::<Eras>(lists, by),
                 #[cfg(feature = "seize")]
                 Named::Seize => Self::tidy_as::<Seize>(lists, by),
                 #[cfg(any(test, shadow_loom))]

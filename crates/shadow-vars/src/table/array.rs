@@ -10,6 +10,7 @@ use super::node::{Node, addr_fits};
 use super::word::Word;
 use crate::mapping;
 use crate::mem::{Stride, try_box, try_slice};
+use crate::reclaim::object::Interval;
 use crate::shard::Shard;
 use crate::sync::stat::AtomicU8;
 use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
@@ -64,6 +65,8 @@ pub(crate) struct Table {
     pub(crate) free_stride: Stride,
     /// What had been retired when the table was made.
     pub(crate) retired: u64,
+    /// With intervals: its own.
+    pub(crate) interval: Interval,
     // Touched by migration.
     block: usize,
     /// The next block that nobody took yet.
@@ -83,6 +86,8 @@ pub(crate) struct Plan {
     pub(crate) block: usize,
     pub(crate) shards: usize,
     pub(crate) retired: u64,
+    /// With intervals: the era.
+    pub(crate) born: u64,
 }
 
 /// A slot of a table, by number: in bounds by construction.
@@ -116,6 +121,10 @@ impl Table {
             claim_stride: Stride::at_most(limit / (16 * plan.shards)),
             free_stride: Stride::at_most((limit / (16 * plan.shards)).max(8)),
             retired: plan.retired,
+            interval: Interval {
+                born: plan.born,
+                retired: 0,
+            },
             block: plan.block,
             cursor: AtomicUsize::new(0),
             done: try_slice(blocks.div_ceil(64), || AtomicU64::new(0))?,
@@ -297,28 +306,27 @@ impl Table {
         self.slots.get(slot).store(to.bits(), Ordering::Release);
     }
 
-    /// The successor, once there is one.
+    /// The successor, once there is one. `Core::next` says whether it is protected.
     #[inline]
-    pub(crate) fn next(&self) -> Option<&Self> {
+    pub(crate) fn load_next(&self, order: Ordering) -> Option<NonNull<Self>> {
         self.header.check();
-        // Acquire: pairs with `install`, which publishes a table of EMPTY slots (O2).
-        // SAFETY: null, or a table that is retired after this one (O6), so the guard that protects this one protects it.
-        unsafe { self.next.load(Ordering::Acquire).as_ref() }
+        // At least Acquire: pairs with `install`, which publishes a table of EMPTY slots (O2).
+        NonNull::new(self.next.load(order))
     }
 
-    /// Makes `fresh` the successor unless there is one already; the successor, and whether it is `fresh`.
-    pub(crate) fn install(&self, fresh: NonNull<Self>) -> (&Self, bool) {
+    /// Whether there is a successor. Acquire, as in [`load_next`](Self::load_next).
+    #[inline]
+    pub(crate) fn has_next(&self) -> bool {
+        self.load_next(Ordering::Acquire).is_some()
+    }
+
+    /// Makes `fresh` the successor unless there is one already. Whether it did.
+    pub(crate) fn install(&self, fresh: NonNull<Self>) -> bool {
         self.header.check();
-        // AcqRel: Release publishes the fresh table to `next`; Acquire on failure, for the table that won.
-        let installed =
-            self.next
-                .compare_exchange(ptr::null_mut(), fresh.as_ptr(), Ordering::AcqRel, Ordering::Acquire);
-        match installed {
-            // SAFETY: just published; as in `next`.
-            Ok(_) => (unsafe { fresh.as_ref() }, true),
-            // SAFETY: not null, or the exchange had succeeded; as in `next`.
-            Err(winner) => (unsafe { &*winner }, false),
-        }
+        // AcqRel: Release publishes the fresh table to `load_next`. Relaxed on failure: who needs the one that won loads it.
+        self.next
+            .compare_exchange(ptr::null_mut(), fresh.as_ptr(), Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
     }
 
     /// The mark of a bucket, if the table has marks.

@@ -221,17 +221,40 @@ pub(crate) mod word;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct NoMemory;
 
-/// Proof that a guard is held for `'g`. Whoever makes one sees to it.
-#[derive(Clone, Copy)]
-pub(crate) struct Shield<'g>(PhantomData<&'g ()>);
+/// Proof that a guard is held for `'g`, by which what it protects is loaded. Whoever makes one sees to it.
+pub(crate) struct Shield<'g, R: Reclaim> {
+    place: R::Place,
+    _guard: PhantomData<&'g ()>,
+}
 
-impl<'g> Shield<'g> {
+impl<R: Reclaim> Clone for Shield<'_, R> {
+    #[inline(always)]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<R: Reclaim> Copy for Shield<'_, R> {}
+
+impl<R: Reclaim> Shield<'_, R> {
+    /// Of the guard that has this place.
+    ///
+
     /// # Safety
     ///
-    /// A guard of the store's backend lives for `'g`.
-    #[inline]
-    pub(crate) unsafe fn new() -> Self {
-        Self(PhantomData)
+    /// That guard, of the store's backend, lives for the shield's lifetime.
+    #[inline(always)]
+    pub(crate) unsafe fn new(place: R::Place) -> Self {
+        Self {
+            place,
+            _guard: PhantomData,
+        }
+    }
+
+    /// Loads a word that leads to what the guard protects then (G4). `load` does it, by the ordering that it is given.
+    #[inline(always)]
+    pub(crate) fn load<W>(self, load: impl Fn(Ordering) -> W) -> W {
+        R::load(self.place, load)
     }
 }
 
@@ -245,7 +268,7 @@ pub(crate) struct NodeRef<'g> {
 impl<'g> NodeRef<'g> {
     /// `node` was read from a slot under the guard that the shield stands for, or is the caller's alone for `'g`.
     #[inline]
-    pub(crate) fn new(_: Shield<'g>, node: NonNull<Node>) -> Self {
+    pub(crate) fn new<R: Reclaim>(_: Shield<'g, R>, node: NonNull<Node>) -> Self {
         Self {
             node,
             _guard: PhantomData,
@@ -336,10 +359,11 @@ impl<R: Reclaim> Core<R> {
     pub(crate) fn new(config: &Config) -> Result<Self, NoMemory> {
         let shards = config.shards.max(1);
         let heap = Heap::new(shards, config.packed).ok_or(NoMemory)?;
+        let registry = Registry::new(config.places, heap.clone(), R::INTERVALS);
         let mut core = Self {
             root: CachePadded::new(AtomicPtr::new(ptr::null_mut())),
             hasher: config.hasher,
-            registry: Registry::new(config.places, heap.clone()),
+            registry,
             lists: RetireLists::new(shards, config.batch.max(1), heap.clone()).ok_or(NoMemory)?,
             heap,
             shards,
@@ -368,6 +392,7 @@ impl<R: Reclaim> Core<R> {
             block: core.block,
             shards,
             retired: 0,
+            born: 0,
         };
         let table = Table::alloc(plan).ok_or(NoMemory)?;
         core.root = CachePadded::new(AtomicPtr::new(table.as_ptr()));
@@ -375,14 +400,46 @@ impl<R: Reclaim> Core<R> {
     }
 
     #[inline]
-    pub(crate) fn root<'g>(&'g self, _: Shield<'g>) -> &'g Table {
+    pub(crate) fn root<'g>(&'g self, shield: Shield<'g, R>) -> &'g Table {
         // The backend's ordering, Acquire at least: pairs with `swing_root` (O5). What an older table held is in the
         // one that is loaded here, or gone.
         // SAFETY: never null; the guard protects it (I5).
-        unsafe { &*self.root.load(R::LOAD) }
+        unsafe { &*shield.load(|order| self.root.load(order)) }
     }
 
-    pub(crate) fn is_root(&self, shield: Shield<'_>, table: &Table) -> bool {
+    /// The successor of a table, once there is one. With a backend that has intervals, the root in its place if that is later
+    /// than the table (B4): then all slots of the table are finished, and what it held is in the root, or gone.
+    #[inline]
+    pub(crate) fn next<'g>(&'g self, shield: Shield<'g, R>, table: &'g Table) -> Option<&'g Table> {
+        if !R::INTERVALS {
+            // SAFETY: retired after this one (O6), so the guard that protects this one protects it.
+            return table.load_next(Ordering::Acquire).map(|next| unsafe { next.as_ref() });
+        }
+        let next = shield.load(|order| table.load_next(order))?;
+        // After the successor was loaded (B4).
+        let root = self.root(shield);
+        if root.generation > table.generation && !self.planted(defect::Defect::SuccessorUnchecked) {
+            return Some(root);
+        }
+        // SAFETY: not retired when it was loaded, so it is protected (B4).
+        Some(unsafe { next.as_ref() })
+    }
+
+    /// Notes when a node was born that is about to be published (B2).
+    #[inline(always)]
+    pub(crate) fn note_birth(&self, shield: Shield<'_, R>, node: NonNull<Node>) {
+        if R::INTERVALS {
+            // SAFETY: new, and of this store.
+            unsafe { Node::set_birth(node, &self.heap, R::birth(shield.place)) };
+        }
+    }
+
+    /// When a table is born that is about to be published (B2).
+    fn birth(&self, shield: Shield<'_, R>) -> u64 {
+        R::birth(shield.place)
+    }
+
+    pub(crate) fn is_root(&self, shield: Shield<'_, R>, table: &Table) -> bool {
         self.root(shield).generation == table.generation
     }
 
@@ -421,7 +478,7 @@ impl<R: Reclaim> Core<R> {
     }
 
     /// Retires what no slot leads to any more (I5).
-    fn retire(&self, shield: Shield<'_>, object: NonNull<Node>) {
+    fn retire(&self, shield: Shield<'_, R>, object: NonNull<Node>) {
         // SAFETY: the shield protects it.
         let bytes = unsafe { retire::bytes(object, &self.heap) };
         self.retire_by(shield, self.shard(), object, (bytes, false));
@@ -429,7 +486,7 @@ impl<R: Reclaim> Core<R> {
 
     /// The same, of a known shard, with the object's bytes, and whether it is to be dropped soon.
     #[inline]
-    fn retire_by(&self, _: Shield<'_>, shard: Shard, object: NonNull<Node>, (bytes, soon): (u64, bool)) -> Retired {
+    fn retire_by(&self, _: Shield<'_, R>, shard: Shard, object: NonNull<Node>, (bytes, soon): (u64, bool)) -> Retired {
         // SAFETY: each caller is the one who unlinked the object; it is pinned, as the shield says.
         unsafe { self.lists.retire::<R>(Node::link(object), bytes, soon, shard) }
     }

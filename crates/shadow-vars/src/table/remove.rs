@@ -18,7 +18,7 @@ use crate::sync::Ordering;
 /// if the destructor panics.
 pub(crate) struct Removed<'g, R: Reclaim> {
     core: &'g Core<R>,
-    shield: Shield<'g>,
+    shield: Shield<'g, R>,
     pub(crate) node: NodeRef<'g>,
     entry: &'g IdEntry,
     /// This thread's.
@@ -42,7 +42,7 @@ impl<R: Reclaim> Drop for Removed<'_, R> {
 impl<R: Reclaim> Core<R> {
     /// Kills the variable of a key, if it has one. Lock-free.
     #[inline(always)]
-    pub(crate) fn remove<'g>(&'g self, shield: Shield<'g>, key: &Key<'g>) -> Option<Removed<'g, R>> {
+    pub(crate) fn remove<'g>(&'g self, shield: Shield<'g, R>, key: &Key<'g>) -> Option<Removed<'g, R>> {
         let from = self.root(shield);
         // Who takes a variable away mostly does so because the parent goes next.
         prefetch(std::ptr::without_provenance::<u8>(key.obj));
@@ -58,7 +58,7 @@ impl<R: Reclaim> Core<R> {
 
     /// All other cases.
     #[cold]
-    fn remove_on<'g>(&'g self, shield: Shield<'g>, from: &'g Table, key: &Key<'g>) -> Option<Removed<'g, R>> {
+    fn remove_on<'g>(&'g self, shield: Shield<'g, R>, from: &'g Table, key: &Key<'g>) -> Option<Removed<'g, R>> {
         match self.look(shield, from, key) {
             Look::Live(node, slot, word) => {
                 if let Some(mut removed) = self.kill(shield, (node, key.entry), from, from) {
@@ -77,7 +77,7 @@ impl<R: Reclaim> Core<R> {
     /// In the child of a fork: ends a construction whose builder is gone, as that would have if its constructor had failed
     /// (C3). Its value was never whole, and is not dropped.
     #[cold]
-    pub(crate) fn fail_vanished<'g>(&'g self, shield: Shield<'g>, key: &Key<'g>) {
+    pub(crate) fn fail_vanished<'g>(&'g self, shield: Shield<'g, R>, key: &Key<'g>) {
         let from = self.root(shield);
         let failed = self.walk(shield, from, key, |node, table| {
             let life = node.life();
@@ -95,14 +95,14 @@ impl<R: Reclaim> Core<R> {
     /// has an answer or there can be no variable further on.
     fn walk<'g, O>(
         &'g self,
-        shield: Shield<'g>,
+        shield: Shield<'g, R>,
         from: &'g Table,
         key: &Key<'g>,
         mut meet: impl FnMut(NodeRef<'g>, &'g Table) -> Option<O>,
     ) -> Option<O> {
         let mut table = from;
         loop {
-            let mut probe = Probe::new(self, table, key);
+            let mut probe = Probe::new(self, shield, table, key);
             match probe.next() {
                 Found::Own(_, word) => match word.kind() {
                     Kind::Link(node) | Kind::Frozen(node) => {
@@ -120,7 +120,7 @@ impl<R: Reclaim> Core<R> {
                 Found::Empty(_) if !probe.seen => return None,
                 Found::Empty(_) | Found::Sealed | Found::Full => {}
             }
-            table = table.next()?;
+            table = self.next(shield, table)?;
         }
     }
 
@@ -128,7 +128,7 @@ impl<R: Reclaim> Core<R> {
     #[inline(always)]
     fn kill<'g>(
         &'g self,
-        shield: Shield<'g>,
+        shield: Shield<'g, R>,
         (node, entry): (NodeRef<'g>, &'g IdEntry),
         from: &'g Table,
         found: &'g Table,
@@ -150,7 +150,7 @@ impl<R: Reclaim> Core<R> {
     /// The same of a node that was met in a slot, which spares its unlinking a probe.
     pub(crate) fn kill_at<'g>(
         &'g self,
-        shield: Shield<'g>,
+        shield: Shield<'g, R>,
         node: NodeRef<'g>,
         from: &'g Table,
         (table, slot, word): (&'g Table, SlotIndex, Word),
@@ -165,7 +165,7 @@ impl<R: Reclaim> Core<R> {
     #[inline(always)]
     fn killed<'g>(
         &'g self,
-        shield: Shield<'g>,
+        shield: Shield<'g, R>,
         (node, entry): (NodeRef<'g>, &'g IdEntry),
         from: &'g Table,
         found: &'g Table,
@@ -197,7 +197,7 @@ impl<R: Reclaim> Core<R> {
     #[inline(always)]
     pub(crate) fn unlink_and_retire<'g>(
         &'g self,
-        shield: Shield<'g>,
+        shield: Shield<'g, R>,
         shard: Shard,
         (node, entry): (NodeRef<'g>, &IdEntry),
         from: &'g Table,
@@ -216,7 +216,7 @@ impl<R: Reclaim> Core<R> {
     #[inline(always)]
     pub(crate) fn unlink_or_orphan<'g>(
         &'g self,
-        shield: Shield<'g>,
+        shield: Shield<'g, R>,
         node: NodeRef<'g>,
         from: &'g Table,
         found: &'g Table,
@@ -238,7 +238,7 @@ impl<R: Reclaim> Core<R> {
     #[inline(always)]
     fn unlink<'g>(
         &'g self,
-        shield: Shield<'g>,
+        shield: Shield<'g, R>,
         node: NodeRef<'g>,
         from: &'g Table,
         found: &'g Table,
@@ -262,7 +262,7 @@ impl<R: Reclaim> Core<R> {
     #[cold]
     fn unlink_from<'g>(
         &'g self,
-        shield: Shield<'g>,
+        shield: Shield<'g, R>,
         node: NodeRef<'g>,
         from: &'g Table,
         found: &'g Table,
@@ -274,7 +274,7 @@ impl<R: Reclaim> Core<R> {
         let mut frozen: Option<(&Table, SlotIndex, Word)> = None;
         'table: loop {
             let older = table.generation < found.generation;
-            let mut probe = Probe::new(self, table, &key);
+            let mut probe = Probe::new(self, shield, table, &key);
             let go_on = loop {
                 match probe.next() {
                     Found::Own(slot, word) => match word.kind() {
@@ -312,7 +312,7 @@ impl<R: Reclaim> Core<R> {
                     Found::Sealed => break probe.seen || older,
                     Found::Full => {
                         if !probe.seen {
-                            self.larger_successor(table)?;
+                            self.larger_successor(shield, table)?;
                         }
                         break true;
                     }
@@ -323,7 +323,7 @@ impl<R: Reclaim> Core<R> {
             }
             self.at(Stage::UnlinkNext);
             // There is one: older than `found`, or after MOVED, SEALED or FROZEN (O4), or made just now.
-            let Some(next) = table.next() else { break };
+            let Some(next) = self.next(shield, table) else { break };
             table = next;
         }
         if let Some((table, slot, word)) = frozen

@@ -1,0 +1,276 @@
+//! What waits for a reader that lags behind: with intervals (B1 to B6 of [`eras`](super::eras)), what it cannot have found goes
+//! all the same, and the rest is *held*.
+//!
+//! - **H1** A batch whose period is not over is *sifted* under TAKEN (R2) when its readers can be known (B3): what nobody may
+//!   find goes, and the rest is held, with the period that it waited for. The batch counts as drained then, so the next can be
+//!   closed.
+//! - **H2** What is held only changes under TAKEN. It is in two chains: the *rest* of the round, and those of the round that
+//!   were looked at and *kept*. When the rest is empty, the next round begins. Each look takes some, by the interval of each:
+//!   so what a reader held that is gone is not held because of another who came after it was retired.
+//! - **H3** `oldest` is no later than the period of anything that is held: published when what has gone is dropped. So what was
+//!   retired before a mark is dropped when R5 says so, and `oldest` is past the period of the batch that was drained last
+//!   when somebody saw that first.
+
+use std::cell::Cell;
+use std::ptr::{self, NonNull};
+
+use super::Reclaim;
+use super::list::{CHAINS, Heads, List};
+use super::object::{Link, Objects};
+use super::retired::{RetireLists, is_reclaiming};
+use crate::sync::{AtomicPtr, Ordering, stat};
+
+/// Readers that lag behind: the older and the newer end of what each may have found (B1).
+pub struct Laggards {
+    some: [(u64, u64); Self::MOST],
+    count: usize,
+}
+
+impl Laggards {
+    /// More are taken together, as one who may have found what any of them has.
+    const MOST: usize = 32;
+
+    pub(super) fn new() -> Self {
+        Self {
+            some: [(0, 0); Self::MOST],
+            count: 0,
+        }
+    }
+
+    pub(super) fn add(&mut self, epoch: u64, upper: u64) {
+        match self.some.get_mut(self.count) {
+            Some(place) => {
+                *place = (epoch, upper);
+                self.count += 1;
+            }
+            None => {
+                let last = &mut self.some[Self::MOST - 1];
+                *last = (last.0.min(epoch), last.1.max(upper));
+            }
+        }
+    }
+
+    /// Whether one of them may find what was born and retired then.
+    fn hold(&self, born: u64, retired: u64) -> bool {
+        self.some[..self.count]
+            .iter()
+            .any(|&(epoch, upper)| epoch < retired && born <= upper)
+    }
+}
+
+/// What one shard's list holds (H2).
+pub(super) struct Held {
+    rest: AtomicPtr<Link>,
+    kept: AtomicPtr<Link>,
+    /// The oldest periods of what is in them: only touched under TAKEN.
+    oldest_of_rest: stat::AtomicU64,
+    oldest_of_kept: stat::AtomicU64,
+    /// H3: `u64::MAX` if nothing is held.
+    oldest: stat::AtomicU64,
+    /// The period of the batch that was drained last.
+    drained: stat::AtomicU64,
+    pub(super) count: stat::AtomicU64,
+    /// Since when, at the latest, something is held; or 0.
+    pub(super) since: stat::AtomicU64,
+}
+
+/// How far what is held must come: see [`Held::is_past`].
+pub(super) struct Reached(Cell<u64>);
+
+impl Reached {
+    pub(super) const fn new() -> Self {
+        Self(Cell::new(0))
+    }
+}
+
+impl Held {
+    pub(super) fn new() -> Self {
+        Self {
+            rest: AtomicPtr::new(ptr::null_mut()),
+            kept: AtomicPtr::new(ptr::null_mut()),
+            oldest_of_rest: stat::AtomicU64::new(u64::MAX),
+            oldest_of_kept: stat::AtomicU64::new(u64::MAX),
+            oldest: stat::AtomicU64::new(u64::MAX),
+            drained: stat::AtomicU64::new(0),
+            count: stat::AtomicU64::new(0),
+            since: stat::AtomicU64::new(0),
+        }
+    }
+
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        // Acquire: pairs with `end`.
+        self.oldest.load(Ordering::Acquire) == u64::MAX
+    }
+
+    /// Whether all is gone that was retired before a mark, whose batch counts as drained (H3).
+    pub(super) fn is_past(&self, reached: &Reached) -> bool {
+        if self.is_empty() {
+            return true;
+        }
+        if reached.0.get() == 0 {
+            // Relaxed: acquired with the count of drained batches.
+            reached.0.set(self.drained.load(Ordering::Relaxed));
+        }
+        // Acquire: pairs with `end`.
+        self.oldest.load(Ordering::Acquire) > reached.0.get()
+    }
+
+    /// Takes an object in. Under TAKEN.
+    ///
+    /// # Safety
+    ///
+    /// It is of this list, in no chain, of a store with intervals, and this is its own.
+    unsafe fn keep(&self, object: NonNull<Link>, retired: u64) {
+        // Relaxed, here and below: under TAKEN (H2).
+        // SAFETY: the caller's.
+        unsafe { object.as_ref() }.set_next(self.kept.load(Ordering::Relaxed));
+        object.as_ptr().expose_provenance();
+        self.kept.store(object.as_ptr(), Ordering::Relaxed);
+        let oldest = self.oldest_of_kept.load(Ordering::Relaxed).min(retired);
+        self.oldest_of_kept.store(oldest, Ordering::Relaxed);
+        self.count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The next of this round, taken out; nothing at its end, when the next begins. Under TAKEN.
+    fn next(&self) -> Option<NonNull<Link>> {
+        let Some(object) = NonNull::new(self.rest.load(Ordering::Relaxed)) else {
+            self.rest
+                .store(self.kept.swap(ptr::null_mut(), Ordering::Relaxed), Ordering::Relaxed);
+            let oldest = self.oldest_of_kept.swap(u64::MAX, Ordering::Relaxed);
+            self.oldest_of_rest.store(oldest, Ordering::Relaxed);
+            return None;
+        };
+        // SAFETY: in a chain of ours (H2).
+        self.rest.store(unsafe { object.as_ref() }.next(), Ordering::Relaxed);
+        self.count.fetch_sub(1, Ordering::Relaxed);
+        Some(object)
+    }
+
+    /// What has gone is dropped (H3). Under TAKEN.
+    fn end(&self) {
+        if self.rest.load(Ordering::Relaxed).is_null() {
+            self.oldest_of_rest.store(u64::MAX, Ordering::Relaxed);
+        }
+        let [rest, kept] =
+            [&self.oldest_of_rest, &self.oldest_of_kept].map(|oldest| oldest.load(Ordering::Relaxed));
+        // Release: pairs with `is_past`.
+        self.oldest.store(rest.min(kept), Ordering::Release);
+        if rest.min(kept) == u64::MAX {
+            self.since.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// All of it, for the store's drop.
+    pub(super) fn take_all(&self) -> [*mut Link; 2] {
+        // Acquire: whoever held it last has left TAKEN.
+        [&self.rest, &self.kept].map(|chain| chain.swap(ptr::null_mut(), Ordering::Acquire))
+    }
+}
+
+/// What is to go, side by side.
+struct Gone {
+    chains: Heads,
+    turn: usize,
+}
+
+impl Gone {
+    /// # Safety
+    ///
+    /// The object is in no chain.
+    unsafe fn add(&mut self, object: NonNull<Link>) {
+        let chain = &mut self.chains[self.turn % CHAINS];
+        self.turn += 1;
+        // SAFETY: the caller's.
+        unsafe { object.as_ref() }.set_next(*chain);
+        *chain = object.as_ptr();
+    }
+}
+
+impl<O: Objects> RetireLists<O> {
+    /// Drops what no reader may find any more of a shard whose period a reader holds up, and of what is held there: so many at
+    /// most. Does nothing where nothing is held up. Runs the `Drop` of values.
+    #[inline]
+    pub(crate) fn sift<R: Reclaim>(&self, shard: usize, most: u64) {
+        if R::INTERVALS
+            && let Some(list) = self.get(shard)
+            && (list.is_lagging::<R>() || !list.held.is_empty())
+        {
+            self.sift_list::<R>(shard, list, most);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn sift_list<R: Reclaim>(&self, shard: usize, list: &List<O>, most: u64) {
+        // As in `drop_few`.
+        if is_reclaiming() {
+            return;
+        }
+        let held = &list.held;
+        let Some(taken) = list.take_any(self.is_foreign::<R>(shard)) else {
+            return;
+        };
+        let mut gone = Gone {
+            chains: [ptr::null_mut(); CHAINS],
+            turn: 0,
+        };
+        // Of what waits, if its readers can be known; else of what was drained last, which is later than all that is held.
+        let waits_for = taken.lagging::<R>();
+        let of_batch = waits_for.and_then(|period| Some((period, R::laggards(period)?)));
+        if let Some((period, laggards)) = &of_batch {
+            for mut next in list.take_waiting() {
+                while let Some(object) = NonNull::new(next) {
+                    // SAFETY: what waits is ours alone under TAKEN (R2), of a store with intervals.
+                    unsafe {
+                        next = object.as_ref().next();
+                        crate::mem::prefetch(next);
+                        let interval = self.objects.interval(object).as_mut();
+                        interval.retired = *period;
+                        if laggards.hold(interval.born, *period) {
+                            held.keep(object, *period);
+                        } else {
+                            gone.add(object);
+                        }
+                    }
+                }
+            }
+            held.drained.store(*period, Ordering::Relaxed);
+            if held.since.load(Ordering::Relaxed) == 0 {
+                held.since.store(list.waiting_since(), Ordering::Relaxed);
+            }
+        }
+        let laggards = match of_batch {
+            Some((_, laggards)) => Some(laggards),
+            None => R::laggards(held.drained.load(Ordering::Relaxed)),
+        };
+        if let Some(laggards) = laggards {
+            for _ in 0..most.min(held.count.load(Ordering::Relaxed)) {
+                let Some(object) = held.next().or_else(|| held.next()) else {
+                    break;
+                };
+                // SAFETY: taken out just now (H2).
+                unsafe {
+                    let interval = self.objects.interval(object).as_ref();
+                    crate::mem::prefetch(object.as_ref().next());
+                    if laggards.hold(interval.born, interval.retired) {
+                        held.keep(object, interval.retired);
+                    } else {
+                        gone.add(object);
+                    }
+                }
+            }
+        }
+        // SAFETY: nobody may find any of it (B3), and it was taken out of all chains.
+        unsafe { self.reclaim::<R>(list, gone.chains) };
+        held.end();
+        if waits_for.is_some() && list.is_nothing_waiting() {
+            list.drained(taken);
+            if list.fresh() >= self.batch() {
+                self.close::<R>(shard);
+            }
+        } else {
+            list.put_back(taken);
+        }
+    }
+}
