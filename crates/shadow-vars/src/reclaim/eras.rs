@@ -229,16 +229,20 @@ impl Backend for Eras {
 
     #[inline(always)]
     fn load<W>(place: Place, load: impl Fn(Ordering) -> W) -> W {
+        match Self::try_load(place, &load) {
+            Some(word) => word,
+            None => place.load_slowly(load),
+        }
+    }
+
+    #[inline(always)]
+    fn try_load<W>(place: Place, load: impl Fn(Ordering) -> W) -> Option<W> {
         // Acquire: before the word (B1).
         let upper = place.0.upper.load(Ordering::Acquire);
         // Acquire: as of the other backends; and before the epoch.
         let word = load(Ordering::Acquire);
         // Relaxed: who published the word had read an epoch no less than the birth of what it leads to (B2).
-        if upper == Self::domain().epoch.load(Ordering::Relaxed) {
-            word
-        } else {
-            place.load_slowly(load)
-        }
+        (upper == Self::domain().epoch.load(Ordering::Relaxed)).then_some(word)
     }
 
     #[inline]

@@ -20,6 +20,9 @@ use super::object::{Link, Objects};
 use super::retired::{RetireLists, is_reclaiming};
 use crate::sync::{AtomicPtr, Ordering, stat};
 
+/// Of what is held, to be looked at.
+pub(crate) const ALL: u64 = u64::MAX;
+
 /// Readers that lag behind: the older and the newer end of what each may have found (B1).
 pub struct Laggards {
     some: [(u64, u64); Self::MOST],
@@ -67,8 +70,10 @@ pub(super) struct Held {
     oldest_of_kept: stat::AtomicU64,
     /// H3: `u64::MAX` if nothing is held.
     oldest: stat::AtomicU64,
-    /// The period of the batch that was drained last.
+    /// The period of the batch that was drained last by sifting.
     drained: stat::AtomicU64,
+    /// The period of the batch that was too young to be sifted.
+    spared: stat::AtomicU64,
     pub(super) count: stat::AtomicU64,
     /// Since when, at the latest, something is held; or 0.
     pub(super) since: stat::AtomicU64,
@@ -92,6 +97,7 @@ impl Held {
             oldest_of_kept: stat::AtomicU64::new(u64::MAX),
             oldest: stat::AtomicU64::new(u64::MAX),
             drained: stat::AtomicU64::new(0),
+            spared: stat::AtomicU64::new(0),
             count: stat::AtomicU64::new(0),
             since: stat::AtomicU64::new(0),
         }
@@ -114,6 +120,12 @@ impl Held {
         }
         // Acquire: pairs with `end`.
         self.oldest.load(Ordering::Acquire) > reached.0.get()
+    }
+
+    /// Whether this was asked before of a batch.
+    fn is_patient(&self, period: u64) -> bool {
+        // Relaxed: a guess.
+        self.spared.swap(period, Ordering::Relaxed) == period
     }
 
     /// Takes an object in. Under TAKEN.
@@ -188,13 +200,16 @@ impl Gone {
 }
 
 impl<O: Objects> RetireLists<O> {
-    /// Drops what no reader may find any more of a shard whose period a reader holds up, and of what is held there: so many at
-    /// most. Does nothing where nothing is held up. Runs the `Drop` of values.
+    /// Drops what no reader may find any more of a shard whose period a reader holds up, and of what is held there: so many of
+    /// that at most. Does nothing where nothing is held up; nor, unless all is asked for, where the period has begun since it was
+    /// called before: most are over by the next call, and the caller's own guard holds up those that it begins. Runs the `Drop`
+    /// of values.
     #[inline]
     pub(crate) fn sift<R: Reclaim>(&self, shard: usize, most: u64) {
         if R::INTERVALS
             && let Some(list) = self.get(shard)
-            && (list.is_lagging::<R>() || !list.held.is_empty())
+            && (list.lagging::<R>().is_some_and(|period| most == ALL || list.held.is_patient(period))
+                || !list.held.is_empty())
         {
             self.sift_list::<R>(shard, list, most);
         }
@@ -216,7 +231,7 @@ impl<O: Objects> RetireLists<O> {
             turn: 0,
         };
         // Of what waits, if its readers can be known; else of what was drained last, which is later than all that is held.
-        let waits_for = taken.lagging::<R>();
+        let waits_for = taken.lagging::<R>().filter(|&period| most == ALL || held.spared.load(Ordering::Relaxed) == period);
         let of_batch = waits_for.and_then(|period| Some((period, R::laggards(period)?)));
         if let Some((period, laggards)) = &of_batch {
             for mut next in list.take_waiting() {

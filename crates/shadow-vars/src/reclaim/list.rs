@@ -419,10 +419,10 @@ impl<O: Objects> List<O> {
         is_ready_in::<R>(self.state.load(Ordering::Relaxed))
     }
 
-    /// Whether what waits may not be dropped yet.
-    pub(super) fn is_lagging<R: Reclaim>(&self) -> bool {
+    /// The period that what waits does, if that is not over.
+    pub(super) fn lagging<R: Reclaim>(&self) -> Option<u64> {
         // Relaxed: `take_any` looks again.
-        lagging_in::<R>(self.state.load(Ordering::Relaxed)).is_some()
+        lagging_in::<R>(self.state.load(Ordering::Relaxed))
     }
 
     /// IDLE or PENDING → TAKEN, to look at what is held and what waits. [`drained`](Self::drained) or

@@ -154,6 +154,12 @@ pub(crate) mod sealed {
             load(Self::LOAD)
         }
 
+        /// The same in the usual case, for who has another way at hand that begins with the first load: nothing in any other.
+        #[inline(always)]
+        fn try_load<W>(_place: Self::Place, load: impl Fn(Ordering) -> W) -> Option<W> {
+            Some(load(Self::LOAD))
+        }
+
         /// With intervals: the era of an object that is made under the guard of this place, and may be found from now on (B2).
         fn birth(_place: Self::Place) -> u64 {
             0

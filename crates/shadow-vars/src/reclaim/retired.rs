@@ -47,7 +47,7 @@ use crossbeam_utils::CachePadded;
 use super::chain::Chain;
 #[cfg(any(test, shadow_loom))]
 use super::exact::Exact;
-use super::held::Reached;
+use super::held::{ALL, Reached};
 use super::list::{Heads, List};
 use super::object::{Freed, Link, Objects};
 use super::{Reclaim, pace};
@@ -446,7 +446,7 @@ impl<O: Objects> RetireLists<O> {
         R::drive();
         for shard in 0..self.own.shards() {
             self.drain::<R>(shard);
-            self.sift::<R>(shard, u64::MAX);
+            self.sift::<R>(shard, ALL);
         }
     }
 

@@ -43,12 +43,17 @@ impl<R: Reclaim> Core<R> {
     ) -> Option<V> {
         let key = self.key(obj, entry);
         // Before the bucket's place, which is multiplied in the register that the hash is in.
-        let (tags, root) = Tags::new(key.wide_tag).before(self.root(shield));
+        let Some(root) = self.try_root(shield) else {
+            return self.find_on(shield, obj, entry).map(value);
+        };
+        let (tags, root) = Tags::new(key.wide_tag).before(root);
         let bucket = root.home_bucket(key.hash);
         let group = Group::load(bucket);
         match group.with(tags).first() {
             Some(lane) => {
-                let word = shield.load(|order| root.load_lane(bucket, lane, order));
+                let Some(word) = shield.try_load(|order| root.load_lane(bucket, lane, order)) else {
+                    return self.find_on(shield, obj, entry).map(value);
+                };
                 if let Some(node) = word.linked() {
                     let node = NodeRef::new(shield, node);
                     if node.is_live_for(obj, entry) {

@@ -256,6 +256,12 @@ impl<R: Reclaim> Shield<'_, R> {
     pub(crate) fn load<W>(self, load: impl Fn(Ordering) -> W) -> W {
         R::load(self.place, load)
     }
+
+    /// The same in the usual case; nothing where it has to be done again.
+    #[inline(always)]
+    pub(crate) fn try_load<W>(self, load: impl Fn(Ordering) -> W) -> Option<W> {
+        R::try_load(self.place, load)
+    }
 }
 
 /// A node that a guard protects for `'g`.
@@ -405,6 +411,15 @@ impl<R: Reclaim> Core<R> {
         // one that is loaded here, or gone.
         // SAFETY: never null; the guard protects it (I5).
         unsafe { &*shield.load(|order| self.root.load(order)) }
+    }
+
+    /// The root in the usual case, as [`Shield::try_load`].
+    #[inline(always)]
+    pub(crate) fn try_root<'g>(&'g self, shield: Shield<'g, R>) -> Option<&'g Table> {
+        // SAFETY: as in `root`.
+        shield
+            .try_load(|order| self.root.load(order))
+            .map(|root| unsafe { &*root })
     }
 
     /// The successor of a table, once there is one. With a backend that has intervals, the root in its place if that is later

@@ -36,6 +36,7 @@ use crate::table::{Config, Core, NoMemory, Shield};
 mod claim;
 mod construct;
 mod defects;
+mod eras;
 mod grace;
 mod migrate;
 mod promote;
