@@ -44,7 +44,7 @@
 //!
 //! None is on by default.
 //!
-//! - `seize`: the `Seize` backend, for [`ShadowStore<Seize>`](ShadowStore), beside [`Asymmetric`] and [`Epoch`].
+//! - `seize`: the `Seize` backend, for [`ShadowStore<Seize>`](ShadowStore), beside [`Asymmetric`], [`Epoch`] and [`Eras`].
 //! - `rayon`: `par_free_all`, `par_free_all_with` and `par_iter`; and constructors that wait for each other through a pool get
 //!   an error, [where that can be seen](docs::limits#constructors-and-thread-pools).
 //! - `tracing`: a warning for each duplicate `alloc`, an error for each id used with two types.

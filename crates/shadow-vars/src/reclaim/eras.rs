@@ -201,7 +201,7 @@ impl Backend for Eras {
 
     const NAMED: Named = Named::Eras;
 
-    /// Acquire: the barriers do the rest (G2).
+    /// Acquire: the barriers do the rest (G2), and the epoch is read after the word (B1).
     const LOAD: Ordering = Ordering::Acquire;
 
     const PUSHES_PLAINLY: bool = true;
@@ -229,20 +229,26 @@ impl Backend for Eras {
 
     #[inline(always)]
     fn load<W>(place: Place, load: impl Fn(Ordering) -> W) -> W {
-        match Self::try_load(place, &load) {
-            Some(word) => word,
-            None => place.load_slowly(load),
+        let upper = Self::announced(place);
+        let word = load(Self::LOAD);
+        if Self::counts(upper) {
+            word
+        } else {
+            place.load_slowly(load)
         }
     }
 
     #[inline(always)]
-    fn try_load<W>(place: Place, load: impl Fn(Ordering) -> W) -> Option<W> {
-        // Acquire: before the word (B1).
-        let upper = place.0.upper.load(Ordering::Acquire);
-        // Acquire: as of the other backends; and before the epoch.
-        let word = load(Ordering::Acquire);
-        // Relaxed: who published the word had read an epoch no less than the birth of what it leads to (B2).
-        (upper == Self::domain().epoch.load(Ordering::Relaxed)).then_some(word)
+    fn announced(place: Place) -> u64 {
+        // Acquire: before the words (B1).
+        place.0.upper.load(Ordering::Acquire)
+    }
+
+    #[inline(always)]
+    fn counts(upper: u64) -> bool {
+        // Relaxed: who published the word had read an epoch no less than the birth of what it leads to (B2); after the word, which
+        // was loaded with Acquire.
+        Self::domain().epoch.load(Ordering::Relaxed) == upper
     }
 
     #[inline]

@@ -56,8 +56,8 @@ use sealed::Backend;
 
 /// How a store knows when nobody can be reading a freed variable any more.
 ///
-/// [`Asymmetric`] (epochs whose readers only store) is the default; [`Epoch`] (crossbeam-epoch) and `Seize` (feature
-/// `seize`, Hyaline) are the alternatives. The trait is sealed: what is promised is the behaviour, not the interface.
+/// [`Asymmetric`] (epochs whose readers only store) is the default; [`Eras`] (the same, with a bound to what a stalled reader
+/// holds back), [`Epoch`] (crossbeam-epoch) and `Seize` (feature `seize`, Hyaline) are the alternatives. The trait is sealed: what is promised is the behaviour, not the interface.
 pub trait Reclaim: Backend {}
 
 impl<R: Backend> Reclaim for R {}
@@ -154,10 +154,17 @@ pub(crate) mod sealed {
             load(Self::LOAD)
         }
 
-        /// The same in the usual case, for who has another way at hand that begins with the first load: nothing in any other.
+        /// For loads in the usual case, by who begins anew in any other: before the first of them. They are done with
+        /// [`LOAD`](Self::LOAD), and each asks whether it [counts](Self::counts) before what it leads to is touched.
         #[inline(always)]
-        fn try_load<W>(_place: Self::Place, load: impl Fn(Ordering) -> W) -> Option<W> {
-            Some(load(Self::LOAD))
+        fn announced(_place: Self::Place) -> u64 {
+            0
+        }
+
+        /// Whether what was loaded just now counts, since that was announced.
+        #[inline(always)]
+        fn counts(_announced: u64) -> bool {
+            true
         }
 
         /// With intervals: the era of an object that is made under the guard of this place, and may be found from now on (B2).

@@ -43,7 +43,8 @@ impl<R: Reclaim> Core<R> {
     ) -> Option<V> {
         let key = self.key(obj, entry);
         // Before the bucket's place, which is multiplied in the register that the hash is in.
-        let Some(root) = self.try_root(shield) else {
+        let announced = shield.announced();
+        let Some(root) = self.root_since(shield, announced) else {
             return self.find_on(shield, obj, entry).map(value);
         };
         let (tags, root) = Tags::new(key.wide_tag).before(root);
@@ -51,9 +52,10 @@ impl<R: Reclaim> Core<R> {
         let group = Group::load(bucket);
         match group.with(tags).first() {
             Some(lane) => {
-                let Some(word) = shield.try_load(|order| root.load_lane(bucket, lane, order)) else {
+                let word = root.load_lane(bucket, lane, R::LOAD);
+                if !R::counts(announced) {
                     return self.find_on(shield, obj, entry).map(value);
-                };
+                }
                 if let Some(node) = word.linked() {
                     let node = NodeRef::new(shield, node);
                     if node.is_live_for(obj, entry) {

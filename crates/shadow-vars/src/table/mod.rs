@@ -2,7 +2,8 @@
 //!
 //! This page is the whole argument; the code cites its numbers. Constructors ([`crate::ctor`], C1 to C3), waiting
 //! ([`crate::wait`], W1 to W5), reclamation ([`crate::reclaim`], G1 to G4), the default backend
-//! (`crate::reclaim::asymmetric`, E1 to E8), the retire lists ([`crate::reclaim::retired`], R1 to R7, V1 to V3), the memory of nodes
+//! (`crate::reclaim::asymmetric`, E1 to E8), that with intervals (`crate::reclaim::eras`, B1 to B6; [`crate::reclaim::held`], H1 to
+//! H3), the retire lists ([`crate::reclaim::retired`], R1 to R7, V1 to V3), the memory of nodes
 //! ([`crate::pool`], M1 to M4), counts ([`crate::tally`], N1 to N5), and forks ([`crate::fork`], F1 to F4) have theirs.
 //!
 //! # Vocabulary
@@ -129,7 +130,10 @@
 //!   successor, so by O1 and O2 it is not null after them.
 //! - **O5** `Table::finish_block` (AcqRel, both) then `swing_root` (Release) with `root` (Acquire): who begins at a table
 //!   sees all that was placed in it while it was the successor.
-//! - **O6** A table is retired after all older ones. So a guard that protects a table protects its successors.
+//! - **O6** A table is retired after all older ones. So a guard that protects a table protects its successors; but with intervals,
+//!   where what is younger may go first: there `Core::next` gives the root in place of a successor, if the table is retired
+//!   (B4). All slots of the tables that are passed by so are finished: nothing is found there, claimed or placed any more, so an
+//!   operation goes on as if it had met MOVED in each; a helper that was placing a node is done, as the node's slot is finished.
 //! - **O7** An id is counted (`Registry::known`) before its entry is published (Release), so before any variable of it is
 //!   made. A pass over one parent's variables reads the count first: a variable that is there throughout has a place
 //!   among those that so many ids have.
@@ -163,7 +167,7 @@
 //!
 //! # Progress
 //!
-//! `find` is wait-free but for the length of probe and chain, and writes nothing. `insert` and `remove` are lock-free: each
+//! `find` is wait-free but for the length of probe and chain (with intervals lock-free: a load is done again if an era begins), and writes nothing. `insert` and `remove` are lock-free: each
 //! compare-and-swap that is lost was won by somebody else's step forward (every slot's states go one way but LINK ⇄ TOMB,
 //! which count completed operations). A thread stopped anywhere delays nobody: its block is finished by others, its
 //! BUILDING node is waited for only by those who want the same variable. Memory is another matter: nodes come from and go to
@@ -257,10 +261,10 @@ impl<R: Reclaim> Shield<'_, R> {
         R::load(self.place, load)
     }
 
-    /// The same in the usual case; nothing where it has to be done again.
+    /// See [`Backend::announced`](crate::reclaim::sealed::Backend::announced).
     #[inline(always)]
-    pub(crate) fn try_load<W>(self, load: impl Fn(Ordering) -> W) -> Option<W> {
-        R::try_load(self.place, load)
+    pub(crate) fn announced(self) -> u64 {
+        R::announced(self.place)
     }
 }
 
@@ -413,13 +417,12 @@ impl<R: Reclaim> Core<R> {
         unsafe { &*shield.load(|order| self.root.load(order)) }
     }
 
-    /// The root in the usual case, as [`Shield::try_load`].
+    /// The root in the usual case (see [`Backend::announced`](crate::reclaim::sealed::Backend::announced)).
     #[inline(always)]
-    pub(crate) fn try_root<'g>(&'g self, shield: Shield<'g, R>) -> Option<&'g Table> {
-        // SAFETY: as in `root`.
-        shield
-            .try_load(|order| self.root.load(order))
-            .map(|root| unsafe { &*root })
+    pub(crate) fn root_since<'g>(&'g self, _: Shield<'g, R>, announced: u64) -> Option<&'g Table> {
+        let root = self.root.load(R::LOAD);
+        // SAFETY: as in `root`, if it counts.
+        R::counts(announced).then(|| unsafe { &*root })
     }
 
     /// The successor of a table, once there is one. With a backend that has intervals, the root in its place if that is later

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::{
-    A, B, CREATED, ODD, Ordering, Usual, Value, WATCHED, dropped, explore, is_dropped, is_dropped_by_now, join, spawn,
+    A, B, CREATED, Large, ODD, Ordering, Usual, Value, WATCHED, dropped, explore, is_dropped, is_dropped_by_now, join, spawn,
 };
 use crate::reclaim::Eras;
 use crate::reclaim::held::ALL;
@@ -142,7 +142,7 @@ fn a_reader_in_a_table_passes_by_a_successor_that_is_gone() {
 /// The same of a reader that changes something: a remover closes its key in the tables that are there.
 #[test]
 fn a_remover_in_a_table_passes_by_a_successor_that_is_gone() {
-    explore(Usual, || {
+    explore(Large, || {
         let store = Store::small(&[A]);
         let guard = Eras::pin();
         let other = spawn(&store, |store| {
@@ -195,7 +195,7 @@ fn make<'g>(core: &'g Core<Eras>, shield: Shield<'g, Eras>, store: &Store) -> &'
 /// An owned guard, by which two threads look things up at once: what one has announced the other may find at once.
 #[test]
 fn an_owned_guard_announces_for_all_who_share_it() {
-    explore(Usual, || {
+    explore(Large, || {
         let store = Store::small(&[]);
         let guard = Arc::new(Eras::pin_owned());
         let find = |store: &Store, guard: &<Eras as Backend>::OwnedGuard| {
