@@ -90,7 +90,7 @@ impl<R: Reclaim> Core<R> {
         match self.look(shield, self.root(shield), &key) {
             Look::Live(node, ..) => Some(node),
             Look::Absent => None,
-            Look::Unclear => self.find_by_words(shield, &key),
+            Look::Unclear => self.find_by_words(shield, self.root(shield), &key),
         }
     }
 
@@ -156,9 +156,13 @@ impl<R: Reclaim> Core<R> {
         }
     }
 
-    /// The same, word by word, through all tables.
-    fn find_by_words<'g>(&'g self, shield: Shield<'g, R>, key: &Key<'_>) -> Option<NodeRef<'g>> {
-        let mut table = self.root(shield);
+    /// The same, word by word, through all tables from one on that was the root.
+    pub(crate) fn find_by_words<'g>(
+        &'g self,
+        shield: Shield<'g, R>,
+        mut table: &'g Table,
+        key: &Key<'_>,
+    ) -> Option<NodeRef<'g>> {
         loop {
             let mut probe = Probe::new(self, shield, table, key);
             match probe.next() {

@@ -205,7 +205,7 @@ pub(crate) mod alloc;
 pub(crate) mod array;
 mod count;
 pub(crate) mod defect;
-mod find;
+pub(crate) mod find;
 mod group;
 mod harvest;
 pub(crate) mod hash;

@@ -10,7 +10,8 @@ use super::{
 use crate::reclaim::Eras;
 use crate::reclaim::held::ALL;
 use crate::reclaim::sealed::Backend;
-use crate::table::{Core, Shield};
+use crate::table::find::Look;
+use crate::table::{Core, NodeRef, Shield};
 
 type Store = super::Store<Eras>;
 type Guard = <Eras as Backend>::Guard;
@@ -24,6 +25,10 @@ fn under<'g>(guard: &'g Guard) -> Shield<'g, Eras> {
 /// Looks a variable up, and at what it found again after others have had a chance to free it. The number of its value.
 fn find_and_hold(store: &Store, shield: Shield<'_, Eras>, obj: usize) -> Option<usize> {
     let node = store.core.find(shield, obj, store.entry())?;
+    Some(hold(store, shield, node, obj))
+}
+
+fn hold(store: &Store, shield: Shield<'_, Eras>, node: NodeRef<'_>, obj: usize) -> usize {
     // SAFETY: the entry holds `Value`, and the node was live.
     let value = unsafe { node.value::<Value>() };
     let number = value.read();
@@ -32,7 +37,7 @@ fn find_and_hold(store: &Store, shield: Shield<'_, Eras>, obj: usize) -> Option<
     assert!(!is_dropped(number), "dropped under a guard that found it");
     assert_eq!(value.read(), number);
     assert_eq!(node.obj, obj);
-    Some(number)
+    number
 }
 
 /// A variable that is born in a new era, and goes again.
@@ -98,66 +103,83 @@ fn a_reader_in_a_look_up_announces_the_record_that_it_finds() {
     look_up_beside(ODD);
 }
 
-/// A look at what readers have announced comes after the barrier, or not at all.
-#[test]
-fn nothing_is_sifted_before_the_barrier() {
-    explore(Usual, || {
+/// The reader has begun a look-up in the root when another thread makes the variable, in a new era; then `go` frees it while
+/// the look-up goes on.
+fn look_up_of_younger(go: fn(&Store)) {
+    explore(Usual, move || {
         let store = Store::small(&[]);
         let guard = Eras::pin();
-        let other = spawn(&store, |store| {
-            come_and_go(store, A, 0);
-            store.core.lists.close::<Eras>(0);
-            store.core.lists.sift::<Eras>(0, ALL);
-            store.core.lists.flush::<Eras>();
+        let (shield, key) = (under(&guard), store.key(A));
+        let root = store.core.root(shield);
+        join(spawn(&store, |store| {
+            Eras::begin_period();
+            assert!(store.alloc(A, 0));
+        }));
+        let other = spawn(&store, move |store| {
+            assert_eq!(store.free(A), Some(0));
+            go(store);
         });
-        find_and_hold(&store, under(&guard), A);
-        join(other);
-        drop(guard);
-        (0..2).for_each(|_| store.flush());
-        store.end(&[]);
-    });
-}
-
-/// The table that the reader is in is retired and held, its successor is retired and goes: the reader must not go there.
-#[test]
-fn a_reader_in_a_table_passes_by_a_successor_that_is_gone() {
-    explore(Usual, || {
-        let store = Store::small(&[A]);
-        let guard = Eras::pin();
-        let other = spawn(&store, |store| {
-            for _ in 0..2 {
-                Eras::begin_period();
-                store.migrate();
-            }
-            store.flush();
-        });
-        assert_eq!(find_and_hold(&store, under(&guard), A), Some(0));
-        join(other);
-        drop(guard);
-        (0..2).for_each(|_| store.flush());
-        store.end(&[A]);
-    });
-}
-
-/// The same of a reader that changes something: a remover closes its key in the tables that are there.
-#[test]
-fn a_remover_in_a_table_passes_by_a_successor_that_is_gone() {
-    explore(Large, || {
-        let store = Store::small(&[A]);
-        let guard = Eras::pin();
-        let other = spawn(&store, |store| {
-            for _ in 0..2 {
-                Eras::begin_period();
-                store.migrate();
-            }
-            store.flush();
-        });
-        let key = store.key(A);
-        assert!(store.core.remove(under(&guard), &key).is_some());
+        if let Look::Live(node, ..) = store.core.look(shield, root, &key) {
+            hold(&store, shield, node, A);
+        }
         join(other);
         drop(guard);
         (0..3).for_each(|_| store.flush());
+        assert_eq!(dropped(), CREATED.load(Ordering::Relaxed));
         store.end(&[]);
+    });
+}
+
+/// What was loaded before the announcement does not count.
+#[test]
+fn a_word_counts_that_was_loaded_after_the_announcement() {
+    look_up_of_younger(Store::flush);
+}
+
+/// A look at what readers have announced comes after the barrier, or not at all.
+#[test]
+fn nothing_is_sifted_before_the_barrier() {
+    look_up_of_younger(|store| {
+        store.core.lists.close::<Eras>(0);
+        store.core.lists.sift::<Eras>(0, ALL);
+    });
+}
+
+/// The reader is in the root when two migrations begin, each in a new era: its table is held, the successor of that goes.
+fn look_up_beside_migrations(go: fn(&Store, Shield<'_, Eras>) -> bool) {
+    explore(Usual, move || {
+        let store = Store::small(&[A]);
+        let guard = Eras::pin();
+        let shield = under(&guard);
+        let (root, key) = (store.core.root(shield), store.key(A));
+        let other = spawn(&store, |store| {
+            for _ in 0..2 {
+                Eras::begin_period();
+                store.migrate();
+            }
+            store.flush();
+        });
+        let found = store.core.find_by_words(shield, root, &key);
+        assert_eq!(found.map(|node| hold(&store, shield, node, A)), Some(0));
+        let stays = go(&store, shield);
+        join(other);
+        drop(guard);
+        (0..3).for_each(|_| store.flush());
+        store.end(if stays { &[A] } else { &[] });
+    });
+}
+
+#[test]
+fn a_reader_in_a_table_passes_by_a_successor_that_is_gone() {
+    look_up_beside_migrations(|_, _| true);
+}
+
+/// The same of one that frees what it has found.
+#[test]
+fn a_remover_in_a_table_passes_by_a_successor_that_is_gone() {
+    look_up_beside_migrations(|store, shield| {
+        assert!(store.core.remove(shield, &store.key(A)).is_some());
+        false
     });
 }
 
