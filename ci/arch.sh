@@ -44,7 +44,7 @@ G | ^parking_lot(::|$)                              |        | ^control/        
 TABLE_LAYERS='
 hash count defect
 layout node alloc
-word
+word sieve
 array group
 retire
 probe

@@ -11,6 +11,7 @@ use crate::store::ShadowStore;
 use crate::sync::stat::{AtomicUsize, Ordering};
 use crate::table::array::{BUCKET, MAX_LOG2};
 use crate::table::hash::{AddrHasher, Places};
+use crate::table::sieve::Sieved;
 use crate::table::{Config, Core};
 
 /// Settings of a [`ShadowStore`] before it is built.
@@ -126,6 +127,11 @@ impl<R: Reclaim> Builder<R> {
             },
             batch: if self.provoke.batch_of_one { 1 } else { self.batch },
             packed: !self.provoke.unpacked,
+            sieved: if self.provoke.smallest_table {
+                Sieved::ALL
+            } else {
+                Sieved::USUAL
+            },
             block: if self.provoke.smallest_block { 1 } else { BLOCK },
             // Four threads per core have one each, the rest share the last: correct, and slower.
             shards: if cfg!(shadow_loom) {

@@ -33,27 +33,32 @@ pub(crate) fn try_string(of: &str) -> Option<String> {
 
 /// A power of two, to do something every so many times without a division.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Stride(u64);
+pub(crate) struct Stride {
+    /// One less.
+    mask: u32,
+}
 
 impl Stride {
-    /// The largest that is at most `most`, and at least 1.
+    /// The largest that is at most `most`, at least 1 and below 2^32.
     pub(crate) fn at_most(most: usize) -> Self {
-        Self(1 << most.max(1).ilog2())
+        Self {
+            mask: (1 << most.max(1).ilog2().min(u32::BITS - 1)) - 1,
+        }
     }
 
     pub(crate) fn get(self) -> u64 {
-        self.0
+        u64::from(self.mask) + 1
     }
 
     #[inline]
     pub(crate) fn divides(self, count: u64) -> bool {
-        count & (self.0 - 1) == 0
+        count as u32 & self.mask == 0
     }
 
     /// Whether it divides one of the last `by` numbers up to `count`.
     #[inline]
     pub(crate) fn is_passed(self, count: u64, by: u64) -> bool {
-        count & (self.0 - 1) < by
+        u64::from(count as u32 & self.mask) < by
     }
 }
 

@@ -326,7 +326,7 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         let from = core.root(shield);
         let mut count = 0;
         core.for_each_of(shield, obj.into_obj_addr().get(), |node, at| {
-            count += usize::from(core.kill_at(shield, node, from, at).is_some());
+            count += usize::from(core.remove_at(shield, node, from, at));
         });
         count
     }

@@ -177,10 +177,9 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     ) -> bool {
         let (core, obj) = (self.core(), obj.into_obj_addr());
         let Some(entry) = self.raw_entry(id) else { return false };
-        let removed = core.remove(self.shield(), &core.key(obj.get(), entry));
+        let key = core.key(obj.get(), entry);
         // SAFETY: the caller's.
-        removed
-            .inspect(|removed| unsafe { destroy(removed.node, entry, dtor, data) })
+        core.remove(self.shield(), &key, |node| unsafe { destroy(node, entry, dtor, data) })
             .is_some()
     }
 

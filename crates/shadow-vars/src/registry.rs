@@ -38,6 +38,8 @@ pub(crate) struct IdEntry {
     plain: Option<Size>,
     /// Position in order of first use; the low 16 bits go into the tags.
     pub(crate) index: u32,
+    /// Whether values have a destructor.
+    pub(crate) drops: bool,
     /// What the type needs.
     pub(crate) shape: Shared,
     /// How values are dropped: a [`DropValue`], or null. By the code of whoever allocated last: that which first did may be
@@ -336,6 +338,7 @@ impl Registry {
             live: Life::live(index),
             plain: shape.plain(),
             index,
+            drops: shape.drop.is_some(),
             shape: Shared(kind),
             drop_with: AtomicPtr::new(shape.drop.map_or(ptr::null_mut(), |drop| drop as *mut ())),
             counts: Common::default(),

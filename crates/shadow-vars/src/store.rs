@@ -51,6 +51,16 @@ pub struct ShadowStore<R: Reclaim = Asymmetric> {
     core: ManuallyDrop<Core<R>>,
 }
 
+/// What is due after an operation, outside its guard.
+struct Look<'s, R: Reclaim>(&'s Core<R>);
+
+impl<R: Reclaim> Drop for Look<'_, R> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.0.lists.look::<R>();
+    }
+}
+
 impl ShadowStore {
     /// An empty store with the default backend.
     ///
@@ -119,9 +129,10 @@ impl<R: Reclaim> ShadowStore<R> {
     /// An operation that creates or frees: under a guard, and then what is due outside of it.
     #[inline(always)]
     pub(crate) fn change<O>(&self, operation: impl FnOnce(&Pinned<'_, R>) -> O) -> O {
-        let done = operation(&self.pin());
-        self.core.lists.look::<R>();
-        done
+        // As a drop, so that what the operation returns is not moved once more.
+        let _look = Look(&*self.core);
+        let pin = self.pin();
+        operation(&pin)
     }
 
     /// A guard of this thread, for many operations. While it is held, nothing that is freed is dropped.

@@ -242,9 +242,9 @@ impl<'g, T: Send + Sync + 'static, R: Reclaim> Typed<'g, T, R> {
     #[inline(always)]
     pub(crate) fn take<O, How>(self, obj: impl IntoObjAddr<How>, dtor: impl FnOnce(ObjAddr, &T) -> O) -> Option<O> {
         let obj = obj.into_obj_addr();
-        let removed = self.core.remove(self.shield, &self.core.key(obj.get(), self.entry))?;
+        let key = self.core.key(obj.get(), self.entry);
         // SAFETY: the entry holds `T`; the node was live when it was removed.
-        Some(dtor(obj, unsafe { removed.node.value() }))
+        (self.core).remove(self.shield, &key, |node| dtor(obj, unsafe { node.value() }))
     }
 
     /// Frees all variables of the id. How many this call freed. As [`Pinned::free_all`].

@@ -22,7 +22,7 @@
 
 use std::alloc::{Layout, alloc, dealloc};
 use std::cell::UnsafeCell;
-use std::num::NonZeroU8;
+use std::num::NonZeroUsize;
 use std::ptr::{self, NonNull};
 
 use crossbeam_utils::CachePadded;
@@ -46,27 +46,28 @@ const CLASSES: usize = LARGEST / STEP;
 /// would exchange nodes by the depot, and wait for each other's cache lines.
 pub(crate) const MAGAZINE: usize = 1 << 16;
 
-/// What is asked for: a layout, and its class, or one that is none.
+/// What is asked for: a layout, and its class, or one that is none. In two whole words, as one with padding is copied byte by
+/// byte.
 #[derive(Clone, Copy)]
 pub(crate) struct Size {
     bytes: usize,
-    /// The logarithm of the alignment, and one more.
-    align: NonZeroU8,
-    class: u8,
+    /// The class in the low byte; above, the logarithm of the alignment, and one more.
+    kind: NonZeroUsize,
 }
 
 impl Size {
     /// Of a layout whose size is not 0.
     pub(crate) const fn of(layout: Layout) -> Self {
         let small = layout.size() <= LARGEST && layout.align() <= STEP;
+        let class = if small {
+            layout.size().div_ceil(STEP) - 1
+        } else {
+            u8::MAX as usize
+        };
+        let align = layout.align().trailing_zeros() as usize;
         Self {
             bytes: layout.size(),
-            align: NonZeroU8::MIN.saturating_add(layout.align().trailing_zeros() as u8),
-            class: if small {
-                (layout.size().div_ceil(STEP) - 1) as u8
-            } else {
-                u8::MAX
-            },
+            kind: NonZeroUsize::MIN.saturating_add(((align + 1) << 8 | class) - 1),
         }
     }
 
@@ -76,12 +77,12 @@ impl Size {
 
     #[inline]
     const fn class(self) -> usize {
-        self.class as usize
+        self.kind.get() & u8::MAX as usize
     }
 
     const fn layout(self) -> Layout {
         // SAFETY: that of the layout that this was made of.
-        unsafe { Layout::from_size_align_unchecked(self.bytes, 1 << (self.align.get() - 1)) }
+        unsafe { Layout::from_size_align_unchecked(self.bytes, 1 << ((self.kind.get() >> 8) - 1)) }
     }
 
     /// Whether a pool that packs has this in its chunks.

@@ -81,8 +81,9 @@ pub(super) struct List<O: Objects> {
     pub(super) retired_bytes: stat::AtomicU64,
     pub(super) reclaimed: stat::AtomicU64,
     pub(super) reclaimed_bytes: stat::AtomicU64,
-    /// Of the objects that the owner reclaims. Only touched inside (R6).
-    kind: UnsafeCell<Option<O::Kind>>,
+    /// Of the objects of each chain that the owner reclaims: where a parent's variables go by turns, each of its ids has chains
+    /// of its own. Only touched inside (R6).
+    kinds: [UnsafeCell<Option<O::Kind>>; CHAINS],
     /// The token of the owner that is dropping what it has taken out of `waiting` (R7), or 0.
     in_hand: AtomicU64,
     /// Batches that were closed: counted before the first chain is taken (R5).
@@ -103,7 +104,7 @@ pub(super) struct List<O: Objects> {
     pub(super) held: Held,
 }
 
-// SAFETY: `kind` is only touched by the shard's owner, inside, which one thread at a time is; all else is atomic, or leads to
+// SAFETY: `kinds` are only touched by the shard's owner, inside, which one thread at a time is; all else is atomic, or leads to
 // objects that the lists own.
 unsafe impl<O: Objects> Sync for List<O> {}
 // SAFETY: as above.
@@ -120,7 +121,7 @@ impl<O: Objects> List<O> {
             retired_bytes: stat::AtomicU64::new(0),
             reclaimed: stat::AtomicU64::new(0),
             reclaimed_bytes: stat::AtomicU64::new(0),
-            kind: UnsafeCell::new(None),
+            kinds: std::array::from_fn(|_| UnsafeCell::new(None)),
             in_hand: AtomicU64::new(0),
             closed: AtomicU64::new(0),
             drained: AtomicU64::new(0),
@@ -209,17 +210,17 @@ impl<O: Objects> List<O> {
         if !is_ready_in::<R>(state) {
             return false;
         }
-        // SAFETY: inside, this thread has it alone.
-        let kind = unsafe { &mut *self.kind.get() };
         let (mut freed, mut bytes, mut left, mut more) = (0, 0, false, false);
-        for chain in &self.waiting {
+        for (chain, kind) in self.waiting.iter().zip(&self.kinds) {
             // Relaxed, here and below: inside, as in `push_inside`.
             let Some(first) = NonNull::new(chain.load(Ordering::Relaxed)) else {
                 continue;
             };
             left = true;
-            // SAFETY: the period is over (R3, G1), so nobody reads the chain's objects, and inside they are this thread's.
+            // SAFETY: the period is over (R3, G1), so nobody reads the chain's objects, and inside they are this thread's; and
+            // so is the kind.
             unsafe {
+                let kind = &mut *kind.get();
                 let next = first.as_ref().next();
                 prefetch(next);
                 // Taken out first, for a fork may come in between (F4): then it is lost, and not in two places.

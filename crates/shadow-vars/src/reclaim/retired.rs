@@ -61,8 +61,8 @@ use crate::sync::{Ordering, thread_local};
 /// Bytes of an object that do not wait for a batch to be full.
 const LARGE: u64 = 1 << 16;
 
-/// Retirements of a shard between two looks at a period that has begun.
-const POLL: u64 = 64;
+/// The most retirements of a shard between two looks at a period that has begun.
+const POLL: usize = 64;
 
 /// The retire lists of one store.
 pub(crate) struct RetireLists<O: Objects> {
@@ -72,6 +72,8 @@ pub(crate) struct RetireLists<O: Objects> {
     pub(super) shared: Box<List<O>>,
     /// Objects in `open` that make it worth closing.
     pub(super) batch: Stride,
+    /// Retirements of a shard between two looks at a period that has begun: at least as often as a batch is full.
+    poll: Stride,
     /// Who takes the objects back.
     pub(super) objects: Arc<O>,
     /// With an exact backend: what waits for a grace period of its own, and what was poisoned in place of freed.
@@ -118,6 +120,7 @@ impl<O: Objects> RetireLists<O> {
             own: PerShard::new(shards),
             shared: try_box(List::new())?,
             batch: Stride::at_most(batch),
+            poll: Stride::at_most(batch.min(POLL)),
             objects,
             #[cfg(any(test, shadow_loom))]
             exact: stat::Mutex::default(),
@@ -180,7 +183,7 @@ impl<O: Objects> RetireLists<O> {
     /// # Safety
     ///
     /// Once per object, which has so many bytes, after it was unlinked for good; the caller is pinned.
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn retire<R: Reclaim>(
         self: &Arc<Self>,
         object: NonNull<Link>,
@@ -193,7 +196,46 @@ impl<O: Objects> RetireLists<O> {
             // SAFETY: the caller's.
             return unsafe { self.retire_exactly::<R>(object, bytes) };
         }
-        let (list, shard) = self.list(shard);
+        // SAFETY: the caller's.
+        unsafe {
+            match if shard.is_own() { self.own.get(shard) } else { None } {
+                Some(list) => self.retire_in::<R>((list, shard), object, bytes, soon),
+                None => self.retire_on::<R>(object, bytes, soon, shard),
+            }
+        }
+    }
+
+    /// The same where the shard is not the thread's own, or has no list yet.
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    #[cold]
+    #[inline(never)]
+    unsafe fn retire_on<R: Reclaim>(
+        self: &Arc<Self>,
+        object: NonNull<Link>,
+        bytes: u64,
+        soon: bool,
+        shard: Shard,
+    ) -> Retired {
+        // SAFETY: the caller's.
+        unsafe { self.retire_in::<R>(self.list(shard), object, bytes, soon) }
+    }
+
+    /// The same, with the list.
+    ///
+    /// # Safety
+    ///
+    /// As there; the list is the shard's.
+    #[inline(always)]
+    unsafe fn retire_in<R: Reclaim>(
+        self: &Arc<Self>,
+        (list, shard): (&List<O>, Shard),
+        object: NonNull<Link>,
+        bytes: u64,
+        soon: bool,
+    ) -> Retired {
         shard.add(&list.retired_bytes, bytes);
         let count = shard.add(&list.retired, 1);
         let inside = if R::PUSHES_PLAINLY && shard.is_own() {
@@ -215,8 +257,8 @@ impl<O: Objects> RetireLists<O> {
                 list.is_ready::<R>()
             },
         };
-        let full = self.batch.divides(count) || bytes >= LARGE;
-        if full || soon || count.is_multiple_of(POLL) {
+        if self.poll.divides(count) || soon || bytes >= LARGE {
+            let full = self.batch.divides(count) || bytes >= LARGE;
             self.push_on_in_time::<R>((list, shard), soon, full);
             more |= full;
         }
@@ -382,7 +424,7 @@ impl<O: Objects> RetireLists<O> {
         let _scope = ReclaimScope::enter();
         let shard = self.shard();
         let (mut objects, mut freed) = (0, 0);
-        // What was last in each: where a parent's variables go by turns, each of its ids has chains of its own.
+        // What was last in each, as for the owner.
         let mut chains = chains.map(|first| (first, None));
         let mut left = true;
         while left {

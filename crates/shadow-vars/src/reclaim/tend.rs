@@ -90,8 +90,8 @@ impl<O: Objects> RetireLists<O> {
     fn look_now<R: Reclaim>(&self) {
         /// Values that one operation drops of those that are ready.
         const FEW: usize = 16;
-        // Not in the middle of another operation, either: in a constructor, say.
-        if is_reclaiming() || R::is_pinned() {
+        // Not in the middle of another operation, either: in a constructor, say. Nor when one panics.
+        if is_reclaiming() || R::is_pinned() || std::thread::panicking() {
             return;
         }
         if pace::is_due()

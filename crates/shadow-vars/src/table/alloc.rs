@@ -14,14 +14,13 @@ use crate::registry::IdEntry;
 use crate::shard::Shard;
 use crate::sync::{AtomicPtr, Ordering};
 
-/// What the last node was that was given back in one step: most come many of a kind.
+/// What the last node was that was given back in one step, to the thread's own magazine: most come many of a kind.
 #[derive(Clone, Copy)]
 pub(crate) struct Plain {
     /// Its life word, but for the link: the id's index, and how it ended.
     life: Life,
-    size: Size,
-    /// Where it went to, if that is the thread's own.
-    to: Option<Own>,
+    bytes: u64,
+    to: Own,
 }
 
 impl Node {
@@ -214,7 +213,7 @@ impl Node {
     #[inline]
     pub(crate) unsafe fn bytes_as(node: NonNull<Self>, entry: &IdEntry) -> u64 {
         // SAFETY: the caller's.
-        let fits = unsafe { node.as_ref() }.key_fits();
+        let fits = key_fits(unsafe { node.as_ref() }.obj, entry);
         let bytes = match entry.plain() {
             Some(size) if fits => size.bytes(),
             // SAFETY: the caller's.
@@ -260,23 +259,33 @@ impl Node {
         // SAFETY: nobody else can reach the node.
         let this = unsafe { node.as_ref() };
         let life = this.life().without_link();
-        let plain = match last {
-            // Found out anew as long as the thread has no magazine.
-            Some(last) if last.life == life && last.to.is_some() && addr_fits(this.obj) => last,
-            _ => {
-                let size = this.plain_size(heap)?;
-                let to = heap.pool.own(size, shard);
-                last.insert(Plain { life, size, to })
-            }
-        };
-        // SAFETY: the key fits, and the variable is typed: of this size and lead. This thread keeps its shard.
-        unsafe {
-            match plain.to {
-                Some(own) => own.dealloc(Self::whole(node, Self::lead::<R>())),
-                None => Self::dealloc_size((heap, shard), node, plain.size, Self::lead::<R>()),
-            }
+        if let Some(last) = last
+            && last.life == life
+            && addr_fits(this.obj)
+        {
+            // SAFETY: the key fits, and the variable is typed: of this size and lead. This thread keeps its shard.
+            unsafe { last.to.dealloc(Self::whole(node, Self::lead::<R>())) };
+            return Some(last.bytes);
         }
-        Some(plain.size.bytes() as u64)
+        // SAFETY: the caller's.
+        unsafe { Self::free_plain_on::<R>((heap, shard), node, last) }
+    }
+
+    /// The first of its kind. Also found out anew as long as the thread has no magazine.
+    #[cold]
+    unsafe fn free_plain_on<R: Reclaim>(
+        (heap, shard): (&Heap, Shard),
+        node: NonNull<Self>,
+        last: &mut Option<Plain>,
+    ) -> Option<u64> {
+        // SAFETY: nobody else can reach the node.
+        let this = unsafe { node.as_ref() };
+        let (life, size) = (this.life().without_link(), this.plain_size(heap)?);
+        let bytes = size.bytes() as u64;
+        *last = (heap.pool.own(size, shard)).map(|to| Plain { life, bytes, to });
+        // SAFETY: as above.
+        unsafe { Self::dealloc_size((heap, shard), node, size, Self::lead::<R>()) };
+        Some(bytes)
     }
 
     /// The size of a variable that owns nothing.

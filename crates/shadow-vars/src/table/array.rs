@@ -7,12 +7,13 @@ use super::count::ShardedCount;
 use super::group::Lane;
 use super::hash::{KeyHash, Walk};
 use super::node::{Node, addr_fits};
+use super::sieve::{Sieve, Sieved};
 use super::word::Word;
 use crate::mapping;
 use crate::mem::{Stride, try_box, try_slice};
 use crate::reclaim::object::Interval;
 use crate::shard::Shard;
-use crate::sync::stat::AtomicU8;
+use crate::sync::stat::{AtomicBool, AtomicU8};
 use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 /// Slots per bucket: a cache line of them. Two under loom, where every load is a scheduling point.
@@ -29,6 +30,9 @@ const BUCKET_BYTES: usize = BUCKET * size_of::<u64>();
 /// The largest table: 2^40 buckets of 64 bytes are more than any address space holds.
 pub(crate) const MAX_LOG2: u32 = 40;
 
+/// Frees between two looks at whether a table has become too large, at least: a look reads the counts of all shards.
+const FEWEST_FREES: usize = 64;
+
 /// Tables of fewer buckets (of this logarithm) count what is claimed in one place for all threads.
 const SHARED_LOG2: u32 = 6;
 
@@ -39,6 +43,8 @@ pub(crate) struct Table {
     pub(crate) header: Node,
     // Read by every operation.
     pub(crate) log2: u32,
+    /// Whether finds ask the sieve first: a guess.
+    asks_sieve: AtomicBool,
     /// The slots' bytes.
     span: usize,
     /// The bits of a bucket's offset in the slots, in bytes.
@@ -51,6 +57,8 @@ pub(crate) struct Table {
     // Touched when a slot is claimed.
     /// Not 0 where something was claimed (L6): a mark for [`MARKED`] buckets each, or none at all.
     marks: Box<[AtomicU8]>,
+    /// For whom something was claimed (L7), if the table has one.
+    sieve: Option<Sieve>,
     /// The order in which walks take the buckets.
     pub(crate) walk: Walk,
     /// Slots that were claimed so far.
@@ -88,6 +96,7 @@ pub(crate) struct Plan {
     pub(crate) retired: u64,
     /// With intervals: the era.
     pub(crate) born: u64,
+    pub(crate) sieved: Sieved,
 }
 
 /// A slot of a table, by number: in bounds by construction.
@@ -103,15 +112,18 @@ impl Table {
         let marks = Some((1 << plan.log2) / MARKED).filter(|&marks| marks >= FEWEST_MARKS);
         // A slot is claimed once, so a small table is not for long a place where threads meet.
         let counters = if plan.log2 < SHARED_LOG2 { 0 } else { plan.shards };
+        let sieve = Sieve::new(plan.log2, plan.sieved);
         let table = try_box(Self {
             header: Node::for_table(),
             log2: plan.log2,
+            asks_sieve: AtomicBool::new(sieve.as_ref().is_some_and(Sieve::asks_at_first)),
             span: BUCKET_BYTES << plan.log2,
             reach: ((1 << plan.log2) - 1) * BUCKET_BYTES,
             slots,
             next: AtomicPtr::new(ptr::null_mut()),
             generation: plan.generation,
             marks: try_slice(marks.unwrap_or(0), || AtomicU8::new(0))?,
+            sieve,
             walk: Walk::new(plan.log2),
             claimed: ShardedCount::new(counters)?,
             tickets: AtomicUsize::new(0),
@@ -119,7 +131,7 @@ impl Table {
             limit,
             // What all shards may add between two looks is a sixteenth of the limit.
             claim_stride: Stride::at_most(limit / (16 * plan.shards)),
-            free_stride: Stride::at_most((limit / (16 * plan.shards)).max(8)),
+            free_stride: Stride::at_most((limit / (16 * plan.shards)).max(FEWEST_FREES)),
             retired: plan.retired,
             interval: Interval {
                 born: plan.born,
@@ -197,7 +209,7 @@ impl Table {
 
     #[inline]
     pub(crate) fn mask(&self) -> usize {
-        self.buckets() - 1
+        self.walk.mask as usize
     }
 
     /// The bucket where the probe for a key begins.
@@ -225,7 +237,11 @@ impl Table {
 
     /// Bytes held by the table.
     pub(crate) fn bytes(&self) -> usize {
-        size_of::<Self>() + self.capacity() * size_of::<AtomicU64>() + self.marks.len()
+        size_of::<Self>() + self.capacity() * size_of::<AtomicU64>() + self.marks.len() + self.sieve_bytes()
+    }
+
+    fn sieve_bytes(&self) -> usize {
+        self.sieve.as_ref().map_or(0, Sieve::bytes)
     }
 
     /// The slot at this position of this bucket; both wrap around.
@@ -357,6 +373,41 @@ impl Table {
     #[inline]
     pub(crate) fn mark_slot(&self, slot: SlotIndex) {
         self.mark(slot.0 / BUCKET);
+    }
+
+    /// Notes that a slot is about to be claimed for a key. Comes before the claim (L7).
+    #[inline(always)]
+    pub(crate) fn note(&self, hash: KeyHash) {
+        if let Some(sieve) = &self.sieve {
+            sieve.note(self.home(hash), hash);
+        }
+    }
+
+    /// Whether a find should ask [`may_have`](Self::may_have) first.
+    #[inline(always)]
+    pub(crate) fn asks_sieve(&self) -> bool {
+        // Relaxed, here and below: a guess.
+        self.asks_sieve.load(Ordering::Relaxed)
+    }
+
+    /// Whether a slot may have been claimed for a key (L7).
+    #[inline(always)]
+    pub(crate) fn may_have(&self, hash: KeyHash) -> bool {
+        self.sieve
+            .as_ref()
+            .is_none_or(|sieve| sieve.may_have(self.home(hash), hash))
+    }
+
+    /// A find that did not ask the sieve found nothing, or one that did found something: sometimes that changes what others do.
+    #[inline(always)]
+    pub(crate) fn found_otherwise(&self, hash: KeyHash) {
+        if let Some(sieve) = &self.sieve
+            && sieve.is_sample(hash)
+            // Models ask always.
+            && !cfg!(shadow_loom)
+        {
+            self.asks_sieve.store(!self.asks_sieve(), Ordering::Relaxed);
+        }
     }
 
     /// The first of these steps of a walk whose bucket something may have been claimed in, or by a key whose home it is.

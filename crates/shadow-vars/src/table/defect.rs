@@ -18,6 +18,12 @@ pub(crate) enum Defect {
     AnyIsLast,
     /// Find and insert ask for the successor before what relaxed loads said is sure.
     LastWithoutFence,
+    /// Find takes what a sieve does not have for absent, whether there is a successor or not.
+    SieveIsLast,
+    /// A sieve is told of a claim when that has been made.
+    SieveAfterClaim,
+    /// A sieve is not told of a remover's claim.
+    TombNotNoted,
     /// Find goes to the successor at the first MOVED… and stops at EMPTY after it.
     EmptyAfterMovedIsAbsent,
     /// Find takes SEALED for absent.

@@ -48,6 +48,9 @@ impl<R: Reclaim> Core<R> {
             return self.find_on(shield, obj, entry).map(value);
         };
         let (tags, root) = Tags::new(key.wide_tag).before(root);
+        if root.asks_sieve() {
+            return self.find_behind_sieve(shield, root, &key).map(value);
+        }
         let bucket = root.home_bucket(key.hash);
         let group = Group::load(bucket);
         match group.with(tags).first() {
@@ -65,10 +68,26 @@ impl<R: Reclaim> Core<R> {
                     return None; // L2
                 }
             }
-            None if group.empty().first().is_some() && self.is_last(root) => return None, // L3
+            None if group.empty().first().is_some() && self.is_last(root) => {
+                root.found_otherwise(key.hash);
+                return None; // L3
+            }
             None => {}
         }
         self.find_on(shield, obj, entry).map(value)
+    }
+
+    /// The same where most look-ups find nothing.
+    #[inline(never)]
+    fn find_behind_sieve<'g>(&'g self, shield: Shield<'g, R>, root: &Table, key: &Key<'_>) -> Option<NodeRef<'g>> {
+        if !root.may_have(key.hash) && (self.is_last(root) || self.planted(Defect::SieveIsLast)) {
+            return None; // L7
+        }
+        let found = self.find_on(shield, key.obj, key.entry);
+        if found.is_some() {
+            root.found_otherwise(key.hash);
+        }
+        found
     }
 
     /// Whether nothing in snapshots of this table, taken before, can have been MOVED or SEALED: it has no successor.

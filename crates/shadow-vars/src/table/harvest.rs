@@ -4,6 +4,8 @@
 //! node long before it looks at it, and counts and retires by the batch. Until then what it took is held back, as its
 //! guard would hold it back anyway.
 
+use std::mem::ManuallyDrop;
+
 use super::array::{SlotIndex, Table};
 use super::defect::{Defect, Stage};
 use super::node::Node;
@@ -112,7 +114,8 @@ impl<'g, R: Reclaim> Swept<'g, R> {
             link,
         };
         removed(node);
-        drop(unlink);
+        // Not by its drop, which would have it in memory.
+        ManuallyDrop::new(unlink).finish();
     }
 
     fn hand_over(&mut self) {
@@ -122,10 +125,7 @@ impl<'g, R: Reclaim> Swept<'g, R> {
         core.nodes.count_freed(self.entry.counts(), shard, killed);
         let dead = std::mem::replace(&mut self.dead, Chain::new());
         // SAFETY: this sweep unlinked the nodes (I5), and is pinned, as the shield says.
-        let retired = unsafe {
-            core.lists
-                .retire_chain::<R>(dead, self.entry.shape.drop.is_some(), shard)
-        };
+        let retired = unsafe { core.lists.retire_chain::<R>(dead, self.entry.drops, shard) };
         core.drain_and_help(shield, shard, retired);
     }
 }
@@ -138,7 +138,7 @@ impl<R: Reclaim> Drop for Swept<'_, R> {
     }
 }
 
-/// A node that is dead and linked.
+/// A node that is dead and linked. [Finished](Self::finish), or dropped if what it is shown to panics.
 struct Unlink<'s, 'g, R: Reclaim> {
     swept: &'s mut Swept<'g, R>,
     node: NodeRef<'g>,
@@ -147,7 +147,15 @@ struct Unlink<'s, 'g, R: Reclaim> {
 }
 
 impl<R: Reclaim> Drop for Unlink<'_, '_, R> {
+    #[cold]
     fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+impl<R: Reclaim> Unlink<'_, '_, R> {
+    #[inline(always)]
+    fn finish(&mut self) {
         let (swept, node) = (&mut *self.swept, self.node);
         let core = swept.core;
         let from = if core.planted(Defect::UnlinkFromFound) {
@@ -155,7 +163,7 @@ impl<R: Reclaim> Drop for Unlink<'_, '_, R> {
         } else {
             swept.from
         };
-        let retire = core.unlink_or_orphan(swept.shield, node, from, swept.table, self.link);
+        let retire = core.unlink_or_orphan(swept.shield, (node, swept.entry), from, swept.table, self.link);
         if retire && !core.planted(Defect::RetireBeforeUnlink) {
             // SAFETY: dead and unlinked by this thread, and in no list.
             unsafe {

@@ -212,6 +212,8 @@ pub(crate) struct Walk {
     step: u64,
     /// Its inverse modulo 2^64.
     inverse: u64,
+    /// The bits of a region's number.
+    pub(super) mask: u64,
 }
 
 impl Walk {
@@ -230,13 +232,18 @@ impl Walk {
         let inverse = (0..5).fold(step, |inverse, _| {
             inverse.wrapping_mul(2_u64.wrapping_sub(step.wrapping_mul(inverse)))
         });
-        Self { log2, step, inverse }
+        Self {
+            log2,
+            step,
+            inverse,
+            mask: (1 << log2) - 1,
+        }
     }
 
     /// The region, by number, that the walk comes to after so many others.
     #[inline]
     pub(crate) fn region(self, after: usize) -> usize {
-        (after as u64).wrapping_mul(self.step) as usize & ((1 << self.log2) - 1)
+        ((after as u64).wrapping_mul(self.step) & self.mask) as usize
     }
 
     /// The first point of that region.
@@ -249,7 +256,7 @@ impl Walk {
     /// How many others the walk comes to before this region.
     #[inline]
     pub(crate) fn before(self, region: usize) -> usize {
-        (region as u64).wrapping_mul(self.inverse) as usize & ((1 << self.log2) - 1)
+        ((region as u64).wrapping_mul(self.inverse) & self.mask) as usize
     }
 }
 

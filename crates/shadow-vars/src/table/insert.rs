@@ -98,7 +98,7 @@ impl<R: Reclaim> Core<R> {
             return false;
         };
         // L3.
-        let won = self.claim_slot(shield, shard, root, root.slot_in(bucket, lane), link);
+        let won = self.claim_slot(shield, shard, root, (root.slot_in(bucket, lane), key), link);
         if won {
             self.at(Stage::Claimed);
         }
@@ -157,7 +157,7 @@ impl<R: Reclaim> Core<R> {
                     root.mark(root.home(key.hash));
                 }
                 // L3.
-                if !self.claim_slot(shield, self.shard(), root, root.slot_in(bucket, lane), link) {
+                if !self.claim_slot(shield, self.shard(), root, (root.slot_in(bucket, lane), key), link) {
                     return None;
                 }
                 self.at(Stage::Claimed);
@@ -244,7 +244,7 @@ impl<R: Reclaim> Core<R> {
                     return Ok(Next::Again);
                 }
                 table.mark(table.home(key.hash));
-                if !self.claim_slot(shield, self.shard(), table, slot, link) {
+                if !self.claim_slot(shield, self.shard(), table, (slot, key), link) {
                     return Ok(Next::Reload);
                 }
                 self.at(Stage::Claimed);

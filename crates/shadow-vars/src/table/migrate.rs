@@ -4,7 +4,7 @@ use super::array::{BUCKET, MAX_LOG2, Plan, SlotIndex, Table};
 use super::defect::{Defect, Stage};
 use super::group::{Group, Tags};
 use super::node::State;
-use super::probe::{Found, Probe};
+use super::probe::{Found, Key, Probe};
 use super::word::{Kind, Word};
 use super::{Core, NoMemory, NodeRef, Shield};
 use crate::mem::prefetch;
@@ -171,7 +171,7 @@ impl<R: Reclaim> Core<R> {
         if group.with(Tags::new(key.wide_tag)).first().is_none()
             && self.is_last(table)
             && let Some(lane) = group.empty().first()
-            && self.claim_slot(shield, shard, table, table.slot_in(home, lane), link)
+            && self.claim_slot(shield, shard, table, (table.slot_in(home, lane), &key), link)
         {
             return Ok(());
         }
@@ -190,7 +190,7 @@ impl<R: Reclaim> Core<R> {
                     }
                     Found::Empty(slot) => {
                         table.mark(table.home(key.hash));
-                        if self.claim_slot(shield, shard, table, slot, link) {
+                        if self.claim_slot(shield, shard, table, (slot, &key), link) {
                             return Ok(());
                         }
                     }
@@ -268,6 +268,7 @@ impl<R: Reclaim> Core<R> {
             shards: self.shards,
             retired: self.lists.retired(),
             born: self.birth(shield),
+            sieved: self.sieved,
         };
         let fresh = Table::alloc(plan).ok_or(NoMemory)?;
         if table.install(fresh) {
@@ -329,11 +330,18 @@ impl<R: Reclaim> Core<R> {
         shield: Shield<'_, R>,
         shard: Shard,
         table: &Table,
-        slot: SlotIndex,
+        (slot, key): (SlotIndex, &Key<'_>),
         link: Word,
     ) -> bool {
         table.mark_slot(slot);
+        let late = self.planted(Defect::SieveAfterClaim);
+        if !late {
+            table.note(key.hash);
+        }
         let won = table.cas(slot, Word::EMPTY, link);
+        if late {
+            table.note(key.hash);
+        }
         if won {
             self.count_claim(shield, shard, table);
         }

@@ -116,6 +116,13 @@
 //!   passes by a region only where there is no successor either, read after the mark: the variable is in the root, or its
 //!   operation had seen a successor before the walk began.
 //!
+//! And one is for finds that read no bucket at all:
+//!
+//! - **L7** A bit of a key is set in the [sieve] of a table before a slot is claimed there for it, by whomever and for whatever,
+//!   and never cleared. So if it is not set, and the table is a root without a successor, read after it (O1), the key was
+//!   absent when the bit was read: a claim that came before the operation, or before anything that it saw, has its bit seen;
+//!   and in no other table can a slot of the key have been claimed by then that this one's successor would not lead to.
+//!
 //! # Orderings
 //!
 //! - **O1** Every change of a slot is an AcqRel compare-and-swap (`Table::cas`), or from FROZEN to MOVED a Release store
@@ -191,6 +198,7 @@ use self::array::{BUCKET, MAX_LOG2, Plan, Table};
 use self::hash::{AddrHasher, Places};
 use self::node::Node;
 use self::probe::Key;
+use self::sieve::Sieved;
 use crate::heap::Heap;
 use crate::reclaim::Reclaim;
 use crate::reclaim::object::Link;
@@ -217,6 +225,7 @@ pub(crate) mod prefetch;
 pub(crate) mod probe;
 pub(crate) mod remove;
 mod retire;
+pub(crate) mod sieve;
 pub(crate) mod sweep;
 mod teardown;
 pub(crate) mod word;
@@ -339,6 +348,7 @@ pub(crate) struct Config {
     pub(crate) shards: usize,
     /// Nodes packed, else each an allocation of its own.
     pub(crate) packed: bool,
+    pub(crate) sieved: Sieved,
 }
 
 /// The table, its ids and its retire lists: everything but the public face.
@@ -352,6 +362,7 @@ pub(crate) struct Core<R: Reclaim> {
     shards: usize,
     block: usize,
     min_log2: u32,
+    sieved: Sieved,
     /// Dead nodes that could not be unlinked for lack of memory; freed by the store's drop.
     orphans: AtomicPtr<Link>,
     pub(crate) growths: AtomicU64,
@@ -379,6 +390,7 @@ impl<R: Reclaim> Core<R> {
             shards,
             block: config.block.max(1),
             min_log2: 0,
+            sieved: config.sieved,
             orphans: AtomicPtr::new(ptr::null_mut()),
             growths: AtomicU64::new(0),
             shrinks: AtomicU64::new(0),
@@ -403,6 +415,7 @@ impl<R: Reclaim> Core<R> {
             shards,
             retired: 0,
             born: 0,
+            sieved: core.sieved,
         };
         let table = Table::alloc(plan).ok_or(NoMemory)?;
         core.root = CachePadded::new(AtomicPtr::new(table.as_ptr()));

@@ -1,9 +1,12 @@
 //! Taking a variable away: kill, then see to it that no slot leads to the node, then retire it.
 
+use std::mem::ManuallyDrop;
+use std::ptr::NonNull;
+
 use super::array::{SlotIndex, Table};
 use super::defect::{Defect, Stage};
 use super::find::Look;
-use super::node::{Life, Node, State};
+use super::node::{Life, Node, State, key_fits};
 use super::probe::{Found, Key, Probe};
 use super::word::{Kind, Word};
 use super::{Core, NoMemory, NodeRef, Shield};
@@ -14,8 +17,8 @@ use crate::registry::IdEntry;
 use crate::shard::Shard;
 use crate::sync::Ordering;
 
-/// A variable that this thread killed. The destructor runs while this exists; its drop unlinks and retires the node, even
-/// if the destructor panics.
+/// A variable that this thread killed. The destructor runs while this exists; then it is [finished](Self::finish), or
+/// dropped, if the destructor panics: either unlinks and retires the node.
 pub(crate) struct Removed<'g, R: Reclaim> {
     core: &'g Core<R>,
     shield: Shield<'g, R>,
@@ -31,18 +34,40 @@ pub(crate) struct Removed<'g, R: Reclaim> {
 }
 
 impl<R: Reclaim> Drop for Removed<'_, R> {
-    #[inline(always)]
+    #[cold]
     fn drop(&mut self) {
+        self.unlink_and_retire();
+    }
+}
+
+impl<'g, R: Reclaim> Removed<'g, R> {
+    #[inline(always)]
+    fn unlink_and_retire(&self) {
         let (node, entry) = (self.node, self.entry);
         self.core
             .unlink_and_retire(self.shield, self.shard, (node, entry), self.from, self.found, self.link);
     }
+
+    /// Shows the node to a destructor, and takes it out.
+    #[inline(always)]
+    fn finish<O>(self, dtor: impl FnOnce(NodeRef<'g>) -> O) -> O {
+        let done = dtor(self.node);
+        // Not by its drop, which would have it in memory.
+        ManuallyDrop::new(self).unlink_and_retire();
+        done
+    }
 }
 
 impl<R: Reclaim> Core<R> {
-    /// Kills the variable of a key, if it has one. Lock-free.
+    /// Kills the variable of a key, if it has one, shows it to a destructor, unlinks and retires it, also if that panics.
+    /// Lock-free, but for the destructor.
     #[inline(always)]
-    pub(crate) fn remove<'g>(&'g self, shield: Shield<'g, R>, key: &Key<'g>) -> Option<Removed<'g, R>> {
+    pub(crate) fn remove<'g, O>(
+        &'g self,
+        shield: Shield<'g, R>,
+        key: &Key<'g>,
+        dtor: impl FnOnce(NodeRef<'g>) -> O,
+    ) -> Option<O> {
         let from = self.root(shield);
         // Who takes a variable away mostly does so because the parent goes next.
         prefetch(std::ptr::without_provenance::<u8>(key.obj));
@@ -51,14 +76,31 @@ impl<R: Reclaim> Core<R> {
         {
             let mut removed = self.killed(shield, (node, key.entry), from, from);
             removed.link = Some((slot, word));
-            return Some(removed);
+            return Some(removed.finish(dtor));
         }
-        self.remove_on(shield, from, key)
+        self.remove_late(shield, from, key, dtor)
     }
 
     /// All other cases.
     #[cold]
-    fn remove_on<'g>(&'g self, shield: Shield<'g, R>, from: &'g Table, key: &Key<'g>) -> Option<Removed<'g, R>> {
+    #[inline(never)]
+    fn remove_late<'g, O>(
+        &'g self,
+        shield: Shield<'g, R>,
+        from: &'g Table,
+        key: &Key<'g>,
+        dtor: impl FnOnce(NodeRef<'g>) -> O,
+    ) -> Option<O> {
+        Some(self.remove_on(shield, from, key)?.finish(dtor))
+    }
+
+    #[cold]
+    pub(crate) fn remove_on<'g>(
+        &'g self,
+        shield: Shield<'g, R>,
+        from: &'g Table,
+        key: &Key<'g>,
+    ) -> Option<Removed<'g, R>> {
         match self.look(shield, from, key) {
             Look::Live(node, slot, word) => {
                 if let Some(mut removed) = self.kill(shield, (node, key.entry), from, from) {
@@ -147,19 +189,24 @@ impl<R: Reclaim> Core<R> {
         node.kill(live)
     }
 
-    /// The same of a node that was met in a slot, which spares its unlinking a probe.
-    pub(crate) fn kill_at<'g>(
+    /// The same of a node that was met in a slot, which spares its unlinking a probe; and takes it out. Whether this call
+    /// killed it.
+    #[inline]
+    pub(crate) fn remove_at<'g>(
         &'g self,
         shield: Shield<'g, R>,
         node: NodeRef<'g>,
         from: &'g Table,
         (table, slot, word): (&'g Table, SlotIndex, Word),
-    ) -> Option<Removed<'g, R>> {
-        let mut removed = self.kill(shield, (node, node.entry(&self.heap)), from, table)?;
+    ) -> bool {
+        let Some(mut removed) = self.kill(shield, (node, node.entry(&self.heap)), from, table) else {
+            return false;
+        };
         if std::ptr::eq(from, table) && matches!(word.kind(), Kind::Link(_)) {
             removed.link = Some((slot, word));
         }
-        Some(removed)
+        removed.finish(|_| ());
+        true
     }
 
     #[inline(always)]
@@ -204,12 +251,20 @@ impl<R: Reclaim> Core<R> {
         found: &'g Table,
         link: Option<(SlotIndex, Word)>,
     ) {
-        if self.unlink_or_orphan(shield, node, from, found, link) && !self.planted(Defect::RetireBeforeUnlink) {
+        if self.unlink_or_orphan(shield, (node, entry), from, found, link) && !self.planted(Defect::RetireBeforeUnlink)
+        {
             // SAFETY: the guard protects the node, whose entry this is.
             let bytes = unsafe { Node::bytes_as(node.as_ptr(), entry) };
-            let retired = self.retire_by(shield, shard, node.as_ptr(), (bytes, entry.shape.drop.is_some()));
-            self.after_retire(shield, shard, retired);
+            self.retire_variable(shield, shard, node.as_ptr(), bytes, entry.drops);
         }
+    }
+
+    /// Retires a node of so many bytes, and does what is due after that; `soon` says that it has a destructor.
+    #[inline(never)]
+    fn retire_variable(&self, shield: Shield<'_, R>, shard: Shard, node: NonNull<Node>, bytes: u64, soon: bool) {
+        // SAFETY: each caller is the one who unlinked the node (I5); it is pinned, as the shield says.
+        let retired = unsafe { self.lists.retire::<R>(Node::link(node), bytes, soon, shard) };
+        self.after_retire(shield, shard, retired);
     }
 
     /// Takes the node out of all slots. Whether it is to be retired then.
@@ -217,13 +272,13 @@ impl<R: Reclaim> Core<R> {
     pub(crate) fn unlink_or_orphan<'g>(
         &'g self,
         shield: Shield<'g, R>,
-        node: NodeRef<'g>,
+        (node, entry): (NodeRef<'g>, &IdEntry),
         from: &'g Table,
         found: &'g Table,
         link: Option<(SlotIndex, Word)>,
     ) -> bool {
         let skip = self.planted(Defect::FailedNotUnlinked) && node.life().state() == State::Failed;
-        if skip || self.unlink(shield, node, from, found, link).is_ok() {
+        if skip || self.unlink(shield, (node, entry), from, found, link).is_ok() {
             self.at(Stage::Unlinked);
             return true;
         }
@@ -239,7 +294,7 @@ impl<R: Reclaim> Core<R> {
     fn unlink<'g>(
         &'g self,
         shield: Shield<'g, R>,
-        node: NodeRef<'g>,
+        (node, entry): (NodeRef<'g>, &IdEntry),
         from: &'g Table,
         found: &'g Table,
         link: Option<(SlotIndex, Word)>,
@@ -251,7 +306,7 @@ impl<R: Reclaim> Core<R> {
                 slot,
                 word,
                 node,
-                node.key_fits().then(|| Word::tomb(node.obj, word.tag())),
+                key_fits(node.obj, entry).then(|| Word::tomb(node.obj, word.tag())),
             )
         {
             return Ok(());
@@ -304,6 +359,9 @@ impl<R: Reclaim> Core<R> {
                         // Claimed for the key, so that no slow helper can place the node here.
                         table.mark(table.home(key.hash));
                         table.mark_slot(slot);
+                        if !self.planted(Defect::TombNotNoted) {
+                            table.note(key.hash);
+                        }
                         if self.leave_tomb(table, slot, Word::EMPTY, node, key.tomb()) {
                             self.count_claim(shield, self.shard(), table);
                             break older;

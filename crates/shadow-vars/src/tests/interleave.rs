@@ -20,6 +20,7 @@ use crate::table::Core;
 use crate::table::array::BUCKET;
 use crate::table::defect::{Defect, ON_ACCESS};
 use crate::table::hash::{AddrHasher, Places};
+use crate::table::sieve::Sieved;
 use crate::{CtorError, ShadowId, ShadowStore};
 
 const VALUE: ShadowId<Counted> = ShadowId::new(1);
@@ -187,6 +188,7 @@ impl Setup {
             block: 1,
             shards: 1,
             packed: true,
+            sieved: Sieved::ALL,
         }
     }
 

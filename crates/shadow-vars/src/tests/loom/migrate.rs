@@ -185,13 +185,13 @@ fn an_insert_leaves_a_frozen_dead_node_alone() {
         let store = small(&[A]);
         store.grow();
         let other = store.pinned(|core, shield| {
-            let removed = core.remove(shield, &store.key(A));
-            let other = spawn(&store, |store| store.help());
-            assert!(store.insert(A, 1));
-            drop(removed);
-            other
+            core.remove(shield, &store.key(A), |_| {
+                let other = spawn(&store, |store| store.help());
+                assert!(store.insert(A, 1));
+                other
+            })
         });
-        join(other);
+        join(other.expect("it was there"));
         assert_eq!(store.get(A), Some(1));
         store.end(&[A]);
     });

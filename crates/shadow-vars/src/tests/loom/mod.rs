@@ -30,6 +30,7 @@ use crate::table::hash::{AddrHasher, Places};
 use crate::table::insert::Inserted;
 use crate::table::node::{Life, Node, State};
 use crate::table::probe::Key;
+use crate::table::sieve::Sieved;
 use crate::table::word::Kind;
 use crate::table::{Config, Core, NoMemory, Shield};
 
@@ -44,6 +45,7 @@ mod read;
 mod remove;
 mod retire;
 mod reuse;
+mod sieve;
 mod sweep;
 mod tally;
 
@@ -228,6 +230,7 @@ impl<R: Reclaim> Store<R> {
             block: 1,
             shards: 1,
             packed: false,
+            sieved: Sieved::NONE,
         }
     }
 
@@ -361,16 +364,15 @@ impl<R: Reclaim> Store<R> {
     /// The value that this call took away.
     fn free(&self, obj: usize) -> Option<usize> {
         self.pinned(|core, shield| {
-            let removed = core.remove(shield, &self.key(obj))?;
             // SAFETY: the entry holds `Value`, and the node was live.
-            Some(unsafe { removed.node.value::<Value>() }.read())
+            core.remove(shield, &self.key(obj), |node| unsafe { node.value::<Value>() }.read())
         })
     }
 
     /// The same by a thread that has this shard.
     fn free_in(&self, shard: Shard, obj: usize) {
         self.pinned(|core, shield| {
-            let removed = core.remove(shield, &self.key(obj));
+            let removed = core.remove_on(shield, core.root(shield), &self.key(obj));
             removed.unwrap_or_else(|| panic!("{obj:#x} is there")).shard = shard;
         });
     }

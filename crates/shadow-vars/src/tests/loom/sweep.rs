@@ -50,7 +50,7 @@ fn free_object(store: &Store, obj: usize) -> usize {
         let from = core.root(shield);
         let mut count = 0;
         core.for_each_of(shield, obj, |node, at| {
-            count += usize::from(core.kill_at(shield, node, from, at).is_some());
+            count += usize::from(core.remove_at(shield, node, from, at));
         });
         count
     })
