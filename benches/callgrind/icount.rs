@@ -281,4 +281,9 @@ per_backend!(Epoch, epoch, epoch_group);
 per_backend!(Seize, seize, seize_group);
 per_backend!(Eras, eras, eras_group);
 
-main!(library_benchmark_groups = asymmetric_group, epoch_group, seize_group, eras_group);
+main!(
+    library_benchmark_groups = asymmetric_group,
+    epoch_group,
+    seize_group,
+    eras_group
+);

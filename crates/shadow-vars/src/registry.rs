@@ -246,7 +246,12 @@ impl Registry {
     #[cold]
     #[inline(never)]
     fn bind_on<T: Send + Sync + 'static>(&self, id: u64) -> Result<&IdEntry, StoreError> {
-        let entry = self.get_or_insert(id, TypeId::of::<T>(), std::any::type_name::<T>(), self.shape(const { Shape::of::<T>() }))?;
+        let entry = self.get_or_insert(
+            id,
+            TypeId::of::<T>(),
+            std::any::type_name::<T>(),
+            self.shape(const { Shape::of::<T>() }),
+        )?;
         if entry.holds::<T>() {
             Ok(entry)
         } else {

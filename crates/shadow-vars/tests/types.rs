@@ -5,8 +5,9 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::rc::Rc;
 
 use shadow_vars::{
-    AllocError, Asymmetric, BuildError, Builder, CtorError, Epoch, Eras, IdStats, Iter, LayoutMismatch, ObjAddr, OwnedPinned,
-    Parent, Pinned, RawVar, ShadowId, ShadowStore, Stats, StoreError, SyncError, TypeMismatch, Typed, VarRef, Variable,
+    AllocError, Asymmetric, BuildError, Builder, CtorError, Epoch, Eras, IdStats, Iter, LayoutMismatch, ObjAddr,
+    OwnedPinned, Parent, Pinned, RawVar, ShadowId, ShadowStore, Stats, StoreError, SyncError, TypeMismatch, Typed,
+    VarRef, Variable,
 };
 
 /// Whether a type has a trait: then a method of its own comes before that of a trait.

@@ -34,7 +34,7 @@
 
 use super::participants::{self, FENCES, Guard, Site, site};
 use super::sealed::Backend;
-use super::{Named, Stuck, owned};
+use super::{Named, Stuck, owned, scan};
 use crate::sync::Ordering;
 
 /// Epochs whose readers only store, and whose reclaiming side pays by a process-wide barrier: the default.
@@ -68,7 +68,9 @@ pub struct AsymmetricOwned(owned::Counted);
 impl AsymmetricOwned {
     fn new() -> Self {
         // Acquire: pairs with the Release half of `begin_period` (E2, E8).
-        Self(owned::enter(|| Asymmetric::domain().epoch.load(Ordering::Acquire) & !FENCES))
+        Self(owned::enter(|| {
+            Asymmetric::domain().epoch.load(Ordering::Acquire) & !FENCES
+        }))
     }
 }
 
@@ -118,16 +120,16 @@ impl Backend for Asymmetric {
     }
 
     fn begin_period() -> u64 {
-        participants::begin_period::<Self>()
+        scan::begin_period::<Self>()
     }
 
     #[inline]
     fn is_over(period: u64) -> bool {
-        participants::is_over::<Self>(period)
+        scan::is_over::<Self>(period)
     }
 
     fn drive() {
-        participants::scan::<Self>();
+        scan::scan::<Self>();
     }
 
     fn unsettled() -> usize {
@@ -135,7 +137,7 @@ impl Backend for Asymmetric {
     }
 
     fn stuck() -> Option<Stuck> {
-        if participants::is_refused::<Self>() {
+        if scan::is_refused::<Self>() {
             return Some(Stuck::NoBarrier);
         }
         owned::is_forked().then_some(Stuck::Forked)

@@ -45,7 +45,7 @@ use std::ptr;
 use super::held::Laggards;
 use super::participants::{self, FENCES, Guard, NO_THREAD, Participant, Shared, Site, site};
 use super::sealed::Backend;
-use super::{Named, Stuck, barrier};
+use super::{Named, Stuck, barrier, scan};
 use crate::fork;
 use crate::sync::{Mutex, Ordering, fence, lock, stat, static_global};
 use crate::table::defect::{Defect, planted_everywhere};
@@ -260,7 +260,11 @@ impl Backend for Eras {
         if births.is_multiple_of(EVERY) {
             begin_era();
         }
-        if planted_everywhere(Defect::BornLate) { era + 1 } else { era }
+        if planted_everywhere(Defect::BornLate) {
+            era + 1
+        } else {
+            era
+        }
     }
 
     fn laggards(period: u64) -> Option<Laggards> {
@@ -295,16 +299,16 @@ impl Backend for Eras {
     }
 
     fn begin_period() -> u64 {
-        participants::begin_period::<Self>()
+        scan::begin_period::<Self>()
     }
 
     #[inline]
     fn is_over(period: u64) -> bool {
-        participants::is_over::<Self>(period)
+        scan::is_over::<Self>(period)
     }
 
     fn drive() {
-        participants::scan::<Self>();
+        scan::scan::<Self>();
     }
 
     fn unsettled() -> usize {
@@ -312,7 +316,7 @@ impl Backend for Eras {
     }
 
     fn stuck() -> Option<Stuck> {
-        if participants::is_refused::<Self>() {
+        if scan::is_refused::<Self>() {
             return Some(Stuck::NoBarrier);
         }
         let before = BEFORE_FORK.load(stat::Ordering::Relaxed);
@@ -320,7 +324,9 @@ impl Backend for Eras {
             let owned = participant.owner.load(stat::Ordering::Relaxed) == NO_THREAD;
             owned && (1..=before).contains(&participant.epoch.load(Ordering::Relaxed))
         };
-        Participant::all::<Self>().any(|participant| of_before(participant)).then_some(Stuck::Forked)
+        Participant::all::<Self>()
+            .any(|participant| of_before(participant))
+            .then_some(Stuck::Forked)
     }
 }
 
@@ -328,5 +334,5 @@ impl Backend for Eras {
 #[cold]
 #[inline(never)]
 fn begin_era() {
-    participants::begin_period::<Eras>();
+    scan::begin_period::<Eras>();
 }

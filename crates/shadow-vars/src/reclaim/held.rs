@@ -164,8 +164,7 @@ impl Held {
         if self.rest.load(Ordering::Relaxed).is_null() {
             self.oldest_of_rest.store(u64::MAX, Ordering::Relaxed);
         }
-        let [rest, kept] =
-            [&self.oldest_of_rest, &self.oldest_of_kept].map(|oldest| oldest.load(Ordering::Relaxed));
+        let [rest, kept] = [&self.oldest_of_rest, &self.oldest_of_kept].map(|oldest| oldest.load(Ordering::Relaxed));
         // Release: pairs with `is_past`.
         self.oldest.store(rest.min(kept), Ordering::Release);
         if rest.min(kept) == u64::MAX {
@@ -208,7 +207,9 @@ impl<O: Objects> RetireLists<O> {
     pub(crate) fn sift<R: Reclaim>(&self, shard: usize, most: u64) {
         if R::INTERVALS
             && let Some(list) = self.get(shard)
-            && (list.lagging::<R>().is_some_and(|period| most == ALL || list.held.is_patient(period))
+            && (list
+                .lagging::<R>()
+                .is_some_and(|period| most == ALL || list.held.is_patient(period))
                 || !list.held.is_empty())
         {
             self.sift_list::<R>(shard, list, most);
@@ -231,7 +232,9 @@ impl<O: Objects> RetireLists<O> {
             turn: 0,
         };
         // Of what waits, if its readers can be known; else of what was drained last, which is later than all that is held.
-        let waits_for = taken.lagging::<R>().filter(|&period| most == ALL || held.spared.load(Ordering::Relaxed) == period);
+        let waits_for = taken
+            .lagging::<R>()
+            .filter(|&period| most == ALL || held.spared.load(Ordering::Relaxed) == period);
         let of_batch = waits_for.and_then(|period| Some((period, R::laggards(period)?)));
         if let Some((period, laggards)) = &of_batch {
             for mut next in list.take_waiting() {

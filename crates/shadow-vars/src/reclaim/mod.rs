@@ -39,6 +39,7 @@ mod owned;
 pub(crate) mod pace;
 mod participants;
 pub(crate) mod retired;
+mod scan;
 #[cfg(feature = "seize")]
 mod seize;
 pub(crate) mod stores;

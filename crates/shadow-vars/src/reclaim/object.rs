@@ -74,7 +74,12 @@ pub(crate) trait Objects: Send + Sync + 'static {
     /// # Safety
     ///
     /// Nobody can reach the object any more; once. The shard is the caller's; `kind` was found out for the same shard.
-    unsafe fn free_plain<R: Reclaim>(&self, object: NonNull<Link>, shard: Shard, kind: &mut Option<Self::Kind>) -> Option<u64>;
+    unsafe fn free_plain<R: Reclaim>(
+        &self,
+        object: NonNull<Link>,
+        shard: Shard,
+        kind: &mut Option<Self::Kind>,
+    ) -> Option<u64>;
 
     /// Where the interval of an object is. Only of stores whose backend has them.
     ///

@@ -12,9 +12,8 @@ use crossbeam_utils::CachePadded;
 
 use super::barrier;
 use crate::mem::try_box;
+use crate::shard;
 use crate::sync::{AtomicPtr, AtomicU64, Ordering, compiler_fence, const_unless_loom, stat, thread_token};
-use crate::table::defect::{Defect, planted_everywhere};
-use crate::{events, shard};
 
 /// One thread's place among the readers. Never freed; used again by later threads.
 #[repr(C)]
@@ -74,10 +73,10 @@ pub struct Domain {
     /// E4. Only scans touch it.
     pub(super) fenced: AtomicU64,
     /// Whether somebody scans.
-    scanning: stat::AtomicBool,
+    pub(super) scanning: stat::AtomicBool,
     /// Barriers that were refused since the last that was not, and whether somebody was told.
     pub(super) refused: stat::AtomicU64,
-    told: stat::AtomicBool,
+    pub(super) told: stat::AtomicBool,
 }
 
 impl Domain {
@@ -504,87 +503,6 @@ fn reserved() -> Option<&'static Shared> {
 #[cfg(shadow_loom)]
 fn reserved() -> Option<&'static Shared> {
     None
-}
-
-/// Begins a grace period.
-pub(super) fn begin_period<S: Site>() -> u64 {
-    // AcqRel: Release pairs with `announce` (E2), both with `scan_alone`. One for each batch: no program gets through
-    // 2^62.
-    (S::domain().epoch.fetch_add(1, Ordering::AcqRel) & !FENCES) + 1
-}
-
-/// Whether it is over.
-#[inline]
-pub(super) fn is_over<S: Site>(period: u64) -> bool {
-    // Acquire: pairs with `scan_alone` (G3).
-    S::domain().over.load(Ordering::Acquire) >= period
-}
-
-/// Whether the barriers of scans have been refused for so long that this is taken for how it stays.
-pub(super) fn is_refused<S: Site>() -> bool {
-    /// Barriers refused one after the other, for whatever reason.
-    const PATIENCE: u64 = 10_000;
-    barrier::unsettled() > 0 || S::domain().refused.load(stat::Ordering::Relaxed) > PATIENCE
-}
-
-/// Sees which periods are over. Passes by if another thread is at it.
-pub(super) fn scan<S: Site>() {
-    let domain = S::domain();
-    // Acquire: pairs with the Release below.
-    if domain.scanning.swap(true, stat::Ordering::Acquire) {
-        return;
-    }
-    let refused = scan_alone::<S>();
-    domain.scanning.store(false, stat::Ordering::Release);
-    if refused && barrier::unsettled() > 0 && !domain.told.swap(true, stat::Ordering::Relaxed) {
-        events::barrier_denied(barrier::unsettled());
-    }
-}
-
-/// Returns whether the barrier was refused.
-fn scan_alone<S: Site>() -> bool {
-    let domain = S::domain();
-    let early = planted_everywhere(Defect::OwnedSeenEarly).then(S::oldest_apart);
-    // Acquire: pairs with the Release half of `begin_period`: what the periods are for comes before the barrier (E3).
-    let newest = domain.epoch.load(Ordering::Acquire) & !FENCES;
-    // Relaxed, both: written by scans.
-    if domain.over.load(Ordering::Relaxed) >= newest {
-        return false;
-    }
-    let mut fenced = domain.fenced.load(Ordering::Relaxed);
-    let mut refused = false;
-    if fenced < newest {
-        if barrier::heavy() {
-            fenced = newest;
-            // Release: pairs with `laggards` (B3).
-            domain.fenced.store(newest, Ordering::Release);
-            domain.refused.store(0, stat::Ordering::Relaxed);
-        } else {
-            refused = true;
-            domain.refused.fetch_add(1, stat::Ordering::Relaxed);
-            if planted_everywhere(Defect::RefusedCountsAsFenced) {
-                fenced = newest;
-            }
-        }
-    }
-    // Acquire: pairs with `retreat` (G3).
-    let inside = Participant::all::<S>().map(|participant| participant.epoch.load(Ordering::Acquire) & !FENCES);
-    let oldest = inside.filter(|&epoch| epoch != 0).min().unwrap_or(u64::MAX);
-    // After the newest target was read (E8).
-    let owned = early.unwrap_or_else(S::oldest_apart);
-    let oldest = if planted_everywhere(Defect::OwnedIgnored) {
-        oldest
-    } else {
-        oldest.min(owned)
-    };
-    let oldest = if planted_everywhere(Defect::ReadersIgnored) {
-        u64::MAX
-    } else {
-        oldest
-    };
-    // AcqRel: Release pairs with `is_over` (G3).
-    domain.over.fetch_max(fenced.min(oldest), Ordering::AcqRel);
-    refused
 }
 
 /// In the child of a fork: participants of other threads are nobody's. Owned guards stay: they may be this thread's, so those

@@ -47,7 +47,7 @@ use crossbeam_utils::CachePadded;
 use super::chain::Chain;
 #[cfg(any(test, shadow_loom))]
 use super::exact::Exact;
-use super::held::{ALL, Reached};
+use super::held::Reached;
 use super::list::{Heads, List};
 use super::object::{Freed, Link, Objects};
 use super::{Reclaim, pace};
@@ -477,29 +477,6 @@ impl<O: Objects> RetireLists<O> {
         let _scope = ReclaimScope::enter();
         // SAFETY: the caller's.
         unsafe { self.reclaim_one(object) };
-    }
-
-    /// Closes what is open, drops what is ready, pushes the backend on. Never waits.
-    pub(crate) fn flush<R: Reclaim>(&self) {
-        for shard in 0..self.own.shards() {
-            self.drain::<R>(shard);
-            self.close::<R>(shard);
-        }
-        R::drive();
-        for shard in 0..self.own.shards() {
-            self.drain::<R>(shard);
-            self.sift::<R>(shard, ALL);
-        }
-    }
-
-    /// The same until nothing is left that no guard holds back, or others are at it: what is open may have to wait for what
-    /// waits already.
-    pub(crate) fn flush_all<R: Reclaim>(&self) {
-        const ROUNDS: usize = 3;
-        let _ = (0..ROUNDS).try_for_each(|_| {
-            self.flush::<R>();
-            (!self.is_empty()).then_some(())
-        });
     }
 
     /// What is retired now, to ask [`is_done`](Self::is_done) about it later.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::Seize;
 #[cfg(any(test, shadow_loom))]
 use super::checked::Checked;
+use super::held::ALL;
 use super::list::List;
 use super::object::Objects;
 use super::retired::{RetireLists, is_reclaiming};
@@ -164,6 +165,29 @@ impl<O: Objects> RetireLists<O> {
         }
         lists.shared.is_enlisted.store(true, stat::Ordering::Release);
         Left::Something
+    }
+
+    /// Closes what is open, drops what is ready, pushes the backend on. Never waits.
+    pub(crate) fn flush<R: Reclaim>(&self) {
+        for shard in 0..self.own.shards() {
+            self.drain::<R>(shard);
+            self.close::<R>(shard);
+        }
+        R::drive();
+        for shard in 0..self.own.shards() {
+            self.drain::<R>(shard);
+            self.sift::<R>(shard, ALL);
+        }
+    }
+
+    /// The same until nothing is left that no guard holds back, or others are at it: what is open may have to wait for what
+    /// waits already.
+    pub(crate) fn flush_all<R: Reclaim>(&self) {
+        const ROUNDS: usize = 3;
+        let _ = (0..ROUNDS).try_for_each(|_| {
+            self.flush::<R>();
+            (!self.is_empty()).then_some(())
+        });
     }
 
     /// Whether nothing that was retired is still there.

@@ -203,7 +203,9 @@ impl Node {
         // SAFETY: the caller's.
         let this = unsafe { node.as_ref() };
         match this.life().state() {
-            State::Record => Parts::of_record(this.form(), this.entry(heap).shape.intervals).whole.bytes(),
+            State::Record => Parts::of_record(this.form(), this.entry(heap).shape.intervals)
+                .whole
+                .bytes(),
             // SAFETY: the caller's.
             _ => unsafe { Self::bytes_as(node, this.entry(heap)) as usize },
         }

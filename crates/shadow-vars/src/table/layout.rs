@@ -123,7 +123,11 @@ impl Shape {
 
 /// Bytes that come before the header, but for what aligns it.
 pub(super) const fn lead_of(form: Form, intervals: bool) -> usize {
-    let entry = if matches!(form, Form::Wide) { size_of::<*const IdEntry>() } else { 0 };
+    let entry = if matches!(form, Form::Wide) {
+        size_of::<*const IdEntry>()
+    } else {
+        0
+    };
     entry + if intervals { size_of::<Interval>() } else { 0 }
 }
 

@@ -21,7 +21,9 @@ impl<R: Reclaim> Core<R> {
     /// Migrates one block of the root, if the root has a successor; swings the root if that was the last.
     pub(crate) fn help(&self, shield: Shield<'_, R>) -> Result<(), NoMemory> {
         let root = self.root(shield);
-        let Some(next) = self.next(shield, root) else { return Ok(()) };
+        let Some(next) = self.next(shield, root) else {
+            return Ok(());
+        };
         match root.next_block() {
             Some(block) => self.migrate_block(shield, root, next, block),
             None => {
@@ -34,7 +36,9 @@ impl<R: Reclaim> Core<R> {
     /// Migrates all that is left of `table`, and swings the root to its successor. Does nothing if there is none, or if
     /// `table` is not the root any more: only the root is ever migrated (P3).
     pub(crate) fn finish(&self, shield: Shield<'_, R>, table: &Table) -> Result<(), NoMemory> {
-        let Some(next) = self.next(shield, table) else { return Ok(()) };
+        let Some(next) = self.next(shield, table) else {
+            return Ok(());
+        };
         while self.root(shield).generation == table.generation {
             match table.next_block() {
                 Some(block) => self.migrate_block(shield, table, next, block)?,
@@ -80,7 +84,13 @@ impl<R: Reclaim> Core<R> {
 
     /// Brings a slot to FROZEN, MOVED or SEALED: what it is then.
     #[inline]
-    fn freeze_slot(&self, shield: Shield<'_, R>, table: &Table, next: &Table, slot: SlotIndex) -> Result<Word, NoMemory> {
+    fn freeze_slot(
+        &self,
+        shield: Shield<'_, R>,
+        table: &Table,
+        next: &Table,
+        slot: SlotIndex,
+    ) -> Result<Word, NoMemory> {
         loop {
             let word = shield.load(|order| table.load(slot, order));
             let to = match word.kind() {

@@ -86,7 +86,11 @@ impl<R: Reclaim> Core<R> {
 
     /// The home bucket of a key in the root, asked for: for an insert that has something else to do first.
     #[inline]
-    pub(crate) fn home_ahead<'g>(&'g self, shield: Shield<'g, R>, key: &Key<'_>) -> (&'g Table, &'g [AtomicU64; BUCKET]) {
+    pub(crate) fn home_ahead<'g>(
+        &'g self,
+        shield: Shield<'g, R>,
+        key: &Key<'_>,
+    ) -> (&'g Table, &'g [AtomicU64; BUCKET]) {
         let root = self.root(shield);
         let bucket = root.home_bucket(key.hash);
         prefetch(bucket);

@@ -99,7 +99,12 @@ impl Objects for Heap {
     type Kind = Plain;
 
     #[inline(always)]
-    unsafe fn free_plain<R: Reclaim>(&self, object: NonNull<Link>, shard: Shard, kind: &mut Option<Plain>) -> Option<u64> {
+    unsafe fn free_plain<R: Reclaim>(
+        &self,
+        object: NonNull<Link>,
+        shard: Shard,
+        kind: &mut Option<Plain>,
+    ) -> Option<u64> {
         // SAFETY: the caller's; all that is retired in a store are nodes, or begin with one.
         unsafe { Node::free_plain::<R>((self, shard), Node::of_link(object), kind) }
     }

@@ -201,7 +201,8 @@ impl<R: Reclaim> Core<R> {
     #[cold]
     #[inline(never)]
     fn is_sealed(&self, shield: Shield<'_, R>, table: &Table, bucket: usize) -> bool {
-        (0..BUCKET).any(|position| shield.load(|order| table.load(table.index(bucket, position), order)) == Word::SEALED)
+        (0..BUCKET)
+            .any(|position| shield.load(|order| table.load(table.index(bucket, position), order)) == Word::SEALED)
     }
 
     /// The first of these steps of a walk in whose [region](Self::region) there may be something.
@@ -243,21 +244,15 @@ impl<R: Reclaim> Core<R> {
         let first = table.generation;
         loop {
             let homes = super::hash::home(from, table.log2)..=super::hash::home(last, table.log2);
-            run(
-                table,
-                shield,
-                *homes.start(),
-                homes.end() - homes.start(),
-                |_, word| {
-                    if let Kind::Link(node) | Kind::Frozen(node) = word.kind() {
-                        let node = NodeRef::new(shield, node);
-                        let point = self.key_of(&node).hash.point;
-                        if (from..=last).contains(&point) && node.life().state() == State::Live {
-                            found.push(node);
-                        }
+            run(table, shield, *homes.start(), homes.end() - homes.start(), |_, word| {
+                if let Kind::Link(node) | Kind::Frozen(node) = word.kind() {
+                    let node = NodeRef::new(shield, node);
+                    let point = self.key_of(&node).hash.point;
+                    if (from..=last).contains(&point) && node.life().state() == State::Live {
+                        found.push(node);
                     }
-                },
-            );
+                }
+            });
             // A variable that moved during the scan is in the successor by now, in the same region.
             match self.next(shield, table) {
                 Some(next) => table = next,

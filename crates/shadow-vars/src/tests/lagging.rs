@@ -103,7 +103,10 @@ fn late_reader(defect: Option<Defect>, n: usize) -> (bool, bool) {
             freed.push(obj.get());
             if obj.get() == last {
                 store.alloc(first, VALUE, ledger.value()).unwrap();
-                pinned(&store, |core, shield| core.successor(shield, core.root(shield)).map(|_| ())).unwrap();
+                pinned(&store, |core, shield| {
+                    core.successor(shield, core.root(shield)).map(|_| ())
+                })
+                .unwrap();
                 begin.wait();
                 is_placed.recv().unwrap();
             }

@@ -132,7 +132,10 @@ fn a_reader_that_is_stopped_in_a_look_up_holds_back_what_was_there() {
             hear.recv().unwrap();
             let (most, _) = churn(&store, 20 * THERE);
             let _ = go_on.send(());
-            assert!(most <= THERE + MORE, "{most} objects wait, stopped after {accesses} accesses");
+            assert!(
+                most <= THERE + MORE,
+                "{most} objects wait, stopped after {accesses} accesses"
+            );
         });
         check_gone(&store);
     }
@@ -266,7 +269,9 @@ fn large_values_go_one_by_one() {
     assert!(pin.get(obj(0), ID).is_some());
     let mut most = 0;
     for _ in 0..300 {
-        store.get_or_alloc_with(obj(0), LARGE, |_| [0; 1 << 20], |_| ()).unwrap();
+        store
+            .get_or_alloc_with(obj(0), LARGE, |_| [0; 1 << 20], |_| ())
+            .unwrap();
         assert!(store.free(obj(0), LARGE));
         most = most.max(store.stats().retired_bytes);
     }

@@ -5,7 +5,8 @@
 use std::sync::Arc;
 
 use super::{
-    A, B, CREATED, Large, ODD, Ordering, Usual, Value, WATCHED, dropped, explore, is_dropped, is_dropped_by_now, join, spawn,
+    A, B, CREATED, Large, ODD, Ordering, Usual, Value, WATCHED, dropped, explore, is_dropped, is_dropped_by_now, join,
+    spawn,
 };
 use crate::reclaim::Eras;
 use crate::reclaim::held::ALL;
@@ -54,7 +55,10 @@ fn what_was_born_since_goes_and_what_was_there_stays() {
     explore(Usual, || {
         let store = Store::small(&[A]);
         let guard = Eras::pin();
-        assert_eq!(store.core.find(under(&guard), A, store.entry()).map(|node| node.obj), Some(A));
+        assert_eq!(
+            store.core.find(under(&guard), A, store.entry()).map(|node| node.obj),
+            Some(A)
+        );
         let other = spawn(&store, |store| {
             assert_eq!(store.free(A), Some(0));
             store.flush();
@@ -147,7 +151,7 @@ fn nothing_is_sifted_before_the_barrier() {
 
 /// The reader is in the root when two migrations begin, each in a new era: its table is held, the successor of that goes.
 fn look_up_beside_migrations(go: fn(&Store, Shield<'_, Eras>) -> bool) {
-    explore(Usual, move || {
+    explore(Large, move || {
         let store = Store::small(&[A]);
         let guard = Eras::pin();
         let shield = under(&guard);
@@ -178,7 +182,7 @@ fn a_reader_in_a_table_passes_by_a_successor_that_is_gone() {
 #[test]
 fn a_remover_in_a_table_passes_by_a_successor_that_is_gone() {
     look_up_beside_migrations(|store, shield| {
-        assert!(store.core.remove(shield, &store.key(A)).is_some());
+        assert!(store.core.remove(shield, &store.key(A), |_| ()).is_some());
         false
     });
 }
