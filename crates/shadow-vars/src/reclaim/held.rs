@@ -20,8 +20,16 @@ use super::object::{Link, Objects};
 use super::retired::{RetireLists, is_reclaiming};
 use crate::sync::{AtomicPtr, Ordering, stat};
 
-/// Of what is held, to be looked at.
-pub(crate) const ALL: u64 = u64::MAX;
+/// How much of what is held is looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effort {
+    /// So many objects at most.
+    Few(u64),
+    /// Until so many were kept: all, when nobody holds them any more.
+    Most(u64),
+    /// All; and what has begun to wait just now, too.
+    All,
+}
 
 /// Readers that lag behind: the older and the newer end of what each may have found (B1).
 pub struct Laggards {
@@ -199,26 +207,25 @@ impl Gone {
 }
 
 impl<O: Objects> RetireLists<O> {
-    /// Drops what no reader may find any more of a shard whose period a reader holds up, and of what is held there: so many of
-    /// that at most. Does nothing where nothing is held up; nor, unless all is asked for, where the period has begun since it was
+    /// Drops what no reader may find any more of a shard whose period a reader holds up, and of what is held there. Does nothing where nothing is held up; nor, unless all is asked for, where the period has begun since it was
     /// called before: most are over by the next call, and the caller's own guard holds up those that it begins. Runs the `Drop`
     /// of values.
     #[inline]
-    pub(crate) fn sift<R: Reclaim>(&self, shard: usize, most: u64) {
+    pub(crate) fn sift<R: Reclaim>(&self, shard: usize, effort: Effort) {
         if R::INTERVALS
             && let Some(list) = self.get(shard)
             && (list
                 .lagging::<R>()
-                .is_some_and(|period| most == ALL || list.held.is_patient(period))
+                .is_some_and(|period| effort == Effort::All || list.held.is_patient(period))
                 || !list.held.is_empty())
         {
-            self.sift_list::<R>(shard, list, most);
+            self.sift_list::<R>(shard, list, effort);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn sift_list<R: Reclaim>(&self, shard: usize, list: &List<O>, most: u64) {
+    fn sift_list<R: Reclaim>(&self, shard: usize, list: &List<O>, effort: Effort) {
         // As in `drop_few`.
         if is_reclaiming() {
             return;
@@ -234,7 +241,7 @@ impl<O: Objects> RetireLists<O> {
         // Of what waits, if its readers can be known; else of what was drained last, which is later than all that is held.
         let waits_for = taken
             .lagging::<R>()
-            .filter(|&period| most == ALL || held.spared.load(Ordering::Relaxed) == period);
+            .filter(|&period| effort == Effort::All || held.spared.load(Ordering::Relaxed) == period);
         let of_batch = waits_for.and_then(|period| Some((period, R::laggards(period)?)));
         if let Some((period, laggards)) = &of_batch {
             for mut next in list.take_waiting() {
@@ -263,7 +270,13 @@ impl<O: Objects> RetireLists<O> {
             None => R::laggards(held.drained.load(Ordering::Relaxed)),
         };
         if let Some(laggards) = laggards {
-            for _ in 0..most.min(held.count.load(Ordering::Relaxed)) {
+            let (mut looked, mut kept) = (0, 0);
+            for _ in 0..held.count.load(Ordering::Relaxed) {
+                match effort {
+                    Effort::Few(most) if looked >= most => break,
+                    Effort::Most(most) if kept >= most => break,
+                    _ => looked += 1,
+                }
                 let Some(object) = held.next().or_else(|| held.next()) else {
                     break;
                 };
@@ -273,6 +286,7 @@ impl<O: Objects> RetireLists<O> {
                     crate::mem::prefetch(object.as_ref().next());
                     if laggards.hold(interval.born, interval.retired) {
                         held.keep(object, interval.retired);
+                        kept += 1;
                     } else {
                         gone.add(object);
                     }

@@ -47,7 +47,7 @@ use crossbeam_utils::CachePadded;
 use super::chain::Chain;
 #[cfg(any(test, shadow_loom))]
 use super::exact::Exact;
-use super::held::Reached;
+use super::held::{Effort, Reached};
 use super::list::{Heads, List};
 use super::object::{Freed, Link, Objects};
 use super::{Reclaim, pace};
@@ -340,9 +340,9 @@ impl<O: Objects> RetireLists<O> {
         }
         if self.batch.is_passed(retired.count, retired.added) {
             self.look_after::<R>(shard, retired.count / self.batch.get(), 1);
-            self.sift::<R>(shard.index, 2 * retired.added.max(self.batch.get()));
+            self.sift::<R>(shard.index, Effort::Few(2 * retired.added.max(self.batch.get())));
         } else {
-            self.sift::<R>(shard.index, 2 * retired.added);
+            self.sift::<R>(shard.index, Effort::Few(2 * retired.added));
         }
     }
 

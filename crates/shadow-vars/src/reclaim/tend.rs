@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::Seize;
 #[cfg(any(test, shadow_loom))]
 use super::checked::Checked;
-use super::held::ALL;
+use super::held::Effort;
 use super::list::List;
 use super::object::Objects;
 use super::retired::{RetireLists, is_reclaiming};
@@ -72,7 +72,7 @@ impl<O: Objects> RetireLists<O> {
             if silent && other != shard.index && list.waiting() > 0 {
                 self.push_on::<R>(other);
                 self.drain::<R>(other);
-                self.sift::<R>(other, 2 * self.batch());
+                self.sift::<R>(other, Effort::Few(2 * self.batch()));
             }
         }
     }
@@ -111,7 +111,7 @@ impl<O: Objects> RetireLists<O> {
                 } else {
                     self.drain::<R>(shard.index);
                 }
-                self.sift::<R>(shard.index, 2 * FEW as u64);
+                self.sift::<R>(shard.index, Effort::Few(2 * FEW as u64));
             }
         }
         pace::look(|| Self::visit_all(Visitor::Operation));
@@ -154,7 +154,10 @@ impl<O: Objects> RetireLists<O> {
         if R::PERIODS_TAKE_MEMORY && by == Visitor::Operation {
             return Left::Background;
         }
-        lists.flush_all::<R>();
+        lists.flush_all_with::<R>(match by {
+            Visitor::Operation => Effort::Few(2 * lists.batch()),
+            Visitor::Background => Effort::Most(2 * lists.batch()),
+        });
         if !lists.is_empty() {
             return Left::Something;
         }
@@ -169,6 +172,10 @@ impl<O: Objects> RetireLists<O> {
 
     /// Closes what is open, drops what is ready, pushes the backend on. Never waits.
     pub(crate) fn flush<R: Reclaim>(&self) {
+        self.flush_with::<R>(Effort::All);
+    }
+
+    fn flush_with<R: Reclaim>(&self, effort: Effort) {
         for shard in 0..self.own.shards() {
             self.drain::<R>(shard);
             self.close::<R>(shard);
@@ -176,16 +183,20 @@ impl<O: Objects> RetireLists<O> {
         R::drive();
         for shard in 0..self.own.shards() {
             self.drain::<R>(shard);
-            self.sift::<R>(shard, ALL);
+            self.sift::<R>(shard, effort);
         }
     }
 
     /// The same until nothing is left that no guard holds back, or others are at it: what is open may have to wait for what
     /// waits already.
     pub(crate) fn flush_all<R: Reclaim>(&self) {
+        self.flush_all_with::<R>(Effort::All);
+    }
+
+    fn flush_all_with<R: Reclaim>(&self, effort: Effort) {
         const ROUNDS: usize = 3;
         let _ = (0..ROUNDS).try_for_each(|_| {
-            self.flush::<R>();
+            self.flush_with::<R>(effort);
             (!self.is_empty()).then_some(())
         });
     }

@@ -5,11 +5,11 @@
 use std::sync::Arc;
 
 use super::{
-    A, B, CREATED, Large, ODD, Ordering, Usual, Value, WATCHED, dropped, explore, is_dropped, is_dropped_by_now, join,
-    spawn,
+    A, B, CREATED, Large, ODD, Ordering, Small, Space, Usual, Value, WATCHED, dropped, explore, is_dropped,
+    is_dropped_by_now, join, spawn,
 };
 use crate::reclaim::Eras;
-use crate::reclaim::held::ALL;
+use crate::reclaim::held::Effort;
 use crate::reclaim::sealed::Backend;
 use crate::table::find::Look;
 use crate::table::{Core, NodeRef, Shield};
@@ -109,8 +109,8 @@ fn a_reader_in_a_look_up_announces_the_record_that_it_finds() {
 
 /// The reader has begun a look-up in the root when another thread makes the variable, in a new era; then `go` frees it while
 /// the look-up goes on.
-fn look_up_of_younger(go: fn(&Store)) {
-    explore(Usual, move || {
+fn look_up_of_younger(space: Space, go: fn(&Store)) {
+    explore(space, move || {
         let store = Store::small(&[]);
         let guard = Eras::pin();
         let (shield, key) = (under(&guard), store.key(A));
@@ -137,15 +137,15 @@ fn look_up_of_younger(go: fn(&Store)) {
 /// What was loaded before the announcement does not count.
 #[test]
 fn a_word_counts_that_was_loaded_after_the_announcement() {
-    look_up_of_younger(Store::flush);
+    look_up_of_younger(Usual, Store::flush);
 }
 
 /// A look at what readers have announced comes after the barrier, or not at all.
 #[test]
 fn nothing_is_sifted_before_the_barrier() {
-    look_up_of_younger(|store| {
+    look_up_of_younger(Small, |store| {
         store.core.lists.close::<Eras>(0);
-        store.core.lists.sift::<Eras>(0, ALL);
+        store.core.lists.sift::<Eras>(0, Effort::All);
     });
 }
 
@@ -161,7 +161,8 @@ fn look_up_beside_migrations(go: fn(&Store, Shield<'_, Eras>) -> bool) {
                 Eras::begin_period();
                 store.migrate();
             }
-            store.flush();
+            // The second for the successor.
+            (0..2).for_each(|_| store.flush());
         });
         let found = store.core.find_by_words(shield, root, &key);
         assert_eq!(found.map(|node| hold(&store, shield, node, A)), Some(0));
