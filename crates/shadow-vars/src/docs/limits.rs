@@ -68,7 +68,7 @@
 //! course of half as many frees after it has gone, or by the next [`flush`](crate::ShadowStore::flush). It costs 16 bytes a
 //! variable, a few instructions a look-up, and look-ups that are lock-free in place of wait-free: one that meets the
 //! beginning of an era tries again. A look-up under an [owned guard](crate::ShadowStore::pin_owned) fences twice, which takes
-//! about as long as all the rest of it.
+//! some 20 ns more.
 //!
 //! # When values are dropped
 //!

@@ -212,25 +212,28 @@ impl<O: Objects> RetireLists<O> {
     /// of values.
     #[inline]
     pub(crate) fn sift<R: Reclaim>(&self, shard: usize, effort: Effort) {
-        if R::INTERVALS
-            && let Some(list) = self.get(shard)
-            && (list
-                .lagging::<R>()
-                .is_some_and(|period| effort == Effort::All || list.held.is_patient(period))
-                || !list.held.is_empty())
+        let Some(list) = self.get(shard).filter(|_| R::INTERVALS) else {
+            return;
+        };
+        let lagging = list.lagging::<R>();
+        let held = match lagging {
+            Some(_) => list.make_held(),
+            None => list.held(),
+        };
+        if let Some(held) = held
+            && (lagging.is_some_and(|period| effort == Effort::All || held.is_patient(period)) || !held.is_empty())
         {
-            self.sift_list::<R>(shard, list, effort);
+            self.sift_list::<R>(shard, (list, held), effort);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn sift_list<R: Reclaim>(&self, shard: usize, list: &List<O>, effort: Effort) {
+    fn sift_list<R: Reclaim>(&self, shard: usize, (list, held): (&List<O>, &Held), effort: Effort) {
         // As in `drop_few`.
         if is_reclaiming() {
             return;
         }
-        let held = &list.held;
         let Some(taken) = list.take_any(self.is_foreign::<R>(shard)) else {
             return;
         };

@@ -8,7 +8,7 @@ use super::held::Held;
 use super::object::{Freed, Link, Objects};
 use super::{Reclaim, barrier, pace};
 use crate::fork;
-use crate::mem::prefetch;
+use crate::mem::{prefetch, try_box};
 use crate::shard::{self, Shard};
 use crate::sync::{AtomicPtr, AtomicU64, Ordering, compiler_fence, stat, thread_token};
 use crate::table::defect::{Defect, planted_everywhere};
@@ -100,8 +100,8 @@ pub(super) struct List<O: Objects> {
     /// clock; or 0.
     opened: stat::AtomicU64,
     waiting_since: stat::AtomicU64,
-    /// With intervals: what was drained, and some reader holds back.
-    pub(super) held: Held,
+    /// With intervals: what was drained, and some reader holds back. Made when a reader first lags behind.
+    held: stat::AtomicPtr<Held>,
 }
 
 // SAFETY: `kinds` are only touched by the shard's owner, inside, which one thread at a time is; all else is atomic, or leads to
@@ -109,6 +109,16 @@ pub(super) struct List<O: Objects> {
 unsafe impl<O: Objects> Sync for List<O> {}
 // SAFETY: as above.
 unsafe impl<O: Objects> Send for List<O> {}
+
+impl<O: Objects> Drop for List<O> {
+    fn drop(&mut self) {
+        let held = *self.held.get_mut();
+        if !held.is_null() {
+            // SAFETY: made by `make_held`, once.
+            drop(unsafe { Box::from_raw(held) });
+        }
+    }
+}
 
 impl<O: Objects> List<O> {
     pub(super) fn new() -> Self {
@@ -130,8 +140,33 @@ impl<O: Objects> List<O> {
             is_enlisted: stat::AtomicBool::new(false),
             opened: stat::AtomicU64::new(0),
             waiting_since: stat::AtomicU64::new(0),
-            held: Held::new(),
+            held: stat::AtomicPtr::new(ptr::null_mut()),
         }
+    }
+
+    /// What is held, if a reader ever lagged behind.
+    #[inline]
+    pub(super) fn held(&self) -> Option<&Held> {
+        // Acquire: pairs with `make_held`.
+        // SAFETY: null, or made there, and freed by the drop only.
+        unsafe { self.held.load(Ordering::Acquire).as_ref() }
+    }
+
+    /// The same, made if it is not there. Nothing if there is no memory: then what waits goes on waiting.
+    #[cold]
+    pub(super) fn make_held(&self) -> Option<&Held> {
+        if self.held().is_none() {
+            let fresh = Box::into_raw(try_box(Held::new())?);
+            // Release: pairs with `held`.
+            let made = self
+                .held
+                .compare_exchange(ptr::null_mut(), fresh, Ordering::Release, Ordering::Relaxed);
+            if made.is_err() {
+                // SAFETY: made just now, and known to nobody.
+                drop(unsafe { Box::from_raw(fresh) });
+            }
+        }
+        self.held()
     }
 
     /// Adds a chain that the first object leads along to the last, to one of ours, by turns.
@@ -377,7 +412,9 @@ impl<O: Objects> List<O> {
     /// Whether nothing is retired here that is still there, as far as the caller has acquired.
     pub(super) fn is_empty(&self) -> bool {
         // Acquire, both: what is found is handed on by who looked.
-        self.is_nothing_open(Ordering::Acquire) && self.state.load(Ordering::Acquire) == IDLE && self.held.is_empty()
+        self.is_nothing_open(Ordering::Acquire)
+            && self.state.load(Ordering::Acquire) == IDLE
+            && self.held().is_none_or(Held::is_empty)
     }
 
     /// About how many objects are retired and not reclaimed.
@@ -389,7 +426,8 @@ impl<O: Objects> List<O> {
 
     /// The same but for what is [held](super::held).
     pub(super) fn fresh(&self) -> u64 {
-        self.waiting().saturating_sub(self.held.count.load(Ordering::Relaxed))
+        let held = self.held().map_or(0, |held| held.count.load(Ordering::Relaxed));
+        self.waiting().saturating_sub(held)
     }
 
     pub(super) fn is_pending(&self) -> bool {
@@ -409,8 +447,9 @@ impl<O: Objects> List<O> {
         if self.waiting() == 0 {
             return None;
         }
-        let since = [&self.held.since, &self.waiting_since, &self.opened].map(|since| since.load(Ordering::Relaxed));
-        since.into_iter().find(|&since| since != 0)
+        let held = self.held().map_or(0, |held| held.since.load(Ordering::Relaxed));
+        let since = [&self.waiting_since, &self.opened].map(|since| since.load(Ordering::Relaxed));
+        [held].into_iter().chain(since).find(|&since| since != 0)
     }
 
     /// Whether what waits may be dropped.
@@ -551,6 +590,7 @@ impl<O: Objects> List<O> {
         // Acquire: pairs with the pushes.
         let take = |chain: &AtomicPtr<Link>| chain.swap(ptr::null_mut(), Ordering::Acquire);
         let [waiting, open] = [&self.waiting, &self.open].map(|chains| chains.each_ref().map(take));
-        [waiting, open, self.held.take_all()]
+        let held = self.held().map_or([ptr::null_mut(); CHAINS], Held::take_all);
+        [waiting, open, held]
     }
 }

@@ -507,8 +507,9 @@ impl<O: Objects> RetireLists<O> {
                 return false;
             }
         }
-        self.lists()
-            .all(|(shard, list)| list.is_done(mark.batches[shard]) && list.held.is_past(&mark.held[shard]))
+        self.lists().all(|(shard, list)| {
+            list.is_done(mark.batches[shard]) && list.held().is_none_or(|held| held.is_past(&mark.held[shard]))
+        })
     }
 
     /// Objects retired so far.
