@@ -325,8 +325,8 @@ impl Backend for Eras {
             owned && (1..=before).contains(&participant.epoch.load(Ordering::Relaxed))
         };
         Participant::all::<Self>()
-            .any(|participant| of_before(participant))
-            .then_some(Stuck::Forked)
+            .find(|participant| of_before(participant))
+            .map(|_| Stuck::Forked)
     }
 }
 

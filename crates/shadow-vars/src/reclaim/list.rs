@@ -140,7 +140,12 @@ impl<O: Objects> List<O> {
             is_enlisted: stat::AtomicBool::new(false),
             opened: stat::AtomicU64::new(0),
             waiting_since: stat::AtomicU64::new(0),
-            held: stat::AtomicPtr::new(ptr::null_mut()),
+            // Loom does not see how it is published.
+            held: stat::AtomicPtr::new(if cfg!(shadow_loom) {
+                Box::into_raw(Box::new(Held::new()))
+            } else {
+                ptr::null_mut()
+            }),
         }
     }
 

@@ -252,7 +252,6 @@ impl<R: Reclaim> Copy for Shield<'_, R> {}
 impl<R: Reclaim> Shield<'_, R> {
     /// Of the guard that has this place.
     ///
-
     /// # Safety
     ///
     /// That guard, of the store's backend, lives for the shield's lifetime.

@@ -111,7 +111,8 @@ fn a_reader_in_a_look_up_announces_the_record_that_it_finds() {
 /// the look-up goes on.
 fn look_up_of_younger(space: Space, go: fn(&Store)) {
     explore(space, move || {
-        let store = Store::small(&[]);
+        // Of batches that do not fill: nothing is pushed on but by `go`.
+        let store = Store::owned(&[]);
         let guard = Eras::pin();
         let (shield, key) = (under(&guard), store.key(A));
         let root = store.core.root(shield);
@@ -144,8 +145,10 @@ fn a_word_counts_that_was_loaded_after_the_announcement() {
 #[test]
 fn nothing_is_sifted_before_the_barrier() {
     look_up_of_younger(Small, |store| {
-        store.core.lists.close::<Eras>(0);
-        store.core.lists.sift::<Eras>(0, Effort::All);
+        for shard in 0..2 {
+            store.core.lists.close::<Eras>(shard);
+            store.core.lists.sift::<Eras>(shard, Effort::All);
+        }
     });
 }
 
