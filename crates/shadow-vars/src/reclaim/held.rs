@@ -265,7 +265,8 @@ impl<O: Objects> RetireLists<O> {
             }
             held.drained.store(*period, Ordering::Relaxed);
             if held.since.load(Ordering::Relaxed) == 0 {
-                held.since.store(list.waiting_since(), Ordering::Relaxed);
+                held.since
+                    .store(list.waiting_since.load(Ordering::Relaxed), Ordering::Relaxed);
             }
         }
         let laggards = match of_batch {

@@ -99,7 +99,7 @@ pub(super) struct List<O: Objects> {
     /// When the first of what is open was retired, and of what waits: of those at whose retirement somebody looked at the
     /// clock; or 0.
     opened: stat::AtomicU64,
-    waiting_since: stat::AtomicU64,
+    pub(super) waiting_since: stat::AtomicU64,
     /// With intervals: what was drained, and some reader holds back. Made when a reader first lags behind.
     held: stat::AtomicPtr<Held>,
 }
@@ -501,10 +501,6 @@ impl<O: Objects> List<O> {
     pub(super) fn is_nothing_waiting(&self) -> bool {
         // Relaxed: under TAKEN (R2).
         self.waiting.iter().all(|chain| chain.load(Ordering::Relaxed).is_null())
-    }
-
-    pub(super) fn waiting_since(&self) -> u64 {
-        self.waiting_since.load(Ordering::Relaxed)
     }
 
     /// PENDING → TAKEN, and the chains that are ready. [`drained`](Self::drained) comes next. As [`close`](Self::close), if the
