@@ -269,7 +269,7 @@ impl Backend for Eras {
 
     fn laggards(period: u64) -> Option<Laggards> {
         // Acquire: pairs with the Release in `scan_alone`: the barrier comes before what is read next (B3).
-        if Self::domain().fenced.load(Ordering::Acquire) < period && !planted_everywhere(Defect::UppersSeenEarly) {
+        if Self::domain().fenced.load(Ordering::Acquire) < period {
             return None;
         }
         let mut laggards = Laggards::new();

@@ -130,7 +130,7 @@ pub(crate) enum Defect {
     UpperNotPublished,
     /// With intervals, a reader does not load again after it has announced an era.
     NoReload,
-    /// With intervals, what readers have announced is looked at before the barrier.
+    /// With intervals, what readers have announced is looked at with no barrier before.
     UppersSeenEarly,
     /// With intervals, an object is born later than whoever made it has announced.
     BornLate,
