@@ -1,7 +1,10 @@
 //! What a log should tell: `tracing` events with the feature of that name, nothing without.
 
+use std::time::Duration;
+
 use crate::ObjAddr;
 use crate::error::{StoreError, TypeMismatch};
+use crate::reclaim::owned::Place;
 
 /// What a creation was refused for, if a log should tell.
 pub(crate) fn refused(error: &StoreError) {
@@ -37,4 +40,38 @@ pub(crate) fn barrier_denied(_readers: usize) {
         readers = _readers,
         "membarrier is denied: freed variables wait until every thread that uses stores has pinned once more, or begun a unit, or ended"
     );
+}
+
+/// Who holds a guard.
+#[cfg_attr(not(feature = "tracing"), expect(dead_code, reason = "nobody is told"))]
+pub(crate) enum Holder<'n> {
+    /// The thread of this name, as far as the kernel keeps it, filled up with zeros.
+    Thread(&'n [u8]),
+    /// Whoever has so many owned guards that were made there.
+    Owned {
+        count: usize,
+        place: Option<&'static Place>,
+    },
+}
+
+/// A guard is held for too long. Once a guard.
+#[cold]
+pub(crate) fn old_guard(_holder: Holder<'_>, _age: Duration) {
+    #[cfg(feature = "tracing")]
+    match _holder {
+        Holder::Thread(name) => {
+            let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+            tracing::warn!(
+                thread = %name.utf8_chunks().next().map_or("", |chunk| chunk.valid()),
+                age = ?_age,
+                "a thread holds a guard for long: nothing that was freed meanwhile is dropped"
+            );
+        }
+        Holder::Owned { count, place } => tracing::warn!(
+            guards = count,
+            made_at = place.map(tracing::field::display),
+            age = ?_age,
+            "owned guards are held for long: nothing that was freed meanwhile is dropped"
+        ),
+    }
 }

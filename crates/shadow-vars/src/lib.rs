@@ -47,7 +47,8 @@
 //! - `seize`: the `Seize` backend, for [`ShadowStore<Seize>`](ShadowStore), beside [`Asymmetric`], [`Epoch`] and [`Eras`].
 //! - `rayon`: `par_free_all`, `par_free_all_with` and `par_iter`; and constructors that wait for each other through a pool get
 //!   an error, [where that can be seen](docs::limits#constructors-and-thread-pools).
-//! - `tracing`: a warning for each duplicate `alloc`, an error for each id used with two types.
+//! - `tracing`: a warning for each duplicate `alloc` and each guard that is [held for long](report_old_guards), an error for
+//!   each id used with two types.
 //! - `serde`: `Serialize` and `Deserialize` for [`Stats`].
 //!
 //! # Minimum Rust
@@ -83,6 +84,7 @@ mod pool;
 mod raw;
 mod reclaim;
 mod registry;
+mod service;
 mod shard;
 mod stats;
 #[cfg(feature = "rayon")]
@@ -118,9 +120,10 @@ pub use raw::{RawCtor, RawDtor, RawVar};
 #[cfg(feature = "seize")]
 pub use reclaim::Seize;
 pub use reclaim::{Asymmetric, Epoch, Eras, GuardKind, LocalGuard, OwnedGuard, Reclaim};
-pub use stats::{IdStats, Stats};
+pub use service::report_old_guards;
 #[cfg(not(shadow_loom))]
-pub use store::start_reclaimer;
+pub use service::start_reclaimer;
+pub use stats::{IdStats, Stats};
 pub use store::{ShadowStore, global};
 pub use typed::Typed;
 pub use variable::Variable;

@@ -79,15 +79,27 @@ pub struct Pinned<'s, R: Reclaim = Asymmetric, G: GuardKind<R> = LocalGuard<R>> 
 /// A [`Pinned`] that may move between threads, be shared by them, and be held across await points.
 pub type OwnedPinned<'s, R = Asymmetric> = Pinned<'s, R, OwnedGuard<R>>;
 
-impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
+impl<'s, R: Reclaim> Pinned<'s, R> {
     #[inline]
     pub(crate) fn new(store: &'s ShadowStore<R>) -> Self {
         Self {
             store,
-            guard: G::hold(),
+            guard: LocalGuard::hold(),
         }
     }
+}
 
+impl<'s, R: Reclaim> OwnedPinned<'s, R> {
+    #[track_caller]
+    pub(crate) fn owned(store: &'s ShadowStore<R>) -> Self {
+        Self {
+            store,
+            guard: OwnedGuard::hold(),
+        }
+    }
+}
+
+impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     /// The store.
     pub fn store(&self) -> &'s ShadowStore<R> {
         self.store

@@ -18,7 +18,7 @@ use crate::pool::Size;
 use crate::sync::lock_stat;
 use crate::sync::stat::{AtomicPtr, AtomicU64, Mutex, Ordering};
 use crate::table::hash::Places;
-use crate::table::layout::{DropValue, Shape};
+use crate::table::layout::{DropValue, Shape, WeighValue};
 use crate::table::node::Life;
 use crate::tally::{Common, Counted, Id, Tally};
 
@@ -45,6 +45,8 @@ pub(crate) struct IdEntry {
     /// How values are dropped: a [`DropValue`], or null. By the code of whoever allocated last: that which first did may be
     /// in a library that was unloaded since.
     drop_with: AtomicPtr<()>,
+    /// What values weigh: a [`WeighValue`], or null.
+    weigh_with: AtomicPtr<()>,
     counts: Common,
 }
 
@@ -138,6 +140,23 @@ impl IdEntry {
         if self.drop_with.load(Ordering::Relaxed) != drop {
             self.drop_with.store(drop, Ordering::Relaxed);
         }
+    }
+
+    /// What values of this id are weighed by.
+    #[inline]
+    pub(crate) fn weigh_value(&self) -> Option<WeighValue> {
+        // Relaxed: the function is code, and was there before.
+        let weigh = self.weigh_with.load(Ordering::Relaxed);
+        // SAFETY: null, or stored as a `WeighValue`.
+        unsafe { std::mem::transmute::<*mut (), Option<WeighValue>>(weigh) }
+    }
+
+    /// Values are weighed by this function from now on, or not at all. The id holds `T`.
+    pub(crate) fn weigh_by<T: Send + Sync + 'static>(&self, bytes: Option<fn(&T) -> usize>) {
+        debug_assert!(self.holds::<T>());
+        let weigh = bytes.map_or(ptr::null_mut(), |bytes| bytes as *mut ());
+        // Relaxed: as above.
+        self.weigh_with.store(weigh, Ordering::Relaxed);
     }
 
     /// Whether `index` can be read back from a tag.
@@ -346,6 +365,7 @@ impl Registry {
             drops: shape.drop.is_some(),
             shape: Shared(kind),
             drop_with: AtomicPtr::new(shape.drop.map_or(ptr::null_mut(), |drop| drop as *mut ())),
+            weigh_with: AtomicPtr::new(ptr::null_mut()),
             counts: Common::default(),
         });
         let entry = NonNull::from(Box::leak(entry.ok_or(StoreError::OutOfMemory)?));

@@ -21,6 +21,8 @@ pub struct Stats {
     pub ctor_failed: u64,
     /// Values whose `Drop` panicked while the store dropped them.
     pub drop_panics: u64,
+    /// Functions that were to [weigh](crate::ShadowStore::weigh) a value and panicked.
+    pub weigh_panics: u64,
     /// Successor tables that were larger,
     pub growths: u64,
     /// smaller,
@@ -37,7 +39,8 @@ pub struct Stats {
     pub load: f64,
     /// Freed variables (and replaced tables) that are not yet dropped: a reader may still hold them.
     pub retired_objects: usize,
-    /// Bytes of those.
+    /// Bytes of those; and what their values own beside, of ids that are [weighed](crate::ShadowStore::weigh) (of those that
+    /// were freed together and are dropped by and by, on average).
     pub retired_bytes: usize,
     /// For how long the oldest of those has waited, about: of values with destructors exactly, of others to within some tens of
     /// retirements.
@@ -46,6 +49,14 @@ pub struct Stats {
     /// until its thread pins once more (or with `livepatch` begins a unit), or ends. See
     /// [`docs::processes`](crate::docs::processes).
     pub unsettled_readers: usize,
+    /// Guards on stores of this backend that are older than the age at which guards are
+    /// [reported](crate::report_old_guards); of those that one thread has at once, the first alone. Always 0 with
+    /// [`Epoch`](crate::Epoch) and `Seize`, which do not tell who holds guards.
+    pub old_guards: usize,
+    /// The age of the oldest of them; at least, see there.
+    pub oldest_guard: Option<Duration>,
+    /// Of [`retired_bytes`](Self::retired_bytes), what cannot be dropped before the oldest of them goes; about.
+    pub held_back_bytes: usize,
     /// Bytes held for small variables, which are packed,
     pub packed_bytes: usize,
     /// and how many of those are free (but for what threads keep for what they create next).

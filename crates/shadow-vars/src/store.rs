@@ -1,8 +1,6 @@
 //! The store itself: every operation in the form that needs no guard at hand.
 
 use std::fmt;
-#[cfg(not(shadow_loom))]
-use std::io;
 use std::mem::{self, ManuallyDrop, MaybeUninit};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -11,13 +9,9 @@ use bytemuck::Zeroable;
 
 use crate::config::Builder;
 use crate::error::{AllocError, CtorError, StoreError, SyncError, TypeMismatch};
-#[cfg(not(shadow_loom))]
-use crate::heap::Heap;
 use crate::iter::VarRef;
 use crate::mem::try_box;
 use crate::pinned::{OwnedPinned, Pinned};
-#[cfg(not(shadow_loom))]
-use crate::reclaim::background;
 use crate::reclaim::{Asymmetric, Reclaim, Stuck, retired, stores};
 use crate::registry::IdEntry;
 use crate::stats::{IdStats, Stats};
@@ -94,21 +88,6 @@ pub fn global() -> &'static ShadowStore {
     GLOBAL.get_or_init(ShadowStore::new)
 }
 
-/// Starts the background reclaimer: a thread that drops freed values with destructors, of every store of the process, within
-/// 100 ms of the moment when no guard holds them back any more, even if nothing happens in any store. Without it they are
-/// dropped by later operations (see [`docs::limits`](crate::docs::limits)), which a service that falls idle does not make.
-///
-/// One thread for the process, to its end: does nothing if it runs already. It wakes 25 times a second, and costs readers nothing.
-/// The child of a fork has none until it calls this.
-///
-/// # Errors
-///
-/// If the system gives no thread.
-#[cfg(not(shadow_loom))]
-pub fn start_reclaimer() -> io::Result<()> {
-    background::start::<Heap>()
-}
-
 impl<R: Reclaim> ShadowStore<R> {
     /// Settings for a store, with any backend: `ShadowStore::<Epoch>::builder()`.
     pub fn builder() -> Builder<R> {
@@ -145,9 +124,10 @@ impl<R: Reclaim> ShadowStore<R> {
     }
 
     /// A guard that may move between threads and be held across await points. Dearer to make than [`pin`](Self::pin):
-    /// it registers a participant of its own.
+    /// it registers a participant of its own. Where it is made is named, if it is [held for long](crate::report_old_guards).
+    #[track_caller]
     pub fn pin_owned(&self) -> OwnedPinned<'_, R> {
-        Pinned::new(self)
+        Pinned::owned(self)
     }
 
     /// What `read` makes of the variable, if it exists. `read` runs under a guard.
@@ -377,6 +357,50 @@ impl<R: Reclaim> ShadowStore<R> {
         }
     }
 
+    /// Weighs the values of an id from now on: `bytes` says how much memory a value owns beside its own size, which the store
+    /// cannot see. So much more counts in [`Stats::retired_bytes`] while a freed value waits to be dropped, and 64 KiB of it are
+    /// as good as a batch: values that are heavy do not wait for others to be freed. Binds the id to its type, as its first
+    /// `alloc` would; replaces the function that was given before, and with `None` takes it away.
+    ///
+    /// ```
+    /// use shadow_vars::{ShadowId, ShadowStore};
+    ///
+    /// const BODY: ShadowId<Vec<u8>> = ShadowId::new(1);
+    /// let store = ShadowStore::new();
+    /// store.weigh(BODY, Some(Vec::capacity))?;
+    ///
+    /// let request = 7_u32;
+    /// store.alloc(&request, BODY, vec![0; 1 << 20]).unwrap();
+    /// let reader = store.pin();
+    /// store.free(&request, BODY);
+    /// assert!(store.stats().retired_bytes > 1 << 20);
+    /// # drop(reader);
+    /// # Ok::<(), shadow_vars::StoreError>(())
+    /// ```
+    ///
+    /// A value is asked once, by the thread that frees it, when nobody can find it any more, though readers that found it before
+    /// may still use it. The thread holds a guard, and no lock of the store; the function may use the store. Only values with a
+    /// destructor are asked (others own nothing that goes with them), and none of those that the store's drop finds alive.
+    ///
+    /// If the function panics, the panic ends there: the value is freed as any other, weighs nothing, and
+    /// [`Stats::weigh_panics`] counts it.
+    ///
+    /// The function stays with the store. One that comes from a library which is unloaded is one of the things that the library
+    /// must not leave behind: take it away before.
+    ///
+    /// # Errors
+    ///
+    /// [`TypeMismatch`](StoreError::TypeMismatch), [`OutOfMemory`](StoreError::OutOfMemory),
+    /// [`TooManyIds`](StoreError::TooManyIds).
+    pub fn weigh<T: Send + Sync + 'static>(
+        &self,
+        id: ShadowId<T>,
+        bytes: Option<fn(&T) -> usize>,
+    ) -> Result<(), StoreError> {
+        self.core.registry.bind::<T>(id.get())?.weigh_by(bytes);
+        Ok(())
+    }
+
     /// Moves into the smallest table that does for what lives now, and finishes a running migration. Takes time
     /// proportional to the table; other operations go on meanwhile. The table also shrinks by itself as variables are
     /// freed. Never below the capacity the store was made with. Does nothing if there is no memory.
@@ -387,8 +411,10 @@ impl<R: Reclaim> ShadowStore<R> {
     }
 
     /// The store's counters. What was created and freed, of all ids, is of one moment, as [`len`](Self::len) is; the others
-    /// are of moments of their own. Takes time proportional to the number of ids. Allocates, and takes the short locks of the store's memory.
+    /// are of moments of their own. Takes time proportional to the number of ids. Allocates, and takes the short locks of the store's
+    /// memory and of owned guards. Looks who holds guards, and [reports](crate::report_old_guards) those that are old.
     pub fn stats(&self) -> Stats {
+        let old = R::old_guards();
         let pin = self.pin();
         let core = &self.core;
         let relaxed = crate::sync::stat::Ordering::Relaxed;
@@ -412,6 +438,7 @@ impl<R: Reclaim> ShadowStore<R> {
             freed,
             ctor_failed: core.ctor_failed.load(relaxed),
             drop_panics: core.lists.drop_panics(),
+            weigh_panics: core.lists.weigh_panics(),
             growths: core.growths.load(relaxed),
             shrinks: core.shrinks.load(relaxed),
             rebuilds: core.rebuilds.load(relaxed),
@@ -423,6 +450,9 @@ impl<R: Reclaim> ShadowStore<R> {
             retired_bytes,
             oldest_retired: core.lists.oldest(),
             unsettled_readers: R::unsettled(),
+            old_guards: old.count,
+            oldest_guard: old.oldest.map(|(_, age)| age),
+            held_back_bytes: old.oldest.map_or(0, |(period, _)| core.lists.held_back(period)),
             packed_bytes,
             packed_free_bytes,
             ids,

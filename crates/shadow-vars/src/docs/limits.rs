@@ -39,7 +39,11 @@
 //!
 //! While a guard exists, nothing that is freed after it was made is dropped, in any store of the same backend. A thread that
 //! sleeps with a guard makes memory wait:
-//! [`Stats::retired_bytes`](crate::Stats::retired_bytes) shows how much. In long loops,
+//! [`Stats::retired_bytes`](crate::Stats::retired_bytes) shows how much. With the default backend, a guard that is older than ten
+//! seconds, or whatever [`report_old_guards`](crate::report_old_guards) sets, is reported once by a `tracing` warning that names
+//! the thread, or the place in the program where an owned guard was made; and
+//! [`Stats::old_guards`](crate::Stats::old_guards), [`oldest_guard`](crate::Stats::oldest_guard) and
+//! [`held_back_bytes`](crate::Stats::held_back_bytes) say how many there are, how old, and what waits for them. In long loops,
 //! [`repin`](crate::Pinned::repin). Holding a lock that lives in a variable means holding the guard as long; that is fine
 //! for a critical section. A thread that waits for another's constructor holds its guard meanwhile.
 //!
@@ -85,6 +89,8 @@
 //!   goes with the next operation that creates or frees, or `flush`, **of any store of the process**, by
 //!   [`ShadowStore`](crate::ShadowStore) or [`Variable`](crate::Variable) (not under a guard of the caller's): so the `Drop` of a
 //!   value may run in a thread that knows nothing of its store. It must not wait for locks that such a thread may hold.
+//! - Values that own much which the store cannot see, as a `Vec` does, count by their own bytes, unless the store is told how to
+//!   [weigh](crate::ShadowStore::weigh) those of their id: then 64 KiB that they own are as good as a batch, with every backend.
 //! - When nothing happens at all, it waits, unless the service has called [`start_reclaimer`](crate::start_reclaimer): then it
 //!   goes within 100 ms.
 //!

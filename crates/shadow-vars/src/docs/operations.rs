@@ -27,9 +27,10 @@
 //! | [`free_all`], [`free_all_with`], [`raw_free_all`], [`par_free_all`] | lock-free; as many steps as the table has slots | nothing | no |
 //! | [`ids_of`] | wait-free but for the probes; looks where `free_object` looks; allocates | nothing | no |
 //! | [`iter`], [`for_each`], [`par_iter`] | wait-free per region of the table; allocates | nothing | no |
+//! | [`weigh`] | as `bind` | as `bind` | for values that are freed later |
 //! | [`check_id`], [`capacity`] | wait-free | nothing | yes |
 //! | [`len_of`] | starts over if another thread counts the same store meanwhile; waits for nobody who is stopped | nothing | yes, but for operations that run meanwhile |
-//! | [`len`], [`is_empty`], [`stats`] | as `len_of`; as many steps as there are ids | nothing; `stats`: locks of the memory, as an allocator's | as `len_of` |
+//! | [`len`], [`is_empty`], [`stats`] | as `len_of`; as many steps as there are ids | nothing; `stats`: locks of the memory, as an allocator's, and that of owned guards | as `len_of` |
 //! | [`shrink_to_fit`] | lock-free; as many steps as the table has slots | nothing | |
 //! | [`flush`] | lock-free; drops values | nothing | |
 //! | [`synchronize`] | waits | every guard that exists when it is called, and running `Drop`s | |
@@ -43,6 +44,8 @@
 //! Never in a reader. On a thread that is inside one of the freeing operations, a creation whose constructor failed,
 //! `flush`, `synchronize`, or the drop of the store; there, panics are caught and counted ([`Stats::drop_panics`](crate::Stats::drop_panics)), and the rest is still
 //! dropped. It may use the store, but cannot [`synchronize`].
+//!
+//! What [weighs](crate::ShadowStore::weigh) a value runs on the thread that frees it, in the operation that does.
 //!
 //! # Memory ordering
 //!
@@ -87,6 +90,7 @@
 //! [`iter`]: crate::Pinned::iter
 //! [`for_each`]: crate::ShadowStore::for_each
 //! [`len_of`]: crate::ShadowStore::len_of
+//! [`weigh`]: crate::ShadowStore::weigh
 //! [`check_id`]: crate::ShadowStore::check_id
 //! [`capacity`]: crate::ShadowStore::capacity
 //! [`len`]: crate::ShadowStore::len

@@ -17,7 +17,8 @@
 //!   [`synchronize`](crate::ShadowStore::synchronize) does not wait for them.
 //! - [Owned guards](crate::ShadowStore::pin_owned) belong to no thread, so those of before the fork count as held until they
 //!   are dropped in the child. Where nobody has them any more, what is freed waits for ever, and
-//!   [`synchronize`](crate::ShadowStore::synchronize) returns [`SyncError::Forked`](crate::SyncError::Forked).
+//!   [`synchronize`](crate::ShadowStore::synchronize) returns [`SyncError::Forked`](crate::SyncError::Forked), and
+//!   [`Stats::old_guards`](crate::Stats::old_guards) counts them.
 //!
 //! `fork` itself waits, for moments, until no other thread is inside one of the store's short locks. It must not be called
 //! from inside the global allocator. Children made by `vfork`, `clone` or system calls of one's own are not followed: they
@@ -38,6 +39,9 @@
 //! each way in which it used stores and units), a warning says so once (feature `tracing`), and
 //! [`synchronize`](crate::ShadowStore::synchronize) returns [`SyncError::NoBarrier`](crate::SyncError::NoBarrier) in place of
 //! waiting for them. So install filters before the first thread uses a store, or allow the call.
+//!
+//! With the feature `tracing`, a thread asks for its name (`prctl`) when it first uses a store. If that is denied, it has none in
+//! reports.
 //!
 //! # Signal handlers
 //!
@@ -66,7 +70,7 @@
 //! | counter | width | driven by | at the end |
 //! |---|---|---|---|
 //! | guards of a thread | 63 bits | [`pin`](crate::ShadowStore::pin), forgotten guards too | out of reach: 2^63 pins |
-//! | owned guards of one epoch | 64 bits | [`pin_owned`](crate::ShadowStore::pin_owned), forgotten guards too | out of reach |
+//! | owned guards of one epoch and place | 32 bits, and 64 for those beyond | [`pin_owned`](crate::ShadowStore::pin_owned), forgotten guards too | out of reach |
 //! | grace periods | 62 bits | one for each batch, or `flush` | out of reach |
 //! | batches closed and drained | 64 bits | the same | out of reach |
 //! | threads' tokens | 44 bits | each thread that creates by a constructor or reclaims | threads share the last one: constructors that meet may be refused as recursions |

@@ -24,7 +24,7 @@
 //!   away, and a thread has seen it before one of its participants counts as settled ([`asymmetric_barrier`]): so it sees it
 //!   at all later pins.
 //!
-//! Owned guards are no participants: E8 of [`owned`].
+//! Owned guards are no participants: E8 of [`owned`]. For how long a guard has been held: E9 of [`age`].
 //!
 //! Progress: `pin` is wait-free, but for a thread's first, which takes a participant: lock-free. Beginning a grace period
 //! is wait-free, and so is asking whether it is over. One thread at a time scans, others pass by: a thread stopped during a
@@ -32,9 +32,11 @@
 //!
 //! The code is in [`participants`](super::participants), which [`Eras`](super::Eras) shares.
 
+use std::panic::Location;
+
 use super::participants::{self, FENCES, Guard, Site, site};
 use super::sealed::Backend;
-use super::{Named, Stuck, owned, scan};
+use super::{Named, Old, Stuck, age, owned, scan};
 use crate::sync::Ordering;
 
 /// Epochs whose readers only store, and whose reclaiming side pays by a process-wide barrier: the default.
@@ -49,6 +51,14 @@ site! {
 
         fn oldest_apart() -> u64 {
             owned::oldest()
+        }
+
+        fn note_age(oldest: u64, newest: u64) -> Option<u64> {
+            age::note(oldest, newest)
+        }
+
+        fn report_old(too_old: u64) {
+            old::report(too_old);
         }
 
         #[cfg(all(target_os = "linux", not(miri), not(shadow_loom)))]
@@ -66,9 +76,9 @@ pub(super) type AsymmetricGuard = Guard<Asymmetric>;
 pub struct AsymmetricOwned(owned::Counted);
 
 impl AsymmetricOwned {
-    fn new() -> Self {
+    fn made(at: owned::Made) -> Self {
         // Acquire: pairs with the Release half of `begin_period` (E2, E8).
-        Self(owned::enter(|| {
+        Self(owned::enter(at, || {
             Asymmetric::domain().epoch.load(Ordering::Acquire) & !FENCES
         }))
     }
@@ -98,7 +108,7 @@ impl Backend for Asymmetric {
     }
 
     fn pin_owned() -> AsymmetricOwned {
-        AsymmetricOwned::new()
+        AsymmetricOwned::made(owned::Made::At(Location::caller()))
     }
 
     #[inline(always)]
@@ -112,7 +122,7 @@ impl Backend for Asymmetric {
     }
 
     fn repin_owned(guard: &mut AsymmetricOwned) {
-        *guard = AsymmetricOwned::new();
+        *guard = AsymmetricOwned::made(owned::Made::As(guard.0));
     }
 
     fn is_pinned() -> bool {
@@ -136,6 +146,10 @@ impl Backend for Asymmetric {
         super::barrier::unsettled()
     }
 
+    fn old_guards() -> Old {
+        old::look()
+    }
+
     fn stuck() -> Option<Stuck> {
         if scan::is_refused::<Self>() {
             return Some(Stuck::NoBarrier);
@@ -144,5 +158,6 @@ impl Backend for Asymmetric {
     }
 }
 
+pub(super) mod old;
 #[cfg(all(test, not(shadow_loom)))]
 mod tests;

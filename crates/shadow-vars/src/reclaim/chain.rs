@@ -10,6 +10,8 @@ pub(crate) struct Chain {
     pub(super) last: Option<NonNull<Link>>,
     pub(super) count: u64,
     pub(super) bytes: u64,
+    /// What they own beside that.
+    pub(super) weight: u64,
 }
 
 impl Chain {
@@ -19,15 +21,17 @@ impl Chain {
             last: None,
             count: 0,
             bytes: 0,
+            weight: 0,
         }
     }
 
     /// # Safety
     ///
-    /// The object is unlinked by this thread, in no chain, and has so many bytes.
+    /// The object is unlinked by this thread, in no chain, and has so many bytes; it owns so much more.
     #[inline]
-    pub(crate) unsafe fn push(&mut self, object: NonNull<Link>, bytes: u64) {
+    pub(crate) unsafe fn push(&mut self, object: NonNull<Link>, bytes: u64, weight: u64) {
         self.bytes += bytes;
+        self.weight += weight;
         // SAFETY: the caller's.
         unsafe { object.as_ref().set_next(self.first) };
         object.as_ptr().expose_provenance();

@@ -15,9 +15,10 @@ use std::cell::Cell;
 use std::ptr::{self, NonNull};
 
 use super::Reclaim;
-use super::list::{CHAINS, Heads, List};
+use super::list::{CHAINS, Heads, List, lagging_in};
 use super::object::{Link, Objects};
 use super::retired::{RetireLists, is_reclaiming};
+use crate::mem::try_box;
 use crate::sync::{AtomicPtr, Ordering, stat};
 
 /// How much of what is held is looked at.
@@ -184,6 +185,45 @@ impl Held {
     pub(super) fn take_all(&self) -> [*mut Link; 2] {
         // Acquire: whoever held it last has left TAKEN.
         [&self.rest, &self.kept].map(|chain| chain.swap(ptr::null_mut(), Ordering::Acquire))
+    }
+}
+
+impl<O: Objects> List<O> {
+    /// What is held, if a reader ever lagged behind.
+    #[inline]
+    pub(super) fn held(&self) -> Option<&Held> {
+        // Acquire: pairs with `make_held`.
+        // SAFETY: null, or made there, and freed by the drop only.
+        unsafe { self.held.load(Ordering::Acquire).as_ref() }
+    }
+
+    /// The same, made if it is not there. Nothing if there is no memory: then what waits goes on waiting.
+    #[cold]
+    pub(super) fn make_held(&self) -> Option<&Held> {
+        if self.held().is_none() {
+            let fresh = Box::into_raw(try_box(Held::new())?);
+            // Release: pairs with `held`.
+            let made = self
+                .held
+                .compare_exchange(ptr::null_mut(), fresh, Ordering::Release, Ordering::Relaxed);
+            if made.is_err() {
+                // SAFETY: made just now, and known to nobody.
+                drop(unsafe { Box::from_raw(fresh) });
+            }
+        }
+        self.held()
+    }
+
+    /// The same but for what is [held](super::held).
+    pub(super) fn fresh(&self) -> u64 {
+        let held = self.held().map_or(0, |held| held.count.load(Ordering::Relaxed));
+        self.waiting().saturating_sub(held)
+    }
+
+    /// The period that what waits does, if that is not over.
+    pub(super) fn lagging<R: Reclaim>(&self) -> Option<u64> {
+        // Relaxed: `take_any` looks again.
+        lagging_in::<R>(self.state.load(Ordering::Relaxed))
     }
 }
 

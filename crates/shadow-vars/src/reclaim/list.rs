@@ -6,9 +6,10 @@ use std::ptr::{self, NonNull};
 
 use super::held::Held;
 use super::object::{Freed, Link, Objects};
+use super::weights::Weights;
 use super::{Reclaim, barrier, pace};
 use crate::fork;
-use crate::mem::{prefetch, try_box};
+use crate::mem::prefetch;
 use crate::shard::{self, Shard};
 use crate::sync::{AtomicPtr, AtomicU64, Ordering, compiler_fence, stat, thread_token};
 use crate::table::defect::{Defect, planted_everywhere};
@@ -53,7 +54,7 @@ pub(super) const CHAINS: usize = 2;
 pub(super) type Heads = [*mut Link; CHAINS];
 
 /// The period that what waits in this state waits for, if that is not over.
-fn lagging_in<R: Reclaim>(state: u64) -> Option<u64> {
+pub(super) fn lagging_in<R: Reclaim>(state: u64) -> Option<u64> {
     (state & PENDING != 0 && !R::is_over(state >> KIND_BITS)).then_some(state >> KIND_BITS)
 }
 
@@ -73,7 +74,7 @@ impl Taken {
 pub(super) struct List<O: Objects> {
     open: [AtomicPtr<Link>; CHAINS],
     waiting: [AtomicPtr<Link>; CHAINS],
-    state: AtomicU64,
+    pub(super) state: AtomicU64,
     /// Whether the shard's owner is [inside](List::enter) (R6): 0, or the process's generation in which it is.
     inside: AtomicU64,
     // Statistics. `retired` is counted before the object can be seen in `open`, `reclaimed` after its value was dropped.
@@ -94,6 +95,8 @@ pub(super) struct List<O: Objects> {
     pub(super) looked_at: stat::AtomicU64,
     /// Values whose `Drop` panicked.
     pub(super) drop_panics: stat::AtomicU64,
+    /// Of the shared list: objects that could not be weighed.
+    pub(super) weigh_panics: stat::AtomicU64,
     /// Of the shared list: whether its store is [enlisted](super::stores).
     pub(super) is_enlisted: stat::AtomicBool,
     /// When the first of what is open was retired, and of what waits: of those at whose retirement somebody looked at the
@@ -101,7 +104,9 @@ pub(super) struct List<O: Objects> {
     opened: stat::AtomicU64,
     pub(super) waiting_since: stat::AtomicU64,
     /// With intervals: what was drained, and some reader holds back. Made when a reader first lags behind.
-    held: stat::AtomicPtr<Held>,
+    pub(super) held: stat::AtomicPtr<Held>,
+    /// Made when something is weighed, if there is memory for it; else null.
+    pub(super) weights: stat::AtomicPtr<Weights>,
 }
 
 // SAFETY: `kinds` are only touched by the shard's owner, inside, which one thread at a time is; all else is atomic, or leads to
@@ -116,6 +121,11 @@ impl<O: Objects> Drop for List<O> {
         if !held.is_null() {
             // SAFETY: made by `make_held`, once.
             drop(unsafe { Box::from_raw(held) });
+        }
+        let weights = *self.weights.get_mut();
+        if !weights.is_null() {
+            // SAFETY: made by `make_weights`, and nobody uses the list any more.
+            drop(unsafe { Box::from_raw(weights) });
         }
     }
 }
@@ -137,6 +147,7 @@ impl<O: Objects> List<O> {
             drained: AtomicU64::new(0),
             looked_at: stat::AtomicU64::new(0),
             drop_panics: stat::AtomicU64::new(0),
+            weigh_panics: stat::AtomicU64::new(0),
             is_enlisted: stat::AtomicBool::new(false),
             opened: stat::AtomicU64::new(0),
             waiting_since: stat::AtomicU64::new(0),
@@ -146,32 +157,8 @@ impl<O: Objects> List<O> {
             } else {
                 ptr::null_mut()
             }),
+            weights: stat::AtomicPtr::new(ptr::null_mut()),
         }
-    }
-
-    /// What is held, if a reader ever lagged behind.
-    #[inline]
-    pub(super) fn held(&self) -> Option<&Held> {
-        // Acquire: pairs with `make_held`.
-        // SAFETY: null, or made there, and freed by the drop only.
-        unsafe { self.held.load(Ordering::Acquire).as_ref() }
-    }
-
-    /// The same, made if it is not there. Nothing if there is no memory: then what waits goes on waiting.
-    #[cold]
-    pub(super) fn make_held(&self) -> Option<&Held> {
-        if self.held().is_none() {
-            let fresh = Box::into_raw(try_box(Held::new())?);
-            // Release: pairs with `held`.
-            let made = self
-                .held
-                .compare_exchange(ptr::null_mut(), fresh, Ordering::Release, Ordering::Relaxed);
-            if made.is_err() {
-                // SAFETY: made just now, and known to nobody.
-                drop(unsafe { Box::from_raw(fresh) });
-            }
-        }
-        self.held()
     }
 
     /// Adds a chain that the first object leads along to the last, to one of ours, by turns.
@@ -389,6 +376,7 @@ impl<O: Objects> List<O> {
         }
         let opened = self.opened.swap(0, Ordering::Relaxed);
         self.waiting_since.store(opened, Ordering::Relaxed);
+        self.close_weight();
         self.wait_for::<R>();
     }
 
@@ -429,10 +417,11 @@ impl<O: Objects> List<O> {
         self.retired.load(Ordering::Relaxed).saturating_sub(reclaimed)
     }
 
-    /// The same but for what is [held](super::held).
-    pub(super) fn fresh(&self) -> u64 {
-        let held = self.held().map_or(0, |held| held.count.load(Ordering::Relaxed));
-        self.waiting().saturating_sub(held)
+    /// Whether what is here waits for a period that began after this one, or will.
+    pub(super) fn waits_for_later(&self, period: u64) -> bool {
+        // Relaxed: a guess.
+        let state = self.state.load(Ordering::Relaxed);
+        state & PENDING == 0 || state >> KIND_BITS > period
     }
 
     pub(super) fn is_pending(&self) -> bool {
@@ -462,12 +451,6 @@ impl<O: Objects> List<O> {
     pub(super) fn is_ready<R: Reclaim>(&self) -> bool {
         // Relaxed: `take_ready` looks again.
         is_ready_in::<R>(self.state.load(Ordering::Relaxed))
-    }
-
-    /// The period that what waits does, if that is not over.
-    pub(super) fn lagging<R: Reclaim>(&self) -> Option<u64> {
-        // Relaxed: `take_any` looks again.
-        lagging_in::<R>(self.state.load(Ordering::Relaxed))
     }
 
     /// IDLE or PENDING → TAKEN, to look at what is held and what waits. [`drained`](Self::drained) or
@@ -535,6 +518,9 @@ impl<O: Objects> List<O> {
         self.drained
             .store(self.closed.load(Ordering::Relaxed), Ordering::Release);
         self.waiting_since.store(0, Ordering::Relaxed);
+        if let Some(weights) = self.weights() {
+            weights.waiting.store(0, Ordering::Relaxed);
+        }
     }
 
     /// From this state to TAKEN by this thread.

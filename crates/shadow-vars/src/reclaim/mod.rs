@@ -21,6 +21,7 @@
 //! `benches` measures what a pin costs either way. A guard of one store is harmless to another by construction: a guard
 //! never stands alone in the API, it is part of a [`Pinned`](crate::Pinned), which knows its store.
 
+pub(crate) mod age;
 mod asymmetric;
 #[cfg(not(shadow_loom))]
 pub(crate) mod background;
@@ -32,10 +33,11 @@ mod epoch;
 mod eras;
 #[cfg(any(test, shadow_loom))]
 mod exact;
+mod figures;
 pub(crate) mod held;
 mod list;
 pub(crate) mod object;
-mod owned;
+pub(crate) mod owned;
 pub(crate) mod pace;
 mod participants;
 pub(crate) mod retired;
@@ -44,6 +46,9 @@ mod scan;
 mod seize;
 pub(crate) mod stores;
 mod tend;
+mod weights;
+
+use std::time::Duration;
 
 pub use asymmetric::Asymmetric;
 pub use epoch::Epoch;
@@ -53,6 +58,7 @@ pub use seize::Seize;
 
 #[cfg(any(test, shadow_loom))]
 use exact::ExactPeriod;
+use private::Hold;
 use sealed::Backend;
 
 /// How a store knows when nobody can be reading a freed variable any more.
@@ -92,6 +98,15 @@ pub enum Stuck {
     Forked,
 }
 
+/// Guards that are [too old](age): how many, and of the oldest the period with which it was made, and its age.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Old {
+    /// How many.
+    pub count: usize,
+    /// Periods that began later than this wait for the oldest.
+    pub oldest: Option<(u64, Duration)>,
+}
+
 /// In the child of a fork: lets go of other threads' places among the readers.
 #[cfg(all(target_os = "linux", not(miri), not(shadow_loom)))]
 pub(crate) fn let_go_of_others() {
@@ -103,7 +118,7 @@ pub(crate) mod sealed {
     #[cfg(any(test, shadow_loom))]
     use super::ExactPeriod;
     use super::held::Laggards;
-    use super::{Named, Stuck};
+    use super::{Named, Old, Stuck};
     use crate::sync::Ordering;
 
     /// The contract G1 to G4 of [`super`].
@@ -140,6 +155,7 @@ pub(crate) mod sealed {
         fn pin() -> Self::Guard;
 
         /// A guard that belongs to no thread.
+        #[track_caller]
         fn pin_owned() -> Self::OwnedGuard;
 
         /// Of a guard.
@@ -203,6 +219,11 @@ pub(crate) mod sealed {
             0
         }
 
+        /// Guards that are held for too long, if the backend can tell.
+        fn old_guards() -> Old {
+            Old::default()
+        }
+
         /// With an exact backend: calls `period.elapsed()` at the moment when the last guard goes that exists now.
         #[cfg(any(test, shadow_loom))]
         fn after_exact_period(_period: ExactPeriod) {
@@ -223,13 +244,10 @@ mod private {
     use super::Reclaim;
 
     pub trait Hold<R: Reclaim>: Sized {
-        fn hold() -> Self;
         fn place(&self) -> R::Place;
         fn renew(&mut self);
     }
 }
-
-pub(crate) use private::Hold;
 
 /// The guard inside a [`Pinned`](crate::Pinned) of one thread.
 pub struct LocalGuard<R: Reclaim>(R::Guard);
@@ -237,12 +255,21 @@ pub struct LocalGuard<R: Reclaim>(R::Guard);
 /// The guard inside an [`OwnedPinned`](crate::OwnedPinned).
 pub struct OwnedGuard<R: Reclaim>(R::OwnedGuard);
 
-impl<R: Reclaim> Hold<R> for LocalGuard<R> {
+impl<R: Reclaim> LocalGuard<R> {
     #[inline]
-    fn hold() -> Self {
+    pub(crate) fn hold() -> Self {
         Self(R::pin())
     }
+}
 
+impl<R: Reclaim> OwnedGuard<R> {
+    #[track_caller]
+    pub(crate) fn hold() -> Self {
+        Self(R::pin_owned())
+    }
+}
+
+impl<R: Reclaim> Hold<R> for LocalGuard<R> {
     #[inline(always)]
     fn place(&self) -> R::Place {
         R::place(&self.0)
@@ -254,10 +281,6 @@ impl<R: Reclaim> Hold<R> for LocalGuard<R> {
 }
 
 impl<R: Reclaim> Hold<R> for OwnedGuard<R> {
-    fn hold() -> Self {
-        Self(R::pin_owned())
-    }
-
     #[inline(always)]
     fn place(&self) -> R::Place {
         R::place_owned(&self.0)

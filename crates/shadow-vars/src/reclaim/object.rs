@@ -64,6 +64,14 @@ pub(crate) struct Freed {
     pub(crate) panicked: bool,
 }
 
+/// What an object owns beside its own bytes.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Weighed {
+    pub(crate) bytes: u64,
+    /// Whether who was asked panicked; then nothing is known.
+    pub(crate) panicked: bool,
+}
+
 /// Who takes back the objects of a store.
 pub(crate) trait Objects: Send + Sync + 'static {
     /// What [`free_plain`](Self::free_plain) finds out of a kind of objects: most come many of a kind.
@@ -94,6 +102,13 @@ pub(crate) trait Objects: Send + Sync + 'static {
     ///
     /// Nobody can reach the object any more; once. The shard is the caller's.
     unsafe fn reclaim(&self, object: NonNull<Link>, shard: Shard) -> Freed;
+
+    /// What an object with a destructor owns beside its bytes. May run code of others, which may do anything that a free may.
+    ///
+    /// # Safety
+    ///
+    /// The object is a variable, which is dead, and a guard of the caller protects it.
+    unsafe fn weigh(&self, object: NonNull<Link>) -> Weighed;
 
     /// Bytes of an object.
     ///

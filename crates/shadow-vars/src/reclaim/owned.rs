@@ -1,4 +1,4 @@
-//! The owned guards of the default backend: counted by the epoch in which they were made.
+//! The owned guards of the default backend: counted by the epoch in which they were made, and by where.
 //!
 //! - **E8** An owned guard is counted under a lock, by the global epoch that is read there. A scan looks for the oldest under
 //!   the same lock, after it has read the newest target. Either the guard was there, and the scan goes no further than its
@@ -9,37 +9,153 @@
 //! do the same. Scans wait for nobody: where the lock is taken, no period ends this time.
 
 use std::collections::VecDeque;
+use std::fmt;
+use std::panic::Location;
 
 use crate::fork;
-use crate::sync::{Mutex, lock, stat, static_global};
+use crate::mem::{try_box, try_string};
+use crate::sync::{Mutex, MutexGuard, lock, stat, static_global};
 
-/// How many guards there are of an epoch.
-struct Made {
-    epoch: u64,
-    count: usize,
+/// Where in the program guards are made. Copied, and never freed: the library of that code may be unloaded.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// Of the original.
+    address: usize,
+    file: String,
+    line: u32,
+    column: u32,
 }
 
-/// In the order of their epochs. Those of which there are none any more go when they come to be the first, or when they are
-/// the most.
+impl Place {
+    /// Another library may have been loaded to the same address.
+    fn is(&self, location: &'static Location<'static>) -> bool {
+        self.address == std::ptr::from_ref(location).addr()
+            && (self.line, self.column) == (location.line(), location.column())
+            && self.file.len() == location.file().len()
+    }
+
+    fn copied(location: &'static Location<'static>) -> Option<&'static Self> {
+        let place = try_box(Self {
+            address: std::ptr::from_ref(location).addr(),
+            file: try_string(location.file())?,
+            line: location.line(),
+            column: location.column(),
+        });
+        Some(Box::leak(place?))
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
+}
+
+/// In place of the number of a place: nobody knows which.
+const SPARE: u32 = u32::MAX;
+
+/// How many guards of an epoch were made at a place.
+struct Group {
+    epoch: u64,
+    /// Its number.
+    place: u32,
+    count: u32,
+}
+
+impl Group {
+    #[inline]
+    fn key(&self) -> (u64, u32) {
+        (self.epoch, self.place)
+    }
+
+    /// One more, if that can be counted; `gone` are groups without any.
+    #[inline]
+    fn count_more(&mut self, gone: &mut usize) -> bool {
+        *gone -= usize::from(self.count == 0);
+        let more = self.count.checked_add(1);
+        self.count = more.unwrap_or(self.count);
+        more.is_some()
+    }
+}
+
+/// Guards for whose group or place there was no memory: of this epoch, or later.
+struct Spare {
+    epoch: u64,
+    count: usize,
+    /// Whether somebody was told of them.
+    reported: bool,
+}
+
+/// Places by number, and the numbers of those that were asked for last, by address.
+struct Places {
+    all: Vec<&'static Place>,
+    recent: [u32; RECENT],
+}
+
+const RECENT: usize = 64;
+
+impl Places {
+    /// The number of a place; [`SPARE`] if there is no memory for a new one.
+    fn number(&mut self, location: &'static Location<'static>) -> u32 {
+        let recent = std::ptr::from_ref(location).addr() / size_of::<Location<'_>>() % RECENT;
+        let number = self.recent[recent];
+        match self.all.get(number as usize) {
+            Some(place) if place.is(location) => number,
+            _ => {
+                let number = self.find(location);
+                self.recent[recent] = number;
+                number
+            }
+        }
+    }
+
+    #[cold]
+    fn find(&mut self, location: &'static Location<'static>) -> u32 {
+        if let Some(known) = self.all.iter().position(|place| place.is(location)) {
+            return known as u32;
+        }
+        if self.all.len() >= SPARE as usize || self.all.try_reserve(1).is_err() {
+            return SPARE;
+        }
+        let Some(place) = Place::copied(location) else {
+            return SPARE;
+        };
+        self.all.push(place);
+        (self.all.len() - 1) as u32
+    }
+}
+
+/// In the order of their epochs and places. Those of which there are none any more go when they come to be the first, or when
+/// they are the most.
 struct Guards {
-    made: VecDeque<Made>,
+    made: VecDeque<Group>,
     gone: usize,
-    /// Those for which there was no memory: of this epoch, or later.
-    spare: Made,
+    spare: Spare,
+    places: Places,
+    /// Groups to this one have been reported, or never will be.
+    reported: (u64, u32),
+}
+
+/// How a guard is made: by whom, or in place of which other.
+pub(super) enum Made {
+    At(&'static Location<'static>),
+    As(Counted),
 }
 
 /// Where a guard is counted.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Counted {
     epoch: u64,
-    spare: bool,
+    place: u32,
 }
 
 static_global! {
     static GUARDS: Mutex<Guards> = Mutex::new(Guards {
         made: VecDeque::new(),
         gone: 0,
-        spare: Made { epoch: 0, count: 0 },
+        spare: Spare { epoch: 0, count: 0, reported: false },
+        places: Places { all: Vec::new(), recent: [0; RECENT] },
+        reported: (0, 0),
     });
 }
 
@@ -47,37 +163,83 @@ static_global! {
 static BEFORE_FORK: stat::AtomicU64 = stat::AtomicU64::new(0);
 
 /// Counts a guard, of the epoch that `now` reads.
-pub(super) fn enter(now: impl FnOnce() -> u64) -> Counted {
+pub(super) fn enter(made: Made, now: impl FnOnce() -> u64) -> Counted {
     let _section = fork::section();
     let guards = &mut *lock(&GUARDS);
+    let place = match made {
+        Made::At(location) => guards.places.number(location),
+        Made::As(other) => other.place,
+    };
     // E8: read under the lock, so no older than those before.
     let epoch = now();
-    if let Some(last) = guards.made.back_mut().filter(|last| last.epoch == epoch) {
-        guards.gone -= usize::from(last.count == 0);
-        last.count += 1;
-    } else if guards.made.try_reserve(1).is_ok() {
-        guards.made.push_back(Made { epoch, count: 1 });
-    } else {
-        let spare = &mut guards.spare;
-        if spare.count == 0 {
-            spare.epoch = epoch;
-        }
-        spare.count += 1;
-        return Counted { epoch, spare: true };
+    if place != SPARE && guards.count(epoch, place) {
+        return Counted { epoch, place };
     }
-    Counted { epoch, spare: false }
+    let spare = &mut guards.spare;
+    if spare.count == 0 {
+        (spare.epoch, spare.reported) = (epoch, false);
+    }
+    spare.count += 1;
+    Counted { epoch, place: SPARE }
+}
+
+impl Guards {
+    /// Whether there was memory for it.
+    #[inline]
+    fn count(&mut self, epoch: u64, place: u32) -> bool {
+        match self.made.back_mut() {
+            Some(last) if last.key() == (epoch, place) => last.count_more(&mut self.gone),
+            // Of the same epoch, and there are no more of those than places.
+            Some(last) if last.key() > (epoch, place) => self.count_between(epoch, place),
+            _ => {
+                let room = self.has_room();
+                if room {
+                    self.made.push_back(Group { epoch, place, count: 1 });
+                }
+                room
+            }
+        }
+    }
+
+    #[cold]
+    fn count_between(&mut self, epoch: u64, place: u32) -> bool {
+        match self.find((epoch, place)) {
+            Ok(at) => self.made[at].count_more(&mut self.gone),
+            Err(at) => {
+                let room = self.has_room();
+                if room {
+                    self.made.insert(at, Group { epoch, place, count: 1 });
+                }
+                room
+            }
+        }
+    }
+
+    #[inline]
+    fn has_room(&mut self) -> bool {
+        self.made.len() < self.made.capacity() || self.made.try_reserve(1).is_ok()
+    }
+
+    fn find(&self, key: (u64, u32)) -> Result<usize, usize> {
+        self.made.binary_search_by_key(&key, Group::key)
+    }
 }
 
 /// Counts it no more.
-pub(super) fn leave(Counted { epoch, spare }: Counted) {
+pub(super) fn leave(Counted { epoch, place }: Counted) {
     let _section = fork::section();
     let guards = &mut *lock(&GUARDS);
-    if spare {
+    if place == SPARE {
         guards.spare.count -= 1;
         return;
     }
-    let Ok(at) = guards.made.binary_search_by_key(&epoch, |made| made.epoch) else {
-        return debug_assert!(false, "a guard that was not counted");
+    let at = match guards.made.back() {
+        // Mostly one of the newest.
+        Some(last) if last.key() == (epoch, place) => guards.made.len() - 1,
+        _ => match guards.find((epoch, place)) {
+            Ok(at) => at,
+            Err(_) => return debug_assert!(false, "a guard that was not counted"),
+        },
     };
     guards.made[at].count -= 1;
     if guards.made[at].count > 0 {
@@ -109,6 +271,42 @@ pub(super) fn oldest() -> u64 {
     first.into_iter().chain(spare).min().unwrap_or(u64::MAX)
 }
 
+/// How many guards there are of epochs below this, and the epoch of the oldest.
+pub(super) fn older_than(too_old: u64) -> (usize, u64) {
+    let _section = fork::section();
+    let guards = look();
+    let made = guards.made.iter().take_while(|group| group.epoch < too_old);
+    let spare = Some(&guards.spare).filter(|spare| spare.epoch < too_old);
+    made.map(|group| (group.epoch, group.count as usize))
+        .chain(spare.map(|spare| (spare.epoch, spare.count)))
+        .filter(|(_, count)| *count > 0)
+        .fold((0, u64::MAX), |sum, (epoch, count)| (sum.0 + count, sum.1.min(epoch)))
+}
+
+/// Guards that nobody was told of, of one epoch below this and one place: the epoch, how many, and the place if it is known.
+/// Somebody is about to be told. As no guard is made of an old epoch, each is given out once.
+pub(super) fn next_to_report(too_old: u64) -> Option<(u64, usize, Option<&'static Place>)> {
+    let _section = fork::section();
+    let guards = &mut *look();
+    let told = guards.made.partition_point(|group| group.key() <= guards.reported);
+    let mut new = guards.made.range(told..).take_while(|group| group.epoch < too_old);
+    if let Some(group) = new.find(|group| group.count > 0) {
+        guards.reported = group.key();
+        let place = guards.places.all.get(group.place as usize).copied();
+        return Some((group.epoch, group.count as usize, place));
+    }
+    let spare = &mut guards.spare;
+    let tell = spare.count > 0 && spare.epoch < too_old && !spare.reported;
+    tell.then(|| {
+        spare.reported = true;
+        (spare.epoch, spare.count, None)
+    })
+}
+
+fn look() -> MutexGuard<'static, Guards> {
+    lock(&GUARDS)
+}
+
 /// Whether there are guards of before a fork.
 pub(super) fn is_forked() -> bool {
     let before = BEFORE_FORK.load(stat::Ordering::Relaxed);
@@ -128,11 +326,16 @@ mod tests {
     /// What guards of other tests there are, at most.
     const OTHERS: usize = 64;
 
+    /// Far later than any epoch of this process: one test at a time.
+    const LATE: u64 = u64::MAX / 2;
+    static ONE: stat::Mutex<()> = stat::Mutex::new(());
+
     #[test]
     fn what_is_gone_leaves_nothing_behind() {
         const MANY: u64 = 10_000;
-        // Far later than any epoch of this process.
-        let epochs: Vec<Counted> = (0..MANY).map(|n| enter(|| u64::MAX / 2 + n / 3)).collect();
+        let _one = crate::sync::lock_stat(&ONE);
+        let here = Location::caller();
+        let epochs: Vec<Counted> = (0..MANY).map(|n| enter(Made::At(here), || LATE + n / 3)).collect();
         assert!(lock(&GUARDS).made.len() >= epochs.len() / 3);
         // One of each three first, then the others from the newest to the oldest.
         let (first, rest): (Vec<_>, Vec<_>) = epochs.iter().enumerate().partition(|(at, _)| at % 3 == 1);
@@ -140,5 +343,39 @@ mod tests {
         assert!(oldest() <= epochs[0].epoch);
         rest.iter().rev().for_each(|(_, epoch)| leave(**epoch));
         assert!(lock(&GUARDS).made.len() <= OTHERS);
+    }
+
+    /// Guards of one epoch made at many places by turns take a group for each place, not for each guard.
+    #[test]
+    fn places_by_turns_share_their_groups() {
+        const EACH: usize = 1000;
+        let _one = crate::sync::lock_stat(&ONE);
+        let places = [
+            Location::caller(),
+            Location::caller(),
+            Location::caller(),
+            Location::caller(),
+            Location::caller(),
+        ];
+        let before = lock(&GUARDS).made.len();
+        let epoch = LATE + 1_000_000;
+        let made: Vec<Counted> = (0..EACH * places.len())
+            .map(|n| enter(Made::At(places[n * 3 % places.len()]), || epoch))
+            .collect();
+        assert!(lock(&GUARDS).made.len() <= before + places.len() + OTHERS);
+        let counts: Vec<u32> = {
+            let guards = lock(&GUARDS);
+            let of = guards.made.iter().filter(|group| group.epoch == epoch);
+            of.map(|group| group.count).collect()
+        };
+        assert_eq!(counts, [EACH as u32; 5]);
+        made.into_iter().for_each(leave);
+        assert!(lock(&GUARDS).made.iter().all(|group| group.epoch < LATE));
+    }
+
+    /// The memory that a guard takes: that of before places were noted.
+    #[test]
+    fn a_guard_takes_no_more_for_its_place() {
+        assert_eq!((size_of::<Counted>(), size_of::<Group>()), (16, 16));
     }
 }

@@ -10,6 +10,7 @@ use std::ptr;
 use asymmetric_barrier::Reader;
 use crossbeam_utils::CachePadded;
 
+use super::asymmetric::old::Noted;
 use super::barrier;
 use crate::mem::try_box;
 use crate::shard;
@@ -34,9 +35,13 @@ pub struct Participant {
     /// Of an owned guard's that was dropped: the next such.
     pub(super) spare: Cell<*const Shared>,
     next: Cell<*const Shared>,
+    pub(super) noted: Noted,
 }
 
 pub(super) type Shared = CachePadded<Participant>;
+
+#[cfg(not(shadow_loom))]
+const _: () = assert!(size_of::<Participant>() <= 128);
 
 /// In `guards`: the participant goes back with the last guard, as its thread is at its end. The guards below are counted one
 /// by one: no program gets through 2^63.
@@ -114,6 +119,14 @@ pub trait Site: Sized + 'static {
     fn oldest_apart() -> u64 {
         u64::MAX
     }
+
+    /// Looks whether the oldest guard is too old, of this epoch, when the newest is that: the epoch below which they are.
+    fn note_age(_oldest: u64, _newest: u64) -> Option<u64> {
+        None
+    }
+
+    /// Reports guards of before this epoch.
+    fn report_old(_too_old: u64) {}
 
     /// In the child of a fork: epochs up to this one were before it.
     #[cfg(all(target_os = "linux", not(miri), not(shadow_loom)))]
@@ -302,6 +315,7 @@ impl Participant {
                 births: stat::AtomicU64::new(0),
                 spare: Cell::new(ptr::null()),
                 next: Cell::new(ptr::null()),
+                noted: Noted::new(),
             }
         }
     }
@@ -320,6 +334,7 @@ impl Participant {
         let taken = Self::take_free::<S>().unwrap_or_else(Self::take_fresh::<S>);
         // Relaxed: read in the child of a fork.
         taken.owner.store(thread_token(), stat::Ordering::Relaxed);
+        taken.noted.note_name();
         taken.reader.activate();
         if !asymmetric_barrier::is_asymmetric() {
             fence_from_now_on::<S>();

@@ -14,7 +14,10 @@
 //!   child of a fork by whoever finds that thread gone. `open` is only emptied under TAKEN.
 //! - **R3** The grace period begins after the chains were closed, so G1 and G2 cover every node in them.
 //! - **R4** Values are dropped by threads that drain or by the store's drop, never by readers and never in the middle of an
-//!   insert or a migration: a backend only says that a period is over, and `retire` runs no code of others.
+//!   insert or a migration: a backend only says that a period is over, and `retire` runs no code of others. But where a value
+//!   with a destructor is freed, its id's function may be asked what it weighs, when it is on its list, and the thread no longer
+//!   inside: so whatever that function does, panics or frees other values, finds the lists whole. The guard of who frees
+//!   still protects the value.
 //! - **R5** Batches have numbers. A close counts before it empties the first chain, and a batch is drained to its end, then
 //!   counted as drained, before the next is closed. A push that finds a chain which a close has emptied acquires that
 //!   close's count. So what was retired before a mark is in a batch that was counted by then, or in the next: if nothing is
@@ -55,11 +58,10 @@ use crate::mem::{Stride, prefetch, try_box};
 use crate::shard::{MAX_SHARDS, PerShard, Shard};
 #[cfg(any(test, shadow_loom))]
 use crate::sync::stat;
-use crate::sync::stat::AtomicU64;
 use crate::sync::{Ordering, thread_local};
 
-/// Bytes of an object that do not wait for a batch to be full.
-const LARGE: u64 = 1 << 16;
+/// Bytes that do not wait for a batch to be full: of one object, or what open objects own beside their own.
+pub(super) const LARGE: u64 = 1 << 16;
 
 /// The most retirements of a shard between two looks at a period that has begun.
 const POLL: usize = 64;
@@ -259,8 +261,9 @@ impl<O: Objects> RetireLists<O> {
         };
         if self.poll.divides(count) || soon || bytes >= LARGE {
             let full = self.batch.divides(count) || bytes >= LARGE;
-            self.push_on_in_time::<R>((list, shard), soon, full);
-            more |= full;
+            let soon = soon.then_some(object);
+            // SAFETY: the caller's guard protects the object, which is a variable if it has a destructor.
+            more |= unsafe { self.push_on_in_time::<R>((list, shard), soon, full) };
         }
         Retired { count, added: 1, more }
     }
@@ -305,8 +308,9 @@ impl<O: Objects> RetireLists<O> {
                 list.push(first, last, turn);
             }
         }
-        if self.batch.is_passed(count, chain.count) || soon || chain.bytes >= LARGE {
-            self.push_on_in_time::<R>((list, shard), soon, true);
+        let full = self.batch.is_passed(count, chain.count) || chain.bytes >= LARGE;
+        if list.add_weight(chain.weight) || full || soon {
+            self.push_on_now::<R>((list, shard), soon);
         }
         Retired {
             count,
@@ -512,28 +516,6 @@ impl<O: Objects> RetireLists<O> {
         })
     }
 
-    /// Objects retired so far.
-    pub(crate) fn retired(&self) -> u64 {
-        self.lists().map(|(_, list)| list.retired.load(Ordering::Relaxed)).sum()
-    }
-
-    /// Objects and bytes retired and not yet reclaimed: of each shard as it was at a moment of its own, as what is retired in
-    /// one is reclaimed in the same.
-    pub(crate) fn pending(&self) -> (usize, usize) {
-        let (objects, bytes) = self.lists().fold((0, 0), |sum, (_, list)| {
-            let objects = difference(&list.retired, &list.reclaimed);
-            let bytes = difference(&list.retired_bytes, &list.reclaimed_bytes);
-            (sum.0 + objects, sum.1 + bytes)
-        });
-        (objects as usize, bytes as usize)
-    }
-
-    pub(crate) fn drop_panics(&self) -> u64 {
-        self.lists()
-            .map(|(_, list)| list.drop_panics.load(Ordering::Relaxed))
-            .sum()
-    }
-
     /// Drops all that is retired. A callback that is still owed finds its shard empty.
     ///
     /// # Safety
@@ -553,21 +535,6 @@ impl<O: Objects> RetireLists<O> {
             self.drain_exact();
         }
     }
-}
-
-/// By how much the first counter was ahead of the second, at a moment of the call if a few tries find one.
-fn difference(first: &AtomicU64, second: &AtomicU64) -> u64 {
-    // Acquire: the look at the first comes after that at the second; and before the next.
-    let mut before = second.load(Ordering::Acquire);
-    for _ in 0..8 {
-        let ahead = first.load(Ordering::Acquire);
-        let after = second.load(Ordering::Acquire);
-        if before == after {
-            return ahead.saturating_sub(after);
-        }
-        before = after;
-    }
-    first.load(Ordering::Acquire).saturating_sub(before)
 }
 
 /// Marks the thread as reclaiming, and restores what was on the way out.

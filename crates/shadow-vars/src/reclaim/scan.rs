@@ -34,22 +34,25 @@ pub(super) fn scan<S: Site>() {
     if domain.scanning.swap(true, stat::Ordering::Acquire) {
         return;
     }
-    let refused = scan_alone::<S>();
+    let (refused, too_old) = scan_alone::<S>();
     domain.scanning.store(false, stat::Ordering::Release);
+    if let Some(too_old) = too_old {
+        S::report_old(too_old);
+    }
     if refused && barrier::unsettled() > 0 && !domain.told.swap(true, stat::Ordering::Relaxed) {
         events::barrier_denied(barrier::unsettled());
     }
 }
 
-/// Returns whether the barrier was refused.
-fn scan_alone<S: Site>() -> bool {
+/// Returns whether the barrier was refused, and the epoch below which guards are too old.
+fn scan_alone<S: Site>() -> (bool, Option<u64>) {
     let domain = S::domain();
     let early = planted_everywhere(Defect::OwnedSeenEarly).then(S::oldest_apart);
     // Acquire: pairs with the Release half of `begin_period`: what the periods are for comes before the barrier (E3).
     let newest = domain.epoch.load(Ordering::Acquire) & !FENCES;
     // Relaxed, both: written by scans.
     if domain.over.load(Ordering::Relaxed) >= newest {
-        return false;
+        return (false, None);
     }
     let mut fenced = domain.fenced.load(Ordering::Relaxed);
     let mut refused = false;
@@ -84,5 +87,7 @@ fn scan_alone<S: Site>() -> bool {
     };
     // AcqRel: Release pairs with `is_over` (G3).
     domain.over.fetch_max(fenced.min(oldest), Ordering::AcqRel);
-    refused
+    // 0: nobody knows (E8).
+    let too_old = (1..fenced).contains(&oldest).then(|| S::note_age(oldest, fenced));
+    (refused, too_old.flatten())
 }

@@ -1,6 +1,7 @@
 //! Looking after what is retired: closing and pushing on in time, and what others have left behind. How often is a matter of
 //! [`pace`].
 
+use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use super::Seize;
 use super::checked::Checked;
 use super::held::Effort;
 use super::list::List;
-use super::object::Objects;
+use super::object::{Link, Objects};
 use super::retired::{RetireLists, is_reclaiming};
 use super::stores::{Left, Visitor};
 use super::{Asymmetric, Epoch, Eras, Named, Reclaim, pace, stores};
@@ -21,25 +22,49 @@ use crate::sync::{Ordering, stat};
 const LOOK_AFTER: u64 = 16;
 
 impl<O: Objects> RetireLists<O> {
-    /// Closes what is open, or pushes a period on that has begun: at once if the caller says `now`, else if it is time for that.
+    /// Closes what is open, or pushes a period on that has begun: at once if the caller says `now`, or the object that is to be
+    /// dropped soon fills a batch by its weight; else if it is time for that. Whether it was at once.
+    ///
+    /// # Safety
+    ///
+    /// As [`Objects::weigh`], of that object.
     #[cold]
     #[inline(never)]
-    pub(super) fn push_on_in_time<R: Reclaim>(
+    pub(super) unsafe fn push_on_in_time<R: Reclaim>(
         self: &Arc<Self>,
         (list, shard): (&List<O>, Shard),
-        soon: bool,
-        now: bool,
-    ) {
-        if soon {
+        soon: Option<NonNull<Link>>,
+        mut now: bool,
+    ) -> bool {
+        if let Some(object) = soon {
+            // SAFETY: the caller's.
+            now |= list.add_weight(unsafe { self.weigh(object) });
+        }
+        if now {
+            self.push_on_now::<R>((list, shard), soon.is_some());
+            return true;
+        }
+        if soon.is_some() {
             self.note_waiting::<R>();
         }
         list.note_age();
         let cheap = !R::PERIODS_TAKE_MEMORY && pace::is_due();
-        if now || soon && cheap {
+        if soon.is_some() && cheap {
             self.push_on::<R>(shard.index);
         } else if cheap && list.is_pending() && !list.is_ready::<R>() {
             pace::paid(R::drive);
         }
+        false
+    }
+
+    /// Closes what is open, or pushes a period on that has begun.
+    #[cold]
+    pub(super) fn push_on_now<R: Reclaim>(self: &Arc<Self>, (list, shard): (&List<O>, Shard), soon: bool) {
+        if soon {
+            self.note_waiting::<R>();
+        }
+        list.note_age();
+        self.push_on::<R>(shard.index);
     }
 
     /// Says that something waits that is to be dropped soon (V1, V3).

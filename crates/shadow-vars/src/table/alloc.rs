@@ -3,13 +3,13 @@
 use std::alloc::Layout;
 use std::ptr::{self, NonNull};
 
-use super::layout::{Form, Parts, RAW_LAYOUT, lead_of};
+use super::layout::{Form, Parts, RAW_LAYOUT, WeighValue, lead_of};
 use super::node::{Life, Node, State, addr_fits, key_fits};
 use crate::heap::Heap;
 use crate::panics;
 use crate::pool::{Own, Size};
 use crate::reclaim::Reclaim;
-use crate::reclaim::object::Interval;
+use crate::reclaim::object::{Interval, Weighed};
 use crate::registry::IdEntry;
 use crate::shard::Shard;
 use crate::sync::{AtomicPtr, Ordering};
@@ -242,6 +242,45 @@ impl Node {
             unsafe { drop(Self::payload(node, entry).as_ptr()) }
         });
         dropped.map_err(panics::discard).is_ok()
+    }
+
+    /// What the value of a DEAD node owns beside its bytes, as the id's function says; nothing if that panics.
+    ///
+    /// # Safety
+    ///
+    /// The node was a variable, and a guard of the caller protects it.
+    #[inline(always)]
+    pub(crate) unsafe fn weigh_value(node: NonNull<Self>, heap: &Heap) -> Weighed {
+        // SAFETY: the caller's.
+        let entry = unsafe { node.as_ref() }.entry(heap);
+        match entry.weigh_value() {
+            // SAFETY: the caller's; the entry's function.
+            Some(weigh) => unsafe { Self::weigh_by(node, entry, weigh) },
+            None => Weighed::default(),
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As [`weigh_value`](Self::weigh_value); the function is one for values of this entry, which is the node's.
+    #[cold]
+    #[inline(never)]
+    unsafe fn weigh_by(node: NonNull<Self>, entry: &IdEntry, weigh: WeighValue) -> Weighed {
+        // A constructor that failed has left no value.
+        // SAFETY: the caller's.
+        if unsafe { node.as_ref() }.life().state() != State::Dead {
+            return Weighed::default();
+        }
+        let weighed = std::panic::catch_unwind(|| {
+            // SAFETY: a function for references to the entry's type, which are passed as all pointers are. The value was
+            // published, and is there for as long as the guard: a shared reference is what all who found it have.
+            unsafe { weigh(Self::payload(node, entry).as_ptr()) }
+        });
+        let panicked = weighed.is_err();
+        Weighed {
+            bytes: weighed.map_err(panics::discard).unwrap_or(0) as u64,
+            panicked,
+        }
     }
 
     /// Gives a node back in one step if it is a variable that owns nothing: no value to drop, no key record. Its bytes then.

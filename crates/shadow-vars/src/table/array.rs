@@ -13,7 +13,7 @@ use crate::mapping;
 use crate::mem::{Stride, try_box, try_slice};
 use crate::reclaim::object::Interval;
 use crate::shard::Shard;
-use crate::sync::stat::{AtomicBool, AtomicU8};
+use crate::sync::stat::{self, AtomicU8};
 use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 /// Slots per bucket: a cache line of them. Two under loom, where every load is a scheduling point.
@@ -43,12 +43,11 @@ pub(crate) struct Table {
     pub(crate) header: Node,
     // Read by every operation.
     pub(crate) log2: u32,
-    /// Whether finds ask the sieve first: a guess.
-    asks_sieve: AtomicBool,
     /// The slots' bytes.
     span: usize,
-    /// The bits of a bucket's offset in the slots, in bytes.
-    reach: usize,
+    /// The same for finds; or 0 where they are to ask the sieve first, and so look at one bucket for all keys, which says
+    /// nothing of most.
+    find_span: stat::AtomicUsize,
     slots: Slots,
     // Read after a scan that found no answer, and by every insert.
     next: AtomicPtr<Table>,
@@ -112,15 +111,17 @@ impl Table {
         let marks = Some((1 << plan.log2) / MARKED).filter(|&marks| marks >= FEWEST_MARKS);
         // A slot is claimed once, so a small table is not for long a place where threads meet.
         let counters = if plan.log2 < SHARED_LOG2 { 0 } else { plan.shards };
-        let sieve = Sieve::new(plan.log2, plan.sieved);
+        let (span, sieve) = (BUCKET_BYTES << plan.log2, Sieve::new(plan.log2, plan.sieved));
         let table = try_box(Self {
             header: Node::for_table(),
             log2: plan.log2,
-            asks_sieve: AtomicBool::new(sieve.as_ref().is_some_and(Sieve::asks_at_first)),
-            span: BUCKET_BYTES << plan.log2,
-            reach: ((1 << plan.log2) - 1) * BUCKET_BYTES,
+            span,
+            find_span: stat::AtomicUsize::new(match &sieve {
+                Some(sieve) if sieve.asks_at_first() => 0,
+                _ => span,
+            }),
             slots,
-            next: AtomicPtr::new(ptr::null_mut()),
+            next: AtomicPtr::new(Self::no_successor(sieve.is_some())),
             generation: plan.generation,
             marks: try_slice(marks.unwrap_or(0), || AtomicU8::new(0))?,
             sieve,
@@ -224,11 +225,30 @@ impl Table {
         if cfg!(shadow_loom) {
             return self.bucket(self.home(hash));
         }
-        // The hash as a fraction of 2^64, of the slots' bytes: without a variable shift, which is several operations.
-        let byte = ((u128::from(hash.point) * self.span as u128) >> 64) as usize;
-        let offset = byte & self.reach;
-        // SAFETY: a multiple of a bucket's size, below the size of all; zero bytes are valid.
-        unsafe { self.slots.first.byte_add(offset).cast().as_ref() }
+        // SAFETY: the slots' bytes.
+        unsafe { self.bucket_of(hash, self.span) }
+    }
+
+    /// The bucket that a find looks at first: the [home](Self::home_bucket), if it is not to ask the sieve before that.
+    #[inline]
+    pub(crate) fn find_bucket(&self, hash: KeyHash) -> &[AtomicU64; BUCKET] {
+        if cfg!(shadow_loom) {
+            return self.bucket(self.home(hash));
+        }
+        // SAFETY: the slots' bytes, or 0. Relaxed: whichever it is.
+        unsafe { self.bucket_of(hash, self.find_span.load(Ordering::Relaxed)) }
+    }
+
+    /// The bucket at the part of so many bytes that the hash is of 2^64: without a variable shift, which is several operations.
+    ///
+    /// # Safety
+    ///
+    /// The slots have so many bytes, or there are none to choose from.
+    #[inline(always)]
+    unsafe fn bucket_of(&self, hash: KeyHash, span: usize) -> &[AtomicU64; BUCKET] {
+        let byte = ((u128::from(hash.point) * span as u128) >> 64) as usize;
+        // SAFETY: a multiple of a bucket's size, 0 or below the caller's bytes; zero bytes are valid.
+        unsafe { self.slots.first.byte_add(byte & !(BUCKET_BYTES - 1)).cast().as_ref() }
     }
 
     pub(crate) fn capacity(&self) -> usize {
@@ -322,12 +342,25 @@ impl Table {
         self.slots.get(slot).store(to.bits(), Ordering::Release);
     }
 
+    /// What `next` is before there is a successor: not null if there is a sieve, which is to be asked then.
+    fn no_successor(sieved: bool) -> *mut Self {
+        ptr::without_provenance_mut(usize::from(sieved))
+    }
+
     /// The successor, once there is one. `Core::next` says whether it is protected.
     #[inline]
     pub(crate) fn load_next(&self, order: Ordering) -> Option<NonNull<Self>> {
         self.header.check();
         // At least Acquire: pairs with `install`, which publishes a table of EMPTY slots (O2).
-        NonNull::new(self.next.load(order))
+        let next = self.next.load(order);
+        NonNull::new(next).filter(|next| next.addr().get() > 1)
+    }
+
+    /// Whether there is neither a successor nor a sieve. Acquire, as in [`load_next`](Self::load_next).
+    #[inline]
+    pub(crate) fn is_last_without_sieve(&self) -> bool {
+        self.header.check();
+        self.next.load(Ordering::Acquire).is_null()
     }
 
     /// Whether there is a successor. Acquire, as in [`load_next`](Self::load_next).
@@ -340,8 +373,9 @@ impl Table {
     pub(crate) fn install(&self, fresh: NonNull<Self>) -> bool {
         self.header.check();
         // AcqRel: Release publishes the fresh table to `load_next`. Relaxed on failure: who needs the one that won loads it.
+        let nothing = Self::no_successor(self.sieve.is_some());
         self.next
-            .compare_exchange(ptr::null_mut(), fresh.as_ptr(), Ordering::AcqRel, Ordering::Relaxed)
+            .compare_exchange(nothing, fresh.as_ptr(), Ordering::AcqRel, Ordering::Relaxed)
             .is_ok()
     }
 
@@ -379,7 +413,7 @@ impl Table {
     #[inline(always)]
     pub(crate) fn note(&self, hash: KeyHash) {
         if let Some(sieve) = &self.sieve {
-            sieve.note(self.home(hash), hash);
+            sieve.note(hash);
         }
     }
 
@@ -387,26 +421,24 @@ impl Table {
     #[inline(always)]
     pub(crate) fn asks_sieve(&self) -> bool {
         // Relaxed, here and below: a guess.
-        self.asks_sieve.load(Ordering::Relaxed)
+        self.find_span.load(Ordering::Relaxed) == 0
     }
 
     /// Whether a slot may have been claimed for a key (L7).
     #[inline(always)]
     pub(crate) fn may_have(&self, hash: KeyHash) -> bool {
-        self.sieve
-            .as_ref()
-            .is_none_or(|sieve| sieve.may_have(self.home(hash), hash))
+        self.sieve.as_ref().is_none_or(|sieve| sieve.may_have(hash))
     }
 
     /// A find that did not ask the sieve found nothing, or one that did found something: sometimes that changes what others do.
-    #[inline(always)]
-    pub(crate) fn found_otherwise(&self, hash: KeyHash) {
+    pub(crate) fn choose_way(&self, home: &[AtomicU64; BUCKET], asks: bool) {
         if let Some(sieve) = &self.sieve
-            && sieve.is_sample(hash)
+            && (Sieve::is_sample(home) || sieve.asks_at_first())
             // Models ask always.
             && !cfg!(shadow_loom)
         {
-            self.asks_sieve.store(!self.asks_sieve(), Ordering::Relaxed);
+            self.find_span
+                .store(if asks { 0 } else { self.span }, Ordering::Relaxed);
         }
     }
 

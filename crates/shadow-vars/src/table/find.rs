@@ -48,10 +48,7 @@ impl<R: Reclaim> Core<R> {
             return self.find_on(shield, obj, entry).map(value);
         };
         let (tags, root) = Tags::new(key.wide_tag).before(root);
-        if root.asks_sieve() {
-            return self.find_behind_sieve(shield, root, &key).map(value);
-        }
-        let bucket = root.home_bucket(key.hash);
+        let bucket = root.find_bucket(key.hash);
         let group = Group::load(bucket);
         match group.with(tags).first() {
             Some(lane) => {
@@ -68,26 +65,10 @@ impl<R: Reclaim> Core<R> {
                     return None; // L2
                 }
             }
-            None if group.empty().first().is_some() && self.is_last(root) => {
-                root.found_otherwise(key.hash);
-                return None; // L3
-            }
+            None if group.empty().first().is_some() && self.is_last_without_sieve(root) => return None, // L3
             None => {}
         }
         self.find_on(shield, obj, entry).map(value)
-    }
-
-    /// The same where most look-ups find nothing.
-    #[inline(never)]
-    fn find_behind_sieve<'g>(&'g self, shield: Shield<'g, R>, root: &Table, key: &Key<'_>) -> Option<NodeRef<'g>> {
-        if !root.may_have(key.hash) && (self.is_last(root) || self.planted(Defect::SieveIsLast)) {
-            return None; // L7
-        }
-        let found = self.find_on(shield, key.obj, key.entry);
-        if found.is_some() {
-            root.found_otherwise(key.hash);
-        }
-        found
     }
 
     /// Whether nothing in snapshots of this table, taken before, can have been MOVED or SEALED: it has no successor.
@@ -101,16 +82,34 @@ impl<R: Reclaim> Core<R> {
         !table.has_next() || self.planted(Defect::AnyIsLast)
     }
 
-    /// All other cases.
+    /// The same, and whether the table has no sieve: then what is said of a key's home was read in its home.
+    #[inline(always)]
+    fn is_last_without_sieve(&self, table: &Table) -> bool {
+        if !self.planted(Defect::LastWithoutFence) {
+            // Acquire: as above.
+            fence(Ordering::Acquire);
+        }
+        table.is_last_without_sieve() || self.planted(Defect::AnyIsLast)
+    }
+
+    /// All other cases, and where most look-ups find nothing.
     #[cold]
     #[inline(never)]
     fn find_on<'g>(&'g self, shield: Shield<'g, R>, obj: usize, entry: &IdEntry) -> Option<NodeRef<'g>> {
-        let key = self.key(obj, entry);
-        match self.look(shield, self.root(shield), &key) {
+        let (key, root) = (self.key(obj, entry), self.root(shield));
+        let asks = root.asks_sieve();
+        if asks && !root.may_have(key.hash) && (self.is_last(root) || self.planted(Defect::SieveIsLast)) {
+            return None; // L7
+        }
+        let found = match self.look(shield, root, &key) {
             Look::Live(node, ..) => Some(node),
             Look::Absent => None,
             Look::Unclear => self.find_by_words(shield, self.root(shield), &key),
+        };
+        if asks == found.is_some() {
+            root.choose_way(root.home_bucket(key.hash), !asks);
         }
+        found
     }
 
     /// The live node of a key and its LINK in the usual case, as for [`find`](Self::find): that of the first slot of its

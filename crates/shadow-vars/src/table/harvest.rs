@@ -165,12 +165,17 @@ impl<R: Reclaim> Unlink<'_, '_, R> {
         };
         let retire = core.unlink_or_orphan(swept.shield, (node, swept.entry), from, swept.table, self.link);
         if retire && !core.planted(Defect::RetireBeforeUnlink) {
+            let object = Node::link(node.as_ptr());
+            let weight = match swept.entry.weigh_value() {
+                // SAFETY: a variable, which the sweep's guard protects.
+                Some(_) if swept.entry.shape.drop.is_some() => unsafe { core.lists.weigh(object) },
+                _ => 0,
+            };
             // SAFETY: dead and unlinked by this thread, and in no list.
             unsafe {
-                swept
-                    .dead
-                    .push(Node::link(node.as_ptr()), Node::bytes_as(node.as_ptr(), swept.entry))
-            };
+                let bytes = Node::bytes_as(node.as_ptr(), swept.entry);
+                swept.dead.push(object, bytes, weight);
+            }
         }
         if swept.killed >= core.lists.batch() {
             swept.hand_over();

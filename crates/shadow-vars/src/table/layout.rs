@@ -24,6 +24,9 @@ pub(crate) type DropValue = unsafe fn(*mut u8);
 pub(super) const RAW_LAYOUT: usize = size_of::<Node>();
 const _: () = assert!(size_of::<Node>().is_multiple_of(align_of::<Layout>()));
 
+/// What a payload owns beside its own bytes: a function of the value's type, called by the address of a value.
+pub(crate) type WeighValue = unsafe fn(*const u8) -> usize;
+
 /// How much a node's key needs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {

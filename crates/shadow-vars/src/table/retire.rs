@@ -8,7 +8,7 @@ use super::array::Table;
 use super::node::{Node, State};
 use crate::heap::Heap;
 use crate::reclaim::Reclaim;
-use crate::reclaim::object::{Freed, Interval, Link, Objects};
+use crate::reclaim::object::{Freed, Interval, Link, Objects, Weighed};
 use crate::shard::Shard;
 
 impl Node {
@@ -133,6 +133,12 @@ impl Objects for Heap {
             free((self, shard), node);
             Freed { bytes, panicked }
         }
+    }
+
+    #[inline(always)]
+    unsafe fn weigh(&self, object: NonNull<Link>) -> Weighed {
+        // SAFETY: as above; the caller's.
+        unsafe { Node::weigh_value(Node::of_link(object), self) }
     }
 
     #[cfg(any(test, shadow_loom))]

@@ -4,13 +4,13 @@
 //! into no near cache. A *sieve* has 16 bits for each bucket, one of which stands for a key with that home: a thirty-second of
 //! the slots. A bit is set before the first slot is claimed for such a key, and never cleared (L7).
 //!
-//! Hits would pay for a look at it and learn nothing. So finds pass it by until one in [a thousand](Sieved::USUAL) of those
+//! Hits would pay for a look at it and learn nothing. So finds pass it by until one in [a thousand](Sieve::is_sample) of those
 //! that find nothing says otherwise, and again when as many find something behind it.
 
 use std::alloc::Layout;
 use std::ptr::NonNull;
 
-use super::hash::KeyHash;
+use super::hash::{KeyHash, home};
 use crate::mapping;
 use crate::sync::{AtomicU64, Ordering};
 
@@ -24,8 +24,8 @@ pub(crate) struct Sieved {
     /// The logarithm of the buckets of the smallest, and of the first that is too large.
     smallest: u32,
     too_large: u32,
-    /// One look-up in so many chooses whether finds ask it, a power of two.
-    one_in: u64,
+    /// Whether finds ask it from the first on, and each changes its mind.
+    at_once: bool,
 }
 
 impl Sieved {
@@ -34,14 +34,14 @@ impl Sieved {
     pub(crate) const USUAL: Self = Self {
         smallest: 12,
         too_large: 21,
-        one_in: 1024,
+        at_once: false,
     };
 
     /// All, and finds ask as often as not: for tests.
     pub(crate) const ALL: Self = Self {
         smallest: 0,
         too_large: u32::MAX,
-        one_in: 1,
+        at_once: true,
     };
 
     /// None, for models of other things.
@@ -59,11 +59,9 @@ impl Sieved {
 /// The sieve of one table.
 pub(crate) struct Sieve {
     words: NonNull<AtomicU64>,
-    layout: Layout,
-    /// The bits of a bucket's number.
-    mask: usize,
-    /// The bits of a hash that are 0 if its look-up chooses.
-    sample: u64,
+    /// Of the table's buckets.
+    log2: u32,
+    at_once: bool,
 }
 
 impl Sieve {
@@ -72,44 +70,40 @@ impl Sieve {
         if !sieved.has(log2) {
             return None;
         }
-        let buckets = 1_usize << log2;
-        let words = buckets.div_ceil(BUCKETS);
-        let layout = Layout::array::<AtomicU64>(words).ok()?;
         // SAFETY: no table is empty.
-        let memory = unsafe { mapping::alloc(layout, true) }?.cast::<AtomicU64>();
+        let memory = unsafe { mapping::alloc(layout(log2)?, true) }?.cast::<AtomicU64>();
         #[cfg(shadow_loom)]
-        for word in 0..words {
-            // SAFETY: in bounds of the allocation (loom's atomics are laid out as `array` says).
+        for word in 0..words(log2) {
+            // SAFETY: in bounds of the allocation (loom's atomics are laid out as an array says).
             unsafe { memory.add(word).write(AtomicU64::new(0)) };
         }
         Some(Self {
             words: memory,
-            layout,
-            mask: buckets - 1,
-            sample: (sieved.one_in - 1) << 20,
+            log2,
+            at_once: sieved.at_once,
         })
     }
 
     /// Bytes that it takes.
     pub(super) fn bytes(&self) -> usize {
-        self.layout.size()
+        words(self.log2) * size_of::<AtomicU64>()
     }
 
-    /// The word and the bit that stand for keys with this hash and home.
+    /// The word and the bit that stand for keys with this hash.
     #[inline(always)]
-    fn place(&self, home: usize, hash: KeyHash) -> (&AtomicU64, u64) {
-        let home = home & self.mask;
+    fn place(&self, hash: KeyHash) -> (&AtomicU64, u64) {
+        let home = home(hash.point, self.log2);
         // Hash bits, and what tells the ids of one place apart.
         let bit = (hash.point ^ hash.point >> 4) as usize % BITS;
-        // SAFETY: a word for each few of the buckets, whose numbers have no other bits; zero bytes are valid.
+        // SAFETY: a word for each few of the 2^log2 buckets; zero bytes are valid.
         let word = unsafe { self.words.add(home / BUCKETS).as_ref() };
         (word, 1 << (home % BUCKETS * BITS + bit))
     }
 
     /// Notes that a slot is about to be claimed for a key (L7).
     #[inline(always)]
-    pub(super) fn note(&self, home: usize, hash: KeyHash) {
-        let (word, bit) = self.place(home, hash);
+    pub(super) fn note(&self, hash: KeyHash) {
+        let (word, bit) = self.place(hash);
         // Relaxed, both: who has to see it is ordered behind the claim (L7).
         if word.load(Ordering::Relaxed) & bit == 0 {
             word.fetch_or(bit, Ordering::Relaxed);
@@ -118,22 +112,31 @@ impl Sieve {
 
     /// Whether a slot may have been claimed for a key.
     #[inline(always)]
-    pub(super) fn may_have(&self, home: usize, hash: KeyHash) -> bool {
-        let (word, bit) = self.place(home, hash);
+    pub(super) fn may_have(&self, hash: KeyHash) -> bool {
+        let (word, bit) = self.place(hash);
         // Relaxed: as in `note`.
         word.load(Ordering::Relaxed) & bit != 0
     }
 
-    /// Whether a look-up of this key is one of those by which finds choose their way.
+    /// Whether look-ups of keys with this home are among those by which finds choose their way: one in 1,024.
     #[inline(always)]
-    pub(super) fn is_sample(&self, hash: KeyHash) -> bool {
-        hash.point & self.sample == 0
+    pub(super) fn is_sample<B>(bucket: &B) -> bool {
+        // A bucket is a line.
+        std::ptr::from_ref(bucket).addr() & (1023 * 64) == 0
     }
 
     /// Whether finds ask it from the first on.
     pub(super) fn asks_at_first(&self) -> bool {
-        self.sample == 0
+        self.at_once
     }
+}
+
+fn words(log2: u32) -> usize {
+    (1_usize << log2).div_ceil(BUCKETS)
+}
+
+fn layout(log2: u32) -> Option<Layout> {
+    Layout::array::<AtomicU64>(words(log2)).ok()
 }
 
 // SAFETY: owns an array of atomics.
@@ -143,7 +146,9 @@ unsafe impl Sync for Sieve {}
 
 impl Drop for Sieve {
     fn drop(&mut self) {
-        // SAFETY: allocated with this layout; nobody uses it any more.
-        unsafe { mapping::dealloc(self.words.cast(), self.layout) };
+        if let Some(layout) = layout(self.log2) {
+            // SAFETY: allocated with this layout; nobody uses it any more.
+            unsafe { mapping::dealloc(self.words.cast(), layout) };
+        }
     }
 }

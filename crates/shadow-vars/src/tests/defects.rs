@@ -49,7 +49,7 @@ defects! {
     AnyIsLast: By::Runs,
     LastWithoutFence: By::Others("this machine's loads are ordered; a model catches it"),
     SieveIsLast: By::Runs,
-    SieveAfterClaim: By::Runs,
+    SieveAfterClaim: By::Others("takes a find that comes after a claim and before the next few steps of who made it; a model catches it"),
     TombNotNoted: By::Runs,
     EmptyAfterMovedIsAbsent: By::Runs,
     SealedIsAbsent: By::Runs,

@@ -1,0 +1,312 @@
+//! Guards that are held for long are reported, once each, and counted.
+
+#![cfg(all(target_os = "linux", not(miri)))]
+
+#[path = "support/process.rs"]
+#[allow(dead_code, reason = "what other tests need of it")]
+mod process;
+#[cfg(feature = "tracing")]
+#[path = "support/warnings.rs"]
+mod warnings;
+
+use std::panic::Location;
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use process::{fork, processes};
+use shadow_vars::{Epoch, ShadowId, ShadowStore, Stats, report_old_guards, start_reclaimer};
+
+processes! {
+    a_thread_is_named => a_thread;
+    owned_guards_are_named_by_where_they_were_made => owned;
+    guards_inside_another_are_part_of_it => nested;
+    a_guard_that_is_renewed_is_new => renewed;
+    guards_that_go_in_time_are_not_reported => in_time;
+    one_report_for_each_guard => one_each;
+    nothing_need_happen_but_a_look => looked_at;
+    the_reclaimer_looks => reclaimer;
+    it_can_be_switched_off => switched_off;
+    the_child_of_a_fork_has_its_own_guards_only => child;
+    crossbeam_does_not_tell => crossbeam;
+}
+
+const VALUE: ShadowId<[u64; 4]> = ShadowId::new(1);
+const AGE: Duration = Duration::from_millis(160);
+
+/// What the reports so far say: names of threads, and places of owned guards with their numbers.
+fn reports() -> Vec<String> {
+    #[cfg(feature = "tracing")]
+    return warnings::take();
+    #[cfg(not(feature = "tracing"))]
+    Vec::new()
+}
+
+/// Only with the feature is anybody told.
+fn assert_reports(expected: &[&str]) {
+    let mut told = reports();
+    told.sort();
+    if cfg!(feature = "tracing") {
+        assert_eq!(told, expected);
+    }
+}
+
+fn begin() -> &'static ShadowStore {
+    #[cfg(feature = "tracing")]
+    warnings::listen();
+    report_old_guards(Some(AGE));
+    Box::leak(Box::new(ShadowStore::builder().batch(8).build().unwrap()))
+}
+
+/// Frees for so long.
+fn churn(store: &ShadowStore, time: Duration) {
+    let start = Instant::now();
+    while start.elapsed() < time {
+        for n in 1..64_usize {
+            store.alloc(n * 8, VALUE, [7; 4]).unwrap();
+            store.free(n * 8, VALUE);
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Frees until somebody is too old, and that is seen.
+fn until_old(store: &ShadowStore, count: usize) -> Stats {
+    let start = Instant::now();
+    loop {
+        churn(store, Duration::from_millis(1));
+        let stats = store.stats();
+        if stats.old_guards >= count {
+            return stats;
+        }
+        assert!(start.elapsed() < Duration::from_secs(60), "{stats:?}");
+    }
+}
+
+/// Runs `meanwhile` while a thread of this name holds a guard.
+fn beside<O>(store: &'static ShadowStore, name: &str, meanwhile: impl FnOnce() -> O) -> O {
+    let (pinned, is_pinned) = channel();
+    let (done, is_done) = channel();
+    let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let _pin = store.pin();
+        pinned.send(()).unwrap();
+        is_done.recv().unwrap();
+    });
+    is_pinned.recv().unwrap();
+    let answer = meanwhile();
+    done.send(()).unwrap();
+    thread.unwrap().join().unwrap();
+    answer
+}
+
+fn a_thread() {
+    let store = begin();
+    let start = Instant::now();
+    churn(store, AGE / 4);
+    let none = store.stats();
+    assert_eq!((none.old_guards, none.oldest_guard, none.held_back_bytes), (0, None, 0));
+    beside(store, "a sleeping thread of long name", || {
+        let stats = until_old(store, 1);
+        assert_eq!(stats.old_guards, 1);
+        let age = stats.oldest_guard.unwrap();
+        assert!(age >= AGE && age <= start.elapsed(), "{age:?}");
+        // All that was freed beside it, which is nearly all that waits.
+        assert!(
+            stats.held_back_bytes >= stats.retired_bytes / 2 && stats.held_back_bytes > 10_000,
+            "{stats:?}"
+        );
+        churn(store, AGE);
+        let later = store.stats();
+        assert!(later.oldest_guard.unwrap() >= age + AGE, "{later:?}");
+        assert!(later.held_back_bytes > stats.held_back_bytes);
+        assert_reports(&["a sleeping thre"]);
+    });
+    store.synchronize().unwrap();
+    let gone = store.stats();
+    assert_eq!((gone.old_guards, gone.oldest_guard, gone.held_back_bytes), (0, None, 0));
+}
+
+/// A guard, and where it was made.
+#[track_caller]
+fn made<'s>(store: &'s ShadowStore) -> (shadow_vars::OwnedPinned<'s>, String) {
+    (store.pin_owned(), Location::caller().to_string())
+}
+
+fn owned() {
+    let store = begin();
+    let (first, place) = made(store);
+    let mut many: Vec<_> = (0..3).map(|_| made(store)).collect();
+    assert_eq!(until_old(store, 4).old_guards, 4);
+    churn(store, AGE);
+    let mut expected = [format!("1 at {place}"), format!("3 at {}", many[0].1)];
+    expected.sort();
+    assert_reports(&[&expected[0], &expected[1]]);
+    // Others that are made there later are others.
+    drop(first);
+    many.truncate(1);
+    assert_eq!(store.stats().old_guards, 1);
+    churn(store, AGE / 8);
+    let (again, place) = made(store);
+    let age = until_old(store, 2).oldest_guard.unwrap();
+    assert!(age > AGE * 2, "{age:?}");
+    assert_reports(&[&format!("1 at {place}")]);
+    drop((many, again));
+    assert_eq!(store.stats().old_guards, 0);
+}
+
+fn nested() {
+    let store = begin();
+    let pin = store.pin();
+    let start = Instant::now();
+    while start.elapsed() < AGE * 3 {
+        let mut inside = store.pin();
+        inside.repin();
+        assert!(pin.get(8, VALUE).is_none());
+        churn(store, Duration::from_millis(2));
+        drop(inside);
+    }
+    assert_eq!(store.stats().old_guards, 1);
+    assert!(store.stats().oldest_guard.unwrap() > AGE);
+    // The name of the test's thread.
+    assert_eq!(reports().len(), usize::from(cfg!(feature = "tracing")));
+}
+
+fn renewed() {
+    let store = begin();
+    let (mut local, mut owned) = (store.pin(), store.pin_owned());
+    let start = Instant::now();
+    while start.elapsed() < AGE * 4 {
+        local.repin();
+        owned.repin();
+        churn(store, Duration::from_millis(5));
+        assert_eq!(store.stats().old_guards, 0);
+    }
+    assert_reports(&[]);
+    // And it grows old again, with the place where it was first made.
+    local.repin();
+    until_old(store, 1);
+    churn(store, AGE);
+    let told = reports();
+    assert_eq!(
+        told.iter().filter(|told| told.contains("old_guards.rs")).count(),
+        usize::from(cfg!(feature = "tracing"))
+    );
+}
+
+fn in_time() {
+    let store = begin();
+    let start = Instant::now();
+    while start.elapsed() < AGE * 4 {
+        // One after the other, and always one.
+        let (local, owned) = (store.pin(), store.pin_owned());
+        churn(store, AGE / 4);
+        drop(local);
+        beside(store, "short", || churn(store, AGE / 4));
+        drop(owned);
+        assert_eq!(store.stats().old_guards, 0);
+    }
+    assert_reports(&[]);
+}
+
+fn one_each() {
+    let store = begin();
+    beside(store, "first", || {
+        until_old(store, 1);
+        assert_reports(&["first"]);
+        beside(store, "second", || {
+            let stats = until_old(store, 2);
+            assert!(stats.oldest_guard.unwrap() >= AGE * 2);
+            churn(store, AGE * 2);
+            assert_reports(&["second"]);
+        });
+        churn(store, AGE);
+        assert_eq!(store.stats().old_guards, 1);
+    });
+    // Their places among the readers are used again.
+    beside(store, "third", || {
+        until_old(store, 1);
+        churn(store, AGE);
+        assert_reports(&["third"]);
+    });
+}
+
+fn looked_at() {
+    let store = begin();
+    beside(store, "idle", || {
+        let start = Instant::now();
+        while store.stats().old_guards == 0 {
+            assert!(start.elapsed() < Duration::from_secs(60));
+            thread::sleep(Duration::from_millis(5));
+        }
+        assert!(start.elapsed() >= AGE);
+        let stats = store.stats();
+        assert_eq!((stats.old_guards, stats.held_back_bytes), (1, 0));
+        assert_reports(&["idle"]);
+    });
+}
+
+fn reclaimer() {
+    let store = begin();
+    start_reclaimer().unwrap();
+    beside(store, "idle", || {
+        thread::sleep(AGE * 8);
+        assert_reports(&["idle"]);
+        // Seen before, so the first look knows how old it is.
+        assert!(store.stats().oldest_guard.unwrap() >= AGE * 6);
+    });
+}
+
+fn switched_off() {
+    let store = begin();
+    report_old_guards(None);
+    beside(store, "quiet", || {
+        churn(store, AGE * 3);
+        assert_eq!(store.stats().old_guards, 0);
+        assert_reports(&[]);
+        report_old_guards(Some(AGE));
+        until_old(store, 1);
+    });
+}
+
+fn child() {
+    let store = begin();
+    let mine = store.pin();
+    beside(store, "another", || {
+        until_old(store, 2);
+        assert_eq!(reports().len(), if cfg!(feature = "tracing") { 2 } else { 0 });
+        let child = fork(|| {
+            // This thread's is as old as it was, and was reported.
+            churn(store, AGE);
+            assert_eq!(store.stats().old_guards, 1);
+            assert_reports(&[]);
+            drop(mine);
+            churn(store, AGE);
+            assert_eq!(store.stats().old_guards, 0);
+            beside(store, "in the child", || {
+                until_old(store, 1);
+                assert_reports(&["in the child"]);
+            });
+        });
+        assert_eq!(child, 0);
+    });
+}
+
+fn crossbeam() {
+    begin();
+    let store: &ShadowStore<Epoch> = Box::leak(Box::new(ShadowStore::builder().batch(8).build().unwrap()));
+    let _pin = store.pin();
+    for n in 1..100_usize {
+        store.alloc(n * 8, VALUE, [7; 4]).unwrap();
+        store.free(n * 8, VALUE);
+    }
+    thread::sleep(AGE * 2);
+    store.flush();
+    let stats = store.stats();
+    assert_eq!(
+        (stats.old_guards, stats.oldest_guard, stats.held_back_bytes),
+        (0, None, 0)
+    );
+    // What there is instead.
+    assert!(stats.oldest_retired.unwrap() > AGE && stats.retired_bytes > 1000);
+    assert_reports(&[]);
+}

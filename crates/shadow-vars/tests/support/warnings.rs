@@ -1,0 +1,79 @@
+//! What the warnings of the process say about guards that are held for long.
+
+use std::fmt::Debug;
+use std::sync::Mutex;
+
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
+
+static TOLD: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Notes the warnings of the whole process from now on.
+pub(crate) fn listen() {
+    tracing::subscriber::set_global_default(Listener).expect("one for a process");
+}
+
+/// Those that have come since the last call.
+pub(crate) fn take() -> Vec<String> {
+    std::mem::take(&mut *TOLD.lock().unwrap())
+}
+
+struct Listener;
+
+#[derive(Default)]
+struct Fields {
+    thread: Option<String>,
+    guards: Option<String>,
+    made_at: Option<String>,
+    age: Option<String>,
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        let at = match field.name() {
+            "thread" => &mut self.thread,
+            "guards" => &mut self.guards,
+            "made_at" => &mut self.made_at,
+            "age" => &mut self.age,
+            _ => return,
+        };
+        *at = Some(format!("{value:?}"));
+    }
+}
+
+impl Subscriber for Listener {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() == "shadow_vars::events" && *metadata.level() == Level::WARN
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        assert!(fields.age.is_some(), "{event:?}");
+        let said = match fields {
+            Fields { thread: Some(name), .. } => name,
+            Fields {
+                guards: Some(guards),
+                made_at,
+                ..
+            } => {
+                format!("{guards} at {}", made_at.as_deref().unwrap_or("nowhere"))
+            }
+            _ => return,
+        };
+        TOLD.lock().unwrap().push(said);
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
