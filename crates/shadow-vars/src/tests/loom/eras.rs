@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use super::{
-    A, B, CREATED, Large, ODD, Ordering, Small, Space, Usual, Value, WATCHED, dropped, explore, is_dropped,
-    is_dropped_by_now, join, spawn,
+    A, B, CREATED, Large, ODD, Ordering, Usual, Value, WATCHED, dropped, explore, is_dropped, is_dropped_by_now, join,
+    spawn,
 };
 use crate::reclaim::Eras;
 use crate::reclaim::held::Effort;
@@ -109,10 +109,9 @@ fn a_reader_in_a_look_up_announces_the_record_that_it_finds() {
 
 /// The reader has begun a look-up in the root when another thread makes the variable, in a new era; then `go` frees it while
 /// the look-up goes on.
-fn look_up_of_younger(space: Space, go: fn(&Store)) {
-    explore(space, move || {
-        // Of batches that do not fill: nothing is pushed on but by `go`.
-        let store = Store::owned(&[]);
+fn look_up_of_younger(go: fn(&Store)) {
+    explore(Usual, move || {
+        let store = Store::small(&[]);
         let guard = Eras::pin();
         let (shield, key) = (under(&guard), store.key(A));
         let root = store.core.root(shield);
@@ -138,17 +137,15 @@ fn look_up_of_younger(space: Space, go: fn(&Store)) {
 /// What was loaded before the announcement does not count.
 #[test]
 fn a_word_counts_that_was_loaded_after_the_announcement() {
-    look_up_of_younger(Usual, Store::flush);
+    look_up_of_younger(Store::flush);
 }
 
 /// A look at what readers have announced comes after the barrier, or not at all.
 #[test]
 fn nothing_is_sifted_before_the_barrier() {
-    look_up_of_younger(Small, |store| {
-        for shard in 0..2 {
-            store.core.lists.close::<Eras>(shard);
-            store.core.lists.sift::<Eras>(shard, Effort::All);
-        }
+    look_up_of_younger(|store| {
+        store.core.lists.close::<Eras>(0);
+        store.core.lists.sift::<Eras>(0, Effort::All);
     });
 }
 
