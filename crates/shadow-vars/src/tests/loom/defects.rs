@@ -92,7 +92,7 @@ defects! {
     ReadersIgnored: By::Model("grace::nothing_is_dropped_before_a_readers_guard_goes"),
     UpperNotPublished: By::Model("eras::a_reader_in_a_look_up_announces_what_it_finds"),
     NoReload: By::Model("eras::a_word_counts_that_was_loaded_after_the_announcement"),
-    UppersSeenEarly: By::Model("eras::nothing_is_sifted_before_the_barrier"),
+    UppersSeenEarly: By::None("the barrier is the default backend's, where a model notices that it is missing: NoHeavyBarrier"),
     BornLate: By::Model("eras::a_reader_in_a_look_up_announces_what_it_finds"),
     SuccessorUnchecked: By::Model("eras::a_reader_in_a_table_passes_by_a_successor_that_is_gone"),
     PhaseIgnored: By::Model("tally::a_variable_that_comes_and_goes_is_counted_once"),

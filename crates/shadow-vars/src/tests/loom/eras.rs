@@ -9,7 +9,6 @@ use super::{
     spawn,
 };
 use crate::reclaim::Eras;
-use crate::reclaim::held::Effort;
 use crate::reclaim::sealed::Backend;
 use crate::table::find::Look;
 use crate::table::{Core, NodeRef, Shield};
@@ -140,12 +139,27 @@ fn a_word_counts_that_was_loaded_after_the_announcement() {
     look_up_of_younger(Store::flush);
 }
 
-/// A look at what readers have announced comes after the barrier, or not at all.
+/// What readers have announced is looked at after a barrier. The reader has an owned guard, so that whoever frees has no fence
+/// of its own after the removal.
 #[test]
 fn nothing_is_sifted_before_the_barrier() {
-    look_up_of_younger(|store| {
-        store.core.lists.close::<Eras>(0);
-        store.core.lists.sift::<Eras>(0, Effort::All);
+    explore(Usual, || {
+        let store = Store::small(&[]);
+        let owned = Eras::pin_owned();
+        Eras::begin_period();
+        assert!(store.alloc(A, 0));
+        let guard = Eras::pin();
+        let reader = spawn(&store, move |store| {
+            // SAFETY: the guard lives longer.
+            find_and_hold(store, unsafe { Shield::new(Eras::place_owned(&owned)) }, A);
+            drop(owned);
+        });
+        assert!(store.core.remove(under(&guard), &store.key(A), |_| ()).is_some());
+        drop(guard);
+        store.flush();
+        join(reader);
+        (0..3).for_each(|_| store.flush());
+        store.end(&[]);
     });
 }
 
