@@ -72,8 +72,6 @@ pub(crate) struct Table {
     pub(crate) free_stride: Stride,
     /// What had been retired when the table was made.
     pub(crate) retired: u64,
-    /// With intervals: its own.
-    pub(crate) interval: Interval,
     // Touched by migration.
     block: usize,
     /// The next block that nobody took yet.
@@ -94,7 +92,7 @@ pub(crate) struct Plan {
     pub(crate) shards: usize,
     pub(crate) retired: u64,
     /// With intervals: the era.
-    pub(crate) born: u64,
+    pub(crate) born: Option<u64>,
     pub(crate) sieved: Sieved,
 }
 
@@ -112,6 +110,10 @@ impl Table {
         // A slot is claimed once, so a small table is not for long a place where threads meet.
         let counters = if plan.log2 < SHARED_LOG2 { 0 } else { plan.shards };
         let (span, sieve) = (BUCKET_BYTES << plan.log2, Sieve::new(plan.log2, plan.sieved));
+        let interval = match plan.born {
+            Some(born) => Some(try_box(Interval { born, retired: 0 })?),
+            None => None,
+        };
         let table = try_box(Self {
             header: Node::for_table(),
             log2: plan.log2,
@@ -134,10 +136,6 @@ impl Table {
             claim_stride: Stride::at_most(limit / (16 * plan.shards)),
             free_stride: Stride::at_most((limit / (16 * plan.shards)).max(FEWEST_FREES)),
             retired: plan.retired,
-            interval: Interval {
-                born: plan.born,
-                retired: 0,
-            },
             block: plan.block,
             cursor: AtomicUsize::new(0),
             done: try_slice(blocks.div_ceil(64), || AtomicU64::new(0))?,
@@ -150,6 +148,10 @@ impl Table {
             drop(unsafe { Box::from_raw(fresh) });
             return None;
         }
+        if let Some(interval) = interval {
+            // SAFETY: made just now, and nobody else's.
+            unsafe { (*fresh).header.obj = Box::into_raw(interval).expose_provenance() };
+        }
         NonNull::new(fresh)
     }
 
@@ -159,8 +161,16 @@ impl Table {
     pub(crate) unsafe fn dealloc(table: NonNull<Self>) {
         // The pointer may have been a shared reference on its way here; the one from `alloc` may write and free.
         let table: *mut Self = std::ptr::with_exposed_provenance_mut(table.addr().get());
-        // SAFETY: made by `alloc`; the caller's otherwise.
-        drop(unsafe { Box::from_raw(table) });
+        // SAFETY: made by `alloc`; the caller's otherwise. So was the interval, if there is one.
+        unsafe {
+            let interval = (*table).header.obj;
+            if interval != 0 {
+                drop(Box::from_raw(std::ptr::with_exposed_provenance_mut::<Interval>(
+                    interval,
+                )));
+            }
+            drop(Box::from_raw(table));
+        }
     }
 
     /// As [`Node::let_go`], for every word of a table.

@@ -413,7 +413,7 @@ impl<R: Reclaim> Core<R> {
             block: core.block,
             shards,
             retired: 0,
-            born: 0,
+            born: R::INTERVALS.then_some(0),
             sieved: core.sieved,
         };
         let table = Table::alloc(plan).ok_or(NoMemory)?;
@@ -465,8 +465,8 @@ impl<R: Reclaim> Core<R> {
     }
 
     /// When a table is born that is about to be published (B2).
-    fn birth(&self, shield: Shield<'_, R>) -> u64 {
-        R::birth(shield.place)
+    fn birth(&self, shield: Shield<'_, R>) -> Option<u64> {
+        R::INTERVALS.then(|| R::birth(shield.place))
     }
 
     pub(crate) fn is_root(&self, shield: Shield<'_, R>, table: &Table) -> bool {

@@ -110,15 +110,11 @@ impl Objects for Heap {
     }
 
     unsafe fn interval(&self, object: NonNull<Link>) -> NonNull<Interval> {
-        // SAFETY: as above; a TABLE header is the first field of a table.
+        // SAFETY: as above; tables of such stores have theirs in place of an object.
         unsafe {
             let node = Node::of_link(object);
             match node.as_ref().life().state() {
-                State::Table => {
-                    // As in `Table::dealloc`.
-                    let table: *mut Table = std::ptr::with_exposed_provenance_mut(node.addr().get());
-                    NonNull::new_unchecked(&raw mut (*table).interval)
-                }
+                State::Table => NonNull::new_unchecked(std::ptr::with_exposed_provenance_mut(node.as_ref().obj)),
                 _ => Node::interval(node),
             }
         }
