@@ -91,14 +91,14 @@ pub(super) struct List<O: Objects> {
     closed: AtomicU64,
     /// Those of them whose objects are all gone.
     drained: AtomicU64,
-    /// What `retired` was when another shard's thread looked.
-    pub(super) looked_at: stat::AtomicU64,
+    /// What `retired` was when another shard's thread looked, but for its upper half.
+    pub(super) looked_at: stat::AtomicU32,
+    /// Of the shared list: whether its store is [enlisted](super::stores).
+    pub(super) is_enlisted: stat::AtomicBool,
     /// Values whose `Drop` panicked.
     pub(super) drop_panics: stat::AtomicU64,
     /// Of the shared list: objects that could not be weighed.
     pub(super) weigh_panics: stat::AtomicU64,
-    /// Of the shared list: whether its store is [enlisted](super::stores).
-    pub(super) is_enlisted: stat::AtomicBool,
     /// When the first of what is open was retired, and of what waits: of those at whose retirement somebody looked at the
     /// clock; or 0.
     opened: stat::AtomicU64,
@@ -145,7 +145,7 @@ impl<O: Objects> List<O> {
             in_hand: AtomicU64::new(0),
             closed: AtomicU64::new(0),
             drained: AtomicU64::new(0),
-            looked_at: stat::AtomicU64::new(0),
+            looked_at: stat::AtomicU32::new(0),
             drop_panics: stat::AtomicU64::new(0),
             weigh_panics: stat::AtomicU64::new(0),
             is_enlisted: stat::AtomicBool::new(false),

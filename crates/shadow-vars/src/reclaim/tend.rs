@@ -93,7 +93,7 @@ impl<O: Objects> RetireLists<O> {
             let Some(list) = self.get(other) else { continue };
             // Relaxed, all: a guess.
             let now = list.retired.load(Ordering::Relaxed);
-            let silent = list.looked_at.swap(now, Ordering::Relaxed) == now;
+            let silent = list.looked_at.swap(now as u32, Ordering::Relaxed) == now as u32;
             if silent && other != shard.index && list.waiting() > 0 {
                 self.push_on::<R>(other);
                 self.drain::<R>(other);
