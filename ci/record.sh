@@ -63,7 +63,7 @@ measure compare --workload W14,W14F --entries "$values" --threads 1 "${reps[@]}"
 measure compare --workload W15idle --threads 1 --reps 1
 measure compare --workload W15large --threads 1 --reps 1
 measure compare --workload W15stall --entries "$middle" --threads 1 --reps 1 --seconds "$stall" \
-    --stores shadow,shadow_epoch,shadow_seize,papaya
+    --stores shadow,shadow_epoch,shadow_seize,shadow_eras,papaya
 measure scale --entries "$middle" --threads "$threads" "${reps[@]}" "${seconds[@]}" \
     --stores shadow,papaya,scc_map,scc_index,dashmap,leapfrog,kernel
 

@@ -6,7 +6,7 @@
 use std::hint::black_box;
 
 use iai_callgrind::{library_benchmark, library_benchmark_group, main};
-use shadow_vars::{Asymmetric, Epoch, ObjAddr, Reclaim, Seize, ShadowId, ShadowStore, Variable};
+use shadow_vars::{Asymmetric, Epoch, Eras, ObjAddr, Reclaim, Seize, ShadowId, ShadowStore, Variable};
 
 /// Operations of each benchmark.
 const N: usize = 1024;
@@ -279,5 +279,11 @@ macro_rules! per_backend {
 per_backend!(Asymmetric, asymmetric, asymmetric_group);
 per_backend!(Epoch, epoch, epoch_group);
 per_backend!(Seize, seize, seize_group);
+per_backend!(Eras, eras, eras_group);
 
-main!(library_benchmark_groups = asymmetric_group, epoch_group, seize_group);
+main!(
+    library_benchmark_groups = asymmetric_group,
+    epoch_group,
+    seize_group,
+    eras_group
+);

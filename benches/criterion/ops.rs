@@ -7,7 +7,7 @@ use std::hint::black_box;
 use criterion::{
     BatchSize, BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime,
 };
-use shadow_vars::{Asymmetric, Epoch, ObjAddr, Reclaim, Seize, ShadowId, ShadowStore};
+use shadow_vars::{Asymmetric, Epoch, Eras, ObjAddr, Reclaim, Seize, ShadowId, ShadowStore};
 
 /// Variables that there are.
 const LIVE: usize = 1 << 16;
@@ -132,6 +132,7 @@ fn ops(criterion: &mut Criterion) {
     of_backend::<Asymmetric>(criterion, "asymmetric");
     of_backend::<Epoch>(criterion, "epoch");
     of_backend::<Seize>(criterion, "seize");
+    of_backend::<Eras>(criterion, "eras");
 }
 
 criterion_group!(benches, ops);

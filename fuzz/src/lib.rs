@@ -40,7 +40,7 @@ pub mod life;
 pub mod seeds;
 
 use libfuzzer_sys::arbitrary::{Arbitrary, Error, Result, Unstructured};
-use shadow_vars::{Asymmetric, Epoch, Reclaim};
+use shadow_vars::{Asymmetric, Epoch, Eras, Reclaim};
 
 use crate::configs::Config;
 use crate::op::Op;
@@ -90,6 +90,7 @@ pub struct Choice {
 pub enum Backend {
     Asymmetric,
     Epoch,
+    Eras,
     #[cfg(feature = "seize")]
     Seize,
 }
@@ -98,6 +99,7 @@ impl Backend {
     pub const ALL: &[Self] = &[
         Self::Asymmetric,
         Self::Epoch,
+        Self::Eras,
         #[cfg(feature = "seize")]
         Self::Seize,
     ];
@@ -157,6 +159,7 @@ impl Input for Sequence {
         match self.choice.backend {
             Backend::Asymmetric => model::check::<Asymmetric>(&self.choice.config, &self.ops),
             Backend::Epoch => model::check::<Epoch>(&self.choice.config, &self.ops),
+            Backend::Eras => model::check::<Eras>(&self.choice.config, &self.ops),
             #[cfg(feature = "seize")]
             Backend::Seize => model::check::<shadow_vars::Seize>(&self.choice.config, &self.ops),
         }
@@ -217,6 +220,7 @@ impl Input for Threads {
         match self.choice.backend {
             Backend::Asymmetric => self.run_on::<Asymmetric>(),
             Backend::Epoch => self.run_on::<Epoch>(),
+            Backend::Eras => self.run_on::<Eras>(),
             #[cfg(feature = "seize")]
             Backend::Seize => self.run_on::<shadow_vars::Seize>(),
         }

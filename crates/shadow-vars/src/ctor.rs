@@ -75,7 +75,7 @@ impl<R: Reclaim> Core<R> {
     #[inline(always)]
     pub(crate) fn alloc_at_once<'g, T>(
         &'g self,
-        shield: Shield<'g>,
+        shield: Shield<'g, R>,
         key: &Key<'_>,
         value: T,
     ) -> Result<NodeRef<'g>, Unplaced<T>> {
@@ -85,9 +85,10 @@ impl<R: Reclaim> Core<R> {
         if !shard.is_own() && !cfg!(shadow_loom) {
             return Err(Unplaced::Value(value));
         }
-        let Some(node) = Node::alloc((&self.heap, shard), key.obj, key.entry, None, false, Life::LIVE) else {
+        let Some(node) = Node::alloc::<R>((&self.heap, shard), key.obj, key.entry, None, false, Life::LIVE) else {
             return Err(Unplaced::Value(value));
         };
+        self.note_birth(shield, node);
         // SAFETY: the node is new; its entry holds `T` (the callers bound or looked up the id with `T`), and `T` is written
         // before anyone reads it.
         unsafe { Node::value_ptr::<T>(node).write(value) };
@@ -102,7 +103,7 @@ impl<R: Reclaim> Core<R> {
     /// stored.
     pub(crate) fn alloc_on<'g, T>(
         &'g self,
-        shield: Shield<'g>,
+        shield: Shield<'g, R>,
         key: &Key<'_>,
         if_exists: IfExists,
         left: Unplaced<T>,
@@ -116,6 +117,7 @@ impl<R: Reclaim> Core<R> {
                         error: StoreError::OutOfMemory,
                     });
                 };
+                self.note_birth(shield, node);
                 // SAFETY: as in `alloc_at_once`.
                 unsafe { Node::value_ptr::<T>(node).write(value) };
                 node
@@ -138,7 +140,7 @@ impl<R: Reclaim> Core<R> {
 
     /// Counts a variable that exists from the start.
     #[inline]
-    fn created<'g>(&self, shield: Shield<'g>, shard: Shard, key: &Key<'_>, node: NonNull<Node>) -> NodeRef<'g> {
+    fn created<'g>(&self, shield: Shield<'g, R>, shard: Shard, key: &Key<'_>, node: NonNull<Node>) -> NodeRef<'g> {
         self.nodes.count_created(key.entry.counts(), shard);
         NodeRef::new(shield, node)
     }
@@ -151,7 +153,7 @@ impl<R: Reclaim> Core<R> {
     /// When `construct` returns `Ok`, it has initialised the payload of the node it was given, of the entry's type.
     pub(crate) unsafe fn alloc_constructed<'g, E>(
         &'g self,
-        shield: Shield<'g>,
+        shield: Shield<'g, R>,
         key: &Key<'_>,
         if_exists: IfExists,
         (raw, zeroed): (Option<Layout>, bool),
@@ -162,8 +164,9 @@ impl<R: Reclaim> Core<R> {
         }
         let home = self.home_ahead(shield, key);
         let (shard, life) = (self.shard(), Life::building(thread_token()));
-        let node = Node::alloc((&self.heap, shard), key.obj, key.entry, raw, zeroed, life);
+        let node = Node::alloc::<R>((&self.heap, shard), key.obj, key.entry, raw, zeroed, life);
         let node = node.ok_or(StoreError::OutOfMemory)?;
+        self.note_birth(shield, node);
         let unclaimed = Unclaimed { core: self, node };
         let table = if self.claim_at_once(shield, shard, home, key, node) {
             home.0
@@ -209,7 +212,7 @@ impl<R: Reclaim> Core<R> {
     #[inline(never)]
     fn claim<'g>(
         &'g self,
-        shield: Shield<'g>,
+        shield: Shield<'g, R>,
         key: &Key<'_>,
         node: NonNull<Node>,
         if_exists: IfExists,
@@ -249,7 +252,7 @@ fn exists(key: &Key<'_>) -> StoreError {
 /// A running constructor. Dropped unfinished (error or panic), it takes the node back (C3).
 struct Construction<'g, 'k, R: Reclaim> {
     core: &'g Core<R>,
-    shield: Shield<'g>,
+    shield: Shield<'g, R>,
     shard: Shard,
     node: NodeRef<'g>,
     entry: &'k IdEntry,

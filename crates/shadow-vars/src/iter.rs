@@ -63,7 +63,7 @@ unsafe impl Sync for VarRef<'_> {}
 /// of the table); where a table has become larger, each in parts, in such an order, too.
 pub struct Iter<'g, R: Reclaim> {
     core: &'g Core<R>,
-    shield: Shield<'g>,
+    shield: Shield<'g, R>,
     walk: Walk,
     /// The steps that are left.
     steps: Range<usize>,
@@ -76,13 +76,13 @@ pub struct Iter<'g, R: Reclaim> {
 }
 
 impl<'g, R: Reclaim> Iter<'g, R> {
-    pub(crate) fn new(core: &'g Core<R>, shield: Shield<'g>) -> Self {
+    pub(crate) fn new(core: &'g Core<R>, shield: Shield<'g, R>) -> Self {
         let walk = core.root(shield).walk;
         Self::part(core, shield, walk, 0..1 << walk.log2)
     }
 
     /// Some steps of a walk.
-    pub(crate) fn part(core: &'g Core<R>, shield: Shield<'g>, walk: Walk, steps: Range<usize>) -> Self {
+    pub(crate) fn part(core: &'g Core<R>, shield: Shield<'g, R>, walk: Walk, steps: Range<usize>) -> Self {
         Self {
             core,
             shield,

@@ -44,7 +44,7 @@
 //!
 //! None is on by default.
 //!
-//! - `seize`: the `Seize` backend, for [`ShadowStore<Seize>`](ShadowStore), beside [`Asymmetric`] and [`Epoch`].
+//! - `seize`: the `Seize` backend, for [`ShadowStore<Seize>`](ShadowStore), beside [`Asymmetric`], [`Epoch`] and [`Eras`].
 //! - `rayon`: `par_free_all`, `par_free_all_with` and `par_iter`; and constructors that wait for each other through a pool get
 //!   an error, [where that can be seen](docs::limits#constructors-and-thread-pools).
 //! - `tracing`: a warning for each duplicate `alloc` and each guard that is [held for long](report_old_guards), an error for
@@ -119,7 +119,7 @@ pub use pinned::{OwnedPinned, Pinned};
 pub use raw::{RawCtor, RawDtor, RawVar};
 #[cfg(feature = "seize")]
 pub use reclaim::Seize;
-pub use reclaim::{Asymmetric, Epoch, GuardKind, LocalGuard, OwnedGuard, Reclaim};
+pub use reclaim::{Asymmetric, Epoch, Eras, GuardKind, LocalGuard, OwnedGuard, Reclaim};
 pub use service::report_old_guards;
 #[cfg(not(shadow_loom))]
 pub use service::start_reclaimer;

@@ -91,7 +91,7 @@ impl<R: Reclaim> OwnedPinned<'_, R> {
 /// All variables of a store, in parallel: [`OwnedPinned::par_iter`].
 pub struct ParIter<'g, R: Reclaim> {
     core: &'g Core<R>,
-    shield: Shield<'g>,
+    shield: Shield<'g, R>,
 }
 
 impl<R: Reclaim> std::fmt::Debug for ParIter<'_, R> {
@@ -118,7 +118,7 @@ impl<'g, R: Reclaim> ParallelIterator for ParIter<'g, R> {
 /// Some steps of a walk.
 struct Part<'g, R: Reclaim> {
     core: &'g Core<R>,
-    shield: Shield<'g>,
+    shield: Shield<'g, R>,
     walk: Walk,
     steps: Range<usize>,
 }

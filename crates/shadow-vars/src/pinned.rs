@@ -15,7 +15,7 @@ use crate::{IntoObjAddr, ObjAddr, ShadowId};
 ///
 /// Made by [`ShadowStore::pin`]. A reference that an operation returns is good for as long as the guard is, even when the
 /// variable is freed meanwhile. Nothing that is freed while the guard exists is dropped before it goes, in any store of the
-/// same backend: hold it for a while, not for ever, and [`repin`](Self::repin) in long loops.
+/// same backend (but see [`Eras`](crate::Eras)): hold it for a while, not for ever, and [`repin`](Self::repin) in long loops.
 ///
 /// It stays on its thread; [`OwnedPinned`] does not:
 ///
@@ -116,16 +116,16 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     }
 
     #[inline]
-    pub(crate) fn shield(&self) -> Shield<'_> {
+    pub(crate) fn shield(&self) -> Shield<'_, R> {
         // SAFETY: the guard lives as long as this borrow; `repin` needs the whole of `self`.
-        unsafe { Shield::new() }
+        unsafe { Shield::new(self.guard.place()) }
     }
 
     /// The variable, if it exists. Nothing (and a `tracing` error) if the id holds another type.
     ///
     /// Wait-free but for the length of the probe. Never waits for a growing table, a running constructor or a stopped
     /// thread; allocates nothing; writes nothing that others read.
-    #[inline]
+    #[inline(always)]
     pub fn get<T: Send + Sync + 'static, How>(&self, obj: impl IntoObjAddr<How>, id: ShadowId<T>) -> Option<&T> {
         self.typed(id)?.get(obj)
     }

@@ -183,6 +183,8 @@ pub(crate) struct Registry {
     /// How many ids there are.
     known: AtomicU64,
     pub(crate) places: Places,
+    /// Whether nodes have intervals.
+    intervals: bool,
     /// Where nodes find their entries.
     heap: Arc<Heap>,
 }
@@ -217,13 +219,14 @@ unsafe impl Send for Inner {}
 
 impl Registry {
     /// Takes no memory.
-    pub(crate) fn new(places: Places, heap: Arc<Heap>) -> Self {
+    pub(crate) fn new(places: Places, heap: Arc<Heap>, intervals: bool) -> Self {
         Self {
             front: std::array::from_fn(|home| AtomicPtr::new(vacancy(home))),
             index: AtomicPtr::new(Index::empty()),
             inner: Mutex::default(),
             known: AtomicU64::new(0),
             places,
+            intervals,
             heap,
         }
     }
@@ -262,7 +265,12 @@ impl Registry {
     #[cold]
     #[inline(never)]
     fn bind_on<T: Send + Sync + 'static>(&self, id: u64) -> Result<&IdEntry, StoreError> {
-        let entry = self.get_or_insert(id, TypeId::of::<T>(), std::any::type_name::<T>(), Shape::of::<T>())?;
+        let entry = self.get_or_insert(
+            id,
+            TypeId::of::<T>(),
+            std::any::type_name::<T>(),
+            self.shape(const { Shape::of::<T>() }),
+        )?;
         if entry.holds::<T>() {
             Ok(entry)
         } else {
@@ -272,12 +280,16 @@ impl Registry {
 
     /// The entry of `id`, bound to raw variables now if it was not bound before.
     pub(crate) fn bind_raw(&self, id: u64) -> Result<&IdEntry, StoreError> {
-        let entry = self.get_or_insert(id, TypeId::of::<Raw>(), "raw", Shape::RAW)?;
+        let entry = self.get_or_insert(id, TypeId::of::<Raw>(), "raw", self.shape(Shape::RAW))?;
         if entry.is_raw() {
             Ok(entry)
         } else {
             Err(StoreError::TypeMismatch(entry.mismatch("raw")))
         }
+    }
+
+    fn shape(&self, shape: Shape) -> Shape {
+        if self.intervals { shape.with_intervals() } else { shape }
     }
 
     /// Takes the lock only if the id is new.
@@ -442,7 +454,7 @@ mod tests {
     use super::*;
 
     fn registry(shards: usize) -> Registry {
-        Registry::new(Places::USUAL, Heap::new(shards, true).unwrap())
+        Registry::new(Places::USUAL, Heap::new(shards, true).unwrap(), false)
     }
 
     #[test]

@@ -98,7 +98,9 @@ mod modelled {
 
 /// Atomics that loom does not model: counters for statistics and sizing, and the append-only id registry.
 pub(crate) mod stat {
-    pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
+    pub(crate) use std::sync::atomic::{
+        AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+    };
     pub(crate) use std::sync::{Mutex, MutexGuard};
 }
 

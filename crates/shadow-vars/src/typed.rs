@@ -54,7 +54,7 @@ use crate::{IntoObjAddr, ObjAddr, ShadowId, events};
 pub struct Typed<'g, T, R: Reclaim = Asymmetric> {
     core: &'g Core<R>,
     /// Of the guard that it was made under.
-    shield: Shield<'g>,
+    shield: Shield<'g, R>,
     /// Holds `T`.
     entry: &'g IdEntry,
     /// Values go in and come out, so no other `T` will do: invariant. By its pointer neither `Send` nor `Sync`.
@@ -64,7 +64,7 @@ pub struct Typed<'g, T, R: Reclaim = Asymmetric> {
 impl<'g, T: Send + Sync + 'static, R: Reclaim> Typed<'g, T, R> {
     /// The entry holds `T`.
     #[inline]
-    pub(crate) fn new(core: &'g Core<R>, shield: Shield<'g>, entry: &'g IdEntry) -> Self {
+    pub(crate) fn new(core: &'g Core<R>, shield: Shield<'g, R>, entry: &'g IdEntry) -> Self {
         debug_assert!(entry.holds::<T>());
         Self {
             core,

@@ -129,6 +129,7 @@ fn counts_were_true_while_all_changes() {
     ] {
         looks += run::<shadow_vars::Asymmetric>(&config, Duration::from_millis(1500));
         looks += run::<shadow_vars::Epoch>(&config, Duration::from_millis(300));
+        looks += run::<shadow_vars::Eras>(&config, Duration::from_millis(300));
         #[cfg(feature = "seize")]
         let _ = run::<shadow_vars::Seize>(&config, Duration::from_millis(300));
     }

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use process::{Counted, TEXT, VALUE, children, drops, fork, processes, store, use_all};
-use shadow_vars::{Epoch, Reclaim, ShadowId, ShadowStore, SyncError};
+use shadow_vars::{Epoch, Eras, Reclaim, ShadowId, ShadowStore, SyncError};
 
 processes! {
     fork_of_an_idle_process => fork_idle;
@@ -26,6 +26,7 @@ processes! {
     fork_again_in_the_child => fork_again;
     fork_from_a_constructor => fork_from_constructor;
     fork_with_crossbeam_hangs_nowhere => fork_epoch;
+    fork_with_intervals_goes_on => fork_eras;
     fork_keeps_what_the_parent_has => fork_parent_goes_on;
 }
 
@@ -316,6 +317,45 @@ where
             assert!(store.contains(n * 8, VALUE) && store.free(n * 8, VALUE));
         }
         assert_eq!(store.synchronize(), Err(SyncError::Forked));
+    });
+    assert_eq!(status, 0);
+}
+
+/// The child reclaims what guards of threads that are gone held back, but nothing that an owned guard may.
+fn fork_eras() {
+    type Store = ShadowStore<Eras>;
+    let store: &'static Store = Box::leak(Box::new(Store::builder().batch(4).build().unwrap()));
+    let guard = store.pin_owned();
+    let (ready, wait) = mpsc::channel();
+    thread::spawn(move || {
+        store.alloc(8_usize, VALUE, Counted::new()).unwrap();
+        let pin = store.pin();
+        std::hint::black_box(pin.get(8_usize, VALUE));
+        ready.send(()).unwrap();
+        loop {
+            thread::park();
+        }
+    });
+    wait.recv().unwrap();
+    let status = fork(move || {
+        let churn = || {
+            for n in 2..1000_usize {
+                store.alloc(n * 8, VALUE, Counted::new()).unwrap();
+                assert!(store.contains(n * 8, VALUE) && store.free(n * 8, VALUE));
+            }
+        };
+        assert!(store.free(8_usize, VALUE));
+        churn();
+        store.flush();
+        assert!(drops() > 900, "what came later goes beside the owned guard");
+        assert_eq!(store.synchronize(), Err(SyncError::Forked));
+        drop(guard);
+        store.synchronize().unwrap();
+        assert_eq!(drops(), 999);
+        churn();
+        drop(store.pin_owned());
+        store.synchronize().unwrap();
+        assert_eq!(drops(), 1997);
     });
     assert_eq!(status, 0);
 }

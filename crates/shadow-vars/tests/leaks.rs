@@ -5,7 +5,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicIsize, Ordering};
 
-use shadow_vars::{Asymmetric, Epoch, Reclaim, ShadowId, ShadowStore};
+use shadow_vars::{Asymmetric, Epoch, Eras, Reclaim, ShadowId, ShadowStore};
 
 struct Counting;
 
@@ -59,6 +59,7 @@ fn a_dropped_store_leaves_nothing() {
     for frees in [0, 1, 1024, 3000] {
         for flush in [false, true] {
             assert_eq!(left_behind::<Asymmetric>(frees, flush), 0, "{frees} freed");
+            assert_eq!(left_behind::<Eras>(frees, flush), 0, "{frees} freed");
             // Its collector keeps a few words for each period until somebody drives it.
             let left = left_behind::<Epoch>(frees, flush);
             assert!(left < 512, "crossbeam: {left} bytes, {frees} freed");

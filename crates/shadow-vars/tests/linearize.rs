@@ -39,7 +39,7 @@ fn check_for(seconds: u64) {
         .and_then(|text| text.parse().ok())
         .unwrap_or(seconds);
     let stores = Config::every();
-    let backends = if cfg!(feature = "seize") { 3 } else { 2 };
+    let backends = if cfg!(feature = "seize") { 4 } else { 3 };
     // An interpreter of every access has time for one batch of each.
     let slice = if cfg!(miri) {
         Duration::ZERO
@@ -50,6 +50,7 @@ fn check_for(seconds: u64) {
     for config in &stores {
         total += stress::<shadow_vars::Asymmetric>(config, slice);
         total += stress::<shadow_vars::Epoch>(config, slice);
+        total += stress::<shadow_vars::Eras>(config, slice);
         #[cfg(feature = "seize")]
         {
             total += stress::<shadow_vars::Seize>(config, slice);

@@ -372,6 +372,7 @@ fn one_attempt() {
     match backend {
         "asymmetric" => attempt::<shadow_vars::Asymmetric>(op, first, nth, for_good),
         "epoch" => attempt::<shadow_vars::Epoch>(op, first, nth, for_good),
+        "eras" => attempt::<shadow_vars::Eras>(op, first, nth, for_good),
         #[cfg(feature = "seize")]
         "seize" => attempt::<shadow_vars::Seize>(op, first, nth, for_good),
         _ => panic!("{backend}"),
@@ -429,6 +430,7 @@ fn every_operation_with_its_nth_allocation_failing() {
     }
     add("asymmetric", names::<shadow_vars::Asymmetric>());
     add("epoch", names::<shadow_vars::Epoch>());
+    add("eras", names::<shadow_vars::Eras>());
     #[cfg(feature = "seize")]
     add("seize", names::<shadow_vars::Seize>());
     let (left, outcomes) = (Mutex::new(cases), Mutex::new(Vec::new()));

@@ -177,7 +177,9 @@ fn every_failure<R: Reclaim>() -> usize {
 
 #[test]
 fn no_allocation_is_taken_for_granted() {
-    let points = every_failure::<shadow_vars::Asymmetric>() + every_failure::<shadow_vars::Epoch>();
+    let points = every_failure::<shadow_vars::Asymmetric>()
+        + every_failure::<shadow_vars::Epoch>()
+        + every_failure::<shadow_vars::Eras>();
     #[cfg(feature = "seize")]
     let points = points + every_failure::<shadow_vars::Seize>();
     println!("{points} points of failure");

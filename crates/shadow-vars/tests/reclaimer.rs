@@ -31,6 +31,7 @@ fn values_are_dropped_while_nothing_happens() {
     start_reclaimer().unwrap();
     drops_what_nobody_else_does::<shadow_vars::Asymmetric>();
     drops_what_nobody_else_does::<Epoch>();
+    drops_what_nobody_else_does::<shadow_vars::Eras>();
     // Several stores at once.
     thread::scope(|scope| {
         for _ in 0..4 {

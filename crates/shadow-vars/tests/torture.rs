@@ -28,11 +28,12 @@ fn torture_short() {
 
 fn torture_all(time: Duration) {
     hush();
-    let backends = if cfg!(feature = "seize") { 3 } else { 2 };
+    let backends = if cfg!(feature = "seize") { 4 } else { 3 };
     let slice = time / (Config::all().len() as u32 * backends);
     for config in Config::all() {
         run::<shadow_vars::Asymmetric>("asymmetric", &config, slice);
         run::<shadow_vars::Epoch>("epoch", &config, slice);
+        run::<shadow_vars::Eras>("eras", &config, slice);
         #[cfg(feature = "seize")]
         run::<shadow_vars::Seize>("seize", &config, slice);
     }

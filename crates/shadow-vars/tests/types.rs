@@ -5,8 +5,9 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::rc::Rc;
 
 use shadow_vars::{
-    AllocError, Asymmetric, BuildError, Builder, CtorError, Epoch, IdStats, Iter, LayoutMismatch, ObjAddr, OwnedPinned,
-    Parent, Pinned, RawVar, ShadowId, ShadowStore, Stats, StoreError, SyncError, TypeMismatch, Typed, VarRef, Variable,
+    AllocError, Asymmetric, BuildError, Builder, CtorError, Epoch, Eras, IdStats, Iter, LayoutMismatch, ObjAddr,
+    OwnedPinned, Parent, Pinned, RawVar, ShadowId, ShadowStore, Stats, StoreError, SyncError, TypeMismatch, Typed,
+    VarRef, Variable,
 };
 
 /// Whether a type has a trait: then a method of its own comes before that of a trait.
@@ -57,6 +58,7 @@ fn auto_traits_are_as_promised() {
     assert_auto! {
         ShadowStore: true true true;
         ShadowStore<Epoch>: true true true;
+        ShadowStore<Eras>: true true true;
         Builder<Asymmetric>: true true true;
         // An id is a number, whatever it is the id of.
         ShadowId<u8>: true true true;
@@ -67,8 +69,10 @@ fn auto_traits_are_as_promised() {
         // Guards of a thread stay on it, and what is bound to them.
         Pinned<'static>: false false true;
         Pinned<'static, Epoch>: false false false;
+        Pinned<'static, Eras>: false false true;
         Typed<'static, u8>: false false true;
         OwnedPinned<'static>: true true true;
+        OwnedPinned<'static, Eras>: true true true;
         VarRef<'static>: true true true;
         RawVar<'static>: false false true;
         Iter<'static, Asymmetric>: false false true;

@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use shadow_vars::{Asymmetric, Epoch, Seize};
+use shadow_vars::{Asymmetric, Epoch, Eras, Seize};
 
 use crate::keys::KeySet;
 use crate::store::{AHash, About, FoldHash, Form, Hashing, Kind, Store, Value};
@@ -64,6 +64,7 @@ pub(crate) fn all() -> Vec<Contender> {
         own::<shadow::Shadow<Asymmetric, Value, true>>(),
         own::<shadow::Shadow<Epoch, Value>>(),
         own::<shadow::Shadow<Seize, Value>>(),
+        own::<shadow::Shadow<Eras, Value>>(),
         hashed::<papaya::Papaya<Value, FoldHash>, papaya::Papaya<Value, AHash>>(),
         hashed::<scc_map::SccMap<Boxed, FoldHash>, scc_map::SccMap<Boxed, AHash>>(),
         hashed::<scc_map::SccMap<Value, FoldHash>, scc_map::SccMap<Value, AHash>>(),

@@ -1,4 +1,4 @@
-//! The shadow store, with either backend. Nodes do not move, so values are inline.
+//! The shadow store, with each backend. Nodes do not move, so values are inline.
 //!
 //! By `Variable`: the id that workloads with one id use is a [`Variable`], as a patch has for a field that it adds. By id:
 //! each operation of the store is told the id, which it looks up.
@@ -31,6 +31,11 @@ impl Backend for shadow_vars::Asymmetric {
 impl Backend for shadow_vars::Epoch {
     const NAME: &'static str = "shadow_epoch";
     const NAME_BY_ID: &'static str = "shadow_epoch-by-id";
+}
+
+impl Backend for shadow_vars::Eras {
+    const NAME: &'static str = "shadow_eras";
+    const NAME_BY_ID: &'static str = "shadow_eras-by-id";
 }
 
 impl Backend for shadow_vars::Seize {

@@ -61,7 +61,7 @@ fn bad_options_are_refused_in_words() {
         (["--workload", ""], "there are W1, G64"),
         (
             ["--stores", "hashbrown"],
-            "there are shadow, shadow-by-id, shadow_epoch, shadow_seize, papaya",
+            "there are shadow, shadow-by-id, shadow_epoch, shadow_seize, shadow_eras, papaya",
         ),
         (["--entries", "0"], "between 1 and"),
         (["--entries", "many"], "65536, 64k or 1M"),

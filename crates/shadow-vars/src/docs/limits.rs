@@ -47,10 +47,38 @@
 //! [`repin`](crate::Pinned::repin). Holding a lock that lives in a variable means holding the guard as long; that is fine
 //! for a critical section. A thread that waits for another's constructor holds its guard meanwhile.
 //!
+//! With [`Eras`](crate::Eras) in place of the default backend a stalled guard holds back only what already existed when it
+//! stalled, however long that lasts:
+//!
+//! ```
+//! use shadow_vars::{Eras, ShadowId, ShadowStore};
+//! const N: ShadowId<u64> = ShadowId::new(1);
+//! let store = ShadowStore::<Eras>::default();
+//! store.alloc(8_usize, N, 0)?;
+//! let stalled = store.pin_owned(); // held across an await point, say
+//! let found = stalled.get(8_usize, N);
+//! for n in 1..100_000 {
+//!     store.free(8_usize, N);
+//!     store.alloc(8_usize, N, n)?;
+//! }
+//! assert_eq!(found, Some(&0));
+//! assert!(store.stats().retired_objects < 5_000); // all of them, with any other backend
+//! # Ok::<(), shadow_vars::AllocError<u64>>(())
+//! ```
+//!
+//! It stalls with its last look-up. A guard that is held for long and goes on looking things up holds back what is freed
+//! meanwhile, as with the other backends. Beside what existed, up to two batches of each thread wait, and what is created until
+//! the next era begins: when a batch is closed, or after 1,024 creations of one thread. What a guard has held is dropped in the
+//! course of half as many frees after it has gone, or by the next [`flush`](crate::ShadowStore::flush). It costs 16 bytes a
+//! variable, a few instructions a look-up, and look-ups that are lock-free in place of wait-free: one that meets the
+//! beginning of an era tries again. A look-up under an [owned guard](crate::ShadowStore::pin_owned) fences twice, which takes
+//! some 20 ns more.
+//!
 //! # When values are dropped
 //!
 //! Freed values are dropped by later operations, one or two by each free, never by readers and never under a guard that was
-//! there when they were freed. How soon, with the default backend and while no guard holds them back:
+//! there when they were freed (but with [`Eras`](crate::Eras) under one that cannot have found them). How soon, with the default
+//! backend or `Eras`, and while no guard holds them back:
 //!
 //! - Values that own nothing wait until a thread has freed a batch of them ([`Builder::batch`](crate::Builder::batch)): only
 //!   their memory does.

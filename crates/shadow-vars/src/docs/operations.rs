@@ -5,6 +5,9 @@
 //! (linearizable). Memory aside: what creates or drops variables takes it from and gives it to allocators, the system's
 //! and the store's own ([limits](super::limits#memory)), which may lock for a moment.
 //!
+//! With [`Eras`](crate::Eras) look-ups are lock-free where the table says wait-free: they try again when an era begins meanwhile,
+//! for which somebody has freed a batch or created a thousand variables.
+//!
 //! | operation | progress | may wait for | instant |
 //! |---|---|---|---|
 //! | [`pin`], [`repin`] | wait-free; now and then helps the collector on, a bounded amount | nothing | |

@@ -2,7 +2,7 @@
 //!
 //! # Fork
 //!
-//! The child of a `fork(3)` may use every store, with the default backend and on Linux: it has the variables that there
+//! The child of a `fork(3)` may use every store, with the default backend or [`Eras`](crate::Eras) and on Linux: it has the variables that there
 //! were, and goes on from there. What belonged to the threads that it does not have is let go of:
 //!
 //! - Guards of other threads are gone. References that were got from them must not be used in the child (by a thread that
@@ -30,7 +30,7 @@
 //!
 //! # Sandboxes
 //!
-//! The default backend stands on Linux's `membarrier`. Where a process may not call it from the start, readers fence: a pin
+//! The default backend and [`Eras`](crate::Eras) stand on Linux's `membarrier`. Where a process may not call it from the start, readers fence: a pin
 //! costs some 20 cycles more, and all else is as ever. If a process is denied the call later (by a seccomp filter), its
 //! threads go over to fences as each of them pins the next time, or with `livepatch` begins a unit. Until all have that did
 //! either before, nothing that is freed is dropped: a thread that sleeps for good after it has used a store holds it up until
@@ -45,7 +45,7 @@
 //!
 //! # Signal handlers
 //!
-//! With the default backend a handler may pin, look up and read, wherever it interrupts its thread, if that has pinned
+//! With the default backend and [`Eras`](crate::Eras) a handler may pin, look up and read, wherever it interrupts its thread, if that has pinned
 //! before. A thread's first pin, and whatever creates, frees or waits, is not for handlers.
 //!
 //! # No memory
@@ -55,7 +55,7 @@
 //!
 //! - a guard that needs a place among the readers: the first 64 threads at a time have places that need no memory, but a
 //!   thread's first operation also enters destructors of thread-locals, for which the standard library may take some
-//!   ([owned guards](crate::ShadowStore::pin_owned) need none);
+//!   ([owned guards](crate::ShadowStore::pin_owned) need none, but with [`Eras`](crate::Eras), where each is a reader);
 //! - with [`Epoch`](crate::Epoch) and `Seize`, every thread's first guard, owned guards, and grace periods, a few bytes a
 //!   batch: their libraries allocate;
 //! - what collects: [`ids_of`](crate::Pinned::ids_of), [iteration](crate::Pinned::iter),

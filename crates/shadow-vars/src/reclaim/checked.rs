@@ -138,6 +138,7 @@ fn begin() {
 impl<const EXACT: bool> Backend for Checked<EXACT> {
     type Guard = CheckedGuard;
     type OwnedGuard = CheckedGuard;
+    type Place = ();
 
     const NAMED: Named = Named::Checked { exact: EXACT };
     const LOAD: Ordering = Ordering::Acquire;
@@ -152,6 +153,12 @@ impl<const EXACT: bool> Backend for Checked<EXACT> {
     fn pin_owned() -> CheckedGuard {
         CheckedGuard::new()
     }
+
+    #[inline(always)]
+    fn place(_: &CheckedGuard) {}
+
+    #[inline(always)]
+    fn place_owned(_: &CheckedGuard) {}
 
     fn repin(guard: &mut CheckedGuard) {
         *guard = CheckedGuard::new();

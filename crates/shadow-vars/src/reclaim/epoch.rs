@@ -86,6 +86,7 @@ fn pin() -> Guard {
 impl Backend for Epoch {
     type Guard = EpochGuard;
     type OwnedGuard = EpochOwned;
+    type Place = ();
 
     const NAMED: Named = Named::Epoch;
 
@@ -107,6 +108,12 @@ impl Backend for Epoch {
             _participant: participant,
         }
     }
+
+    #[inline(always)]
+    fn place(_: &EpochGuard) {}
+
+    #[inline(always)]
+    fn place_owned(_: &EpochOwned) {}
 
     fn repin(guard: &mut EpochGuard) {
         guard.guard.repin();

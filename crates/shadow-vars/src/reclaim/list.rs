@@ -4,12 +4,12 @@
 use std::cell::UnsafeCell;
 use std::ptr::{self, NonNull};
 
-use super::figures::difference;
+use super::held::Held;
 use super::object::{Freed, Link, Objects};
-use super::retired::LARGE;
+use super::weights::Weights;
 use super::{Reclaim, barrier, pace};
 use crate::fork;
-use crate::mem::{prefetch, try_box};
+use crate::mem::prefetch;
 use crate::shard::{self, Shard};
 use crate::sync::{AtomicPtr, AtomicU64, Ordering, compiler_fence, stat, thread_token};
 use crate::table::defect::{Defect, planted_everywhere};
@@ -53,20 +53,20 @@ pub(super) const CHAINS: usize = 2;
 /// The newest object of each chain, or null.
 pub(super) type Heads = [*mut Link; CHAINS];
 
+/// The period that what waits in this state waits for, if that is not over.
+pub(super) fn lagging_in<R: Reclaim>(state: u64) -> Option<u64> {
+    (state & PENDING != 0 && !R::is_over(state >> KIND_BITS)).then_some(state >> KIND_BITS)
+}
+
 /// The state that a shard was in before it was TAKEN.
 #[must_use]
 pub(super) struct Taken(u64);
 
-/// What objects own beside their bytes, as far as somebody said so.
-#[derive(Default)]
-struct Weights {
-    /// Of what is open,
-    open: stat::AtomicU64,
-    /// and of what was closed last: of all of it, and each on average, as nobody knows any more which weighs what.
-    waiting: stat::AtomicU64,
-    each: stat::AtomicU64,
-    /// What `retired` was then: there are as many left as `reclaimed` lacks.
-    closed_at: stat::AtomicU64,
+impl Taken {
+    /// The period that what waits does, if that is not over.
+    pub(super) fn lagging<R: Reclaim>(&self) -> Option<u64> {
+        lagging_in::<R>(self.0)
+    }
 }
 
 /// What each free touches comes first, in two cache lines.
@@ -74,7 +74,7 @@ struct Weights {
 pub(super) struct List<O: Objects> {
     open: [AtomicPtr<Link>; CHAINS],
     waiting: [AtomicPtr<Link>; CHAINS],
-    state: AtomicU64,
+    pub(super) state: AtomicU64,
     /// Whether the shard's owner is [inside](List::enter) (R6): 0, or the process's generation in which it is.
     inside: AtomicU64,
     // Statistics. `retired` is counted before the object can be seen in `open`, `reclaimed` after its value was dropped.
@@ -91,20 +91,22 @@ pub(super) struct List<O: Objects> {
     closed: AtomicU64,
     /// Those of them whose objects are all gone.
     drained: AtomicU64,
-    /// What `retired` was when another shard's thread looked.
-    pub(super) looked_at: stat::AtomicU64,
+    /// What `retired` was when another shard's thread looked, but for its upper half.
+    pub(super) looked_at: stat::AtomicU32,
+    /// Of the shared list: whether its store is [enlisted](super::stores).
+    pub(super) is_enlisted: stat::AtomicBool,
     /// Values whose `Drop` panicked.
     pub(super) drop_panics: stat::AtomicU64,
     /// Of the shared list: objects that could not be weighed.
     pub(super) weigh_panics: stat::AtomicU64,
-    /// Of the shared list: whether its store is [enlisted](super::stores).
-    pub(super) is_enlisted: stat::AtomicBool,
     /// When the first of what is open was retired, and of what waits: of those at whose retirement somebody looked at the
     /// clock; or 0.
     opened: stat::AtomicU64,
-    waiting_since: stat::AtomicU64,
+    pub(super) waiting_since: stat::AtomicU64,
+    /// With intervals: what was drained, and some reader holds back. Made when a reader first lags behind.
+    pub(super) held: stat::AtomicPtr<Held>,
     /// Made when something is weighed, if there is memory for it; else null.
-    weights: stat::AtomicPtr<Weights>,
+    pub(super) weights: stat::AtomicPtr<Weights>,
 }
 
 // SAFETY: `kinds` are only touched by the shard's owner, inside, which one thread at a time is; all else is atomic, or leads to
@@ -115,6 +117,11 @@ unsafe impl<O: Objects> Send for List<O> {}
 
 impl<O: Objects> Drop for List<O> {
     fn drop(&mut self) {
+        let held = *self.held.get_mut();
+        if !held.is_null() {
+            // SAFETY: made by `make_held`, once.
+            drop(unsafe { Box::from_raw(held) });
+        }
         let weights = *self.weights.get_mut();
         if !weights.is_null() {
             // SAFETY: made by `make_weights`, and nobody uses the list any more.
@@ -138,12 +145,18 @@ impl<O: Objects> List<O> {
             in_hand: AtomicU64::new(0),
             closed: AtomicU64::new(0),
             drained: AtomicU64::new(0),
-            looked_at: stat::AtomicU64::new(0),
+            looked_at: stat::AtomicU32::new(0),
             drop_panics: stat::AtomicU64::new(0),
             weigh_panics: stat::AtomicU64::new(0),
             is_enlisted: stat::AtomicBool::new(false),
             opened: stat::AtomicU64::new(0),
             waiting_since: stat::AtomicU64::new(0),
+            // Loom does not see how it is published.
+            held: stat::AtomicPtr::new(if cfg!(shadow_loom) {
+                Box::into_raw(Box::new(Held::new()))
+            } else {
+                ptr::null_mut()
+            }),
             weights: stat::AtomicPtr::new(ptr::null_mut()),
         }
     }
@@ -240,7 +253,7 @@ impl<O: Objects> List<O> {
                 // Taken out first, for a fork may come in between (F4): then it is lost, and not in two places.
                 chain.store(next, Ordering::Relaxed);
                 compiler_fence(Ordering::SeqCst);
-                match objects.free_plain(first, shard, kind) {
+                match objects.free_plain::<R>(first, shard, kind) {
                     Some(of) => (freed, bytes) = (freed + 1, bytes + of),
                     None => {
                         chain.store(first.as_ptr(), Ordering::Relaxed);
@@ -374,39 +387,6 @@ impl<O: Objects> List<O> {
         self.state.store(period << KIND_BITS | PENDING, Ordering::Release);
     }
 
-    /// What is open weighs as what waits from now on.
-    fn close_weight(&self) {
-        let Some(weights) = self.weights() else { return };
-        let weight = weights.open.swap(0, Ordering::Relaxed);
-        weights.waiting.store(weight, Ordering::Relaxed);
-        let each = weight.div_ceil(self.waiting().max(1));
-        weights.each.store(each, Ordering::Relaxed);
-        let retired = self.retired.load(Ordering::Relaxed);
-        weights.closed_at.store(retired, Ordering::Relaxed);
-    }
-
-    fn weights(&self) -> Option<&Weights> {
-        // Acquire: pairs with `make_weights`.
-        // SAFETY: null, or made there, and freed with the list.
-        unsafe { self.weights.load(Ordering::Acquire).as_ref() }
-    }
-
-    #[cold]
-    fn make_weights(&self) -> Option<&Weights> {
-        let fresh = Box::into_raw(try_box(Weights::default())?);
-        // AcqRel: Release pairs with `weights`; Acquire with that of who was first.
-        if let Err(first) = self
-            .weights
-            .compare_exchange(ptr::null_mut(), fresh, Ordering::AcqRel, Ordering::Acquire)
-        {
-            // SAFETY: made above, and nobody else's.
-            drop(unsafe { Box::from_raw(fresh) });
-            // SAFETY: as in `weights`.
-            return unsafe { first.as_ref() };
-        }
-        self.weights()
-    }
-
     fn is_nothing_open(&self, order: Ordering) -> bool {
         self.open.iter().all(|open| open.load(order).is_null())
     }
@@ -425,7 +405,9 @@ impl<O: Objects> List<O> {
     /// Whether nothing is retired here that is still there, as far as the caller has acquired.
     pub(super) fn is_empty(&self) -> bool {
         // Acquire, both: what is found is handed on by who looked.
-        self.is_nothing_open(Ordering::Acquire) && self.state.load(Ordering::Acquire) == IDLE
+        self.is_nothing_open(Ordering::Acquire)
+            && self.state.load(Ordering::Acquire) == IDLE
+            && self.held().is_none_or(Held::is_empty)
     }
 
     /// About how many objects are retired and not reclaimed.
@@ -433,35 +415,6 @@ impl<O: Objects> List<O> {
         // Relaxed, both: a guess. In this order what is taken away is mostly the older; never below 0.
         let reclaimed = self.reclaimed.load(Ordering::Relaxed);
         self.retired.load(Ordering::Relaxed).saturating_sub(reclaimed)
-    }
-
-    /// So much more is open, which was retired just now. Whether that fills a batch, with what was there before.
-    #[inline]
-    pub(super) fn add_weight(&self, weight: u64) -> bool {
-        if weight == 0 {
-            return false;
-        }
-        // Relaxed, here and below: statistics, and how soon a batch is closed. If that has just been done, it is counted with the
-        // next one.
-        let Some(weights) = self.weights().or_else(|| self.make_weights()) else {
-            return weight >= LARGE;
-        };
-        let before = weights.open.fetch_add(weight, Ordering::Relaxed);
-        before / LARGE != before.saturating_add(weight) / LARGE
-    }
-
-    /// Bytes that are retired and not yet reclaimed, with what objects own beside theirs.
-    pub(super) fn pending_bytes(&self) -> u64 {
-        let bytes = difference(&self.retired_bytes, &self.reclaimed_bytes);
-        // What was counted with the wrong batch waits for nothing.
-        let Some(weights) = self.weights().filter(|_| self.waiting() > 0) else {
-            return bytes;
-        };
-        let left = difference(&weights.closed_at, &self.reclaimed);
-        let waiting = left.saturating_mul(weights.each.load(Ordering::Relaxed));
-        let waiting = waiting.min(weights.waiting.load(Ordering::Relaxed));
-        let open = weights.open.load(Ordering::Relaxed);
-        bytes.saturating_add(open).saturating_add(waiting)
     }
 
     /// Whether what is here waits for a period that began after this one, or will.
@@ -488,8 +441,9 @@ impl<O: Objects> List<O> {
         if self.waiting() == 0 {
             return None;
         }
+        let held = self.held().map_or(0, |held| held.since.load(Ordering::Relaxed));
         let since = [&self.waiting_since, &self.opened].map(|since| since.load(Ordering::Relaxed));
-        since.into_iter().find(|&since| since != 0)
+        [held].into_iter().chain(since).find(|&since| since != 0)
     }
 
     /// Whether what waits may be dropped.
@@ -497,6 +451,39 @@ impl<O: Objects> List<O> {
     pub(super) fn is_ready<R: Reclaim>(&self) -> bool {
         // Relaxed: `take_ready` looks again.
         is_ready_in::<R>(self.state.load(Ordering::Relaxed))
+    }
+
+    /// IDLE or PENDING → TAKEN, to look at what is held and what waits. [`drained`](Self::drained) or
+    /// [`put_back`](Self::put_back) comes next. As [`close`](Self::close), if the shard is another thread's own.
+    pub(super) fn take_any(&self, foreign: bool) -> Option<Taken> {
+        let state = self.state.load(Ordering::Relaxed);
+        if state & TAKEN != 0 || !self.take(state) {
+            return None;
+        }
+        if foreign && !self.is_left_alone() {
+            self.put_back(Taken(state));
+            return None;
+        }
+        Some(Taken(state))
+    }
+
+    /// Ends TAKEN: what waited still does.
+    pub(super) fn put_back(&self, Taken(state): Taken) {
+        // Release: pairs with the Acquire in `take`.
+        self.state.store(state, Ordering::Release);
+    }
+
+    /// All that waits. Under TAKEN.
+    pub(super) fn take_waiting(&self) -> Heads {
+        // Relaxed: under TAKEN (R2).
+        let take = |chain: &AtomicPtr<Link>| chain.swap(ptr::null_mut(), Ordering::Relaxed);
+        self.waiting.each_ref().map(take)
+    }
+
+    /// Whether nothing waits. Under TAKEN.
+    pub(super) fn is_nothing_waiting(&self) -> bool {
+        // Relaxed: under TAKEN (R2).
+        self.waiting.iter().all(|chain| chain.load(Ordering::Relaxed).is_null())
     }
 
     /// PENDING → TAKEN, and the chains that are ready. [`drained`](Self::drained) comes next. As [`close`](Self::close), if the
@@ -507,13 +494,10 @@ impl<O: Objects> List<O> {
             return None;
         }
         if foreign && !planted_everywhere(Defect::TakeBesideOwner) && !self.is_left_alone() {
-            // Release: pairs with the Acquire in `take`.
-            self.state.store(state, Ordering::Release);
+            self.put_back(Taken(state));
             return None;
         }
-        // Relaxed: under TAKEN (R2).
-        let take = |chain: &AtomicPtr<Link>| chain.swap(ptr::null_mut(), Ordering::Relaxed);
-        Some((self.waiting.each_ref().map(take), Taken(state)))
+        Some((self.take_waiting(), Taken(state)))
     }
 
     /// TAKEN → IDLE: what was ready is gone. Or back to PENDING, if the owner still has some of it in hand (R7): whoever comes
@@ -555,8 +539,7 @@ impl<O: Objects> List<O> {
         if state & TAKEN == 0 || !fork::vanished(state >> KIND_BITS) || !self.take(state) {
             return;
         }
-        // Relaxed: under TAKEN (R2).
-        if self.waiting.iter().all(|chain| chain.load(Ordering::Relaxed).is_null()) && self.is_nothing_in_hand() {
+        if self.is_nothing_waiting() && self.is_nothing_in_hand() {
             self.drained(Taken(IDLE));
         } else {
             self.wait_for::<R>();
@@ -590,9 +573,11 @@ impl<O: Objects> List<O> {
     }
 
     /// What waits, and what is open, for the store's drop: no operation runs any more.
-    pub(super) fn take_all(&self) -> [Heads; 2] {
+    pub(super) fn take_all(&self) -> [Heads; 3] {
         // Acquire: pairs with the pushes.
         let take = |chain: &AtomicPtr<Link>| chain.swap(ptr::null_mut(), Ordering::Acquire);
-        [&self.waiting, &self.open].map(|chains| chains.each_ref().map(take))
+        let [waiting, open] = [&self.waiting, &self.open].map(|chains| chains.each_ref().map(take));
+        let held = self.held().map_or([ptr::null_mut(); CHAINS], Held::take_all);
+        [waiting, open, held]
     }
 }

@@ -11,7 +11,9 @@
 //! - **G2** A guard that is made after the period began sees everything that happened before it: what was unlinked before
 //!   cannot be found by a guard that the period does not wait for.
 //! - **G3** What a thread did under its guard, and what came before the period began, happens before `is_over` says yes.
-//! - **G4** Words that lead to protected memory are loaded with [`Backend::LOAD`] at least.
+//! - **G4** Words that lead to protected memory are loaded by [`Backend::load`]: with [`Backend::LOAD`] at least, and with
+//!   intervals again, until what is loaded is no younger than the guard has announced. A word of an object that may be
+//!   retired itself says nothing of what it leads to (B4).
 //!
 //! **Stores share a backend's collector** (one per process and backend). A collector per store would need a look-up of
 //! the thread's participant by store on every pin, a table that grows with stores × threads, and would keep garbage
@@ -28,23 +30,29 @@ pub(crate) mod chain;
 #[cfg(any(test, shadow_loom))]
 pub(crate) mod checked;
 mod epoch;
+mod eras;
 #[cfg(any(test, shadow_loom))]
 mod exact;
 mod figures;
+pub(crate) mod held;
 mod list;
 pub(crate) mod object;
 pub(crate) mod owned;
 pub(crate) mod pace;
+mod participants;
 pub(crate) mod retired;
+mod scan;
 #[cfg(feature = "seize")]
 mod seize;
 pub(crate) mod stores;
 mod tend;
+mod weights;
 
 use std::time::Duration;
 
 pub use asymmetric::Asymmetric;
 pub use epoch::Epoch;
+pub use eras::Eras;
 #[cfg(feature = "seize")]
 pub use seize::Seize;
 
@@ -55,8 +63,8 @@ use sealed::Backend;
 
 /// How a store knows when nobody can be reading a freed variable any more.
 ///
-/// [`Asymmetric`] (epochs whose readers only store) is the default; [`Epoch`] (crossbeam-epoch) and `Seize` (feature
-/// `seize`, Hyaline) are the alternatives. The trait is sealed: what is promised is the behaviour, not the interface.
+/// [`Asymmetric`] (epochs whose readers only store) is the default; [`Eras`] (the same, with a bound to what a stalled reader
+/// holds back), [`Epoch`] (crossbeam-epoch) and `Seize` (feature `seize`, Hyaline) are the alternatives. The trait is sealed: what is promised is the behaviour, not the interface.
 pub trait Reclaim: Backend {}
 
 impl<R: Backend> Reclaim for R {}
@@ -68,6 +76,8 @@ pub enum Named {
     Asymmetric,
     /// [`Epoch`].
     Epoch,
+    /// [`Eras`].
+    Eras,
     /// `Seize`.
     #[cfg(feature = "seize")]
     Seize,
@@ -100,12 +110,14 @@ pub struct Old {
 /// In the child of a fork: lets go of other threads' places among the readers.
 #[cfg(all(target_os = "linux", not(miri), not(shadow_loom)))]
 pub(crate) fn let_go_of_others() {
-    asymmetric::child::let_go_of_others();
+    participants::let_go_of_others::<Asymmetric>();
+    participants::let_go_of_others::<Eras>();
 }
 
 pub(crate) mod sealed {
     #[cfg(any(test, shadow_loom))]
     use super::ExactPeriod;
+    use super::held::Laggards;
     use super::{Named, Old, Stuck};
     use crate::sync::Ordering;
 
@@ -115,6 +127,9 @@ pub(crate) mod sealed {
         type Guard;
         /// Protects what its holder reads; may move between threads and be shared.
         type OwnedGuard: Send + Sync;
+
+        /// What loads under a guard have to know of it.
+        type Place: Copy + Send + Sync;
 
         /// Which backend this is.
         const NAMED: Named;
@@ -132,12 +147,52 @@ pub(crate) mod sealed {
         /// Whether beginning a period may take memory for granted: then no operation does that but those that free.
         const PERIODS_TAKE_MEMORY: bool = false;
 
+        /// Whether objects carry the eras of their birth and their end, by which what a reader cannot have found is reclaimed
+        /// before its guard goes (B1 to B6 of `eras`).
+        const INTERVALS: bool = false;
+
         /// A guard of this thread. Wait-free but for a thread's first; nests cheaply.
         fn pin() -> Self::Guard;
 
         /// A guard that belongs to no thread.
         #[track_caller]
         fn pin_owned() -> Self::OwnedGuard;
+
+        /// Of a guard.
+        fn place(guard: &Self::Guard) -> Self::Place;
+
+        /// Of an owned guard.
+        fn place_owned(guard: &Self::OwnedGuard) -> Self::Place;
+
+        /// Loads a word that leads to protected memory (G4), under the guard of this place: `load` does it, by the ordering that
+        /// it is given, again if it has to be.
+        #[inline(always)]
+        fn load<W>(_place: Self::Place, load: impl Fn(Ordering) -> W) -> W {
+            load(Self::LOAD)
+        }
+
+        /// For loads in the usual case, by who begins anew in any other: before the first of them. They are done with
+        /// [`LOAD`](Self::LOAD), and each asks whether it [counts](Self::counts) before what it leads to is touched.
+        #[inline(always)]
+        fn announced(_place: Self::Place) -> u64 {
+            0
+        }
+
+        /// Whether what was loaded just now counts, since that was announced.
+        #[inline(always)]
+        fn counts(_announced: u64) -> bool {
+            true
+        }
+
+        /// With intervals: the era of an object that is made under the guard of this place, and may be found from now on (B2).
+        fn birth(_place: Self::Place) -> u64 {
+            0
+        }
+
+        /// With intervals: who may still find what this period is for. Nothing if that cannot be said yet (B3).
+        fn laggards(_period: u64) -> Option<Laggards> {
+            None
+        }
 
         /// Lets go of what a guard protects, and protects what there is now. Does nothing while the thread has other guards.
         fn repin(guard: &mut Self::Guard);
@@ -189,6 +244,7 @@ mod private {
     use super::Reclaim;
 
     pub trait Hold<R: Reclaim>: Sized {
+        fn place(&self) -> R::Place;
         fn renew(&mut self);
     }
 }
@@ -214,12 +270,22 @@ impl<R: Reclaim> OwnedGuard<R> {
 }
 
 impl<R: Reclaim> Hold<R> for LocalGuard<R> {
+    #[inline(always)]
+    fn place(&self) -> R::Place {
+        R::place(&self.0)
+    }
+
     fn renew(&mut self) {
         R::repin(&mut self.0);
     }
 }
 
 impl<R: Reclaim> Hold<R> for OwnedGuard<R> {
+    #[inline(always)]
+    fn place(&self) -> R::Place {
+        R::place_owned(&self.0)
+    }
+
     fn renew(&mut self) {
         R::repin_owned(&mut self.0);
     }

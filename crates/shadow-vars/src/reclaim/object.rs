@@ -3,6 +3,7 @@
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
+use super::Reclaim;
 use crate::shard::Shard;
 use crate::sync::{AtomicU64, Ordering};
 
@@ -46,6 +47,15 @@ impl DerefMut for Link {
     }
 }
 
+/// From when to when an object could be found, in eras: of backends with intervals (B2).
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Interval {
+    pub(crate) born: u64,
+    /// The period that it waited for. Only known of what is held.
+    pub(crate) retired: u64,
+}
+
 /// What became of an object.
 #[derive(Clone, Copy)]
 pub(crate) struct Freed {
@@ -72,7 +82,19 @@ pub(crate) trait Objects: Send + Sync + 'static {
     /// # Safety
     ///
     /// Nobody can reach the object any more; once. The shard is the caller's; `kind` was found out for the same shard.
-    unsafe fn free_plain(&self, object: NonNull<Link>, shard: Shard, kind: &mut Option<Self::Kind>) -> Option<u64>;
+    unsafe fn free_plain<R: Reclaim>(
+        &self,
+        object: NonNull<Link>,
+        shard: Shard,
+        kind: &mut Option<Self::Kind>,
+    ) -> Option<u64>;
+
+    /// Where the interval of an object is. Only of stores whose backend has them.
+    ///
+    /// # Safety
+    ///
+    /// The object is allocated, and of such a store.
+    unsafe fn interval(&self, object: NonNull<Link>) -> NonNull<Interval>;
 
     /// Drops what an object owns, and gives its memory back.
     ///

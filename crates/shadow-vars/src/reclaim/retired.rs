@@ -50,6 +50,7 @@ use crossbeam_utils::CachePadded;
 use super::chain::Chain;
 #[cfg(any(test, shadow_loom))]
 use super::exact::Exact;
+use super::held::{Effort, Reached};
 use super::list::{Heads, List};
 use super::object::{Freed, Link, Objects};
 use super::{Reclaim, pace};
@@ -96,6 +97,8 @@ pub(crate) struct Retired {
 /// How far a store's reclamation must come: see [`RetireLists::is_done`].
 pub(crate) struct Mark {
     batches: [u64; MAX_SHARDS],
+    /// Of what is held.
+    held: [Reached; MAX_SHARDS],
     /// With an exact backend: what is retired and not yet reclaimed.
     #[cfg(any(test, shadow_loom))]
     limbo: Vec<usize>,
@@ -312,7 +315,7 @@ impl<O: Objects> RetireLists<O> {
         Retired {
             count,
             added: chain.count,
-            more: list.is_ready::<R>(),
+            more: R::INTERVALS || list.is_ready::<R>(),
         }
     }
 
@@ -341,6 +344,9 @@ impl<O: Objects> RetireLists<O> {
         }
         if self.batch.is_passed(retired.count, retired.added) {
             self.look_after::<R>(shard, retired.count / self.batch.get(), 1);
+            self.sift::<R>(shard.index, Effort::Few(2 * retired.added.max(self.batch.get())));
+        } else {
+            self.sift::<R>(shard.index, Effort::Few(2 * retired.added));
         }
     }
 
@@ -393,15 +399,15 @@ impl<O: Objects> RetireLists<O> {
             return;
         };
         // SAFETY: the grace period of these chains is over (R3, G1), and they were taken once (R2).
-        unsafe { self.reclaim(list, chains) };
+        unsafe { self.reclaim::<R>(list, chains) };
         list.drained(taken);
-        if list.waiting() >= self.batch.get() {
+        if list.fresh() >= self.batch.get() {
             self.close::<R>(shard);
         }
     }
 
     /// Whether the shard may be another thread's own.
-    fn is_foreign<R: Reclaim>(&self, shard: usize) -> bool {
+    pub(super) fn is_foreign<R: Reclaim>(&self, shard: usize) -> bool {
         // The last shard is nobody's own.
         R::PUSHES_PLAINLY && shard + 1 != self.own.shards() && self.shard().index != shard
     }
@@ -418,7 +424,7 @@ impl<O: Objects> RetireLists<O> {
     /// # Safety
     ///
     /// Nobody can reach the chains' objects any more.
-    unsafe fn reclaim(&self, list: &List<O>, chains: Heads) {
+    pub(super) unsafe fn reclaim<R: Reclaim>(&self, list: &List<O>, chains: Heads) {
         let _scope = ReclaimScope::enter();
         let shard = self.shard();
         let (mut objects, mut freed) = (0, 0);
@@ -433,7 +439,7 @@ impl<O: Objects> RetireLists<O> {
                 unsafe {
                     *next = object.as_ref().next();
                     prefetch(*next);
-                    if let Some(bytes) = self.objects.free_plain(object, shard, kind) {
+                    if let Some(bytes) = self.objects.free_plain::<R>(object, shard, kind) {
                         freed += bytes;
                     } else {
                         freed += self.reclaim_one(object);
@@ -477,26 +483,6 @@ impl<O: Objects> RetireLists<O> {
         unsafe { self.reclaim_one(object) };
     }
 
-    /// Closes what is open, drops what is ready, pushes the backend on. Never waits.
-    pub(crate) fn flush<R: Reclaim>(&self) {
-        for shard in 0..self.own.shards() {
-            self.drain::<R>(shard);
-            self.close::<R>(shard);
-        }
-        R::drive();
-        (0..self.own.shards()).for_each(|shard| self.drain::<R>(shard));
-    }
-
-    /// The same until nothing is left that no guard holds back, or others are at it: what is open may have to wait for what
-    /// waits already.
-    pub(crate) fn flush_all<R: Reclaim>(&self) {
-        const ROUNDS: usize = 3;
-        let _ = (0..ROUNDS).try_for_each(|_| {
-            self.flush::<R>();
-            (!self.is_empty()).then_some(())
-        });
-    }
-
     /// What is retired now, to ask [`is_done`](Self::is_done) about it later.
     pub(crate) fn mark(&self) -> Mark {
         let mut batches = [0; MAX_SHARDS];
@@ -506,6 +492,7 @@ impl<O: Objects> RetireLists<O> {
         }
         Mark {
             batches,
+            held: [const { Reached::new() }; MAX_SHARDS],
             #[cfg(any(test, shadow_loom))]
             limbo: {
                 let exact = crate::sync::lock_stat(&self.exact);
@@ -524,7 +511,9 @@ impl<O: Objects> RetireLists<O> {
                 return false;
             }
         }
-        self.lists().all(|(shard, list)| list.is_done(mark.batches[shard]))
+        self.lists().all(|(shard, list)| {
+            list.is_done(mark.batches[shard]) && list.held().is_none_or(|held| held.is_past(&mark.held[shard]))
+        })
     }
 
     /// Drops all that is retired. A callback that is still owed finds its shard empty.
@@ -532,12 +521,12 @@ impl<O: Objects> RetireLists<O> {
     /// # Safety
     ///
     /// No guard protects anything of this store any more, and no operation runs.
-    pub(crate) unsafe fn drain_all(&self) {
+    pub(crate) unsafe fn drain_all<R: Reclaim>(&self) {
         for (_, list) in self.lists() {
             // A `Drop` may free variables of other stores, never of this one.
             for chains in list.take_all() {
                 // SAFETY: the caller's.
-                unsafe { self.reclaim(list, chains) };
+                unsafe { self.reclaim::<R>(list, chains) };
             }
         }
         #[cfg(any(test, shadow_loom))]

@@ -188,6 +188,7 @@ fn retire(retirer: &OwnedGuard<'_>, ticket: Ticket) {
 impl Backend for Seize {
     type Guard = SeizeGuard;
     type OwnedGuard = OwnedGuard<'static>;
+    type Place = ();
 
     const NAMED: Named = Named::Seize;
 
@@ -213,6 +214,12 @@ impl Backend for Seize {
     fn pin_owned() -> OwnedGuard<'static> {
         collector().enter_owned()
     }
+
+    #[inline(always)]
+    fn place(_: &SeizeGuard) {}
+
+    #[inline(always)]
+    fn place_owned(_: &OwnedGuard<'static>) {}
 
     fn repin(_: &mut SeizeGuard) {
         if GUARDS.get() != 1 {

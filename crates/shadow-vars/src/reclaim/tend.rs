@@ -9,11 +9,12 @@ use std::time::Duration;
 use super::Seize;
 #[cfg(any(test, shadow_loom))]
 use super::checked::Checked;
+use super::held::Effort;
 use super::list::List;
 use super::object::{Link, Objects};
 use super::retired::{RetireLists, is_reclaiming};
 use super::stores::{Left, Visitor};
-use super::{Asymmetric, Epoch, Named, Reclaim, pace, stores};
+use super::{Asymmetric, Epoch, Eras, Named, Reclaim, pace, stores};
 use crate::shard::Shard;
 use crate::sync::{Ordering, stat};
 
@@ -92,10 +93,11 @@ impl<O: Objects> RetireLists<O> {
             let Some(list) = self.get(other) else { continue };
             // Relaxed, all: a guess.
             let now = list.retired.load(Ordering::Relaxed);
-            let silent = list.looked_at.swap(now, Ordering::Relaxed) == now;
+            let silent = list.looked_at.swap(now as u32, Ordering::Relaxed) == now as u32;
             if silent && other != shard.index && list.waiting() > 0 {
                 self.push_on::<R>(other);
                 self.drain::<R>(other);
+                self.sift::<R>(other, Effort::Few(2 * self.batch()));
             }
         }
     }
@@ -134,6 +136,7 @@ impl<O: Objects> RetireLists<O> {
                 } else {
                     self.drain::<R>(shard.index);
                 }
+                self.sift::<R>(shard.index, Effort::Few(2 * FEW as u64));
             }
         }
         pace::look(|| Self::visit_all(Visitor::Operation));
@@ -156,6 +159,7 @@ impl<O: Objects> RetireLists<O> {
             match backend {
                 Named::Asymmetric => Self::tidy_as::<Asymmetric>(lists, by),
                 Named::Epoch => Self::tidy_as::<Epoch>(lists, by),
+                Named::Eras => Self::tidy_as::<Eras>(lists, by),
                 #[cfg(feature = "seize")]
                 Named::Seize => Self::tidy_as::<Seize>(lists, by),
                 #[cfg(any(test, shadow_loom))]
@@ -175,7 +179,10 @@ impl<O: Objects> RetireLists<O> {
         if R::PERIODS_TAKE_MEMORY && by == Visitor::Operation {
             return Left::Background;
         }
-        lists.flush_all::<R>();
+        lists.flush_all_with::<R>(match by {
+            Visitor::Operation => Effort::Few(2 * lists.batch()),
+            Visitor::Background => Effort::Most(2 * lists.batch()),
+        });
         if !lists.is_empty() {
             return Left::Something;
         }
@@ -186,6 +193,37 @@ impl<O: Objects> RetireLists<O> {
         }
         lists.shared.is_enlisted.store(true, stat::Ordering::Release);
         Left::Something
+    }
+
+    /// Closes what is open, drops what is ready, pushes the backend on. Never waits.
+    pub(crate) fn flush<R: Reclaim>(&self) {
+        self.flush_with::<R>(Effort::All);
+    }
+
+    fn flush_with<R: Reclaim>(&self, effort: Effort) {
+        for shard in 0..self.own.shards() {
+            self.drain::<R>(shard);
+            self.close::<R>(shard);
+        }
+        R::drive();
+        for shard in 0..self.own.shards() {
+            self.drain::<R>(shard);
+            self.sift::<R>(shard, effort);
+        }
+    }
+
+    /// The same until nothing is left that no guard holds back, or others are at it: what is open may have to wait for what
+    /// waits already.
+    pub(crate) fn flush_all<R: Reclaim>(&self) {
+        self.flush_all_with::<R>(Effort::All);
+    }
+
+    fn flush_all_with<R: Reclaim>(&self, effort: Effort) {
+        const ROUNDS: usize = 3;
+        let _ = (0..ROUNDS).try_for_each(|_| {
+            self.flush_with::<R>(effort);
+            (!self.is_empty()).then_some(())
+        });
     }
 
     /// Whether nothing that was retired is still there.

@@ -3,12 +3,13 @@
 use std::alloc::Layout;
 use std::ptr::{self, NonNull};
 
-use super::layout::{Form, Parts, RAW_LAYOUT, WeighValue};
+use super::layout::{Form, Parts, RAW_LAYOUT, WeighValue, lead_of};
 use super::node::{Life, Node, State, addr_fits, key_fits};
 use crate::heap::Heap;
 use crate::panics;
 use crate::pool::{Own, Size};
-use crate::reclaim::object::Weighed;
+use crate::reclaim::Reclaim;
+use crate::reclaim::object::{Interval, Weighed};
 use crate::registry::IdEntry;
 use crate::shard::Shard;
 use crate::sync::{AtomicPtr, Ordering};
@@ -26,7 +27,7 @@ impl Node {
     /// Allocates a node, payload uninitialised (or zero). Nothing if there is no memory, the size overflows, or the
     /// address does not fit into a word.
     #[inline(always)]
-    pub(crate) fn alloc(
+    pub(crate) fn alloc<R: Reclaim>(
         (heap, shard): (&Heap, Shard),
         obj: usize,
         entry: &IdEntry,
@@ -37,7 +38,7 @@ impl Node {
         if let (Some(size), false) = (entry.plain(), zeroed)
             && key_fits(obj, entry)
         {
-            let node = Self::checked((heap, shard), heap.pool.alloc(size, shard)?, size, 0)?;
+            let node = Self::checked((heap, shard), heap.pool.alloc(size, shard)?, size, Self::lead::<R>())?;
             let life = match life {
                 Life::LIVE => entry.live,
                 life => life.of(entry.index),
@@ -71,7 +72,7 @@ impl Node {
             unsafe { node.byte_add(RAW_LAYOUT).cast::<Layout>().write(layout) };
         }
         if let Some(offset) = parts.record {
-            let of_record = Parts::of_record(form);
+            let of_record = Parts::of_record(form, entry.shape.intervals);
             let Some(record) = Self::alloc_parts((heap, shard), &of_record, false) else {
                 // SAFETY: allocated above as these parts.
                 unsafe { Self::dealloc_parts((heap, shard), node, &parts) };
@@ -86,6 +87,45 @@ impl Node {
             }
         }
         Some(node)
+    }
+
+    /// Bytes that come before a typed variable whose key fits, and whose size is [plain](IdEntry::plain).
+    #[inline(always)]
+    const fn lead<R: Reclaim>() -> usize {
+        lead_of(Form::Fits, R::INTERVALS)
+    }
+
+    /// Where the interval of a variable or a record is.
+    ///
+    /// # Safety
+    ///
+    /// It is allocated, and has one.
+    pub(crate) unsafe fn interval(node: NonNull<Self>) -> NonNull<Interval> {
+        // SAFETY: the caller's.
+        let lead = lead_of(unsafe { node.as_ref() }.form(), true);
+        // The pointer may have been a shared reference on its way here, as in `whole`.
+        let interval = ptr::with_exposed_provenance_mut(node.addr().get() - lead);
+        // SAFETY: not null, as allocated.
+        unsafe { NonNull::new_unchecked(interval) }
+    }
+
+    /// Writes when a variable was born, and its key record with it.
+    ///
+    /// # Safety
+    ///
+    /// It is new, nobody else's, and has an interval.
+    pub(crate) unsafe fn set_birth(node: NonNull<Self>, heap: &Heap, born: u64) {
+        let interval = Interval { born, retired: 0 };
+        // SAFETY: the caller's, in all of it.
+        unsafe {
+            Self::interval(node).write(interval);
+            if node.as_ref().form() != Form::Fits
+                && let Some(record) = Self::record(node, node.as_ref().entry(heap))
+                && let Some(record) = NonNull::new(record.load(Ordering::Relaxed))
+            {
+                Self::interval(record).write(interval);
+            }
+        }
     }
 
     /// Writes the header, and what comes before it.
@@ -163,7 +203,9 @@ impl Node {
         // SAFETY: the caller's.
         let this = unsafe { node.as_ref() };
         match this.life().state() {
-            State::Record => Parts::of_record(this.form()).whole.bytes(),
+            State::Record => Parts::of_record(this.form(), this.entry(heap).shape.intervals)
+                .whole
+                .bytes(),
             // SAFETY: the caller's.
             _ => unsafe { Self::bytes_as(node, this.entry(heap)) as usize },
         }
@@ -247,7 +289,7 @@ impl Node {
     ///
     /// As [`dealloc`](Self::dealloc). `last` was found out for the same store and shard.
     #[inline(always)]
-    pub(crate) unsafe fn free_plain(
+    pub(crate) unsafe fn free_plain<R: Reclaim>(
         (heap, shard): (&Heap, Shard),
         node: NonNull<Self>,
         last: &mut Option<Plain>,
@@ -262,17 +304,17 @@ impl Node {
             && last.life == life
             && addr_fits(this.obj)
         {
-            // SAFETY: the key fits, and the variable is typed: of this size, and no lead. This thread keeps its shard.
-            unsafe { last.to.dealloc(Self::whole(node, 0)) };
+            // SAFETY: the key fits, and the variable is typed: of this size and lead. This thread keeps its shard.
+            unsafe { last.to.dealloc(Self::whole(node, Self::lead::<R>())) };
             return Some(last.bytes);
         }
         // SAFETY: the caller's.
-        unsafe { Self::free_plain_on((heap, shard), node, last) }
+        unsafe { Self::free_plain_on::<R>((heap, shard), node, last) }
     }
 
     /// The first of its kind. Also found out anew as long as the thread has no magazine.
     #[cold]
-    unsafe fn free_plain_on(
+    unsafe fn free_plain_on<R: Reclaim>(
         (heap, shard): (&Heap, Shard),
         node: NonNull<Self>,
         last: &mut Option<Plain>,
@@ -283,7 +325,7 @@ impl Node {
         let bytes = size.bytes() as u64;
         *last = (heap.pool.own(size, shard)).map(|to| Plain { life, bytes, to });
         // SAFETY: as above.
-        unsafe { Self::dealloc_size((heap, shard), node, size, 0) };
+        unsafe { Self::dealloc_size((heap, shard), node, size, Self::lead::<R>()) };
         Some(bytes)
     }
 
@@ -306,7 +348,7 @@ impl Node {
         // SAFETY: nobody else can reach the node.
         let this = unsafe { node.as_ref() };
         let parts = if this.life().state() == State::Record {
-            Parts::of_record(this.form())
+            Parts::of_record(this.form(), this.entry(heap).shape.intervals)
         } else {
             let entry = this.entry(heap);
             // SAFETY: nobody else can reach the node.

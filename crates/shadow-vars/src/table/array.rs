@@ -11,6 +11,7 @@ use super::sieve::{Sieve, Sieved};
 use super::word::Word;
 use crate::mapping;
 use crate::mem::{Stride, try_box, try_slice};
+use crate::reclaim::object::Interval;
 use crate::shard::Shard;
 use crate::sync::stat::{self, AtomicU8};
 use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
@@ -90,6 +91,8 @@ pub(crate) struct Plan {
     pub(crate) block: usize,
     pub(crate) shards: usize,
     pub(crate) retired: u64,
+    /// With intervals: the era.
+    pub(crate) born: Option<u64>,
     pub(crate) sieved: Sieved,
 }
 
@@ -107,6 +110,10 @@ impl Table {
         // A slot is claimed once, so a small table is not for long a place where threads meet.
         let counters = if plan.log2 < SHARED_LOG2 { 0 } else { plan.shards };
         let (span, sieve) = (BUCKET_BYTES << plan.log2, Sieve::new(plan.log2, plan.sieved));
+        let interval = match plan.born {
+            Some(born) => Some(try_box(Interval { born, retired: 0 })?),
+            None => None,
+        };
         let table = try_box(Self {
             header: Node::for_table(),
             log2: plan.log2,
@@ -141,6 +148,10 @@ impl Table {
             drop(unsafe { Box::from_raw(fresh) });
             return None;
         }
+        if let Some(interval) = interval {
+            // SAFETY: made just now, and nobody else's.
+            unsafe { (*fresh).header.obj = Box::into_raw(interval).expose_provenance() };
+        }
         NonNull::new(fresh)
     }
 
@@ -150,8 +161,16 @@ impl Table {
     pub(crate) unsafe fn dealloc(table: NonNull<Self>) {
         // The pointer may have been a shared reference on its way here; the one from `alloc` may write and free.
         let table: *mut Self = std::ptr::with_exposed_provenance_mut(table.addr().get());
-        // SAFETY: made by `alloc`; the caller's otherwise.
-        drop(unsafe { Box::from_raw(table) });
+        // SAFETY: made by `alloc`; the caller's otherwise. So was the interval, if there is one.
+        unsafe {
+            let interval = (*table).header.obj;
+            if interval != 0 {
+                drop(Box::from_raw(std::ptr::with_exposed_provenance_mut::<Interval>(
+                    interval,
+                )));
+            }
+            drop(Box::from_raw(table));
+        }
     }
 
     /// As [`Node::let_go`], for every word of a table.
@@ -338,39 +357,36 @@ impl Table {
         ptr::without_provenance_mut(usize::from(sieved))
     }
 
-    /// The successor, once there is one.
+    /// The successor, once there is one. `Core::next` says whether it is protected.
     #[inline]
-    pub(crate) fn next(&self) -> Option<&Self> {
+    pub(crate) fn load_next(&self, order: Ordering) -> Option<NonNull<Self>> {
         self.header.check();
-        // Acquire: pairs with `install`, which publishes a table of EMPTY slots (O2).
-        let next = self.next.load(Ordering::Acquire);
-        // SAFETY: a table that is retired after this one (O6), so the guard that protects this one protects it.
-        (next.addr() > 1).then(|| unsafe { &*next })
+        // At least Acquire: pairs with `install`, which publishes a table of EMPTY slots (O2).
+        let next = self.next.load(order);
+        NonNull::new(next).filter(|next| next.addr().get() > 1)
     }
 
-    /// Whether there is neither a successor nor a sieve. As [`next`](Self::next).
+    /// Whether there is neither a successor nor a sieve. Acquire, as in [`load_next`](Self::load_next).
     #[inline]
     pub(crate) fn is_last_without_sieve(&self) -> bool {
         self.header.check();
         self.next.load(Ordering::Acquire).is_null()
     }
 
-    /// Makes `fresh` the successor unless there is one already; the successor, and whether it is `fresh`.
-    pub(crate) fn install(&self, fresh: NonNull<Self>) -> (&Self, bool) {
+    /// Whether there is a successor. Acquire, as in [`load_next`](Self::load_next).
+    #[inline]
+    pub(crate) fn has_next(&self) -> bool {
+        self.load_next(Ordering::Acquire).is_some()
+    }
+
+    /// Makes `fresh` the successor unless there is one already. Whether it did.
+    pub(crate) fn install(&self, fresh: NonNull<Self>) -> bool {
         self.header.check();
-        // AcqRel: Release publishes the fresh table to `next`; Acquire on failure, for the table that won.
-        let installed = self.next.compare_exchange(
-            Self::no_successor(self.sieve.is_some()),
-            fresh.as_ptr(),
-            Ordering::AcqRel,
-            Ordering::Acquire,
-        );
-        match installed {
-            // SAFETY: just published; as in `next`.
-            Ok(_) => (unsafe { fresh.as_ref() }, true),
-            // SAFETY: not null, or the exchange had succeeded; as in `next`.
-            Err(winner) => (unsafe { &*winner }, false),
-        }
+        // AcqRel: Release publishes the fresh table to `load_next`. Relaxed on failure: who needs the one that won loads it.
+        let nothing = Self::no_successor(self.sieve.is_some());
+        self.next
+            .compare_exchange(nothing, fresh.as_ptr(), Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
     }
 
     /// The mark of a bucket, if the table has marks.

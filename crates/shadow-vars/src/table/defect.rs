@@ -126,6 +126,16 @@ pub(crate) enum Defect {
     OwnedIgnored,
     /// A scan looks for owned guards before it reads which periods have begun.
     OwnedSeenEarly,
+    /// With intervals, a reader does not announce the era of what it loads.
+    UpperNotPublished,
+    /// With intervals, a reader does not load again after it has announced an era.
+    NoReload,
+    /// With intervals, what readers have announced is looked at with no barrier before.
+    UppersSeenEarly,
+    /// With intervals, an object is born later than whoever made it has announced.
+    BornLate,
+    /// With intervals, a successor is taken for protected whatever became of its table.
+    SuccessorUnchecked,
     /// Operations count on one side, whatever the phase.
     PhaseIgnored,
     /// A look reads both sides before it moves the phase.

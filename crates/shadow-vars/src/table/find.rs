@@ -24,7 +24,7 @@ pub(crate) enum Look<'g> {
 impl<R: Reclaim> Core<R> {
     /// The live node of a key. Wait-free but for the length of the probe and of the chain of tables.
     #[inline(always)]
-    pub(crate) fn find<'g>(&'g self, shield: Shield<'g>, obj: usize, entry: &IdEntry) -> Option<NodeRef<'g>> {
+    pub(crate) fn find<'g>(&'g self, shield: Shield<'g, R>, obj: usize, entry: &IdEntry) -> Option<NodeRef<'g>> {
         self.find_as(shield, obj, entry, |node| node)
     }
 
@@ -36,19 +36,26 @@ impl<R: Reclaim> Core<R> {
     #[inline(always)]
     pub(crate) fn find_as<'g, V>(
         &'g self,
-        shield: Shield<'g>,
+        shield: Shield<'g, R>,
         obj: usize,
         entry: &IdEntry,
         value: impl Fn(NodeRef<'g>) -> V,
     ) -> Option<V> {
         let key = self.key(obj, entry);
         // Before the bucket's place, which is multiplied in the register that the hash is in.
-        let (tags, root) = Tags::new(key.wide_tag).before(self.root(shield));
+        let announced = shield.announced();
+        let Some(root) = self.root_since(shield, announced) else {
+            return self.find_on(shield, obj, entry).map(value);
+        };
+        let (tags, root) = Tags::new(key.wide_tag).before(root);
         let bucket = root.find_bucket(key.hash);
         let group = Group::load(bucket);
         match group.with(tags).first() {
             Some(lane) => {
                 let word = root.load_lane(bucket, lane, R::LOAD);
+                if !R::counts(announced) {
+                    return self.find_on(shield, obj, entry).map(value);
+                }
                 if let Some(node) = word.linked() {
                     let node = NodeRef::new(shield, node);
                     if node.is_live_for(obj, entry) {
@@ -72,7 +79,7 @@ impl<R: Reclaim> Core<R> {
             // MOVED or SEALED there sees the successor (O4).
             fence(Ordering::Acquire);
         }
-        table.next().is_none() || self.planted(Defect::AnyIsLast)
+        !table.has_next() || self.planted(Defect::AnyIsLast)
     }
 
     /// The same, and whether the table has no sieve: then what is said of a key's home was read in its home.
@@ -88,7 +95,7 @@ impl<R: Reclaim> Core<R> {
     /// All other cases, and where most look-ups find nothing.
     #[cold]
     #[inline(never)]
-    fn find_on<'g>(&'g self, shield: Shield<'g>, obj: usize, entry: &IdEntry) -> Option<NodeRef<'g>> {
+    fn find_on<'g>(&'g self, shield: Shield<'g, R>, obj: usize, entry: &IdEntry) -> Option<NodeRef<'g>> {
         let (key, root) = (self.key(obj, entry), self.root(shield));
         let asks = root.asks_sieve();
         if asks && !root.may_have(key.hash) && (self.is_last(root) || self.planted(Defect::SieveIsLast)) {
@@ -97,7 +104,7 @@ impl<R: Reclaim> Core<R> {
         let found = match self.look(shield, root, &key) {
             Look::Live(node, ..) => Some(node),
             Look::Absent => None,
-            Look::Unclear => self.find_by_words(shield, &key),
+            Look::Unclear => self.find_by_words(shield, self.root(shield), &key),
         };
         if asks == found.is_some() {
             root.choose_way(root.home_bucket(key.hash), !asks);
@@ -110,7 +117,7 @@ impl<R: Reclaim> Core<R> {
     #[inline]
     pub(crate) fn first_live<'g>(
         &'g self,
-        shield: Shield<'g>,
+        shield: Shield<'g, R>,
         root: &'g Table,
         key: &Key<'_>,
     ) -> Option<(NodeRef<'g>, SlotIndex, Word)> {
@@ -118,7 +125,7 @@ impl<R: Reclaim> Core<R> {
         let (tags, root) = Tags::new(key.wide_tag).before(root);
         let bucket = root.home_bucket(key.hash);
         let lane = Group::load(bucket).with(tags).first()?;
-        let word = root.load_lane(bucket, lane, R::LOAD);
+        let word = shield.load(|order| root.load_lane(bucket, lane, order));
         let node = NodeRef::new(shield, word.linked()?);
         node.is_live_for(key.obj, key.entry)
             .then(|| (node, root.slot_in(bucket, lane), word))
@@ -127,13 +134,13 @@ impl<R: Reclaim> Core<R> {
     /// Looks for a key in the root, at whole buckets, for as long as nothing in them speaks of migration or of a node that
     /// is not live. The words of one bucket are read in no order, which is enough (L1 to L3).
     #[inline]
-    pub(crate) fn look<'g>(&'g self, shield: Shield<'g>, root: &'g Table, key: &Key<'_>) -> Look<'g> {
+    pub(crate) fn look<'g>(&'g self, shield: Shield<'g, R>, root: &'g Table, key: &Key<'_>) -> Look<'g> {
         let home = root.home_bucket(key.hash);
         let mut bucket = home;
         loop {
             let group = Group::load(bucket);
             for lane in group.with(Tags::new(key.wide_tag)) {
-                let word = root.load_lane(bucket, lane, R::LOAD);
+                let word = shield.load(|order| root.load_lane(bucket, lane, order));
                 let Some(node) = word.linked() else {
                     match word.kind() {
                         // L2.
@@ -167,11 +174,15 @@ impl<R: Reclaim> Core<R> {
         }
     }
 
-    /// The same, word by word, through all tables.
-    fn find_by_words<'g>(&'g self, shield: Shield<'g>, key: &Key<'_>) -> Option<NodeRef<'g>> {
-        let mut table = self.root(shield);
+    /// The same, word by word, through all tables from one on that was the root.
+    pub(crate) fn find_by_words<'g>(
+        &'g self,
+        shield: Shield<'g, R>,
+        mut table: &'g Table,
+        key: &Key<'_>,
+    ) -> Option<NodeRef<'g>> {
         loop {
-            let mut probe = Probe::new(self, table, key);
+            let mut probe = Probe::new(self, shield, table, key);
             match probe.next() {
                 Found::Own(_, word) => match word.kind() {
                     Kind::Link(node) | Kind::Frozen(node) => {
@@ -194,7 +205,7 @@ impl<R: Reclaim> Core<R> {
                 Found::Empty(_) | Found::Sealed | Found::Full => {}
             }
             // Read after the scan (O4). Always there after MOVED, SEALED or FROZEN; else this is the last table.
-            table = table.next()?;
+            table = self.next(shield, table)?;
         }
     }
 }

@@ -56,7 +56,7 @@ impl<'g> UnderWay<'g> {
 /// What one sweep of an id killed and unlinked in one table. Counted and retired by the batch, and on the way out.
 pub(super) struct Swept<'g, R: Reclaim> {
     core: &'g Core<R>,
-    shield: Shield<'g>,
+    shield: Shield<'g, R>,
     entry: &'g IdEntry,
     /// The root when the operation began, and the table that is swept.
     from: &'g Table,
@@ -68,7 +68,7 @@ pub(super) struct Swept<'g, R: Reclaim> {
 impl<'g, R: Reclaim> Swept<'g, R> {
     pub(super) fn new(
         core: &'g Core<R>,
-        shield: Shield<'g>,
+        shield: Shield<'g, R>,
         entry: &'g IdEntry,
         from: &'g Table,
         table: &'g Table,

@@ -39,7 +39,7 @@ impl<R: Reclaim> Core<R> {
     /// Claims the key for `new`, whose life is LIVE or BUILDING. Lock-free. The node stays the caller's unless claimed.
     pub(crate) fn insert<'g>(
         &'g self,
-        shield: Shield<'g>,
+        shield: Shield<'g, R>,
         key: &Key<'_>,
         new: NonNull<Node>,
     ) -> Result<Inserted<'g>, NoMemory> {
@@ -51,13 +51,13 @@ impl<R: Reclaim> Core<R> {
         let mut table = self.root(shield);
         let mut helped = false;
         'table: loop {
-            let migrating = table.next().is_some() && self.root(shield).generation >= table.generation;
+            let migrating = table.has_next() && self.root(shield).generation >= table.generation;
             if migrating && !helped {
                 helped = true;
                 // No memory to place a node does not keep this insert from trying.
                 let _ = self.help(shield);
             }
-            let mut probe = Probe::new(self, table, key);
+            let mut probe = Probe::new(self, shield, table, key);
             loop {
                 match self.try_insert(shield, key, new, &mut probe, migrating)? {
                     Next::Done(inserted) => return Ok(inserted),
@@ -65,7 +65,7 @@ impl<R: Reclaim> Core<R> {
                     Next::Again => continue 'table,
                     Next::Successor => {
                         // There is one after MOVED, SEALED or FROZEN (O4), and where `try_insert` saw or made it.
-                        table = table.next().unwrap_or(table);
+                        table = self.next(shield, table).unwrap_or(table);
                         continue 'table;
                     }
                 }
@@ -78,7 +78,7 @@ impl<R: Reclaim> Core<R> {
     #[inline(always)]
     pub(crate) fn claim_at_once(
         &self,
-        shield: Shield<'_>,
+        shield: Shield<'_, R>,
         shard: Shard,
         (root, bucket): (&Table, &[AtomicU64; BUCKET]),
         key: &Key<'_>,
@@ -91,7 +91,7 @@ impl<R: Reclaim> Core<R> {
         }
         let link = Word::link(new, key.tag);
         if let Some(lane) = group.with(Tags::new(key.wide_tag)).first() {
-            let word = root.load_lane(bucket, lane, R::LOAD);
+            let word = shield.load(|order| root.load_lane(bucket, lane, order));
             return key.tomb() == Some(word) && root.cas(root.slot_in(bucket, lane), word, link);
         }
         let Some(lane) = group.empty().first() else {
@@ -117,13 +117,13 @@ impl<R: Reclaim> Core<R> {
     #[inline]
     fn insert_by_buckets<'g>(
         &'g self,
-        shield: Shield<'g>,
+        shield: Shield<'g, R>,
         root: &'g Table,
         key: &Key<'_>,
         new: NonNull<Node>,
     ) -> Option<Inserted<'g>> {
         // As in `insert`: whoever sees no successor yet claims in the root.
-        if root.next().is_some() {
+        if root.has_next() {
             return None;
         }
         let link = Word::link(new, key.tag);
@@ -132,7 +132,7 @@ impl<R: Reclaim> Core<R> {
         loop {
             let group = Group::load(bucket);
             for lane in group.with(Tags::new(key.wide_tag)) {
-                let word = root.load_lane(bucket, lane, R::LOAD);
+                let word = shield.load(|order| root.load_lane(bucket, lane, order));
                 let Some(node) = word.linked() else {
                     match word.kind() {
                         Kind::Tomb if key.tomb() == Some(word) => {
@@ -172,7 +172,7 @@ impl<R: Reclaim> Core<R> {
 
     fn try_insert<'g>(
         &'g self,
-        shield: Shield<'g>,
+        shield: Shield<'g, R>,
         key: &Key<'_>,
         new: NonNull<Node>,
         probe: &mut Probe<'g, '_, R>,
@@ -251,13 +251,13 @@ impl<R: Reclaim> Core<R> {
                 Ok(Next::Done(Inserted::Claimed(table)))
             }
             Found::Sealed => Ok(Next::Successor),
-            Found::Full if probe.seen || table.next().is_some() => Ok(Next::Successor),
+            Found::Full if probe.seen || table.has_next() => Ok(Next::Successor),
             Found::Full => {
                 let root = self.root(shield);
                 if root.generation < table.generation {
                     self.finish(shield, root)?;
                 } else {
-                    self.larger_successor(table)?;
+                    self.larger_successor(shield, table)?;
                 }
                 Ok(Next::Again)
             }

@@ -5,12 +5,15 @@
 //! far:  │ obj │ life │ [raw: size, align] │ payload │ record │──▶ │ obj │ life: RECORD │
 //! wide: │ entry │ far ...                                          │ entry │ obj │ life: RECORD │
 //! ```
+//!
+//! In stores whose backend has intervals, each has its own before all that: │ born │ retired │ [entry] │ obj │ life │ ...
 
 use std::alloc::Layout;
 use std::mem::{align_of, needs_drop, size_of};
 
 use super::node::{Node, key_fits};
 use crate::pool::Size;
+use crate::reclaim::object::Interval;
 use crate::registry::IdEntry;
 use crate::sync::AtomicPtr;
 
@@ -56,6 +59,8 @@ pub(crate) struct Shape {
     pub(crate) drop: Option<DropValue>,
     /// The layout is the node's own, kept before the payload; `parts` are nobody's.
     pub(super) raw: bool,
+    /// Whether nodes have intervals.
+    pub(super) intervals: bool,
     /// By form.
     parts: [Parts; 3],
 }
@@ -66,7 +71,8 @@ impl Shape {
         payload: Layout::new::<()>(),
         drop: None,
         raw: true,
-        parts: Self::parts(Layout::new::<()>()),
+        intervals: false,
+        parts: Self::parts(Layout::new::<()>(), false),
     };
 
     pub(crate) const fn of<T>() -> Self {
@@ -80,7 +86,17 @@ impl Shape {
             payload: Layout::new::<T>(),
             drop,
             raw: false,
-            parts: Self::parts(Layout::new::<T>()),
+            intervals: false,
+            parts: Self::parts(Layout::new::<T>(), false),
+        }
+    }
+
+    /// The same, with intervals.
+    pub(crate) const fn with_intervals(self) -> Self {
+        Self {
+            intervals: true,
+            parts: Self::parts(self.payload, true),
+            ..self
         }
     }
 
@@ -89,22 +105,33 @@ impl Shape {
         !self.raw && self.drop.is_none() && self.parts.iter().all(|parts| parts.whole.is_packed())
     }
 
-    /// The size of a typed variable whose key fits.
+    /// The size of a typed variable whose key fits, if it is aligned as its lead is.
     pub(crate) fn plain(&self) -> Option<Size> {
-        (!self.raw).then_some(self.parts[Form::Fits as usize].whole)
+        let parts = self.parts[Form::Fits as usize];
+        (!self.raw && parts.lead == lead_of(Form::Fits, self.intervals)).then_some(parts.whole)
     }
 
-    const fn parts(payload: Layout) -> [Parts; 3] {
+    const fn parts(payload: Layout, intervals: bool) -> [Parts; 3] {
         match (
-            Parts::new(payload, false, Form::Fits),
-            Parts::new(payload, false, Form::Far),
-            Parts::new(payload, false, Form::Wide),
+            Parts::new(payload, false, Form::Fits, intervals),
+            Parts::new(payload, false, Form::Far, intervals),
+            Parts::new(payload, false, Form::Wide, intervals),
         ) {
             (Some(fits), Some(far), Some(wide)) => [fits, far, wide],
             // No type is so large that a few words more overflow.
             _ => panic!("a type larger than the address space"),
         }
     }
+}
+
+/// Bytes that come before the header, but for what aligns it.
+pub(super) const fn lead_of(form: Form, intervals: bool) -> usize {
+    let entry = if matches!(form, Form::Wide) {
+        size_of::<*const IdEntry>()
+    } else {
+        0
+    };
+    entry + if intervals { size_of::<Interval>() } else { 0 }
 }
 
 /// Where the parts of one node are, from its header on.
@@ -119,7 +146,7 @@ pub(super) struct Parts {
 
 impl Parts {
     /// Nothing if the size overflows.
-    const fn new(payload: Layout, raw: bool, form: Form) -> Option<Self> {
+    const fn new(payload: Layout, raw: bool, form: Form, intervals: bool) -> Option<Self> {
         let header = if raw {
             Layout::new::<(Node, Layout)>()
         } else {
@@ -135,10 +162,7 @@ impl Parts {
             };
             (whole, record) = (with_record, Some(at));
         }
-        let lead = match form {
-            Form::Wide => whole.align(),
-            _ => 0,
-        };
+        let lead = lead_of(form, intervals).next_multiple_of(whole.align());
         let Some(size) = whole.size().checked_add(lead) else {
             return None;
         };
@@ -157,15 +181,15 @@ impl Parts {
     #[inline]
     pub(super) fn of(entry: &IdEntry, payload: Layout, form: Form) -> Option<Self> {
         if entry.shape.raw {
-            Self::new(payload, true, form)
+            Self::new(payload, true, form, entry.shape.intervals)
         } else {
             Some(entry.shape.parts[form as usize])
         }
     }
 
     /// Of the record of a key that needs one.
-    pub(super) fn of_record(form: Form) -> Self {
-        let lead = if form == Form::Wide { align_of::<Node>() } else { 0 };
+    pub(super) fn of_record(form: Form, intervals: bool) -> Self {
+        let lead = lead_of(form, intervals);
         let header = Layout::new::<Node>();
         Self {
             // SAFETY: a header and a word more do not overflow.

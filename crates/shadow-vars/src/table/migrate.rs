@@ -19,9 +19,11 @@ const FEW: usize = if cfg!(shadow_loom) { 1 } else { 1 << 14 };
 
 impl<R: Reclaim> Core<R> {
     /// Migrates one block of the root, if the root has a successor; swings the root if that was the last.
-    pub(crate) fn help(&self, shield: Shield<'_>) -> Result<(), NoMemory> {
+    pub(crate) fn help(&self, shield: Shield<'_, R>) -> Result<(), NoMemory> {
         let root = self.root(shield);
-        let Some(next) = root.next() else { return Ok(()) };
+        let Some(next) = self.next(shield, root) else {
+            return Ok(());
+        };
         match root.next_block() {
             Some(block) => self.migrate_block(shield, root, next, block),
             None => {
@@ -33,8 +35,10 @@ impl<R: Reclaim> Core<R> {
 
     /// Migrates all that is left of `table`, and swings the root to its successor. Does nothing if there is none, or if
     /// `table` is not the root any more: only the root is ever migrated (P3).
-    pub(crate) fn finish(&self, shield: Shield<'_>, table: &Table) -> Result<(), NoMemory> {
-        let Some(next) = table.next() else { return Ok(()) };
+    pub(crate) fn finish(&self, shield: Shield<'_, R>, table: &Table) -> Result<(), NoMemory> {
+        let Some(next) = self.next(shield, table) else {
+            return Ok(());
+        };
         while self.root(shield).generation == table.generation {
             match table.next_block() {
                 Some(block) => self.migrate_block(shield, table, next, block)?,
@@ -47,7 +51,7 @@ impl<R: Reclaim> Core<R> {
     /// Finishes every slot of a block. Idempotent: any number of threads may do it, at any pace (I8).
     ///
     /// First all of it is frozen, so that the nodes are under way when the first of them is placed.
-    fn migrate_block(&self, shield: Shield<'_>, table: &Table, next: &Table, block: usize) -> Result<(), NoMemory> {
+    fn migrate_block(&self, shield: Shield<'_, R>, table: &Table, next: &Table, block: usize) -> Result<(), NoMemory> {
         self.at(Stage::BlockTaken);
         let buckets = table.block(block);
         for bucket in buckets.clone() {
@@ -65,7 +69,7 @@ impl<R: Reclaim> Core<R> {
     }
 
     /// After this, each slot of the bucket is FROZEN or finished. Its nodes are asked for.
-    fn freeze_bucket(&self, shield: Shield<'_>, table: &Table, next: &Table, bucket: usize) -> Result<(), NoMemory> {
+    fn freeze_bucket(&self, shield: Shield<'_, R>, table: &Table, next: &Table, bucket: usize) -> Result<(), NoMemory> {
         if self.planted(Defect::SealLast) {
             let _ = table.cas(table.index(bucket, BUCKET - 1), Word::EMPTY, Word::SEALED);
         }
@@ -80,9 +84,15 @@ impl<R: Reclaim> Core<R> {
 
     /// Brings a slot to FROZEN, MOVED or SEALED: what it is then.
     #[inline]
-    fn freeze_slot(&self, shield: Shield<'_>, table: &Table, next: &Table, slot: SlotIndex) -> Result<Word, NoMemory> {
+    fn freeze_slot(
+        &self,
+        shield: Shield<'_, R>,
+        table: &Table,
+        next: &Table,
+        slot: SlotIndex,
+    ) -> Result<Word, NoMemory> {
         loop {
-            let word = table.load(slot, R::LOAD);
+            let word = shield.load(|order| table.load(slot, order));
             let to = match word.kind() {
                 Kind::Frozen(_) | Kind::Moved | Kind::Sealed => return Ok(word),
                 Kind::Empty if self.planted(Defect::SealLast) => return Ok(word),
@@ -118,7 +128,7 @@ impl<R: Reclaim> Core<R> {
     /// Places what is FROZEN in a bucket; after this, each of its slots is finished.
     fn move_bucket(
         &self,
-        shield: Shield<'_>,
+        shield: Shield<'_, R>,
         shard: Shard,
         table: &Table,
         next: &Table,
@@ -126,7 +136,7 @@ impl<R: Reclaim> Core<R> {
     ) -> Result<(), NoMemory> {
         for position in 0..BUCKET {
             let slot = table.index(bucket, position);
-            let Kind::Frozen(node) = table.load(slot, R::LOAD).kind() else {
+            let Kind::Frozen(node) = shield.load(|order| table.load(slot, order)).kind() else {
                 continue;
             };
             let node = NodeRef::new(shield, node);
@@ -156,7 +166,13 @@ impl<R: Reclaim> Core<R> {
     /// Here is why no node is placed twice, or after its death: a slot is claimed once, and whoever ends a node's life
     /// claims the key's slot in the successor before the node is retired (I3). A helper that slept through all that
     /// finds the key's slot taken.
-    fn place(&self, shield: Shield<'_>, shard: Shard, node: NodeRef<'_>, mut table: &Table) -> Result<(), NoMemory> {
+    fn place<'g>(
+        &'g self,
+        shield: Shield<'g, R>,
+        shard: Shard,
+        node: NodeRef<'_>,
+        mut table: &'g Table,
+    ) -> Result<(), NoMemory> {
         let key = self.key_of(&node);
         let link = Word::link(node.as_ptr(), key.tag);
         let home = table.home_bucket(key.hash);
@@ -170,7 +186,7 @@ impl<R: Reclaim> Core<R> {
             return Ok(());
         }
         loop {
-            let mut probe = Probe::new(self, table, &key);
+            let mut probe = Probe::new(self, shield, table, &key);
             loop {
                 match probe.next() {
                     Found::Own(slot, word) if self.planted(Defect::PlaceOverTomb) && word.kind() == Kind::Tomb => {
@@ -190,7 +206,12 @@ impl<R: Reclaim> Core<R> {
                     }
                     Found::Full => {
                         // Cannot nearly ever be (P4), and must not be the end if it is.
-                        table = self.larger_successor(table)?;
+                        let next = self.larger_successor(shield, table)?;
+                        if next.generation > table.generation + 1 {
+                            // The table is finished, and so is the one before it: somebody else has placed the node (B4).
+                            return Ok(());
+                        }
+                        table = next;
                         break;
                     }
                 }
@@ -199,7 +220,7 @@ impl<R: Reclaim> Core<R> {
     }
 
     /// Swings the root from a table whose every slot is finished to its successor. The winner retires the table.
-    fn promote(&self, shield: Shield<'_>, table: &Table, next: &Table) {
+    fn promote(&self, shield: Shield<'_, R>, table: &Table, next: &Table) {
         debug_assert!(self.planted(Defect::PromoteEarly) || table.next_unfinished().is_none());
         // Not in models, to which each load is one more place to switch threads at.
         debug_assert!(cfg!(shadow_loom) || self.planted(Defect::PromoteEarly) || is_finished(table));
@@ -217,19 +238,28 @@ impl<R: Reclaim> Core<R> {
     }
 
     /// The successor of a table, made now if there is none: as large as what lives needs.
-    pub(crate) fn successor<'g>(&self, table: &'g Table) -> Result<&'g Table, NoMemory> {
-        self.successor_of(table, |needed| needed)
+    pub(crate) fn successor<'g>(&'g self, shield: Shield<'g, R>, table: &'g Table) -> Result<&'g Table, NoMemory> {
+        self.successor_of(shield, table, |needed| needed)
     }
 
     /// The successor of a full table, made now if there is none: larger, whatever the counters say. They lag behind by
     /// what other threads have claimed and not yet counted, and those threads may be stopped.
-    pub(crate) fn larger_successor<'g>(&self, table: &'g Table) -> Result<&'g Table, NoMemory> {
-        self.successor_of(table, |needed| needed.max(table.log2 + 1))
+    pub(crate) fn larger_successor<'g>(
+        &'g self,
+        shield: Shield<'g, R>,
+        table: &'g Table,
+    ) -> Result<&'g Table, NoMemory> {
+        self.successor_of(shield, table, |needed| needed.max(table.log2 + 1))
     }
 
     /// `size` makes of the size that what lives needs the one that there is to be.
-    fn successor_of<'g>(&self, table: &'g Table, size: impl FnOnce(u32) -> u32) -> Result<&'g Table, NoMemory> {
-        if let Some(next) = table.next() {
+    fn successor_of<'g>(
+        &'g self,
+        shield: Shield<'g, R>,
+        table: &'g Table,
+        size: impl FnOnce(u32) -> u32,
+    ) -> Result<&'g Table, NoMemory> {
+        if let Some(next) = self.next(shield, table) {
             return Ok(next);
         }
         let live = self.nodes_in(table);
@@ -247,11 +277,11 @@ impl<R: Reclaim> Core<R> {
             block: self.block,
             shards: self.shards,
             retired: self.lists.retired(),
+            born: self.birth(shield),
             sieved: self.sieved,
         };
         let fresh = Table::alloc(plan).ok_or(NoMemory)?;
-        let (next, installed) = table.install(fresh);
-        if installed {
+        if table.install(fresh) {
             let count = match log2.cmp(&table.log2) {
                 std::cmp::Ordering::Greater => &self.growths,
                 std::cmp::Ordering::Equal => &self.rebuilds,
@@ -259,11 +289,13 @@ impl<R: Reclaim> Core<R> {
             };
             count.fetch_add(1, Ordering::Relaxed);
             self.at(Stage::Installed);
-        } else {
-            // SAFETY: ours, and never shared.
-            unsafe { Table::dealloc(fresh) };
+            // SAFETY: just published, and protected from its birth on (B2); or retired after `table` (O6).
+            return Ok(unsafe { fresh.as_ref() });
         }
-        Ok(next)
+        // SAFETY: ours, and never shared.
+        unsafe { Table::dealloc(fresh) };
+        // There is one: or the exchange had succeeded.
+        Ok(self.next(shield, table).unwrap_or(table))
     }
 
     /// About how many nodes a table leads to that are live or under construction: what a successor needs room for. What is under
@@ -305,7 +337,7 @@ impl<R: Reclaim> Core<R> {
     #[inline(always)]
     pub(super) fn claim_slot(
         &self,
-        shield: Shield<'_>,
+        shield: Shield<'_, R>,
         shard: Shard,
         table: &Table,
         (slot, key): (SlotIndex, &Key<'_>),
@@ -328,30 +360,30 @@ impl<R: Reclaim> Core<R> {
 
     /// Counts a claim, and asks for a successor when the table has passed its load limit.
     #[inline]
-    pub(crate) fn count_claim(&self, shield: Shield<'_>, shard: Shard, table: &Table) {
+    pub(crate) fn count_claim(&self, shield: Shield<'_, R>, shard: Shard, table: &Table) {
         if table.count_claim(shard) && self.is_root(shield, table) {
             // Without memory the table goes on filling; a full one is an error to who needs it.
-            let _ = self.successor(table);
+            let _ = self.successor(shield, table);
         }
     }
 
     /// After a retirement: drops what is ready, asks for a smaller successor when the table has become mostly empty, and helps
     /// a running migration, which would rest where only frees happen.
     #[inline]
-    pub(crate) fn after_retire(&self, shield: Shield<'_>, shard: Shard, retired: Retired) {
+    pub(crate) fn after_retire(&self, shield: Shield<'_, R>, shard: Shard, retired: Retired) {
         let root = self.drain_and_help(shield, shard, retired);
         if root.log2 > self.min_log2 && root.free_stride.is_passed(retired.count, retired.added) {
-            self.shrink_if_empty(root);
+            self.shrink_if_empty(shield, root);
         }
     }
 
     /// The same but for the smaller successor: a sweep asks for that at its end, as what it takes need not move before. The
     /// root, as it was after the drain.
     #[inline]
-    pub(crate) fn drain_and_help<'g>(&'g self, shield: Shield<'g>, shard: Shard, retired: Retired) -> &'g Table {
+    pub(crate) fn drain_and_help<'g>(&'g self, shield: Shield<'g, R>, shard: Shard, retired: Retired) -> &'g Table {
         self.lists.after::<R>(shard, retired);
         let root = self.root(shield);
-        if root.next().is_some() {
+        if root.has_next() {
             let _ = (0..retired.added).try_for_each(|_| self.help(shield));
         }
         root
@@ -359,22 +391,22 @@ impl<R: Reclaim> Core<R> {
 
     /// Asks for a smaller successor if the table has become mostly empty.
     #[cold]
-    pub(crate) fn shrink_if_empty(&self, root: &Table) {
-        if root.log2 <= self.min_log2 || root.next().is_some() {
+    pub(crate) fn shrink_if_empty(&self, shield: Shield<'_, R>, root: &Table) {
+        if root.log2 <= self.min_log2 || root.has_next() {
             return;
         }
         if self.log2_for(self.nodes_in(root), true) + 1 < root.log2 {
-            let _ = self.successor(root);
+            let _ = self.successor(shield, root);
         }
     }
 
     /// Moves into the smallest table that does for what lives now, and finishes all migration on the way.
-    pub(crate) fn shrink(&self, shield: Shield<'_>) -> Result<(), NoMemory> {
+    pub(crate) fn shrink(&self, shield: Shield<'_, R>) -> Result<(), NoMemory> {
         self.finish(shield, self.root(shield))?;
         let root = self.root(shield);
         let log2 = self.log2_for(self.nodes.sum(), false);
         if log2 < root.log2 {
-            self.successor_of(root, |_| log2)?;
+            self.successor_of(shield, root, |_| log2)?;
             self.finish(shield, root)?;
         }
         Ok(())

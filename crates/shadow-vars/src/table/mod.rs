@@ -2,7 +2,8 @@
 //!
 //! This page is the whole argument; the code cites its numbers. Constructors ([`crate::ctor`], C1 to C3), waiting
 //! ([`crate::wait`], W1 to W5), reclamation ([`crate::reclaim`], G1 to G4), the default backend
-//! (`crate::reclaim::asymmetric`, E1 to E9), the retire lists ([`crate::reclaim::retired`], R1 to R7, V1 to V3), the memory of nodes
+//! (`crate::reclaim::asymmetric`, E1 to E9), that with intervals (`crate::reclaim::eras`, B1 to B6; [`crate::reclaim::held`], H1 to
+//! H3), the retire lists ([`crate::reclaim::retired`], R1 to R7, V1 to V3), the memory of nodes
 //! ([`crate::pool`], M1 to M4), counts ([`crate::tally`], N1 to N5), and forks ([`crate::fork`], F1 to F4) have theirs.
 //!
 //! # Vocabulary
@@ -136,7 +137,10 @@
 //!   successor, so by O1 and O2 it is not null after them.
 //! - **O5** `Table::finish_block` (AcqRel, both) then `swing_root` (Release) with `root` (Acquire): who begins at a table
 //!   sees all that was placed in it while it was the successor.
-//! - **O6** A table is retired after all older ones. So a guard that protects a table protects its successors.
+//! - **O6** A table is retired after all older ones. So a guard that protects a table protects its successors; but with intervals,
+//!   where what is younger may go first: there `Core::next` gives the root in place of a successor, if the table is retired
+//!   (B4). All slots of the tables that are passed by so are finished: nothing is found there, claimed or placed any more, so an
+//!   operation goes on as if it had met MOVED in each; a helper that was placing a node is done, as the node's slot is finished.
 //! - **O7** An id is counted (`Registry::known`) before its entry is published (Release), so before any variable of it is
 //!   made. A pass over one parent's variables reads the count first: a variable that is there throughout has a place
 //!   among those that so many ids have.
@@ -170,7 +174,7 @@
 //!
 //! # Progress
 //!
-//! `find` is wait-free but for the length of probe and chain, and writes nothing. `insert` and `remove` are lock-free: each
+//! `find` is wait-free but for the length of probe and chain (with intervals lock-free: a load is done again if an era begins), and writes nothing. `insert` and `remove` are lock-free: each
 //! compare-and-swap that is lost was won by somebody else's step forward (every slot's states go one way but LINK ⇄ TOMB,
 //! which count completed operations). A thread stopped anywhere delays nobody: its block is finished by others, its
 //! BUILDING node is waited for only by those who want the same variable. Memory is another matter: nodes come from and go to
@@ -209,7 +213,7 @@ pub(crate) mod alloc;
 pub(crate) mod array;
 mod count;
 pub(crate) mod defect;
-mod find;
+pub(crate) mod find;
 mod group;
 mod harvest;
 pub(crate) mod hash;
@@ -230,17 +234,45 @@ pub(crate) mod word;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct NoMemory;
 
-/// Proof that a guard is held for `'g`. Whoever makes one sees to it.
-#[derive(Clone, Copy)]
-pub(crate) struct Shield<'g>(PhantomData<&'g ()>);
+/// Proof that a guard is held for `'g`, by which what it protects is loaded. Whoever makes one sees to it.
+pub(crate) struct Shield<'g, R: Reclaim> {
+    place: R::Place,
+    _guard: PhantomData<&'g ()>,
+}
 
-impl<'g> Shield<'g> {
+impl<R: Reclaim> Clone for Shield<'_, R> {
+    #[inline(always)]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<R: Reclaim> Copy for Shield<'_, R> {}
+
+impl<R: Reclaim> Shield<'_, R> {
+    /// Of the guard that has this place.
+    ///
     /// # Safety
     ///
-    /// A guard of the store's backend lives for `'g`.
-    #[inline]
-    pub(crate) unsafe fn new() -> Self {
-        Self(PhantomData)
+    /// That guard, of the store's backend, lives for the shield's lifetime.
+    #[inline(always)]
+    pub(crate) unsafe fn new(place: R::Place) -> Self {
+        Self {
+            place,
+            _guard: PhantomData,
+        }
+    }
+
+    /// Loads a word that leads to what the guard protects then (G4). `load` does it, by the ordering that it is given.
+    #[inline(always)]
+    pub(crate) fn load<W>(self, load: impl Fn(Ordering) -> W) -> W {
+        R::load(self.place, load)
+    }
+
+    /// See [`Backend::announced`](crate::reclaim::sealed::Backend::announced).
+    #[inline(always)]
+    pub(crate) fn announced(self) -> u64 {
+        R::announced(self.place)
     }
 }
 
@@ -254,7 +286,7 @@ pub(crate) struct NodeRef<'g> {
 impl<'g> NodeRef<'g> {
     /// `node` was read from a slot under the guard that the shield stands for, or is the caller's alone for `'g`.
     #[inline]
-    pub(crate) fn new(_: Shield<'g>, node: NonNull<Node>) -> Self {
+    pub(crate) fn new<R: Reclaim>(_: Shield<'g, R>, node: NonNull<Node>) -> Self {
         Self {
             node,
             _guard: PhantomData,
@@ -347,10 +379,11 @@ impl<R: Reclaim> Core<R> {
     pub(crate) fn new(config: &Config) -> Result<Self, NoMemory> {
         let shards = config.shards.max(1);
         let heap = Heap::new(shards, config.packed).ok_or(NoMemory)?;
+        let registry = Registry::new(config.places, heap.clone(), R::INTERVALS);
         let mut core = Self {
             root: CachePadded::new(AtomicPtr::new(ptr::null_mut())),
             hasher: config.hasher,
-            registry: Registry::new(config.places, heap.clone()),
+            registry,
             lists: RetireLists::new(shards, config.batch.max(1), heap.clone()).ok_or(NoMemory)?,
             heap,
             shards,
@@ -380,6 +413,7 @@ impl<R: Reclaim> Core<R> {
             block: core.block,
             shards,
             retired: 0,
+            born: R::INTERVALS.then_some(0),
             sieved: core.sieved,
         };
         let table = Table::alloc(plan).ok_or(NoMemory)?;
@@ -388,14 +422,54 @@ impl<R: Reclaim> Core<R> {
     }
 
     #[inline]
-    pub(crate) fn root<'g>(&'g self, _: Shield<'g>) -> &'g Table {
+    pub(crate) fn root<'g>(&'g self, shield: Shield<'g, R>) -> &'g Table {
         // The backend's ordering, Acquire at least: pairs with `swing_root` (O5). What an older table held is in the
         // one that is loaded here, or gone.
         // SAFETY: never null; the guard protects it (I5).
-        unsafe { &*self.root.load(R::LOAD) }
+        unsafe { &*shield.load(|order| self.root.load(order)) }
     }
 
-    pub(crate) fn is_root(&self, shield: Shield<'_>, table: &Table) -> bool {
+    /// The root in the usual case (see [`Backend::announced`](crate::reclaim::sealed::Backend::announced)).
+    #[inline(always)]
+    pub(crate) fn root_since<'g>(&'g self, _: Shield<'g, R>, announced: u64) -> Option<&'g Table> {
+        let root = self.root.load(R::LOAD);
+        // SAFETY: as in `root`, if it counts.
+        R::counts(announced).then(|| unsafe { &*root })
+    }
+
+    /// The successor of a table, once there is one. With a backend that has intervals, the root in its place if that is later
+    /// than the table (B4): then all slots of the table are finished, and what it held is in the root, or gone.
+    #[inline]
+    pub(crate) fn next<'g>(&'g self, shield: Shield<'g, R>, table: &'g Table) -> Option<&'g Table> {
+        if !R::INTERVALS {
+            // SAFETY: retired after this one (O6), so the guard that protects this one protects it.
+            return table.load_next(Ordering::Acquire).map(|next| unsafe { next.as_ref() });
+        }
+        let next = shield.load(|order| table.load_next(order))?;
+        // After the successor was loaded (B4).
+        let root = self.root(shield);
+        if root.generation > table.generation && !self.planted(defect::Defect::SuccessorUnchecked) {
+            return Some(root);
+        }
+        // SAFETY: not retired when it was loaded, so it is protected (B4).
+        Some(unsafe { next.as_ref() })
+    }
+
+    /// Notes when a node was born that is about to be published (B2).
+    #[inline(always)]
+    pub(crate) fn note_birth(&self, shield: Shield<'_, R>, node: NonNull<Node>) {
+        if R::INTERVALS {
+            // SAFETY: new, and of this store.
+            unsafe { Node::set_birth(node, &self.heap, R::birth(shield.place)) };
+        }
+    }
+
+    /// When a table is born that is about to be published (B2).
+    fn birth(&self, shield: Shield<'_, R>) -> Option<u64> {
+        R::INTERVALS.then(|| R::birth(shield.place))
+    }
+
+    pub(crate) fn is_root(&self, shield: Shield<'_, R>, table: &Table) -> bool {
         self.root(shield).generation == table.generation
     }
 
@@ -434,7 +508,7 @@ impl<R: Reclaim> Core<R> {
     }
 
     /// Retires what no slot leads to any more (I5).
-    fn retire(&self, shield: Shield<'_>, object: NonNull<Node>) {
+    fn retire(&self, shield: Shield<'_, R>, object: NonNull<Node>) {
         // SAFETY: the shield protects it.
         let bytes = unsafe { retire::bytes(object, &self.heap) };
         self.retire_by(shield, self.shard(), object, (bytes, false));
@@ -442,7 +516,7 @@ impl<R: Reclaim> Core<R> {
 
     /// The same, of a known shard, with the object's bytes, and whether it is to be dropped soon.
     #[inline]
-    fn retire_by(&self, _: Shield<'_>, shard: Shard, object: NonNull<Node>, (bytes, soon): (u64, bool)) -> Retired {
+    fn retire_by(&self, _: Shield<'_, R>, shard: Shard, object: NonNull<Node>, (bytes, soon): (u64, bool)) -> Retired {
         // SAFETY: each caller is the one who unlinked the object; it is pinned, as the shield says.
         unsafe { self.lists.retire::<R>(Node::link(object), bytes, soon, shard) }
     }

@@ -128,7 +128,8 @@ const _: () = assert!(size_of::<Node>() == 16);
 const _: () = assert!(align_of::<Node>() == align_of::<*const IdEntry>());
 
 impl Node {
-    /// A header for a table, so that it can travel on retire lists.
+    /// A header for a table, so that it can travel on retire lists. In place of an object it has where
+    /// the interval is, if it has one.
     pub(crate) fn for_table() -> Self {
         Self::header(0, Life::TABLE)
     }

@@ -35,7 +35,7 @@ impl<R: Reclaim> Core<R> {
     #[inline]
     pub(crate) fn find_batch<'g>(
         &'g self,
-        shield: Shield<'g>,
+        shield: Shield<'g, R>,
         count: usize,
         key: impl Fn(usize) -> (usize, Option<&'g IdEntry>),
         mut found: impl FnMut(usize, Option<NodeRef<'g>>),
@@ -61,7 +61,7 @@ impl<R: Reclaim> Core<R> {
             if at < count {
                 let staged = &mut staged[at];
                 if let Some(lane) = Group::load(staged.bucket).with(Tags::new(staged.tag)).first()
-                    && let Some(node) = root.load_lane(staged.bucket, lane, R::LOAD).linked()
+                    && let Some(node) = shield.load(|order| root.load_lane(staged.bucket, lane, order)).linked()
                 {
                     staged.node = node.as_ptr();
                     prefetch(staged.node);
@@ -86,7 +86,11 @@ impl<R: Reclaim> Core<R> {
 
     /// The home bucket of a key in the root, asked for: for an insert that has something else to do first.
     #[inline]
-    pub(crate) fn home_ahead<'g>(&'g self, shield: Shield<'g>, key: &Key<'_>) -> (&'g Table, &'g [AtomicU64; BUCKET]) {
+    pub(crate) fn home_ahead<'g>(
+        &'g self,
+        shield: Shield<'g, R>,
+        key: &Key<'_>,
+    ) -> (&'g Table, &'g [AtomicU64; BUCKET]) {
         let root = self.root(shield);
         let bucket = root.home_bucket(key.hash);
         prefetch(bucket);

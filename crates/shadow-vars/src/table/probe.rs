@@ -1,11 +1,11 @@
 //! Looking for a key's slot in one table, bucket by bucket from its home.
 
-use super::Core;
 use super::array::{BUCKET, SlotIndex, Table};
 use super::defect::Defect;
 use super::hash::{AddrHash, KeyHash};
 use super::node::{Node, key_fits};
 use super::word::{Kind, Word};
+use super::{Core, Shield};
 use crate::reclaim::Reclaim;
 use crate::registry::IdEntry;
 
@@ -56,6 +56,7 @@ pub(crate) enum Found {
 /// A probe in progress. Asking again after a lost compare-and-swap goes on at the same bucket.
 pub(crate) struct Probe<'t, 'k, R: Reclaim> {
     core: &'t Core<R>,
+    shield: Shield<'t, R>,
     pub(crate) table: &'t Table,
     key: &'k Key<'k>,
     /// Buckets passed so far.
@@ -66,9 +67,10 @@ pub(crate) struct Probe<'t, 'k, R: Reclaim> {
 
 impl<'t, 'k, R: Reclaim> Probe<'t, 'k, R> {
     #[inline]
-    pub(crate) fn new(core: &'t Core<R>, table: &'t Table, key: &'k Key<'k>) -> Self {
+    pub(crate) fn new(core: &'t Core<R>, shield: Shield<'t, R>, table: &'t Table, key: &'k Key<'k>) -> Self {
         Self {
             core,
+            shield,
             table,
             key,
             passed: 0,
@@ -96,7 +98,7 @@ impl<'t, 'k, R: Reclaim> Probe<'t, 'k, R> {
         for position in 0..BUCKET {
             let slot = self.table.index(bucket, position);
             // The backend's ordering, Acquire at least: pairs with every `Table::cas` (O1), and protects the node (G4).
-            let word = self.table.load(slot, R::LOAD);
+            let word = self.shield.load(|order| self.table.load(slot, order));
             match word.kind() {
                 Kind::Empty => return Some(Found::Empty(slot)),
                 Kind::Link(node) | Kind::Frozen(node) | Kind::Record(node) if word.tag() == self.key.tag => {

@@ -21,7 +21,7 @@ use crate::sync::Ordering;
 /// dropped, if the destructor panics: either unlinks and retires the node.
 pub(crate) struct Removed<'g, R: Reclaim> {
     core: &'g Core<R>,
-    shield: Shield<'g>,
+    shield: Shield<'g, R>,
     pub(crate) node: NodeRef<'g>,
     entry: &'g IdEntry,
     /// This thread's.
@@ -64,7 +64,7 @@ impl<R: Reclaim> Core<R> {
     #[inline(always)]
     pub(crate) fn remove<'g, O>(
         &'g self,
-        shield: Shield<'g>,
+        shield: Shield<'g, R>,
         key: &Key<'g>,
         dtor: impl FnOnce(NodeRef<'g>) -> O,
     ) -> Option<O> {
@@ -86,7 +86,7 @@ impl<R: Reclaim> Core<R> {
     #[inline(never)]
     fn remove_late<'g, O>(
         &'g self,
-        shield: Shield<'g>,
+        shield: Shield<'g, R>,
         from: &'g Table,
         key: &Key<'g>,
         dtor: impl FnOnce(NodeRef<'g>) -> O,
@@ -97,7 +97,7 @@ impl<R: Reclaim> Core<R> {
     #[cold]
     pub(crate) fn remove_on<'g>(
         &'g self,
-        shield: Shield<'g>,
+        shield: Shield<'g, R>,
         from: &'g Table,
         key: &Key<'g>,
     ) -> Option<Removed<'g, R>> {
@@ -119,7 +119,7 @@ impl<R: Reclaim> Core<R> {
     /// In the child of a fork: ends a construction whose builder is gone, as that would have if its constructor had failed
     /// (C3). Its value was never whole, and is not dropped.
     #[cold]
-    pub(crate) fn fail_vanished<'g>(&'g self, shield: Shield<'g>, key: &Key<'g>) {
+    pub(crate) fn fail_vanished<'g>(&'g self, shield: Shield<'g, R>, key: &Key<'g>) {
         let from = self.root(shield);
         let failed = self.walk(shield, from, key, |node, table| {
             let life = node.life();
@@ -137,14 +137,14 @@ impl<R: Reclaim> Core<R> {
     /// has an answer or there can be no variable further on.
     fn walk<'g, O>(
         &'g self,
-        shield: Shield<'g>,
+        shield: Shield<'g, R>,
         from: &'g Table,
         key: &Key<'g>,
         mut meet: impl FnMut(NodeRef<'g>, &'g Table) -> Option<O>,
     ) -> Option<O> {
         let mut table = from;
         loop {
-            let mut probe = Probe::new(self, table, key);
+            let mut probe = Probe::new(self, shield, table, key);
             match probe.next() {
                 Found::Own(_, word) => match word.kind() {
                     Kind::Link(node) | Kind::Frozen(node) => {
@@ -162,7 +162,7 @@ impl<R: Reclaim> Core<R> {
                 Found::Empty(_) if !probe.seen => return None,
                 Found::Empty(_) | Found::Sealed | Found::Full => {}
             }
-            table = table.next()?;
+            table = self.next(shield, table)?;
         }
     }
 
@@ -170,7 +170,7 @@ impl<R: Reclaim> Core<R> {
     #[inline(always)]
     fn kill<'g>(
         &'g self,
-        shield: Shield<'g>,
+        shield: Shield<'g, R>,
         (node, entry): (NodeRef<'g>, &'g IdEntry),
         from: &'g Table,
         found: &'g Table,
@@ -194,7 +194,7 @@ impl<R: Reclaim> Core<R> {
     #[inline]
     pub(crate) fn remove_at<'g>(
         &'g self,
-        shield: Shield<'g>,
+        shield: Shield<'g, R>,
         node: NodeRef<'g>,
         from: &'g Table,
         (table, slot, word): (&'g Table, SlotIndex, Word),
@@ -212,7 +212,7 @@ impl<R: Reclaim> Core<R> {
     #[inline(always)]
     fn killed<'g>(
         &'g self,
-        shield: Shield<'g>,
+        shield: Shield<'g, R>,
         (node, entry): (NodeRef<'g>, &'g IdEntry),
         from: &'g Table,
         found: &'g Table,
@@ -244,7 +244,7 @@ impl<R: Reclaim> Core<R> {
     #[inline(always)]
     pub(crate) fn unlink_and_retire<'g>(
         &'g self,
-        shield: Shield<'g>,
+        shield: Shield<'g, R>,
         shard: Shard,
         (node, entry): (NodeRef<'g>, &IdEntry),
         from: &'g Table,
@@ -261,7 +261,7 @@ impl<R: Reclaim> Core<R> {
 
     /// Retires a node of so many bytes, and does what is due after that; `soon` says that it has a destructor.
     #[inline(never)]
-    fn retire_variable(&self, shield: Shield<'_>, shard: Shard, node: NonNull<Node>, bytes: u64, soon: bool) {
+    fn retire_variable(&self, shield: Shield<'_, R>, shard: Shard, node: NonNull<Node>, bytes: u64, soon: bool) {
         // SAFETY: each caller is the one who unlinked the node (I5); it is pinned, as the shield says.
         let retired = unsafe { self.lists.retire::<R>(Node::link(node), bytes, soon, shard) };
         self.after_retire(shield, shard, retired);
@@ -271,7 +271,7 @@ impl<R: Reclaim> Core<R> {
     #[inline(always)]
     pub(crate) fn unlink_or_orphan<'g>(
         &'g self,
-        shield: Shield<'g>,
+        shield: Shield<'g, R>,
         (node, entry): (NodeRef<'g>, &IdEntry),
         from: &'g Table,
         found: &'g Table,
@@ -293,7 +293,7 @@ impl<R: Reclaim> Core<R> {
     #[inline(always)]
     fn unlink<'g>(
         &'g self,
-        shield: Shield<'g>,
+        shield: Shield<'g, R>,
         (node, entry): (NodeRef<'g>, &IdEntry),
         from: &'g Table,
         found: &'g Table,
@@ -317,7 +317,7 @@ impl<R: Reclaim> Core<R> {
     #[cold]
     fn unlink_from<'g>(
         &'g self,
-        shield: Shield<'g>,
+        shield: Shield<'g, R>,
         node: NodeRef<'g>,
         from: &'g Table,
         found: &'g Table,
@@ -329,7 +329,7 @@ impl<R: Reclaim> Core<R> {
         let mut frozen: Option<(&Table, SlotIndex, Word)> = None;
         'table: loop {
             let older = table.generation < found.generation;
-            let mut probe = Probe::new(self, table, &key);
+            let mut probe = Probe::new(self, shield, table, &key);
             let go_on = loop {
                 match probe.next() {
                     Found::Own(slot, word) => match word.kind() {
@@ -370,7 +370,7 @@ impl<R: Reclaim> Core<R> {
                     Found::Sealed => break probe.seen || older,
                     Found::Full => {
                         if !probe.seen {
-                            self.larger_successor(table)?;
+                            self.larger_successor(shield, table)?;
                         }
                         break true;
                     }
@@ -381,7 +381,7 @@ impl<R: Reclaim> Core<R> {
             }
             self.at(Stage::UnlinkNext);
             // There is one: older than `found`, or after MOVED, SEALED or FROZEN (O4), or made just now.
-            let Some(next) = table.next() else { break };
+            let Some(next) = self.next(shield, table) else { break };
             table = next;
         }
         if let Some((table, slot, word)) = frozen

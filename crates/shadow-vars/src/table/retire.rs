@@ -7,7 +7,8 @@ use super::alloc::Plain;
 use super::array::Table;
 use super::node::{Node, State};
 use crate::heap::Heap;
-use crate::reclaim::object::{Freed, Link, Objects, Weighed};
+use crate::reclaim::Reclaim;
+use crate::reclaim::object::{Freed, Interval, Link, Objects, Weighed};
 use crate::shard::Shard;
 
 impl Node {
@@ -98,9 +99,25 @@ impl Objects for Heap {
     type Kind = Plain;
 
     #[inline(always)]
-    unsafe fn free_plain(&self, object: NonNull<Link>, shard: Shard, kind: &mut Option<Plain>) -> Option<u64> {
+    unsafe fn free_plain<R: Reclaim>(
+        &self,
+        object: NonNull<Link>,
+        shard: Shard,
+        kind: &mut Option<Plain>,
+    ) -> Option<u64> {
         // SAFETY: the caller's; all that is retired in a store are nodes, or begin with one.
-        unsafe { Node::free_plain((self, shard), Node::of_link(object), kind) }
+        unsafe { Node::free_plain::<R>((self, shard), Node::of_link(object), kind) }
+    }
+
+    unsafe fn interval(&self, object: NonNull<Link>) -> NonNull<Interval> {
+        // SAFETY: as above; tables of such stores have theirs in place of an object.
+        unsafe {
+            let node = Node::of_link(object);
+            match node.as_ref().life().state() {
+                State::Table => NonNull::new_unchecked(std::ptr::with_exposed_provenance_mut(node.as_ref().obj)),
+                _ => Node::interval(node),
+            }
+        }
     }
 
     unsafe fn reclaim(&self, object: NonNull<Link>, shard: Shard) -> Freed {

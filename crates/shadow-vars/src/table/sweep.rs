@@ -28,15 +28,15 @@ const NODES_AHEAD: usize = 8;
 impl<R: Reclaim> Core<R> {
     /// Calls `visit` for the tables of the chain, old to new, but for those that are finished meanwhile. The successor is
     /// looked up after the visit (O4).
-    pub(crate) fn for_each_table<'g>(&'g self, shield: Shield<'g>, mut visit: impl FnMut(&'g Table)) {
+    pub(crate) fn for_each_table<'g>(&'g self, shield: Shield<'g, R>, mut visit: impl FnMut(&'g Table)) {
         let mut table = self.root(shield);
         loop {
-            let early = table.next();
+            let early = self.next(shield, table);
             visit(table);
             let next = if self.planted(Defect::SweepNextFirst) {
                 early
             } else {
-                table.next()
+                self.next(shield, table)
             };
             let Some(next) = next else { return };
             let root = self.root(shield);
@@ -48,7 +48,7 @@ impl<R: Reclaim> Core<R> {
     /// are done.
     pub(crate) fn free_all<'g>(
         &'g self,
-        shield: Shield<'g>,
+        shield: Shield<'g, R>,
         entry: &'g IdEntry,
         mut dtor: impl FnMut(NodeRef<'g>),
     ) -> usize {
@@ -67,10 +67,10 @@ impl<R: Reclaim> Core<R> {
 
     /// After so many variables were freed by a sweep: asks for a smaller table, if that is worth it now, and migrates as much
     /// as those who free one variable each would have done.
-    pub(crate) fn after_sweep(&self, shield: Shield<'_>, freed: usize) {
-        self.shrink_if_empty(self.root(shield));
+    pub(crate) fn after_sweep(&self, shield: Shield<'_, R>, freed: usize) {
+        self.shrink_if_empty(shield, self.root(shield));
         let mut left = freed;
-        while left > 0 && self.root(shield).next().is_some() && self.help(shield).is_ok() {
+        while left > 0 && self.root(shield).has_next() && self.help(shield).is_ok() {
             left -= 1;
         }
     }
@@ -79,7 +79,7 @@ impl<R: Reclaim> Core<R> {
     /// variable is unlinked when `removed` returns.
     pub(crate) fn sweep_id<'g>(
         &'g self,
-        shield: Shield<'g>,
+        shield: Shield<'g, R>,
         table: &'g Table,
         steps: Range<usize>,
         entry: &'g IdEntry,
@@ -96,7 +96,7 @@ impl<R: Reclaim> Core<R> {
             let bucket = table.walk.region(step);
             for lane in Group::load(table.bucket(bucket)).nodes_with(TagPart::of_id(entry.index)) {
                 let slot = table.index(bucket, lane.get());
-                let word = table.load(slot, R::LOAD);
+                let word = shield.load(|order| table.load(slot, order));
                 let (Kind::Link(node) | Kind::Frozen(node)) = word.kind() else {
                     // Tombs are nobody's; what moved since the snapshot is in the successor.
                     continue;
@@ -121,7 +121,7 @@ impl<R: Reclaim> Core<R> {
     /// place that ids have, and at few nodes but the parent's own.
     pub(crate) fn for_each_of<'g>(
         &'g self,
-        shield: Shield<'g>,
+        shield: Shield<'g, R>,
         obj: usize,
         mut visit: impl FnMut(NodeRef<'g>, (&'g Table, SlotIndex, Word)),
     ) {
@@ -143,7 +143,7 @@ impl<R: Reclaim> Core<R> {
             for place in 0..used {
                 let tags = hash.tags_of(places, ids, (place, of));
                 // All variables of one place probe from one bucket, so where their probes end, all have been passed.
-                let more = self.run_of(table, table.home(start(place)), tags, |slot, word, node| {
+                let more = self.run_of(shield, table, table.home(start(place)), tags, |slot, word, node| {
                     let node = NodeRef::new(shield, node);
                     if node.obj == obj && node.life().state() == State::Live {
                         visit(node, (table, slot, word));
@@ -151,7 +151,7 @@ impl<R: Reclaim> Core<R> {
                 });
                 open = more || (open && !self.planted(Defect::LastPlaceDecides));
             }
-            match table.next() {
+            match self.next(shield, table) {
                 Some(next) if open => table = next,
                 _ => return,
             }
@@ -163,6 +163,7 @@ impl<R: Reclaim> Core<R> {
     #[inline]
     fn run_of(
         &self,
+        shield: Shield<'_, R>,
         table: &Table,
         home: usize,
         tags: TagPart,
@@ -173,7 +174,7 @@ impl<R: Reclaim> Core<R> {
             let group = Group::load(table.bucket(bucket));
             for lane in group.nodes_with(tags) {
                 let slot = table.index(bucket, lane.get());
-                let word = table.load(slot, R::LOAD);
+                let word = shield.load(|order| table.load(slot, order));
                 match word.kind() {
                     Kind::Link(node) | Kind::Frozen(node) => visit(slot, word, node),
                     Kind::Moved => open = true,
@@ -184,7 +185,7 @@ impl<R: Reclaim> Core<R> {
             let ends = group.ends();
             if ends.closed() {
                 open = true;
-                if self.is_sealed(table, bucket) {
+                if self.is_sealed(shield, table, bucket) {
                     return true;
                 }
             }
@@ -199,17 +200,18 @@ impl<R: Reclaim> Core<R> {
     /// the snapshot, that what they led to is there to be seen in the successor (O1). No key has its slot behind a SEALED.
     #[cold]
     #[inline(never)]
-    fn is_sealed(&self, table: &Table, bucket: usize) -> bool {
-        (0..BUCKET).any(|position| table.load(table.index(bucket, position), R::LOAD) == Word::SEALED)
+    fn is_sealed(&self, shield: Shield<'_, R>, table: &Table, bucket: usize) -> bool {
+        (0..BUCKET)
+            .any(|position| shield.load(|order| table.load(table.index(bucket, position), order)) == Word::SEALED)
     }
 
     /// The first of these steps of a walk in whose [region](Self::region) there may be something.
-    pub(crate) fn first_claimed(&self, shield: Shield<'_>, walk: Walk, steps: Range<usize>) -> Option<usize> {
+    pub(crate) fn first_claimed(&self, shield: Shield<'_, R>, walk: Walk, steps: Range<usize>) -> Option<usize> {
         let root = self.root(shield);
         if root.log2 == walk.log2 {
             let first = root.first_marked(steps.clone());
             // Read after the marks (L6).
-            if root.next().is_none() {
+            if !root.has_next() {
                 return first;
             }
         }
@@ -218,7 +220,7 @@ impl<R: Reclaim> Core<R> {
 
     /// Asks for what a walk through the regions comes to a little later: a bucket, and the nodes of one before.
     #[inline]
-    pub(crate) fn ask_ahead(&self, shield: Shield<'_>, walk: Walk, step: usize) {
+    pub(crate) fn ask_ahead(&self, shield: Shield<'_, R>, walk: Walk, step: usize) {
         let root = self.root(shield);
         if root.log2 != walk.log2 || cfg!(shadow_loom) {
             return;
@@ -226,7 +228,7 @@ impl<R: Reclaim> Core<R> {
         prefetch(root.bucket(walk.region(step + AHEAD)));
         let bucket = root.bucket(walk.region(step + NODES_AHEAD));
         for lane in Group::load(bucket).nodes_with(TagPart::ANY) {
-            if let Some(node) = root.load_lane(bucket, lane, R::LOAD).linked() {
+            if let Some(node) = shield.load(|order| root.load_lane(bucket, lane, order)).linked() {
                 prefetch(node.as_ptr());
             }
         }
@@ -234,7 +236,7 @@ impl<R: Reclaim> Core<R> {
 
     /// The variables in the region of the hash space that begins at the point `from` and is one of `2^log2`, each key once.
     /// Regions stay what they are while tables of other sizes take over (split order).
-    pub(crate) fn region<'g>(&'g self, shield: Shield<'g>, from: u64, log2: u32, found: &mut Vec<NodeRef<'g>>) {
+    pub(crate) fn region<'g>(&'g self, shield: Shield<'g, R>, from: u64, log2: u32, found: &mut Vec<NodeRef<'g>>) {
         found.clear();
         let last = from | u64::MAX >> log2;
         let mut table = self.root(shield);
@@ -242,23 +244,17 @@ impl<R: Reclaim> Core<R> {
         let first = table.generation;
         loop {
             let homes = super::hash::home(from, table.log2)..=super::hash::home(last, table.log2);
-            run(
-                table,
-                R::LOAD,
-                *homes.start(),
-                homes.end() - homes.start(),
-                |_, word| {
-                    if let Kind::Link(node) | Kind::Frozen(node) = word.kind() {
-                        let node = NodeRef::new(shield, node);
-                        let point = self.key_of(&node).hash.point;
-                        if (from..=last).contains(&point) && node.life().state() == State::Live {
-                            found.push(node);
-                        }
+            run(table, shield, *homes.start(), homes.end() - homes.start(), |_, word| {
+                if let Kind::Link(node) | Kind::Frozen(node) = word.kind() {
+                    let node = NodeRef::new(shield, node);
+                    let point = self.key_of(&node).hash.point;
+                    if (from..=last).contains(&point) && node.life().state() == State::Live {
+                        found.push(node);
                     }
-                },
-            );
+                }
+            });
             // A variable that moved during the scan is in the successor by now, in the same region.
-            match table.next() {
+            match self.next(shield, table) {
                 Some(next) => table = next,
                 None => break,
             }
@@ -273,11 +269,17 @@ impl<R: Reclaim> Core<R> {
 
 /// Visits the words of the run of buckets that starts at `home` and is at least `least` buckets longer than one, up to
 /// the first EMPTY or SEALED after those.
-fn run(table: &Table, load: Ordering, home: usize, least: usize, mut visit: impl FnMut(SlotIndex, Word)) {
+fn run<R: Reclaim>(
+    table: &Table,
+    shield: Shield<'_, R>,
+    home: usize,
+    least: usize,
+    mut visit: impl FnMut(SlotIndex, Word),
+) {
     for passed in 0..table.buckets() {
         for position in 0..BUCKET {
             let slot = table.index(home + passed, position);
-            let word = table.load(slot, load);
+            let word = shield.load(|order| table.load(slot, order));
             if passed >= least && matches!(word.kind(), Kind::Empty | Kind::Sealed) {
                 return;
             }

@@ -21,7 +21,7 @@ impl<R: Reclaim> Drop for Core<R> {
     /// Drops every value: what is retired, what lives, what was orphaned.
     fn drop(&mut self) {
         // SAFETY: nobody else has the core, so no guard protects anything of it and no operation runs.
-        unsafe { self.lists.drain_all() };
+        unsafe { self.lists.drain_all::<R>() };
         // Values that need no drop go with the pool's chunks: nobody has to look for them.
         if !(self.heap.pool.packs() && self.registry.entries().all(|entry| entry.shape.is_packed())) {
             // SAFETY: as above; null if there was no memory for the first table.
@@ -42,7 +42,7 @@ impl<R: Reclaim> Drop for Core<R> {
         while let Some(table) = next {
             // SAFETY: a table of the chain, freed here only.
             unsafe {
-                next = table.as_ref().next().map(NonNull::from);
+                next = table.as_ref().load_next(Ordering::Acquire);
                 Table::dealloc(table);
             }
         }
@@ -73,9 +73,9 @@ impl<R: Reclaim> Core<R> {
                     killed += 1;
                 }
             }
-            if let Some(next) = table.next() {
-                // SAFETY: the caller's.
-                unsafe { self.drop_all(next) };
+            if let Some(next) = table.load_next(Ordering::Acquire) {
+                // SAFETY: a table of the chain; the caller's.
+                unsafe { self.drop_all(next.as_ref()) };
             }
             let nodes = &nodes[..killed];
             for (at, &node) in nodes.iter().enumerate() {

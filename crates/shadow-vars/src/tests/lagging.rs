@@ -46,10 +46,10 @@ fn on_access() {
 }
 
 /// Runs under a guard.
-fn pinned<O>(store: &Store, run: impl for<'g> FnOnce(&'g Core<Checked>, Shield<'g>) -> O) -> O {
+fn pinned<O>(store: &Store, run: impl for<'g> FnOnce(&'g Core<Checked>, Shield<'g, Checked>) -> O) -> O {
     let _guard = Checked::<true>::pin();
     // SAFETY: the guard lives until `run` has returned.
-    run(store.core(), unsafe { Shield::new() })
+    run(store.core(), unsafe { Shield::new(()) })
 }
 
 /// A parent whose variable has this home in the root.
@@ -103,7 +103,10 @@ fn late_reader(defect: Option<Defect>, n: usize) -> (bool, bool) {
             freed.push(obj.get());
             if obj.get() == last {
                 store.alloc(first, VALUE, ledger.value()).unwrap();
-                pinned(&store, |core, shield| core.successor(core.root(shield)).map(|_| ())).unwrap();
+                pinned(&store, |core, shield| {
+                    core.successor(shield, core.root(shield)).map(|_| ())
+                })
+                .unwrap();
                 begin.wait();
                 is_placed.recv().unwrap();
             }

@@ -20,6 +20,8 @@ mod sizes;
 #[cfg(not(shadow_loom))]
 mod stall;
 #[cfg(not(shadow_loom))]
+mod stalled;
+#[cfg(not(shadow_loom))]
 mod teardown;
 
 /// For tests that ask what was reclaimed of a [`Checked`](crate::reclaim::checked::Checked) store, or that keep guards of one

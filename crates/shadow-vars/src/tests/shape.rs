@@ -60,7 +60,7 @@ fn buckets(store: &Store, objs: &[usize], id: ShadowId<usize>) -> (f64, usize) {
     }
     let (core, pin) = (store.core(), store.pin());
     let (root, entry) = (core.root(pin.shield()), pin.entry_of(id).unwrap());
-    assert!(root.next().is_none(), "a migration that was not finished");
+    assert!(!root.has_next(), "a migration that was not finished");
     let looked_at = objs.iter().map(|&obj| {
         let node = core.find(pin.shield(), obj, entry).unwrap().as_ptr();
         let home = root.home(core.key(obj, entry).hash);

@@ -14,7 +14,8 @@ fn a_sum_that_was_never_true_makes_no_huge_table() {
     let _alone = super::alone();
     let _guard = Checked::<true>::pin();
     // SAFETY: the guard lives longer.
-    let root = core.root(unsafe { Shield::new() });
-    let next = core.successor(root).unwrap();
+    let shield = unsafe { Shield::new(()) };
+    let root = core.root(shield);
+    let next = core.successor(shield, root).unwrap();
     assert!(next.capacity() <= 4 * root.capacity(), "{} slots", next.capacity());
 }

@@ -27,6 +27,7 @@ pub fn check_everywhere(ops: &[Op]) {
 pub fn check_backends(config: &Config, ops: &[Op]) {
     check::<shadow_vars::Asymmetric>(config, ops);
     check::<shadow_vars::Epoch>(config, ops);
+    check::<shadow_vars::Eras>(config, ops);
     #[cfg(feature = "seize")]
     check::<shadow_vars::Seize>(config, ops);
 }

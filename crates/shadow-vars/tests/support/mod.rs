@@ -31,6 +31,12 @@ macro_rules! on_every_store {
                 crate::support::each_config(crate::$name::<shadow_vars::Epoch>);
             })*
         }
+        mod eras {
+            $(#[test]
+            fn $name() {
+                crate::support::each_config(crate::$name::<shadow_vars::Eras>);
+            })*
+        }
         #[cfg(feature = "seize")]
         mod seize {
             $(#[test]

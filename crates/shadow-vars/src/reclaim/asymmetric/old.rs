@@ -1,13 +1,14 @@
 //! Guards that are held for long: who holds them, and who is told (E9 of [`age`]).
 
 use super::super::{Old, age, owned};
-use super::{FENCES, Participant, scan};
+use super::{Asymmetric, FENCES, scan};
 use crate::events::{self, Holder};
+use crate::reclaim::participants::Participant;
 use crate::reclaim::sealed::Backend;
 use crate::sync::stat::{AtomicU64, Ordering};
 
 /// What scans and reports need of a participant, beside its epoch.
-pub(super) struct Noted {
+pub(in crate::reclaim) struct Noted {
     /// The newest epoch of which somebody was told.
     reported: AtomicU64,
     /// The name of the thread that took it: what the kernel keeps of it, filled up with zeros.
@@ -15,7 +16,7 @@ pub(super) struct Noted {
 }
 
 impl Noted {
-    pub(super) const fn new() -> Self {
+    pub(in crate::reclaim) const fn new() -> Self {
         Self {
             reported: AtomicU64::new(0),
             name: [const { AtomicU64::new(0) }; 2],
@@ -23,7 +24,7 @@ impl Noted {
     }
 
     /// Notes this thread's name. Takes no memory.
-    pub(super) fn note_name(&self) {
+    pub(in crate::reclaim) fn note_name(&self) {
         let mut name = [0_u8; 16];
         #[cfg(all(target_os = "linux", feature = "tracing", not(miri)))]
         {
@@ -63,7 +64,7 @@ impl Participant {
 /// Reports guards that are too old, each once. Runs code of others: of whoever listens to events.
 #[cold]
 pub(super) fn report(too_old: u64) {
-    for participant in Participant::all() {
+    for participant in Participant::all::<Asymmetric>() {
         let noted = &participant.noted;
         let Some(epoch) = participant.older_than(too_old) else {
             continue;
@@ -87,7 +88,7 @@ pub(super) fn look() -> Old {
         return Old::default();
     };
     let (mut count, mut oldest) = owned::older_than(too_old);
-    for epoch in Participant::all().filter_map(|participant| participant.older_than(too_old)) {
+    for epoch in Participant::all::<Asymmetric>().filter_map(|participant| participant.older_than(too_old)) {
         count += 1;
         oldest = oldest.min(epoch);
     }
@@ -107,8 +108,8 @@ pub(in crate::reclaim) fn beat() {
     }
     // Acquire: as in `scan_alone`.
     let inside = |participant: &Participant| participant.epoch.load(super::Ordering::Acquire) != 0;
-    if Participant::all().any(|participant| inside(participant)) || owned::oldest() != u64::MAX {
-        super::Asymmetric::begin_period();
-        scan();
+    if Participant::all::<Asymmetric>().any(|participant| inside(participant)) || owned::oldest() != u64::MAX {
+        Asymmetric::begin_period();
+        scan::scan::<Asymmetric>();
     }
 }

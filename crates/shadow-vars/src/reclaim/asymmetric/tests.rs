@@ -1,12 +1,15 @@
 //! What only the inside of a participant shows: counts at their ends, and signal handlers at every instruction.
 
-use std::thread;
+use std::cell::Cell;
+use std::{ptr, thread};
 
 use super::*;
+use crate::reclaim::participants::{Participant, Shared, participant};
+use crate::sync::stat;
 
 fn mine() -> &'static Shared {
     // SAFETY: participants are never freed.
-    unsafe { participant().as_ref() }.expect("pinned before")
+    unsafe { participant::<Asymmetric>().as_ref() }.expect("pinned before")
 }
 
 /// Whether this thread is inside.
@@ -50,7 +53,7 @@ fn a_guard_held_to_the_threads_end_is_one() {
     })
     .join()
     .unwrap();
-    let left = Participant::all().find(|participant| ptr::from_ref(*participant).addr() == address);
+    let left = Participant::all::<Asymmetric>().find(|participant| ptr::from_ref(*participant).addr() == address);
     let left = left.expect("participants are never freed");
     assert_eq!(left.epoch.load(Ordering::Relaxed), 0);
 }

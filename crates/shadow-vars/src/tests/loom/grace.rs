@@ -75,7 +75,7 @@ fn an_owned_guard_protects_what_it_finds() {
         });
         let guard = Asymmetric::pin_owned();
         // SAFETY: the guard lives longer.
-        store.find_and_hold(unsafe { Shield::new() }, A, 0);
+        store.find_and_hold(unsafe { Shield::new(()) }, A, 0);
         drop(guard);
         retire::end_with_one_dropped(store, other);
     });
@@ -92,7 +92,7 @@ fn an_owned_guard_holds_up_a_scan_of_before() {
         });
         let guard = Asymmetric::pin_owned();
         // SAFETY: the guard lives longer.
-        let shield = unsafe { Shield::new() };
+        let shield = unsafe { Shield::new(()) };
         store.find_and_hold(shield, A, 0);
         assert_eq!(store.free(A), Some(0));
         store.core.lists.close::<Asymmetric>(0);

@@ -37,6 +37,7 @@ use crate::table::{Config, Core, NoMemory, Shield};
 mod claim;
 mod construct;
 mod defects;
+mod eras;
 mod grace;
 mod migrate;
 mod promote;
@@ -278,10 +279,10 @@ impl<R: Reclaim> Store<R> {
     }
 
     /// Runs under a guard of its own.
-    fn pinned<O>(&self, run: impl for<'g> FnOnce(&'g Core<R>, Shield<'g>) -> O) -> O {
-        let _guard = R::pin();
+    fn pinned<O>(&self, run: impl for<'g> FnOnce(&'g Core<R>, Shield<'g, R>) -> O) -> O {
+        let guard = R::pin();
         // SAFETY: the guard lives until `run` has returned.
-        run(&self.core, unsafe { Shield::new() })
+        run(&self.core, unsafe { Shield::new(R::place(&guard)) })
     }
 
     /// Whether this call created the variable.
@@ -307,9 +308,10 @@ impl<R: Reclaim> Store<R> {
     fn insert(&self, obj: usize, number: usize) -> bool {
         self.pinned(|core, shield| {
             let key = self.key(obj);
-            let Some(node) = Node::alloc(core.memory(), obj, key.entry, None, false, Life::LIVE) else {
+            let Some(node) = Node::alloc::<R>(core.memory(), obj, key.entry, None, false, Life::LIVE) else {
                 panic!("out of memory")
             };
+            core.note_birth(shield, node);
             // SAFETY: the node is new, and its entry holds `Value`.
             let payload = unsafe { Node::payload(node, key.entry) }.cast::<Value>();
             // SAFETY: fresh memory with the layout of `Value`.
@@ -347,7 +349,7 @@ impl<R: Reclaim> Store<R> {
     }
 
     /// The same under a guard that is there.
-    fn find_and_hold(&self, shield: Shield<'_>, obj: usize, number: usize) {
+    fn find_and_hold(&self, shield: Shield<'_, R>, obj: usize, number: usize) {
         if let Some(node) = self.core.find(shield, obj, self.entry()) {
             // SAFETY: the entry holds `Value`, and the node was live.
             let value = unsafe { node.value::<Value>() };
@@ -393,7 +395,7 @@ impl<R: Reclaim> Store<R> {
 
     /// Gives the root a successor.
     fn grow(&self) {
-        self.pinned(|core, shield| assert!(core.successor(core.root(shield)).is_ok()));
+        self.pinned(|core, shield| assert!(core.successor(shield, core.root(shield)).is_ok()));
     }
 
     /// Migrates one block of the root, if it has a successor.
@@ -462,7 +464,7 @@ fn live_nodes<R: Reclaim>(table: &Table) -> Vec<(usize, usize)> {
     let slots = (0..table.buckets()).flat_map(|bucket| (0..BUCKET).map(move |position| (bucket, position)));
     slots
         .filter_map(
-            |(bucket, position)| match table.load(table.index(bucket, position), R::LOAD).kind() {
+            |(bucket, position)| match table.load(table.index(bucket, position), Ordering::Acquire).kind() {
                 Kind::Link(node) | Kind::Frozen(node) | Kind::Record(node) => {
                     // SAFETY: the checked backend poisons and does not free, and `life` looks at the poison.
                     let this = unsafe { node.as_ref() };

@@ -1,0 +1,338 @@
+//! Eras: a stalled reader holds back only what already existed when it stalled.
+//!
+//! With the other backends a guard holds back all that is retired while it exists, for it might find any of it. Here it says
+//! what it may have found: interval-based reclamation (Wen, Izraelevitz, Cai, Beadle and Scott, *Interval-based memory
+//! reclamation*, PPoPP 2018; this is their 2GE) on the epochs of [`asymmetric`](super::asymmetric), in a domain of its own.
+//! An *era* is a value of the global epoch. E1 to E7 hold as they are there.
+//!
+//! - **B1** A participant has an `upper` beside its `epoch`: no look-up of its guards since the outermost began has led to
+//!   anything younger. A protected load reads `upper`, then the word, then the global epoch. If the epoch is what `upper` says,
+//!   the word counts; else `upper` becomes the epoch, a light barrier follows, and the load is done again. `upper` is read
+//!   first, as a signal handler of the thread may raise it in between (E6): that comes too late for a word that was loaded
+//!   before.
+//! - **B2** The birth of an object is the `upper` of whoever makes it, before anything leads to it. So it is no later than the
+//!   global epoch that whoever finds the object reads after it: a word that counts leads to what was born at an era <= `upper`,
+//!   and was announced before the load. And whoever made the object need not find it to be protected.
+//! - **B3** An object that waits for a period *p* may go when a heavy barrier came after *p* was taken, and then each
+//!   participant was seen outside, or inside with `epoch` >= *p* (E3), or with an `upper` < the object's birth. For if such a one
+//!   ever announces that birth or more, it does so after it was seen. If the light barrier that follows came before the heavy
+//!   one, it would have been seen; so it comes after, and the load that counts sees that the object was unlinked. What it
+//!   announced before leads to nothing that is so young (B2). `upper` only grows while a participant is inside, and between:
+//!   so to see another guard's is to see more.
+//! - **B4** That is true of words that are changed before what they led to is retired: the root, and slots (I5). The
+//!   successor of a table stays, though both are retired, the older first, and the younger may go first: the reader that holds
+//!   the older up may be too old to hold the younger. So whoever has loaded a successor loads the root after that: if
+//!   it is no younger than the table, the table was not retired when the successor was announced, nor was the
+//!   successor (O6), so that B3 holds for it. If it is, all slots of the table are finished, and the root goes on in its place
+//!   (`Core::next`).
+//! - **B5** An owned guard is a participant of its own, that several threads may share: `upper` is raised by the
+//!   greatest of what they say, and as it may have been raised by another, each load comes after a fence of its own
+//!   thread: whether it raised `upper` itself or found it so, the fence comes after that, as the barrier in B3.
+//! - **B6** What a stalled reader holds back was born at an era <= its `upper`. Eras go on with each period, of which there is
+//!   one for each batch of a shard, and with every [`EVERY`] births under one participant. So beside what existed when
+//!   it stalled, that is no more than what was born until the next era, and for each shard the batch that is open and the one
+//!   that waits. What is held is looked at again, two objects for each one that is retired ([`held`](super::held)): so what a
+//!   reader leaves behind when it goes on is gone after half as many retirements, or by the next flush.
+//!
+//! A reader does not stall as long as it looks things up, and a guard that is held for long and used again and again holds back
+//! what is born and retired under it, as with all other backends.
+//!
+//! Progress: as of the default backend, but that a load is done again when an era has begun meanwhile: lock-free, as then
+//! somebody has closed a batch, or made a thousand objects.
+
+use std::ptr;
+
+use super::held::Laggards;
+use super::participants::{self, FENCES, Guard, NO_THREAD, Participant, Shared, Site, site};
+use super::sealed::Backend;
+use super::{Named, Stuck, barrier, scan};
+use crate::fork;
+use crate::sync::{Mutex, Ordering, fence, lock, stat, static_global};
+use crate::table::defect::{Defect, planted_everywhere};
+
+/// Epochs as those of [`Asymmetric`](super::Asymmetric), and a bound to what a stalled reader holds back: only what already
+/// existed when it stalled.
+///
+/// A reader stalls that keeps a guard and does nothing under it: a thread that is stopped, a task that holds one across an
+/// await point. What is created after its last look-up, and freed, is dropped as if the guard were not there; with all other
+/// backends everything waits that is freed meanwhile. Such a store's guards hold nothing back in stores of other backends,
+/// nor theirs here.
+///
+/// The price: 16 bytes more for each variable, an instruction or three more for each word that leads to one; look-ups
+/// are lock-free in place of wait-free; and an [owned guard](crate::OwnedPinned) fences twice for each. An owned guard
+/// takes memory for good, for as many as there ever are at once.
+#[derive(Debug)]
+pub enum Eras {}
+
+/// In an `upper`: of an owned guard (B5). It is not what any global epoch is, so that all loads take the slow way.
+const OWNED: u64 = 1 << 62;
+
+/// Births under one participant after which an era begins.
+const EVERY: u64 = 1024;
+
+/// The epochs before the last fork that led to this process end here.
+static BEFORE_FORK: stat::AtomicU64 = stat::AtomicU64::new(0);
+
+site! {
+    Eras {
+        const INTERVALS: bool = true;
+
+        #[cfg(all(target_os = "linux", not(miri), not(shadow_loom)))]
+        fn forked(last: u64) {
+            BEFORE_FORK.store(last, stat::Ordering::Relaxed);
+        }
+    }
+}
+
+/// A place among the readers.
+#[derive(Clone, Copy)]
+pub struct Place(&'static Shared);
+
+impl Place {
+    /// Sees to it that `upper` is what the global epoch is (B1): that without [`FENCES`].
+    #[inline(always)]
+    fn current(self) -> u64 {
+        // Relaxed, both: the thread's own, or another's by B5; and a stale epoch is one that the thread has seen.
+        let upper = self.0.upper.load(Ordering::Relaxed);
+        if upper == Eras::domain().epoch.load(Ordering::Relaxed) {
+            upper & !FENCES
+        } else {
+            self.catch_up()
+        }
+    }
+
+    /// Announces the global epoch, and a light barrier: what was announced, without [`FENCES`].
+    fn catch_up(self) -> u64 {
+        let mine: &Participant = self.0;
+        // Relaxed: as in `current`. So are the stores below: the barriers order them (B3).
+        let epoch = Eras::domain().epoch.load(Ordering::Relaxed);
+        let era = epoch & !FENCES;
+        if planted_everywhere(Defect::UpperNotPublished) {
+            return era;
+        }
+        if mine.upper.load(Ordering::Relaxed) & OWNED != 0 {
+            let before = mine.upper.fetch_max(OWNED | era, Ordering::Relaxed) & !OWNED;
+            // SeqCst: pairs with heavy barriers, as a light one does, whatever thread this is (B5).
+            fence(Ordering::SeqCst);
+            return before.max(era);
+        }
+        mine.upper.store(epoch, Ordering::Relaxed);
+        if !barrier::light(epoch & FENCES == 0) {
+            barrier::fence(&mine.reader);
+        }
+        era
+    }
+
+    /// A load that did not count at once.
+    #[cold]
+    #[inline(never)]
+    fn load_slowly<W>(self, load: impl Fn(Ordering) -> W) -> W {
+        loop {
+            let early = planted_everywhere(Defect::NoReload).then(|| load(Ordering::Acquire));
+            let upper = self.catch_up();
+            // Acquire: as in `load`.
+            let word = early.unwrap_or_else(|| load(Ordering::Acquire));
+            if Eras::domain().epoch.load(Ordering::Relaxed) & !FENCES <= upper {
+                return word;
+            }
+        }
+    }
+}
+
+/// An owned guard: a participant of its own.
+pub struct ErasOwned(&'static Shared);
+
+/// Participants of owned guards that are gone: as a list, the first.
+struct Spare(*const Shared);
+
+// SAFETY: leads to participants, which are made for all threads.
+unsafe impl Send for Spare {}
+
+static_global! {
+    static SPARE: Mutex<Spare> = Mutex::new(Spare(ptr::null()));
+}
+
+impl ErasOwned {
+    fn new() -> Self {
+        let spare = {
+            let _section = fork::section();
+            let mut spare = lock(&SPARE);
+            // SAFETY: null, or a participant, which is never freed.
+            let first: Option<&'static Shared> = unsafe { spare.0.as_ref() };
+            if let Some(first) = first {
+                spare.0 = first.spare.get();
+            }
+            first
+        };
+        let mine = spare.unwrap_or_else(Participant::take_fresh::<Eras>);
+        mine.owner.store(NO_THREAD, stat::Ordering::Relaxed);
+        let owned = Self(mine);
+        owned.announce();
+        owned
+    }
+
+    /// As a thread's participant does. Never taken by one, so it needs no [reader](asymmetric_barrier::Reader).
+    fn announce(&self) {
+        // Acquire: pairs with the Release half of `begin_period` (E2).
+        let era = Eras::domain().epoch.load(Ordering::Acquire) & !FENCES;
+        // Relaxed: as in `Place::catch_up`. Not less than it was: B3.
+        self.0.upper.fetch_max(OWNED | era, Ordering::Relaxed);
+        // Release: as of a thread's.
+        self.0.epoch.store(era, Ordering::Release);
+        // SeqCst: pairs with heavy barriers (B5).
+        fence(Ordering::SeqCst);
+    }
+}
+
+impl Drop for ErasOwned {
+    fn drop(&mut self) {
+        self.0.retreat();
+        let _section = fork::section();
+        let mut spare = lock(&SPARE);
+        self.0.spare.set(spare.0);
+        spare.0 = self.0;
+    }
+}
+
+impl Backend for Eras {
+    type Guard = Guard<Self>;
+    type OwnedGuard = ErasOwned;
+    type Place = Place;
+
+    const NAMED: Named = Named::Eras;
+
+    /// Acquire: the barriers do the rest (G2), and the epoch is read after the word (B1).
+    const LOAD: Ordering = Ordering::Acquire;
+
+    const PUSHES_PLAINLY: bool = true;
+
+    const INTERVALS: bool = true;
+
+    #[inline]
+    fn pin() -> Guard<Self> {
+        participants::pin()
+    }
+
+    fn pin_owned() -> ErasOwned {
+        ErasOwned::new()
+    }
+
+    #[inline(always)]
+    fn place(guard: &Guard<Self>) -> Place {
+        Place(guard.participant())
+    }
+
+    #[inline(always)]
+    fn place_owned(guard: &ErasOwned) -> Place {
+        Place(guard.0)
+    }
+
+    #[inline(always)]
+    fn load<W>(place: Place, load: impl Fn(Ordering) -> W) -> W {
+        let upper = Self::announced(place);
+        let word = load(Self::LOAD);
+        if Self::counts(upper) {
+            word
+        } else {
+            place.load_slowly(load)
+        }
+    }
+
+    #[inline(always)]
+    fn announced(place: Place) -> u64 {
+        // Acquire: before the words (B1).
+        place.0.upper.load(Ordering::Acquire)
+    }
+
+    #[inline(always)]
+    fn counts(upper: u64) -> bool {
+        // Relaxed: who published the word had read an epoch no less than the birth of what it leads to (B2); after the word, which
+        // was loaded with Acquire.
+        Self::domain().epoch.load(Ordering::Relaxed) == upper
+    }
+
+    #[inline]
+    fn birth(place: Place) -> u64 {
+        let era = place.current();
+        // Relaxed: about; threads that share an owned guard may lose some.
+        let births = place.0.births.load(stat::Ordering::Relaxed) + 1;
+        place.0.births.store(births, stat::Ordering::Relaxed);
+        if births.is_multiple_of(EVERY) {
+            begin_era();
+        }
+        if planted_everywhere(Defect::BornLate) {
+            era + 1
+        } else {
+            era
+        }
+    }
+
+    fn laggards(period: u64) -> Option<Laggards> {
+        // Acquire: pairs with the Release in `scan_alone`: the barrier comes before what is read next (B3).
+        if Self::domain().fenced.load(Ordering::Acquire) < period {
+            return None;
+        }
+        let mut laggards = Laggards::new();
+        for participant in Participant::all::<Self>() {
+            // Acquire: pairs with `retreat` (G3).
+            let epoch = participant.epoch.load(Ordering::Acquire) & !FENCES;
+            if epoch != 0 && epoch < period {
+                // Relaxed: B3.
+                let upper = participant.upper.load(Ordering::Relaxed) & !(FENCES | OWNED);
+                laggards.add(epoch, upper);
+            }
+        }
+        Some(laggards)
+    }
+
+    fn repin(guard: &mut Guard<Self>) {
+        guard.renew();
+    }
+
+    fn repin_owned(guard: &mut ErasOwned) {
+        guard.0.retreat();
+        guard.announce();
+    }
+
+    fn is_pinned() -> bool {
+        participants::is_pinned::<Self>()
+    }
+
+    fn begin_period() -> u64 {
+        scan::begin_period::<Self>()
+    }
+
+    #[inline]
+    fn is_over(period: u64) -> bool {
+        scan::is_over::<Self>(period)
+    }
+
+    fn drive() {
+        scan::scan::<Self>();
+    }
+
+    fn unsettled() -> usize {
+        barrier::unsettled()
+    }
+
+    fn stuck() -> Option<Stuck> {
+        if scan::is_refused::<Self>() {
+            return Some(Stuck::NoBarrier);
+        }
+        let before = BEFORE_FORK.load(stat::Ordering::Relaxed);
+        let of_before = |participant: &Shared| {
+            let owned = participant.owner.load(stat::Ordering::Relaxed) == NO_THREAD;
+            owned && (1..=before).contains(&participant.epoch.load(Ordering::Relaxed))
+        };
+        Participant::all::<Self>()
+            .find(|participant| of_before(participant))
+            .map(|_| Stuck::Forked)
+    }
+}
+
+/// So that what is born from now on is younger than what was until now (B6).
+#[cold]
+#[inline(never)]
+fn begin_era() {
+    scan::begin_period::<Eras>();
+}

@@ -1,0 +1,539 @@
+//! Participants: the places of threads among the readers, for backends with epochs of their own.
+//!
+//! [`asymmetric`](super::asymmetric) has the argument (E1 to E7) and its numbers; [`eras`](super::eras) what intervals add (B1 to
+//! B6). Each of the two has its own [`Site`], so a guard of one backend is none of the other.
+
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::ptr;
+
+use asymmetric_barrier::Reader;
+use crossbeam_utils::CachePadded;
+
+use super::asymmetric::old::Noted;
+use super::barrier;
+use crate::mem::try_box;
+use crate::shard;
+use crate::sync::{AtomicPtr, AtomicU64, Ordering, compiler_fence, const_unless_loom, stat, thread_token};
+
+/// One thread's place among the readers. Never freed; used again by later threads.
+#[repr(C)]
+pub struct Participant {
+    /// E1.
+    pub(super) epoch: AtomicU64,
+    /// Of backends with intervals: B1. Else nothing.
+    pub(super) upper: AtomicU64,
+    /// Guards that the owner holds, and [`LAST`]. Only the owner touches it.
+    pub(super) guards: Cell<u64>,
+    /// For the owner's light barriers. Active while the participant is taken.
+    pub(super) reader: Reader,
+    pub(super) taken: stat::AtomicBool,
+    /// The token of the thread that took it.
+    pub(super) owner: stat::AtomicU64,
+    /// Objects born under its guards, of backends with intervals; about.
+    pub(super) births: stat::AtomicU64,
+    /// Of an owned guard's that was dropped: the next such.
+    pub(super) spare: Cell<*const Shared>,
+    next: Cell<*const Shared>,
+    pub(super) noted: Noted,
+}
+
+pub(super) type Shared = CachePadded<Participant>;
+
+#[cfg(not(shadow_loom))]
+const _: () = assert!(size_of::<Participant>() <= 128);
+
+/// In `guards`: the participant goes back with the last guard, as its thread is at its end. The guards below are counted one
+/// by one: no program gets through 2^63.
+pub(super) const LAST: u64 = 1 << 63;
+
+/// In the global epoch, and in what participants take from it (E7).
+pub(super) const FENCES: u64 = 1 << 63;
+
+/// The first epoch. Loom's light barriers are fences.
+const FIRST: u64 = if cfg!(shadow_loom) { FENCES | 1 } else { 1 };
+
+/// In place of a thread's token: nobody's.
+const GONE: u64 = u64::MAX;
+
+/// In place of a thread's token: that of no thread, but an owned guard's.
+pub(super) const NO_THREAD: u64 = u64::MAX - 1;
+
+// SAFETY: `next` never changes once the participant is shared; `guards` is only touched by whoever has taken the
+// participant, and `taken` hands it on.
+unsafe impl Sync for Participant {}
+// SAFETY: as above.
+unsafe impl Send for Participant {}
+
+/// Nothing panics between two of its changes.
+impl std::panic::RefUnwindSafe for Participant {}
+
+/// What all readers of one backend share.
+pub struct Domain {
+    /// The newest target, and [`FENCES`].
+    pub(super) epoch: CachePadded<AtomicU64>,
+    participants: AtomicPtr<Shared>,
+    /// E5.
+    pub(super) over: CachePadded<AtomicU64>,
+    /// E4. Only scans touch it.
+    pub(super) fenced: AtomicU64,
+    /// Whether somebody scans.
+    pub(super) scanning: stat::AtomicBool,
+    /// Barriers that were refused since the last that was not, and whether somebody was told.
+    pub(super) refused: stat::AtomicU64,
+    pub(super) told: stat::AtomicBool,
+}
+
+impl Domain {
+    const_unless_loom! {
+        pub(super) fn new() -> Self {
+            Self {
+                epoch: CachePadded::new(AtomicU64::new(FIRST)),
+                participants: AtomicPtr::new(ptr::null_mut()),
+                over: CachePadded::new(AtomicU64::new(1)),
+                fenced: AtomicU64::new(1),
+                scanning: stat::AtomicBool::new(false),
+                refused: stat::AtomicU64::new(0),
+                told: stat::AtomicBool::new(false),
+            }
+        }
+    }
+}
+
+/// A backend whose readers are participants: where their common state is, and each thread's own.
+pub trait Site: Sized + 'static {
+    /// Whether readers announce the newest era of what they read, too.
+    const INTERVALS: bool;
+
+    fn domain() -> &'static Domain;
+
+    /// This thread's participant, [`NONE`] until its first pin.
+    fn mine() -> *const Shared;
+
+    fn set_mine(mine: *const Shared);
+
+    /// Sees to it that the participant is given back when the thread's locals go. Whether they have not gone yet.
+    fn give_back_at_end() -> bool;
+
+    /// The epoch of the oldest guard that is no participant's: `u64::MAX` if there is none.
+    fn oldest_apart() -> u64 {
+        u64::MAX
+    }
+
+    /// Looks whether the oldest guard is too old, of this epoch, when the newest is that: the epoch below which they are.
+    fn note_age(_oldest: u64, _newest: u64) -> Option<u64> {
+        None
+    }
+
+    /// Reports guards of before this epoch.
+    fn report_old(_too_old: u64) {}
+
+    /// In the child of a fork: epochs up to this one were before it.
+    #[cfg(all(target_os = "linux", not(miri), not(shadow_loom)))]
+    fn forked(last: u64);
+}
+
+/// Makes of a backend a [`Site`] of its own.
+macro_rules! site {
+    ($site:ty { $($more:item)* }) => {
+        const _: () = {
+            use std::cell::Cell;
+
+            use $crate::reclaim::participants::{Domain, GiveBack, NONE, Shared, Site};
+            use $crate::sync::{static_global, static_thread_local};
+
+            static_global! {
+                static DOMAIN: Domain = Domain::new();
+            }
+            static_thread_local! {
+                /// Has no destructor, so it is there to the thread's very end.
+                static PARTICIPANT: Cell<*const Shared> = Cell::new(NONE);
+            }
+            static_thread_local! {
+                static GIVE_BACK: GiveBack<$site> = GiveBack::new();
+            }
+
+            impl Site for $site {
+                #[inline(always)]
+                fn domain() -> &'static Domain {
+                    &DOMAIN
+                }
+
+                #[inline(always)]
+                fn mine() -> *const Shared {
+                    PARTICIPANT.try_with(Cell::get).unwrap_or(NONE)
+                }
+
+                fn set_mine(mine: *const Shared) {
+                    let _ = PARTICIPANT.try_with(|cell| cell.set(mine));
+                }
+
+                fn give_back_at_end() -> bool {
+                    GIVE_BACK.try_with(|_| ()).is_ok()
+                }
+
+                $($more)*
+            }
+        };
+    };
+}
+pub(super) use site;
+
+/// Participants that need no memory: a first guard without any is no error for so many threads.
+#[cfg(not(shadow_loom))]
+static RESERVE: [Shared; 64] = [const { CachePadded::new(Participant::new()) }; 64];
+
+/// In place of a participant: looks as if it had a guard, so that a pin need not ask whether there is one. Never changes.
+#[cfg(not(shadow_loom))]
+static NOBODY: Shared = CachePadded::new(Participant::nobody());
+#[cfg(not(shadow_loom))]
+pub(super) const NONE: *const Shared = &raw const NOBODY;
+#[cfg(shadow_loom)]
+pub(super) const NONE: *const Shared = ptr::null();
+
+/// Gives the thread's participant back when the thread's locals go.
+pub(super) struct GiveBack<S: Site>(PhantomData<fn() -> S>);
+
+impl<S: Site> GiveBack<S> {
+    pub(super) const fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<S: Site> Drop for GiveBack<S> {
+    fn drop(&mut self) {
+        // SAFETY: participants are never freed.
+        if let Some(mine) = unsafe { participant::<S>().as_ref() } {
+            match mine.guards.get() {
+                0 => mine.give_back::<S>(),
+                held => mine.guards.set(held | LAST),
+            }
+        }
+    }
+}
+
+/// This thread's participant, or null.
+pub(super) fn participant<S: Site>() -> *const Shared {
+    let mine = S::mine();
+    if ptr::eq(mine, NONE) { ptr::null() } else { mine }
+}
+
+/// This thread's participant, if it has one and no guard.
+#[inline(always)]
+fn outside<S: Site>() -> Option<&'static Shared> {
+    // SAFETY: null under loom, else a participant, which is never freed, or nobody's.
+    unsafe { S::mine().as_ref() }.filter(|mine| mine.guards.get() == 0)
+}
+
+/// A guard of this thread. Wait-free but for a thread's first; nests cheaply.
+#[inline]
+pub(super) fn pin<S: Site>() -> Guard<S> {
+    let Some(mine) = outside::<S>() else {
+        return pin_inside();
+    };
+    if mine.enter::<S>() {
+        Guard::of(mine)
+    } else {
+        pin_fenced()
+    }
+}
+
+/// All pins but a thread's first guard: one inside another, the very first, and those at a thread's end.
+#[cold]
+#[inline(never)]
+fn pin_inside<S: Site>() -> Guard<S> {
+    let mine = participant::<S>();
+    // SAFETY: participants are never freed.
+    let mine = unsafe { mine.as_ref() }.unwrap_or_else(register::<S>);
+    let guards = mine.guards.get();
+    mine.guards.set(guards + 1);
+    // E6: the guard that is there already may be about to announce itself. Relaxed: the owner's own.
+    let announced = mine.epoch.load(Ordering::Relaxed);
+    let light = if guards & !LAST == 0 || announced == 0 {
+        mine.announce::<S>()
+    } else {
+        barrier::light(announced & FENCES == 0)
+    };
+    // Also of a guard inside another: the other may not have come to its own barrier (E6).
+    if !light {
+        barrier::fence(&mine.reader);
+    }
+    Guard::of(mine)
+}
+
+/// The end of a pin whose barrier is a fence.
+#[cold]
+#[inline(never)]
+fn pin_fenced<S: Site>() -> Guard<S> {
+    let mine = participant::<S>();
+    // SAFETY: participants are never freed.
+    if let Some(mine) = unsafe { mine.as_ref() } {
+        barrier::fence(&mine.reader);
+    }
+    Guard::of(mine)
+}
+
+/// This thread's light barriers are fences from now on (E7).
+fn fence_from_now_on<S: Site>() {
+    // Relaxed, both: coherence is what counts. A model's epoch has it from the start.
+    if !cfg!(shadow_loom) && S::domain().epoch.load(Ordering::Relaxed) & FENCES == 0 {
+        // Release: who sees it sees that the barrier is refused.
+        S::domain().epoch.fetch_or(FENCES, Ordering::Release);
+    }
+}
+
+/// This thread fences: so do its readers, that of its participant and that of its place.
+fn on_fence<S: Site>() {
+    fence_from_now_on::<S>();
+    // SAFETY: participants are never freed.
+    if let Some(mine) = unsafe { participant::<S>().as_ref() } {
+        mine.reader.settle();
+    }
+    shard::settle();
+}
+
+/// Takes a participant for this thread.
+fn register<S: Site>() -> &'static Shared {
+    let mine = Participant::take::<S>();
+    S::set_mine(mine);
+    if !S::give_back_at_end() {
+        mine.guards.set(LAST);
+    }
+    mine
+}
+
+impl Participant {
+    const_unless_loom! {
+        fn new() -> Self {
+            Self {
+                epoch: AtomicU64::new(0),
+                upper: AtomicU64::new(0),
+                guards: Cell::new(0),
+                reader: Reader::new(),
+                taken: stat::AtomicBool::new(true),
+                owner: stat::AtomicU64::new(GONE),
+                births: stat::AtomicU64::new(0),
+                spare: Cell::new(ptr::null()),
+                next: Cell::new(ptr::null()),
+                noted: Noted::new(),
+            }
+        }
+    }
+
+    #[cfg(not(shadow_loom))]
+    const fn nobody() -> Self {
+        Self {
+            guards: Cell::new(1),
+            ..Self::new()
+        }
+    }
+
+    /// A participant that nobody else has. Lock-free. Ends the process if there is none and no memory for one, as a full
+    /// [`Vec`] does.
+    fn take<S: Site>() -> &'static Shared {
+        let taken = Self::take_free::<S>().unwrap_or_else(Self::take_fresh::<S>);
+        // Relaxed: read in the child of a fork.
+        taken.owner.store(thread_token(), stat::Ordering::Relaxed);
+        taken.noted.note_name();
+        taken.reader.activate();
+        if !asymmetric_barrier::is_asymmetric() {
+            fence_from_now_on::<S>();
+        }
+        taken
+    }
+
+    pub(super) fn all<S: Site>() -> impl Iterator<Item = &'static Shared> {
+        // Acquire: pairs with the push in `take_fresh`.
+        let mut next = S::domain().participants.load(Ordering::Acquire).cast_const();
+        std::iter::from_fn(move || {
+            // SAFETY: null, or a participant, which is never freed.
+            let participant: &'static Shared = unsafe { next.as_ref() }?;
+            next = participant.next.get();
+            Some(participant)
+        })
+    }
+
+    fn take_free<S: Site>() -> Option<&'static Shared> {
+        Self::all::<S>().find(|participant| {
+            let taken = &participant.taken;
+            // Acquire: pairs with `let_go`, for the owner's cells.
+            taken
+                .compare_exchange(false, true, stat::Ordering::Acquire, stat::Ordering::Relaxed)
+                .is_ok()
+        })
+    }
+
+    /// One that was nobody's before. Ends the process if there is no memory for it.
+    pub(super) fn take_fresh<S: Site>() -> &'static Shared {
+        // Before the first is anybody's.
+        asymmetric_barrier::on_fence(on_fence::<S>);
+        let fresh = reserved().or_else(|| Some(Box::leak(try_box(CachePadded::new(Self::new()))?)));
+        let Some(fresh) = fresh else {
+            std::alloc::handle_alloc_error(std::alloc::Layout::new::<Shared>());
+        };
+        let participants = &S::domain().participants;
+        // Relaxed: the exchange fails if it is stale.
+        let mut next = participants.load(Ordering::Relaxed);
+        loop {
+            fresh.next.set(next);
+            // Release: publishes the participant to `all`.
+            let pushed = participants.compare_exchange_weak(
+                next,
+                ptr::from_ref(fresh).cast_mut(),
+                Ordering::Release,
+                Ordering::Relaxed,
+            );
+            match pushed {
+                Ok(_) => return fresh,
+                Err(found) => next = found,
+            }
+        }
+    }
+
+    /// Nobody's from now on, and outside.
+    fn let_go(&self) {
+        self.reader.deactivate();
+        // Relaxed: as in `take`.
+        self.owner.store(GONE, stat::Ordering::Relaxed);
+        // Release: pairs with `take`.
+        self.taken.store(false, stat::Ordering::Release);
+    }
+
+    /// One guard more, the first. As [`announce`](Self::announce).
+    #[inline]
+    #[must_use]
+    fn enter<S: Site>(&self) -> bool {
+        self.guards.set(1);
+        self.announce::<S>()
+    }
+
+    /// Says where the thread is. Whether a light barrier came after that; if not, a fence is to follow.
+    #[inline]
+    #[must_use]
+    fn announce<S: Site>(&self) -> bool {
+        // Acquire: pairs with the Release half of `begin_period` (E2).
+        let epoch = S::domain().epoch.load(Ordering::Acquire);
+        if S::INTERVALS {
+            // Relaxed: the barriers order it, as what follows (B1).
+            self.upper.store(epoch, Ordering::Relaxed);
+        }
+        // Release: as in `retreat`, for a scan that sees this and never saw that. What orders it with the loads that follow
+        // are the barriers, this one and the heavy one in `scan` (E3).
+        self.epoch.store(epoch, Ordering::Release);
+        barrier::light(epoch & FENCES == 0)
+    }
+
+    #[inline]
+    fn leave<S: Site>(&self) {
+        // So that what was read under the guard was, before a signal handler sees none (E6).
+        compiler_fence(Ordering::SeqCst);
+        let guards = self.guards.get() - 1;
+        self.guards.set(guards);
+        if guards == 0 {
+            self.retreat();
+        } else if guards == LAST {
+            self.give_back::<S>();
+        }
+    }
+
+    #[inline]
+    pub(super) fn retreat(&self) {
+        // Release: what was read under the guard comes before; pairs with the Acquire in `scan` (E3, G3).
+        self.epoch.store(0, Ordering::Release);
+    }
+
+    /// The thread is at its end, and has no guard any more.
+    #[cold]
+    #[inline(never)]
+    fn give_back<S: Site>(&self) {
+        self.retreat();
+        self.guards.set(0);
+        S::set_mine(NONE);
+        self.let_go();
+    }
+
+    /// Lets go of what the only guard protects, and protects what there is now.
+    fn renew<S: Site>(&self) {
+        self.retreat();
+        if !self.announce::<S>() {
+            barrier::fence(&self.reader);
+        }
+    }
+
+    /// Whether the owner holds a guard: so many.
+    fn held(&self) -> u64 {
+        self.guards.get() & !LAST
+    }
+}
+
+/// A guard of this thread's participant.
+pub struct Guard<S: Site>(*const Shared, PhantomData<S>);
+
+impl<S: Site> Guard<S> {
+    #[inline(always)]
+    fn of(mine: *const Shared) -> Self {
+        Self(mine, PhantomData)
+    }
+
+    #[inline]
+    pub(super) fn participant(&self) -> &'static Shared {
+        // SAFETY: participants are never freed.
+        unsafe { &*self.0 }
+    }
+
+    /// Lets go of what the guard protects, and protects what there is now, if the thread has no other.
+    pub(super) fn renew(&self) {
+        let mine = self.participant();
+        if mine.held() == 1 {
+            mine.renew::<S>();
+        }
+    }
+}
+
+impl<S: Site> Drop for Guard<S> {
+    #[inline]
+    fn drop(&mut self) {
+        self.participant().leave::<S>();
+    }
+}
+
+/// Whether this thread holds a guard.
+pub(super) fn is_pinned<S: Site>() -> bool {
+    // SAFETY: participants are never freed.
+    unsafe { participant::<S>().as_ref() }.is_some_and(|mine| mine.held() > 0)
+}
+
+/// One that needs no memory, and was never taken.
+#[cfg(not(shadow_loom))]
+fn reserved() -> Option<&'static Shared> {
+    static NEXT: stat::AtomicUsize = stat::AtomicUsize::new(0);
+    // Relaxed: only that each is given once matters. Looked at first, so that the count has an end.
+    if NEXT.load(stat::Ordering::Relaxed) >= RESERVE.len() {
+        return None;
+    }
+    RESERVE.get(NEXT.fetch_add(1, stat::Ordering::Relaxed))
+}
+
+/// A model's threads have participants of their execution.
+#[cfg(shadow_loom)]
+fn reserved() -> Option<&'static Shared> {
+    None
+}
+
+/// In the child of a fork: participants of other threads are nobody's. Owned guards stay: they may be this thread's, so those
+/// of before are known by their epochs.
+#[cfg(all(target_os = "linux", not(miri), not(shadow_loom)))]
+pub(super) fn let_go_of_others<S: Site>() {
+    let me = thread_token();
+    for participant in Participant::all::<S>() {
+        let owner = participant.owner.load(stat::Ordering::Relaxed);
+        if participant.taken.load(stat::Ordering::Relaxed) && owner != me && owner != NO_THREAD {
+            participant.retreat();
+            participant.guards.set(0);
+            participant.let_go();
+        }
+    }
+    let domain = S::domain();
+    domain.scanning.store(false, stat::Ordering::Relaxed);
+    S::forked(domain.epoch.fetch_add(1, Ordering::AcqRel) & !FENCES);
+}

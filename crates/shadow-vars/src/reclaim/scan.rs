@@ -1,0 +1,93 @@
+//! Grace periods, for backends with [participants](super::participants): when they begin, and when they are over (E2 to E5).
+
+use super::barrier;
+use super::participants::{FENCES, Participant, Site};
+use crate::events;
+use crate::sync::{Ordering, stat};
+use crate::table::defect::{Defect, planted_everywhere};
+
+/// Begins a grace period.
+pub(super) fn begin_period<S: Site>() -> u64 {
+    // AcqRel: Release pairs with `announce` (E2), both with `scan_alone`. One for each batch: no program gets through
+    // 2^62.
+    (S::domain().epoch.fetch_add(1, Ordering::AcqRel) & !FENCES) + 1
+}
+
+/// Whether it is over.
+#[inline]
+pub(super) fn is_over<S: Site>(period: u64) -> bool {
+    // Acquire: pairs with `scan_alone` (G3).
+    S::domain().over.load(Ordering::Acquire) >= period
+}
+
+/// Whether the barriers of scans have been refused for so long that this is taken for how it stays.
+pub(super) fn is_refused<S: Site>() -> bool {
+    /// Barriers refused one after the other, for whatever reason.
+    const PATIENCE: u64 = 10_000;
+    barrier::unsettled() > 0 || S::domain().refused.load(stat::Ordering::Relaxed) > PATIENCE
+}
+
+/// Sees which periods are over. Passes by if another thread is at it.
+pub(super) fn scan<S: Site>() {
+    let domain = S::domain();
+    // Acquire: pairs with the Release below.
+    if domain.scanning.swap(true, stat::Ordering::Acquire) {
+        return;
+    }
+    let (refused, too_old) = scan_alone::<S>();
+    domain.scanning.store(false, stat::Ordering::Release);
+    if let Some(too_old) = too_old {
+        S::report_old(too_old);
+    }
+    if refused && barrier::unsettled() > 0 && !domain.told.swap(true, stat::Ordering::Relaxed) {
+        events::barrier_denied(barrier::unsettled());
+    }
+}
+
+/// Returns whether the barrier was refused, and the epoch below which guards are too old.
+fn scan_alone<S: Site>() -> (bool, Option<u64>) {
+    let domain = S::domain();
+    let early = planted_everywhere(Defect::OwnedSeenEarly).then(S::oldest_apart);
+    // Acquire: pairs with the Release half of `begin_period`: what the periods are for comes before the barrier (E3).
+    let newest = domain.epoch.load(Ordering::Acquire) & !FENCES;
+    // Relaxed, both: written by scans.
+    if domain.over.load(Ordering::Relaxed) >= newest {
+        return (false, None);
+    }
+    let mut fenced = domain.fenced.load(Ordering::Relaxed);
+    let mut refused = false;
+    if fenced < newest {
+        if barrier::heavy() {
+            fenced = newest;
+            // Release: pairs with `laggards` (B3).
+            domain.fenced.store(newest, Ordering::Release);
+            domain.refused.store(0, stat::Ordering::Relaxed);
+        } else {
+            refused = true;
+            domain.refused.fetch_add(1, stat::Ordering::Relaxed);
+            if planted_everywhere(Defect::RefusedCountsAsFenced) {
+                fenced = newest;
+            }
+        }
+    }
+    // Acquire: pairs with `retreat` (G3).
+    let inside = Participant::all::<S>().map(|participant| participant.epoch.load(Ordering::Acquire) & !FENCES);
+    let oldest = inside.filter(|&epoch| epoch != 0).min().unwrap_or(u64::MAX);
+    // After the newest target was read (E8).
+    let owned = early.unwrap_or_else(S::oldest_apart);
+    let oldest = if planted_everywhere(Defect::OwnedIgnored) {
+        oldest
+    } else {
+        oldest.min(owned)
+    };
+    let oldest = if planted_everywhere(Defect::ReadersIgnored) {
+        u64::MAX
+    } else {
+        oldest
+    };
+    // AcqRel: Release pairs with `is_over` (G3).
+    domain.over.fetch_max(fenced.min(oldest), Ordering::AcqRel);
+    // 0: nobody knows (E8).
+    let too_old = (1..fenced).contains(&oldest).then(|| S::note_age(oldest, fenced));
+    (refused, too_old.flatten())
+}

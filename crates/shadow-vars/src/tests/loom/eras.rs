@@ -1,0 +1,260 @@
+//! The backend with intervals under the store: what a stalled reader cannot have found goes, and nothing else does.
+//!
+//! In all of them a reader has been inside since before the eras began in which the rest happens, so that no period ends.
+
+use std::sync::Arc;
+
+use super::{
+    A, B, CREATED, Large, ODD, Ordering, Usual, Value, WATCHED, dropped, explore, is_dropped, is_dropped_by_now, join,
+    spawn,
+};
+use crate::reclaim::Eras;
+use crate::reclaim::sealed::Backend;
+use crate::table::find::Look;
+use crate::table::{Core, NodeRef, Shield};
+
+type Store = super::Store<Eras>;
+type Guard = <Eras as Backend>::Guard;
+
+/// Under a guard.
+fn under<'g>(guard: &'g Guard) -> Shield<'g, Eras> {
+    // SAFETY: the guard lives for `'g`.
+    unsafe { Shield::new(Eras::place(guard)) }
+}
+
+/// Looks a variable up, and at what it found again after others have had a chance to free it. The number of its value.
+fn find_and_hold(store: &Store, shield: Shield<'_, Eras>, obj: usize) -> Option<usize> {
+    let node = store.core.find(shield, obj, store.entry())?;
+    Some(hold(store, shield, node, obj))
+}
+
+fn hold(store: &Store, shield: Shield<'_, Eras>, node: NodeRef<'_>, obj: usize) -> usize {
+    // SAFETY: the entry holds `Value`, and the node was live.
+    let value = unsafe { node.value::<Value>() };
+    let number = value.read();
+    // Lets another thread go on, if it has not.
+    store.core.find(shield, B, store.entry());
+    assert!(!is_dropped(number), "dropped under a guard that found it");
+    assert_eq!(value.read(), number);
+    assert_eq!(node.obj, obj);
+    number
+}
+
+/// A variable that is born in a new era, and goes again.
+fn come_and_go(store: &Store, obj: usize, number: usize) {
+    Eras::begin_period();
+    assert!(store.alloc(obj, number));
+    assert_eq!(store.free(obj), Some(number));
+}
+
+/// The reader stalls between two look-ups: what comes to be after the first goes, what was there stays.
+#[test]
+fn what_was_born_since_goes_and_what_was_there_stays() {
+    WATCHED.store(true, Ordering::Relaxed);
+    explore(Usual, || {
+        let store = Store::small(&[A]);
+        let guard = Eras::pin();
+        assert_eq!(
+            store.core.find(under(&guard), A, store.entry()).map(|node| node.obj),
+            Some(A)
+        );
+        let other = spawn(&store, |store| {
+            assert_eq!(store.free(A), Some(0));
+            store.flush();
+            come_and_go(store, A, 1);
+            let mark = store.core.lists.mark();
+            (0..2).for_each(|_| store.flush());
+            assert!(is_dropped_by_now(1), "nobody can have found it");
+            assert!(!store.core.lists.is_done(&mark), "the first is held");
+            assert_eq!(store.core.lists.pending().0, 1);
+        });
+        assert!(!is_dropped_by_now(0), "dropped under a guard that found it");
+        join(other);
+        drop(guard);
+        let mark = store.core.lists.mark();
+        (0..2).for_each(|_| store.flush());
+        assert!(is_dropped(0) && store.core.lists.is_done(&mark));
+        store.end(&[]);
+    });
+}
+
+/// The reader is anywhere in a look-up when what it looks for is born, freed and reclaimed.
+fn look_up_beside(obj: usize) {
+    explore(Usual, move || {
+        let store = Store::small(&[]);
+        let guard = Eras::pin();
+        let other = spawn(&store, move |store| {
+            come_and_go(store, obj, 0);
+            store.flush();
+        });
+        find_and_hold(&store, under(&guard), obj);
+        join(other);
+        drop(guard);
+        (0..3).for_each(|_| store.flush());
+        assert_eq!(dropped(), CREATED.load(Ordering::Relaxed));
+        store.end(&[]);
+    });
+}
+
+#[test]
+fn a_reader_in_a_look_up_announces_what_it_finds() {
+    look_up_beside(A);
+}
+
+#[test]
+fn a_reader_in_a_look_up_announces_the_record_that_it_finds() {
+    look_up_beside(ODD);
+}
+
+/// The reader has begun a look-up in the root when another thread makes the variable, in a new era; then `go` frees it while
+/// the look-up goes on.
+fn look_up_of_younger(go: fn(&Store)) {
+    explore(Usual, move || {
+        let store = Store::small(&[]);
+        let guard = Eras::pin();
+        let (shield, key) = (under(&guard), store.key(A));
+        let root = store.core.root(shield);
+        join(spawn(&store, |store| {
+            Eras::begin_period();
+            assert!(store.alloc(A, 0));
+        }));
+        let other = spawn(&store, move |store| {
+            assert_eq!(store.free(A), Some(0));
+            go(store);
+        });
+        if let Look::Live(node, ..) = store.core.look(shield, root, &key) {
+            hold(&store, shield, node, A);
+        }
+        join(other);
+        drop(guard);
+        (0..3).for_each(|_| store.flush());
+        assert_eq!(dropped(), CREATED.load(Ordering::Relaxed));
+        store.end(&[]);
+    });
+}
+
+/// What was loaded before the announcement does not count.
+#[test]
+fn a_word_counts_that_was_loaded_after_the_announcement() {
+    look_up_of_younger(Store::flush);
+}
+
+/// What readers have announced is looked at after a barrier. The reader has an owned guard, so that whoever frees has no fence
+/// of its own after the removal.
+#[test]
+fn nothing_is_sifted_before_the_barrier() {
+    explore(Usual, || {
+        let store = Store::small(&[]);
+        let owned = Eras::pin_owned();
+        Eras::begin_period();
+        assert!(store.alloc(A, 0));
+        let guard = Eras::pin();
+        let reader = spawn(&store, move |store| {
+            // SAFETY: the guard lives longer.
+            find_and_hold(store, unsafe { Shield::new(Eras::place_owned(&owned)) }, A);
+            drop(owned);
+        });
+        assert!(store.core.remove(under(&guard), &store.key(A), |_| ()).is_some());
+        drop(guard);
+        store.flush();
+        join(reader);
+        (0..3).for_each(|_| store.flush());
+        store.end(&[]);
+    });
+}
+
+/// The reader is in the root when two migrations begin, each in a new era: its table is held, the successor of that goes.
+fn look_up_beside_migrations(go: fn(&Store, Shield<'_, Eras>) -> bool) {
+    explore(Large, move || {
+        let store = Store::small(&[A]);
+        let guard = Eras::pin();
+        let shield = under(&guard);
+        let (root, key) = (store.core.root(shield), store.key(A));
+        let other = spawn(&store, |store| {
+            for _ in 0..2 {
+                Eras::begin_period();
+                store.migrate();
+            }
+            // The second for the successor.
+            (0..2).for_each(|_| store.flush());
+        });
+        let found = store.core.find_by_words(shield, root, &key);
+        assert_eq!(found.map(|node| hold(&store, shield, node, A)), Some(0));
+        let stays = go(&store, shield);
+        join(other);
+        drop(guard);
+        (0..3).for_each(|_| store.flush());
+        store.end(if stays { &[A] } else { &[] });
+    });
+}
+
+#[test]
+fn a_reader_in_a_table_passes_by_a_successor_that_is_gone() {
+    look_up_beside_migrations(|_, _| true);
+}
+
+/// The same of one that frees what it has found.
+#[test]
+fn a_remover_in_a_table_passes_by_a_successor_that_is_gone() {
+    look_up_beside_migrations(|store, shield| {
+        assert!(store.core.remove(shield, &store.key(A), |_| ()).is_some());
+        false
+    });
+}
+
+/// Whoever makes a variable may use it as long as the guard is there under which it was made, whoever frees it.
+#[test]
+fn a_maker_keeps_what_it_has_made() {
+    explore(Usual, || {
+        let store = Store::small(&[]);
+        let guard = Eras::pin();
+        let other = spawn(&store, |store| {
+            Eras::begin_period();
+            let freed = store.free(A);
+            (0..2).for_each(|_| store.flush());
+            freed
+        });
+        let made = make(&store.core, under(&guard), &store);
+        assert_eq!(made.read(), 0);
+        store.core.find(under(&guard), B, store.entry());
+        assert_eq!(made.read(), 0);
+        let freed = join(other).is_some();
+        drop(guard);
+        (0..2).for_each(|_| store.flush());
+        store.end(if freed { &[] } else { &[A] });
+    });
+}
+
+fn make<'g>(core: &'g Core<Eras>, shield: Shield<'g, Eras>, store: &Store) -> &'g Value {
+    let Ok(node) = core.alloc_at_once(shield, &store.key(A), Value::new(0)) else {
+        panic!("nothing is in the way")
+    };
+    // SAFETY: the entry holds `Value`, and the node was live.
+    unsafe { node.value() }
+}
+
+/// An owned guard, by which two threads look things up at once: what one has announced the other may find at once.
+#[test]
+fn an_owned_guard_announces_for_all_who_share_it() {
+    explore(Large, || {
+        let store = Store::small(&[]);
+        let guard = Arc::new(Eras::pin_owned());
+        let find = |store: &Store, guard: &<Eras as Backend>::OwnedGuard| {
+            // SAFETY: the guard lives longer.
+            let shield = unsafe { Shield::new(Eras::place_owned(guard)) };
+            find_and_hold(store, shield, A);
+        };
+        let other = spawn(&store, |store| {
+            come_and_go(store, A, 0);
+            store.flush();
+        });
+        let shared = guard.clone();
+        let second = spawn(&store, move |store| find(store, &shared));
+        find(&store, &guard);
+        join(other);
+        join(second);
+        drop(guard);
+        (0..3).for_each(|_| store.flush());
+        store.end(&[]);
+    });
+}
