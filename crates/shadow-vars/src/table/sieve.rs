@@ -95,8 +95,8 @@ impl Sieve {
     fn place(&self, hash: KeyHash) -> (&AtomicU64, u64) {
         let home = home(hash.point, self.log2);
         // The lowest tell the ids of one place apart.
-        let bits = [0, 16, 21].map(|from| 1 << (hash.point >> from) as usize % BITS);
-        let bits = bits.iter().fold(0_u64, |all, bit| all | bit);
+        let bits = [0, 16, 21].map(|from| 1_u64 << ((hash.point >> from) as usize % BITS));
+        let bits = bits.iter().fold(0, |all, bit| all | bit);
         // SAFETY: a word for each few of the 2^log2 buckets; zero bytes are valid.
         let word = unsafe { self.words.add(home / BUCKETS).as_ref() };
         (word, bits << (home % BUCKETS * BITS))

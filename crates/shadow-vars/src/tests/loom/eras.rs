@@ -193,15 +193,6 @@ fn a_reader_in_a_table_passes_by_a_successor_that_is_gone() {
     look_up_beside_migrations(|_, _| true);
 }
 
-/// The same of one that frees what it has found.
-#[test]
-fn a_remover_in_a_table_passes_by_a_successor_that_is_gone() {
-    look_up_beside_migrations(|store, shield| {
-        assert!(store.core.remove(shield, &store.key(A), |_| ()).is_some());
-        false
-    });
-}
-
 /// Whoever makes a variable may use it as long as the guard is there under which it was made, whoever frees it.
 #[test]
 fn a_maker_keeps_what_it_has_made() {
