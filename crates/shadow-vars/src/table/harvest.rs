@@ -85,7 +85,7 @@ impl<'g, R: Reclaim> Swept<'g, R> {
     }
 
     /// Kills the node if it is of the id, shows it to `removed`, and unlinks it, also if `removed` panics.
-    #[inline]
+    #[inline(always)]
     pub(super) fn kill(
         &mut self,
         node: NodeRef<'g>,
