@@ -1,7 +1,7 @@
 //! A backend of our own: epochs whose readers only store. The default.
 //!
 //! A reader says where it is by one plain store and a compiler fence; whoever reclaims pays for both, with a process-wide
-//! barrier ([`barrier`]). The idea is liburcu's "memb" flavour (Desnoyers, McKenney, Stern, Dagenais and Walpole,
+//! barrier ([`barrier`](super::barrier)). The idea is liburcu's "memb" flavour (Desnoyers, McKenney, Stern, Dagenais and Walpole,
 //! *User-level implementations of read-copy update*, TPDS 2012); the book-keeping is Fraser's epochs (*Practical
 //! lock-freedom*, 2004), with a counter that has no end in place of three.
 //!
@@ -30,7 +30,7 @@
 //! is wait-free, and so is asking whether it is over. One thread at a time scans, others pass by: a thread stopped during a
 //! scan holds up grace periods as if it held a guard, and nothing else.
 //!
-//! The code is in [`participants`](super::participants), which [`Eras`](super::Eras) shares.
+//! The code is in [`participants`], which [`Eras`](super::Eras) shares.
 
 use std::panic::Location;
 

@@ -6,7 +6,7 @@
 //! wide: │ entry │ far ...                                          │ entry │ obj │ life: RECORD │
 //! ```
 //!
-//! In stores whose backend has intervals, each has its own before all that: │ born │ retired │ [entry] │ obj │ life │ ...
+//! In stores whose backend has intervals, each has its own before all that: │ born │ retired │ (entry) │ obj │ life │ ...
 
 use std::alloc::Layout;
 use std::mem::{align_of, needs_drop, size_of};

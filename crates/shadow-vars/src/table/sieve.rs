@@ -46,7 +46,7 @@ impl Sieved {
     };
 
     /// None, for models of other things.
-    #[cfg(shadow_loom)]
+    #[cfg(all(test, shadow_loom))]
     pub(crate) const NONE: Self = Self {
         too_large: 0,
         ..Self::ALL

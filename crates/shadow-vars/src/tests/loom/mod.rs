@@ -439,7 +439,7 @@ impl<R: Reclaim> Store<R> {
         }
         let mut nodes = Vec::new();
         store.pinned(|core, shield| {
-            core.for_each_table(shield, |table| nodes.extend(live_nodes::<R>(table)));
+            core.for_each_table(shield, |table| nodes.extend(live_nodes(table)));
         });
         nodes.sort_unstable();
         nodes.dedup();
@@ -460,7 +460,7 @@ impl<R: Reclaim> Store<R> {
 }
 
 /// The parents and addresses of the live nodes that a table's slots lead to. All that slots lead to must still be there.
-fn live_nodes<R: Reclaim>(table: &Table) -> Vec<(usize, usize)> {
+fn live_nodes(table: &Table) -> Vec<(usize, usize)> {
     let slots = (0..table.buckets()).flat_map(|bucket| (0..BUCKET).map(move |position| (bucket, position)));
     slots
         .filter_map(
