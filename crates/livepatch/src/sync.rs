@@ -15,7 +15,7 @@ pub(crate) use modelled::loads_see_the_newest;
 #[cfg(shadow_loom)]
 pub(crate) use modelled::{AtomicPtr, AtomicU64, AtomicUsize};
 #[cfg(not(shadow_loom))]
-pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence};
 #[cfg(not(shadow_loom))]
 pub(crate) use {Lock as Mutex, Locked as MutexGuard};
 

@@ -32,6 +32,8 @@ pub(crate) enum Defect {
     ForcedKeepsSide,
     /// T7: a unit takes it that its side is what it has tried.
     SideFromBefore,
+    /// T7: a unit that begins stores its side, and does not look whether it was forced meanwhile.
+    ForcedUnseen,
     /// O5: a thread that fences does not come to see that.
     FencesUnseen,
     /// O5: a flip forgets that light barriers are fences.

@@ -40,7 +40,9 @@
 //! - **T7** A record has its side twice: in its word, for scans, and in `side`, for calls. A unit that begins tries the side
 //!   of the one before, by one look at the world. Who forces a unit changes the word first, then the side, which may be that
 //!   of a later unit by then. So it is done after the heavy barrier of a flip (O2) and before the next flip: a later unit that
-//!   may still stay on the side that was left has seen that next flip, and stores its side after its look.
+//!   may still stay on the side that was left has seen that next flip, and looks at its side again after that; if it has
+//!   changed, the unit begins anew. There it stores its side, and looks whether it was forced meanwhile: it sees that, or who
+//!   forces it stores the side later, by a fence of each in between.
 //!
 //! # Orderings
 //!

@@ -11,7 +11,7 @@ use super::defect::Defect;
 use super::record::{FORCED, INSIDE, Note, Record, SIDE, TaskKind, next_unit, outside, unit_of};
 #[cfg(shadow_loom)]
 use super::refusal::Refusal;
-use crate::sync::{AtomicPtr, AtomicUsize, Mutex, Ordering, light_fence, lock};
+use crate::sync::{AtomicPtr, AtomicUsize, Mutex, Ordering, fence, light_fence, lock};
 
 /// In the world's word, beside its side: light barriers are fences (O5). No record's side has it.
 const FENCES: usize = 2;
@@ -128,8 +128,12 @@ impl World {
         if self.side.load(Ordering::Acquire) != tried {
             return None;
         }
-        if !self.has(Defect::SideFromBefore) {
-            record.side.store(tried, Ordering::Relaxed); // The owner's own again: after the look (T7).
+        if self.has(Defect::ForcedUnseen) {
+            record.side.store(tried, Ordering::Relaxed);
+        }
+        // Relaxed: after the look, which acquired what came before the flip (T7).
+        if record.side.load(Ordering::Relaxed) != tried && !self.has(Defect::SideFromBefore) {
+            return None;
         }
         Some(Side::at(tried))
     }
@@ -146,9 +150,15 @@ impl World {
             self.light(record); // O2: with the heavy one of `flip`.
             let now = self.side();
             if now == side {
-                // Relaxed: as in `begin`.
+                // Relaxed: the owner's own, but for who forces the unit: one of the two sees the other, by the fences (T7).
                 record.side.store(side.index(), Ordering::Relaxed);
-                return;
+                if !self.has(Defect::ForcedUnseen) {
+                    fence(Ordering::SeqCst);
+                }
+                let word = record.word.load(Ordering::Relaxed);
+                if word & FORCED == 0 || self.has(Defect::ForcedUnseen) {
+                    return;
+                }
             }
             side = now;
         }
@@ -372,6 +382,8 @@ impl World {
                     .word
                     .compare_exchange(word, forced, Ordering::AcqRel, Ordering::Relaxed);
                 if found.is_ok() && !self.has(Defect::ForcedKeepsSide) {
+                    // SeqCst: pairs with that of `begin_anew`.
+                    fence(Ordering::SeqCst);
                     // Release (O4): with the Acquire of `Record::side`. The unit may have left by now (T7).
                     record.side.store(side.other().index(), Ordering::Release);
                 }

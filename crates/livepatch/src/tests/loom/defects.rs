@@ -36,6 +36,7 @@ defects! {
     ForceByStore: "force::a_leaving_unit_is_forced",
     ForcedKeepsSide: "force::a_forced_unit_does_not_meet_what_the_next_transition_brings",
     SideFromBefore: "force::a_unit_begins_while_the_one_before_is_forced",
+    ForcedUnseen: "force::a_unit_that_is_forced_as_it_begins_does_not_meet_what_the_next_transition_brings",
     FencesUnseen: "refused::units_meet_a_transition_and_the_refusal",
     FlipForgetsFences: "refused::units_meet_the_transition_after_the_refusal",
 }

@@ -1,6 +1,9 @@
 //! Transitions that are forced.
 
+use std::sync::Arc;
+
 use super::{Service, explore, join, spawn};
+use crate::sync::{AtomicUsize, Ordering};
 
 /// A forced unit may see both versions, in any order; the next unit is an ordinary one. What it may still run is not
 /// unloaded.
@@ -135,5 +138,34 @@ fn a_unit_begins_while_the_one_before_is_forced() {
             service.unload(1);
         }
         join(units);
+    });
+}
+
+/// T7: a unit stores its side, or finds it so, while it is forced. What it calls when that is done goes by the new one. (A call
+/// that has found its side before may still be on its way to the function.)
+#[test]
+fn a_unit_that_is_forced_as_it_begins_does_not_meet_what_the_next_transition_brings() {
+    explore(3, || {
+        let service = Service::of(true);
+        let record = service.task();
+        let forced = Arc::new(AtomicUsize::new(0));
+        let unit = spawn(&service, {
+            let forced = forced.clone();
+            move |service| {
+                service.world.begin_wholly(record);
+                if forced.load(Ordering::Acquire) == 1 {
+                    let versions = [service.call(0, record), service.call(1, record)];
+                    // All of it, if it was forced before it had looked at the world: then it begins anew.
+                    assert!(versions == [2, 2] || !versions.contains(&2), "a unit saw {versions:?}");
+                }
+                service.world.leave(record);
+            }
+        });
+        let left = service.start(1);
+        if service.world.force(left) == 1 && service.complete_if_empty(left, true) {
+            forced.store(1, Ordering::Release);
+            service.start(2);
+        }
+        join(unit);
     });
 }
