@@ -35,11 +35,14 @@ pub(crate) fn mismatch(_mismatch: &TypeMismatch) {
 /// Reclamation stands still: the system refuses the barrier that it stands on. Once a process.
 #[cold]
 pub(crate) fn barrier_denied(_readers: usize) {
+    // Reclamation tells it, in the middle of whatever frees: a subscriber that panics must not end that.
     #[cfg(feature = "tracing")]
-    tracing::warn!(
-        readers = _readers,
-        "membarrier is denied: freed variables wait until every thread that uses stores has pinned once more, or begun a unit, or ended"
-    );
+    crate::panics::contain(|| {
+        tracing::warn!(
+            readers = _readers,
+            "membarrier is denied: freed variables wait until every thread that uses stores has pinned once more, or begun a unit, or ended"
+        );
+    });
 }
 
 /// Who holds a guard.
@@ -57,8 +60,9 @@ pub(crate) enum Holder<'n> {
 /// A guard is held for too long. Once a guard.
 #[cold]
 pub(crate) fn old_guard(_holder: Holder<'_>, _age: Duration) {
+    // As above.
     #[cfg(feature = "tracing")]
-    match _holder {
+    crate::panics::contain(|| match _holder {
         Holder::Thread(name) => {
             let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
             tracing::warn!(
@@ -73,5 +77,5 @@ pub(crate) fn old_guard(_holder: Holder<'_>, _age: Duration) {
             age = ?_age,
             "owned guards are held for long: nothing that was freed meanwhile is dropped"
         ),
-    }
+    });
 }

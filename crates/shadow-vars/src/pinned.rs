@@ -124,7 +124,8 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     /// The variable, if it exists. Nothing (and a `tracing` error) if the id holds another type.
     ///
     /// Wait-free but for the length of the probe. Never waits for a growing table, a running constructor or a stopped
-    /// thread; allocates nothing; writes nothing that others read.
+    /// thread; allocates nothing; writes nothing that others read, but for one miss in a thousand of a large store,
+    /// which says where others should look first.
     #[inline(always)]
     pub fn get<T: Send + Sync + 'static, How>(&self, obj: impl IntoObjAddr<How>, id: ShadowId<T>) -> Option<&T> {
         self.typed(id)?.get(obj)

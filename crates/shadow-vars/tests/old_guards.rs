@@ -26,6 +26,7 @@ processes! {
     one_report_for_each_guard => one_each;
     nothing_need_happen_but_a_look => looked_at;
     the_reclaimer_looks => reclaimer;
+    a_report_that_panics_ends_there => panicking;
     it_can_be_switched_off => switched_off;
     the_child_of_a_fork_has_its_own_guards_only => child;
     crossbeam_does_not_tell => crossbeam;
@@ -254,6 +255,37 @@ fn reclaimer() {
         // Seen before, so the first look knows how old it is.
         assert!(store.stats().oldest_guard.unwrap() >= AGE * 6);
     });
+}
+
+/// Reports are made in the middle of whatever frees, and by the reclaimer: neither notices.
+fn panicking() {
+    let store = begin();
+    #[cfg(feature = "tracing")]
+    warnings::panic();
+    // Of keys that leave a record when they go, which the next insert takes out and retires.
+    let odd = |store: &ShadowStore| {
+        for n in 0..64_usize {
+            store.alloc(n * 8 + 1, VALUE, [7; 4]).unwrap();
+            assert!(store.free(n * 8 + 1, VALUE));
+        }
+    };
+    beside(store, "loud", || {
+        let start = Instant::now();
+        while start.elapsed() < AGE * 3 {
+            odd(store);
+            thread::sleep(Duration::from_millis(2));
+        }
+        assert_reports(&["loud"]);
+    });
+    start_reclaimer().unwrap();
+    beside(store, "louder", || {
+        odd(store);
+        thread::sleep(AGE * 8);
+        assert_reports(&["louder"]);
+    });
+    assert!(store.is_empty());
+    store.synchronize().unwrap();
+    assert_eq!(store.stats().retired_objects, 0);
 }
 
 fn switched_off() {

@@ -31,7 +31,7 @@ impl Chain {
     #[inline]
     pub(crate) unsafe fn push(&mut self, object: NonNull<Link>, bytes: u64, weight: u64) {
         self.bytes += bytes;
-        self.weight += weight;
+        self.weight = self.weight.saturating_add(weight);
         // SAFETY: the caller's.
         unsafe { object.as_ref().set_next(self.first) };
         object.as_ptr().expose_provenance();

@@ -111,12 +111,14 @@ impl Place {
             return era;
         }
         if mine.upper.load(Ordering::Relaxed) & OWNED != 0 {
-            let before = mine.upper.fetch_max(OWNED | era, Ordering::Relaxed) & !OWNED;
+            // AcqRel: who has it of another thread that shares the guard has seen the epoch that it is of (B2).
+            let before = mine.upper.fetch_max(OWNED | era, Ordering::AcqRel) & !OWNED;
             // SeqCst: pairs with heavy barriers, as a light one does, whatever thread this is (B5).
             fence(Ordering::SeqCst);
             return before.max(era);
         }
-        mine.upper.store(epoch, Ordering::Relaxed);
+        // Not less than a signal handler may have made it (E6). AcqRel: as above, of what the handler read.
+        mine.upper.fetch_max(epoch, Ordering::AcqRel);
         if !barrier::light(epoch & FENCES == 0) {
             barrier::fence(&mine.reader);
         }

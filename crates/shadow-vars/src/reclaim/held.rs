@@ -19,7 +19,7 @@ use super::list::{CHAINS, Heads, List, lagging_in};
 use super::object::{Link, Objects};
 use super::retired::{RetireLists, is_reclaiming};
 use crate::mem::try_box;
-use crate::sync::{AtomicPtr, Ordering, stat};
+use crate::sync::{AtomicPtr, Ordering, compiler_fence, stat};
 
 /// How much of what is held is looked at.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -39,7 +39,8 @@ pub struct Laggards {
 }
 
 impl Laggards {
-    /// More are taken together, as one who may have found what any of them has.
+    /// Of more, the newest are taken together, as one who may have found what any of them has: never the oldest, which is the
+    /// one that stalls.
     const MOST: usize = 32;
 
     pub(super) fn new() -> Self {
@@ -56,8 +57,11 @@ impl Laggards {
                 self.count += 1;
             }
             None => {
-                let last = &mut self.some[Self::MOST - 1];
-                *last = (last.0.min(epoch), last.1.max(upper));
+                self.some.sort_unstable();
+                let newest = self.some[Self::MOST - 1];
+                let last = &mut self.some[Self::MOST - 2];
+                *last = (last.0.min(newest.0), last.1.max(newest.1));
+                self.some[Self::MOST - 1] = (epoch, upper);
             }
         }
     }
@@ -147,10 +151,12 @@ impl Held {
         // SAFETY: the caller's.
         unsafe { object.as_ref() }.set_next(self.kept.load(Ordering::Relaxed));
         object.as_ptr().expose_provenance();
-        self.kept.store(object.as_ptr(), Ordering::Relaxed);
+        // Counted first: a fork may come in between (F4), and what is not counted would never be looked at.
         let oldest = self.oldest_of_kept.load(Ordering::Relaxed).min(retired);
         self.oldest_of_kept.store(oldest, Ordering::Relaxed);
         self.count.fetch_add(1, Ordering::Relaxed);
+        compiler_fence(Ordering::SeqCst);
+        self.kept.store(object.as_ptr(), Ordering::Relaxed);
     }
 
     /// The next of this round, taken out; nothing at its end, when the next begins. Under TAKEN.

@@ -112,6 +112,9 @@ pub trait Site: Sized + 'static {
 
     fn set_mine(mine: *const Shared);
 
+    /// What is called where this thread fences. One function for the process: it may not lie in whichever library pins first.
+    fn on_fence() -> fn();
+
     /// Sees to it that the participant is given back when the thread's locals go. Whether they have not gone yet.
     fn give_back_at_end() -> bool;
 
@@ -157,6 +160,16 @@ macro_rules! site {
                 #[inline(always)]
                 fn domain() -> &'static Domain {
                     &DOMAIN
+                }
+
+                #[inline(never)]
+                fn on_fence() -> fn() {
+                    /// Not generic, so it is compiled with this crate.
+                    #[inline(never)]
+                    fn hook() {
+                        $crate::reclaim::participants::on_fence::<$site>();
+                    }
+                    hook
                 }
 
                 #[inline(always)]
@@ -283,7 +296,7 @@ fn fence_from_now_on<S: Site>() {
 }
 
 /// This thread fences: so do its readers, that of its participant and that of its place.
-fn on_fence<S: Site>() {
+pub(super) fn on_fence<S: Site>() {
     fence_from_now_on::<S>();
     // SAFETY: participants are never freed.
     if let Some(mine) = unsafe { participant::<S>().as_ref() } {
@@ -366,7 +379,7 @@ impl Participant {
     /// One that was nobody's before. Ends the process if there is no memory for it.
     pub(super) fn take_fresh<S: Site>() -> &'static Shared {
         // Before the first is anybody's.
-        asymmetric_barrier::on_fence(on_fence::<S>);
+        asymmetric_barrier::on_fence(S::on_fence());
         let fresh = reserved().or_else(|| Some(Box::leak(try_box(CachePadded::new(Self::new()))?)));
         let Some(fresh) = fresh else {
             std::alloc::handle_alloc_error(std::alloc::Layout::new::<Shared>());

@@ -174,7 +174,7 @@
 //!
 //! # Progress
 //!
-//! `find` is wait-free but for the length of probe and chain (with intervals lock-free: a load is done again if an era begins), and writes nothing. `insert` and `remove` are lock-free: each
+//! `find` is wait-free but for the length of probe and chain (with intervals lock-free: a load is done again if an era begins), and writes nothing, but for one miss in a thousand of a large table, which says how others should begin (L7). `insert` and `remove` are lock-free: each
 //! compare-and-swap that is lost was won by somebody else's step forward (every slot's states go one way but LINK ⇄ TOMB,
 //! which count completed operations). A thread stopped anywhere delays nobody: its block is finished by others, its
 //! BUILDING node is waited for only by those who want the same variable. Memory is another matter: nodes come from and go to

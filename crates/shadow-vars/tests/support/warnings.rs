@@ -2,12 +2,20 @@
 
 use std::fmt::Debug;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
 static TOLD: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+static PANICS: AtomicBool = AtomicBool::new(false);
+
+/// Panics at each warning from now on, when it has noted it.
+pub(crate) fn panic() {
+    PANICS.store(true, Ordering::Relaxed);
+}
 
 /// Notes the warnings of the whole process from now on.
 pub(crate) fn listen() {
@@ -71,6 +79,7 @@ impl Subscriber for Listener {
             _ => return,
         };
         TOLD.lock().unwrap().push(said);
+        assert!(!PANICS.load(Ordering::Relaxed), "a subscriber that panics");
     }
 
     fn enter(&self, _: &Id) {}
