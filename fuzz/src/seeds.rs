@@ -51,6 +51,7 @@ pub fn of_life_cycle() -> Vec<Seed<LifeCycle>> {
 
 const ASYMMETRIC: Backend = Backend::Asymmetric;
 const EPOCH: Backend = Backend::Epoch;
+const ERAS: Backend = Backend::Eras;
 const SEIZE: Backend = Backend::Seize;
 
 fn sequences() -> Vec<(&'static str, Choice, Vec<Op>)> {
@@ -109,7 +110,7 @@ fn sequences() -> Vec<(&'static str, Choice, Vec<Op>)> {
         ),
         (
             "held_guards",
-            Choice::of("batch-of-one", ASYMMETRIC),
+            Choice::of("batch-of-one", ERAS),
             vec![
                 alloc(key),
                 Op::Hold { owned: false },
@@ -206,7 +207,7 @@ fn programs() -> Vec<(&'static str, Choice, usize, Manner, Vec<Step>)> {
         ),
         (
             "readers",
-            Choice::of("batch-of-one", SEIZE),
+            Choice::of("batch-of-one", ERAS),
             3,
             Manner {
                 hold: true,
