@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use crate::ObjAddr;
 use crate::error::{StoreError, TypeMismatch};
+#[cfg(feature = "tracing")]
+use crate::panics::FirstPanic;
 use crate::reclaim::owned::Place;
 
 /// What a creation was refused for, if a log should tell.
@@ -37,7 +39,7 @@ pub(crate) fn mismatch(_mismatch: &TypeMismatch) {
 pub(crate) fn barrier_denied(_readers: usize) {
     // Reclamation tells it, in the middle of whatever frees: a subscriber that panics must not end that.
     #[cfg(feature = "tracing")]
-    crate::panics::contain(|| {
+    FirstPanic::default().catch(|| {
         tracing::warn!(
             readers = _readers,
             "membarrier is denied: freed variables wait until every thread that uses stores has pinned once more, or begun a unit, or ended"
@@ -62,7 +64,7 @@ pub(crate) enum Holder<'n> {
 pub(crate) fn old_guard(_holder: Holder<'_>, _age: Duration) {
     // As above.
     #[cfg(feature = "tracing")]
-    crate::panics::contain(|| match _holder {
+    FirstPanic::default().catch(|| match _holder {
         Holder::Thread(name) => {
             let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
             tracing::warn!(

@@ -17,14 +17,6 @@ pub(crate) fn discard(payload: Payload) {
     }
 }
 
-/// Makes a call of code that must not end what runs it.
-#[cfg(feature = "tracing")]
-pub(crate) fn contain(call: impl FnOnce()) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(call)) {
-        discard(payload);
-    }
-}
-
 /// The first panic of several calls, kept until all have been made.
 #[derive(Default)]
 pub(crate) struct FirstPanic(Option<Payload>);

@@ -123,8 +123,8 @@ impl<R: Reclaim> ShadowStore<R> {
         Pinned::new(self)
     }
 
-    /// A guard that may move between threads and be held across await points. Dearer to make than [`pin`](Self::pin):
-    /// it registers a participant of its own. Where it is made is named, if it is [held for long](crate::report_old_guards).
+    /// A guard that may move between threads and be held across await points. Dearer to make than [`pin`](Self::pin).
+    /// Where it is made is named, if it is [held for long](crate::report_old_guards).
     #[track_caller]
     pub fn pin_owned(&self) -> OwnedPinned<'_, R> {
         Pinned::owned(self)

@@ -162,10 +162,11 @@ impl Turn<'_> {
             let patch = Arc::clone(&transition.patch);
             (patch, transition.direction, left, transition.fenced, transition.forced)
         };
-        if !fenced && self.settle() && forced {
+        let settled = self.settle();
+        if settled && !fenced && forced {
             WORLD.force(left);
         }
-        if !self.settle() || !WORLD.is_empty(left, forced) {
+        if !settled || !WORLD.is_empty(left, forced) {
             worker::start();
             return;
         }

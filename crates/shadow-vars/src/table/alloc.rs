@@ -336,7 +336,7 @@ impl Node {
             return None;
         }
         let entry = self.entry(heap);
-        entry.shape.drop.is_none().then_some(entry.plain()?)
+        (!entry.drops).then_some(entry.plain()?)
     }
 
     /// Gives the memory back, with the key record if it is still here. The value is not dropped.

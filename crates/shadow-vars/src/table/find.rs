@@ -78,22 +78,24 @@ impl<R: Reclaim> Core<R> {
     /// Whether nothing in snapshots of this table, taken before, can have been MOVED or SEALED: it has no successor.
     #[inline(always)]
     pub(super) fn is_last(&self, table: &Table) -> bool {
-        if !self.planted(Defect::LastWithoutFence) {
-            // Acquire: makes of every relaxed load of the snapshots one that pairs with `Table::cas` (O1), so that who saw
-            // MOVED or SEALED there sees the successor (O4).
-            fence(Ordering::Acquire);
-        }
+        self.fence_after_snapshots();
         !table.has_next() || self.planted(Defect::AnyIsLast)
     }
 
     /// The same, and whether the table has no sieve: then what is said of a key's home was read in its home.
     #[inline(always)]
     fn is_last_without_sieve(&self, table: &Table) -> bool {
+        self.fence_after_snapshots();
+        table.is_last_without_sieve() || self.planted(Defect::AnyIsLast)
+    }
+
+    #[inline(always)]
+    fn fence_after_snapshots(&self) {
         if !self.planted(Defect::LastWithoutFence) {
-            // Acquire: as above.
+            // Acquire: makes of every relaxed load of the snapshots one that pairs with `Table::cas` (O1), so that who saw
+            // MOVED or SEALED there sees the successor (O4).
             fence(Ordering::Acquire);
         }
-        table.is_last_without_sieve() || self.planted(Defect::AnyIsLast)
     }
 
     /// All other cases, and where most look-ups find nothing.

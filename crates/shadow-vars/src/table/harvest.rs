@@ -168,7 +168,7 @@ impl<R: Reclaim> Unlink<'_, '_, R> {
             let object = Node::link(node.as_ptr());
             let weight = match swept.entry.weigh_value() {
                 // SAFETY: a variable, which the sweep's guard protects.
-                Some(_) if swept.entry.shape.drop.is_some() => unsafe { core.lists.weigh(object) },
+                Some(_) if swept.entry.drops => unsafe { core.lists.weigh(object) },
                 _ => 0,
             };
             // SAFETY: dead and unlinked by this thread, and in no list.
