@@ -75,6 +75,18 @@ mod modelled {
     }
 }
 
+/// A function that is `const` but in models, as loom's atomics cannot be made so.
+macro_rules! const_but_in_models {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident($($args:tt)*) -> $returns:ty $body:block) => {
+        #[cfg(not(shadow_loom))]
+        $(#[$meta])* $vis const fn $name($($args)*) -> $returns $body
+
+        #[cfg(shadow_loom)]
+        $(#[$meta])* $vis fn $name($($args)*) -> $returns $body
+    };
+}
+pub(crate) use const_but_in_models;
+
 /// What takes no part in the protocol: names, places, flags for a status, and what goes on around a fork.
 pub(crate) mod stat {
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};

@@ -13,6 +13,8 @@
 use std::cell::Cell;
 use std::ptr;
 
+#[cfg(not(shadow_loom))]
+use super::record::NOBODY;
 use super::record::{OUTSIDE, Record};
 
 pub(super) use imp::Here;
@@ -23,20 +25,35 @@ pub(super) fn running() -> &'static Running {
     Here::new().running()
 }
 
+/// What a thread has for a record until its first unit. Not null: to ask for that would be two instructions of each first
+/// call. A model has no such statics.
+const fn nobody() -> *const Record {
+    #[cfg(not(shadow_loom))]
+    return &raw const NOBODY;
+    #[cfg(shadow_loom)]
+    return ptr::null();
+}
+
+/// The record, if it is somebody's.
+#[inline(always)]
+fn known(record: *const Record) -> Option<&'static Record> {
+    // SAFETY: a record, if not nobody's; they are never freed.
+    (!ptr::eq(record, nobody())).then(|| unsafe { &*record })
+}
+
 /// The task that this thread runs. Has no destructor, so it is there to the thread's very end.
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Running {
     /// As [`Record::depth`] of the task, which is not up to date meanwhile.
     pub(super) depth: Cell<i64>,
-    /// The task's record. Null, with a depth of [`OUTSIDE`], until the thread's first unit.
+    /// The task's record. [`nobody`], with a depth of [`OUTSIDE`], until the thread's first unit.
     record: Cell<*const Record>,
 }
 
 impl Running {
     pub(super) fn record(&self) -> Option<&'static Record> {
-        // SAFETY: null, or a record; they are never freed.
-        unsafe { self.record.get().as_ref() }
+        known(self.record.get())
     }
 
     /// The thread goes on with another task, as a future is polled, or with none. How deep that is, it knows itself.
@@ -46,7 +63,7 @@ impl Running {
             before.depth.set(self.depth.get());
         }
         self.depth.set(to.map_or(OUTSIDE, |record| record.depth.get()));
-        self.record.set(to.map_or(ptr::null(), ptr::from_ref));
+        self.record.set(to.map_or(nobody(), ptr::from_ref));
     }
 
     /// The depth of a task whose guard or frame this thread has: where it is kept.
@@ -64,8 +81,17 @@ impl Here {
     /// The running task's record, if it ever was in a unit.
     #[inline(always)]
     pub(super) fn known(self) -> Option<&'static Record> {
-        // SAFETY: null, or a record; they are never freed.
-        unsafe { self.record().as_ref() }
+        known(self.record())
+    }
+
+    /// The same, or [`NOBODY`]: but in models this is never none.
+    #[inline(always)]
+    pub(super) fn known_or_nobody(self) -> Option<&'static Record> {
+        if cfg!(shadow_loom) {
+            return self.known();
+        }
+        // SAFETY: a record, or nobody's; they are never freed.
+        Some(unsafe { &*self.record() })
     }
 
     /// The record of a task that is in a unit.
@@ -76,7 +102,7 @@ impl Here {
     #[inline(always)]
     pub(super) unsafe fn inside(self) -> &'static Record {
         let record = self.record();
-        debug_assert!(!record.is_null());
+        debug_assert!(!ptr::eq(record, nobody()));
         // SAFETY: by contract: who sets a depth sets a record first, and those are never freed.
         unsafe { &*record }
     }
@@ -95,9 +121,9 @@ mod imp {
     use std::marker::PhantomData;
     use std::mem::offset_of;
 
-    use super::{OUTSIDE, Record, Running};
+    use super::{NOBODY, OUTSIDE, Record, Running};
 
-    // What is put down below: of `OUTSIDE` and null.
+    // What is put down below: of `OUTSIDE` and `NOBODY`.
     const _: () = assert!(OUTSIDE == -1 && size_of::<Running>() == 16 && align_of::<Running>() <= 16);
     // And how it is reached.
     const _: () = assert!(offset_of!(Running, depth) == 0 && offset_of!(Running, record) == 8);
@@ -113,11 +139,12 @@ mod imp {
             ".p2align 4",
             "{distance}.running:",
             ".quad -1",
-            ".quad 0",
+            ".quad {nobody}",
             ".popsection",
             "mov rax, qword ptr [rip + {distance}.running@gottpoff]",
             "ret",
             distance = sym distance,
+            nobody = sym NOBODY,
         )
     }
 
@@ -180,7 +207,7 @@ mod imp {
             true
         }
 
-        /// The running task's record, or null.
+        /// The running task's record, or [`nobody`].
         #[inline(always)]
         pub(super) fn record(self) -> *const Record {
             let record;
@@ -226,9 +253,9 @@ mod imp {
     use std::arch::{asm, naked_asm};
 
     pub(in super::super) use super::by_reference::Here;
-    use super::{OUTSIDE, Running};
+    use super::{NOBODY, OUTSIDE, Running};
 
-    // What is put down below: of `OUTSIDE` and null.
+    // What is put down below: of `OUTSIDE` and `NOBODY`.
     const _: () = assert!(OUTSIDE == -1 && size_of::<Running>() == 16 && align_of::<Running>() <= 16);
 
     /// Where the thread's `Running` is: each thread begins with a copy of what stands here. A function, as those are what
@@ -241,7 +268,7 @@ mod imp {
             ".p2align 4",
             "{place}.running:",
             ".quad -1",
-            ".quad 0",
+            ".quad {nobody}",
             ".popsection",
             "mrs x1, tpidr_el0",
             "adrp x0, :gottprel:{place}.running",
@@ -249,6 +276,7 @@ mod imp {
             "add x0, x0, x1",
             "ret",
             place = sym place,
+            nobody = sym NOBODY,
         )
     }
 
@@ -287,11 +315,11 @@ mod imp {
     use std::ptr;
 
     pub(in super::super) use super::by_reference::Here;
-    use super::{OUTSIDE, Running};
+    use super::{OUTSIDE, Running, nobody};
 
     thread_local! {
         static RUNNING: Running = const {
-            Running { depth: Cell::new(OUTSIDE), record: Cell::new(ptr::null()) }
+            Running { depth: Cell::new(OUTSIDE), record: Cell::new(nobody()) }
         };
     }
 
@@ -342,7 +370,7 @@ mod by_reference {
             depth != OUTSIDE
         }
 
-        /// The running task's record, or null.
+        /// The running task's record, or [`nobody`].
         #[inline(always)]
         pub(super) fn record(self) -> *const Record {
             self.0.record.get()

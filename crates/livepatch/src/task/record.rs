@@ -11,7 +11,7 @@ use asymmetric_barrier::Reader;
 
 use super::world::Side;
 use crate::fork;
-use crate::sync::{AtomicU64, AtomicUsize, Lock, Ordering, stat};
+use crate::sync::{AtomicU64, AtomicUsize, Lock, Ordering, const_but_in_models, stat};
 
 /// In a word: on side 1.
 pub(super) const SIDE: u64 = 1;
@@ -29,7 +29,6 @@ pub(super) const OUTSIDE: i64 = -1;
 /// The word of the unit after that which had this word and is over, but for its side.
 #[inline]
 pub(super) fn next_unit(word: u64) -> u64 {
-    debug_assert_eq!(word, outside(word));
     word.wrapping_add(UNIT + INSIDE)
 }
 
@@ -85,6 +84,15 @@ pub(crate) struct Record {
 unsafe impl Sync for Record {}
 // SAFETY: as above.
 unsafe impl Send for Record {}
+
+/// What a thread has in place of a record until its first unit, so that [`World::begin`](super::world::World::begin) need not
+/// ask: of a side that the world's word never has, so no unit begins with it. What is stored in it means nothing. In no list.
+#[cfg(not(shadow_loom))]
+pub(super) static NOBODY: Record = {
+    let mut nobody = Record::new(Cow::Borrowed("nobody"), TaskKind::Thread);
+    nobody.side = AtomicUsize::new(4);
+    nobody
+};
 
 /// Where a unit was entered, and whether by a call: then the pointer is not even.
 #[derive(Clone, Copy)]
@@ -160,27 +168,29 @@ impl fmt::Display for TaskKind {
 }
 
 impl Record {
-    pub(super) fn new(name: Cow<'static, str>, kind: TaskKind) -> Self {
-        Self {
-            word: AtomicU64::new(0),
-            side: AtomicUsize::new(0),
-            reader: Reader::new(),
-            #[cfg(shadow_loom)]
-            settled: AtomicUsize::new(0),
-            depth: Cell::new(OUTSIDE),
-            notes: stat::AtomicU8::new(0),
-            awaited: Cell::new(0),
-            owner: Cell::new(0),
-            era: Cell::new(0),
-            place: stat::AtomicPtr::new(ptr::null_mut()),
-            taken: stat::AtomicBool::new(true),
-            about: Lock::new(About {
-                name,
-                kind,
-                since: None,
-            }),
-            next: Cell::new(ptr::null()),
-            next_free: Cell::new(None),
+    const_but_in_models! {
+        pub(super) fn new(name: Cow<'static, str>, kind: TaskKind) -> Self {
+            Self {
+                word: AtomicU64::new(0),
+                side: AtomicUsize::new(0),
+                reader: Reader::new(),
+                #[cfg(shadow_loom)]
+                settled: AtomicUsize::new(0),
+                depth: Cell::new(OUTSIDE),
+                notes: stat::AtomicU8::new(0),
+                awaited: Cell::new(0),
+                owner: Cell::new(0),
+                era: Cell::new(0),
+                place: stat::AtomicPtr::new(ptr::null_mut()),
+                taken: stat::AtomicBool::new(true),
+                about: Lock::new(About {
+                    name,
+                    kind,
+                    since: None,
+                }),
+                next: Cell::new(ptr::null()),
+                next_free: Cell::new(None),
+            }
         }
     }
 

@@ -84,7 +84,7 @@ pub(crate) unsafe fn enter_inside() -> Result<Inside, Outside> {
 /// The running task begins its unit. On which side; else [`begin_seldom`] is to follow.
 #[inline(always)]
 pub(crate) fn begin(outside: Outside, place: impl FnOnce() -> Place) -> Result<(Inside, Side), Outside> {
-    let Some(record) = outside.0.known() else {
+    let Some(record) = outside.0.known_or_nobody() else {
         return Err(outside);
     };
     record.set_place(place());

@@ -11,7 +11,7 @@ use super::defect::Defect;
 use super::record::{FORCED, INSIDE, Note, Record, SIDE, TaskKind, next_unit, outside, unit_of};
 #[cfg(shadow_loom)]
 use super::refusal::Refusal;
-use crate::sync::{AtomicPtr, AtomicUsize, Mutex, Ordering, fence, light_fence, lock};
+use crate::sync::{AtomicPtr, AtomicUsize, Mutex, Ordering, const_but_in_models, fence, light_fence, lock};
 
 /// In the world's word, beside its side: light barriers are fences (O5). No record's side has it.
 const FENCES: usize = 2;
@@ -79,26 +79,20 @@ pub(crate) struct Seen {
 }
 
 impl World {
-    #[cfg(not(shadow_loom))]
-    pub(crate) const fn new() -> Self {
-        Self {
-            side: CachePadded::new(AtomicUsize::new(0)),
-            records: AtomicPtr::new(ptr::null_mut()),
-            free: Mutex::new(None),
-            scan: Mutex::new(()),
-        }
-    }
-
-    #[cfg(shadow_loom)]
-    pub(crate) fn new() -> Self {
-        Self {
-            side: CachePadded::new(AtomicUsize::new(0)),
-            records: AtomicPtr::new(ptr::null_mut()),
-            free: Mutex::new(None),
-            scan: Mutex::new(()),
-            refusal: None,
-            defect: None,
-            exact: false,
+    const_but_in_models! {
+        pub(crate) fn new() -> Self {
+            Self {
+                side: CachePadded::new(AtomicUsize::new(0)),
+                records: AtomicPtr::new(ptr::null_mut()),
+                free: Mutex::new(None),
+                scan: Mutex::new(()),
+                #[cfg(shadow_loom)]
+                refusal: None,
+                #[cfg(shadow_loom)]
+                defect: None,
+                #[cfg(shadow_loom)]
+                exact: false,
+            }
         }
     }
 
@@ -111,12 +105,14 @@ impl World {
     }
 
     /// The owner of `record`, which is outside, begins a unit: on which side. None if that is not the side of its last one, or
-    /// if light barriers are fences (O5): [`begin_anew`](Self::begin_anew) is to follow.
+    /// if light barriers are fences (O5): [`begin_anew`](Self::begin_anew) is to follow. None of [`NOBODY`](super::record::NOBODY).
     #[inline(always)]
     pub(crate) fn begin(&self, record: &Record) -> Option<Side> {
         // Relaxed, both: the owner's own, or as good (T7).
         let tried = record.side.load(Ordering::Relaxed);
-        let unit = next_unit(record.word.load(Ordering::Relaxed));
+        let word = record.word.load(Ordering::Relaxed);
+        debug_assert!(word == outside(word) || tried > 1);
+        let unit = next_unit(word);
         self.put(record, unit, tried);
         if !self.has(Defect::NoLightBarrier) && self.refusal().is_none() {
             light_fence(); // O2: with the heavy barrier of `flip`; O5.
@@ -175,7 +171,9 @@ impl World {
     /// The owner of `record`, which is outside, begins a unit inside that of `outer`, which is the caller's (T5).
     pub(crate) fn begin_inside(&self, record: &Record, outer: &Record) {
         let _no_scan = (!self.has(Defect::InsideUnlocked)).then(|| lock(&self.scan));
-        let unit = next_unit(record.word.load(Ordering::Relaxed));
+        let word = record.word.load(Ordering::Relaxed);
+        debug_assert_eq!(word, outside(word));
+        let unit = next_unit(word);
         // Relaxed: the caller's own; forcing takes the lock. Whom it has forced may still be in a call of before, whose
         // side the caller has taken for its own: what is inside it is as it is.
         let like = outer.word.load(Ordering::Relaxed) & (SIDE | FORCED);
