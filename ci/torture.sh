@@ -25,11 +25,11 @@ must_have() {
         failed=1
     fi
 }
-for backend in asymmetric epoch seize; do
+for backend in asymmetric epoch seize eras; do
     must_have "the store on $backend" "(^| )$backend [a-z-]+: [0-9]+ threads, .* [1-9][0-9]* operations"
     must_have "a sweep by many threads on $backend" "(^| )$backend [a-z-]+: .* [1-9][0-9]* in parallel"
 done
-for backend in Asymmetric Epoch Seize; do
+for backend in Asymmetric Epoch Seize Eras; do
     must_have "the histories on $backend" "(^| )[a-z-]+ with .*::$backend: .*histories: [1-9]"
 done
 must_have "the preemptions" "(^| )[1-9][0-9]* cases"
