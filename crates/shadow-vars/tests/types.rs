@@ -1,7 +1,6 @@
 //! The auto traits of every public type, as they are promised. Variance is held by examples in `src/variance.rs`.
 
 use std::cell::Cell;
-use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::rc::Rc;
 
 use shadow_vars::{
@@ -10,44 +9,9 @@ use shadow_vars::{
     VarRef, Variable,
 };
 
-/// Whether a type has a trait: then a method of its own comes before that of a trait.
-macro_rules! has {
-    ($trait:path, $type:ty) => {{
-        struct Asked<T: ?Sized>(std::marker::PhantomData<T>);
-        #[allow(dead_code, reason = "not called where the type has the trait")]
-        trait No {
-            fn answer(&self) -> bool {
-                false
-            }
-        }
-        impl<T: ?Sized> No for Asked<T> {}
-        #[allow(dead_code, reason = "not called where the type lacks the trait")]
-        impl<T: ?Sized + $trait> Asked<T> {
-            fn answer(&self) -> bool {
-                true
-            }
-        }
-        Asked::<$type>(std::marker::PhantomData).answer()
-    }};
-}
-
-/// `Send`, `Sync`, `Unpin`, `UnwindSafe` and `RefUnwindSafe` of a type.
-macro_rules! assert_auto {
-    ($($type:ty: $send:literal $sync:literal $unwind:literal;)*) => {$(
-        assert_eq!(
-            (has!(Send, $type), has!(Sync, $type), has!(Unpin, $type)),
-            ($send, $sync, true),
-            "Send, Sync, Unpin of {}",
-            stringify!($type)
-        );
-        assert_eq!(
-            (has!(UnwindSafe, $type), has!(RefUnwindSafe, $type)),
-            ($unwind, $unwind),
-            "UnwindSafe, RefUnwindSafe of {}",
-            stringify!($type)
-        );
-    )*};
-}
+#[macro_use]
+#[path = "support/auto_traits.rs"]
+mod auto_traits;
 
 /// Neither `Send` nor `Sync`.
 type Local = Rc<Cell<u8>>;
