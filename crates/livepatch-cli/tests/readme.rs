@@ -95,7 +95,12 @@ fn a_service_that_takes_patches_is_built_and_run_as_the_readme_says() {
 
     let commands = commands.expect("commands");
     let online = !run("cargo build --release --quiet", &shop, true).status.success();
-    let output = run(commands, &shop, !online);
+    // Between these, what an operator would ask: why the library is loaded.
+    let list = "livepatch --socket run/control list\nsleep 1\n";
+    let status = "livepatch --socket run/control status\nlivepatch --socket run/control --json status\n";
+    let asked = commands.replacen(list, &format!("{list}{status}"), 1);
+    assert_ne!(asked, commands);
+    let output = run(&asked, &shop, !online);
     let said = String::from_utf8_lossy(&output.stdout);
     let all = format!("{said}{}", String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{all}");
@@ -104,6 +109,8 @@ fn a_service_that_takes_patches_is_built_and_run_as_the_readme_says() {
         "three for 30\n",
         "patch 'half' is enabled\n",
         "three for 15\n",
+        "LOADED BECAUSE\nhalf        patch  its patch is enabled\n",
+        "\"libraries\":[{\"kind\":\"patch\",\"name\":\"half\"",
         "patch 'half' is disabled\n",
         "no patch is enabled\n",
     ];
