@@ -9,12 +9,12 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::task::Task;
-use livepatch::{ObjectPatch, Patch, State, patchable, points, registry};
+use livepatch::{Event, ObjectPatch, Patch, State, Watchdog, patchable, points, registry};
 use shadow_vars::{ShadowId, ShadowStore};
 use solo::alone;
 
@@ -33,6 +33,9 @@ fn of_module() -> usize {
 /// Calls so far, and which of them panics.
 static CALLS: AtomicUsize = AtomicUsize::new(0);
 static PANICS: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether the observer was told that a transition is overdue.
+static OVERDUE: AtomicBool = AtomicBool::new(false);
 
 /// Code that is not the library's was called.
 fn called() {
@@ -188,8 +191,9 @@ fn scenario() {
     let store = Store(Arc::new(ShadowStore::new()));
     let attach = |number: usize| ours(|| drop(store.0.alloc(number * 64, VARIABLE, Owned)));
     let owned = Owned;
-    let observation = registry().observe(move |_| {
+    let observation = registry().observe(move |event| {
         let _ = &owned;
+        OVERDUE.fetch_or(matches!(event, Event::Overdue { .. }), Ordering::SeqCst);
         called();
     });
     let task = Task::new("holds it up");
@@ -232,6 +236,20 @@ fn scenario() {
         settled();
     }
     task.leave();
+    // The watchdog barks.
+    OVERDUE.store(false, Ordering::SeqCst);
+    registry().set_watchdog(Some(Watchdog::after(Duration::from_millis(1))));
+    task.enter();
+    if enable(|| patch("R", true, false, &store)) {
+        let begun = Instant::now();
+        while !OVERDUE.load(Ordering::SeqCst) {
+            assert!(begun.elapsed() < LONG, "call {}", PANICS.load(Ordering::SeqCst));
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+    registry().set_watchdog(None);
+    task.leave();
+    settled();
     ours(|| drop(observation));
     // Refuses a module.
     if enable(|| patch("late", false, true, &store)) {
@@ -241,7 +259,7 @@ fn scenario() {
         ours(|| drop(refused));
         disable("late");
     }
-    for name in ["P", "Q"] {
+    for name in ["P", "Q", "R"] {
         disable(name);
     }
     assert_eq!(store.0.len(), 0, "call {}", PANICS.load(Ordering::SeqCst));
