@@ -128,6 +128,45 @@ fn reverse() {
     assert_eq!(limit(), 10);
 }
 
+/// What only the replaced patch has is undone before the transition, while units still run its functions. Reversing does it
+/// again; what is undone in `post_unpatch` is there until no unit runs them.
+#[test]
+fn a_stalled_replace_has_undone_and_does_again() {
+    static DONE: Mutex<[bool; 2]> = Mutex::new([false; 2]);
+    let session = Session::new();
+    let task = Task::new("stays");
+    let early = State::new(0x1101, 1)
+        .post_patch(|_| DONE.lock()[0] = true)
+        .pre_unpatch(|_| DONE.lock()[0] = false);
+    let late = State::new(0x1102, 1)
+        .post_patch(|_| DONE.lock()[1] = true)
+        .post_unpatch(|_| DONE.lock()[1] = false);
+    let program = || ObjectPatch::program().function::<refusal>(polite_refusal);
+    let old = Patch::builder("old").object(program()).state(early).state(late);
+    session.load(&old.build().expect("a valid patch"));
+    assert_eq!(*DONE.lock(), [true, true]);
+
+    let new = || {
+        let object = ObjectPatch::program().post_patch(|_| ());
+        let builder = Patch::builder("new").replace(true).object(object);
+        builder.build().expect("a valid patch")
+    };
+    task.enter();
+    registry().enable(&new()).expect("the patch is enabled");
+    assert_eq!(task.run(refusal), "please wait", "it runs the old patch's functions");
+    assert_eq!(*DONE.lock(), [false, true]);
+    registry().reverse("new").expect("it is in transition");
+    session.wait();
+    assert_eq!((*DONE.lock(), task.run(refusal)), ([true, true], "please wait"));
+
+    registry().enable(&new()).expect("the patch is enabled");
+    assert_eq!(*DONE.lock(), [false, true]);
+    task.leave();
+    session.wait();
+    assert_eq!((*DONE.lock(), task.run(refusal)), ([false, false], "too many requests"));
+    session.unload("new");
+}
+
 /// 5. An error while it is enabled: what was done is undone, and the replaced patch's state stays.
 #[test]
 fn undo_on_error() {
