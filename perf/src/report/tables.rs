@@ -6,7 +6,7 @@ use std::fmt::Write;
 use crate::memory;
 use crate::peers::{self, Peers};
 use crate::record::{Cell, Limit, Memory};
-use crate::report::{Data, freed, overview};
+use crate::report::{Data, allocators, freed, overview};
 use crate::summary::{self, At, Spread, Stores, Summary, count, figures};
 use crate::workloads::Workload;
 
@@ -54,6 +54,10 @@ pub(crate) fn all(
             freed::all(data) + &image("stall.svg", "bytes that wait for a stalled reader, over time"),
         ),
         ("limits", limits(data)),
+        ("allocators", allocators::table(data)),
+        // Those two are not of the records: whoever writes a page has them.
+        ("classes", String::new()),
+        ("instructions", String::new()),
     ]);
     for part in parts.values_mut().filter(|part| part.trim().is_empty()) {
         "Not recorded yet.".clone_into(part);
