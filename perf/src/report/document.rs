@@ -32,7 +32,7 @@ pub(crate) fn fill(document: &str, parts: &BTreeMap<&'static str, String>) -> Re
 }
 
 /// The parts there are, in the order in which a new document has them.
-pub(crate) const ORDER: [&str; 16] = [
+pub(crate) const ORDER: [&str; 17] = [
     "classes",
     "summary",
     "allocators",
@@ -47,6 +47,7 @@ pub(crate) const ORDER: [&str; 16] = [
     "ids",
     "stall",
     "freed",
+    "calls",
     "limits",
     "runs",
 ];

@@ -23,6 +23,7 @@ use crate::store::Form;
 use crate::summary::{At, Stores};
 
 mod allocators;
+mod calls;
 pub(crate) mod charts;
 pub(crate) mod document;
 mod freed;

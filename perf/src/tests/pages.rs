@@ -3,13 +3,15 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::class::Class;
 use crate::cli::ReportOptions;
 use crate::env::{self, Run};
 use crate::gate::{BY_ID, OURS};
+use crate::limits::calls::{self, Sizes};
 use crate::quiet::Quiet;
-use crate::record::{Line, Memory};
+use crate::record::{Limit, Line, Memory};
 use crate::report::{Data, charts, document, overview, relative, report, tables};
 use crate::tests::record::cell;
 
@@ -216,6 +218,45 @@ fn each_class_of_machines_keeps_its_page() {
     let alone = write(Some(Class::LargeCache), &root.join("alone.md"));
     assert!(alone.contains("| 64 k | 1 | heap | 10.0 |"));
     assert_eq!(read("BENCHMARKS.md"), before);
+}
+
+/// Each answer is checked in the measurement itself; here, that all of them are made, recorded as limits, and shown apart.
+#[test]
+fn single_calls_are_no_limits() {
+    let sizes = Sizes {
+        guards: [2, 40],
+        ids: 100,
+        room: 1 << 12,
+        swept: 1 << 10,
+    };
+    let figures = calls::measure(sizes, 0, Duration::from_micros(50));
+    assert!(figures.iter().all(|figure| figure.ns > 0.0 && figure.entries > 0));
+    let mut lines = run("2026-01-02", 32, "glibc", 10.0);
+    lines.extend(figures.iter().map(|figure| {
+        Line::Limit(Limit {
+            run: "2026-01-02T000000-1-abc".to_owned(),
+            limit: figure.name.to_owned(),
+            entries: figure.entries,
+            rep: 0,
+            ns: figure.ns,
+        })
+    }));
+    let parts = tables::all(&Data::of(lines, None), &[].into(), "");
+    assert_eq!(parts["limits"], "Not recorded yet.");
+    for row in [
+        "| one more owned guard, so many held: shadow | 40 |",
+        "| one more owned guard, so many held: papaya | 40 |",
+        "| free, alloc and flush: shadow | 1 |",
+        "| iteration over one entry, room for so many: dashmap | 4 k |",
+        "| len of a store with so many ids: shadow | 100 |",
+        "| hit among the rest of so many, after it: shadow | 1 k |",
+    ] {
+        assert!(parts["calls"].contains(row), "{row}: {}", parts["calls"]);
+    }
+    let rows = parts["calls"]
+        .lines()
+        .filter(|line| line.contains("shadow |") || line.contains("papaya |"));
+    assert_eq!(rows.count() + 1, figures.len(), "{}", parts["calls"]);
 }
 
 #[test]
