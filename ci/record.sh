@@ -77,7 +77,7 @@ record() {
     shift
     echo "== $(basename "$program") $*"
     "$program" "$@" --record --records "$records" "${waits[@]}" >/dev/null || status=$?
-    echo "== $((SECONDS - start)) s, $(((SECONDS + 59) / 60)) minutes since the beginning"
+    echo "== $((SECONDS - start)) s, $(((SECONDS - begun) / 60)) minutes since it began"
     if ((status > 1)) || [[ $status == 1 && $1 != gate ]]; then failed+=("exit code $status: $(basename "$program") $*"); fi
 }
 

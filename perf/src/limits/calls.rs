@@ -157,40 +157,55 @@ fn many_ids(ids: usize, time: Duration, put: &mut impl FnMut(&'static str, usize
     );
 }
 
-/// Hits when all but one in 32 of so many entries have been freed in the order of the walk, beside a fresh store with the same
-/// ones.
+/// Hits when all but one in 32 of so many entries have been freed, in the order of the walk and at random, beside a fresh store
+/// with the same ones. What is left lies far apart in memory, whatever the order was; what the table is like is the rest.
 fn after_a_sweep(entries: usize, time: Duration, put: &mut impl FnMut(&'static str, usize, f64)) {
-    let store = store_with(entries);
-    let mut walk = Vec::with_capacity(entries);
-    store.for_each(|entry| walk.push(entry.obj()));
-    let mut left = walk.split_off(entries - entries / 32);
-    let start = Instant::now();
-    for &obj in &walk {
-        assert!(store.free(obj, ID));
-    }
-    put(
-        "call: free of 31 in 32 of so many, in the walk's order: shadow",
-        entries,
-        start.elapsed().as_nanos() as f64 / walk.len() as f64,
-    );
-    store.shrink_to_fit();
-    // The walk's order would be the table's.
-    Rng::new(11).shuffle(&mut left);
-    let fresh: ShadowStore = ShadowStore::default();
-    for &obj in &left {
-        fresh.alloc(obj, ID, 1).expect("each address once");
-    }
-    for (name, store) in [
-        ("call: hit among the rest of so many, after it: shadow", &store),
-        ("call: hit among the same entries in a fresh store: shadow", &fresh),
+    let mut rng = Rng::new(11);
+    for (free, hit, is_random) in [
+        (
+            "call: free of 31 in 32 of so many, in the walk's order: shadow",
+            "call: hit among the rest of so many, after it: shadow",
+            false,
+        ),
+        (
+            "call: free of 31 in 32 of so many, at random: shadow",
+            "call: hit among the rest of so many, freed at random: shadow",
+            true,
+        ),
     ] {
-        let ns = timed(time, || {
-            let found = left
-                .iter()
-                .filter(|&&obj| store.get_with(obj, ID, |value| *value).is_some());
-            assert_eq!(black_box(found.count()), left.len());
-            left.len() as u64
-        });
-        put(name, entries, ns);
+        let store = store_with(entries);
+        let mut order = Vec::with_capacity(entries);
+        store.for_each(|entry| order.push(entry.obj()));
+        if is_random {
+            rng.shuffle(&mut order);
+        }
+        let mut left = order.split_off(entries - entries / 32);
+        let start = Instant::now();
+        for &obj in &order {
+            assert!(store.free(obj, ID));
+        }
+        put(free, entries, start.elapsed().as_nanos() as f64 / order.len() as f64);
+        store.shrink_to_fit();
+        // The walk's order would be the table's.
+        rng.shuffle(&mut left);
+        put(hit, entries, hits(&store, &left, time));
+        if !is_random {
+            let fresh: ShadowStore = ShadowStore::default();
+            for &obj in &left {
+                fresh.alloc(obj, ID, 1).expect("each address once");
+            }
+            let name = "call: hit among the same entries in a fresh store: shadow";
+            put(name, entries, hits(&fresh, &left, time));
+        }
     }
+}
+
+fn hits(store: &ShadowStore, left: &[ObjAddr], time: Duration) -> f64 {
+    timed(time, || {
+        let found = left
+            .iter()
+            .filter(|&&obj| store.get_with(obj, ID, |value| *value).is_some());
+        assert_eq!(black_box(found.count()), left.len());
+        left.len() as u64
+    })
 }
