@@ -25,7 +25,7 @@ fi
 [[ $# -gt 0 ]] || set -- build measure counts report
 steps=" $* "
 for step in "$@"; do
-    [[ " build measure counts report " == *" $step "* ]] || { sed -n '/^# Usage/,/^# RECORD/ s/^# \?//p' "$0" >&2; exit 2; }
+    [[ " build measure counts report " == *" $step "* ]] || { sed -n '/^# Usage/,/^set/ s/^# //p' ci/record.sh >&2; exit 2; }
 done
 
 # As most of it: medians of three; what is read first, of five.
@@ -140,6 +140,10 @@ report() {
     "$perf" report --records "$records" --charts "$charts" --pages "$pages" --document "$document"
 }
 
+if [[ $steps != *" build "* && ! ( -x $perf && -x $mimalloc ) ]]; then
+    echo "record: build first: ci/record.sh build" >&2
+    exit 2
+fi
 begun=$SECONDS
 for step in build measure counts report; do
     [[ $steps == *" $step "* ]] || continue
