@@ -1,88 +1,158 @@
 #!/usr/bin/env bash
-# Why: what BENCHMARKS.md says must be repeatable, by one command, on a machine that does nothing else: two hours on two
-# cores, and each part waits until the machine is quiet. The records in perf/record, the charts and both documents are then to be committed together.
+# Why: what BENCHMARKS.md says must be repeatable, by one command, on a machine that does nothing else. Each measurement waits
+# until the machine is quiet. The records in perf/record, the charts and all pages are then to be committed together.
 #
-# Usage: ci/record.sh           measures everything, then writes BENCHMARKS.md, the README's chart and perf/charts
-#        ci/record.sh --trial   the same commands for a moment each, into target/trial: shows that all of them work
+# It takes some 70 minutes on two cores once the programs are built: 25 for what the gate does not measure, 12 for the instruction
+# counts, and the rest for the gate, which repeats as often as that allows. To build them, twice with fat LTO, takes 12 more.
+#
+# Usage: ci/record.sh [STEP...]           all of it, or these steps, which are done in this order:
+#            build     the study with the system's allocator, and with mimalloc (can be done before, beside other work)
+#            measure   into perf/record
+#            counts    instructions, and the times beside them
+#            report    BENCHMARKS.md, the README's chart, perf/charts, and the pages of other classes of machines
+#        ci/record.sh --trial [STEP...]   the same commands for a moment each, into target/trial: shows that all of them work
+# RECORD_MINUTES (70) is what all but `build` may take: the gate repeats less where less is left. What of `measure` fails is named at
+# the end and does not keep the rest from being measured; perf's exit code 3 is a machine that did not become quiet.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# With the C++ peers that the machine has (ci/cpp-peers.sh installs them), where there is a compiler for them; of the
-# versions that are checked in.
-features=()
-! command -v c++ >/dev/null || features=(--features cpp-peers)
-cargo build --release --locked -p perf "${features[@]}"
-perf=${CARGO_TARGET_DIR:-target}/release/perf
+minutes=${RECORD_MINUTES:-70} for_counts=12 for_the_last=8 least_for_gate=20
+trial=false
+if [[ ${1:-} == --trial ]]; then
+    trial=true
+    shift
+fi
+[[ $# -gt 0 ]] || set -- build measure counts report
+steps=" $* "
+for step in "$@"; do
+    [[ " build measure counts report " == *" $step "* ]] || { sed -n '/^# Usage/,/^set/ s/^# //p' ci/record.sh >&2; exit 2; }
+done
 
-case "${1:-}" in
-'')
-    records=perf/record charts=perf/charts document=BENCHMARKS.md
-    reps=(--reps 3) seconds=(--seconds 0.2) gate=(--minutes 60)
+# As most of it: medians of three; what is read first, of five.
+if ! $trial; then
+    records=perf/record charts=perf/charts pages=perf/pages document=BENCHMARKS.md
+    reps=(--reps 3) headline=(--reps 5) seconds=(--seconds 0.2)
     small=1k middle=64k large=1M partly=1572864 threads=4,16,64
-    curve=(--curve) stall=60 small_stores=() cycles=100M values=4M
-    ;;
---trial)
+    curve=(--curve) stall=60 small_stores=() cycles=100M
+    gate=(--reps 5 --seconds 0.2)
+    waits=(--wait 600)
+else
     folder=target/trial
-    rm -rf "$folder" && mkdir -p "$folder"
+    if [[ $steps == *" measure "* ]]; then rm -rf "$folder"; fi
+    mkdir -p "$folder"
     cp BENCHMARKS.md README.md "$folder"
-    records=$folder/record charts=$folder/charts document=$folder/BENCHMARKS.md
-    reps=(--reps 1) seconds=(--seconds 0.005) gate=(--minutes 0 --reps 1 --seconds 0.005 --only "W1, 64 k" --only "W3, 64 k")
+    records=$folder/record charts=$folder/charts pages=$folder/pages document=$folder/BENCHMARKS.md
+    reps=(--reps 1) headline=(--reps 1) seconds=(--seconds 0.005)
     small=1k middle=64k large=8k partly=12k threads=4,16,64
-    curve=(--entries 3k) stall=0.05 small_stores=(--entries 24 --threads 2) cycles=10k values=8k
-    ;;
-*)
-    echo "usage: ci/record.sh [--trial]" >&2
-    exit 2
-    ;;
-esac
-to=(--record)
-# What a trial measures is of no use, on whatever machine.
-[[ $records == perf/record ]] || to+=(--records "$records" --anyway)
+    curve=(--entries 3k) stall=0.05 small_stores=(--entries 24 --threads 2) cycles=10k
+    gate=(--reps 1 --seconds 0.005 --only "W1, 64 k" --only "W3, 64 k")
+    # What a trial measures is of no use, on whatever machine.
+    waits=(--anyway)
+fi
 mkdir -p "$records"
+# Other builds of the study go into the same folder, so these are kept beside it.
+programs=${CARGO_TARGET_DIR:-target}/record
+perf=$programs/perf mimalloc=$programs/perf-mimalloc
 
-measure() {
-    local start=$SECONDS
-    echo "== perf $*"
-    "$perf" "$@" "${to[@]}" >/dev/null
-    echo "== $((SECONDS - start)) s"
+build() {
+    # With the C++ peers that the machine has (ci/cpp-peers.sh installs them), where there is a compiler for them; of the versions
+    # that are checked in.
+    local features=()
+    ! command -v c++ >/dev/null || features=(cpp-peers)
+    mkdir -p "$programs"
+    local name
+    for name in perf-mimalloc perf; do
+        local with=("${features[@]}")
+        [[ $name == perf ]] || with+=(mimalloc)
+        cargo build --release --locked -p perf --features "$(IFS=,; echo "${with[*]}")"
+        cp "${CARGO_TARGET_DIR:-target}/release/perf" "$programs/$name.new"
+        mv "$programs/$name.new" "$programs/$name"
+    done
+}
+
+failed=()
+# Runs a program with these arguments, records, and says what it took. A missed target is a result like any other.
+record() {
+    local start=$SECONDS status=0 program=$1
+    shift
+    echo "== $(basename "$program") $*"
+    "$program" "$@" --record --records "$records" "${waits[@]}" >/dev/null || status=$?
+    echo "== $((SECONDS - start)) s, $(((SECONDS - begun) / 60)) minutes since it began"
+    if ((status > 1)) || [[ $status == 1 && $1 != gate ]]; then failed+=("exit code $status: $(basename "$program") $*"); fi
 }
 
 # What the gate does not measure comes first: of each point the latest run is reported, and the gate's is the best.
-measure limits --entries "$small,$middle,$large" "${reps[@]}" "${seconds[@]}"
-measure memory --entries "$large,$partly"
-measure compare --workload W1,G64 --entries "$small" --threads 1,2 "${reps[@]}" "${seconds[@]}"
-measure compare --workload W6 --entries "$large" --threads 1 --reps 1
-measure compare --workload W9own,W10 --entries "$middle" --threads 2 "${reps[@]}" "${seconds[@]}"
-measure compare --workload W11 --threads 1,2 "${reps[@]}" "${seconds[@]}"
-# What becomes of freed values, and of small stores: of all maps, where the gate has but the best.
-measure memory "${curve[@]}" --stores shadow,papaya,scc_map-in-place,scc_index-in-place,dashmap-in-place,flurry,kernel
-measure compare --workload L4 --entries "$middle" --threads 1 --reps 1 --cycles "$cycles"
-measure compare --workload W12 --entries "$middle" --threads 3 "${reps[@]}" "${seconds[@]}"
-measure compare --workload W13 "${small_stores[@]}" "${reps[@]}"
-measure compare --workload W14,W14F --entries "$values" --threads 1 "${reps[@]}"
-measure compare --workload W15idle --threads 1 --reps 1
-measure compare --workload W15large --threads 1 --reps 1
-measure compare --workload W15stall --entries "$middle" --threads 1 --reps 1 --seconds "$stall" \
-    --stores shadow,shadow_epoch,shadow_seize,shadow_eras,papaya
-measure scale --entries "$middle" --threads "$threads" "${reps[@]}" "${seconds[@]}" \
-    --stores shadow,papaya,scc_map,scc_index,dashmap,leapfrog,kernel
+measure() {
+    record "$perf" limits --entries "$small,$middle,$large" "${reps[@]}" "${seconds[@]}"
+    record "$perf" memory --entries "$large,$partly"
+    # Of memory at 32 sizes the gate has ours and those that take least.
+    record "$perf" memory "${curve[@]}" --stores papaya
+    record "$perf" compare --workload W1,G64 --entries "$small" --threads 1,2 "${reps[@]}" "${seconds[@]}"
+    record "$perf" compare --workload W6 --entries "$large" --threads 1 --reps 1
+    record "$perf" compare --workload W9own,W10 --entries "$middle" --threads 2 "${reps[@]}" "${seconds[@]}"
+    record "$perf" compare --workload W11 --threads 1,2 "${reps[@]}" "${seconds[@]}"
+    # What becomes of freed values, and of small stores: beside peers, where the gate has but ours.
+    record "$perf" compare --workload L4 --entries "$middle" --threads 1 --reps 1 --cycles "$cycles" \
+        --stores shadow,dashmap-in-place
+    record "$perf" compare --workload W13 "${small_stores[@]}" "${reps[@]}"
+    record "$perf" compare --workload W15idle --threads 1 --reps 1
+    record "$perf" compare --workload W15large --threads 1 --reps 1
+    record "$perf" compare --workload W15stall --entries "$middle" --threads 1 --reps 1 --seconds "$stall" \
+        --stores shadow,shadow_epoch,shadow_seize,shadow_eras,papaya
+    record "$perf" scale --entries "$middle" --threads "$threads" "${reps[@]}" "${seconds[@]}" \
+        --stores shadow,papaya,scc_map,scc_index,dashmap,leapfrog,kernel
+    # The headline cells with the other allocator, beside those that lead in them.
+    record "$mimalloc" compare --workload W1,G64,W3,W4,W4N,W5 --entries "$middle" --threads 1,2 "${headline[@]}" "${seconds[@]}" \
+        --stores shadow,shadow-by-id,papaya,scc_map,scc_map-in-place,scc_index,dashmap,dashmap-in-place,dashmap7-in-place,leapfrog,rwlock,rwlock-in-place
+    # In the gate, the headline cells are by id, too. It repeats five times until this time is over, then three times; small sizes
+    # come first.
+    local left=$((minutes - (SECONDS - begun) / 60 - for_counts - for_the_last))
+    ! $trial || left=0
+    ((left >= least_for_gate)) || $trial || left=$least_for_gate
+    record "$perf" gate --minutes "$left" "${gate[@]}"
+}
 
-# A missed target is a result like any other.
-status=0
-measure gate "${gate[@]}" || status=$?
-((status <= 1)) || exit "$status"
-
-if [[ ${1:-} == --trial ]]; then
-    echo "== no instruction counts in a trial"
-else
+counts() {
+    if $trial; then
+        # They take long; but what they leave out must be there to be left out.
+        # shellcheck source=ci/extras.sh
+        source ci/extras.sh
+        copy_sources "$folder/copy"
+        leave_out "$folder/copy" types
+        leave_out "$folder/copy" statistics
+        rm -rf "$folder/copy"
+        echo "== no instruction counts in a trial"
+        return
+    fi
     # The report takes the last by name.
-    counts=$records/$(date -u +%FT%H%M)-$(git rev-parse --short=9 HEAD).icount
+    local commit counts
+    commit=$(git rev-parse --short=9 HEAD)
+    counts=$records/$(date -u +%FT%H%M)-$commit.icount
     {
         ci/icount.sh --no-op
         ci/no-op.sh
-        echo "from \`ci/icount.sh --no-op\` and \`ci/no-op.sh\`, commit $(git rev-parse --short=9 HEAD)"
-    } >"$counts"
-fi
+        echo "from \`ci/icount.sh --no-op\` and \`ci/no-op.sh\`, commit $commit"
+    } >"$counts.new"
+    mv "$counts.new" "$counts"
+}
 
-"$perf" report --records "$records" --charts "$charts" --document "$document"
+report() {
+    "$perf" report --records "$records" --charts "$charts" --pages "$pages" --document "$document"
+}
+
+if [[ $steps != *" build "* && ! ( -x $perf && -x $mimalloc ) ]]; then
+    echo "record: build first: ci/record.sh build" >&2
+    exit 2
+fi
+begun=$SECONDS
+for step in build measure counts report; do
+    [[ $steps == *" $step "* ]] || continue
+    $step
+    # The budget begins when the programs are there.
+    [[ $step != build ]] || begun=$SECONDS
+done
 echo "record: $((SECONDS / 60)):$(printf %02d $((SECONDS % 60))) minutes"
+if ((${#failed[@]} > 0)); then
+    printf 'record: FAILED: %s\n' "${failed[@]}" >&2
+    exit 1
+fi

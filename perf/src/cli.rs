@@ -176,7 +176,11 @@ pub(crate) struct ReportOptions {
     /// The folder of charts. Not given: perf/charts.
     #[arg(long)]
     pub(crate) charts: Option<PathBuf>,
-    /// Of machines of this class. Not given: of the class of the latest run, and the README's chart is of that.
+    /// The folder of the other classes' pages and their charts. Not given: perf/pages.
+    #[arg(long)]
+    pub(crate) pages: Option<PathBuf>,
+    /// Of machines of this class alone. Not given: the document and the README's chart are of the class of the latest run, and
+    /// each other class has a page of its own.
     #[arg(long)]
     pub(crate) class: Option<Class>,
     /// Writes nothing; fails if something would change.

@@ -107,6 +107,16 @@ impl Run {
         Class::of(&self.caches, &self.machine)
     }
 
+    /// Whether the program was built with mimalloc in place of the system's allocator.
+    pub(crate) fn is_with_mimalloc(&self) -> bool {
+        self.allocator.starts_with("mimalloc")
+    }
+
+    /// Whether its sources were that commit, changed or not.
+    pub(crate) fn is_of(&self, commit: &str) -> bool {
+        self.commit.trim_end_matches("-dirty") == commit
+    }
+
     /// The sizes of its caches, as far as they were recorded.
     fn caches_in_short(&self) -> String {
         let size = |kib: u64| match kib {

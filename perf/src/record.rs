@@ -252,12 +252,17 @@ impl Sink {
     }
 }
 
-/// The latest instruction counts that `ci/record.sh` left beside the records: files named after date and commit.
-pub(crate) fn newest_counts(folder: &Path) -> io::Result<Option<String>> {
+/// The latest instruction counts that `ci/record.sh` left beside the records, of such a commit: files named after date and
+/// commit.
+pub(crate) fn newest_counts(folder: &Path, is_wanted: impl Fn(&str) -> bool) -> io::Result<Option<String>> {
     let mut files: Vec<PathBuf> = fs::read_dir(folder)?
         .map(|entry| entry.map(|entry| entry.path()))
         .collect::<io::Result<_>>()?;
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "icount"));
+    files.retain(|path| {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        let commit = name.rsplit('-').next().unwrap_or_default();
+        path.extension().is_some_and(|extension| extension == "icount") && is_wanted(commit)
+    });
     files.sort();
     files.pop().map(fs::read_to_string).transpose()
 }

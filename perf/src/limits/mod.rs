@@ -16,6 +16,7 @@ use crate::engine;
 use crate::record::{self, Line, Sink, rounded};
 use crate::summary::{Spread, count};
 
+pub(crate) mod calls;
 pub(crate) mod loads;
 pub(crate) mod pauses;
 mod primitives;
@@ -58,7 +59,7 @@ pub(crate) fn limits(options: &LimitOptions) -> Result<(), Box<dyn Error>> {
             let Some(spread) = Spread::of(values) else { continue };
             let entries = if entries == 0 { String::new() } else { count(entries) };
             println!(
-                "{name:<46} {entries:>6} {:>10.2} ns  ± {:.0} %",
+                "{name:<62} {entries:>6} {:>10.2} ns  ± {:.0} %",
                 spread.median,
                 spread.percent()
             );
@@ -84,6 +85,8 @@ pub(crate) fn measure(entries: &[usize], reps: usize, time: Duration, bar: &Prog
             bar.set_message("guards, locks, allocation, pauses");
             figures.extend(primitives::measure(rep, time));
             figures.extend(pauses::measure(rep));
+            bar.set_message("single calls");
+            figures.extend(calls::measure(calls::Sizes::ALL, rep, time));
             bar.inc(1);
         }
         figures

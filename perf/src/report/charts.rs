@@ -11,7 +11,7 @@ use plotters::prelude::*;
 use plotters::style::RGBColor;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use crate::gate::OURS;
+use crate::gate::{BY_ID, OURS};
 use crate::memory;
 use crate::peers::{self, Peers};
 use crate::record::Cell;
@@ -86,17 +86,24 @@ pub(crate) fn all(data: &Data) -> Result<BTreeMap<&'static str, String>, Box<dyn
     Ok(charts)
 }
 
-/// A row for each workload, size and number of threads: a bar for each form of the peers, from the best one's rate to ours.
+/// A row for each workload, size and number of threads: a bar for each cell of the table, from the best peer's rate to ours.
 fn ratios(data: &Data) -> Option<Result<String, Box<dyn Error>>> {
-    let all = overview::ratios(data, OURS);
-    let mut rows: Vec<Vec<&Ratio<'_>>> = Vec::new();
-    for ratio in &all {
-        match rows.last_mut() {
-            Some(row) if row[0].at == ratio.at => row.push(ratio),
-            _ => rows.push(vec![ratio]),
+    let (by_variable, by_id) = (overview::ratios(data, OURS), overview::ratios(data, BY_ID));
+    let mut rows: Vec<Vec<Bar<'_>>> = Vec::new();
+    let all = by_variable.iter().map(|ratio| (ratio, false));
+    for (ratio, by_id) in all.chain(by_id.iter().map(|ratio| (ratio, true))) {
+        match rows.iter_mut().find(|row| row[0].ratio.at == ratio.at) {
+            Some(row) => row.push(Bar { ratio, by_id }),
+            None => rows.push(vec![Bar { ratio, by_id }]),
         }
     }
     (!rows.is_empty()).then(|| diverging(&rows))
+}
+
+/// One cell of the table.
+struct Bar<'d> {
+    ratio: &'d Ratio<'d>,
+    by_id: bool,
 }
 
 fn by_size(data: &Data) -> Option<Result<String, Box<dyn Error>>> {
@@ -363,19 +370,24 @@ fn bars(title: &str, series: &[Series], logarithmic: bool) -> Result<String, Box
 }
 
 /// Bars to the right where we are faster, to the left where the peer is; a doubling is as long as a halving.
-fn diverging(rows: &[Vec<&Ratio<'_>>]) -> Result<String, Box<dyn Error>> {
-    const ZERO: i32 = 500;
-    const ROW: i32 = 28;
+fn diverging(rows: &[Vec<Bar<'_>>]) -> Result<String, Box<dyn Error>> {
+    const ZERO: i32 = 540;
+    /// Where the names end.
+    const NAMES: i32 = 390;
+    /// Between two rows.
+    const GAP: i32 = 6;
     const BAR: i32 = 11;
-    let logs = || rows.iter().flatten().map(|ratio| ratio.times.log2());
+    let logs = || rows.iter().flatten().map(|bar| bar.ratio.times.log2());
     // Whole doublings, one at least to each side.
     let least = logs().fold(-1.0, f64::min).floor() as i32;
     let most = logs().fold(1.0, f64::max).ceil() as i32;
-    let scale = (100.0 / f64::from(-least)).min(170.0 / f64::from(most));
+    let scale = (140.0 / f64::from(-least)).min(140.0 / f64::from(most));
+    let every = (34.0 / scale).ceil() as i32;
     let place = |log: f64| ZERO + (log * scale).round() as i32;
-    let (top, height) = (78, 100 + ROW * rows.len() as i32);
+    let bars: usize = rows.iter().map(Vec::len).sum();
+    let (top, height) = (78, 100 + BAR * bars as i32 + GAP * rows.len() as i32);
     draw(height as u32, |root| {
-        let title = "The rate of shadow, by Variable, as multiples of the best peer's";
+        let title = "The rate of shadow as multiples of the best peer's: by Variable, and paler by id";
         root.draw(&Text::new(title, (12, 14), font(16)))?;
         let right = |size| font(size).pos(Pos::new(HPos::Right, VPos::Center));
         let left = |size| font(size).pos(Pos::new(HPos::Left, VPos::Center));
@@ -395,33 +407,40 @@ fn diverging(rows: &[Vec<&Ratio<'_>>]) -> Result<String, Box<dyn Error>> {
             let ink = INK.mix(if log == 0 { 1.0 } else { 0.2 });
             let line = PathElement::new([(x, top - 8), (x, height - 18)], ink.stroke_width(1));
             root.draw(&line)?;
-            let label = figures_of_axis(log);
+            // As many labels as there is room for, and that of 1.
+            let label = if log % every == 0 {
+                figures_of_axis(log)
+            } else {
+                String::new()
+            };
             root.draw(&Text::new(label.clone(), (x, top - 16), middle(12)))?;
             root.draw(&Text::new(label, (x, height - 9), middle(12)))?;
         }
-        for (number, row) in rows.iter().enumerate() {
-            let y = top + ROW * number as i32;
-            let first = row[0];
+        let mut y = top;
+        for row in rows {
+            let first = row[0].ratio;
             let plural = if first.at.threads == 1 { "" } else { "s" };
             let name = format!(
                 "{} {}, {}, {} thread{plural}",
-                first.workload,
+                first.name,
                 first.about,
                 count(first.at.entries),
                 first.at.threads
             );
-            root.draw(&Text::new(name, (ZERO - 110, y + BAR), right(13)))?;
-            for ratio in row {
-                let y = y + if ratio.form == Peers::InPlace { BAR + 1 } else { 0 };
+            let middle_of_row = y + BAR * row.len() as i32 / 2;
+            root.draw(&Text::new(name, (NAMES, middle_of_row), right(13)))?;
+            for &Bar { ratio, by_id } in row {
                 let end = place(ratio.times.log2());
-                let bar = Rectangle::new(
-                    [(ZERO.min(end), y), (ZERO.max(end), y + BAR - 1)],
-                    colour(ratio.form, ratio.times).filled(),
-                );
-                root.draw(&bar)?;
+                let colour = colour(ratio.form, ratio.times).mix(if by_id { 0.55 } else { 1.0 });
+                root.draw(&Rectangle::new(
+                    [(ZERO.min(end), y), (ZERO.max(end), y + BAR - 2)],
+                    colour.filled(),
+                ))?;
                 let value = format!("{} × {}", figures(ratio.times), ratio.peer);
-                root.draw(&Text::new(value, (ZERO.max(end) + 6, y + BAR / 2), left(11)))?;
+                root.draw(&Text::new(value, (ZERO.max(end) + 6, y + BAR / 2), left(10)))?;
+                y += BAR;
             }
+            y += GAP;
         }
         Ok(())
     })

@@ -32,9 +32,24 @@ pub(crate) fn fill(document: &str, parts: &BTreeMap<&'static str, String>) -> Re
 }
 
 /// The parts there are, in the order in which a new document has them.
-pub(crate) const ORDER: [&str; 13] = [
-    "summary", "targets", "reads", "changes", "latency", "scale", "growth", "memory", "ids", "stall", "freed",
-    "limits", "runs",
+pub(crate) const ORDER: [&str; 17] = [
+    "classes",
+    "summary",
+    "allocators",
+    "targets",
+    "instructions",
+    "reads",
+    "changes",
+    "latency",
+    "scale",
+    "growth",
+    "memory",
+    "ids",
+    "stall",
+    "freed",
+    "calls",
+    "limits",
+    "runs",
 ];
 
 fn opening(name: &str) -> String {

@@ -3,11 +3,15 @@
 //! A document has parts between `<!-- perf:NAME -->` and `<!-- /perf:NAME -->`; only these are written. Each point is
 //! taken from one run, never from several: the latest that has the store and a peer. What is measured in a process or a
 //! loop of its own, memory and limits, is taken from the latest run that has it.
+//!
+//! Each class of machines has a page of its own: that of the latest run is the document, the others are in a folder.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::{fs, io};
+
+use clap::ValueEnum;
 
 use crate::class::Class;
 use crate::cli::ReportOptions;
@@ -18,6 +22,8 @@ use crate::record::{self, Failure, Limit, Line, Memory};
 use crate::store::Form;
 use crate::summary::{At, Stores};
 
+mod allocators;
+mod calls;
 pub(crate) mod charts;
 pub(crate) mod document;
 mod freed;
@@ -30,75 +36,165 @@ pub(crate) fn report(options: &ReportOptions) -> Result<(), Box<dyn Error>> {
     let records = options.records.clone().unwrap_or_else(env::records);
     let charts = options.charts.clone().unwrap_or_else(|| env::package().join("charts"));
 
+    let pages = options.pages.clone().unwrap_or_else(|| env::package().join("pages"));
+
     let none = "run `compare`, `memory`, `limits`, `scale` or `gate` with --record";
     if !records.is_dir() {
         return Err(format!("there is no folder {}: {none}", records.display()).into());
     }
     let lines = record::read_all(&records).map_err(|error| format!("the records cannot be read: {error}"))?;
-    let data = Data::of(lines, options.class);
+    let data = Data::of(lines.clone(), options.class);
     if data.used.is_empty() {
         return Err(format!("there is no record in {}: {none}", records.display()).into());
     }
-    let drawn = charts::all(&data)?;
-    let prefix = relative(&charts, document.parent().unwrap_or(Path::new("")));
-    let mut parts = tables::all(&data, &drawn, &prefix);
-    if let Some(counts) = record::newest_counts(&records)? {
-        parts.insert("instructions", tables::instructions(&counts));
-    }
-    let old = match fs::read_to_string(&document) {
-        Ok(old) => old,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-        Err(error) => return Err(format!("{}: {error}", document.display()).into()),
+    let mut output = Output {
+        check: options.check,
+        changed: Vec::new(),
     };
-    let new = document::fill(&old, &parts).map_err(|error| format!("{}: {error}", document.display()))?;
-
-    let mut changed = Vec::new();
-    let mut put = |path: &Path, text: &str| -> Result<(), Box<dyn Error>> {
-        if fs::read_to_string(path).is_ok_and(|old| old == text) {
-            return Ok(());
+    let mut all = vec![Page {
+        data,
+        document: document.clone(),
+        charts,
+    }];
+    if options.class.is_none() {
+        let own = all[0].data.class;
+        for class in classes(&lines).into_iter().filter(|&class| class != own) {
+            let data = Data::of(lines.clone(), Some(class));
+            if !data.used.is_empty() {
+                all.push(Page {
+                    data,
+                    document: pages.join(format!("{}.md", slug(class))),
+                    charts: pages.join(slug(class)),
+                });
+            }
         }
-        changed.push(path.display().to_string());
-        if !options.check {
-            fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    for page in &all {
+        let drawn = charts::all(&page.data)?;
+        let prefix = relative(&page.charts, page.folder());
+        let mut parts = tables::all(&page.data, &drawn, &prefix);
+        // Counts are of a commit, not of a machine; but beside them are times, which are of both.
+        let counts = record::newest_counts(&records, |commit| {
+            page.document == document || page.data.used.iter().any(|run| run.is_of(commit))
+        })?;
+        if let Some(counts) = counts {
+            parts.insert("instructions", tables::instructions(&counts));
         }
-        Ok(())
-    };
-    if !options.check {
-        fs::create_dir_all(&charts)?;
+        parts.insert("classes", links(page, &all));
+        output.fill(&page.document, &parts)?;
+        // The README has the one chart that matters; a page of another class has none there.
+        let readme = document.with_file_name("README.md");
+        if page.document == document
+            && options.class.is_none()
+            && fs::read_to_string(&readme).is_ok_and(|old| old.contains("<!-- perf:"))
+        {
+            let chart = BTreeMap::from([("chart", overview::chart(&drawn, &prefix))]);
+            output.fill(&readme, &chart)?;
+        }
+        for (name, svg) in &drawn {
+            output.put(&page.charts.join(name), svg)?;
+        }
     }
-    put(&document, &new)?;
-    // The README has the one chart that matters; a page of another class has none there.
-    let readme = document.with_file_name("README.md");
-    if options.class.is_none()
-        && let Ok(old) = fs::read_to_string(&readme)
-        && old.contains("<!-- perf:")
-    {
-        let chart = BTreeMap::from([("chart", overview::chart(&drawn, &prefix))]);
-        put(&readme, &document::fill(&old, &chart)?)?;
-    }
-    for (name, svg) in &drawn {
-        put(&charts.join(name), svg)?;
-    }
-    match (options.check, changed.is_empty()) {
-        (true, false) => Err(format!("not up to date: {}", changed.join(", ")).into()),
+    match (options.check, output.changed.is_empty()) {
+        (true, false) => Err(format!("not up to date: {}", output.changed.join(", ")).into()),
         (_, true) => {
             println!("nothing has changed");
             Ok(())
         }
         (false, false) => {
-            println!("written: {}", changed.join(", "));
+            println!("written: {}", output.changed.join(", "));
             Ok(())
         }
     }
 }
 
-/// The way from one folder to another below it, for links; as it is if it is not below.
-fn relative(to: &Path, from: &Path) -> String {
-    to.strip_prefix(from)
-        .unwrap_or(to)
-        .display()
-        .to_string()
-        .replace('\\', "/")
+/// What one class of machines has: a document, and the charts in it.
+struct Page {
+    data: Data,
+    document: PathBuf,
+    charts: PathBuf,
+}
+
+impl Page {
+    fn folder(&self) -> &Path {
+        self.document.parent().unwrap_or(Path::new(""))
+    }
+}
+
+/// Writes what has changed; or only says so.
+struct Output {
+    check: bool,
+    changed: Vec<String>,
+}
+
+impl Output {
+    /// Fills the marked parts of a document.
+    fn fill(&mut self, path: &Path, parts: &BTreeMap<&'static str, String>) -> Result<(), Box<dyn Error>> {
+        let old = match fs::read_to_string(path) {
+            Ok(old) => old,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(format!("{}: {error}", path.display()).into()),
+        };
+        let new = document::fill(&old, parts).map_err(|error| format!("{}: {error}", path.display()))?;
+        self.put(path, &new)
+    }
+
+    fn put(&mut self, path: &Path, text: &str) -> Result<(), Box<dyn Error>> {
+        if fs::read_to_string(path).is_ok_and(|old| old == text) {
+            return Ok(());
+        }
+        self.changed.push(path.display().to_string());
+        if !self.check {
+            let folder = path.parent().unwrap_or(Path::new(""));
+            fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+            fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+        }
+        Ok(())
+    }
+}
+
+/// The classes of machines that there are records of.
+fn classes(lines: &[Line]) -> BTreeSet<Class> {
+    let runs = lines.iter().filter_map(|line| match line {
+        Line::Run(run) => Some(run.class()),
+        _ => None,
+    });
+    runs.collect()
+}
+
+/// The name of a class as the command line and its page have it.
+fn slug(class: Class) -> String {
+    class
+        .to_possible_value()
+        .map_or_else(String::new, |value| value.get_name().to_owned())
+}
+
+/// Which machines a page is of, and where the others' pages are.
+fn links(page: &Page, all: &[Page]) -> String {
+    let mut text = format!("\nThis page is of machines with {}.", page.data.class);
+    for other in all.iter().filter(|other| other.document != page.document) {
+        let way = relative(&other.document, page.folder());
+        text += &format!(
+            " Of those with {}: [{}]({way}).",
+            other.data.class,
+            slug(other.data.class)
+        );
+    }
+    text
+}
+
+/// The way from one folder to what is below it or beside it, for links; as it is if they have nothing in common.
+pub(crate) fn relative(to: &Path, from: &Path) -> String {
+    for (up, folder) in from.ancestors().enumerate() {
+        // The empty path is where every relative one begins.
+        if folder.as_os_str().is_empty() && to.is_absolute() {
+            break;
+        }
+        if let Ok(below) = to.strip_prefix(folder) {
+            return "../".repeat(up) + &below.display().to_string().replace('\\', "/");
+        }
+    }
+    to.display().to_string().replace('\\', "/")
 }
 
 /// What the records of one class of machines say, each point from one run.
@@ -113,23 +209,38 @@ pub(crate) struct Data {
     pub(crate) failures: Vec<Failure>,
     /// The runs that any of it comes from, oldest first.
     pub(crate) used: Vec<Run>,
+    /// What was measured with mimalloc in place of the system's allocator: apart from all else.
+    pub(crate) mimalloc: Option<Box<Self>>,
 }
 
 impl Data {
     /// Of that class, or of that of the latest run: machines of different classes do not belong on one page.
     pub(crate) fn of(lines: Vec<Line>, class: Option<Class>) -> Self {
-        let classes: BTreeMap<String, Class> = lines
+        let runs: BTreeMap<String, (Class, bool)> = lines
             .iter()
             .filter_map(|line| match line {
-                Line::Run(run) => Some((run.run.clone(), run.class())),
+                Line::Run(run) => Some((run.run.clone(), (run.class(), run.is_with_mimalloc()))),
                 _ => None,
             })
             .collect();
         // Runs are named by their time.
-        let latest = classes.last_key_value().map(|(_, &class)| class);
+        let latest = runs.last_key_value().map(|(_, &(class, _))| class);
         let class = class.or(latest).unwrap_or(Class::Unknown);
-        let is_of_class = |run: &str| classes.get(run).copied().unwrap_or(Class::Unknown) == class;
-        let lines = lines.into_iter().filter(|line| is_of_class(line.run()));
+        let about = |line: &Line| runs.get(line.run()).copied().unwrap_or((Class::Unknown, false));
+        let of_class = lines.into_iter().filter(|line| about(line).0 == class);
+        let (with_mimalloc, lines): (Vec<Line>, Vec<Line>) = of_class.partition(|line| about(line).1);
+        let mut data = Self::gather(lines, class);
+        if !with_mimalloc.is_empty() {
+            let apart = Self::gather(with_mimalloc, class);
+            data.used.extend(apart.used.iter().cloned());
+            data.used.sort_by(|a, b| a.run.cmp(&b.run));
+            data.failures.extend(apart.failures.iter().cloned());
+            data.mimalloc = Some(Box::new(apart));
+        }
+        data
+    }
+
+    fn gather(lines: Vec<Line>, class: Class) -> Self {
         let mut runs: BTreeMap<String, Run> = BTreeMap::new();
         let mut points: BTreeMap<At, BTreeMap<String, Stores>> = BTreeMap::new();
         let mut memory: BTreeMap<(usize, String, String), Memory> = BTreeMap::new();
@@ -174,6 +285,7 @@ impl Data {
             in_place: BTreeSet::new(),
             failures: Vec::new(),
             used: Vec::new(),
+            mimalloc: None,
         };
         let mut used = BTreeSet::new();
         for (at, of_runs) in points {

@@ -7,8 +7,9 @@ use crate::gate::results::Results;
 use crate::gate::targets::{self, Target};
 use crate::gate::{BY_ID, OURS};
 use crate::limits::loads;
-use crate::peers::Peers;
+use crate::peers::{self, Peers};
 use crate::report::{Data, tables};
+use crate::store::Form;
 use crate::summary::{self, At, Spread, Summary, count, figures};
 use crate::workloads::Workload;
 
@@ -16,7 +17,7 @@ use crate::workloads::Workload;
 pub(crate) const CHART: &str = "ratios.svg";
 
 /// What is compared at a glance, and as what.
-const COMPARED: [(Workload, &str); 13] = [
+const COMPARED: [(Workload, &str); 17] = [
     (Workload::W1, "get, a guard each"),
     (Workload::G64, "get, guard reused"),
     (Workload::B64, "get, in batches"),
@@ -27,17 +28,27 @@ const COMPARED: [(Workload, &str); 13] = [
     (Workload::W5, "get-or-alloc"),
     (Workload::W6, "growth from empty"),
     (Workload::W7, "free all of an id"),
+    (Workload::W9own, "get on a parent with 10,000 ids"),
+    (Workload::W10, "as W3, beside a stalled reader"),
+    (Workload::W11, "a program's trace"),
     (Workload::W12, "hottest keys made again"),
+    (Workload::W13, "small stores"),
     (Workload::W14, "drop, with destructors"),
     (Workload::W14F, "free all, with destructors"),
 ];
 
+/// Memory, of which less is better: how many times ours the best peer takes.
+const MEMORY: (&str, &str) = ("W8", "bytes an entry, the peer's / ours");
+/// Its sizes; all others are in a chart of their own.
+const MEMORY_ENTRIES: [usize; 2] = [1 << 20, 1 << 23];
+
 /// Our rate at a point, in rates of the best peer of a form.
 pub(crate) struct Ratio<'d> {
-    pub(crate) workload: Workload,
+    /// Of the workload.
+    pub(crate) name: &'static str,
     pub(crate) about: &'static str,
     pub(crate) form: Peers,
-    pub(crate) at: &'d At,
+    pub(crate) at: At,
     pub(crate) peer: &'d str,
     pub(crate) times: f64,
     /// Of both, the wider one.
@@ -50,7 +61,8 @@ pub(crate) fn ratios<'d>(data: &'d Data, ours: &str) -> Vec<Ratio<'d>> {
     let mut ratios = Vec::new();
     for (workload, about) in COMPARED {
         let points = data.points.iter().filter(|(at, _)| {
-            at.workload == workload.name() && at.keys == "heap" && (at.threads <= 2 || workload == Workload::W12)
+            let has_own_threads = matches!(workload, Workload::W12 | Workload::W13);
+            at.workload == workload.name() && at.keys == "heap" && (at.threads <= 2 || has_own_threads)
         });
         for (at, stores) in points {
             let single = At {
@@ -74,13 +86,56 @@ pub(crate) fn ratios<'d>(data: &'d Data, ours: &str) -> Vec<Ratio<'d>> {
                     continue;
                 };
                 ratios.push(Ratio {
-                    workload,
+                    name: workload.name(),
                     about,
                     form,
-                    at,
+                    at: at.clone(),
                     peer,
                     times,
                     percent: rate.percent().max(best.percent()),
+                });
+            }
+        }
+    }
+    if ours == OURS {
+        ratios.extend(memory(data));
+    }
+    ratios
+}
+
+/// Those of memory: by which name an entry is asked for makes no difference to it.
+fn memory(data: &Data) -> Vec<Ratio<'_>> {
+    let mut ratios = Vec::new();
+    for entries in MEMORY_ENTRIES {
+        let grown = || {
+            let lines = data.memory.iter();
+            lines.filter(move |line| line.entries == entries && line.made == "grown")
+        };
+        let Some(own) = grown().find(|line| line.store == OURS) else {
+            continue;
+        };
+        // In records from before there were two, all were boxed.
+        let is_in_place = |store: &str| peers::about(store).is_some_and(|about| about.form == Form::InPlace);
+        let both = grown().any(|line| is_in_place(&line.store));
+        for form in Peers::FORMS.into_iter().filter(|&form| both || form != Peers::InPlace) {
+            let of_form = |store: &str| peers::about(store).is_some_and(|about| form.have(&about));
+            let best = grown()
+                .filter(|line| of_form(&line.store))
+                .min_by(|a, b| a.bytes_per_entry.total_cmp(&b.bytes_per_entry));
+            if let Some(best) = best {
+                ratios.push(Ratio {
+                    name: MEMORY.0,
+                    about: MEMORY.1,
+                    form,
+                    at: At {
+                        workload: MEMORY.0.to_owned(),
+                        keys: "heap".to_owned(),
+                        entries,
+                        threads: 1,
+                    },
+                    peer: &best.store,
+                    times: best.bytes_per_entry / own.bytes_per_entry,
+                    percent: 0.0,
                 });
             }
         }
@@ -112,9 +167,10 @@ pub(crate) fn table(data: &Data) -> String {
     text.push_str(
         "\nMedians; what is below 1 is **bold**. Peers that move their entries have their values boxed, so that references \
          to them stay good, or in place, as most programs do; those that do not move them are of both. B64 is compared \
-         with the best peer's G64, W12 has three threads.",
+         with the best peer's G64; W12 has three threads, W13 one and twelve. Each cell has its bar in the chart.",
     );
-    let ratios = ratios(data, OURS);
+    let mut ratios = ratios(data, OURS);
+    ratios.retain(|ratio| ratio.name != MEMORY.0);
     let widest = ratios.iter().map(|ratio| ratio.percent).fold(0.0, f64::max);
     let median = Spread::of(ratios.iter().map(|ratio| ratio.percent)).map_or(0.0, |spread| spread.median);
     let _ = writeln!(
@@ -125,18 +181,25 @@ pub(crate) fn table(data: &Data) -> String {
 }
 
 fn table_of(ratios: &[Ratio<'_>]) -> String {
-    let sizes: BTreeSet<usize> = ratios.iter().map(|ratio| ratio.at.entries).collect();
-    let heads: Vec<String> = sizes.iter().map(|&entries| count(entries)).collect();
+    // Sizes that only one workload has are in a column for all of them.
+    let is_round = |entries: usize| entries.is_power_of_two();
+    let all: BTreeSet<usize> = ratios.iter().map(|ratio| ratio.at.entries).collect();
+    let (sizes, odd): (Vec<usize>, Vec<usize>) = all.iter().partition(|&&entries| is_round(entries));
+    let mut heads: Vec<String> = sizes.iter().map(|&entries| count(entries)).collect();
+    if !odd.is_empty() {
+        heads.push("others".to_owned());
+    }
     let mut text = format!(
         "\n| our rate / the best peer's, with 1 and 2 threads | peers' values | {} |\n|{}\n",
         heads.join(" | "),
         "---|".repeat(heads.len() + 2)
     );
-    for (workload, about) in COMPARED {
+    let compared = COMPARED.map(|(workload, about)| (workload.name(), about));
+    for (name, about) in compared.into_iter().chain([MEMORY]) {
         for form in Peers::FORMS {
             let row: Vec<&Ratio<'_>> = ratios
                 .iter()
-                .filter(|ratio| ratio.workload == workload && ratio.form == form)
+                .filter(|ratio| ratio.name == name && ratio.form == form)
                 .collect();
             let cell = |entries: usize| {
                 // By the number of threads, as the points are.
@@ -150,13 +213,16 @@ fn table_of(ratios: &[Ratio<'_>]) -> String {
                 cells.join(", ")
             };
             if !row.is_empty() {
-                let cells: Vec<String> = sizes.iter().map(|&entries| cell(entries)).collect();
-                let _ = writeln!(
-                    text,
-                    "| {workload} {about} | {} | {} |",
-                    form.values(),
-                    cells.join(" | ")
-                );
+                let mut cells: Vec<String> = sizes.iter().map(|&entries| cell(entries)).collect();
+                if !odd.is_empty() {
+                    let own = odd.iter().map(|&entries| (count(entries), cell(entries)));
+                    let own: Vec<String> = own
+                        .filter(|(_, cell)| !cell.is_empty())
+                        .map(|(entries, cell)| format!("{cell} at {entries}"))
+                        .collect();
+                    cells.push(own.join("; "));
+                }
+                let _ = writeln!(text, "| {name} {about} | {} | {} |", form.values(), cells.join(" | "));
             }
         }
     }

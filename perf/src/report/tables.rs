@@ -6,7 +6,7 @@ use std::fmt::Write;
 use crate::memory;
 use crate::peers::{self, Peers};
 use crate::record::{Cell, Limit, Memory};
-use crate::report::{Data, freed, overview};
+use crate::report::{Data, allocators, calls, freed, overview};
 use crate::summary::{self, At, Spread, Stores, Summary, count, figures};
 use crate::workloads::Workload;
 
@@ -53,7 +53,12 @@ pub(crate) fn all(
             "freed",
             freed::all(data) + &image("stall.svg", "bytes that wait for a stalled reader, over time"),
         ),
+        ("calls", calls::table(data)),
         ("limits", limits(data)),
+        ("allocators", allocators::table(data)),
+        // Those two are not of the records: whoever writes a page has them.
+        ("classes", String::new()),
+        ("instructions", String::new()),
     ]);
     for part in parts.values_mut().filter(|part| part.trim().is_empty()) {
         "Not recorded yet.".clone_into(part);
@@ -94,7 +99,7 @@ pub(crate) fn sources<'d>(data: &Data, points: impl Iterator<Item = &'d Stores>)
     sources_of(data, runs)
 }
 
-fn sources_of<'d>(data: &Data, runs: impl Iterator<Item = &'d str>) -> String {
+pub(crate) fn sources_of<'d>(data: &Data, runs: impl Iterator<Item = &'d str>) -> String {
     let names: BTreeSet<&str> = runs.collect();
     let runs = names.into_iter().filter_map(|name| data.run(name));
     let runs: BTreeSet<String> = runs
@@ -456,17 +461,17 @@ fn stall(data: &Data) -> String {
 }
 
 fn limits(data: &Data) -> String {
-    if data.limits.is_empty() {
+    let limits: Vec<&Limit> = data.limits.iter().filter(|limit| !calls::is_call(limit)).collect();
+    if limits.is_empty() {
         return String::new();
     }
     let mut names: Vec<&str> = Vec::new();
-    for limit in &data.limits {
+    for limit in &limits {
         if !names.contains(&limit.limit.as_str()) {
             names.push(&limit.limit);
         }
     }
-    let sizes: BTreeSet<usize> = data
-        .limits
+    let sizes: BTreeSet<usize> = limits
         .iter()
         .map(|limit| limit.entries)
         .filter(|&entries| entries > 0)
@@ -478,8 +483,7 @@ fn limits(data: &Data) -> String {
         "---|".repeat(heads.len() + 1)
     );
     let value = |name: &str, entries: usize| {
-        let of = data
-            .limits
+        let of = limits
             .iter()
             .filter(|limit| limit.limit == name && limit.entries == entries);
         Spread::of(of.map(|limit| limit.ns)).map(|spread| figures(spread.median))
@@ -497,7 +501,7 @@ fn limits(data: &Data) -> String {
         };
         let _ = writeln!(text, "| {name} | {} |", cells.join(" | "));
     }
-    text + &sources_of(data, data.limits.iter().map(|Limit { run, .. }| run.as_str()))
+    text + &sources_of(data, limits.iter().map(|limit| limit.run.as_str()))
 }
 
 /// Counts as `ci/icount.sh --no-op` prints them, times as `ci/no-op.sh` does, and a line that says where both are from.

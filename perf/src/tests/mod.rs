@@ -6,6 +6,7 @@ pub(crate) mod conformance;
 mod freed;
 mod gate;
 mod keys;
+mod pages;
 mod quiet;
 mod record;
 mod report;
