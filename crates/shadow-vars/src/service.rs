@@ -6,7 +6,7 @@ use std::time::Duration;
 
 #[cfg(not(shadow_loom))]
 use crate::heap::Heap;
-use crate::reclaim::age;
+use crate::reclaim;
 #[cfg(not(shadow_loom))]
 use crate::reclaim::background;
 
@@ -57,5 +57,5 @@ pub fn start_reclaimer() -> io::Result<()> {
 /// assert_eq!(store.stats().old_guards, 0);
 /// ```
 pub fn report_old_guards(after: Option<Duration>) {
-    age::set(after);
+    reclaim::report_after(after);
 }

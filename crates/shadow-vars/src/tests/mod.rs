@@ -21,6 +21,8 @@ mod sizes;
 mod stall;
 #[cfg(not(shadow_loom))]
 mod stalled;
+#[cfg(all(target_os = "linux", target_arch = "x86_64", not(miri), not(shadow_loom)))]
+pub(crate) mod steps;
 #[cfg(not(shadow_loom))]
 mod teardown;
 
