@@ -8,6 +8,7 @@ use super::*;
 use crate::reclaim::sealed::Backend;
 use crate::reclaim::{Asymmetric, Eras};
 use crate::sync::stat;
+use crate::tests::alone;
 
 fn mine<S: Site>() -> &'static Shared {
     // SAFETY: participants are never freed.
@@ -42,6 +43,7 @@ fn guards_that_are_forgotten<S: Site>() {
 
 #[test]
 fn guards_that_are_forgotten_do_not_carry_into_a_flag() {
+    let _alone = alone();
     guards_that_are_forgotten::<Asymmetric>();
     guards_that_are_forgotten::<Eras>();
 }
@@ -51,6 +53,7 @@ macro_rules! held_to_the_end {
     ($($test:ident: $site:ty;)*) => {$(
         #[test]
         fn $test() {
+            let _alone = alone();
             thread_local! {
                 static HELD: Cell<Option<Guard<$site>>> = const { Cell::new(None) };
             }
@@ -132,6 +135,7 @@ mod handlers {
 
     #[test]
     fn a_signal_handler_may_pin_between_any_two_instructions() {
+        let _alone = alone();
         at_every_instruction::<Asymmetric>();
         at_every_instruction::<Eras>();
     }
@@ -180,6 +184,7 @@ mod handlers {
     /// B1: what counts was announced before it was loaded, whatever a handler has announced meanwhile.
     #[test]
     fn a_signal_handler_may_look_up_between_any_two_instructions() {
+        let _alone = alone();
         thread::spawn(|| {
             drop(Eras::pin());
             let mut wrong = 0;
