@@ -15,7 +15,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use process::{fork, processes};
-use shadow_vars::{Asymmetric, Epoch, Eras, OwnedPinned, Reclaim, ShadowId, ShadowStore, Stats, report_old_guards, start_reclaimer};
+use shadow_vars::{
+    Asymmetric, Epoch, Eras, OwnedPinned, Reclaim, ShadowId, ShadowStore, Stats, report_old_guards, start_reclaimer,
+};
 
 processes! {
     a_thread_is_named => a_thread::<Asymmetric>;

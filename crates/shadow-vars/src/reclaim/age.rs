@@ -3,12 +3,12 @@
 //!
 //! - **E9** A scan notes now and then what the newest target was that a barrier had come after, and reads the clock last: a
 //!   *mark*. Who announces itself after that barrier has its target or a newer one (E3), and so has an owned guard that is counted
-//!   after the scan has looked for those (E8). So a guard of an epoch older than a mark's was there when the clock was read.
+//!   after the scan has looked for those (E8; those of [`Eras`](super::Eras) are participants, B5). So a guard of an epoch older than a mark's was there when the clock was read.
 //!   It may be older, by the time to the mark before. A participant that is seen with one epoch at two scans, both behind the
 //!   barrier, has not let go in between: else it had announced a newer one.
 //!
 //! What a guard does not hold back leaves no mark: while no period begins, nobody lags. So who wants to know begins one (a
-//! [`beat`](is_beat_due)).
+//! [`beat`](Ages::is_beat_due)).
 
 use std::time::Duration;
 

@@ -10,6 +10,9 @@
 //! - **H3** `oldest` is no later than the period of anything that is held: published when what has gone is dropped. So what was
 //!   retired before a mark is dropped when R5 says so, and `oldest` is past the period of the batch that was drained last
 //!   when somebody saw that first.
+//!
+//! A fork may cut off a thread under TAKEN anywhere (F4): what it has in hand is lost, a batch at most, and the chains are whole,
+//! or both the same, at the end of a round; whoever [goes on](Held::mend) in its place sees that.
 
 use std::cell::Cell;
 use std::ptr::{self, NonNull};

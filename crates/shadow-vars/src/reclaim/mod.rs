@@ -45,6 +45,8 @@ pub(crate) mod retired;
 mod scan;
 #[cfg(feature = "seize")]
 mod seize;
+#[cfg(all(test, target_os = "linux", target_arch = "x86_64", not(miri), not(shadow_loom)))]
+mod steps;
 pub(crate) mod stores;
 mod tend;
 mod weights;
@@ -305,4 +307,12 @@ impl<R: Reclaim> Hold<R> for OwnedGuard<R> {
     fn renew(&mut self) {
         R::repin_owned(&mut self.0);
     }
+}
+
+/// For tests that ask what was reclaimed while nobody else holds a guard of theirs, or that keep guards for long: guards are the
+/// process's, so these must not run beside each other.
+#[cfg(all(test, not(shadow_loom)))]
+pub(crate) fn alone() -> std::sync::MutexGuard<'static, ()> {
+    static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

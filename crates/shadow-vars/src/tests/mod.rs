@@ -21,15 +21,8 @@ mod sizes;
 mod stall;
 #[cfg(not(shadow_loom))]
 mod stalled;
-#[cfg(all(target_os = "linux", target_arch = "x86_64", not(miri), not(shadow_loom)))]
-pub(crate) mod steps;
 #[cfg(not(shadow_loom))]
 mod teardown;
 
-/// For tests that ask what was reclaimed of a [`Checked`](crate::reclaim::checked::Checked) store, or that keep guards of one
-/// for long: its guards are one book for the process, so they must not run beside each other.
 #[cfg(not(shadow_loom))]
-pub(crate) fn alone() -> std::sync::MutexGuard<'static, ()> {
-    static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
-    ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
+use crate::reclaim::alone;

@@ -1,7 +1,7 @@
 //! What a fork finds of what is held, wherever it cuts off the thread that has it under TAKEN (F4).
 
 use super::*;
-use crate::tests::steps::at_each_step;
+use crate::reclaim::steps::at_each_step;
 
 thread_local! {
     static HELD: Cell<*const Held> = const { Cell::new(ptr::null()) };
@@ -41,7 +41,11 @@ impl Held {
     fn oldest_in_chains(&self) -> u64 {
         let of = |chain: &AtomicPtr<Link>, oldest: &stat::AtomicU64| {
             let empty = chain.load(Ordering::Relaxed).is_null();
-            if empty { u64::MAX } else { oldest.load(Ordering::Relaxed) }
+            if empty {
+                u64::MAX
+            } else {
+                oldest.load(Ordering::Relaxed)
+            }
         };
         of(&self.rest, &self.oldest_of_rest).min(of(&self.kept, &self.oldest_of_kept))
     }
@@ -53,7 +57,11 @@ fn look() {
     let child = unsafe { &*HELD.get() }.forked();
     let objects = child.objects();
     let (fewest, most, oldest) = FOUND.get();
-    FOUND.set((fewest.min(objects), most.max(objects), oldest.max(child.oldest_in_chains())));
+    FOUND.set((
+        fewest.min(objects),
+        most.max(objects),
+        oldest.max(child.oldest_in_chains()),
+    ));
 }
 
 /// What children find that are forked at each instruction of a call.
@@ -88,7 +96,9 @@ fn a_fork_loses_what_was_in_hand_and_nothing_else() {
     assert_eq!((none, found.0, found.1), (None, 0, 0));
     // Nor by a fork of the child, while that mends.
     // SAFETY: in no chain.
-    objects.iter().for_each(|object| unsafe { held.keep(NonNull::from(object), 9) });
+    objects
+        .iter()
+        .for_each(|object| unsafe { held.keep(NonNull::from(object), 9) });
     held.rest.store(held.kept.load(Ordering::Relaxed), Ordering::Relaxed);
     held.oldest_of_rest.store(9, Ordering::Relaxed);
     let ((), found) = forked_in(&held, || held.mend());

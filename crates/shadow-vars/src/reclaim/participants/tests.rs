@@ -6,9 +6,8 @@ use std::{ptr, thread};
 
 use super::*;
 use crate::reclaim::sealed::Backend;
-use crate::reclaim::{Asymmetric, Eras};
+use crate::reclaim::{Asymmetric, Eras, alone};
 use crate::sync::stat;
-use crate::tests::alone;
 
 fn mine<S: Site>() -> &'static Shared {
     // SAFETY: participants are never freed.
@@ -81,8 +80,8 @@ held_to_the_end! {
 #[cfg(all(target_os = "linux", target_arch = "x86_64", not(miri)))]
 mod handlers {
     use super::*;
+    use crate::reclaim::steps::at_each_step;
     use crate::sync::stat::AtomicU64 as Count;
-    use crate::tests::steps::at_each_step;
 
     thread_local! {
         static STEPS: Cell<u64> = const { Cell::new(0) };

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use super::{
-    A, B, CREATED, Large, ODD, Ordering, Usual, Value, WATCHED, dropped, explore, is_dropped, is_dropped_by_now, join,
-    spawn,
+    A, B, CREATED, Huge, Large, ODD, Ordering, Usual, Value, WATCHED, dropped, explore, is_dropped, is_dropped_by_now,
+    join, spawn,
 };
 use crate::reclaim::Eras;
 use crate::reclaim::held::Effort;
@@ -209,6 +209,34 @@ fn a_reader_in_a_table_passes_by_a_successor_that_is_gone() {
         drop(guard);
         (0..3).for_each(|_| store.flush());
         store.end(&[A]);
+    });
+}
+
+/// The same of one that frees: it has killed the variable, and two migrations are over, when the next begins, and the table in
+/// which it is to close the key goes.
+#[test]
+fn a_remover_in_a_table_passes_by_a_successor_that_is_gone() {
+    explore(Huge, || {
+        let store = Store::tiny(&[A]);
+        let guard = Eras::pin();
+        let shield = under(&guard);
+        let removed = store.core.remove_on(shield, store.core.root(shield), &store.key(A));
+        // On a thread of its own, so that the remover announces nothing.
+        let migrate = |store: &Store| {
+            Eras::begin_period();
+            store.migrate();
+        };
+        // The first successor was there before the guard, and is held.
+        (0..2).for_each(|_| join(spawn(&store, migrate)));
+        let other = spawn(&store, move |store| {
+            migrate(store);
+            (0..2).for_each(|_| store.flush());
+        });
+        drop(removed);
+        join(other);
+        drop(guard);
+        (0..3).for_each(|_| store.flush());
+        store.end(&[]);
     });
 }
 
