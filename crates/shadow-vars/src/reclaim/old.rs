@@ -1,4 +1,4 @@
-//! Guards that are held for long: who holds them, and who is told (E9 of [`age`]).
+//! Guards that are held for long: who holds them, and who is told (E9 of [`age`](super::age)).
 
 use super::participants::{FENCES, NO_THREAD, Participant, Site};
 use super::{Old, scan};
