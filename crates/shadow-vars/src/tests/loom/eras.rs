@@ -170,6 +170,7 @@ fn look_up_beside_a_sift(sift: fn(&Store)) {
         (0..3).for_each(|_| store.flush());
         store.end(&[]);
     });
+    PAUSED.store(false, Ordering::Relaxed);
 }
 
 /// What readers have announced is looked at behind a barrier,
