@@ -59,9 +59,27 @@ pub(crate) enum Holder<'n> {
     },
 }
 
+/// What a guard holds back.
+pub(crate) enum Holds {
+    /// Whatever is freed while it exists.
+    All,
+    /// What existed when something was last looked up under it.
+    Found,
+}
+
+#[cfg(feature = "tracing")]
+impl std::fmt::Display for Holds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::All => "nothing that was freed meanwhile is dropped",
+            Self::Found => "nothing that was freed meanwhile is dropped, if it existed at the last look-up",
+        })
+    }
+}
+
 /// A guard is held for too long. Once a guard.
 #[cold]
-pub(crate) fn old_guard(_holder: Holder<'_>, _age: Duration) {
+pub(crate) fn old_guard(_holder: Holder<'_>, _age: Duration, _holds: Holds) {
     // As above.
     #[cfg(feature = "tracing")]
     FirstPanic::default().catch(|| match _holder {
@@ -70,14 +88,14 @@ pub(crate) fn old_guard(_holder: Holder<'_>, _age: Duration) {
             tracing::warn!(
                 thread = %name.utf8_chunks().next().map_or("", |chunk| chunk.valid()),
                 age = ?_age,
-                "a thread holds a guard for long: nothing that was freed meanwhile is dropped"
+                "a thread holds a guard for long: {_holds}"
             );
         }
         Holder::Owned { count, place } => tracing::warn!(
             guards = count,
             made_at = place.map(tracing::field::display),
             age = ?_age,
-            "owned guards are held for long: nothing that was freed meanwhile is dropped"
+            "owned guards are held for long: {_holds}"
         ),
     });
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 #[cfg(not(shadow_loom))]
 use crate::heap::Heap;
-use crate::reclaim::age;
+use crate::reclaim;
 #[cfg(not(shadow_loom))]
 use crate::reclaim::background;
 
@@ -40,7 +40,7 @@ pub fn start_reclaimer() -> io::Result<()> {
 /// that frees, `flush`, `synchronize`, [`stats`](crate::ShadowStore::stats), or the [background reclaimer](start_reclaimer). The last two
 /// also see guards that nothing waits for. Takes no time to speak of.
 ///
-/// With [`Asymmetric`](crate::Asymmetric) only. [`Epoch`](crate::Epoch) and `Seize` do not tell which guards a period waits for; there
+/// With [`Asymmetric`](crate::Asymmetric) and [`Eras`](crate::Eras), each for its own guards. [`Epoch`](crate::Epoch) and `Seize` do not tell which guards a period waits for; there
 /// [`Stats::oldest_retired`](crate::Stats::oldest_retired) is what grows.
 ///
 /// ```
@@ -57,5 +57,5 @@ pub fn start_reclaimer() -> io::Result<()> {
 /// assert_eq!(store.stats().old_guards, 0);
 /// ```
 pub fn report_old_guards(after: Option<Duration>) {
-    age::set(after);
+    reclaim::report_after(after);
 }

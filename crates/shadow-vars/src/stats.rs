@@ -55,7 +55,9 @@ pub struct Stats {
     pub old_guards: usize,
     /// The age of the oldest of them; at least, see there.
     pub oldest_guard: Option<Duration>,
-    /// Of [`retired_bytes`](Self::retired_bytes), what cannot be dropped before the oldest of them goes; about.
+    /// Of [`retired_bytes`](Self::retired_bytes), what cannot be dropped before the oldest of them goes; about. With
+    /// [`Eras`](crate::Eras) that is what existed when something was last looked up under such a guard, and was freed since: of the
+    /// batches that are complete, so what was freed last is not in it.
     pub held_back_bytes: usize,
     /// Bytes held for small variables, which are packed,
     pub packed_bytes: usize,

@@ -452,7 +452,7 @@ impl<R: Reclaim> ShadowStore<R> {
             unsettled_readers: R::unsettled(),
             old_guards: old.count,
             oldest_guard: old.oldest.map(|(_, age)| age),
-            held_back_bytes: old.oldest.map_or(0, |(period, _)| core.lists.held_back(period)),
+            held_back_bytes: old.oldest.map_or(0, |(period, _)| core.lists.held_back::<R>(period)),
             packed_bytes,
             packed_free_bytes,
             ids,

@@ -5,8 +5,8 @@
 #[path = "support/process.rs"]
 mod process;
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Barrier, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -27,6 +27,7 @@ processes! {
     fork_from_a_constructor => fork_from_constructor;
     fork_with_crossbeam_hangs_nowhere => fork_epoch;
     fork_with_intervals_goes_on => fork_eras;
+    fork_while_another_drops_what_was_held => fork_held;
     fork_keeps_what_the_parent_has => fork_parent_goes_on;
 }
 
@@ -358,6 +359,55 @@ fn fork_eras() {
         assert_eq!(drops(), 1997);
     });
     assert_eq!(status, 0);
+}
+
+/// Says, when it is the tenth, that it is dropped, and waits until it may go on.
+struct Tenth(usize);
+
+static TENTH: Barrier = Barrier::new(2);
+
+impl Drop for Tenth {
+    fn drop(&mut self) {
+        if HELD_DROPS.fetch_add(1, Ordering::SeqCst) == 9 {
+            TENTH.wait();
+            TENTH.wait();
+        }
+    }
+}
+
+static HELD_DROPS: AtomicUsize = AtomicUsize::new(0);
+
+/// A thread drops all that a reader held, and is gone in the middle of it: what it had in hand is lost, a batch at most.
+fn fork_held() {
+    const ID: ShadowId<Tenth> = ShadowId::new(3);
+    const THERE: usize = 1000;
+    const BATCH: usize = 16;
+    let store: &'static ShadowStore<Eras> = Box::leak(Box::new(ShadowStore::builder().batch(BATCH).build().unwrap()));
+    (0..THERE).for_each(|n| store.alloc(n * 8, ID, Tenth(n)).unwrap());
+    let pin = store.pin();
+    assert!((0..THERE).all(|n| pin.get(n * 8, ID).is_some_and(|found| found.0 == n)));
+    thread::spawn(|| (0..THERE).for_each(|n| assert!(store.free(n * 8, ID))))
+        .join()
+        .unwrap();
+    store.flush();
+    assert_eq!((HELD_DROPS.load(Ordering::SeqCst), store.len()), (0, 0));
+    drop(pin);
+    thread::scope(|scope| {
+        scope.spawn(|| store.synchronize().unwrap());
+        TENTH.wait();
+        let status = fork(|| {
+            store.synchronize().unwrap();
+            let dropped = HELD_DROPS.load(Ordering::SeqCst);
+            assert!((THERE - BATCH..THERE).contains(&dropped), "{dropped} dropped");
+            store.alloc(8_usize, ID, Tenth(0)).unwrap();
+            assert!(store.free(8_usize, ID));
+            store.synchronize().unwrap();
+            assert_eq!(HELD_DROPS.load(Ordering::SeqCst), dropped + 1);
+        });
+        TENTH.wait();
+        assert_eq!(status, 0);
+    });
+    assert_eq!(HELD_DROPS.load(Ordering::SeqCst), THERE);
 }
 
 /// A fork changes nothing in the parent, whose threads go on.

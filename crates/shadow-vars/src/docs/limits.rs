@@ -39,7 +39,7 @@
 //!
 //! While a guard exists, nothing that is freed after it was made is dropped, in any store of the same backend. A thread that
 //! sleeps with a guard makes memory wait:
-//! [`Stats::retired_bytes`](crate::Stats::retired_bytes) shows how much. With the default backend, a guard that is older than ten
+//! [`Stats::retired_bytes`](crate::Stats::retired_bytes) shows how much. With the default backend and [`Eras`](crate::Eras), a guard that is older than ten
 //! seconds, or whatever [`report_old_guards`](crate::report_old_guards) sets, is reported once by a `tracing` warning that names
 //! the thread, or the place in the program where an owned guard was made; and
 //! [`Stats::old_guards`](crate::Stats::old_guards), [`oldest_guard`](crate::Stats::oldest_guard) and

@@ -12,7 +12,7 @@
 //! - Counts ([`len`](crate::ShadowStore::len), [`stats`](crate::ShadowStore::stats)) are off, for good, by what other threads
 //!   had done and not yet counted: one operation of each at most, of a sweep a batch.
 //! - Values that other threads were just freeing, moving between lists or dropping are lost: they are never dropped in the
-//!   child, and take their memory with them, a batch for each such thread at most (with `Eras`, also what a stalled reader holds back there). The [reclaimer](crate::start_reclaimer) is
+//!   child, and take their memory with them, a batch for each such thread at most. The [reclaimer](crate::start_reclaimer) is
 //!   such a thread: the child starts one of its own.
 //!   [`synchronize`](crate::ShadowStore::synchronize) does not wait for them.
 //! - [Owned guards](crate::ShadowStore::pin_owned) belong to no thread, so those of before the fork count as held until they

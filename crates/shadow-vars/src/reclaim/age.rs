@@ -1,13 +1,14 @@
-//! For how long guards of the default backend have been held: told by scans, as a pin writes no time down.
+//! For how long guards of backends with [participants](super::participants) have been held: told by scans, as a pin writes no
+//! time down.
 //!
 //! - **E9** A scan notes now and then what the newest target was that a barrier had come after, and reads the clock last: a
 //!   *mark*. Who announces itself after that barrier has its target or a newer one (E3), and so has an owned guard that is counted
-//!   after the scan has looked for those (E8). So a guard of an epoch older than a mark's was there when the clock was read.
+//!   after the scan has looked for those (E8; those of [`Eras`](super::Eras) are participants, B5). So a guard of an epoch older than a mark's was there when the clock was read.
 //!   It may be older, by the time to the mark before. A participant that is seen with one epoch at two scans, both behind the
 //!   barrier, has not let go in between: else it had announced a newer one.
 //!
 //! What a guard does not hold back leaves no mark: while no period begins, nobody lags. So who wants to know begins one (a
-//! [`beat`](is_beat_due)).
+//! [`beat`](Ages::is_beat_due)).
 
 use std::time::Duration;
 
@@ -17,9 +18,6 @@ use crate::sync::stat::{AtomicU64, Mutex, MutexGuard, Ordering};
 
 /// The age after which guards are reported, in nanoseconds; 0 for never.
 static AGE: AtomicU64 = AtomicU64::new(10_000_000_000);
-
-/// When a beat is due next.
-static NEXT_BEAT: AtomicU64 = AtomicU64::new(0);
 
 /// Parts of the age that go by between two marks.
 const STEPS: u64 = 16;
@@ -41,14 +39,19 @@ struct Marks {
     count: usize,
 }
 
-static NOTED: Mutex<Marks> = Mutex::new(Marks::new());
+/// What is known of one backend's guards, whose epochs are its own.
+pub struct Ages {
+    marks: Mutex<Marks>,
+    /// When a beat is due next.
+    next_beat: AtomicU64,
+}
 
-/// See [`report_old_guards`](crate::report_old_guards).
-pub(crate) fn set(age: Option<Duration>) {
+/// See [`report_old_guards`](crate::report_old_guards). Whoever sets it sees to it that the next beat comes
+/// [at once](Ages::beat_at_once).
+pub(super) fn set(age: Option<Duration>) {
     let nanoseconds = age.map_or(0, |age| u64::try_from(age.as_nanos()).unwrap_or(u64::MAX).max(1));
     // Relaxed, here and below: numbers by themselves.
     AGE.store(nanoseconds, Ordering::Relaxed);
-    NEXT_BEAT.store(0, Ordering::Relaxed);
 }
 
 fn age() -> Option<u64> {
@@ -56,49 +59,65 @@ fn age() -> Option<u64> {
     (age > 0 && !cfg!(shadow_loom)).then_some(age)
 }
 
-/// A scan has found a guard of this epoch, and none that is older; a barrier came after `fenced`, which is newer. Guards of
-/// epochs below the result are too old.
-pub(super) fn note(oldest: u64, fenced: u64) -> Option<u64> {
-    let age = age()?;
-    let _section = fork::section();
-    // Nothing panics under it.
-    let marks = &mut *NOTED.try_lock().ok()?;
-    let now = pace::nanoseconds();
-    marks.forget(oldest);
-    let last = marks.made().last();
-    if last.is_none_or(|last| last.epoch < fenced && now.saturating_sub(last.at) >= age / STEPS) {
-        marks.add(Mark { epoch: fenced, at: now });
+impl Ages {
+    pub(super) const fn new() -> Self {
+        Self {
+            marks: Mutex::new(Marks::new()),
+            next_beat: AtomicU64::new(0),
+        }
     }
-    marks.too_old(now, age)
-}
 
-/// Guards of epochs below this are too old.
-pub(super) fn too_old() -> Option<u64> {
-    let age = age()?;
-    let _section = fork::section();
-    lock().too_old(pace::nanoseconds(), age)
-}
+    /// A scan has found a guard of this epoch, and none that is older; a barrier came after `fenced`, which is newer. Guards of
+    /// epochs below the result are too old.
+    pub(super) fn note(&self, oldest: u64, fenced: u64) -> Option<u64> {
+        let age = age()?;
+        let _section = fork::section();
+        // Nothing panics under it.
+        let marks = &mut *self.marks.try_lock().ok()?;
+        let now = pace::nanoseconds();
+        marks.forget(oldest);
+        let last = marks.made().last();
+        if last.is_none_or(|last| last.epoch < fenced && now.saturating_sub(last.at) >= age / STEPS) {
+            marks.add(Mark { epoch: fenced, at: now });
+        }
+        marks.too_old(now, age)
+    }
 
-/// The age of a guard of this epoch, at least.
-pub(super) fn of(epoch: u64) -> Duration {
-    let _section = fork::section();
-    let marks = lock();
-    let first = marks.made().iter().find(|mark| mark.epoch > epoch);
-    Duration::from_nanos(first.map_or(0, |first| pace::nanoseconds().saturating_sub(first.at)))
-}
+    /// Guards of epochs below this are too old.
+    pub(super) fn too_old(&self) -> Option<u64> {
+        let age = age()?;
+        let _section = fork::section();
+        self.lock().too_old(pace::nanoseconds(), age)
+    }
 
-/// Whether it is time to see who holds guards, though nothing may wait for them.
-pub(super) fn is_beat_due() -> bool {
-    let Some(age) = age() else { return false };
-    let (now, next) = (pace::nanoseconds(), NEXT_BEAT.load(Ordering::Relaxed));
-    now >= next
-        && NEXT_BEAT
-            .compare_exchange(next, now + age / BEATS, Ordering::Relaxed, Ordering::Relaxed)
-            .is_ok()
-}
+    /// The age of a guard of this epoch, at least.
+    pub(super) fn of(&self, epoch: u64) -> Duration {
+        let _section = fork::section();
+        let marks = self.lock();
+        let first = marks.made().iter().find(|mark| mark.epoch > epoch);
+        Duration::from_nanos(first.map_or(0, |first| pace::nanoseconds().saturating_sub(first.at)))
+    }
 
-fn lock() -> MutexGuard<'static, Marks> {
-    crate::sync::lock_stat(&NOTED)
+    /// Whether it is time to see who holds guards, though nothing may wait for them.
+    pub(super) fn is_beat_due(&self) -> bool {
+        let Some(age) = age() else { return false };
+        let (now, next) = (pace::nanoseconds(), self.next_beat.load(Ordering::Relaxed));
+        let then = now + age / BEATS;
+        let beat = &self.next_beat;
+        now >= next
+            && beat
+                .compare_exchange(next, then, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+    }
+
+    /// Another age was set.
+    pub(super) fn beat_at_once(&self) {
+        self.next_beat.store(0, Ordering::Relaxed);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Marks> {
+        crate::sync::lock_stat(&self.marks)
+    }
 }
 
 impl Marks {

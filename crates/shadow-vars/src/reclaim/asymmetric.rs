@@ -24,7 +24,7 @@
 //!   away, and a thread has seen it before one of its participants counts as settled ([`asymmetric_barrier`]): so it sees it
 //!   at all later pins.
 //!
-//! Owned guards are no participants: E8 of [`owned`]. For how long a guard has been held: E9 of [`age`].
+//! Owned guards are no participants: E8 of [`owned`]. For how long a guard has been held: E9 of [`age`](super::age).
 //!
 //! Progress: `pin` is wait-free, but for a thread's first, which takes a participant: lock-free. Beginning a grace period
 //! is wait-free, and so is asking whether it is over. One thread at a time scans, others pass by: a thread stopped during a
@@ -36,7 +36,8 @@ use std::panic::Location;
 
 use super::participants::{self, FENCES, Guard, Site, site};
 use super::sealed::Backend;
-use super::{Named, Old, Stuck, age, owned, scan};
+use super::{Named, Old, Stuck, old, owned, scan};
+use crate::events::{self, Holder, Holds};
 use crate::sync::Ordering;
 
 /// Epochs whose readers only store, and whose reclaiming side pays by a process-wide barrier: the default.
@@ -53,12 +54,14 @@ site! {
             owned::oldest()
         }
 
-        fn note_age(oldest: u64, newest: u64) -> Option<u64> {
-            age::note(oldest, newest)
+        fn older_apart(too_old: u64) -> (usize, u64) {
+            owned::older_than(too_old)
         }
 
-        fn report_old(too_old: u64) {
-            old::report(too_old);
+        fn report_apart(too_old: u64) {
+            while let Some((epoch, count, place)) = owned::next_to_report(too_old) {
+                events::old_guard(Holder::Owned { count, place }, Self::ages().of(epoch), Holds::All);
+            }
         }
 
         #[cfg(all(target_os = "linux", not(miri), not(shadow_loom)))]
@@ -147,7 +150,7 @@ impl Backend for Asymmetric {
     }
 
     fn old_guards() -> Old {
-        old::look()
+        old::look::<Self>()
     }
 
     fn stuck() -> Option<Stuck> {
@@ -157,7 +160,3 @@ impl Backend for Asymmetric {
         owned::is_forked().then_some(Stuck::Forked)
     }
 }
-
-pub(super) mod old;
-#[cfg(all(test, not(shadow_loom)))]
-mod tests;

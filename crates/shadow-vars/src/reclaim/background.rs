@@ -4,7 +4,6 @@ use std::io;
 use std::thread;
 use std::time::Duration;
 
-use super::asymmetric;
 use super::object::Objects;
 use super::retired::RetireLists;
 use super::stores::Visitor;
@@ -30,7 +29,7 @@ pub(crate) fn start<O: Objects>() -> io::Result<()> {
         loop {
             thread::sleep(SLEEP);
             RetireLists::<O>::visit_all(Visitor::Background);
-            asymmetric::old::beat();
+            super::beat();
         }
     });
     started

@@ -40,7 +40,7 @@ pub(super) fn fence(reader: &Reader) {
 /// Pairs with [`light`]. Whether there was one.
 #[must_use]
 pub(super) fn heavy() -> bool {
-    if planted_everywhere(Defect::NoHeavyBarrier) || planted_everywhere(Defect::UppersSeenEarly) {
+    if planted_everywhere(Defect::NoHeavyBarrier) {
         return true;
     }
     !is_refused() && asymmetric_barrier::heavy()

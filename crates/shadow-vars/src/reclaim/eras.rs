@@ -40,12 +40,15 @@
 //! Progress: as of the default backend, but that a load is done again when an era has begun meanwhile: lock-free, as then
 //! somebody has closed a batch, or made a thousand objects.
 
+use std::panic::Location;
 use std::ptr;
 
 use super::held::Laggards;
+use super::owned::Places;
 use super::participants::{self, FENCES, Guard, NO_THREAD, Participant, Shared, Site, site};
 use super::sealed::Backend;
-use super::{Named, Stuck, barrier, scan};
+use super::{Named, Old, Stuck, barrier, old, scan};
+use crate::events::{self, Holder, Holds};
 use crate::fork;
 use crate::sync::{Mutex, Ordering, fence, lock, stat, static_global};
 use crate::table::defect::{Defect, planted_everywhere};
@@ -76,6 +79,16 @@ static BEFORE_FORK: stat::AtomicU64 = stat::AtomicU64::new(0);
 site! {
     Eras {
         const INTERVALS: bool = true;
+
+        fn report_apart(too_old: u64) {
+            old::report_owned::<Self>(too_old, |epoch, count, place| {
+                let place = {
+                    let _section = fork::section();
+                    lock(&SPARE).places.get(place)
+                };
+                events::old_guard(Holder::Owned { count, place }, Self::ages().of(epoch), Holds::Found);
+            });
+        }
 
         #[cfg(all(target_os = "linux", not(miri), not(shadow_loom)))]
         fn forked(last: u64) {
@@ -144,29 +157,33 @@ impl Place {
 /// An owned guard: a participant of its own.
 pub struct ErasOwned(&'static Shared);
 
-/// Participants of owned guards that are gone: as a list, the first.
-struct Spare(*const Shared);
+/// Participants of owned guards that are gone: as a list, the first. And where guards are made.
+struct Spare {
+    first: *const Shared,
+    places: Places,
+}
 
 // SAFETY: leads to participants, which are made for all threads.
 unsafe impl Send for Spare {}
 
 static_global! {
-    static SPARE: Mutex<Spare> = Mutex::new(Spare(ptr::null()));
+    static SPARE: Mutex<Spare> = Mutex::new(Spare { first: ptr::null(), places: Places::new() });
 }
 
 impl ErasOwned {
-    fn new() -> Self {
-        let spare = {
+    fn new(at: &'static Location<'static>) -> Self {
+        let (spare, place) = {
             let _section = fork::section();
             let mut spare = lock(&SPARE);
             // SAFETY: null, or a participant, which is never freed.
-            let first: Option<&'static Shared> = unsafe { spare.0.as_ref() };
+            let first: Option<&'static Shared> = unsafe { spare.first.as_ref() };
             if let Some(first) = first {
-                spare.0 = first.spare.get();
+                spare.first = first.spare.get();
             }
-            first
+            (first, spare.places.number(at))
         };
         let mine = spare.unwrap_or_else(Participant::take_fresh::<Eras>);
+        mine.noted.note_place(place);
         mine.owner.store(NO_THREAD, stat::Ordering::Relaxed);
         let owned = Self(mine);
         owned.announce();
@@ -191,8 +208,8 @@ impl Drop for ErasOwned {
         self.0.retreat();
         let _section = fork::section();
         let mut spare = lock(&SPARE);
-        self.0.spare.set(spare.0);
-        spare.0 = self.0;
+        self.0.spare.set(spare.first);
+        spare.first = self.0;
     }
 }
 
@@ -216,7 +233,7 @@ impl Backend for Eras {
     }
 
     fn pin_owned() -> ErasOwned {
-        ErasOwned::new()
+        ErasOwned::new(Location::caller())
     }
 
     #[inline(always)]
@@ -271,7 +288,8 @@ impl Backend for Eras {
 
     fn laggards(period: u64) -> Option<Laggards> {
         // Acquire: pairs with the Release in `scan_alone`: the barrier comes before what is read next (B3).
-        if Self::domain().fenced.load(Ordering::Acquire) < period {
+        let fenced = Self::domain().fenced.load(Ordering::Acquire);
+        if fenced < period && !planted_everywhere(Defect::UppersSeenEarly) {
             return None;
         }
         let mut laggards = Laggards::new();
@@ -315,6 +333,10 @@ impl Backend for Eras {
 
     fn unsettled() -> usize {
         barrier::unsettled()
+    }
+
+    fn old_guards() -> Old {
+        old::look::<Self>()
     }
 
     fn stuck() -> Option<Stuck> {

@@ -2,6 +2,7 @@
 
 use std::ptr::NonNull;
 
+use super::Reclaim;
 use super::object::{Link, Objects};
 use super::retired::RetireLists;
 use crate::sync::Ordering;
@@ -24,8 +25,13 @@ impl<O: Objects> RetireLists<O> {
         (objects as usize, bytes as usize)
     }
 
-    /// Bytes of those that cannot be reclaimed before the guards of this period go; about.
-    pub(crate) fn held_back(&self, period: u64) -> usize {
+    /// Bytes of those that cannot be reclaimed before the guards of this period go; about. With intervals, of those that were
+    /// looked at.
+    pub(crate) fn held_back<R: Reclaim>(&self, period: u64) -> usize {
+        if R::INTERVALS {
+            let held = self.lists().filter_map(|(_, list)| list.held());
+            return held.map(|held| held.held_back(period)).sum::<u64>() as usize;
+        }
         let held = self.lists().filter(|(_, list)| list.waits_for_later(period));
         held.map(|(_, list)| list.pending_bytes()).sum::<u64>() as usize
     }

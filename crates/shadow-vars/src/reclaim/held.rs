@@ -10,13 +10,16 @@
 //! - **H3** `oldest` is no later than the period of anything that is held: published when what has gone is dropped. So what was
 //!   retired before a mark is dropped when R5 says so, and `oldest` is past the period of the batch that was drained last
 //!   when somebody saw that first.
+//!
+//! A fork may cut off a thread under TAKEN anywhere (F4): what it has in hand is lost, a batch at most, and the chains are whole,
+//! or both the same, at the end of a round; whoever [goes on](Held::mend) in its place sees that.
 
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
 
 use super::Reclaim;
 use super::list::{CHAINS, Heads, List, lagging_in};
-use super::object::{Link, Objects};
+use super::object::{End, Interval, Link, Objects};
 use super::retired::{RetireLists, is_reclaiming};
 use crate::mem::try_box;
 use crate::sync::{AtomicPtr, Ordering, compiler_fence, stat};
@@ -88,6 +91,9 @@ pub(super) struct Held {
     /// The period of the batch that was too young to be sifted.
     spared: stat::AtomicU64,
     pub(super) count: stat::AtomicU64,
+    /// Bytes of what is held, and about what that owns beside.
+    bytes: stat::AtomicU64,
+    weight: stat::AtomicU64,
     /// Since when, at the latest, something is held; or 0.
     pub(super) since: stat::AtomicU64,
 }
@@ -112,6 +118,8 @@ impl Held {
             drained: stat::AtomicU64::new(0),
             spared: stat::AtomicU64::new(0),
             count: stat::AtomicU64::new(0),
+            bytes: stat::AtomicU64::new(0),
+            weight: stat::AtomicU64::new(0),
             since: stat::AtomicU64::new(0),
         }
     }
@@ -133,6 +141,32 @@ impl Held {
         }
         // Acquire: pairs with `end`.
         self.oldest.load(Ordering::Acquire) > reached.0.get()
+    }
+
+    /// Bytes of what the guards of this period may hold, with what that owns beside its bytes; about.
+    pub(super) fn held_back(&self, period: u64) -> u64 {
+        // Relaxed, all: a guess.
+        if self.drained.load(Ordering::Relaxed) <= period {
+            return 0;
+        }
+        self.bytes.load(Ordering::Relaxed).saturating_add(self.weight())
+    }
+
+    /// What is held owns so much beside its bytes; about.
+    pub(super) fn weight(&self) -> u64 {
+        self.weight.load(Ordering::Relaxed)
+    }
+
+    /// An object of so many bytes, that owns so much, is held. Under TAKEN.
+    fn count_bytes(&self, bytes: u64, weight: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.weight.fetch_add(weight, Ordering::Relaxed);
+    }
+
+    /// It is not any more. Under TAKEN.
+    fn forget_bytes(&self, bytes: u64, weight: u64) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.weight.fetch_sub(weight, Ordering::Relaxed);
     }
 
     /// Whether this was asked before of a batch.
@@ -162,16 +196,34 @@ impl Held {
     /// The next of this round, taken out; nothing at its end, when the next begins. Under TAKEN.
     fn next(&self) -> Option<NonNull<Link>> {
         let Some(object) = NonNull::new(self.rest.load(Ordering::Relaxed)) else {
-            self.rest
-                .store(self.kept.swap(ptr::null_mut(), Ordering::Relaxed), Ordering::Relaxed);
-            let oldest = self.oldest_of_kept.swap(u64::MAX, Ordering::Relaxed);
+            let oldest = self.oldest_of_kept.load(Ordering::Relaxed);
             self.oldest_of_rest.store(oldest, Ordering::Relaxed);
+            compiler_fence(Ordering::SeqCst);
+            // A fork may come in between, too: then both chains are the same, which is [mended](Self::mend).
+            self.rest.store(self.kept.load(Ordering::Relaxed), Ordering::Relaxed);
+            self.end_of_round();
             return None;
         };
         // SAFETY: in a chain of ours (H2).
         self.rest.store(unsafe { object.as_ref() }.next(), Ordering::Relaxed);
         self.count.fetch_sub(1, Ordering::Relaxed);
         Some(object)
+    }
+
+    /// The rest is what was kept, and nothing is kept. Under TAKEN.
+    fn end_of_round(&self) {
+        compiler_fence(Ordering::SeqCst);
+        self.kept.store(ptr::null_mut(), Ordering::Relaxed);
+        compiler_fence(Ordering::SeqCst);
+        self.oldest_of_kept.store(u64::MAX, Ordering::Relaxed);
+    }
+
+    /// In the child of a fork: ends what a thread that is gone was doing under TAKEN, which the caller has now.
+    pub(super) fn mend(&self) {
+        let rest = self.rest.load(Ordering::Relaxed);
+        if !rest.is_null() && rest == self.kept.load(Ordering::Relaxed) {
+            self.end_of_round();
+        }
     }
 
     /// What has gone is dropped (H3). Under TAKEN.
@@ -189,6 +241,7 @@ impl Held {
 
     /// All of it, for the store's drop.
     pub(super) fn take_all(&self) -> [*mut Link; 2] {
+        self.mend();
         // Acquire: whoever held it last has left TAKEN.
         [&self.rest, &self.kept].map(|chain| chain.swap(ptr::null_mut(), Ordering::Acquire))
     }
@@ -236,16 +289,25 @@ impl<O: Objects> List<O> {
 /// What is to go, side by side.
 struct Gone {
     chains: Heads,
-    turn: usize,
+    count: u64,
 }
 
 impl Gone {
+    const NOTHING: Self = Self {
+        chains: [ptr::null_mut(); CHAINS],
+        count: 0,
+    };
+
+    fn take(&mut self) -> Heads {
+        std::mem::replace(self, Self::NOTHING).chains
+    }
+
     /// # Safety
     ///
     /// The object is in no chain.
     unsafe fn add(&mut self, object: NonNull<Link>) {
-        let chain = &mut self.chains[self.turn % CHAINS];
-        self.turn += 1;
+        let chain = &mut self.chains[self.count as usize % CHAINS];
+        self.count += 1;
         // SAFETY: the caller's.
         unsafe { object.as_ref() }.set_next(*chain);
         *chain = object.as_ptr();
@@ -283,16 +345,16 @@ impl<O: Objects> RetireLists<O> {
         let Some(taken) = list.take_any(self.is_foreign::<R>(shard)) else {
             return;
         };
-        let mut gone = Gone {
-            chains: [ptr::null_mut(); CHAINS],
-            turn: 0,
-        };
+        let mut gone = Gone::NOTHING;
         // Of what waits, if its readers can be known; else of what was drained last, which is later than all that is held.
         let waits_for = taken
             .lagging::<R>()
             .filter(|&period| effort == Effort::All || held.spared.load(Ordering::Relaxed) == period);
         let of_batch = waits_for.and_then(|period| Some((period, R::laggards(period)?)));
         if let Some((period, laggards)) = &of_batch {
+            // Nobody knows which of them weighs what.
+            let each = list.weights().map_or(0, |weights| weights.each.load(Ordering::Relaxed));
+            let end = End::new(*period, each);
             for mut next in list.take_waiting() {
                 while let Some(object) = NonNull::new(next) {
                     // SAFETY: what waits is ours alone under TAKEN (R2), of a store with intervals.
@@ -300,8 +362,9 @@ impl<O: Objects> RetireLists<O> {
                         next = object.as_ref().next();
                         crate::mem::prefetch(next);
                         let interval = self.objects.interval(object).as_mut();
-                        interval.retired = *period;
+                        interval.retired = end;
                         if laggards.hold(interval.born, *period) {
+                            held.count_bytes(self.objects.bytes(object), end.weight());
                             held.keep(object, *period);
                         } else {
                             gone.add(object);
@@ -327,24 +390,30 @@ impl<O: Objects> RetireLists<O> {
                     Effort::Most(most) if kept >= most => break,
                     _ => looked += 1,
                 }
+                // A batch at most is in the hands of a thread, which a fork may take away.
+                if gone.count >= self.batch() {
+                    // SAFETY: as below.
+                    unsafe { self.reclaim::<R>(list, gone.take()) };
+                }
                 let Some(object) = held.next().or_else(|| held.next()) else {
                     break;
                 };
                 // SAFETY: taken out just now (H2).
                 unsafe {
-                    let interval = self.objects.interval(object).as_ref();
+                    let Interval { born, retired: end } = *self.objects.interval(object).as_ref();
                     crate::mem::prefetch(object.as_ref().next());
-                    if laggards.hold(interval.born, interval.retired) {
-                        held.keep(object, interval.retired);
+                    if laggards.hold(born, end.period()) {
+                        held.keep(object, end.period());
                         kept += 1;
                     } else {
+                        held.forget_bytes(self.objects.bytes(object), end.weight());
                         gone.add(object);
                     }
                 }
             }
         }
         // SAFETY: nobody may find any of it (B3), and it was taken out of all chains.
-        unsafe { self.reclaim::<R>(list, gone.chains) };
+        unsafe { self.reclaim::<R>(list, gone.take()) };
         held.end();
         if waits_for.is_some() && list.is_nothing_waiting() {
             list.drained(taken);
@@ -356,3 +425,6 @@ impl<O: Objects> RetireLists<O> {
         }
     }
 }
+
+#[cfg(all(test, target_os = "linux", target_arch = "x86_64", not(miri), not(shadow_loom)))]
+mod tests;

@@ -539,6 +539,9 @@ impl<O: Objects> List<O> {
         if state & TAKEN == 0 || !fork::vanished(state >> KIND_BITS) || !self.take(state) {
             return;
         }
+        if let Some(held) = self.held() {
+            held.mend();
+        }
         if self.is_nothing_waiting() && self.is_nothing_in_hand() {
             self.drained(Taken(IDLE));
         } else {

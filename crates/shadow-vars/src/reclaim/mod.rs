@@ -21,7 +21,7 @@
 //! `benches` measures what a pin costs either way. A guard of one store is harmless to another by construction: a guard
 //! never stands alone in the API, it is part of a [`Pinned`](crate::Pinned), which knows its store.
 
-pub(crate) mod age;
+mod age;
 mod asymmetric;
 #[cfg(not(shadow_loom))]
 pub(crate) mod background;
@@ -37,6 +37,7 @@ mod figures;
 pub(crate) mod held;
 mod list;
 pub(crate) mod object;
+mod old;
 pub(crate) mod owned;
 pub(crate) mod pace;
 mod participants;
@@ -44,6 +45,8 @@ pub(crate) mod retired;
 mod scan;
 #[cfg(feature = "seize")]
 mod seize;
+#[cfg(all(test, target_os = "linux", target_arch = "x86_64", not(miri), not(shadow_loom)))]
+mod steps;
 pub(crate) mod stores;
 mod tend;
 mod weights;
@@ -58,6 +61,7 @@ pub use seize::Seize;
 
 #[cfg(any(test, shadow_loom))]
 use exact::ExactPeriod;
+use participants::Site;
 use private::Hold;
 use sealed::Backend;
 
@@ -112,6 +116,20 @@ pub struct Old {
 pub(crate) fn let_go_of_others() {
     participants::let_go_of_others::<Asymmetric>();
     participants::let_go_of_others::<Eras>();
+}
+
+/// See [`report_old_guards`](crate::report_old_guards).
+pub(crate) fn report_after(age: Option<Duration>) {
+    age::set(age);
+    Asymmetric::ages().beat_at_once();
+    Eras::ages().beat_at_once();
+}
+
+/// Sees from time to time who holds a guard of any backend that tells, also while nothing is retired.
+#[cfg(not(shadow_loom))]
+fn beat() {
+    old::beat::<Asymmetric>();
+    old::beat::<Eras>();
 }
 
 pub(crate) mod sealed {
@@ -289,4 +307,12 @@ impl<R: Reclaim> Hold<R> for OwnedGuard<R> {
     fn renew(&mut self) {
         R::repin_owned(&mut self.0);
     }
+}
+
+/// For tests that ask what was reclaimed while nobody else holds a guard of theirs, or that keep guards for long: guards are the
+/// process's, so these must not run beside each other.
+#[cfg(all(test, not(shadow_loom)))]
+pub(crate) fn alone() -> std::sync::MutexGuard<'static, ()> {
+    static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -52,8 +52,60 @@ impl DerefMut for Link {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Interval {
     pub(crate) born: u64,
-    /// The period that it waited for. Only known of what is held.
-    pub(crate) retired: u64,
+    /// Only known of what is held.
+    pub(crate) retired: End,
+}
+
+impl Interval {
+    pub(crate) fn new(born: u64) -> Self {
+        Self { born, retired: End(0) }
+    }
+}
+
+/// The period that an object waited for, and about what it owns beside its bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct End(u64);
+
+impl End {
+    /// Bits of the period: no program gets through them. Above is the weight, by its highest bit and the two below.
+    const PERIOD: u32 = 56;
+
+    pub(crate) fn new(period: u64, weight: u64) -> Self {
+        let weight = match weight {
+            0..4 => weight,
+            _ => (u64::from(weight.ilog2()) - 1) * 4 + (weight >> (weight.ilog2() - 2) & 3),
+        };
+        Self(weight << Self::PERIOD | period)
+    }
+
+    pub(crate) fn period(self) -> u64 {
+        self.0 & ((1 << Self::PERIOD) - 1)
+    }
+
+    /// What was given, or up to a fifth less.
+    pub(crate) fn weight(self) -> u64 {
+        match self.0 >> Self::PERIOD {
+            small @ 0..4 => small,
+            large => (4 + large % 4) << (large / 4 - 1),
+        }
+    }
+}
+
+#[cfg(all(test, not(shadow_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_keeps_the_period_and_nearly_the_weight() {
+        for weight in (0..64).flat_map(|bits| [(1 << bits) - 1, 1 << bits, (1 << bits) + 1, u64::MAX >> bits]) {
+            for period in [0, 1, (1 << 56) - 1] {
+                let end = End::new(period, weight);
+                assert_eq!(end.period(), period);
+                let kept = end.weight();
+                assert!(kept <= weight && kept >= weight - weight / 5, "{kept} of {weight}");
+            }
+        }
+    }
 }
 
 /// What became of an object.
@@ -115,7 +167,6 @@ pub(crate) trait Objects: Send + Sync + 'static {
     /// # Safety
     ///
     /// It is allocated.
-    #[cfg(any(test, shadow_loom))]
     unsafe fn bytes(&self, object: NonNull<Link>) -> u64;
 
     /// Many objects in a row were given back by this thread, whose shard this is.

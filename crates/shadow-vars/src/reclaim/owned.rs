@@ -87,7 +87,7 @@ struct Spare {
 }
 
 /// Places by number, and the numbers of those that were asked for last, by address.
-struct Places {
+pub(super) struct Places {
     all: Vec<&'static Place>,
     recent: [u32; RECENT],
 }
@@ -95,8 +95,20 @@ struct Places {
 const RECENT: usize = 64;
 
 impl Places {
+    pub(super) const fn new() -> Self {
+        Self {
+            all: Vec::new(),
+            recent: [0; RECENT],
+        }
+    }
+
+    /// The place of this number, if it is known.
+    pub(super) fn get(&self, number: u32) -> Option<&'static Place> {
+        self.all.get(number as usize).copied()
+    }
+
     /// The number of a place; [`SPARE`] if there is no memory for a new one.
-    fn number(&mut self, location: &'static Location<'static>) -> u32 {
+    pub(super) fn number(&mut self, location: &'static Location<'static>) -> u32 {
         let recent = std::ptr::from_ref(location).addr() / size_of::<Location<'_>>() % RECENT;
         let number = self.recent[recent];
         match self.all.get(number as usize) {
@@ -154,7 +166,7 @@ static_global! {
         made: VecDeque::new(),
         gone: 0,
         spare: Spare { epoch: 0, count: 0, reported: false },
-        places: Places { all: Vec::new(), recent: [0; RECENT] },
+        places: Places::new(),
         reported: (0, 0),
     });
 }
@@ -292,7 +304,7 @@ pub(super) fn next_to_report(too_old: u64) -> Option<(u64, usize, Option<&'stati
     let mut new = guards.made.range(told..).take_while(|group| group.epoch < too_old);
     if let Some(group) = new.find(|group| group.count > 0) {
         guards.reported = group.key();
-        let place = guards.places.all.get(group.place as usize).copied();
+        let place = guards.places.get(group.place);
         return Some((group.epoch, group.count as usize, place));
     }
     let spare = &mut guards.spare;

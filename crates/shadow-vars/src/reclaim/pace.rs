@@ -43,11 +43,19 @@ pub(super) fn forget_waiting() {
     WAITING.store(false, Ordering::Relaxed);
 }
 
-/// Whether a barrier may be paid. Models need no pauses.
+/// Whether it is in the middle of a pause all through a model; most need none.
+#[cfg(all(test, shadow_loom))]
+pub(crate) static PAUSED: AtomicBool = AtomicBool::new(false);
+
+/// Whether a barrier may be paid.
 #[inline]
 pub(crate) fn is_due() -> bool {
+    #[cfg(all(test, shadow_loom))]
+    let paused = PAUSED.load(Ordering::Relaxed);
+    #[cfg(not(all(test, shadow_loom)))]
+    let paused = false;
     // Relaxed, here and below: only how often something is done depends on it.
-    cfg!(shadow_loom) || is_over(DUE.load(Ordering::Relaxed), now(), 4 * MILLISECOND)
+    !paused && (cfg!(shadow_loom) || is_over(DUE.load(Ordering::Relaxed), now(), 4 * MILLISECOND))
 }
 
 /// Whether a barrier may be paid, or somebody should look at all stores.

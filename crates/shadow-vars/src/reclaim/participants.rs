@@ -10,8 +10,9 @@ use std::ptr;
 use asymmetric_barrier::Reader;
 use crossbeam_utils::CachePadded;
 
-use super::asymmetric::old::Noted;
+use super::age::Ages;
 use super::barrier;
+use super::old::Noted;
 use crate::mem::try_box;
 use crate::shard;
 use crate::sync::{AtomicPtr, AtomicU64, Ordering, compiler_fence, const_unless_loom, stat, thread_token};
@@ -123,13 +124,16 @@ pub trait Site: Sized + 'static {
         u64::MAX
     }
 
-    /// Looks whether the oldest guard is too old, of this epoch, when the newest is that: the epoch below which they are.
-    fn note_age(_oldest: u64, _newest: u64) -> Option<u64> {
-        None
+    /// For how long guards have been held.
+    fn ages() -> &'static Ages;
+
+    /// How many guards of before this epoch are no participant's, and the epoch of the oldest.
+    fn older_apart(_too_old: u64) -> (usize, u64) {
+        (0, u64::MAX)
     }
 
-    /// Reports guards of before this epoch.
-    fn report_old(_too_old: u64) {}
+    /// Reports guards of before this epoch that are no thread's.
+    fn report_apart(too_old: u64);
 
     /// In the child of a fork: epochs up to this one were before it.
     #[cfg(all(target_os = "linux", not(miri), not(shadow_loom)))]
@@ -142,12 +146,15 @@ macro_rules! site {
         const _: () = {
             use std::cell::Cell;
 
+            use $crate::reclaim::age::Ages;
             use $crate::reclaim::participants::{Domain, GiveBack, NONE, Shared, Site};
             use $crate::sync::{static_global, static_thread_local};
 
             static_global! {
                 static DOMAIN: Domain = Domain::new();
             }
+            static AGES: Ages = Ages::new();
+
             static_thread_local! {
                 /// Has no destructor, so it is there to the thread's very end.
                 static PARTICIPANT: Cell<*const Shared> = Cell::new(NONE);
@@ -160,6 +167,10 @@ macro_rules! site {
                 #[inline(always)]
                 fn domain() -> &'static Domain {
                     &DOMAIN
+                }
+
+                fn ages() -> &'static Ages {
+                    &AGES
                 }
 
                 #[inline(never)]
@@ -550,3 +561,6 @@ pub(super) fn let_go_of_others<S: Site>() {
     domain.scanning.store(false, stat::Ordering::Relaxed);
     S::forked(domain.epoch.fetch_add(1, Ordering::AcqRel) & !FENCES);
 }
+
+#[cfg(all(test, not(shadow_loom)))]
+mod tests;

@@ -39,7 +39,7 @@
 //! Progress: `retire` is lock-free, but for what has a destructor: the first such of a store, since nothing of it waited, takes a
 //! lock for a moment. A thread stopped under TAKEN or inside, or by the `Drop` of a value, keeps its shard's
 //! garbage waiting, and nothing else. In the child of a fork, what a thread
-//! that is gone was moving or dropping is lost, a batch for each such thread at most, and what is held in its shard; all else goes on.
+//! that is gone was moving or dropping is lost, a batch for each such thread at most; all else goes on.
 
 use std::cell::Cell;
 use std::ptr::NonNull;

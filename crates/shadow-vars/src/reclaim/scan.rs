@@ -1,7 +1,7 @@
 //! Grace periods, for backends with [participants](super::participants): when they begin, and when they are over (E2 to E5).
 
-use super::barrier;
 use super::participants::{FENCES, Participant, Site};
+use super::{barrier, old};
 use crate::events;
 use crate::sync::{Ordering, stat};
 use crate::table::defect::{Defect, planted_everywhere};
@@ -37,7 +37,7 @@ pub(super) fn scan<S: Site>() {
     let (refused, too_old) = scan_alone::<S>();
     domain.scanning.store(false, stat::Ordering::Release);
     if let Some(too_old) = too_old {
-        S::report_old(too_old);
+        old::report::<S>(too_old);
     }
     if refused && barrier::unsettled() > 0 && !domain.told.swap(true, stat::Ordering::Relaxed) {
         events::barrier_denied(barrier::unsettled());
@@ -88,6 +88,6 @@ fn scan_alone<S: Site>() -> (bool, Option<u64>) {
     // AcqRel: Release pairs with `is_over` (G3).
     domain.over.fetch_max(fenced.min(oldest), Ordering::AcqRel);
     // 0: nobody knows (E8).
-    let too_old = (1..fenced).contains(&oldest).then(|| S::note_age(oldest, fenced));
+    let too_old = (1..fenced).contains(&oldest).then(|| S::ages().note(oldest, fenced));
     (refused, too_old.flatten())
 }

@@ -3,6 +3,7 @@
 use std::ptr;
 
 use super::figures::difference;
+use super::held::Held;
 use super::list::List;
 use super::object::Objects;
 use super::retired::LARGE;
@@ -16,7 +17,7 @@ pub(super) struct Weights {
     open: stat::AtomicU64,
     /// and of what was closed last: of all of it, and each on average, as nobody knows any more which weighs what.
     pub(super) waiting: stat::AtomicU64,
-    each: stat::AtomicU64,
+    pub(super) each: stat::AtomicU64,
     /// What `retired` was then: there are as many left as `reclaimed` lacks.
     closed_at: stat::AtomicU64,
 }
@@ -73,6 +74,8 @@ impl<O: Objects> List<O> {
     /// Bytes that are retired and not yet reclaimed, with what objects own beside theirs.
     pub(super) fn pending_bytes(&self) -> u64 {
         let bytes = difference(&self.retired_bytes, &self.reclaimed_bytes);
+        let held = self.held().map_or(0, Held::weight);
+        let bytes = bytes.saturating_add(held);
         // What was counted with the wrong batch waits for nothing.
         let Some(weights) = self.weights().filter(|_| self.waiting() > 0) else {
             return bytes;

@@ -115,7 +115,7 @@ impl Node {
     ///
     /// It is new, nobody else's, and has an interval.
     pub(crate) unsafe fn set_birth(node: NonNull<Self>, heap: &Heap, born: u64) {
-        let interval = Interval { born, retired: 0 };
+        let interval = Interval::new(born);
         // SAFETY: the caller's, in all of it.
         unsafe {
             Self::interval(node).write(interval);

@@ -111,7 +111,7 @@ impl Table {
         let counters = if plan.log2 < SHARED_LOG2 { 0 } else { plan.shards };
         let (span, sieve) = (BUCKET_BYTES << plan.log2, Sieve::new(plan.log2, plan.sieved));
         let interval = match plan.born {
-            Some(born) => Some(try_box(Interval { born, retired: 0 })?),
+            Some(born) => Some(try_box(Interval::new(born))?),
             None => None,
         };
         let table = try_box(Self {

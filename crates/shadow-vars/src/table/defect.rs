@@ -130,7 +130,7 @@ pub(crate) enum Defect {
     UpperNotPublished,
     /// With intervals, a reader does not load again after it has announced an era.
     NoReload,
-    /// With intervals, what readers have announced is looked at with no barrier before.
+    /// With intervals, what readers have announced is looked at though no barrier came since the period began.
     UppersSeenEarly,
     /// With intervals, an object is born later than whoever made it has announced.
     BornLate,

@@ -137,7 +137,6 @@ impl Objects for Heap {
         unsafe { Node::weigh_value(Node::of_link(object), self) }
     }
 
-    #[cfg(any(test, shadow_loom))]
     unsafe fn bytes(&self, object: NonNull<Link>) -> u64 {
         // SAFETY: as above.
         unsafe { bytes(Node::of_link(object), self) }

@@ -24,10 +24,5 @@ mod stalled;
 #[cfg(not(shadow_loom))]
 mod teardown;
 
-/// For tests that ask what was reclaimed of a [`Checked`](crate::reclaim::checked::Checked) store, or that keep guards of one
-/// for long: its guards are one book for the process, so they must not run beside each other.
 #[cfg(not(shadow_loom))]
-fn alone() -> std::sync::MutexGuard<'static, ()> {
-    static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
-    ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
+use crate::reclaim::alone;

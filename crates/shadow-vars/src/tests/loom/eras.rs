@@ -5,13 +5,15 @@
 use std::sync::Arc;
 
 use super::{
-    A, B, CREATED, Large, ODD, Ordering, Usual, Value, WATCHED, dropped, explore, is_dropped, is_dropped_by_now, join,
-    spawn,
+    A, B, CREATED, Huge, Large, ODD, Ordering, Usual, Value, WATCHED, dropped, explore, is_dropped, is_dropped_by_now,
+    join, spawn,
 };
 use crate::reclaim::Eras;
+use crate::reclaim::held::Effort;
+use crate::reclaim::pace::PAUSED;
 use crate::reclaim::sealed::Backend;
 use crate::table::find::Look;
-use crate::table::{Core, NodeRef, Shield};
+use crate::table::{Config, Core, NodeRef, Shield};
 
 type Store = super::Store<Eras>;
 type Guard = <Eras as Backend>::Guard;
@@ -141,12 +143,17 @@ fn a_word_counts_that_was_loaded_after_the_announcement() {
     look_up_of_younger(Store::flush);
 }
 
-/// What readers have announced is looked at after a barrier. The reader has an owned guard, so that whoever frees has no fence
-/// of its own after the removal.
-#[test]
-fn nothing_is_sifted_before_the_barrier() {
-    explore(Usual, || {
-        let store = Store::small(&[]);
+/// A variable is freed while a reader looks it up, and what is retired is looked at by `sift`. The reader has an owned guard,
+/// batches do not fill, and a free pushes nothing on: so whoever frees has no fence of its own between the removal and the
+/// look.
+fn look_up_beside_a_sift(sift: fn(&Store)) {
+    PAUSED.store(true, Ordering::Relaxed);
+    explore(Usual, move || {
+        let config = Config {
+            batch: 8,
+            ..Store::config(1)
+        };
+        let store = Store::with(&config, &[]);
         let owned = Eras::pin_owned();
         Eras::begin_period();
         assert!(store.alloc(A, 0));
@@ -158,10 +165,26 @@ fn nothing_is_sifted_before_the_barrier() {
         });
         assert!(store.core.remove(under(&guard), &store.key(A), |_| ()).is_some());
         drop(guard);
-        store.flush();
+        sift(&store);
         join(reader);
         (0..3).for_each(|_| store.flush());
         store.end(&[]);
+    });
+    PAUSED.store(false, Ordering::Relaxed);
+}
+
+/// What readers have announced is looked at behind a barrier,
+#[test]
+fn nothing_is_sifted_before_the_barrier() {
+    look_up_beside_a_sift(Store::flush);
+}
+
+/// or, where none came since the period began, not at all.
+#[test]
+fn nothing_is_sifted_without_a_barrier() {
+    look_up_beside_a_sift(|store| {
+        store.core.lists.close::<Eras>(0);
+        store.core.lists.sift::<Eras>(0, Effort::All);
     });
 }
 
@@ -187,6 +210,33 @@ fn a_reader_in_a_table_passes_by_a_successor_that_is_gone() {
         drop(guard);
         (0..3).for_each(|_| store.flush());
         store.end(&[A]);
+    });
+}
+
+/// The same of one that frees: it has killed the variable, and a migration is over, when the next begins, and the table in which
+/// it is to close the key goes.
+#[test]
+fn a_remover_in_a_table_passes_by_a_successor_that_is_gone() {
+    explore(Huge, || {
+        let store = Store::small(&[A]);
+        let guard = Eras::pin();
+        let shield = under(&guard);
+        let removed = store.core.remove_on(shield, store.core.root(shield), &store.key(A));
+        // On a thread of its own, so that the remover announces nothing.
+        let migrate = |store: &Store| {
+            Eras::begin_period();
+            store.migrate();
+        };
+        join(spawn(&store, migrate));
+        let other = spawn(&store, move |store| {
+            migrate(store);
+            (0..2).for_each(|_| store.flush());
+        });
+        drop(removed);
+        join(other);
+        drop(guard);
+        (0..3).for_each(|_| store.flush());
+        store.end(&[]);
     });
 }
 

@@ -69,14 +69,16 @@ enum Space {
     Small,
     Usual,
     Large,
+    Huge,
 }
-use Space::{Large, Small, Usual};
+use Space::{Huge, Large, Small, Usual};
 
 /// Explores a model, and prints how many executions that took.
 ///
 /// Twice: with loads that may see any store that the memory model allows, then with loads that see the newest, which loom
 /// interleaves without gaps ([`sync::loads_see_the_newest`]). `LOOM_MAX_PREEMPTIONS` (2 unless set) says how often threads
-/// are stopped where they could go on; more often in small spaces and with loads that have no choice, less in large ones.
+/// are stopped where they could go on; more often in small spaces and with loads that have no choice, less in large ones with
+/// true loads, and in huge ones still less.
 fn explore<F: Fn() + Send + Sync + 'static>(space: Space, model: F) {
     // The backend's book of guards, the counts of values and the kind of loads are the process's: one model at a time.
     static ONE: Mutex<()> = Mutex::new(());
@@ -91,8 +93,9 @@ fn explore<F: Fn() + Send + Sync + 'static>(space: Space, model: F) {
         builder.preemption_bound = Some(match (space, newest) {
             (Small, true) => bound + 2,
             (Small, false) | (Usual, true) => bound + 1,
-            (Usual, false) | (Large, true) => bound,
+            (Usual, false) | (Large | Huge, true) => bound,
             (Large, false) => bound.saturating_sub(1),
+            (Huge, false) => bound.saturating_sub(2),
         });
         sync::loads_see_the_newest(newest);
         let _ = EVERYWHERE.set(defects::planted());

@@ -1,8 +1,11 @@
 //! Sweeps and iteration against migration: what is there throughout is met, and what a sweep takes it takes once.
 
-use crate::iter::Iter;
+use std::sync::{Arc, Weak};
 
 use super::{A, B, ID, ODD, SECOND, Small, Store, Usual, explore, join, small, spawn, tiny};
+use crate::iter::Iter;
+use crate::sync::{lock_stat, stat::Mutex};
+use crate::table::defect::Stage;
 
 /// Frees all, as `free_all` does. How many there were.
 fn free_all(store: &Store) -> usize {
@@ -11,6 +14,17 @@ fn free_all(store: &Store) -> usize {
         core.for_each_table(shield, |table| {
             core.sweep_id(shield, table, 0..table.buckets(), store.entry(), |_| count += 1);
         });
+        count
+    })
+}
+
+/// Frees all that is in the root's successor, as a sweep does that has come so far. How many there were.
+fn free_in_successor(store: &Store) -> usize {
+    store.pinned(|core, shield| {
+        let mut count = 0;
+        if let Some(next) = core.next(shield, core.root(shield)) {
+            core.sweep_id(shield, next, 0..next.buckets(), store.entry(), |_| count += 1);
+        }
         count
     })
 }
@@ -63,6 +77,36 @@ fn a_sweep_takes_a_variable_that_moves() {
         let other = spawn(&store, |store| store.finish());
         assert_eq!(free_all(&store), 1, "variables that were there throughout");
         join(other);
+        store.end(&[]);
+    });
+}
+
+/// A helper has placed a node in the successor, and not yet let go of it in the root, when a sweep frees it in the successor. A
+/// reader that begins then may be at the root's slot when the helper's guard goes, which was the last that protected the node.
+#[test]
+fn a_sweep_lets_go_in_the_root_of_what_it_frees_in_the_successor() {
+    explore(Small, || {
+        let swept = Arc::new(Mutex::new(Weak::<Store>::new()));
+        let mut store = tiny(&[A]);
+        let watched = swept.clone();
+        let Some(mine) = Arc::get_mut(&mut store) else {
+            unreachable!("no thread has it yet")
+        };
+        mine.core.rigging.watch = Some(Box::new(move |stage| {
+            if stage != Stage::Placed {
+                return;
+            }
+            // Once: the sweep may help, too.
+            let store = std::mem::take(&mut *lock_stat(&watched));
+            if let Some(store) = store.upgrade() {
+                assert_eq!(free_in_successor(&store), 1);
+            }
+        }));
+        *lock_stat(&swept) = Arc::downgrade(&store);
+        let reader = spawn(&store, |store| store.get(A));
+        store.help();
+        assert!(matches!(join(reader), None | Some(0)));
+        assert_eq!(store.get(A), None, "freed, then found");
         store.end(&[]);
     });
 }

@@ -1,0 +1,108 @@
+//! What a fork finds of what is held, wherever it cuts off the thread that has it under TAKEN (F4).
+
+use super::*;
+use crate::reclaim::steps::at_each_step;
+
+thread_local! {
+    static HELD: Cell<*const Held> = const { Cell::new(ptr::null()) };
+    static STEPS: Cell<usize> = const { Cell::new(0) };
+    /// The fewest and the most objects that a child has found, and the latest that it took for the oldest period.
+    static FOUND: Cell<(usize, usize, u64)> = const { Cell::new((usize::MAX, 0, 0)) };
+}
+
+impl Held {
+    /// As a child has it that is forked now.
+    fn forked(&self) -> Self {
+        let copy = Self::new();
+        for (mine, its) in [(&self.rest, &copy.rest), (&self.kept, &copy.kept)] {
+            its.store(mine.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        for (mine, its) in [
+            (&self.oldest_of_rest, &copy.oldest_of_rest),
+            (&self.oldest_of_kept, &copy.oldest_of_kept),
+        ] {
+            its.store(mine.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        copy.mend();
+        copy
+    }
+
+    /// How many objects are in the chains.
+    fn objects(&self) -> usize {
+        let chains = [&self.rest, &self.kept].map(|chain| {
+            let mut next = chain.load(Ordering::Relaxed);
+            // SAFETY: objects of the test, which it keeps.
+            std::iter::from_fn(move || unsafe { next.as_ref() }.inspect(|object| next = object.next())).count()
+        });
+        chains.iter().sum()
+    }
+
+    /// The oldest period of what is in the chains, as far as is known.
+    fn oldest_in_chains(&self) -> u64 {
+        let of = |chain: &AtomicPtr<Link>, oldest: &stat::AtomicU64| {
+            let empty = chain.load(Ordering::Relaxed).is_null();
+            if empty {
+                u64::MAX
+            } else {
+                oldest.load(Ordering::Relaxed)
+            }
+        };
+        of(&self.rest, &self.oldest_of_rest).min(of(&self.kept, &self.oldest_of_kept))
+    }
+}
+
+fn look() {
+    STEPS.set(STEPS.get() + 1);
+    // SAFETY: the test has it while it steps.
+    let child = unsafe { &*HELD.get() }.forked();
+    let objects = child.objects();
+    let (fewest, most, oldest) = FOUND.get();
+    FOUND.set((
+        fewest.min(objects),
+        most.max(objects),
+        oldest.max(child.oldest_in_chains()),
+    ));
+}
+
+/// What children find that are forked at each instruction of a call.
+fn forked_in<O>(held: &Held, call: impl FnOnce() -> O) -> (O, (usize, usize, u64)) {
+    HELD.set(held);
+    STEPS.set(0);
+    FOUND.set((usize::MAX, 0, 0));
+    let answer = at_each_step(look, call);
+    assert!(STEPS.get() > 5, "only {} steps", STEPS.get());
+    (answer, FOUND.get())
+}
+
+#[test]
+fn a_fork_loses_what_was_in_hand_and_nothing_else() {
+    let objects: Vec<Link> = (0..3).map(|_| Link::new(0)).collect();
+    let held = Held::new();
+    for (n, object) in objects.iter().enumerate() {
+        // SAFETY: in no chain.
+        let ((), found) = forked_in(&held, || unsafe { held.keep(NonNull::from(object), 7 + n as u64) });
+        assert_eq!((found.0, found.1), (n, n + 1));
+        assert!(n == 0 || found.2 == 7, "{found:?}");
+    }
+    // The round ends: nothing is in hand.
+    let (none, found) = forked_in(&held, || held.next());
+    assert_eq!((none, found), (None, (3, 3, 7)));
+    for left in [2, 1, 0] {
+        let (some, found) = forked_in(&held, || held.next());
+        assert!(some.is_some());
+        assert_eq!((found.0, found.1), (left, left + 1));
+    }
+    let (none, found) = forked_in(&held, || held.next());
+    assert_eq!((none, found.0, found.1), (None, 0, 0));
+    // Nor by a fork of the child, while that mends.
+    // SAFETY: in no chain.
+    objects
+        .iter()
+        .for_each(|object| unsafe { held.keep(NonNull::from(object), 9) });
+    held.rest.store(held.kept.load(Ordering::Relaxed), Ordering::Relaxed);
+    held.oldest_of_rest.store(9, Ordering::Relaxed);
+    let ((), found) = forked_in(&held, || held.mend());
+    assert_eq!(found, (3, 3, 9));
+    assert_eq!((held.objects(), held.oldest_in_chains()), (3, 9));
+    assert!(held.take_all().contains(&ptr::null_mut()));
+}
