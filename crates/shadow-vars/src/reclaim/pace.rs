@@ -89,7 +89,12 @@ pub(crate) fn look(run: impl FnOnce()) {
     let next = NEXT_LOOK.load(Ordering::Relaxed);
     let taken = is_over(next, start, longest)
         && NEXT_LOOK
-            .compare_exchange(next, start.saturating_add(longest), Ordering::Relaxed, Ordering::Relaxed)
+            .compare_exchange(
+                next,
+                start.saturating_add(longest),
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            )
             .is_ok();
     if taken {
         run();

@@ -36,7 +36,9 @@ fn check<R: Reclaim>() {
             let error = far(bits, || store.alloc(object, ID, alive.clone())).unwrap_err();
             assert!(matches!(error.error, StoreError::OutOfMemory), "{bits:#x}: {error}");
             drop(error);
-            let error = far(bits, || store.try_alloc_with(object, ID, |_| Ok::<_, ()>(alive.clone())));
+            let error = far(bits, || {
+                store.try_alloc_with(object, ID, |_| Ok::<_, ()>(alive.clone()))
+            });
             assert_eq!(error, Err(CtorError::Store(StoreError::OutOfMemory)), "{bits:#x}");
             assert!(!store.contains(object, ID));
         }

@@ -1,8 +1,8 @@
 //! Figures at their ends: counts that have gone around, counts read while they moved, sums beyond 64 bits.
 
 use super::*;
-use crate::reclaim::object::{Freed, Interval, Weighed};
 use crate::reclaim::Reclaim;
+use crate::reclaim::object::{Freed, Interval, Weighed};
 use crate::shard::Shard;
 
 /// Objects of which each says that it owns everything. None is ever on a list.
@@ -89,7 +89,10 @@ fn what_is_behind_is_ahead_by_nothing() {
 #[test]
 fn sums_end_where_their_width_does() {
     let most = u64::MAX >> 1;
-    assert_eq!(lists(most / 4, 0).pending(), ((most / 4 * 3) as usize, (most / 4 * 3) as usize));
+    assert_eq!(
+        lists(most / 4, 0).pending(),
+        ((most / 4 * 3) as usize, (most / 4 * 3) as usize)
+    );
     let lists = lists(most, 0);
     assert_eq!(lists.pending(), (usize::MAX, usize::MAX));
     assert_eq!(lists.held_back(7), usize::MAX);
