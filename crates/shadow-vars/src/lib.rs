@@ -47,8 +47,9 @@
 //! - `seize`: the `Seize` backend, for [`ShadowStore<Seize>`](ShadowStore), beside [`Asymmetric`], [`Epoch`] and [`Eras`].
 //! - `rayon`: `par_free_all`, `par_free_all_with` and `par_iter`; and constructors that wait for each other through a pool get
 //!   an error, [where that can be seen](docs::limits#constructors-and-thread-pools).
-//! - `tracing`: a warning for each duplicate `alloc` and each guard that is [held for long](report_old_guards), an error for
-//!   each id used with two types.
+//! - `tracing`: a warning for each duplicate `alloc` and each guard that is [held for long](report_old_guards), one if
+//!   [`membarrier` is denied](docs::processes#sandboxes) to the process and readers hold up what is freed; an error for each id
+//!   used with two types.
 //! - `serde`: `Serialize` and `Deserialize` for [`Stats`].
 //!
 //! # Minimum Rust

@@ -381,6 +381,7 @@ impl<R: Reclaim> ShadowStore<R> {
     /// A value is asked once, by the thread that frees it, when nobody can find it any more, though readers that found it before
     /// may still use it. The thread holds a guard, and no lock of the store; the function may use the store. Only values with a
     /// destructor are asked (others own nothing that goes with them), and none of those that the store's drop finds alive.
+    /// Whatever the function says, a value counts as 4 GiB at most.
     ///
     /// If the function panics, the panic ends there: the value is freed as any other, weighs nothing, and
     /// [`Stats::weigh_panics`] counts it.

@@ -2,7 +2,9 @@
 //!
 //! A type through which values of `T` go in and come out is invariant in `T`: else a `for<'a> fn(&'a str)` goes in as a
 //! `fn(&'static str)`, is read back as what it was, and is called with what does not live. Lifetimes of guards and stores
-//! may always be shortened. The auto traits are asserted in `tests/types.rs`.
+//! may always be shortened. The auto traits are asserted in `tests/types.rs`; `tests/sources.rs` sees to it that no public type
+//! is missing here or there. A backend has no lifetimes, so types of nothing but a backend (`ShadowStore`, `Builder`, guards)
+//! have no variance to be seen.
 
 /// ```compile_fail,E0308
 /// use shadow_vars::Typed;
@@ -67,7 +69,54 @@ struct OfShadowId;
 /// use shadow_vars::Parent;
 /// fn longer<'a: 'b, 'b>(parent: Parent<&'b str>) -> Parent<&'a str> { parent }
 /// ```
+/// ```compile_fail
+/// use shadow_vars::{Parent, ShadowStore};
+/// fn store<'a: 'b, 'b>(parent: Parent<u32, &'b ShadowStore>) -> Parent<u32, &'a ShadowStore> { parent }
+/// ```
 struct OfParent;
+
+/// What is attached to holds the handle that it was given, and hands out no more than that does.
+///
+/// ```
+/// use shadow_vars::{Attached, ShadowStore};
+/// fn shorter<'a: 'b, 'b>(attached: Attached<&'a str>) -> Attached<&'b str> { attached }
+/// fn object<'a: 'b, 'b>(attached: Attached<Box<&'a str>>) -> Attached<Box<&'b str>> { attached }
+/// fn store<'a: 'b, 'b>(attached: Attached<Box<u32>, &'a ShadowStore>) -> Attached<Box<u32>, &'b ShadowStore> { attached }
+/// ```
+/// ```compile_fail
+/// use shadow_vars::Attached;
+/// fn longer<'a: 'b, 'b>(attached: Attached<&'b str>) -> Attached<&'a str> { attached }
+/// ```
+/// ```compile_fail
+/// use shadow_vars::Attached;
+/// fn object<'a: 'b, 'b>(attached: Attached<Box<&'b str>>) -> Attached<Box<&'a str>> { attached }
+/// ```
+/// ```compile_fail
+/// use shadow_vars::{Attached, ShadowStore};
+/// fn store<'a: 'b, 'b>(attached: Attached<Box<u32>, &'b ShadowStore>) -> Attached<Box<u32>, &'a ShadowStore> { attached }
+/// ```
+struct OfAttached;
+
+/// An error holds what it gives back.
+///
+/// ```
+/// use shadow_vars::{AllocError, CtorError};
+/// fn alloc<'a: 'b, 'b>(error: AllocError<&'a str>) -> AllocError<&'b str> { error }
+/// fn ctor<'a: 'b, 'b>(error: CtorError<&'a str>) -> CtorError<&'b str> { error }
+/// ```
+/// ```compile_fail
+/// use shadow_vars::AllocError;
+/// fn longer<'a: 'b, 'b>(error: AllocError<&'b str>) -> AllocError<&'a str> { error }
+/// ```
+/// ```compile_fail
+/// use shadow_vars::CtorError;
+/// fn longer<'a: 'b, 'b>(error: CtorError<&'b str>) -> CtorError<&'a str> { error }
+/// ```
+/// ```compile_fail,E0308
+/// use shadow_vars::AllocError;
+/// fn widen(error: AllocError<fn(&'static str)>) -> AllocError<for<'a> fn(&'a str)> { error }
+/// ```
+struct OfErrors;
 
 /// What a guard protects may be taken for less, never for more.
 ///
@@ -84,6 +133,10 @@ struct OfParent;
 /// fn longer<'a: 'b, 'b>(pin: Pinned<'b>) -> Pinned<'a> { pin }
 /// ```
 /// ```compile_fail
+/// use shadow_vars::OwnedPinned;
+/// fn longer<'a: 'b, 'b>(pin: OwnedPinned<'b>) -> OwnedPinned<'a> { pin }
+/// ```
+/// ```compile_fail
 /// use shadow_vars::VarRef;
 /// fn longer<'a: 'b, 'b>(var: VarRef<'b>) -> VarRef<'a> { var }
 /// ```
@@ -96,3 +149,14 @@ struct OfParent;
 /// fn longer<'a: 'b, 'b>(iter: Iter<'b, Asymmetric>) -> Iter<'a, Asymmetric> { iter }
 /// ```
 struct OfGuards;
+
+/// ```
+/// use shadow_vars::{Asymmetric, ParIter};
+/// fn shorter<'a: 'b, 'b>(iter: ParIter<'a, Asymmetric>) -> ParIter<'b, Asymmetric> { iter }
+/// ```
+/// ```compile_fail
+/// use shadow_vars::{Asymmetric, ParIter};
+/// fn longer<'a: 'b, 'b>(iter: ParIter<'b, Asymmetric>) -> ParIter<'a, Asymmetric> { iter }
+/// ```
+#[cfg(feature = "rayon")]
+struct OfParIter;

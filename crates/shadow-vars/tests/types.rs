@@ -3,10 +3,16 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use std::sync::Arc;
+
+#[cfg(feature = "rayon")]
+use shadow_vars::ParIter;
+#[cfg(feature = "seize")]
+use shadow_vars::Seize;
 use shadow_vars::{
-    AllocError, Asymmetric, BuildError, Builder, CtorError, Epoch, Eras, IdStats, Iter, LayoutMismatch, ObjAddr,
-    OwnedPinned, Parent, Pinned, RawVar, ShadowId, ShadowStore, Stats, StoreError, SyncError, TypeMismatch, Typed,
-    VarRef, Variable,
+    AllocError, Asymmetric, Attached, BuildError, Builder, CtorError, Epoch, Eras, IdStats, Iter, LayoutMismatch,
+    LocalGuard, ObjAddr, OwnedGuard, OwnedPinned, Parent, Pinned, RawCtor, RawDtor, RawVar, ShadowId, ShadowStore,
+    Stats, StoreError, SyncError, TypeMismatch, Typed, VarRef, Variable,
 };
 
 #[macro_use]
@@ -36,16 +42,29 @@ fn auto_traits_are_as_promised() {
         Pinned<'static, Eras>: false false true;
         Typed<'static, u8>: false false true;
         OwnedPinned<'static>: true true true;
+        OwnedPinned<'static, Epoch>: true true false;
         OwnedPinned<'static, Eras>: true true true;
         VarRef<'static>: true true true;
         RawVar<'static>: false false true;
         Iter<'static, Asymmetric>: false false true;
+        LocalGuard<Asymmetric>: false false true;
+        LocalGuard<Epoch>: false false false;
+        LocalGuard<Eras>: false false true;
+        OwnedGuard<Asymmetric>: true true true;
+        OwnedGuard<Epoch>: true true false;
+        OwnedGuard<Eras>: true true true;
+        // What is attached to is its handle.
+        Attached<Arc<u8>>: true true true;
+        Attached<Rc<u8>>: false false true;
+        Attached<Box<Local>>: false false false;
+        Attached<&'static u8, &'static ShadowStore<Epoch>>: true true true;
         // A parent is what it holds.
         Parent<u8>: true true true;
         Parent<Local>: false false false;
         AllocError<u8>: true true true;
         AllocError<Local>: false false false;
         CtorError<u8>: true true true;
+        CtorError<Local>: false false false;
         StoreError: true true true;
         BuildError: true true true;
         SyncError: true true true;
@@ -53,5 +72,25 @@ fn auto_traits_are_as_promised() {
         LayoutMismatch: true true true;
         Stats: true true true;
         IdStats: true true true;
+        RawCtor: true true true;
+        RawDtor: true true true;
+        // There is no value of these.
+        Asymmetric: true true true;
+        Epoch: true true true;
+        Eras: true true true;
+    }
+    #[cfg(feature = "rayon")]
+    assert_auto! {
+        ParIter<'static, Asymmetric>: true true true;
+        ParIter<'static, Epoch>: true true true;
+    }
+    #[cfg(feature = "seize")]
+    assert_auto! {
+        Seize: true true true;
+        ShadowStore<Seize>: true true true;
+        Pinned<'static, Seize>: false false true;
+        OwnedPinned<'static, Seize>: true true false;
+        LocalGuard<Seize>: false false true;
+        OwnedGuard<Seize>: true true false;
     }
 }

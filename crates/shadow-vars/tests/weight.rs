@@ -313,3 +313,54 @@ fn a_function_may_use_the_store() {
     store.synchronize().unwrap();
     assert_eq!((Arc::strong_count(&alive), store.stats().retired_bytes), (1, 0));
 }
+
+/// Functions that say anything: a value counts as 4 GiB at most, so sums tell how many wait, of one thread and of several.
+#[test]
+fn a_value_weighs_4_gib_at_most() {
+    const EACH: usize = 70_000;
+    const THREADS: usize = 2;
+    let _alone = alone();
+    fn check<R: Reclaim>() {
+        let (store, alive) = (ShadowStore::<R>::builder().build().unwrap(), Arc::new(()));
+        store.weigh(BODY, Some(|_| usize::MAX)).unwrap();
+        let reader = store.pin();
+        std::thread::scope(|scope| {
+            for thread in 0..THREADS {
+                let (store, alive) = (&store, &alive);
+                scope.spawn(move || {
+                    for n in 0..EACH {
+                        let object = (thread * EACH + n + 1) * 8;
+                        store.alloc(object, BODY, Body::new(0, alive)).unwrap();
+                        assert!(store.free(object, BODY));
+                    }
+                });
+            }
+        });
+        let (least, bytes) = ((THREADS * EACH) << 32, store.stats().retired_bytes);
+        assert!((least..least + 64 * MIB).contains(&bytes), "{bytes}");
+        drop(reader);
+        store.synchronize().unwrap();
+        assert_eq!((Arc::strong_count(&alive), store.stats().retired_bytes), (1, 0));
+    }
+    check::<Asymmetric>();
+    check::<Epoch>();
+    #[cfg(feature = "seize")]
+    check::<shadow_vars::Seize>();
+}
+
+/// The same of a sweep, which adds what it takes before it hands it over.
+#[test]
+fn what_a_sweep_takes_weighs_4_gib_each() {
+    const MANY: usize = 70_000;
+    let _alone = alone();
+    let (store, alive) = (ShadowStore::new(), Arc::new(()));
+    store.weigh(BODY, Some(|_| usize::MAX)).unwrap();
+    (1..=MANY).for_each(|n| store.alloc(n * 8, BODY, Body::new(0, &alive)).unwrap());
+    let reader = store.pin();
+    assert_eq!(store.free_all(BODY), MANY);
+    let bytes = store.stats().retired_bytes;
+    assert!((MANY << 32..(MANY << 32) + 64 * MIB).contains(&bytes), "{bytes}");
+    drop(reader);
+    store.synchronize().unwrap();
+    assert_eq!((Arc::strong_count(&alive), store.stats().retired_bytes), (1, 0));
+}

@@ -65,16 +65,34 @@
 //!
 //! # Counters
 //!
-//! Everything that safe code can drive up, and what happens at the end:
+//! Everything that safe code can drive up, and what happens at the end. Of 64 bits, one that is counted up by one reaches none:
+//! at a thousand million a second that takes 580 years.
 //!
 //! | counter | width | driven by | at the end |
 //! |---|---|---|---|
-//! | guards of a thread | 63 bits | [`pin`](crate::ShadowStore::pin), forgotten guards too | out of reach: 2^63 pins |
-//! | owned guards of one epoch and place | 32 bits, and 64 for those beyond | [`pin_owned`](crate::ShadowStore::pin_owned), forgotten guards too | out of reach |
-//! | grace periods | 62 bits | one for each batch, or `flush` | out of reach |
-//! | batches closed and drained | 64 bits | the same | out of reach |
+//! | guards of a thread | 63 bits; with `Epoch` and `Seize` 64 | [`pin`](crate::ShadowStore::pin), forgotten guards too | out of reach: 2^63 pins |
+//! | owned guards of one epoch and place | 32 bits, and 64 for those beyond | [`pin_owned`](crate::ShadowStore::pin_owned), forgotten guards too | those beyond are reported without their place; 2^64 are out of reach |
+//! | places where owned guards are made | 32 bits | the program's own code | those beyond are reported without their place |
+//! | guards of threads that end, with `Seize` | 64 bits | `pin` in destructors of thread-locals | out of reach |
+//! | grace periods and eras | 62 bits; with `Epoch` and `Seize` 64 | one for each batch, or `flush`; with [`Eras`](crate::Eras) for some creations | out of reach |
+//! | creations of a reader's, by which eras begin | 64 bits | each creation | out of reach |
+//! | barriers that were refused | 64 bits | whatever frees, where `membarrier` is denied | out of reach |
+//! | batches closed and drained | 64 bits | the same as grace periods | out of reach |
 //! | threads' tokens | 44 bits | each thread that creates by a constructor or reclaims | threads share the last one: constructors that meet may be refused as recursions |
+//! | readers' places, and shards | 64 that need no memory, others as there is memory; 256 | threads that are there at one time | see above; those beyond share one shard |
 //! | generations of tables | 64 bits | tables that are replaced | out of reach |
-//! | ids of a store | 32 bits | first uses of ids | [`StoreError::TooManyIds`](crate::StoreError::TooManyIds) |
-//! | created, freed, retired, constructors failed, and other statistics | 64 bits | each operation | out of reach |
+//! | tickets of a table, while another is replaced by it | 64 bits | creations, refused ones too | out of reach |
+//! | slots of a table that were claimed | 64 bits | first creations of a key | no more than there are slots |
+//! | blocks of a table, taken and finished | 64 bits | moving a table | no more than there are blocks, and one for each thread |
+//! | ids of a store | 32 bits | first uses of ids | [`StoreError::TooManyIds`](crate::StoreError::TooManyIds); from the 65,536th on variables take a few bytes more, from the 524,288th on all threads count them in one place |
+//! | created, freed, constructors failed, panics, tables made, and other statistics | 64 bits | each operation | out of reach |
+//! | looks at the counts of variables | 57 bits | [`len`](crate::ShadowStore::len), [`stats`](crate::ShadowStore::stats) | goes around: only whether it is odd, and whether it changes, is asked |
+//! | retired and reclaimed values of a shard | 64 bits | each free | out of reach |
+//! | their bytes | 64 bits | sizes of what is freed | goes around: what is between the two stays exact while less than 2^63 bytes wait |
+//! | what freed values own, as they are [weighed](crate::ShadowStore::weigh) | 64 bits | functions that may say anything | a value counts as 4 GiB at most, so 2^32 of them have to wait at once, which take 160 GiB; sums of several shards stop at 2^64 - 1 |
+//! | what a shard had retired when another's thread looked at it last | 32 bits | each free | goes around: a guess. After 2^32 frees between two looks a shard is looked after by others though its thread is at work, which does no harm |
+//! | values that a stalled reader holds back, with [`Eras`](crate::Eras) | 64 bits | frees | no more than there is memory for |
+//! | bytes mapped for large tables | 64 bits | growth | no more than there is memory for |
+//! | small variables that took memory before threads kept some | 64 bits | creations | out of reach |
+//! | stores made, for their seeds | 64 bits | [`Builder::build`](crate::Builder::build) | goes around: seeds come back |
 //! | forks | 64 bits | `fork` | out of reach |

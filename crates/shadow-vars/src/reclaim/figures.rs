@@ -8,6 +8,9 @@ use super::retired::RetireLists;
 use crate::sync::Ordering;
 use crate::sync::stat::AtomicU64;
 
+/// What one object weighs at most, whatever is said. So a list's sum has room for 2^32 of them, which would take 160 GiB.
+const HEAVIEST: u64 = 4 << 30;
+
 impl<O: Objects> RetireLists<O> {
     /// Objects retired so far.
     pub(crate) fn retired(&self) -> u64 {
@@ -17,10 +20,10 @@ impl<O: Objects> RetireLists<O> {
     /// Objects and bytes retired and not yet reclaimed: of each shard as it was at a moment of its own, as what is retired in
     /// one is reclaimed in the same.
     pub(crate) fn pending(&self) -> (usize, usize) {
-        let (objects, bytes) = self.lists().fold((0, 0), |sum, (_, list)| {
+        let (objects, bytes) = self.lists().fold((0_u64, 0_u64), |sum, (_, list)| {
             let objects = difference(&list.retired, &list.reclaimed);
             let bytes = list.pending_bytes();
-            (sum.0 + objects, sum.1 + bytes)
+            (sum.0.saturating_add(objects), sum.1.saturating_add(bytes))
         });
         (objects as usize, bytes as usize)
     }
@@ -33,7 +36,7 @@ impl<O: Objects> RetireLists<O> {
             return held.map(|held| held.held_back(period)).sum::<u64>() as usize;
         }
         let held = self.lists().filter(|(_, list)| list.waits_for_later(period));
-        held.map(|(_, list)| list.pending_bytes()).sum::<u64>() as usize
+        held.map(|(_, list)| list.pending_bytes()).fold(0, u64::saturating_add) as usize
     }
 
     /// What an object owns beside its bytes, for who retires it next, in a chain.
@@ -48,8 +51,7 @@ impl<O: Objects> RetireLists<O> {
         if weighed.panicked {
             self.shared.weigh_panics.fetch_add(1, Ordering::Relaxed);
         }
-        // More than there is room for in an address space: a sum of them has room for a few.
-        weighed.bytes.min(1 << 48)
+        weighed.bytes.min(HEAVIEST)
     }
 
     pub(crate) fn weigh_panics(&self) -> u64 {
@@ -59,7 +61,7 @@ impl<O: Objects> RetireLists<O> {
     pub(crate) fn drop_panics(&self) -> u64 {
         self.lists()
             .map(|(_, list)| list.drop_panics.load(Ordering::Relaxed))
-            .sum()
+            .fold(0, u64::saturating_add)
     }
 }
 
@@ -68,12 +70,21 @@ pub(super) fn difference(first: &AtomicU64, second: &AtomicU64) -> u64 {
     // Acquire: the look at the first comes after that at the second; and before the next.
     let mut before = second.load(Ordering::Acquire);
     for _ in 0..8 {
-        let ahead = first.load(Ordering::Acquire);
+        let now = first.load(Ordering::Acquire);
         let after = second.load(Ordering::Acquire);
         if before == after {
-            return ahead.saturating_sub(after);
+            return ahead(now, after);
         }
         before = after;
     }
-    first.load(Ordering::Acquire).saturating_sub(before)
+    ahead(first.load(Ordering::Acquire), before)
 }
+
+/// By how much the first of two counts is ahead of the second: 0 if it is behind, as it may be that was read first. They may
+/// have gone around: exact while they are less than 2^63 apart.
+pub(super) fn ahead(first: u64, second: u64) -> u64 {
+    u64::try_from(first.wrapping_sub(second).cast_signed()).unwrap_or(0)
+}
+
+#[cfg(all(test, not(shadow_loom)))]
+mod tests;

@@ -4,6 +4,7 @@
 use std::cell::UnsafeCell;
 use std::ptr::{self, NonNull};
 
+use super::figures::ahead;
 use super::held::Held;
 use super::object::{Freed, Link, Objects};
 use super::weights::Weights;
@@ -414,7 +415,7 @@ impl<O: Objects> List<O> {
     pub(super) fn waiting(&self) -> u64 {
         // Relaxed, both: a guess. In this order what is taken away is mostly the older; never below 0.
         let reclaimed = self.reclaimed.load(Ordering::Relaxed);
-        self.retired.load(Ordering::Relaxed).saturating_sub(reclaimed)
+        ahead(self.retired.load(Ordering::Relaxed), reclaimed)
     }
 
     /// Whether what is here waits for a period that began after this one, or will.

@@ -385,6 +385,47 @@ mod tests {
         assert!(lock(&GUARDS).made.iter().all(|group| group.epoch < LATE));
     }
 
+    /// As if so many had been forgotten: no guard is lost from the counts, and none is let go of twice.
+    #[test]
+    fn guards_beyond_the_count_of_a_group_are_counted_apart() {
+        const MORE: usize = 3;
+        let _one = crate::sync::lock_stat(&ONE);
+        let here = Location::caller();
+        let epoch = LATE + 2_000_000;
+        let enter = || enter(Made::At(here), || epoch);
+        let set = |count| {
+            let guards = &mut *lock(&GUARDS);
+            let found = guards.made.iter_mut().find(|group| group.epoch == epoch);
+            found.expect("a group of the epoch").count = count;
+        };
+        let counts = || {
+            let guards = lock(&GUARDS);
+            let of = guards.made.iter().find(|group| group.epoch == epoch);
+            (of.map(|group| group.count), guards.spare.count, guards.gone)
+        };
+        let (_, others, gone) = counts();
+        let first = enter();
+        set(u32::MAX - 1);
+        let last = enter();
+        assert_eq!(counts(), (Some(u32::MAX), others, gone));
+        let beyond: [Counted; MORE] = std::array::from_fn(|_| enter());
+        assert_eq!(counts(), (Some(u32::MAX), others + MORE, gone));
+        assert!(beyond.iter().all(|guard| guard.place == SPARE) && last.place == first.place);
+        let (count, oldest_of_all) = older_than(epoch + 1);
+        assert!(count >= u32::MAX as usize + MORE && oldest_of_all <= epoch);
+        // Those of the group go, but for the forgotten ones; then what is beyond it still holds.
+        set(2);
+        [first, last].into_iter().for_each(leave);
+        assert_eq!(counts(), (None, others + MORE, gone));
+        assert!(oldest() <= epoch);
+        let another = enter();
+        assert_eq!(counts(), (Some(1), others + MORE, gone));
+        beyond.into_iter().for_each(leave);
+        assert_eq!(counts(), (Some(1), others, gone));
+        leave(another);
+        assert_eq!(counts(), (None, others, gone));
+    }
+
     /// The memory that a guard takes: that of before places were noted.
     #[test]
     fn a_guard_takes_no_more_for_its_place() {

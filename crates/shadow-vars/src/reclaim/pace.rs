@@ -72,6 +72,13 @@ fn is_over(end: u64, now: u64, longest: u64) -> bool {
     now >= end || end - now > longest
 }
 
+/// Until when a pause is, of so many times what came before it took. Ticks may begin anywhere and jump ahead: the last one there
+/// is comes after all others.
+fn pause_after(start: u64, end: u64, times: u64, (least, most): (u64, u64)) -> u64 {
+    let pause = end.saturating_sub(start).saturating_mul(times).clamp(least, most);
+    end.saturating_add(pause)
+}
+
 /// Runs what a barrier is paid in, and begins the pause after it.
 pub(crate) fn paid(run: impl FnOnce()) {
     if cfg!(shadow_loom) {
@@ -80,8 +87,8 @@ pub(crate) fn paid(run: impl FnOnce()) {
     let start = now();
     run();
     let end = now();
-    let pause = (end.saturating_sub(start) * PAUSE).clamp(MILLISECOND / 64, 2 * MILLISECOND);
-    DUE.store(end + pause, Ordering::Relaxed);
+    let until = pause_after(start, end, PAUSE, (MILLISECOND / 64, 2 * MILLISECOND));
+    DUE.store(until, Ordering::Relaxed);
 }
 
 /// Looks at all stores, if it is time for that and nobody else does. The pause after it is longer if the look was.
@@ -90,13 +97,18 @@ pub(crate) fn look(run: impl FnOnce()) {
     let next = NEXT_LOOK.load(Ordering::Relaxed);
     let taken = is_over(next, start, longest)
         && NEXT_LOOK
-            .compare_exchange(next, start + longest, Ordering::Relaxed, Ordering::Relaxed)
+            .compare_exchange(
+                next,
+                start.saturating_add(longest),
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            )
             .is_ok();
     if taken {
         run();
         let end = now();
-        let pause = (end.saturating_sub(start) * 16).clamp(8 * MILLISECOND, longest);
-        NEXT_LOOK.store(end + pause, Ordering::Relaxed);
+        let until = pause_after(start, end, 16, (8 * MILLISECOND, longest));
+        NEXT_LOOK.store(until, Ordering::Relaxed);
     }
 }
 
@@ -120,4 +132,21 @@ pub(crate) fn nanoseconds() -> u64 {
 
     static START: OnceLock<Instant> = OnceLock::new();
     START.get_or_init(Instant::now).elapsed().as_nanos() as u64 + 1
+}
+
+#[cfg(all(test, not(shadow_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_end_wherever_the_clock_is() {
+        let (least, most) = (8 * MILLISECOND, LONGEST * MILLISECOND);
+        let until = |start, end| pause_after(start, end, PAUSE, (least, most));
+        assert_eq!(until(100, 100 + MILLISECOND), 100 + 65 * MILLISECOND);
+        assert_eq!(until(100, 50), 50 + least, "set back");
+        assert_eq!(until(0, 1 << 62), (1 << 62) + most, "jumped ahead");
+        let last = until(u64::MAX - 1, u64::MAX);
+        assert!(!is_over(last, u64::MAX - 1, most) && is_over(last, u64::MAX, most));
+        assert!(is_over(last, 7, most), "gone around");
+    }
 }

@@ -4,7 +4,7 @@ use std::alloc::Layout;
 use std::ptr::{self, NonNull};
 
 use super::layout::{Form, Parts, RAW_LAYOUT, WeighValue, lead_of};
-use super::node::{Life, Node, State, addr_fits, key_fits};
+use super::node::{Life, Node, State, addr_fits, is_near, key_fits};
 use crate::heap::Heap;
 use crate::panics;
 use crate::pool::{Own, Size};
@@ -158,7 +158,7 @@ impl Node {
     fn checked((heap, shard): (&Heap, Shard), fresh: NonNull<u8>, size: Size, lead: usize) -> Option<NonNull<Self>> {
         // SAFETY: the lead is a part of the whole.
         let node = unsafe { fresh.add(lead) }.cast::<Self>();
-        if addr_fits(node.as_ptr().expose_provenance()) {
+        if is_near(node.as_ptr()) {
             return Some(node);
         }
         // SAFETY: allocated just now with this size.

@@ -6,7 +6,7 @@ use std::ptr::{self, NonNull};
 use super::count::ShardedCount;
 use super::group::Lane;
 use super::hash::{KeyHash, Walk};
-use super::node::{Node, addr_fits};
+use super::node::{Node, is_near};
 use super::sieve::{Sieve, Sieved};
 use super::word::Word;
 use crate::mapping;
@@ -143,7 +143,7 @@ impl Table {
         })?;
         let fresh = Box::into_raw(table);
         // It has to fit into a retire list's link.
-        if !addr_fits(fresh.expose_provenance()) {
+        if !is_near(fresh) {
             // SAFETY: made just now.
             drop(unsafe { Box::from_raw(fresh) });
             return None;

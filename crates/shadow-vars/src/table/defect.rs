@@ -200,6 +200,12 @@ thread_local! {
     pub(crate) static ON_ACCESS: std::cell::Cell<Option<fn()>> = const { std::cell::Cell::new(None) };
 }
 
+#[cfg(any(test, shadow_loom))]
+thread_local! {
+    /// Bits that this thread's new nodes and tables are said to have in their addresses, beside their own.
+    pub(crate) static FAR: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
 /// Every access to a node or a table comes by here first.
 #[cfg(any(test, shadow_loom))]
 pub(crate) fn access() {

@@ -386,6 +386,15 @@ pub(super) const fn addr_fits(addr: usize) -> bool {
     addr as u64 & !ADDR == 0
 }
 
+/// Whether a slot's word, and a retire list's link, can hold the address of what was made just now. Exposes it.
+#[inline]
+pub(super) fn is_near<T>(made: *mut T) -> bool {
+    let addr = made.expose_provenance();
+    #[cfg(any(test, shadow_loom))]
+    let addr = addr | super::defect::FAR.get();
+    addr_fits(addr)
+}
+
 /// Whether a TOMB word can hold this key.
 pub(crate) fn key_fits(obj: usize, entry: &IdEntry) -> bool {
     addr_fits(obj) && entry.index_fits()

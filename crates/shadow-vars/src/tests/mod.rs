@@ -6,6 +6,8 @@ mod loom;
 #[cfg(not(shadow_loom))]
 mod defects;
 #[cfg(not(shadow_loom))]
+mod far;
+#[cfg(not(shadow_loom))]
 mod interleave;
 #[cfg(not(shadow_loom))]
 mod lagging;
