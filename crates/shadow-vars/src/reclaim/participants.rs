@@ -79,9 +79,8 @@ pub struct Domain {
     pub(super) fenced: AtomicU64,
     /// Whether somebody scans.
     pub(super) scanning: stat::AtomicBool,
-    /// Barriers that were refused since the last that was not, and whether somebody was told.
+    /// Barriers that were refused since the last that was not.
     pub(super) refused: stat::AtomicU64,
-    pub(super) told: stat::AtomicBool,
 }
 
 impl Domain {
@@ -94,7 +93,6 @@ impl Domain {
                 fenced: AtomicU64::new(1),
                 scanning: stat::AtomicBool::new(false),
                 refused: stat::AtomicU64::new(0),
-                told: stat::AtomicBool::new(false),
             }
         }
     }
