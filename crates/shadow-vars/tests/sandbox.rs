@@ -46,10 +46,7 @@ processes! {
 }
 
 /// A thread that has used the store, and sleeps from then on until the sender goes. Returns when it sleeps.
-fn sleeper<R: Reclaim>(
-    store: &'static ShadowStore<R>,
-    work: impl FnOnce(&ShadowStore<R>) + Send + 'static,
-) -> Sleeper {
+fn sleeper<R: Reclaim>(store: &'static ShadowStore<R>, work: impl FnOnce(&ShadowStore<R>) + Send + 'static) -> Sleeper {
     let (wake, sleep) = mpsc::channel::<()>();
     let (ready, wait) = mpsc::channel();
     let thread = thread::spawn(move || {
@@ -259,7 +256,12 @@ fn stand<R: Reclaim>() -> (Sleeper, fn()) {
         let _ = store.synchronize();
     }
     push::<R>();
-    (sleeper(store::<R>(), |store| assert!(store.is_empty() && !store.contains(8_usize, VALUE))), push::<R>)
+    (
+        sleeper(store::<R>(), |store| {
+            assert!(store.is_empty() && !store.contains(8_usize, VALUE))
+        }),
+        push::<R>,
+    )
 }
 
 /// Whether there was a barrier, and who sleeps.
