@@ -243,9 +243,12 @@ fn assert_told(was_there: bool) {
     assert!(told.iter().all(is_it), "{told:?}");
 }
 
-/// A store with a sleeper, and what pushes on its reclamation, and is done when it is told to be.
+/// Somebody who sleeps, and what asks for the barrier that this one needs.
 #[cfg(feature = "tracing")]
-fn stand<R: Reclaim>() -> (Sleeper, fn()) {
+type Stand = (Sleeper, fn());
+
+#[cfg(feature = "tracing")]
+fn stand<R: Reclaim>() -> Stand {
     fn push<R: Reclaim>() {
         let store = store::<R>();
         for n in 1..200_usize {
@@ -266,7 +269,7 @@ fn stand<R: Reclaim>() -> (Sleeper, fn()) {
 
 /// Whether there was a barrier, and who sleeps.
 #[cfg(feature = "tracing")]
-fn stand_still(stands: &[fn() -> (Sleeper, fn())]) -> (bool, Vec<Sleeper>) {
+fn stand_still(stands: &[fn() -> Stand]) -> (bool, Vec<Sleeper>) {
     let (others, pushes): (Vec<_>, Vec<_>) = stands.iter().map(|stand| stand()).unzip();
     assert_eq!(warnings::take(), [""; 0], "nothing is denied yet");
     let was_there = deny_membarrier();
