@@ -7,6 +7,8 @@ use crate::error::{StoreError, TypeMismatch};
 #[cfg(feature = "tracing")]
 use crate::panics::FirstPanic;
 use crate::reclaim::owned::Place;
+#[cfg(feature = "tracing")]
+use crate::sync::stat::{AtomicBool, Ordering};
 
 /// What a creation was refused for, if a log should tell.
 pub(crate) fn refused(error: &StoreError) {
@@ -34,17 +36,24 @@ pub(crate) fn mismatch(_mismatch: &TypeMismatch) {
     );
 }
 
-/// Reclamation stands still: the system refuses the barrier that it stands on. Once a process.
+/// Reclamation stands still: the system refuses the barrier that it stands on. Told once a process, whatever the backends.
 #[cold]
 pub(crate) fn barrier_denied(_readers: usize) {
-    // Reclamation tells it, in the middle of whatever frees: a subscriber that panics must not end that.
     #[cfg(feature = "tracing")]
-    FirstPanic::default().catch(|| {
-        tracing::warn!(
-            readers = _readers,
-            "membarrier is denied: freed variables wait until every thread that uses stores has pinned once more, or begun a unit, or ended"
-        );
-    });
+    {
+        static TOLD: AtomicBool = AtomicBool::new(false);
+        // Relaxed: guards nothing.
+        if TOLD.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        // Reclamation tells it, in the middle of whatever frees: a subscriber that panics must not end that.
+        FirstPanic::default().catch(|| {
+            tracing::warn!(
+                readers = _readers,
+                "membarrier is denied: freed variables wait until every thread that uses stores has pinned once more, or begun a unit, or ended"
+            );
+        });
+    }
 }
 
 /// Who holds a guard.

@@ -6,35 +6,48 @@
 mod process;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Barrier, mpsc};
+use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use process::{Counted, TEXT, VALUE, children, drops, fork, processes, store, use_all};
-use shadow_vars::{Epoch, Eras, Reclaim, ShadowId, ShadowStore, SyncError};
+use shadow_vars::{Asymmetric, Epoch, Eras, Reclaim, ShadowId, ShadowStore, SyncError, start_reclaimer};
 
 processes! {
-    fork_of_an_idle_process => fork_idle;
-    fork_while_others_are_busy => fork_busy;
-    fork_while_others_give_back_what_they_freed => fork_giving_back;
-    fork_while_another_is_pinned => fork_pinned;
-    fork_while_others_construct => fork_constructing;
-    fork_while_another_drops => fork_dropping;
-    fork_while_more_threads_work_than_have_places => fork_shared;
+    fork_of_an_idle_process => fork_idle::<Asymmetric>;
+    fork_of_an_idle_process_with_eras => fork_idle::<Eras>;
+    fork_while_others_are_busy => fork_busy::<Asymmetric>;
+    fork_while_others_are_busy_with_eras => fork_busy::<Eras>;
+    fork_while_others_give_back_what_they_freed => fork_giving_back::<Asymmetric>;
+    fork_while_others_give_back_what_they_freed_with_eras => fork_giving_back::<Eras>;
+    fork_while_another_is_pinned => fork_pinned::<Asymmetric>;
+    fork_while_another_is_pinned_with_eras => fork_pinned::<Eras>;
+    fork_while_others_construct => fork_constructing::<Asymmetric>;
+    fork_while_others_construct_with_eras => fork_constructing::<Eras>;
+    fork_while_another_drops => fork_dropping::<Asymmetric>;
+    fork_while_another_drops_with_eras => fork_dropping::<Eras>;
+    fork_while_more_threads_work_than_have_places => fork_shared::<Asymmetric>;
+    fork_while_more_threads_work_than_have_places_with_eras => fork_shared::<Eras>;
     fork_beside_an_owned_guard => fork_owned;
-    fork_by_the_thread_that_is_pinned => fork_by_pinned;
-    fork_again_in_the_child => fork_again;
-    fork_from_a_constructor => fork_from_constructor;
+    fork_by_the_thread_that_is_pinned => fork_by_pinned::<Asymmetric>;
+    fork_by_the_thread_that_is_pinned_with_eras => fork_by_pinned::<Eras>;
+    fork_again_in_the_child => fork_again::<Asymmetric>;
+    fork_again_in_the_child_with_eras => fork_again::<Eras>;
+    fork_from_a_constructor => fork_from_constructor::<Asymmetric>;
+    fork_from_a_constructor_with_eras => fork_from_constructor::<Eras>;
     fork_with_crossbeam_hangs_nowhere => fork_epoch;
     fork_with_intervals_goes_on => fork_eras;
     fork_while_another_drops_what_was_held => fork_held;
-    fork_keeps_what_the_parent_has => fork_parent_goes_on;
+    fork_keeps_what_the_parent_has => fork_parent_goes_on::<Asymmetric>;
+    fork_keeps_what_the_parent_has_with_eras => fork_parent_goes_on::<Eras>;
+    fork_of_a_process_with_a_reclaimer => fork_reclaimer::<Asymmetric>;
+    fork_of_a_process_with_a_reclaimer_with_eras => fork_reclaimer::<Eras>;
 }
 
-fn fork_idle() {
-    children(3, store());
+fn fork_idle<R: Reclaim>() {
+    children(3, store::<R>());
     // Also a store that was used before, by several threads that are gone.
-    let store = store();
+    let store = store::<R>();
     thread::scope(|scope| {
         for n in 1..4_usize {
             scope.spawn(move || {
@@ -47,7 +60,7 @@ fn fork_idle() {
 }
 
 /// Works until it is stopped.
-fn busy(store: &ShadowStore, part: usize, stop: &AtomicBool) {
+fn busy<R: Reclaim>(store: &ShadowStore<R>, part: usize, stop: &AtomicBool) {
     let mut n = 0_usize;
     while !stop.load(Ordering::Relaxed) {
         let obj = 0x1000 + (part * 64 + n % 64) * 64;
@@ -62,7 +75,7 @@ fn busy(store: &ShadowStore, part: usize, stop: &AtomicBool) {
     }
 }
 
-fn beside(threads: usize, store: &'static ShadowStore, rounds: usize) {
+fn beside<R: Reclaim>(threads: usize, store: &'static ShadowStore<R>, rounds: usize) {
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         for part in 0..threads {
@@ -76,16 +89,16 @@ fn beside(threads: usize, store: &'static ShadowStore, rounds: usize) {
     });
 }
 
-fn fork_busy() {
-    beside(4, store(), 40);
+fn fork_busy<R: Reclaim>() {
+    beside(4, store::<R>(), 40);
 }
 
 /// What is cut off between two stores of a thread is lost at most: no memory is in two places, so nothing is overwritten where
 /// the child uses it again.
-fn fork_giving_back() {
+fn fork_giving_back<R: Reclaim>() {
     const PLAIN: ShadowId<[usize; 5]> = ShadowId::new(77);
     const MANY: usize = 1_000;
-    let store: &'static ShadowStore = Box::leak(Box::new(ShadowStore::new()));
+    let store: &'static ShadowStore<R> = Box::leak(Box::default());
     let stop = AtomicBool::new(false);
     let churn = |part: usize| {
         let obj = |n: usize| (part << 32) + n * 8;
@@ -130,13 +143,13 @@ fn fork_giving_back() {
 }
 
 /// More threads than places with shards of their own: they share one, under a lock.
-fn fork_shared() {
+fn fork_shared<R: Reclaim>() {
     let cores = thread::available_parallelism().map_or(4, usize::from);
-    beside((cores.max(4) * 4 + 3).min(40), store(), 4);
+    beside((cores.max(4) * 4 + 3).min(40), store::<R>(), 4);
 }
 
-fn fork_pinned() {
-    let store = store();
+fn fork_pinned<R: Reclaim>() {
+    let store = store::<R>();
     store.alloc(8_usize, VALUE, Counted::new()).unwrap();
     let (ready, wait) = mpsc::channel();
     thread::spawn(move || {
@@ -152,8 +165,8 @@ fn fork_pinned() {
     children(3, store);
 }
 
-fn fork_constructing() {
-    let store = store();
+fn fork_constructing<R: Reclaim>() {
+    let store = store::<R>();
     let (ready, wait) = mpsc::channel();
     for n in 1..4_usize {
         let ready = ready.clone();
@@ -194,7 +207,7 @@ fn fork_constructing() {
     assert_eq!(status, 0);
 }
 
-fn fork_dropping() {
+fn fork_dropping<R: Reclaim>() {
     struct Slow(mpsc::Sender<()>);
     impl Drop for Slow {
         fn drop(&mut self) {
@@ -205,7 +218,7 @@ fn fork_dropping() {
         }
     }
     const SLOW: ShadowId<std::sync::Mutex<Slow>> = ShadowId::new(9);
-    let store = store();
+    let store = store::<R>();
     let (ready, wait) = mpsc::channel();
     store.alloc(8_usize, SLOW, std::sync::Mutex::new(Slow(ready))).unwrap();
     thread::spawn(move || {
@@ -217,7 +230,7 @@ fn fork_dropping() {
 }
 
 fn fork_owned() {
-    let store = store();
+    let store = store::<Asymmetric>();
     let guard = store.pin_owned();
     store.alloc(8_usize, VALUE, Counted::new()).unwrap();
     let status = fork(move || {
@@ -233,8 +246,8 @@ fn fork_owned() {
     assert_eq!(status, 0);
 }
 
-fn fork_by_pinned() {
-    let store = store();
+fn fork_by_pinned<R: Reclaim>() {
+    let store = store::<R>();
     store.alloc(8_usize, TEXT, "kept".to_owned()).unwrap();
     let pin = store.pin();
     let text = pin.get(8_usize, TEXT).unwrap();
@@ -254,8 +267,8 @@ fn fork_by_pinned() {
     assert_eq!(text, "kept");
 }
 
-fn fork_again() {
-    let store = store();
+fn fork_again<R: Reclaim>() {
+    let store = store::<R>();
     let stop: &'static AtomicBool = Box::leak(Box::new(AtomicBool::new(false)));
     thread::spawn(move || busy(store, 0, stop));
     thread::sleep(Duration::from_millis(20));
@@ -273,8 +286,8 @@ fn fork_again() {
 }
 
 /// The forking thread's own construction goes on in both processes.
-fn fork_from_constructor() {
-    let store = store();
+fn fork_from_constructor<R: Reclaim>() {
+    let store = store::<R>();
     let mut status = -1;
     let forked = |_| {
         status = fork(|| {
@@ -411,8 +424,8 @@ fn fork_held() {
 }
 
 /// A fork changes nothing in the parent, whose threads go on.
-fn fork_parent_goes_on() {
-    let store = store();
+fn fork_parent_goes_on<R: Reclaim>() {
+    let store = store::<R>();
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         for part in 0..2 {
@@ -427,4 +440,72 @@ fn fork_parent_goes_on() {
     use_all(store);
     assert_eq!(store.len(), 0);
     assert_eq!(store.stats().retired_objects, 0);
+}
+
+/// The parent's reclaimer is not there in the child, which starts one of its own: that drops what is freed there, and what the
+/// parent had freed and nobody had begun to drop, while nothing else happens.
+fn fork_reclaimer<R: Reclaim>() {
+    const SHARED: ShadowId<Arc<()>> = ShadowId::new(3);
+    let store: &'static ShadowStore<R> = Box::leak(Box::default());
+    // What waits, as no operation comes after it.
+    let free_many = |value: &Arc<()>| {
+        (1..2_000_usize).for_each(|n| store.alloc(n * 8, SHARED, value.clone()).unwrap());
+        let pin = store.pin();
+        (1..2_000_usize).for_each(|n| assert!(pin.free(n * 8, SHARED)));
+        assert!(Arc::strong_count(value) > 1, "something is left to do");
+    };
+    let await_drops = |value: &Arc<()>| {
+        let start = Instant::now();
+        while Arc::strong_count(value) > 1 {
+            let left = Arc::strong_count(value) - 1;
+            assert!(start.elapsed() < Duration::from_secs(15), "{left} values are left");
+            thread::sleep(Duration::from_millis(5));
+        }
+    };
+    let assert_reclaimers = |expected: usize| {
+        let is_one = |task: std::io::Result<std::fs::DirEntry>| {
+            let name = std::fs::read_to_string(task.unwrap().path().join("comm"));
+            name.is_ok_and(|name| name.starts_with("shadow-reclaime"))
+        };
+        let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+        assert_eq!(tasks.map(is_one).filter(|&is_one| is_one).count(), expected);
+    };
+    let start_one = || {
+        start_reclaimer().unwrap();
+        start_reclaimer().unwrap();
+    };
+    let parents = Arc::new(());
+    free_many(&parents);
+    let status = fork(|| {
+        start_one();
+        await_drops(&parents);
+        assert_reclaimers(1);
+    });
+    assert_eq!(status, 0, "without one in the parent");
+    start_one();
+    await_drops(&parents);
+    for _ in 0..20 {
+        free_many(&parents);
+        let status = fork(|| {
+            assert_reclaimers(0);
+            start_one();
+            let childs = Arc::new(());
+            free_many(&childs);
+            await_drops(&childs);
+            free_many(&childs);
+            let status = fork(|| {
+                assert_reclaimers(0);
+                start_one();
+                let childs = Arc::new(());
+                free_many(&childs);
+                await_drops(&childs);
+            });
+            assert_eq!(status, 0, "a grandchild");
+            await_drops(&childs);
+            assert_reclaimers(1);
+        });
+        assert_eq!(status, 0);
+        await_drops(&parents);
+        assert_reclaimers(1);
+    }
 }

@@ -6,6 +6,9 @@
 mod deny;
 #[path = "support/process.rs"]
 mod process;
+#[cfg(feature = "tracing")]
+#[path = "support/warnings.rs"]
+mod warnings;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -13,19 +16,37 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use deny::deny_membarrier;
+#[cfg(feature = "tracing")]
+use deny::is_there_membarrier;
 use process::{Counted, TEXT, VALUE, children, drops, processes, store, use_all};
-use shadow_vars::{ShadowStore, SyncError};
+use shadow_vars::{Asymmetric, Eras, Reclaim, ShadowStore, SyncError};
 
 processes! {
-    denied_barrier_drops_nothing_unfenced => denied_unfenced;
-    denied_barrier_hangs_nowhere => denied_hang;
-    denied_barrier_comes_back_as_fences => denied_comes_back;
-    denied_barrier_from_the_start => denied_from_the_start;
-    denied_barrier_keeps_readers_safe => denied_readers;
+    denied_barrier_drops_nothing_unfenced => denied_unfenced::<Asymmetric>;
+    denied_barrier_drops_nothing_unfenced_with_eras => denied_unfenced::<Eras>;
+    denied_barrier_drops_nothing_unfenced_of_many => denied_unfenced_of_many::<Asymmetric>;
+    denied_barrier_drops_nothing_unfenced_of_many_with_eras => denied_unfenced_of_many::<Eras>;
+    denied_barrier_hangs_nowhere => denied_hang::<Asymmetric>;
+    denied_barrier_hangs_nowhere_with_eras => denied_hang::<Eras>;
+    denied_barrier_comes_back_as_fences => denied_comes_back::<Asymmetric>;
+    denied_barrier_comes_back_as_fences_with_eras => denied_comes_back::<Eras>;
+    denied_barrier_from_the_start => denied_from_the_start::<Asymmetric>;
+    denied_barrier_from_the_start_with_eras => denied_from_the_start::<Eras>;
+    denied_barrier_keeps_readers_safe => denied_readers::<Asymmetric>;
+    denied_barrier_keeps_readers_safe_with_eras => denied_readers::<Eras>;
+}
+
+#[cfg(feature = "tracing")]
+processes! {
+    denied_barrier_is_told_once => denied_told::<Asymmetric>;
+    denied_barrier_is_told_once_with_eras => denied_told::<Eras>;
+    denied_barrier_is_told_once_for_both => denied_told_for_both;
+    denied_barrier_is_not_told_if_there_never_was_one => denied_not_told;
+    denied_barrier_told_to_who_panics => denied_told_to_who_panics;
 }
 
 /// A thread that has used the store, and sleeps from then on until the sender goes. Returns when it sleeps.
-fn sleeper(store: &'static ShadowStore, work: impl FnOnce(&ShadowStore) + Send + 'static) -> Sleeper {
+fn sleeper<R: Reclaim>(store: &'static ShadowStore<R>, work: impl FnOnce(&ShadowStore<R>) + Send + 'static) -> Sleeper {
     let (wake, sleep) = mpsc::channel::<()>();
     let (ready, wait) = mpsc::channel();
     let thread = thread::spawn(move || {
@@ -53,8 +74,8 @@ impl Sleeper {
 }
 
 /// A thread has used light barriers and sleeps, so no heavy one is to be had: nothing is dropped, and it is said.
-fn denied_unfenced() {
-    let store = store();
+fn denied_unfenced<R: Reclaim>() {
+    let store = store::<R>();
     store.alloc(8_usize, VALUE, Counted::new()).unwrap();
     let other = sleeper(store, |store| assert!(store.contains(8_usize, VALUE)));
     let was_there = deny_membarrier();
@@ -70,9 +91,41 @@ fn denied_unfenced() {
     assert_eq!((drops(), store.stats().unsettled_readers), (1, 0));
 }
 
+/// As above, and batch after batch is retired meanwhile, by several threads: of all that nothing is dropped, not even what was
+/// made after the denial, as nobody knows what the sleeper has found.
+fn denied_unfenced_of_many<R: Reclaim>() {
+    const MANY: usize = 2_000;
+    let store = store::<R>();
+    store.alloc(8_usize, VALUE, Counted::new()).unwrap();
+    let other = sleeper(store, |store| assert!(store.contains(8_usize, VALUE)));
+    let was_there = deny_membarrier();
+    store.free(8_usize, VALUE);
+    let churn = |part: usize| {
+        for n in 1..=MANY {
+            let obj = (part << 32) + n * 8;
+            store.alloc(obj, VALUE, Counted::new()).unwrap();
+            assert!(store.free(obj, VALUE));
+            if n.is_multiple_of(100) {
+                store.flush();
+            }
+        }
+    };
+    thread::scope(|scope| (1..3).for_each(|part| drop(scope.spawn(move || churn(part)))));
+    churn(3);
+    if was_there {
+        assert_eq!(drops(), 0, "dropped without a barrier");
+        let asked = [(); 2].map(|()| thread::spawn(|| store.synchronize()).join().unwrap());
+        assert_eq!(asked, [Err(SyncError::NoBarrier); 2]);
+        assert_eq!((drops(), store.stats().unsettled_readers), (0, 1));
+    }
+    other.end();
+    store.synchronize().unwrap();
+    assert_eq!((drops(), store.stats().unsettled_readers), (1 + 3 * MANY as u64, 0));
+}
+
 /// What an idle thread left in its own shard is not closed by others without a barrier: no hang, and no loss.
-fn denied_hang() {
-    let store: &'static ShadowStore = Box::leak(Box::new(ShadowStore::new()));
+fn denied_hang<R: Reclaim>() {
+    let store: &'static ShadowStore<R> = Box::leak(Box::default());
     store.alloc(8_usize, VALUE, Counted::new()).unwrap();
     store.alloc(16_usize, VALUE, Counted::new()).unwrap();
     // Under its guard one waits for a period, and the other for that one to be closed.
@@ -95,8 +148,8 @@ fn denied_hang() {
 }
 
 /// When every reader has pinned again, all goes on as with fences.
-fn denied_comes_back() {
-    let store = store();
+fn denied_comes_back<R: Reclaim>() {
+    let store = store::<R>();
     let (again, wait) = mpsc::channel::<()>();
     let (ready, is_ready) = mpsc::channel();
     let other = thread::spawn(move || {
@@ -122,9 +175,9 @@ fn denied_comes_back() {
     children(2, store);
 }
 
-fn denied_from_the_start() {
+fn denied_from_the_start<R: Reclaim>() {
     deny_membarrier();
-    let store = store();
+    let store = store::<R>();
     let other = sleeper(store, |store| assert!(!store.contains(8_usize, VALUE)));
     use_all(store);
     assert_eq!(store.stats().unsettled_readers, 0);
@@ -132,8 +185,8 @@ fn denied_from_the_start() {
 }
 
 /// Readers look at what they found while others free it and make it anew, across the denial.
-fn denied_readers() {
-    let store = store();
+fn denied_readers<R: Reclaim>() {
+    let store = store::<R>();
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         for _ in 0..2 {
@@ -160,4 +213,84 @@ fn denied_readers() {
     });
     store.synchronize().unwrap();
     use_all(store);
+}
+
+/// Reclamation stands still, and is asked for again and again, by threads beside each other: one warning.
+#[cfg(feature = "tracing")]
+fn denied_told<R: Reclaim>() {
+    warnings::listen();
+    let (was_there, others) = stand_still(&[stand::<R>]);
+    assert_told(was_there);
+    others.into_iter().for_each(Sleeper::end);
+    store::<R>().synchronize().unwrap();
+    assert_eq!(warnings::take(), [""; 0]);
+}
+
+/// Backends have readers of their own, but the process is denied one barrier.
+#[cfg(feature = "tracing")]
+fn denied_told_for_both() {
+    warnings::listen();
+    let (was_there, others) = stand_still(&[stand::<Asymmetric>, stand::<Eras>]);
+    assert_told(was_there);
+    others.into_iter().for_each(Sleeper::end);
+}
+
+#[cfg(feature = "tracing")]
+fn assert_told(was_there: bool) {
+    let told = warnings::take();
+    assert_eq!(told.len(), usize::from(was_there), "{told:?}");
+    let is_it = |told: &String| told.contains("membarrier is denied") && told.ends_with(" readers");
+    assert!(told.iter().all(is_it), "{told:?}");
+}
+
+/// Somebody who sleeps, and what asks for the barrier that this one needs.
+#[cfg(feature = "tracing")]
+type Stand = (Sleeper, fn());
+
+#[cfg(feature = "tracing")]
+fn stand<R: Reclaim>() -> Stand {
+    fn push<R: Reclaim>() {
+        let store = store::<R>();
+        for n in 1..200_usize {
+            store.alloc(n * 8, VALUE, Counted::new()).unwrap();
+            store.free(n * 8, VALUE);
+            store.flush();
+        }
+        let _ = store.synchronize();
+    }
+    push::<R>();
+    (
+        sleeper(store::<R>(), |store| {
+            assert!(store.is_empty() && !store.contains(8_usize, VALUE))
+        }),
+        push::<R>,
+    )
+}
+
+/// Whether there was a barrier, and who sleeps.
+#[cfg(feature = "tracing")]
+fn stand_still(stands: &[fn() -> Stand]) -> (bool, Vec<Sleeper>) {
+    let (others, pushes): (Vec<_>, Vec<_>) = stands.iter().map(|stand| stand()).unzip();
+    assert_eq!(warnings::take(), [""; 0], "nothing is denied yet");
+    let was_there = deny_membarrier();
+    thread::scope(|scope| (0..3).for_each(|_| pushes.iter().for_each(|push| drop(scope.spawn(push)))));
+    (was_there, others)
+}
+
+/// A process that was denied it from the start loses nothing by it.
+#[cfg(feature = "tracing")]
+fn denied_not_told() {
+    warnings::listen();
+    denied_from_the_start::<Asymmetric>();
+    denied_from_the_start::<Eras>();
+    assert_eq!(warnings::take(), [""; 0]);
+}
+
+#[cfg(feature = "tracing")]
+fn denied_told_to_who_panics() {
+    warnings::listen();
+    warnings::panic();
+    let was_there = is_there_membarrier();
+    denied_unfenced::<Asymmetric>();
+    assert_told(was_there);
 }

@@ -53,14 +53,20 @@
 //! What creates gives an error, and the value back; freeing, reading, waiting and dropping a store need no memory. The
 //! process ends, as Rust's own collections end it, where there is none for:
 //!
-//! - a guard that needs a place among the readers: the first 64 threads at a time have places that need no memory, but a
+//! - a guard that needs a place among the readers, by [`ShadowStore::pin`](crate::ShadowStore::pin) or any operation: the first
+//!   64 threads at a time have places that need no memory, but a
 //!   thread's first operation also enters destructors of thread-locals, for which the standard library may take some
 //!   ([owned guards](crate::ShadowStore::pin_owned) need none, but with [`Eras`](crate::Eras), where each is a reader);
 //! - with [`Epoch`](crate::Epoch) and `Seize`, every thread's first guard, owned guards, and grace periods, a few bytes a
 //!   batch: their libraries allocate;
-//! - what collects: [`ids_of`](crate::Pinned::ids_of), [iteration](crate::Pinned::iter),
-//!   [`stats`](crate::ShadowStore::stats), and a [`Parent`](crate::Parent)'s box;
-//! - some of the allocations that make a store, and [`global`](crate::global);
+//! - what collects: [`ShadowStore::ids_of`](crate::ShadowStore::ids_of) and [`Pinned::ids_of`](crate::Pinned::ids_of);
+//!   iteration by [`ShadowStore::for_each`](crate::ShadowStore::for_each), [`Pinned::iter`](crate::Pinned::iter) and
+//!   `OwnedPinned::par_iter`; [`ShadowStore::stats`](crate::ShadowStore::stats);
+//! - the box of a parent, by [`Parent::new`](crate::Parent::new) and [`Parent::new_in`](crate::Parent::new_in);
+//! - some of the allocations that make a store, by [`Builder::build`](crate::Builder::build), which gives an error for the
+//!   others, or by [`ShadowStore::new`](crate::ShadowStore::new), [`ShadowStore::with_capacity`](crate::ShadowStore::with_capacity) and
+//!   [`global`](crate::global), which panic for those;
+//! - some of those for the thread of [`start_reclaimer`](crate::start_reclaimer), which gives an error for the others;
 //! - panics, and work that is given to `rayon`.
 //!
 //! # Counters

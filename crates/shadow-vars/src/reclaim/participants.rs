@@ -80,9 +80,8 @@ pub struct Domain {
     pub(super) fenced: AtomicU64,
     /// Whether somebody scans.
     pub(super) scanning: stat::AtomicBool,
-    /// Barriers that were refused since the last that was not, and whether somebody was told.
+    /// Barriers that were refused since the last that was not.
     pub(super) refused: stat::AtomicU64,
-    pub(super) told: stat::AtomicBool,
 }
 
 impl Domain {
@@ -95,7 +94,6 @@ impl Domain {
                 fenced: AtomicU64::new(1),
                 scanning: stat::AtomicBool::new(false),
                 refused: stat::AtomicU64::new(0),
-                told: stat::AtomicBool::new(false),
             }
         }
     }

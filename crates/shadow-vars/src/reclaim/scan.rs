@@ -39,8 +39,11 @@ pub(super) fn scan<S: Site>() {
     if let Some(too_old) = too_old {
         old::report::<S>(too_old);
     }
-    if refused && barrier::unsettled() > 0 && !domain.told.swap(true, stat::Ordering::Relaxed) {
-        events::barrier_denied(barrier::unsettled());
+    if refused {
+        let unsettled = barrier::unsettled();
+        if unsettled > 0 {
+            events::barrier_denied(unsettled);
+        }
     }
 }
 

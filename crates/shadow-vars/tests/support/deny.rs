@@ -45,7 +45,7 @@ pub(crate) fn deny_membarrier() -> bool {
     was_there
 }
 
-fn is_there_membarrier() -> bool {
+pub(crate) fn is_there_membarrier() -> bool {
     // SAFETY: asks, and touches no memory.
     unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_QUERY, 0, 0) > 0 }
 }

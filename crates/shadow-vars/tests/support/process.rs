@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use shadow_vars::{ShadowId, ShadowStore};
+use shadow_vars::{Reclaim, ShadowId, ShadowStore};
 
 const CASE: &str = "SHADOW_PROCESS_CASE";
 
@@ -88,7 +88,7 @@ pub(crate) fn fork(body: impl FnOnce()) -> i32 {
 
 /// What a child does with a store: makes, finds, grows, constructs, frees from threads of its own; in the end everything
 /// that it freed is dropped.
-pub(crate) fn use_all(store: &ShadowStore) {
+pub(crate) fn use_all<R: Reclaim>(store: &ShadowStore<R>) {
     let before = drops();
     for n in 0..500_usize {
         store.alloc(0x10_0000 + n * 64, VALUE, Counted::new()).unwrap();
@@ -124,13 +124,13 @@ pub(crate) fn use_all(store: &ShadowStore) {
     assert!(store.stats().retired_objects <= small.retired_objects + 1000);
 }
 
-pub(crate) fn children(count: usize, store: &'static ShadowStore) {
+pub(crate) fn children<R: Reclaim>(count: usize, store: &'static ShadowStore<R>) {
     for n in 0..count {
         let status = fork(|| use_all(store));
         assert_eq!(status, 0, "child {n} of {count} (14: killed by its alarm, as it hung)");
     }
 }
 
-pub(crate) fn store() -> &'static ShadowStore {
+pub(crate) fn store<R: Reclaim>() -> &'static ShadowStore<R> {
     Box::leak(Box::new(ShadowStore::builder().batch(4).build().unwrap()))
 }

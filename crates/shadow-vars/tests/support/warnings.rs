@@ -1,4 +1,4 @@
-//! What the warnings of the process say about guards that are held for long.
+//! What the warnings of the process say about guards that are held for long, and about a barrier that is denied.
 
 use std::fmt::Debug;
 use std::sync::Mutex;
@@ -35,6 +35,8 @@ struct Fields {
     guards: Option<String>,
     made_at: Option<String>,
     age: Option<String>,
+    readers: Option<String>,
+    message: Option<String>,
 }
 
 impl Visit for Fields {
@@ -44,6 +46,8 @@ impl Visit for Fields {
             "guards" => &mut self.guards,
             "made_at" => &mut self.made_at,
             "age" => &mut self.age,
+            "readers" => &mut self.readers,
+            "message" => &mut self.message,
             _ => return,
         };
         *at = Some(format!("{value:?}"));
@@ -66,9 +70,14 @@ impl Subscriber for Listener {
     fn event(&self, event: &Event<'_>) {
         let mut fields = Fields::default();
         event.record(&mut fields);
-        assert!(fields.age.is_some(), "{event:?}");
+        assert!(fields.age.is_some() || fields.readers.is_some(), "{event:?}");
         let said = match fields {
             Fields { thread: Some(name), .. } => name,
+            Fields {
+                readers: Some(readers),
+                message,
+                ..
+            } => format!("{}: {readers} readers", message.unwrap_or_default()),
             Fields {
                 guards: Some(guards),
                 made_at,

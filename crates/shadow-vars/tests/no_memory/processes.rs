@@ -1,0 +1,100 @@
+//! How stores come and go, objects that own variables, and what a service sets once.
+
+use std::panic::catch_unwind;
+use std::sync::Arc;
+use std::time::Duration;
+
+use shadow_vars::{
+    Attached, BuildError, Parent, Reclaim, ShadowStore, global, mapped_bytes, report_old_guards, start_reclaimer,
+};
+
+use crate::Effect::Nothing;
+use crate::support::failing::spared;
+use crate::{N, NEW, Operation, placed};
+
+/// Whether it has done its work, or has panicked as there was no memory for a store.
+fn or_panicked<O>(run: impl FnOnce() -> O + std::panic::UnwindSafe) -> bool {
+    let ended = catch_unwind(run);
+    spared(|| {
+        let Err(panic) = ended else { return true };
+        panic.downcast::<String>().is_ok_and(|said| said.contains("memory"))
+    })
+}
+
+pub(crate) fn of_processes<R: Reclaim>() -> Vec<Operation<R>> {
+    vec![
+        ("Builder::build", Nothing, |_| {
+            match ShadowStore::<R>::builder().build() {
+                Ok(store) => placed(store.alloc(NEW, N, 7)) | true,
+                Err(error) => error == BuildError::OutOfMemory { asked: 0 },
+            }
+        }),
+        ("drop of a store", Nothing, |_| {
+            let store = spared(|| ShadowStore::<R>::builder().build().unwrap());
+            (drop(store), true).1
+        }),
+        ("Parent::new_in", Nothing, |store| {
+            let parent = Parent::new_in(7_u32, &**store);
+            placed(store.alloc(parent.addr(), N, 7));
+            true
+        }),
+        ("Attached::new_in", Nothing, |store| {
+            let object = spared(|| Arc::new(7_u32));
+            let attached = Attached::new_in(object, &**store);
+            placed(store.alloc(&*attached, N, 7));
+            true
+        }),
+        ("Builder::capacity", Nothing, |_| {
+            let builder = ShadowStore::<R>::builder().capacity(1000).batch(7).hash_seed(1);
+            spared(|| builder.build().is_ok())
+        }),
+        ("ShadowStore::new", Nothing, |_| {
+            or_panicked(|| placed(ShadowStore::new().alloc(NEW, N, 7)))
+        }),
+        ("ShadowStore::with_capacity", Nothing, |_| {
+            or_panicked(|| placed(ShadowStore::with_capacity(10_000).alloc(NEW, N, 7)))
+        }),
+        ("global", Nothing, |_| {
+            // The next that asks makes it.
+            or_panicked(|| placed(global().alloc(NEW, N, 7))) && spared(|| global().capacity() > 0)
+        }),
+        ("Parent::new", Nothing, |_| {
+            spared(|| assert!(global().is_empty()));
+            let parent = Parent::new(7_u32);
+            placed(global().alloc(&*parent, N, 7));
+            drop(parent);
+            spared(|| global().is_empty())
+        }),
+        ("Parent::into_inner", Nothing, |store| {
+            let parent = spared(|| Parent::new_in(7_u32, &**store));
+            placed(store.alloc(parent.addr(), N, 7));
+            parent.into_inner() == 7
+        }),
+        ("Attached::new", Nothing, |_| {
+            let object = spared(|| (global().flush(), Arc::new(7_u32)).1);
+            let attached = Attached::new(object);
+            placed(global().alloc(&*attached, N, 7));
+            drop(attached);
+            spared(|| global().is_empty())
+        }),
+        ("Attached::keeper", Nothing, |store| {
+            let attached = spared(|| Attached::new_in(Arc::new(7_u32), &**store));
+            **Attached::keeper(&attached) == 7
+        }),
+        ("Attached::into_inner", Nothing, |store| {
+            let attached = spared(|| Attached::new_in(Box::new(7_u32), &**store));
+            placed(store.alloc(attached.addr(), N, 7));
+            *attached.into_inner() == 7
+        }),
+        ("start_reclaimer", Nothing, |_| {
+            // Who is refused may ask again.
+            start_reclaimer().is_ok() || spared(|| start_reclaimer().is_ok())
+        }),
+        ("report_old_guards", Nothing, |_| {
+            report_old_guards(Some(Duration::from_secs(1)));
+            report_old_guards(None);
+            true
+        }),
+        ("mapped_bytes", Nothing, |_| mapped_bytes() < usize::MAX),
+    ]
+}

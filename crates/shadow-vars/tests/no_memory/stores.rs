@@ -1,0 +1,265 @@
+//! What a store does itself.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use shadow_vars::{CtorError, Reclaim, ShadowId, ShadowStore, StoreError};
+
+use crate::Effect::{Frees, FreesAll, Makes, Nothing};
+use crate::support::failing::spared;
+use crate::{FAR, N, NEW, OLD, Operation, TEXT, WRONG, ZERO, constructed, done, obj, placed};
+
+pub(crate) fn of_stores<R: Reclaim>() -> Vec<Operation<R>> {
+    vec![
+        ("ShadowStore::pin", Nothing, |store| (drop(store.pin()), true).1),
+        ("ShadowStore::pin_owned", Nothing, |store| {
+            (drop(store.pin_owned()), true).1
+        }),
+        ("ShadowStore::get_cloned", Nothing, |store| {
+            store.get_cloned(obj(1), N) == Some(1)
+        }),
+        ("ShadowStore::contains, another type", Nothing, |store| {
+            !store.contains(obj(1), WRONG)
+        }),
+        ("ShadowStore::check_id", Nothing, |store| store.check_id(WRONG).is_err()),
+        ("ShadowStore::alloc", Makes(NEW), |store| placed(store.alloc(NEW, N, 7))),
+        ("ShadowStore::alloc, far", Makes(FAR), |store| {
+            placed(store.alloc(FAR, N, 7))
+        }),
+        ("ShadowStore::alloc, what exists", Nothing, |store| {
+            let refused = store.alloc(obj(1), N, 9).unwrap_err();
+            assert_eq!(refused.value, 9);
+            refused.is_exists() || refused.error == StoreError::OutOfMemory
+        }),
+        ("ShadowStore::alloc, another type", Nothing, |store| {
+            matches!(
+                store.alloc(obj(1), WRONG, 9).unwrap_err().error,
+                StoreError::TypeMismatch(_)
+            )
+        }),
+        ("ShadowStore::alloc, a new id", Nothing, |store| {
+            placed(store.alloc(obj(1), ShadowId::<u16>::new(77), 9));
+            true
+        }),
+        ("ShadowStore::get_or_alloc", Makes(NEW), |store| {
+            placed(store.get_or_alloc(NEW, N, 7, |_| ()))
+        }),
+        ("ShadowStore::alloc_with", Makes(NEW), |store| {
+            done(store.alloc_with(NEW, N, |_| 7))
+        }),
+        ("ShadowStore::get_or_alloc_with", Makes(FAR), |store| {
+            done(store.get_or_alloc_with(FAR, N, |_| 7, |_| ()))
+        }),
+        ("ShadowStore::try_alloc_with", Makes(NEW), |store| {
+            constructed(store.try_alloc_with(NEW, N, |_| Ok(7)))
+        }),
+        ("ShadowStore::get_or_try_alloc_with, refuses", Nothing, |store| {
+            let refused = store.get_or_try_alloc_with(NEW, N, |_| Err(()), |_| ()).unwrap_err();
+            matches!(refused, CtorError::Ctor(()) | CtorError::Store(StoreError::OutOfMemory))
+        }),
+        ("ShadowStore::alloc_with, panics", Nothing, |store| {
+            // Memory for the panic itself is std's, and it gives it back while it unwinds.
+            let caught = catch_unwind(AssertUnwindSafe(|| {
+                store.alloc_with(NEW, N, |_| spared(|| resume_unwind(Box::new(()))))
+            }));
+            spared(|| caught.map_or(true, |result| result == Err(StoreError::OutOfMemory)))
+        }),
+        ("ShadowStore::alloc_zeroed", Nothing, |store| {
+            let was_done = done(store.alloc_zeroed(NEW, ZERO));
+            assert_eq!(spared(|| store.free(NEW, ZERO)), was_done);
+            true
+        }),
+        ("ShadowStore::free", Frees, |store| store.free(obj(1), N)),
+        ("ShadowStore::free_with", Frees, |store| {
+            store.free_with(obj(1), N, |_, &value| value) == Some(1)
+        }),
+        ("ShadowStore::free_object", Frees, |store| {
+            store.free_object(obj(1)) == 1
+        }),
+        ("ShadowStore::free_all", FreesAll, |store| store.free_all(N) == OLD),
+        ("ShadowStore::free_all_with", FreesAll, |store| {
+            store.free_all_with(N, |_, _| ()) == OLD
+        }),
+        ("ShadowStore::free, a value with a drop", Nothing, |store| {
+            store.free(obj(1) + 8, TEXT)
+        }),
+        ("ShadowStore::free, often, of many ids", Nothing, |store| {
+            const IDS: u64 = 8;
+            let id_of = |n| ShadowId::<[u64; 5]>::new(80 + n % IDS);
+            // This thread's place is taken before the other's, so that it has nothing of what that one makes there.
+            spared(|| store.flush());
+            let prepare = || {
+                (0..4 * IDS).for_each(|n| store.alloc(NEW + 8 * n as usize, id_of(n), [n; 5]).unwrap());
+                (0..4 * IDS).for_each(|n| assert!(store.free(NEW + 8 * n as usize, id_of(n))));
+                store.synchronize().unwrap();
+            };
+            spared(|| thread::scope(|scope| scope.spawn(prepare).join().unwrap()));
+            // Often enough for the shard to get magazines, and counters of its own for each id, if there is memory for them.
+            let mut made = 0;
+            for n in 0..20 * IDS {
+                let there = placed(store.alloc(NEW, id_of(n), [n; 5]));
+                made += usize::from(there);
+                let counted = || (store.len_of(id_of(n)), store.len());
+                assert_eq!(spared(counted), (usize::from(there), OLD + 1 + usize::from(there)));
+                assert_eq!(store.free(NEW, id_of(n)), there);
+            }
+            // What was freed is used again.
+            assert!(made == 0 || made as u64 > 15 * IDS, "{made} of {}", 20 * IDS);
+            true
+        }),
+        ("ShadowStore::len", Nothing, |store| {
+            store.len() == OLD + 1 && store.len_of(N) == OLD && store.capacity() > 0
+        }),
+        ("ShadowStore::flush", Nothing, |store| (store.flush(), true).1),
+        ("ShadowStore::synchronize", Nothing, |store| {
+            store.synchronize() == Ok(())
+        }),
+        ("ShadowStore::shrink_to_fit", Nothing, |store| {
+            (store.shrink_to_fit(), true).1
+        }),
+        ("ShadowStore::ids_of", Nothing, |store| store.ids_of(obj(1)) == [1]),
+        ("ShadowStore::for_each", Nothing, |store| {
+            (store.for_each(|_| ()), true).1
+        }),
+        ("ShadowStore::stats", Nothing, |store| {
+            store.stats().live == OLD as u64 + 1
+        }),
+        ("ShadowStore::pin, when all places are taken", Nothing, |store| {
+            with_places_taken(store, || (drop(store.pin()), true).1)
+        }),
+        ("ShadowStore::pin_owned, when all places are taken", Nothing, |store| {
+            with_places_taken(store, || (drop(store.pin_owned()), true).1)
+        }),
+        ("ShadowStore::get_with", Nothing, |store| {
+            store.get_with(obj(1), N, |&value| value) == Some(1)
+        }),
+        ("ShadowStore::contains", Nothing, |store| {
+            store.contains(obj(1), N) && !store.contains(NEW, N)
+        }),
+        ("ShadowStore::get_or_try_alloc_with", Makes(NEW), |store| {
+            constructed(store.get_or_try_alloc_with(NEW, N, |_| Ok(7), |_| ()))
+        }),
+        ("ShadowStore::get_or_alloc_zeroed", Nothing, |store| {
+            let was_done = done(store.get_or_alloc_zeroed(NEW, ZERO, |zeros| assert_eq!(zeros, &[0; 32])));
+            assert_eq!(spared(|| store.free(NEW, ZERO)), was_done);
+            true
+        }),
+        ("ShadowStore::len_of", Nothing, |store| store.len_of(N) == OLD),
+        ("ShadowStore::is_empty", Nothing, |store| !store.is_empty()),
+        ("ShadowStore::capacity", Nothing, |store| store.capacity() > 0),
+        ("ShadowStore::weigh", Nothing, |store| {
+            done(store.weigh(TEXT, Some(|_| 1 << 20))) && store.free(obj(1) + 8, TEXT)
+        }),
+        ("ShadowStore::weigh, a new id", Nothing, |store| {
+            done(store.weigh(ShadowId::<Box<u8>>::new(90), Some(|_| 1)));
+            true
+        }),
+        ("ShadowStore::weigh, another type", Nothing, |store| {
+            matches!(store.weigh(WRONG, None), Err(StoreError::TypeMismatch(_)))
+        }),
+        #[cfg(feature = "rayon")]
+        ("ShadowStore::par_free_all", FreesAll, |store| {
+            spared(rayon::current_num_threads);
+            store.par_free_all(N) == OLD
+        }),
+        #[cfg(feature = "rayon")]
+        ("ShadowStore::par_free_all_with", FreesAll, |store| {
+            spared(rayon::current_num_threads);
+            store.par_free_all_with(N, |_, _| ()) == OLD
+        }),
+        ("ShadowStore::alloc, waiting", Nothing, |store| {
+            let refused = while_constructing(store, Ending::Made, || store.alloc(NEW, N, 7)).unwrap_err();
+            refused.value == 7 && (refused.is_exists() || refused.error == StoreError::OutOfMemory)
+        }),
+        ("ShadowStore::get_or_alloc_with, waiting", Nothing, |store| {
+            let ask = || store.get_or_alloc_with(NEW, N, |_| 8, |&value| value);
+            matches!(
+                while_constructing(store, Ending::Made, ask),
+                Ok(7) | Err(StoreError::OutOfMemory)
+            )
+        }),
+        (
+            "ShadowStore::get_or_alloc, waiting for what fails",
+            Makes(NEW),
+            |store| {
+                placed(while_constructing(store, Ending::Refused, || {
+                    store.get_or_alloc(NEW, N, 8, |_| ())
+                }))
+            },
+        ),
+        (
+            "ShadowStore::get_or_alloc_with, waiting for what panics",
+            Makes(NEW),
+            |store| {
+                let ask = || store.get_or_alloc_with(NEW, N, |_| 8, |_| ());
+                done(while_constructing(store, Ending::Panicked, ask))
+            },
+        ),
+    ]
+}
+
+/// How the constructor ends that another thread runs.
+#[derive(Clone, Copy)]
+enum Ending {
+    Made,
+    Refused,
+    Panicked,
+}
+
+/// Calls `ask` while another thread constructs `N` of `NEW`.
+fn while_constructing<R: Reclaim, O>(store: &Arc<ShadowStore<R>>, ending: Ending, ask: impl FnOnce() -> O) -> O {
+    let builder = spared(|| {
+        let (store, (inside, enters)) = (store.clone(), mpsc::channel());
+        let builder = thread::spawn(move || {
+            let construct = |_| {
+                inside.send(()).unwrap();
+                // Mostly long enough for the other to wait.
+                thread::sleep(Duration::from_millis(3));
+                match ending {
+                    Ending::Made => Ok(7),
+                    Ending::Refused => Err(()),
+                    Ending::Panicked => resume_unwind(Box::new(())),
+                }
+            };
+            let _ = catch_unwind(AssertUnwindSafe(|| store.try_alloc_with(NEW, N, construct)));
+        });
+        enters.recv().unwrap();
+        builder
+    });
+    let result = ask();
+    spared(|| builder.join().unwrap());
+    result
+}
+
+/// Calls `run` while more threads, and more owned guards, have places among the readers than there are without memory.
+fn with_places_taken<R: Reclaim, O>(store: &Arc<ShadowStore<R>>, run: impl FnOnce() -> O) -> O {
+    const MANY: usize = 64;
+    let (guards, ends) = spared(|| {
+        let guards: Vec<_> = (0..MANY).map(|_| store.pin_owned()).collect();
+        let (ready, all_ready) = mpsc::channel();
+        let ends: Vec<_> = (0..MANY)
+            .map(|_| {
+                let (store, ready, (end, ended)) = (store.clone(), ready.clone(), mpsc::channel::<()>());
+                let thread = thread::spawn(move || {
+                    drop(store.pin());
+                    ready.send(()).unwrap();
+                    let _ = ended.recv();
+                });
+                (end, thread)
+            })
+            .collect();
+        (0..MANY).for_each(|_| all_ready.recv().unwrap());
+        (guards, ends)
+    });
+    let result = run();
+    spared(|| {
+        drop(guards);
+        ends.into_iter().for_each(|(end, thread)| {
+            drop(end);
+            thread.join().unwrap();
+        });
+    });
+    result
+}
