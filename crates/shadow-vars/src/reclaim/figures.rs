@@ -33,7 +33,7 @@ impl<O: Objects> RetireLists<O> {
     pub(crate) fn held_back<R: Reclaim>(&self, period: u64) -> usize {
         if R::INTERVALS {
             let held = self.lists().filter_map(|(_, list)| list.held());
-            return held.map(|held| held.held_back(period)).sum::<u64>() as usize;
+            return held.map(|held| held.held_back(period)).fold(0, u64::saturating_add) as usize;
         }
         let held = self.lists().filter(|(_, list)| list.waits_for_later(period));
         held.map(|(_, list)| list.pending_bytes()).fold(0, u64::saturating_add) as usize

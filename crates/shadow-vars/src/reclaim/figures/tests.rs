@@ -95,7 +95,7 @@ fn sums_end_where_their_width_does() {
     );
     let lists = lists(most, 0);
     assert_eq!(lists.pending(), (usize::MAX, usize::MAX));
-    assert_eq!(lists.held_back(7), usize::MAX);
+    assert_eq!(lists.held_back::<crate::Asymmetric>(7), usize::MAX);
     assert_eq!(lists.drop_panics(), u64::MAX);
     // Of one list: its bytes, and what they own.
     let (list, _) = lists.list(Shard::at(0));
