@@ -1,8 +1,8 @@
 //! Figures at their ends: counts that have gone around, counts read while they moved, sums beyond 64 bits.
 
 use super::*;
-use crate::reclaim::Reclaim;
 use crate::reclaim::object::{Freed, Interval, Weighed};
+use crate::reclaim::{Asymmetric, Reclaim};
 use crate::shard::Shard;
 
 /// Objects of which each says that it owns everything. None is ever on a list.
@@ -95,7 +95,7 @@ fn sums_end_where_their_width_does() {
     );
     let lists = lists(most, 0);
     assert_eq!(lists.pending(), (usize::MAX, usize::MAX));
-    assert_eq!(lists.held_back::<crate::Asymmetric>(7), usize::MAX);
+    assert_eq!(lists.held_back::<Asymmetric>(7), usize::MAX);
     assert_eq!(lists.drop_panics(), u64::MAX);
     // Of one list: its bytes, and what they own.
     let (list, _) = lists.list(Shard::at(0));
