@@ -151,7 +151,7 @@ fn every_public_type_has_its_twins_and_assertions() {
 }
 
 /// What is counted up, by file and name, and words of the row that says what happens at its end.
-const COUNTERS: [(&str, &str); 37] = [
+const COUNTERS: [(&str, &str); 39] = [
     ("ctor.rs ctor_failed", "and other statistics"),
     ("fork.rs GENERATION", "forks"),
     ("mapping.rs MAPPED", "bytes mapped"),
@@ -160,7 +160,9 @@ const COUNTERS: [(&str, &str); 37] = [
     ("reclaim/epoch.rs GUARDS", "guards of a thread |"),
     ("reclaim/eras.rs births", "by which eras begin"),
     ("reclaim/figures.rs weigh_panics", "and other statistics"),
+    ("reclaim/held.rs bytes", "their bytes"),
     ("reclaim/held.rs count", "a stalled reader holds back"),
+    ("reclaim/held.rs weight", "what freed values own"),
     ("reclaim/list.rs closed", "batches closed and drained"),
     ("reclaim/list.rs reclaimed", "retired and reclaimed values"),
     ("reclaim/list.rs reclaimed_bytes", "their bytes"),

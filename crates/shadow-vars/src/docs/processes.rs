@@ -94,7 +94,7 @@
 //! | created, freed, constructors failed, panics, tables made, and other statistics | 64 bits | each operation | out of reach |
 //! | looks at the counts of variables | 57 bits | [`len`](crate::ShadowStore::len), [`stats`](crate::ShadowStore::stats) | goes around: only whether it is odd, and whether it changes, is asked |
 //! | retired and reclaimed values of a shard | 64 bits | each free | out of reach |
-//! | their bytes | 64 bits | sizes of what is freed | goes around: what is between the two stays exact while less than 2^63 bytes wait |
+//! | their bytes, and those of what is held back | 64 bits | sizes of what is freed | goes around: what is between the two stays exact while less than 2^63 bytes wait |
 //! | what freed values own, as they are [weighed](crate::ShadowStore::weigh) | 64 bits | functions that may say anything | a value counts as 4 GiB at most, so 2^32 of them have to wait at once, which take 160 GiB; sums of several shards stop at 2^64 - 1 |
 //! | what a shard had retired when another's thread looked at it last | 32 bits | each free | goes around: a guess. After 2^32 frees between two looks a shard is looked after by others though its thread is at work, which does no harm |
 //! | values that a stalled reader holds back, with [`Eras`](crate::Eras) | 64 bits | frees | no more than there is memory for |
