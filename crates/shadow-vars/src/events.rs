@@ -5,10 +5,12 @@ use std::time::Duration;
 use crate::ObjAddr;
 use crate::error::{StoreError, TypeMismatch};
 #[cfg(feature = "tracing")]
+use crate::fork;
+#[cfg(feature = "tracing")]
 use crate::panics::FirstPanic;
 use crate::reclaim::owned::Place;
 #[cfg(feature = "tracing")]
-use crate::sync::stat::{AtomicBool, Ordering};
+use crate::sync::stat::{AtomicU64, Ordering};
 
 /// What a creation was refused for, if a log should tell.
 pub(crate) fn refused(error: &StoreError) {
@@ -41,9 +43,11 @@ pub(crate) fn mismatch(_mismatch: &TypeMismatch) {
 pub(crate) fn barrier_denied(_readers: usize) {
     #[cfg(feature = "tracing")]
     {
-        static TOLD: AtomicBool = AtomicBool::new(false);
+        /// The generation of the process that was told: the child of a fork is another.
+        static TOLD: AtomicU64 = AtomicU64::new(0);
+        let generation = fork::generation();
         // Relaxed: guards nothing.
-        if TOLD.swap(true, Ordering::Relaxed) {
+        if TOLD.swap(generation, Ordering::Relaxed) == generation {
             return;
         }
         // Reclamation tells it, in the middle of whatever frees: a subscriber that panics must not end that.

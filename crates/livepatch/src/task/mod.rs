@@ -100,6 +100,7 @@
 //! - Two units of one task chain, one after the other, may be of different versions, even back and forth if a transition
 //!   is reversed.
 //! - A guard that is forgotten ([`std::mem::forget`]) is a unit that never ends: only force gets past it.
+//! - Signal handlers may not call patchable functions, nor begin units: one may come between a task's count and its record.
 //! - How long a task has been inside is counted from the first scan or status that met it there.
 
 mod current;

@@ -17,10 +17,10 @@
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
 
-use super::Reclaim;
 use super::list::{CHAINS, Heads, List, lagging_in};
 use super::object::{End, Interval, Link, Objects};
 use super::retired::{RetireLists, is_reclaiming};
+use super::{Reclaim, pace};
 use crate::mem::try_box;
 use crate::sync::{AtomicPtr, Ordering, compiler_fence, stat};
 
@@ -181,6 +181,7 @@ impl Held {
     ///
     /// It is of this list, in no chain, of a store with intervals, and this is its own.
     unsafe fn keep(&self, object: NonNull<Link>, retired: u64) {
+        debug_assert!(retired <= self.drained.load(Ordering::Relaxed), "looked for by it");
         // Relaxed, here and below: under TAKEN (H2).
         // SAFETY: the caller's.
         unsafe { object.as_ref() }.set_next(self.kept.load(Ordering::Relaxed));
@@ -224,12 +225,18 @@ impl Held {
         if !rest.is_null() && rest == self.kept.load(Ordering::Relaxed) {
             self.end_of_round();
         }
+        self.end();
+        if !self.is_empty() && self.since.load(Ordering::Relaxed) == 0 {
+            self.since.store(pace::nanoseconds(), Ordering::Relaxed);
+        }
     }
 
     /// What has gone is dropped (H3). Under TAKEN.
     fn end(&self) {
-        if self.rest.load(Ordering::Relaxed).is_null() {
-            self.oldest_of_rest.store(u64::MAX, Ordering::Relaxed);
+        for (chain, oldest) in [(&self.rest, &self.oldest_of_rest), (&self.kept, &self.oldest_of_kept)] {
+            if chain.load(Ordering::Relaxed).is_null() {
+                oldest.store(u64::MAX, Ordering::Relaxed);
+            }
         }
         let [rest, kept] = [&self.oldest_of_rest, &self.oldest_of_kept].map(|oldest| oldest.load(Ordering::Relaxed));
         // Release: pairs with `is_past`.
@@ -355,6 +362,13 @@ impl<O: Objects> RetireLists<O> {
             // Nobody knows which of them weighs what.
             let each = list.weights().map_or(0, |weights| weights.each.load(Ordering::Relaxed));
             let end = End::new(*period, each);
+            // First: whoever goes on in the child of a fork that cuts this off looks for readers by it.
+            held.drained.store(*period, Ordering::Relaxed);
+            if held.since.load(Ordering::Relaxed) == 0 {
+                held.since
+                    .store(list.waiting_since.load(Ordering::Relaxed), Ordering::Relaxed);
+            }
+            compiler_fence(Ordering::SeqCst);
             for mut next in list.take_waiting() {
                 while let Some(object) = NonNull::new(next) {
                     // SAFETY: what waits is ours alone under TAKEN (R2), of a store with intervals.
@@ -371,11 +385,6 @@ impl<O: Objects> RetireLists<O> {
                         }
                     }
                 }
-            }
-            held.drained.store(*period, Ordering::Relaxed);
-            if held.since.load(Ordering::Relaxed) == 0 {
-                held.since
-                    .store(list.waiting_since.load(Ordering::Relaxed), Ordering::Relaxed);
             }
         }
         let laggards = match of_batch {

@@ -245,11 +245,11 @@ fn attempts(backend: &str, op: &str, first: bool) -> Outcome {
     use std::os::unix::process::ExitStatusExt;
     let mut outcome = Outcome::default();
     for for_good in [false, true] {
-        for nth in 1..60 {
-            // Some ask for memory for each thing they free.
-            if outcome.ended.len() > 24 {
-                break;
-            }
+        let mut nth = 0;
+        // Some ask for memory for each thing they free.
+        while outcome.ended.len() <= 24 {
+            nth += 1;
+            assert!(nth < 60, "{backend}, {op}: there are more allocations than are tried");
             let child = Command::new(std::env::current_exe().unwrap())
                 .args(["--exact", "one_attempt", "--ignored", "--nocapture", "--test-threads=1"])
                 .env(ATTEMPT, format!("{backend}|{op}|{first}|{nth}|{for_good}"))

@@ -23,6 +23,13 @@ impl Held {
         ] {
             its.store(mine.load(Ordering::Relaxed), Ordering::Relaxed);
         }
+        for (mine, its) in [
+            (&self.oldest, &copy.oldest),
+            (&self.count, &copy.count),
+            (&self.drained, &copy.drained),
+        ] {
+            its.store(mine.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
         copy.mend();
         copy
     }
@@ -56,12 +63,18 @@ fn look() {
     // SAFETY: the test has it while it steps.
     let child = unsafe { &*HELD.get() }.forked();
     let objects = child.objects();
+    assert_eq!(child.is_empty(), objects == 0, "what is held is known to be");
     let (fewest, most, oldest) = FOUND.get();
     FOUND.set((
         fewest.min(objects),
         most.max(objects),
         oldest.max(child.oldest_in_chains()),
     ));
+    // All of it goes, as a sift does it: then nothing is held.
+    let taken = (0..child.count.load(Ordering::Relaxed)).map_while(|_| child.next().or_else(|| child.next()));
+    assert_eq!(taken.count(), objects);
+    child.end();
+    assert!(child.is_empty());
 }
 
 /// What children find that are forked at each instruction of a call.
@@ -78,6 +91,7 @@ fn forked_in<O>(held: &Held, call: impl FnOnce() -> O) -> (O, (usize, usize, u64
 fn a_fork_loses_what_was_in_hand_and_nothing_else() {
     let objects: Vec<Link> = (0..3).map(|_| Link::new(0)).collect();
     let held = Held::new();
+    held.drained.store(9, Ordering::Relaxed);
     for (n, object) in objects.iter().enumerate() {
         // SAFETY: in no chain.
         let ((), found) = forked_in(&held, || unsafe { held.keep(NonNull::from(object), 7 + n as u64) });
