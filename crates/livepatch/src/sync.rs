@@ -75,17 +75,16 @@ mod modelled {
     }
 }
 
-/// A function that is `const` but in models, as loom's atomics cannot be made so.
-macro_rules! const_but_in_models {
-    ($(#[$meta:meta])* $vis:vis fn $name:ident($($args:tt)*) -> $returns:ty $body:block) => {
-        #[cfg(not(shadow_loom))]
-        $(#[$meta])* $vis const fn $name($($args)*) -> $returns $body
-
-        #[cfg(shadow_loom)]
-        $(#[$meta])* $vis fn $name($($args)*) -> $returns $body
-    };
+/// A function that is `const` where loom's atomics, which are not, are not used.
+#[cfg(not(shadow_loom))]
+macro_rules! const_unless_loom {
+    ($(#[$meta:meta])* $vis:vis fn $($rest:tt)*) => { $(#[$meta])* $vis const fn $($rest)* };
 }
-pub(crate) use const_but_in_models;
+#[cfg(shadow_loom)]
+macro_rules! const_unless_loom {
+    ($($all:tt)*) => { $($all)* };
+}
+pub(crate) use const_unless_loom;
 
 /// What takes no part in the protocol: names, places, flags for a status, and what goes on around a fork.
 pub(crate) mod stat {

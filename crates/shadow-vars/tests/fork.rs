@@ -474,6 +474,14 @@ fn fork_reclaimer<R: Reclaim>() {
         start_reclaimer().unwrap();
         start_reclaimer().unwrap();
     };
+    // In a child, which has none of its parent's.
+    let start_and_use = || {
+        assert_reclaimers(0);
+        start_one();
+        let childs = Arc::new(());
+        free_many(&childs);
+        await_drops(&childs);
+    };
     let parents = Arc::new(());
     free_many(&parents);
     let status = fork(|| {
@@ -487,19 +495,10 @@ fn fork_reclaimer<R: Reclaim>() {
     for _ in 0..20 {
         free_many(&parents);
         let status = fork(|| {
-            assert_reclaimers(0);
-            start_one();
+            start_and_use();
             let childs = Arc::new(());
             free_many(&childs);
-            await_drops(&childs);
-            free_many(&childs);
-            let status = fork(|| {
-                assert_reclaimers(0);
-                start_one();
-                let childs = Arc::new(());
-                free_many(&childs);
-                await_drops(&childs);
-            });
+            let status = fork(start_and_use);
             assert_eq!(status, 0, "a grandchild");
             await_drops(&childs);
             assert_reclaimers(1);

@@ -11,7 +11,7 @@ use asymmetric_barrier::Reader;
 
 use super::world::Side;
 use crate::fork;
-use crate::sync::{AtomicU64, AtomicUsize, Lock, Ordering, const_but_in_models, stat};
+use crate::sync::{AtomicU64, AtomicUsize, Lock, Ordering, const_unless_loom, stat};
 
 /// In a word: on side 1.
 pub(super) const SIDE: u64 = 1;
@@ -168,7 +168,7 @@ impl fmt::Display for TaskKind {
 }
 
 impl Record {
-    const_but_in_models! {
+    const_unless_loom! {
         pub(super) fn new(name: Cow<'static, str>, kind: TaskKind) -> Self {
             Self {
                 word: AtomicU64::new(0),

@@ -11,7 +11,7 @@ use super::defect::Defect;
 use super::record::{FORCED, INSIDE, Note, Record, SIDE, TaskKind, next_unit, outside, unit_of};
 #[cfg(shadow_loom)]
 use super::refusal::Refusal;
-use crate::sync::{AtomicPtr, AtomicUsize, Mutex, Ordering, const_but_in_models, fence, light_fence, lock};
+use crate::sync::{AtomicPtr, AtomicUsize, Mutex, Ordering, const_unless_loom, fence, light_fence, lock};
 
 /// In the world's word, beside its side: light barriers are fences (O5). No record's side has it.
 const FENCES: usize = 2;
@@ -79,7 +79,7 @@ pub(crate) struct Seen {
 }
 
 impl World {
-    const_but_in_models! {
+    const_unless_loom! {
         pub(crate) fn new() -> Self {
             Self {
                 side: CachePadded::new(AtomicUsize::new(0)),
