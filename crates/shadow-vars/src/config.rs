@@ -70,7 +70,7 @@ impl<R: Reclaim> Builder<R> {
     }
 
     /// How many freed variables a thread collects at most before it asks for a grace period: 1024 unless set, at least 1, rounded
-    /// down to a power of two. Smaller means less memory waiting, larger means less work. Values with destructors wait for
+    /// down to a power of two. Up to four times as many wait, where many are freed at once. Smaller means less memory waiting, larger means less work. Values with destructors wait for
     /// less, see [`docs::limits`](crate::docs::limits).
     #[must_use]
     pub fn batch(mut self, variables: usize) -> Self {

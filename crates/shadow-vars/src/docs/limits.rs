@@ -67,7 +67,7 @@
 //! ```
 //!
 //! It stalls with its last look-up. A guard that is held for long and goes on looking things up holds back what is freed
-//! meanwhile, as with the other backends. Beside what existed, up to two batches of each thread wait, and what is created until
+//! meanwhile, as with the other backends. Beside what existed, up to four batches of each thread wait, and what is created until
 //! the next era begins: when a batch is closed, or after 1,024 creations of one thread. What a guard has held is dropped in the
 //! course of half as many frees after it has gone, or by the next [`flush`](crate::ShadowStore::flush). It costs 16 bytes a
 //! variable, a few instructions a look-up, and look-ups that are lock-free in place of wait-free: one that meets the
@@ -80,8 +80,8 @@
 //! there when they were freed (but with [`Eras`](crate::Eras) under one that cannot have found them). How soon, with the default
 //! backend or `Eras`, and while no guard holds them back:
 //!
-//! - Values that own nothing wait until a thread has freed a batch of them ([`Builder::batch`](crate::Builder::batch)): only
-//!   their memory does.
+//! - Values that own nothing wait until a thread has freed a batch or two of them ([`Builder::batch`](crate::Builder::batch)):
+//!   only their memory does.
 //! - Values with destructors are dropped by one of the next frees: at once if frees are rare; else as many wait as are freed in
 //!   the pause that follows each of the system's barriers (64 times what the barrier took: some tens of microseconds, two
 //!   milliseconds at most). An operation drops sixteen of these at most, where none is swept or flushed.

@@ -1,6 +1,7 @@
 //! When grace periods are pushed on, and when somebody looks after what others have left behind.
 //!
-//! A value that owns nothing may wait until a batch is full. One with a destructor may hold much that a store does not see,
+//! A value that owns nothing may wait until a batch is full, and where no barrier is due, until the next one is: of two threads
+//! that free at full speed, each interrupts the other by its barriers, and mostly one serves both. One with a destructor may hold much that a store does not see,
 //! and others may wait for what it lets go: it is dropped soon. What that costs are the barriers of the backend. So each one
 //! is followed by a pause of so many times what it took, for the whole process ([`paid`]): of the processor's time it is a
 //! hundredth or two, however many threads free, and what waits meanwhile is what is freed in some tens of microseconds.

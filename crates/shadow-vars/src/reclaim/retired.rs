@@ -83,6 +83,16 @@ pub(crate) struct RetireLists<O: Objects> {
     pub(super) exact: stat::Mutex<Exact>,
 }
 
+/// What an object makes full that was just retired.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fills {
+    Nothing,
+    /// Of objects that may wait.
+    Batch,
+    /// By its size, or its weight.
+    AtOnce,
+}
+
 /// What a shard has taken over.
 #[derive(Clone, Copy)]
 pub(crate) struct Retired {
@@ -260,10 +270,14 @@ impl<O: Objects> RetireLists<O> {
             },
         };
         if self.poll.divides(count) || soon || bytes >= LARGE {
-            let full = self.batch.divides(count) || bytes >= LARGE;
+            let fills = match () {
+                () if bytes >= LARGE => Fills::AtOnce,
+                () if self.batch.divides(count) => Fills::Batch,
+                () => Fills::Nothing,
+            };
             let soon = soon.then_some(object);
             // SAFETY: the caller's guard protects the object, which is a variable if it has a destructor.
-            more |= unsafe { self.push_on_in_time::<R>((list, shard), soon, full) };
+            more |= unsafe { self.push_on_in_time::<R>((list, shard), soon, fills) };
         }
         Retired { count, added: 1, more }
     }

@@ -12,7 +12,7 @@ use super::checked::Checked;
 use super::held::Effort;
 use super::list::List;
 use super::object::{Link, Objects};
-use super::retired::{RetireLists, is_reclaiming};
+use super::retired::{Fills, RetireLists, is_reclaiming};
 use super::stores::{Left, Visitor};
 use super::{Asymmetric, Epoch, Eras, Named, Reclaim, pace, stores};
 use crate::shard::Shard;
@@ -22,8 +22,11 @@ use crate::sync::{Ordering, stat};
 const LOOK_AFTER: u64 = 16;
 
 impl<O: Objects> RetireLists<O> {
-    /// Closes what is open, or pushes a period on that has begun: at once if the caller says `now`, or the object that is to be
-    /// dropped soon fills a batch by its weight; else if it is time for that. Whether it was at once.
+    /// Closes what is open, or pushes a period on that has begun, where an object fills a batch or it is time for that. Whether
+    /// there may be something to drop.
+    ///
+    /// A full batch of what owns nothing is closed at once, but who frees pays for its barrier only when one is due, or when
+    /// the next batch is full: until then another thread's barrier may have ended its period, too.
     ///
     /// # Safety
     ///
@@ -34,13 +37,16 @@ impl<O: Objects> RetireLists<O> {
         self: &Arc<Self>,
         (list, shard): (&List<O>, Shard),
         soon: Option<NonNull<Link>>,
-        mut now: bool,
+        mut fills: Fills,
     ) -> bool {
         if let Some(object) = soon {
             // SAFETY: the caller's.
-            now |= list.add_weight(unsafe { self.weigh(object) });
+            let heavy = list.add_weight(unsafe { self.weigh(object) });
+            if heavy || fills == Fills::Batch {
+                fills = Fills::AtOnce;
+            }
         }
-        if now {
+        if fills == Fills::AtOnce || fills == Fills::Batch && R::PERIODS_TAKE_MEMORY {
             self.push_on_now::<R>((list, shard), soon.is_some());
             return true;
         }
@@ -49,12 +55,20 @@ impl<O: Objects> RetireLists<O> {
         }
         list.note_age();
         let cheap = !R::PERIODS_TAKE_MEMORY && pace::is_due();
+        let lags = list.is_pending() && !list.is_ready::<R>();
         if soon.is_some() && cheap {
             self.push_on::<R>(shard.index);
-        } else if cheap && list.is_pending() && !list.is_ready::<R>() {
+            return false;
+        }
+        let full = fills == Fills::Batch;
+        let closed = full && !list.is_pending();
+        if closed {
+            self.close::<R>(shard.index);
+        }
+        if (lags && (cheap || full)) || (closed && cheap) {
             pace::paid(R::drive);
         }
-        false
+        full
     }
 
     /// Closes what is open, or pushes a period on that has begun.
