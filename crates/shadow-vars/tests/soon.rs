@@ -8,7 +8,7 @@ use std::sync::{Arc, Barrier, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use shadow_vars::{Epoch, Reclaim, ShadowId, ShadowStore};
+use shadow_vars::{Asymmetric, Epoch, Reclaim, ShadowId, ShadowStore};
 
 /// Values of a test that are there: made, and not dropped.
 #[derive(Clone, Default)]
@@ -66,6 +66,28 @@ fn large_values_do_not_pile_up() {
         assert!(store.free(n * 8, LARGE));
     }
     assert!(most <= MOST, "{most} values of 1 MiB at once");
+}
+
+/// What owns nothing waits for four batches at most, even where they fill up faster than barriers are due.
+#[test]
+fn plain_values_wait_for_four_batches_at_most() {
+    const BATCH: usize = 64;
+    const PLAIN: ShadowId<u64> = ShadowId::new(3);
+    let _alone = alone();
+    let store = ShadowStore::<Asymmetric>::builder().batch(BATCH).build().unwrap();
+    let (mut most, mut batches) = (0, 0);
+    for round in 0..500 {
+        // Rounds end anywhere between a batch and the ninth after it: reading the statistics takes time, in which barriers fall due.
+        for n in 0..BATCH + 7 * round % (8 * BATCH) {
+            store.alloc(n * 8, PLAIN, 1).unwrap();
+            assert!(store.free(n * 8, PLAIN));
+        }
+        let waiting = store.stats().retired_objects;
+        most = most.max(waiting);
+        batches += waiting / BATCH;
+    }
+    assert!(most <= 4 * BATCH, "{most} wait");
+    assert!(batches > 0, "they are not given back one at a time");
 }
 
 /// Values are freed, then nothing happens but one operation, of any kind and any store.
