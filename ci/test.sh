@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Why: the tests as users run them, then the libraries once more with every feature on. The benchmarks
-# are among them: each runs once and asserts its answers.
+# Why: the tests as users run them, then the libraries once more with no feature on, and the study and the benchmarks, each of
+# which runs once and asserts its answers.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-cargo test --workspace
-cargo test -p shadow-vars --all-features
-# With libraries that are built, loaded and unloaded.
-cargo test -p livepatch --all-features
+cargo test --all-features
+cargo test -p shadow-vars
+cargo test -p livepatch
+cargo test -p perf -p shadow-benches
 # What the fuzzers start from.
 ci/fuzz.sh --seeds
 # Only root can be another user: elsewhere the test has nothing to do.
