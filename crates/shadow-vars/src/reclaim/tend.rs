@@ -1,5 +1,5 @@
-//! Looking after what is retired: closing and pushing on in time, and what others have left behind. How often is a matter of
-//! [`pace`].
+//! Upkeep of retire lists: closing batches and advancing periods in time, and visiting what other threads have left
+//! behind. [`pace`] decides how often.
 
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -18,19 +18,19 @@ use super::{Asymmetric, Epoch, Eras, Named, Reclaim, pace, stores};
 use crate::shard::Shard;
 use crate::sync::{Ordering, stat};
 
-/// Retirements after which a thread looks after the next ones' shards.
+/// Retirements of a thread after which it visits further shards of other threads.
 const LOOK_AFTER: u64 = 16;
 
 impl<O: Objects> RetireLists<O> {
-    /// Closes what is open, or pushes a period on that has begun, where an object fills a batch or it is time for that. Whether
-    /// there may be something to drop.
+    /// Closes the open batch, or advances the pending period, where an object fills a batch or the pace allows it.
+    /// Returns whether there may be something to drop.
     ///
-    /// A full batch of what owns nothing is closed at once, but who frees pays for its barrier only when one is due, or when
-    /// the next batch is full: until then another thread's barrier may have ended its period, too.
+    /// A full batch of objects that own nothing is closed at once, but the freeing thread pays for its barrier only
+    /// when one is due, or when the next batch is full: until then another thread's barrier may end its period, too.
     ///
     /// # Safety
     ///
-    /// As [`Objects::weigh`], of that object.
+    /// Same as [`Objects::weigh`], for the object in `soon`.
     #[cold]
     #[inline(never)]
     pub(super) unsafe fn push_on_in_time<R: Reclaim>(
@@ -40,7 +40,7 @@ impl<O: Objects> RetireLists<O> {
         mut fills: Fills,
     ) -> bool {
         if let Some(object) = soon {
-            // SAFETY: the caller's.
+            // SAFETY: guaranteed by the caller.
             let heavy = list.add_weight(unsafe { self.weigh(object) });
             if heavy || fills == Fills::Batch {
                 fills = Fills::AtOnce;
@@ -71,7 +71,7 @@ impl<O: Objects> RetireLists<O> {
         full
     }
 
-    /// Closes what is open, or pushes a period on that has begun.
+    /// Closes the open batch, or advances the period that is pending.
     #[cold]
     pub(super) fn push_on_now<R: Reclaim>(self: &Arc<Self>, (list, shard): (&List<O>, Shard), soon: bool) {
         if soon {
@@ -81,13 +81,13 @@ impl<O: Objects> RetireLists<O> {
         self.push_on::<R>(shard.index);
     }
 
-    /// Says that something waits that is to be dropped soon (V1, V3).
+    /// Notes that an object waits that is to be dropped soon, and enlists the store (V1, V3).
     fn note_waiting<R: Reclaim>(self: &Arc<Self>) {
         if cfg!(shadow_loom) {
             return;
         }
         super::list::barrier_of_owner();
-        // Acquire: pairs with the Release below, and with that in `tidy_as`.
+        // Acquire: pairs with the Release below and with that in `tidy_as`.
         if pace::is_waiting() && self.shared.is_enlisted.load(stat::Ordering::Acquire) {
             return;
         }
@@ -99,13 +99,13 @@ impl<O: Objects> RetireLists<O> {
         pace::note_waiting();
     }
 
-    /// A thread that has fallen silent leaves its shard to the others, who look after some at a time: after those that have
-    /// retired nothing since somebody looked last.
+    /// Checks `some` shards, and advances and drains those of other threads that have retired nothing since the last
+    /// check: an idle thread does not drain its own shard.
     pub(super) fn look_after<R: Reclaim>(&self, shard: Shard, turn: u64, some: usize) {
         for step in 0..some.min(self.own.shards()) {
             let other = (turn as usize).wrapping_mul(some).wrapping_add(step) % self.own.shards();
             let Some(list) = self.get(other) else { continue };
-            // Relaxed, all: a guess.
+            // Relaxed, all: an estimate.
             let now = list.retired.load(Ordering::Relaxed);
             let silent = list.looked_at.swap(now as u32, Ordering::Relaxed) == now as u32;
             if silent && other != shard.index && list.waiting() > 0 {
@@ -116,8 +116,8 @@ impl<O: Objects> RetireLists<O> {
         }
     }
 
-    /// After an operation, outside its guard: drops soon what is to be dropped soon, here, and from time to time what was left
-    /// in any store. Runs the `Drop` of values.
+    /// Called after an operation, outside its guard: drops values that are to be dropped soon, in this store and from
+    /// time to time in all stores. Runs the `Drop` of values.
     #[inline(always)]
     pub(crate) fn look<R: Reclaim>(&self) {
         if pace::is_waiting() && pace::is_time() {
@@ -128,9 +128,9 @@ impl<O: Objects> RetireLists<O> {
     #[cold]
     #[inline(never)]
     fn look_now<R: Reclaim>(&self) {
-        /// Values that one operation drops of those that are ready.
+        /// The most ready values that one operation drops.
         const FEW: usize = 16;
-        // Not in the middle of another operation, either: in a constructor, say. Nor when one panics.
+        // Not in the middle of another operation (a constructor, for example), and not while unwinding.
         if is_reclaiming() || R::is_pinned() || std::thread::panicking() {
             return;
         }
@@ -156,19 +156,19 @@ impl<O: Objects> RetireLists<O> {
         pace::look(|| Self::visit_all(Visitor::Operation));
     }
 
-    /// Looks after all stores of the process.
+    /// Visits all stores of the process.
     pub(super) fn visit_all(by: Visitor) {
         // SAFETY: all stores of the process have objects of one kind.
         unsafe { stores::visit_all(by, Self::tidy) }
     }
 
-    /// See [`stores::Tidy`].
+    /// Does the upkeep of one store. See [`stores::Tidy`].
     ///
     /// # Safety
     ///
-    /// The address of such lists, of this backend, which are there.
+    /// `lists` is the address of existing lists of this type and this backend.
     unsafe fn tidy(backend: Named, lists: usize, by: Visitor) -> Left {
-        // SAFETY: the caller's, in all arms.
+        // SAFETY: guaranteed by the caller, in all arms.
         unsafe {
             match backend {
                 Named::Asymmetric => Self::tidy_as::<Asymmetric>(lists, by),
@@ -186,9 +186,9 @@ impl<O: Objects> RetireLists<O> {
 
     /// # Safety
     ///
-    /// The address of such lists, of this backend, which are there.
+    /// `lists` is the address of existing lists of this type and this backend.
     unsafe fn tidy_as<R: Reclaim>(lists: usize, by: Visitor) -> Left {
-        // SAFETY: the caller's.
+        // SAFETY: guaranteed by the caller.
         let lists = unsafe { &*std::ptr::with_exposed_provenance::<Self>(lists) };
         if R::PERIODS_TAKE_MEMORY && by == Visitor::Operation {
             return Left::Background;
@@ -200,7 +200,7 @@ impl<O: Objects> RetireLists<O> {
         if !lists.is_empty() {
             return Left::Something;
         }
-        // As V3, of what is enlisted: whoever retires something now enlists the store again, or is seen here.
+        // As in V3, for enlisting: a thread that retires something now enlists the store again, or is seen here.
         lists.shared.is_enlisted.store(false, stat::Ordering::Release);
         if super::barrier::heavy() && lists.is_empty() {
             return Left::Nothing;
@@ -209,7 +209,7 @@ impl<O: Objects> RetireLists<O> {
         Left::Something
     }
 
-    /// Closes what is open, drops what is ready, pushes the backend on. Never waits.
+    /// Closes open batches, drops ready objects, and advances the backend. Never waits.
     pub(crate) fn flush<R: Reclaim>(&self) {
         self.flush_with::<R>(Effort::All);
     }
@@ -226,8 +226,8 @@ impl<O: Objects> RetireLists<O> {
         }
     }
 
-    /// The same until nothing is left that no guard holds back, or others are at it: what is open may have to wait for what
-    /// waits already.
+    /// Like [`flush`](Self::flush), repeated until nothing is left that no guard holds back, or other threads are busy
+    /// with it: an open batch may have to wait for the pending one.
     pub(crate) fn flush_all<R: Reclaim>(&self) {
         self.flush_all_with::<R>(Effort::All);
     }
@@ -240,19 +240,19 @@ impl<O: Objects> RetireLists<O> {
         });
     }
 
-    /// Whether nothing that was retired is still there.
+    /// Returns whether no retired object is pending.
     pub(super) fn is_empty(&self) -> bool {
         self.lists().all(|(_, list)| list.is_empty())
     }
 
-    /// For how long the oldest has waited that is retired and not yet reclaimed; about.
+    /// Returns approximately how long the oldest object that is retired and not yet reclaimed has waited.
     pub(crate) fn oldest(&self) -> Option<Duration> {
         let oldest = self.lists().filter_map(|(_, list)| list.oldest()).min()?;
         Some(Duration::from_nanos(pace::nanoseconds().saturating_sub(oldest)))
     }
 
-    /// Whether nobody looks after these lists from now on, and the store may go; if not, this thread is at it, and the store
-    /// is to be [left over](stores::leave_over).
+    /// Returns whether no thread visits these lists from now on, so that the store can be dropped. If not, this thread
+    /// is visiting them, and the store has to be [left over](stores::leave_over).
     pub(crate) fn delist(&self) -> bool {
         stores::delist(std::ptr::from_ref(self).addr())
     }
