@@ -535,7 +535,7 @@ impl<O: Objects> RetireLists<O> {
         })
     }
 
-    /// Drops all retired objects. A callback that is still pending finds its shard empty.
+    /// Drops all retired objects. A pending callback of an exact backend finds its object gone.
     ///
     /// # Safety
     ///
