@@ -39,7 +39,7 @@ use std::panic::Location;
 
 use super::participants::{self, FENCES, Guard, Site, site};
 use super::sealed::Backend;
-use super::{Named, Old, Stuck, old, owned, scan};
+use super::{Named, Old, Stuck, old_guards, owned, scan};
 use crate::events::{self, Holder, Holds};
 use crate::sync::Ordering;
 
@@ -54,15 +54,15 @@ site! {
     Asymmetric {
         const INTERVALS: bool = false;
 
-        fn oldest_apart() -> u64 {
+        fn oldest_owned() -> u64 {
             owned::oldest()
         }
 
-        fn older_apart(too_old: u64) -> (usize, u64) {
+        fn older_owned(too_old: u64) -> (usize, u64) {
             owned::older_than(too_old)
         }
 
-        fn report_apart(too_old: u64) {
+        fn report_owned(too_old: u64) {
             while let Some((epoch, count, place)) = owned::next_to_report(too_old) {
                 events::old_guard(Holder::Owned { count, place }, Self::ages().of(epoch), Holds::All);
             }
@@ -154,7 +154,7 @@ impl Backend for Asymmetric {
     }
 
     fn old_guards() -> Old {
-        old::look::<Self>()
+        old_guards::look::<Self>()
     }
 
     fn stuck() -> Option<Stuck> {

@@ -52,7 +52,7 @@ use super::held::Laggards;
 use super::owned::Places;
 use super::participants::{self, FENCES, Guard, NO_THREAD, Participant, Shared, Site, site};
 use super::sealed::Backend;
-use super::{Named, Old, Stuck, barrier, old, scan};
+use super::{Named, Old, Stuck, barrier, old_guards, scan};
 use crate::events::{self, Holder, Holds};
 use crate::fork;
 use crate::sync::{Mutex, Ordering, fence, lock, stat, static_global};
@@ -85,8 +85,8 @@ site! {
     Eras {
         const INTERVALS: bool = true;
 
-        fn report_apart(too_old: u64) {
-            old::report_owned::<Self>(too_old, |epoch, count, place| {
+        fn report_owned(too_old: u64) {
+            old_guards::report_owned::<Self>(too_old, |epoch, count, place| {
                 let place = {
                     let _section = fork::section();
                     lock(&SPARE).places.get(place)
@@ -148,7 +148,7 @@ impl Place {
     /// Slow half of `load`: repeats a load that did not count.
     #[cold]
     #[inline(never)]
-    fn load_slowly<W>(self, load: impl Fn(Ordering) -> W) -> W {
+    fn load_slow<W>(self, load: impl Fn(Ordering) -> W) -> W {
         loop {
             let early = planted_everywhere(Defect::NoReload).then(|| load(Ordering::Acquire));
             let upper = self.catch_up();
@@ -261,7 +261,7 @@ impl Backend for Eras {
         if Self::counts(upper) {
             word
         } else {
-            place.load_slowly(load)
+            place.load_slow(load)
         }
     }
 
@@ -344,7 +344,7 @@ impl Backend for Eras {
     }
 
     fn old_guards() -> Old {
-        old::look::<Self>()
+        old_guards::look::<Self>()
     }
 
     fn stuck() -> Option<Stuck> {

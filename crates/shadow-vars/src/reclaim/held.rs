@@ -71,7 +71,7 @@ impl Laggards {
     }
 
     /// Returns whether a lagging reader may find an object with this interval.
-    fn hold(&self, born: u64, retired: u64) -> bool {
+    fn may_find(&self, born: u64, retired: u64) -> bool {
         self.some[..self.count]
             .iter()
             .any(|&(epoch, upper)| epoch < retired && born <= upper)
@@ -127,7 +127,7 @@ impl Held {
 
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
-        // Acquire: pairs with `end`.
+        // Acquire: pairs with `publish_oldest`.
         self.oldest.load(Ordering::Acquire) == u64::MAX
     }
 
@@ -141,7 +141,7 @@ impl Held {
             // Relaxed: acquired with the count of drained batches.
             reached.0.set(self.drained.load(Ordering::Relaxed));
         }
-        // Acquire: pairs with `end`.
+        // Acquire: pairs with `publish_oldest`.
         self.oldest.load(Ordering::Acquire) > reached.0.get()
     }
 
@@ -172,7 +172,7 @@ impl Held {
     }
 
     /// Returns whether a batch was already waiting for this period at the last call.
-    fn is_patient(&self, period: u64) -> bool {
+    fn has_waited(&self, period: u64) -> bool {
         // Relaxed: an estimate.
         self.spared.swap(period, Ordering::Relaxed) == period
     }
@@ -228,14 +228,14 @@ impl Held {
         if !rest.is_null() && rest == self.kept.load(Ordering::Relaxed) {
             self.end_of_round();
         }
-        self.end();
+        self.publish_oldest();
         if !self.is_empty() && self.since.load(Ordering::Relaxed) == 0 {
             self.since.store(pace::nanoseconds(), Ordering::Relaxed);
         }
     }
 
     /// Publishes the oldest period, once the freed objects have been dropped (H3). Under TAKEN.
-    fn end(&self) {
+    fn publish_oldest(&self) {
         for (chain, oldest) in [(&self.rest, &self.oldest_of_rest), (&self.kept, &self.oldest_of_kept)] {
             if chain.load(Ordering::Relaxed).is_null() {
                 oldest.store(u64::MAX, Ordering::Relaxed);
@@ -285,7 +285,7 @@ impl<O: Objects> List<O> {
     }
 
     /// Returns like [`waiting`](Self::waiting), without the [held](super::held) objects.
-    pub(super) fn fresh(&self) -> u64 {
+    pub(super) fn unheld(&self) -> u64 {
         let held = self.held().map_or(0, |held| held.count.load(Ordering::Relaxed));
         self.waiting().saturating_sub(held)
     }
@@ -298,19 +298,19 @@ impl<O: Objects> List<O> {
 }
 
 /// Objects to be freed, in chains side by side.
-struct Gone {
+struct ToFree {
     chains: Heads,
     count: u64,
 }
 
-impl Gone {
-    const NOTHING: Self = Self {
+impl ToFree {
+    const EMPTY: Self = Self {
         chains: [ptr::null_mut(); CHAINS],
         count: 0,
     };
 
     fn take(&mut self) -> Heads {
-        std::mem::replace(self, Self::NOTHING).chains
+        std::mem::replace(self, Self::EMPTY).chains
     }
 
     /// # Safety
@@ -341,7 +341,7 @@ impl<O: Objects> RetireLists<O> {
             None => list.held(),
         };
         if let Some(held) = held
-            && (lagging.is_some_and(|period| effort == Effort::All || held.is_patient(period)) || !held.is_empty())
+            && (lagging.is_some_and(|period| effort == Effort::All || held.has_waited(period)) || !held.is_empty())
         {
             self.sift_list::<R>(shard, (list, held), effort);
         }
@@ -357,7 +357,7 @@ impl<O: Objects> RetireLists<O> {
         let Some(taken) = list.take_any(self.is_foreign::<R>(shard)) else {
             return;
         };
-        let mut gone = Gone::NOTHING;
+        let mut to_free = ToFree::EMPTY;
         // For the waiting batch, if its readers can be known; else for the batch drained last, which is later than all
         // that is held.
         let waits_for = taken
@@ -384,11 +384,11 @@ impl<O: Objects> RetireLists<O> {
                         crate::mem::prefetch(next);
                         let interval = self.objects.interval(object).as_mut();
                         interval.retired = end;
-                        if laggards.hold(interval.born, *period) {
+                        if laggards.may_find(interval.born, *period) {
                             held.count_bytes(self.objects.bytes(object), end.weight());
                             held.keep(object, *period);
                         } else {
-                            gone.add(object);
+                            to_free.add(object);
                         }
                     }
                 }
@@ -407,9 +407,9 @@ impl<O: Objects> RetireLists<O> {
                     _ => looked += 1,
                 }
                 // At most a batch is in a thread's hands, where a fork may lose it.
-                if gone.count >= self.batch() {
+                if to_free.count >= self.batch() {
                     // SAFETY: as below.
-                    unsafe { self.reclaim::<R>(list, gone.take()) };
+                    unsafe { self.reclaim::<R>(list, to_free.take()) };
                 }
                 let Some(object) = held.next().or_else(|| held.next()) else {
                     break;
@@ -418,22 +418,22 @@ impl<O: Objects> RetireLists<O> {
                 unsafe {
                     let Interval { born, retired: end } = *self.objects.interval(object).as_ref();
                     crate::mem::prefetch(object.as_ref().next());
-                    if laggards.hold(born, end.period()) {
+                    if laggards.may_find(born, end.period()) {
                         held.keep(object, end.period());
                         kept += 1;
                     } else {
                         held.forget_bytes(self.objects.bytes(object), end.weight());
-                        gone.add(object);
+                        to_free.add(object);
                     }
                 }
             }
         }
         // SAFETY: no reader may find any of these (B3), and they were taken out of all chains.
-        unsafe { self.reclaim::<R>(list, gone.take()) };
-        held.end();
+        unsafe { self.reclaim::<R>(list, to_free.take()) };
+        held.publish_oldest();
         if waits_for.is_some() && list.is_nothing_waiting() {
             list.drained(taken);
-            if list.fresh() >= self.batch() {
+            if list.unheld() >= self.batch() {
                 self.close::<R>(shard);
             }
         } else {

@@ -93,7 +93,7 @@ pub(super) struct List<O: Objects> {
     /// Closed batches whose objects have all been dropped.
     drained: AtomicU64,
     /// The low half of `retired` at the last visit by another shard's thread.
-    pub(super) looked_at: stat::AtomicU32,
+    pub(super) visited_at: stat::AtomicU32,
     /// Of the shared list: whether its store is [enlisted](super::stores).
     pub(super) is_enlisted: stat::AtomicBool,
     /// Values whose `Drop` panicked.
@@ -146,7 +146,7 @@ impl<O: Objects> List<O> {
             in_hand: AtomicU64::new(0),
             closed: AtomicU64::new(0),
             drained: AtomicU64::new(0),
-            looked_at: stat::AtomicU32::new(0),
+            visited_at: stat::AtomicU32::new(0),
             drop_panics: stat::AtomicU64::new(0),
             weigh_panics: stat::AtomicU64::new(0),
             is_enlisted: stat::AtomicBool::new(false),
@@ -191,7 +191,7 @@ impl<O: Objects> List<O> {
     /// inside.
     #[inline(always)]
     pub(super) fn enter(&self) -> Option<u64> {
-        // Relaxed: two barriers, this one and that in `is_left_alone`, order it with the load of the state.
+        // Relaxed: two barriers, this one and that in `excludes_owner`, order it with the load of the state.
         self.inside.store(fork::generation(), Ordering::Relaxed);
         if !barrier::light(asymmetric_barrier::is_asymmetric()) {
             fence();
@@ -208,7 +208,7 @@ impl<O: Objects> List<O> {
     /// Ends what [`enter`](Self::enter) began.
     #[inline(always)]
     pub(super) fn leave(&self) {
-        // Release: pairs with the Acquire in `is_left_alone`.
+        // Release: pairs with the Acquire in `excludes_owner`.
         self.inside.store(0, Ordering::Release);
     }
 
@@ -235,7 +235,7 @@ impl<O: Objects> List<O> {
     ///
     /// The caller is the shard's owner, inside, and `state` is the result of [`enter`](Self::enter).
     #[inline(always)]
-    pub(super) unsafe fn give_back_inside<R: Reclaim>(&self, objects: &O, shard: Shard, state: u64) -> bool {
+    pub(super) unsafe fn free_inside<R: Reclaim>(&self, objects: &O, shard: Shard, state: u64) -> bool {
         if !is_ready_in::<R>(state) {
             return false;
         }
@@ -269,7 +269,7 @@ impl<O: Objects> List<O> {
             shard.add(&self.reclaimed, freed);
         }
         if !left {
-            self.drained_inside(state);
+            self.finish_inside(state);
         }
         more
     }
@@ -278,7 +278,7 @@ impl<O: Objects> List<O> {
     ///
     /// # Safety
     ///
-    /// Same as [`give_back_inside`](Self::give_back_inside).
+    /// Same as [`free_inside`](Self::free_inside).
     pub(super) unsafe fn take_inside<R: Reclaim>(&self, state: u64) -> Option<Heads> {
         if !is_ready_in::<R>(state) || !self.is_nothing_in_hand() {
             return None;
@@ -286,7 +286,7 @@ impl<O: Objects> List<O> {
         let taken = self.waiting.each_ref().map(|chain| {
             // Relaxed, both: inside, as in `push_inside`.
             let first = chain.load(Ordering::Relaxed);
-            // SAFETY: null, or as in `give_back_inside`.
+            // SAFETY: null, or as in `free_inside`.
             if let Some(object) = unsafe { first.as_ref() } {
                 prefetch(object.next());
                 chain.store(object.next(), Ordering::Relaxed);
@@ -294,7 +294,7 @@ impl<O: Objects> List<O> {
             first
         });
         if taken.iter().all(|first| first.is_null()) {
-            self.drained_inside(state);
+            self.finish_inside(state);
             return None;
         }
         // Relaxed: released by `leave` (R7).
@@ -305,7 +305,7 @@ impl<O: Objects> List<O> {
     /// PENDING → IDLE, by the owner, inside: the batch is drained. If another thread takes the shard at this time, it
     /// sees that the owner is inside and leaves the state PENDING: the next thread to drain does this again.
     #[cold]
-    fn drained_inside(&self, state: u64) {
+    fn finish_inside(&self, state: u64) {
         if !self.is_nothing_in_hand() {
             return;
         }
@@ -359,7 +359,7 @@ impl<O: Objects> List<O> {
         if self.is_nothing_open(Ordering::Relaxed) || !self.take(IDLE) {
             return;
         }
-        if foreign && !self.is_left_alone() {
+        if foreign && !self.excludes_owner() {
             // Release: pairs with the Acquire in `take`.
             self.state.store(IDLE, Ordering::Release);
             return;
@@ -397,7 +397,7 @@ impl<O: Objects> List<O> {
 
     /// Returns whether the owner is not inside, and cannot enter while this thread holds TAKEN (R6).
     #[cold]
-    fn is_left_alone(&self) -> bool {
+    fn excludes_owner(&self) -> bool {
         if !barrier::heavy() {
             return false;
         }
@@ -466,7 +466,7 @@ impl<O: Objects> List<O> {
         if state & TAKEN != 0 || !self.take(state) {
             return None;
         }
-        if foreign && !self.is_left_alone() {
+        if foreign && !self.excludes_owner() {
             self.put_back(Taken(state));
             return None;
         }
@@ -499,7 +499,7 @@ impl<O: Objects> List<O> {
         if !is_ready_in::<R>(state) || !self.take(state) {
             return None;
         }
-        if foreign && !planted_everywhere(Defect::TakeBesideOwner) && !self.is_left_alone() {
+        if foreign && !planted_everywhere(Defect::TakeBesideOwner) && !self.excludes_owner() {
             self.put_back(Taken(state));
             return None;
         }

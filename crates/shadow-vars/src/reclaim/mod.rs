@@ -41,7 +41,7 @@ mod figures;
 pub(crate) mod held;
 mod list;
 pub(crate) mod object;
-mod old;
+mod old_guards;
 pub(crate) mod owned;
 pub(crate) mod pace;
 mod participants;
@@ -52,7 +52,7 @@ mod seize;
 #[cfg(all(test, target_os = "linux", target_arch = "x86_64", not(miri), not(shadow_loom)))]
 mod steps;
 pub(crate) mod stores;
-mod tend;
+mod upkeep;
 mod weights;
 
 use std::time::Duration;
@@ -133,8 +133,8 @@ pub(crate) fn report_after(age: Option<Duration>) {
 /// Checks the age of guards from time to time, also while nothing is retired, for the backends that can tell.
 #[cfg(not(shadow_loom))]
 fn beat() {
-    old::beat::<Asymmetric>();
-    old::beat::<Eras>();
+    old_guards::beat::<Asymmetric>();
+    old_guards::beat::<Eras>();
 }
 
 pub(crate) mod sealed {

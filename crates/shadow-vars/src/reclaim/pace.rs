@@ -4,7 +4,7 @@
 //! two threads that free at full speed, each interrupts the other by its barriers, and mostly one serves both. A value
 //! with a destructor may hold resources that a store does not see, and other threads may wait for what it releases, so
 //! it is dropped soon. The cost of that is the backend's barriers. So each barrier is followed by a pause of [`PAUSE`]
-//! times its duration, for the whole process ([`paid`]): barriers take a hundredth or two of the processor's time,
+//! times its duration, for the whole process ([`paced`]): barriers take a hundredth or two of the processor's time,
 //! however many threads free, and what waits meanwhile is what is freed in some tens of microseconds.
 //!
 //! A thread that retires a value with a destructor sets a flag ([`note_waiting`]). While it is set, operations that
@@ -16,7 +16,7 @@ use crate::sync::stat::{AtomicBool, AtomicU64, Ordering};
 static WAITING: AtomicBool = AtomicBool::new(false);
 /// When the next barrier is due, and when all stores are visited next.
 static DUE: AtomicU64 = AtomicU64::new(0);
-static NEXT_LOOK: AtomicU64 = AtomicU64::new(0);
+static NEXT_VISIT: AtomicU64 = AtomicU64::new(0);
 
 /// At most a millisecond, in ticks: where ticks are not nanoseconds, there are more than 10^9 a second.
 const MILLISECOND: u64 = 1_000_000;
@@ -62,10 +62,10 @@ pub(crate) fn is_due() -> bool {
 
 /// Returns whether a barrier is due, or a visit to all stores.
 #[inline(always)]
-pub(crate) fn is_time() -> bool {
+pub(crate) fn is_anything_due() -> bool {
     let now = now();
     is_over(DUE.load(Ordering::Relaxed), now, 4 * MILLISECOND)
-        || is_over(NEXT_LOOK.load(Ordering::Relaxed), now, LONGEST * MILLISECOND)
+        || is_over(NEXT_VISIT.load(Ordering::Relaxed), now, LONGEST * MILLISECOND)
 }
 
 /// Returns whether the pause that ends at `end` is over. If its end is farther away than the longest pause, the clock
@@ -83,7 +83,7 @@ fn pause_after(start: u64, end: u64, times: u64, (least, most): (u64, u64)) -> u
 }
 
 /// Runs work that includes a barrier, and begins the pause after it.
-pub(crate) fn paid(run: impl FnOnce()) {
+pub(crate) fn paced(run: impl FnOnce()) {
     if cfg!(shadow_loom) {
         return run();
     }
@@ -96,11 +96,11 @@ pub(crate) fn paid(run: impl FnOnce()) {
 
 /// Visits all stores by `run`, if a visit is due and no other thread does it. The pause after it grows with its
 /// duration.
-pub(crate) fn look(run: impl FnOnce()) {
+pub(crate) fn visit(run: impl FnOnce()) {
     let (start, longest) = (now(), LONGEST * MILLISECOND);
-    let next = NEXT_LOOK.load(Ordering::Relaxed);
+    let next = NEXT_VISIT.load(Ordering::Relaxed);
     let taken = is_over(next, start, longest)
-        && NEXT_LOOK
+        && NEXT_VISIT
             .compare_exchange(
                 next,
                 start.saturating_add(longest),
@@ -112,7 +112,7 @@ pub(crate) fn look(run: impl FnOnce()) {
         run();
         let end = now();
         let until = pause_after(start, end, 16, (8 * MILLISECOND, longest));
-        NEXT_LOOK.store(until, Ordering::Relaxed);
+        NEXT_VISIT.store(until, Ordering::Relaxed);
     }
 }
 

@@ -13,7 +13,7 @@ use crossbeam_utils::CachePadded;
 
 use super::age::Ages;
 use super::barrier;
-use super::old::Noted;
+use super::old_guards::Noted;
 use crate::mem::try_box;
 use crate::shard;
 use crate::sync::{AtomicPtr, AtomicU64, Ordering, compiler_fence, const_unless_loom, stat, thread_token};
@@ -56,7 +56,7 @@ pub(super) const FENCES: u64 = 1 << 63;
 const FIRST: u64 = if cfg!(shadow_loom) { FENCES | 1 } else { 1 };
 
 /// In place of a thread's token: the participant has no owner.
-const GONE: u64 = u64::MAX;
+const NO_OWNER: u64 = u64::MAX;
 
 /// In place of a thread's token: the participant belongs to an owned guard.
 pub(super) const NO_THREAD: u64 = u64::MAX - 1;
@@ -121,7 +121,7 @@ pub trait Site: Sized + 'static {
     fn give_back_at_end() -> bool;
 
     /// Returns the epoch of the oldest guard that is not a participant's, or `u64::MAX`.
-    fn oldest_apart() -> u64 {
+    fn oldest_owned() -> u64 {
         u64::MAX
     }
 
@@ -129,12 +129,12 @@ pub trait Site: Sized + 'static {
     fn ages() -> &'static Ages;
 
     /// Returns the number of guards from before this epoch that are not participants', and the epoch of the oldest.
-    fn older_apart(_too_old: u64) -> (usize, u64) {
+    fn older_owned(_too_old: u64) -> (usize, u64) {
         (0, u64::MAX)
     }
 
     /// Reports guards from before this epoch that are not a thread's.
-    fn report_apart(too_old: u64);
+    fn report_owned(too_old: u64);
 
     /// In the child of a fork: notes that epochs up to this one were before the fork.
     #[cfg(all(target_os = "linux", not(miri), not(shadow_loom)))]
@@ -211,9 +211,9 @@ static RESERVE: [Shared; 64] = [const { CachePadded::new(Participant::new()) }; 
 /// A placeholder that looks as if it held a guard, so that the fast path of a pin need not check for a missing
 /// participant. Never changes.
 #[cfg(not(shadow_loom))]
-static NOBODY: Shared = CachePadded::new(Participant::nobody());
+static PLACEHOLDER: Shared = CachePadded::new(Participant::placeholder());
 #[cfg(not(shadow_loom))]
-pub(super) const NONE: *const Shared = &raw const NOBODY;
+pub(super) const NONE: *const Shared = &raw const PLACEHOLDER;
 #[cfg(shadow_loom)]
 pub(super) const NONE: *const Shared = ptr::null();
 
@@ -247,7 +247,7 @@ pub(super) fn participant<S: Site>() -> *const Shared {
 /// Returns this thread's participant, if it has one and holds no guard.
 #[inline(always)]
 fn outside<S: Site>() -> Option<&'static Shared> {
-    // SAFETY: null under loom, else a participant, which is never freed, or the static `NOBODY`.
+    // SAFETY: null under loom, else a participant, which is never freed, or the static `PLACEHOLDER`.
     unsafe { S::mine().as_ref() }.filter(|mine| mine.guards.get() == 0)
 }
 
@@ -337,7 +337,7 @@ impl Participant {
                 guards: Cell::new(0),
                 reader: Reader::new(),
                 taken: stat::AtomicBool::new(true),
-                owner: stat::AtomicU64::new(GONE),
+                owner: stat::AtomicU64::new(NO_OWNER),
                 births: stat::AtomicU64::new(0),
                 spare: Cell::new(ptr::null()),
                 next: Cell::new(ptr::null()),
@@ -347,7 +347,7 @@ impl Participant {
     }
 
     #[cfg(not(shadow_loom))]
-    const fn nobody() -> Self {
+    const fn placeholder() -> Self {
         Self {
             guards: Cell::new(1),
             ..Self::new()
@@ -382,7 +382,7 @@ impl Participant {
     fn take_free<S: Site>() -> Option<&'static Shared> {
         Self::all::<S>().find(|participant| {
             let taken = &participant.taken;
-            // Acquire: pairs with `let_go`, for the owner's cells.
+            // Acquire: pairs with `release`, for the owner's cells.
             taken
                 .compare_exchange(false, true, stat::Ordering::Acquire, stat::Ordering::Relaxed)
                 .is_ok()
@@ -417,10 +417,10 @@ impl Participant {
     }
 
     /// Releases the participant, which is outside any guard.
-    fn let_go(&self) {
+    fn release(&self) {
         self.reader.deactivate();
         // Relaxed: as in `take`.
-        self.owner.store(GONE, stat::Ordering::Relaxed);
+        self.owner.store(NO_OWNER, stat::Ordering::Relaxed);
         // Release: pairs with `take`.
         self.taken.store(false, stat::Ordering::Release);
     }
@@ -477,7 +477,7 @@ impl Participant {
         self.retreat();
         self.guards.set(0);
         S::set_mine(NONE);
-        self.let_go();
+        self.release();
     }
 
     /// Ends the protection of the only guard and begins a new one.
@@ -558,7 +558,7 @@ pub(super) fn let_go_of_others<S: Site>() {
         if participant.taken.load(stat::Ordering::Relaxed) && owner != me && owner != NO_THREAD {
             participant.retreat();
             participant.guards.set(0);
-            participant.let_go();
+            participant.release();
         }
     }
     let domain = S::domain();

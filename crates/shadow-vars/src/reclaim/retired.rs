@@ -101,7 +101,7 @@ pub(crate) struct Retired {
     pub(crate) count: u64,
     /// Objects retired by this call.
     pub(crate) added: u64,
-    /// Whether [`RetireLists::after`] has anything to do; usually it has not.
+    /// Whether [`RetireLists::follow_up`] has anything to do; usually it has not.
     pub(super) more: bool,
 }
 
@@ -191,7 +191,7 @@ impl<O: Objects> RetireLists<O> {
     }
 
     /// Retires an object that is unreachable for new readers (R1). Runs no foreign code; the caller has to call
-    /// [`after`](Self::after) where that is allowed. `soon` says that the object has a destructor.
+    /// [`follow_up`](Self::follow_up) where that is allowed. `has_drop` says that the object has a destructor.
     ///
     /// # Safety
     ///
@@ -201,7 +201,7 @@ impl<O: Objects> RetireLists<O> {
         self: &Arc<Self>,
         object: NonNull<Link>,
         bytes: u64,
-        soon: bool,
+        has_drop: bool,
         shard: Shard,
     ) -> Retired {
         #[cfg(any(test, shadow_loom))]
@@ -212,8 +212,8 @@ impl<O: Objects> RetireLists<O> {
         // SAFETY: guaranteed by the caller.
         unsafe {
             match if shard.is_own() { self.own.get(shard) } else { None } {
-                Some(list) => self.retire_in::<R>((list, shard), object, bytes, soon),
-                None => self.retire_on::<R>(object, bytes, soon, shard),
+                Some(list) => self.retire_in::<R>((list, shard), object, bytes, has_drop),
+                None => self.retire_slow::<R>(object, bytes, has_drop, shard),
             }
         }
     }
@@ -225,15 +225,15 @@ impl<O: Objects> RetireLists<O> {
     /// Same as [`retire`](Self::retire).
     #[cold]
     #[inline(never)]
-    unsafe fn retire_on<R: Reclaim>(
+    unsafe fn retire_slow<R: Reclaim>(
         self: &Arc<Self>,
         object: NonNull<Link>,
         bytes: u64,
-        soon: bool,
+        has_drop: bool,
         shard: Shard,
     ) -> Retired {
         // SAFETY: guaranteed by the caller; `list` returns the list with its shard.
-        unsafe { self.retire_in::<R>(self.list(shard), object, bytes, soon) }
+        unsafe { self.retire_in::<R>(self.list(shard), object, bytes, has_drop) }
     }
 
     /// Like [`retire`](Self::retire), in a given list.
@@ -247,7 +247,7 @@ impl<O: Objects> RetireLists<O> {
         (list, shard): (&List<O>, Shard),
         object: NonNull<Link>,
         bytes: u64,
-        soon: bool,
+        has_drop: bool,
     ) -> Retired {
         shard.add(&list.retired_bytes, bytes);
         let count = shard.add(&list.retired, 1);
@@ -260,7 +260,7 @@ impl<O: Objects> RetireLists<O> {
             // SAFETY: the caller unlinked the object and retires it once; this thread is the owner and inside.
             Some(state) => unsafe {
                 list.push_inside(object, object, count);
-                let more = list.give_back_inside::<R>(&*self.objects, shard, state);
+                let more = list.free_inside::<R>(&*self.objects, shard, state);
                 list.leave();
                 more
             },
@@ -270,15 +270,15 @@ impl<O: Objects> RetireLists<O> {
                 list.is_ready::<R>()
             },
         };
-        if self.poll.divides(count) || soon || bytes >= LARGE {
+        if self.poll.divides(count) || has_drop || bytes >= LARGE {
             let fills = match () {
                 () if bytes >= LARGE => Fills::AtOnce,
                 () if self.batch.divides(count) => Fills::Batch,
                 () => Fills::Nothing,
             };
-            let soon = soon.then_some(object);
+            let to_drop = has_drop.then_some(object);
             // SAFETY: the caller's guard protects the object, which is a variable if it has a destructor.
-            more |= unsafe { self.push_on_in_time::<R>((list, shard), soon, fills) };
+            more |= unsafe { self.advance_if_due::<R>((list, shard), to_drop, fills) };
         }
         Retired { count, added: 1, more }
     }
@@ -288,7 +288,12 @@ impl<O: Objects> RetireLists<O> {
     /// # Safety
     ///
     /// Same as [`retire`](Self::retire), for each object.
-    pub(crate) unsafe fn retire_chain<R: Reclaim>(self: &Arc<Self>, chain: Chain, soon: bool, shard: Shard) -> Retired {
+    pub(crate) unsafe fn retire_chain<R: Reclaim>(
+        self: &Arc<Self>,
+        chain: Chain,
+        has_drop: bool,
+        shard: Shard,
+    ) -> Retired {
         let (list, shard) = self.list(shard);
         let (Some(last), Some(first)) = (chain.last, NonNull::new(chain.first)) else {
             return Retired {
@@ -324,8 +329,8 @@ impl<O: Objects> RetireLists<O> {
             }
         }
         let full = self.batch.is_passed(count, chain.count) || chain.bytes >= LARGE;
-        if list.add_weight(chain.weight) || full || soon {
-            self.push_on_now::<R>((list, shard), soon);
+        if list.add_weight(chain.weight) || full || has_drop {
+            self.advance_now::<R>((list, shard), has_drop);
         }
         Retired {
             count,
@@ -342,15 +347,15 @@ impl<O: Objects> RetireLists<O> {
     /// Does the work that [`retire`](Self::retire) must not do: drops ready objects, and visits the shard of an idle
     /// thread. Runs the `Drop` of values.
     #[inline]
-    pub(crate) fn after<R: Reclaim>(&self, shard: Shard, retired: Retired) {
+    pub(crate) fn follow_up<R: Reclaim>(&self, shard: Shard, retired: Retired) {
         if retired.more {
-            self.drop_some::<R>(shard, retired);
+            self.follow_up_slow::<R>(shard, retired);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn drop_some<R: Reclaim>(&self, shard: Shard, retired: Retired) {
+    fn follow_up_slow<R: Reclaim>(&self, shard: Shard, retired: Retired) {
         let shard = self.used(shard);
         if R::PUSHES_PLAINLY && shard.is_own() && retired.added == 1 {
             self.drop_few::<R>(shard);
@@ -358,7 +363,7 @@ impl<O: Objects> RetireLists<O> {
             self.drain::<R>(shard.index);
         }
         if self.batch.is_passed(retired.count, retired.added) {
-            self.look_after::<R>(shard, retired.count / self.batch.get(), 1);
+            self.visit_idle::<R>(shard, retired.count / self.batch.get(), 1);
             self.sift::<R>(shard.index, Effort::Few(2 * retired.added.max(self.batch.get())));
         } else {
             self.sift::<R>(shard.index, Effort::Few(2 * retired.added));
@@ -387,11 +392,11 @@ impl<O: Objects> RetireLists<O> {
     }
 
     /// Begins a grace period for the open objects unless one is pending, and advances the backend.
-    pub(super) fn push_on<R: Reclaim>(&self, shard: usize) {
+    pub(super) fn advance<R: Reclaim>(&self, shard: usize) {
         if self.get(shard).is_some_and(|list| !list.is_pending()) {
             self.close::<R>(shard);
         }
-        pace::paid(R::drive);
+        pace::paced(R::drive);
     }
 
     /// Drops all ready objects of one shard, unless another thread is doing so.
@@ -416,7 +421,7 @@ impl<O: Objects> RetireLists<O> {
         // SAFETY: the grace period of these chains is over (R3, G1), and they were taken once (R2).
         unsafe { self.reclaim::<R>(list, chains) };
         list.drained(taken);
-        if list.fresh() >= self.batch.get() {
+        if list.unheld() >= self.batch.get() {
             self.close::<R>(shard);
         }
     }

@@ -2,7 +2,7 @@
 //! E5).
 
 use super::participants::{FENCES, Participant, Site};
-use super::{barrier, old};
+use super::{barrier, old_guards};
 use crate::events;
 use crate::sync::{Ordering, stat};
 use crate::table::defect::{Defect, planted_everywhere};
@@ -38,7 +38,7 @@ pub(super) fn scan<S: Site>() {
     let (refused, too_old) = scan_alone::<S>();
     domain.scanning.store(false, stat::Ordering::Release);
     if let Some(too_old) = too_old {
-        old::report::<S>(too_old);
+        old_guards::report::<S>(too_old);
     }
     if refused {
         let unsettled = barrier::unsettled();
@@ -52,7 +52,7 @@ pub(super) fn scan<S: Site>() {
 /// old.
 fn scan_alone<S: Site>() -> (bool, Option<u64>) {
     let domain = S::domain();
-    let early = planted_everywhere(Defect::OwnedSeenEarly).then(S::oldest_apart);
+    let early = planted_everywhere(Defect::OwnedSeenEarly).then(S::oldest_owned);
     // Acquire: pairs with the Release half of `begin_period`: the unlinking that the periods are for comes before the
     // barrier (E3).
     let newest = domain.epoch.load(Ordering::Acquire) & !FENCES;
@@ -80,7 +80,7 @@ fn scan_alone<S: Site>() -> (bool, Option<u64>) {
     let inside = Participant::all::<S>().map(|participant| participant.epoch.load(Ordering::Acquire) & !FENCES);
     let oldest = inside.filter(|&epoch| epoch != 0).min().unwrap_or(u64::MAX);
     // Read after the newest target (E8).
-    let owned = early.unwrap_or_else(S::oldest_apart);
+    let owned = early.unwrap_or_else(S::oldest_owned);
     let oldest = if planted_everywhere(Defect::OwnedIgnored) {
         oldest
     } else {

@@ -95,7 +95,7 @@ fn hold() {
     fence(Ordering::SeqCst);
 }
 
-fn let_go() {
+fn release() {
     // Release: the reads under the hold come before; pairs with the Acquire in `settle` (G3).
     if HOLDS.fetch_sub(1, Ordering::Release) == 1 {
         settle();
@@ -115,7 +115,7 @@ fn settle() {
     let ended = ENDED.load(Ordering::Acquire);
     // SeqCst: pairs with `hold`.
     fence(Ordering::SeqCst);
-    // Acquire: pairs with `let_go` (G3).
+    // Acquire: pairs with `release` (G3).
     if HOLDS.load(Ordering::Acquire) == 0 {
         // AcqRel: pairs with `is_over` (G3).
         OVER.fetch_max(ended, Ordering::AcqRel);
@@ -137,7 +137,7 @@ fn enter_first() {
 
 /// Slow path of the first of this thread's guards.
 #[cold]
-fn enter_slowly() {
+fn enter_slow() {
     match PHASE.get() {
         Phase::New => enter_first(),
         _ => hold(),
@@ -167,7 +167,7 @@ impl Drop for SeizeGuard {
         if guards == 0 {
             match ENTERED.take() {
                 Some(guard) => drop(ManuallyDrop::into_inner(guard)),
-                None => let_go(),
+                None => release(),
             }
         }
     }
@@ -210,7 +210,7 @@ impl Backend for Seize {
             if PHASE.get() == Phase::Usual {
                 ENTERED.set(Some(ManuallyDrop::new(collector().enter())));
             } else {
-                enter_slowly();
+                enter_slow();
             }
         }
         SeizeGuard(PhantomData)
@@ -236,7 +236,7 @@ impl Backend for Seize {
                 ENTERED.set(Some(guard));
             }
             None => {
-                let_go();
+                release();
                 hold();
             }
         }

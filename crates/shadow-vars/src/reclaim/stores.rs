@@ -70,7 +70,7 @@ static STORES: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
 
 thread_local! {
     /// Stores that were dropped in the middle of a visit by this thread.
-    static LEFT_OVER: RefCell<Vec<Box<dyn Any>>> = const { RefCell::new(Vec::new()) };
+    static DEFERRED: RefCell<Vec<Box<dyn Any>>> = const { RefCell::new(Vec::new()) };
     /// Whether this thread is visiting. Has no destructor.
     static VISITING: Cell<bool> = const { Cell::new(false) };
 }
@@ -109,7 +109,7 @@ pub(super) unsafe fn enlist(lists: usize, backend: Named) -> bool {
 }
 
 /// Removes lists. Returns whether they can be dropped: no thread visits them, or will. If not, this thread is in a
-/// visit, and has to [leave them over](leave_over). Waits for other threads' visits, if it is in none.
+/// visit, and has to [defer the drop](defer_drop). Waits for other threads' visits, if it is in none.
 pub(super) fn delist(lists: usize) -> bool {
     loop {
         let gone = with(|stores| {
@@ -128,9 +128,9 @@ pub(super) fn delist(lists: usize) -> bool {
 }
 
 /// Keeps a store that was dropped in the middle of a visit by this thread, and drops it when the visit is over.
-pub(crate) fn leave_over(store: Box<dyn Any>) {
+pub(crate) fn defer_drop(store: Box<dyn Any>) {
     let mut store = Some(store);
-    let _ = LEFT_OVER.try_with(|stores| stores.borrow_mut().extend(store.take()));
+    let _ = DEFERRED.try_with(|stores| stores.borrow_mut().extend(store.take()));
     // At the thread's end, when there is nowhere to keep it, the store is leaked.
     std::mem::forget(store);
 }
@@ -165,8 +165,8 @@ pub(super) unsafe fn visit_all(by: Visitor, tidy: Tidy) {
         pace::note_waiting();
     }
     VISITING.set(false);
-    // V2. Taken out first: dropping values of these stores may leave over further stores.
-    while let Some(store) = LEFT_OVER.try_with(|stores| stores.borrow_mut().pop()).ok().flatten() {
+    // V2. Taken out first: dropping values of these stores may defer further stores.
+    while let Some(store) = DEFERRED.try_with(|stores| stores.borrow_mut().pop()).ok().flatten() {
         drop(store);
     }
 }

@@ -28,7 +28,7 @@ impl<O: Objects> List<O> {
         let Some(weights) = self.weights() else { return };
         let weight = weights.open.swap(0, Ordering::Relaxed);
         weights.waiting.store(weight, Ordering::Relaxed);
-        let each = weight.div_ceil(self.fresh().max(1));
+        let each = weight.div_ceil(self.unheld().max(1));
         weights.each.store(each, Ordering::Relaxed);
         let retired = self.retired.load(Ordering::Relaxed);
         weights.closed_at.store(retired, Ordering::Relaxed);

@@ -73,7 +73,7 @@ fn look() {
     // All are freed, as by a sift: then nothing is held.
     let taken = (0..child.count.load(Ordering::Relaxed)).map_while(|_| child.next().or_else(|| child.next()));
     assert_eq!(taken.count(), objects);
-    child.end();
+    child.publish_oldest();
     assert!(child.is_empty());
 }
 

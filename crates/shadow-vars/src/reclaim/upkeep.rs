@@ -19,7 +19,7 @@ use crate::shard::Shard;
 use crate::sync::{Ordering, stat};
 
 /// Retirements of a thread after which it visits further shards of other threads.
-const LOOK_AFTER: u64 = 16;
+const VISIT_EVERY: u64 = 16;
 
 impl<O: Objects> RetireLists<O> {
     /// Closes the open batch, or advances the pending period, where an object fills a batch or the pace allows it.
@@ -30,16 +30,16 @@ impl<O: Objects> RetireLists<O> {
     ///
     /// # Safety
     ///
-    /// Same as [`Objects::weigh`], for the object in `soon`.
+    /// Same as [`Objects::weigh`], for the object in `to_drop`.
     #[cold]
     #[inline(never)]
-    pub(super) unsafe fn push_on_in_time<R: Reclaim>(
+    pub(super) unsafe fn advance_if_due<R: Reclaim>(
         self: &Arc<Self>,
         (list, shard): (&List<O>, Shard),
-        soon: Option<NonNull<Link>>,
+        to_drop: Option<NonNull<Link>>,
         mut fills: Fills,
     ) -> bool {
-        if let Some(object) = soon {
+        if let Some(object) = to_drop {
             // SAFETY: guaranteed by the caller.
             let heavy = list.add_weight(unsafe { self.weigh(object) });
             if heavy || fills == Fills::Batch {
@@ -47,17 +47,17 @@ impl<O: Objects> RetireLists<O> {
             }
         }
         if fills == Fills::AtOnce || fills == Fills::Batch && R::PERIODS_TAKE_MEMORY {
-            self.push_on_now::<R>((list, shard), soon.is_some());
+            self.advance_now::<R>((list, shard), to_drop.is_some());
             return true;
         }
-        if soon.is_some() {
+        if to_drop.is_some() {
             self.note_waiting::<R>();
         }
         list.note_age();
         let cheap = !R::PERIODS_TAKE_MEMORY && pace::is_due();
         let lags = list.is_pending() && !list.is_ready::<R>();
-        if soon.is_some() && cheap {
-            self.push_on::<R>(shard.index);
+        if to_drop.is_some() && cheap {
+            self.advance::<R>(shard.index);
             return false;
         }
         let full = fills == Fills::Batch;
@@ -66,19 +66,19 @@ impl<O: Objects> RetireLists<O> {
             self.close::<R>(shard.index);
         }
         if (lags && (cheap || full)) || (closed && cheap) {
-            pace::paid(R::drive);
+            pace::paced(R::drive);
         }
         full
     }
 
     /// Closes the open batch, or advances the period that is pending.
     #[cold]
-    pub(super) fn push_on_now<R: Reclaim>(self: &Arc<Self>, (list, shard): (&List<O>, Shard), soon: bool) {
-        if soon {
+    pub(super) fn advance_now<R: Reclaim>(self: &Arc<Self>, (list, shard): (&List<O>, Shard), has_drop: bool) {
+        if has_drop {
             self.note_waiting::<R>();
         }
         list.note_age();
-        self.push_on::<R>(shard.index);
+        self.advance::<R>(shard.index);
     }
 
     /// Notes that an object waits that is to be dropped soon, and enlists the store (V1, V3).
@@ -101,15 +101,15 @@ impl<O: Objects> RetireLists<O> {
 
     /// Checks `some` shards, and advances and drains those of other threads that have retired nothing since the last
     /// check: an idle thread does not drain its own shard.
-    pub(super) fn look_after<R: Reclaim>(&self, shard: Shard, turn: u64, some: usize) {
+    pub(super) fn visit_idle<R: Reclaim>(&self, shard: Shard, turn: u64, some: usize) {
         for step in 0..some.min(self.own.shards()) {
             let other = (turn as usize).wrapping_mul(some).wrapping_add(step) % self.own.shards();
             let Some(list) = self.get(other) else { continue };
             // Relaxed, all: an estimate.
             let now = list.retired.load(Ordering::Relaxed);
-            let silent = list.looked_at.swap(now as u32, Ordering::Relaxed) == now as u32;
-            if silent && other != shard.index && list.waiting() > 0 {
-                self.push_on::<R>(other);
+            let idle = list.visited_at.swap(now as u32, Ordering::Relaxed) == now as u32;
+            if idle && other != shard.index && list.waiting() > 0 {
+                self.advance::<R>(other);
                 self.drain::<R>(other);
                 self.sift::<R>(other, Effort::Few(2 * self.batch()));
             }
@@ -119,15 +119,15 @@ impl<O: Objects> RetireLists<O> {
     /// Called after an operation, outside its guard: drops values that are to be dropped soon, in this store and from
     /// time to time in all stores. Runs the `Drop` of values.
     #[inline(always)]
-    pub(crate) fn look<R: Reclaim>(&self) {
-        if pace::is_waiting() && pace::is_time() {
-            self.look_now::<R>();
+    pub(crate) fn upkeep<R: Reclaim>(&self) {
+        if pace::is_waiting() && pace::is_anything_due() {
+            self.upkeep_slow::<R>();
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn look_now<R: Reclaim>(&self) {
+    fn upkeep_slow<R: Reclaim>(&self) {
         /// The most ready values that one operation drops.
         const FEW: usize = 16;
         // Not in the middle of another operation (a constructor, for example), and not while unwinding.
@@ -139,9 +139,9 @@ impl<O: Objects> RetireLists<O> {
             && let Some(list) = self.get(shard.index)
         {
             if !R::PERIODS_TAKE_MEMORY {
-                self.look_after::<R>(shard, list.retired.load(Ordering::Relaxed) / LOOK_AFTER, 8);
+                self.visit_idle::<R>(shard, list.retired.load(Ordering::Relaxed) / VISIT_EVERY, 8);
                 if list.waiting() > 0 {
-                    self.push_on::<R>(shard.index);
+                    self.advance::<R>(shard.index);
                 }
             }
             if list.waiting() > 0 {
@@ -153,7 +153,7 @@ impl<O: Objects> RetireLists<O> {
                 self.sift::<R>(shard.index, Effort::Few(2 * FEW as u64));
             }
         }
-        pace::look(|| Self::visit_all(Visitor::Operation));
+        pace::visit(|| Self::visit_all(Visitor::Operation));
     }
 
     /// Visits all stores of the process.
@@ -252,7 +252,7 @@ impl<O: Objects> RetireLists<O> {
     }
 
     /// Returns whether no thread visits these lists from now on, so that the store can be dropped. If not, this thread
-    /// is visiting them, and the store has to be [left over](stores::leave_over).
+    /// is visiting them, and the store has to be [deferred](stores::defer_drop).
     pub(crate) fn delist(&self) -> bool {
         stores::delist(std::ptr::from_ref(self).addr())
     }

@@ -100,7 +100,7 @@ pub(super) fn report<S: Site>(too_old: u64) {
             events::old_guard(Holder::Thread(&name), S::ages().of(epoch), holds);
         }
     }
-    S::report_apart(too_old);
+    S::report_owned(too_old);
 }
 
 /// Reports owned guards that are participants and too old, each once: those of one epoch and one place together, if
@@ -132,7 +132,7 @@ pub(super) fn look<S: Site>() -> Old {
     let Some(too_old) = S::ages().too_old() else {
         return Old::default();
     };
-    let (mut count, mut oldest) = S::older_apart(too_old);
+    let (mut count, mut oldest) = S::older_owned(too_old);
     for epoch in Participant::all::<S>().filter_map(|participant| participant.older_than(too_old)) {
         count += 1;
         oldest = oldest.min(epoch);
@@ -153,7 +153,7 @@ pub(super) fn beat<S: Site>() {
     }
     // Acquire: as in `scan_alone`.
     let inside = |participant: &Participant| participant.epoch.load(Order::Acquire) != 0;
-    if Participant::all::<S>().any(|participant| inside(participant)) || S::oldest_apart() != u64::MAX {
+    if Participant::all::<S>().any(|participant| inside(participant)) || S::oldest_owned() != u64::MAX {
         scan::begin_period::<S>();
         scan::scan::<S>();
     }
