@@ -10,7 +10,7 @@ pub(crate) struct Chain {
     pub(super) last: Option<NonNull<Link>>,
     pub(super) count: u64,
     pub(super) bytes: u64,
-    /// The sum of what they own beside their bytes.
+    /// The sum of what they own besides their bytes.
     pub(super) weight: u64,
 }
 

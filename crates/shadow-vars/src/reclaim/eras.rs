@@ -6,7 +6,7 @@
 //! [`asymmetric`](super::asymmetric), in a domain of its own. An *era* is a value of the global epoch. E1 to E7 hold as
 //! they do there.
 //!
-//! - **B1** A participant has an `upper` beside its `epoch`: no look-up of its guards since the outermost began has led
+//! - **B1** A participant has an `upper` besides its `epoch`: no look-up of its guards since the outermost began has led
 //!   to anything younger. A protected load reads `upper`, then the word, then the global epoch. If the epoch equals
 //!   `upper`, the load counts; else `upper` is set to the epoch, a light barrier follows, and the load is repeated.
 //!   `upper` is read first because a signal handler of the thread may raise it in between (E6): that comes too late for
@@ -33,7 +33,7 @@
 //!   thread: whether the thread raised `upper` itself or found it raised, its fence comes after that, as the barrier in
 //!   B3.
 //! - **B6** What a stalled reader holds back was born at an era <= its `upper`. An era begins with each period, of
-//!   which there is one for each batch of a shard, and with every [`EVERY`] births under one participant. So beside
+//!   which there is one for each batch of a shard, and with every [`EVERY`] births under one participant. So besides
 //!   what existed when the reader stalled, it holds back no more than what was born until the next era and, for each
 //!   shard, the open batch and the waiting one. Held objects are checked again, two for each object that is retired
 //!   ([`held`](super::held)): so what a reader leaves behind when it continues has been freed after half as many

@@ -41,7 +41,7 @@ impl<O: Objects> RetireLists<O> {
         held.map(|(_, list)| list.pending_bytes()).fold(0, u64::saturating_add) as usize
     }
 
-    /// Returns what an object owns beside its bytes, for a caller that retires it next, in a chain.
+    /// Returns what an object owns besides its bytes, for a caller that retires it next, in a chain.
     ///
     /// # Safety
     ///

@@ -92,7 +92,7 @@ pub(super) struct Held {
     /// The period of the batch that was too young to be sifted.
     spared: stat::AtomicU64,
     pub(super) count: stat::AtomicU64,
-    /// Bytes of the held objects, and approximately what they own beside these.
+    /// Bytes of the held objects, and approximately what they own besides these.
     bytes: stat::AtomicU64,
     weight: stat::AtomicU64,
     /// A time by which the oldest held object was held; or 0.
@@ -154,7 +154,7 @@ impl Held {
         self.bytes.load(Ordering::Relaxed).saturating_add(self.weight())
     }
 
-    /// Returns approximately how many bytes the held objects own beside their own.
+    /// Returns approximately how many bytes the held objects own besides their own.
     pub(super) fn weight(&self) -> u64 {
         self.weight.load(Ordering::Relaxed)
     }

@@ -162,7 +162,7 @@ impl<O: Objects> List<O> {
         }
     }
 
-    /// Pushes the chain `first..=last` onto one of the open chains, round-robin.
+    /// Pushes the chain `first..=last` onto one of the open chains, round-robin by `turn`.
     ///
     /// # Safety
     ///
@@ -181,6 +181,7 @@ impl<O: Objects> List<O> {
             // the count of the close that emptied it (R5).
             match open.compare_exchange_weak(head, first.as_ptr(), Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => return,
+                // Another thread pushed, or a close emptied the chain.
                 Err(found) => head = found,
             }
         }
@@ -548,6 +549,7 @@ impl<O: Objects> List<O> {
         if let Some(held) = self.held() {
             held.mend();
         }
+        // The rest of the batch waits for a new period, as the state does not tell the old one.
         if self.is_nothing_waiting() && self.is_nothing_in_hand() {
             self.drained(Taken(IDLE));
         } else {

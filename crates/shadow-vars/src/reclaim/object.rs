@@ -62,7 +62,7 @@ impl Interval {
     }
 }
 
-/// The period that an object waited for, and approximately what it owns beside its bytes.
+/// The period that an object waited for, and approximately what it owns besides its bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct End(u64);
 
@@ -117,7 +117,7 @@ pub(crate) struct Freed {
     pub(crate) panicked: bool,
 }
 
-/// What an object owns beside its own bytes.
+/// What an object owns besides its own bytes.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Weighed {
     pub(crate) bytes: u64,
@@ -158,7 +158,7 @@ pub(crate) trait Objects: Send + Sync + 'static {
     /// No thread can reach the object any more; at most once per object. The shard is the caller's.
     unsafe fn reclaim(&self, object: NonNull<Link>, shard: Shard) -> Freed;
 
-    /// Returns what an object with a destructor owns beside its bytes. May run foreign code, which may do anything that
+    /// Returns what an object with a destructor owns besides its bytes. May run foreign code, which may do anything that
     /// a free may.
     ///
     /// # Safety

@@ -6,7 +6,7 @@ use crate::events::{self, Holder, Holds};
 use crate::sync::Ordering as Order;
 use crate::sync::stat::{AtomicU64, Ordering};
 
-/// What reports need of a participant, beside its epoch.
+/// What reports need of a participant, besides its epoch.
 pub(super) struct Noted {
     /// The newest epoch that has been reported.
     reported: AtomicU64,

@@ -40,7 +40,7 @@
 //! Progress: `retire` is lock-free, except for objects with a destructor: the first such object of a store since
 //! nothing of the store waited takes a lock briefly. A thread stopped under TAKEN, or inside, or in the `Drop` of a
 //! value, delays the garbage of its shard and nothing else. In the child of a fork, objects that a vanished thread was
-//! moving or dropping are lost, at most a batch for each such thread; everything else goes on.
+//! moving or dropping are lost, at most a batch for each such thread; everything else continues.
 
 use std::cell::Cell;
 use std::ptr::NonNull;
@@ -108,7 +108,7 @@ pub(crate) struct Retired {
 /// A point that the reclamation of a store has to reach: see [`RetireLists::is_done`].
 pub(crate) struct Mark {
     batches: [u64; MAX_SHARDS],
-    /// The same for held objects.
+    /// The periods that the held objects of each shard have to be past.
     held: [Reached; MAX_SHARDS],
     /// With an exact backend: objects that are retired and not yet reclaimed.
     #[cfg(any(test, shadow_loom))]
@@ -257,6 +257,7 @@ impl<O: Objects> RetireLists<O> {
             None
         };
         let mut more = match inside {
+            // The usual case: plain stores.
             // SAFETY: the caller unlinked the object and retires it once; this thread is the owner and inside.
             Some(state) => unsafe {
                 list.push_inside(object, object, count);
@@ -264,6 +265,7 @@ impl<O: Objects> RetireLists<O> {
                 list.leave();
                 more
             },
+            // Another thread may be moving the chains, or the shard is shared: compare-exchange.
             // SAFETY: the caller unlinked the object and retires it once.
             None => unsafe {
                 list.push(object, object, count);
@@ -363,6 +365,7 @@ impl<O: Objects> RetireLists<O> {
             self.drain::<R>(shard.index);
         }
         if self.batch.is_passed(retired.count, retired.added) {
+            // Once per batch, this thread also visits one other shard.
             self.visit_idle::<R>(shard, retired.count / self.batch.get(), 1);
             self.sift::<R>(shard.index, Effort::Few(2 * retired.added.max(self.batch.get())));
         } else {

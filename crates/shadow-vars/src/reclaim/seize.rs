@@ -26,7 +26,7 @@ use crate::sync::{Ordering, fence};
 #[derive(Debug)]
 pub enum Seize {}
 
-/// Entries that each drive adds to the batch, beside the periods.
+/// Entries that each drive adds to the batch, besides the periods.
 const FILL: usize = 8;
 
 /// The newest period that has begun, and the newest that is over: all earlier ones are over too.

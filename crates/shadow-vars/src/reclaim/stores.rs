@@ -112,7 +112,7 @@ pub(super) unsafe fn enlist(lists: usize, backend: Named) -> bool {
 /// visit, and has to [defer the drop](defer_drop). Waits for other threads' visits, if it is in none.
 pub(super) fn delist(lists: usize) -> bool {
     loop {
-        let gone = with(|stores| {
+        let removed = with(|stores| {
             let Ok(at) = find(stores, lists) else { return true };
             let free = stores[at].is_free();
             if free {
@@ -120,8 +120,8 @@ pub(super) fn delist(lists: usize) -> bool {
             }
             free
         });
-        if gone || VISITING.get() {
-            return gone;
+        if removed || VISITING.get() {
+            return removed;
         }
         thread::sleep(Duration::from_micros(50));
     }
@@ -191,12 +191,13 @@ unsafe fn visit(lists: usize, by: Visitor, tidy: Tidy) -> Left {
     // `tidy` fits.
     let left = unsafe { tidy(backend, lists, by) };
     with(|stores| {
-        // Only the visitor removes an entry.
+        // No other thread removes the entry during the visit.
         let Ok(at) = find(stores, lists) else { return left };
         stores[at].visitor = 0;
         if left != Left::Nothing {
             return left;
         }
+        // Something was retired during the visit.
         if stores[at].again {
             return Left::Something;
         }

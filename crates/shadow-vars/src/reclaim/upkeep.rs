@@ -42,6 +42,7 @@ impl<O: Objects> RetireLists<O> {
         if let Some(object) = to_drop {
             // SAFETY: guaranteed by the caller.
             let heavy = list.add_weight(unsafe { self.weigh(object) });
+            // An object with a destructor does not wait for the next batch.
             if heavy || fills == Fills::Batch {
                 fills = Fills::AtOnce;
             }
@@ -56,15 +57,18 @@ impl<O: Objects> RetireLists<O> {
         list.note_age();
         let cheap = !R::PERIODS_TAKE_MEMORY && pace::is_due();
         let lags = list.is_pending() && !list.is_ready::<R>();
+        // A barrier is due, and something is to be dropped soon: no full batch is awaited.
         if to_drop.is_some() && cheap {
             self.advance::<R>(shard.index);
             return false;
         }
         let full = fills == Fills::Batch;
+        // A full batch is closed, if the one before is drained.
         let closed = full && !list.is_pending();
         if closed {
             self.close::<R>(shard.index);
         }
+        // The barrier is paid when it is due, or when a second batch is full behind the pending one.
         if (lags && (cheap || full)) || (closed && cheap) {
             pace::paced(R::drive);
         }
@@ -92,7 +96,7 @@ impl<O: Objects> RetireLists<O> {
             return;
         }
         if !self.shared.is_enlisted.swap(true, stat::Ordering::AcqRel) {
-            // SAFETY: the store's drop delists it before the lists go.
+            // SAFETY: the store's drop delists it before the lists are dropped.
             let listed = unsafe { stores::enlist(Arc::as_ptr(self).expose_provenance(), R::NAMED) };
             self.shared.is_enlisted.store(listed, stat::Ordering::Release);
         }

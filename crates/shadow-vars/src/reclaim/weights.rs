@@ -1,4 +1,4 @@
-//! The weight of the objects of one shard's list: what they own beside their bytes, while they wait.
+//! The weight of the objects of one shard's list: what they own besides their bytes, while they wait.
 
 use std::ptr;
 
@@ -10,7 +10,7 @@ use super::retired::LARGE;
 use crate::mem::try_box;
 use crate::sync::{Ordering, stat};
 
-/// What objects own beside their bytes, as far as it is known.
+/// What objects own besides their bytes, as far as it is known.
 #[derive(Default)]
 pub(super) struct Weights {
     /// The weight of the open objects.

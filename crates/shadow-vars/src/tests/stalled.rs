@@ -19,7 +19,7 @@ const THERE: usize = 2_000;
 const BATCH: usize = 128;
 /// Replacements during the stall.
 const CHURN: usize = 1_000_000;
-/// The bound beside those: the open and the waiting batch of each shard in use, and births before the next era.
+/// The bound besides those: the open and the waiting batch of each shard in use, and births before the next era.
 const MORE: usize = 4 * BATCH + 2 * 1024;
 
 fn value(n: usize) -> [usize; 4] {
