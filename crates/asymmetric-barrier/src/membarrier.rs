@@ -17,14 +17,14 @@ impl System for Membarrier {
         if call(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED) {
             return Answer::Done;
         }
-        if is_for_now() {
+        if is_temporary() {
             return Answer::NotNow;
         }
         // Also refused if the process is not registered.
         if Self::register() && call(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED) {
             return Answer::Done;
         }
-        if is_for_now() { Answer::NotNow } else { Answer::Denied }
+        if is_temporary() { Answer::NotNow } else { Answer::Denied }
     }
 }
 
@@ -34,7 +34,7 @@ fn call(command: libc::c_int) -> bool {
 }
 
 /// Returns whether the last call failed temporarily, for lack of memory, not by policy.
-fn is_for_now() -> bool {
+fn is_temporary() -> bool {
     matches!(
         io::Error::last_os_error().raw_os_error(),
         Some(libc::ENOMEM | libc::EAGAIN | libc::EINTR)

@@ -83,7 +83,7 @@ pub(super) type AsymmetricGuard = Guard<Asymmetric>;
 pub struct AsymmetricOwned(owned::Counted);
 
 impl AsymmetricOwned {
-    fn made(at: owned::Made) -> Self {
+    fn made(at: owned::Origin) -> Self {
         // Acquire: pairs with the Release half of `begin_period` (E2, E8).
         Self(owned::enter(at, || {
             Asymmetric::domain().epoch.load(Ordering::Acquire) & !FENCES
@@ -115,7 +115,7 @@ impl Backend for Asymmetric {
     }
 
     fn pin_owned() -> AsymmetricOwned {
-        AsymmetricOwned::made(owned::Made::At(Location::caller()))
+        AsymmetricOwned::made(owned::Origin::At(Location::caller()))
     }
 
     #[inline(always)]
@@ -129,7 +129,7 @@ impl Backend for Asymmetric {
     }
 
     fn repin_owned(guard: &mut AsymmetricOwned) {
-        *guard = AsymmetricOwned::made(owned::Made::As(guard.0));
+        *guard = AsymmetricOwned::made(owned::Origin::As(guard.0));
     }
 
     fn is_pinned() -> bool {

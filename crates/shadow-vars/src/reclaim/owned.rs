@@ -68,10 +68,10 @@ impl Group {
         (self.epoch, self.place)
     }
 
-    /// Counts one more, if it fits; `gone` is the number of empty groups.
+    /// Counts one more, if it fits; `empty` is the number of empty groups.
     #[inline]
-    fn count_more(&mut self, gone: &mut usize) -> bool {
-        *gone -= usize::from(self.count == 0);
+    fn count_more(&mut self, empty: &mut usize) -> bool {
+        *empty -= usize::from(self.count == 0);
         let more = self.count.checked_add(1);
         self.count = more.unwrap_or(self.count);
         more.is_some()
@@ -140,7 +140,7 @@ impl Places {
 /// Groups in the order of their epochs and places. Empty ones are removed when they are first, or more than half.
 struct Guards {
     made: VecDeque<Group>,
-    gone: usize,
+    empty: usize,
     spare: Spare,
     places: Places,
     /// Groups up to this one have been reported, or never will be.
@@ -148,7 +148,7 @@ struct Guards {
 }
 
 /// The origin of a guard: a place, or the guard that it replaces.
-pub(super) enum Made {
+pub(super) enum Origin {
     At(&'static Location<'static>),
     As(Counted),
 }
@@ -163,7 +163,7 @@ pub(super) struct Counted {
 static_global! {
     static GUARDS: Mutex<Guards> = Mutex::new(Guards {
         made: VecDeque::new(),
-        gone: 0,
+        empty: 0,
         spare: Spare { epoch: 0, count: 0, reported: false },
         places: Places::new(),
         reported: (0, 0),
@@ -174,12 +174,12 @@ static_global! {
 static BEFORE_FORK: stat::AtomicU64 = stat::AtomicU64::new(0);
 
 /// Counts a guard, in the epoch that `now` returns.
-pub(super) fn enter(made: Made, now: impl FnOnce() -> u64) -> Counted {
+pub(super) fn enter(made: Origin, now: impl FnOnce() -> u64) -> Counted {
     let _section = fork::section();
     let guards = &mut *lock(&GUARDS);
     let place = match made {
-        Made::At(location) => guards.places.number(location),
-        Made::As(other) => other.place,
+        Origin::At(location) => guards.places.number(location),
+        Origin::As(other) => other.place,
     };
     // E8: read under the lock, so it is no older than those before.
     let epoch = now();
@@ -199,7 +199,7 @@ impl Guards {
     #[inline]
     fn count(&mut self, epoch: u64, place: u32) -> bool {
         match self.made.back_mut() {
-            Some(last) if last.key() == (epoch, place) => last.count_more(&mut self.gone),
+            Some(last) if last.key() == (epoch, place) => last.count_more(&mut self.empty),
             // Of the same epoch, in which there are at most as many groups as places.
             Some(last) if last.key() > (epoch, place) => self.count_between(epoch, place),
             _ => {
@@ -215,7 +215,7 @@ impl Guards {
     #[cold]
     fn count_between(&mut self, epoch: u64, place: u32) -> bool {
         match self.find((epoch, place)) {
-            Ok(at) => self.made[at].count_more(&mut self.gone),
+            Ok(at) => self.made[at].count_more(&mut self.empty),
             Err(at) => {
                 let room = self.has_room();
                 if room {
@@ -256,14 +256,14 @@ pub(super) fn leave(Counted { epoch, place }: Counted) {
     if guards.made[at].count > 0 {
         return;
     }
-    guards.gone += 1;
+    guards.empty += 1;
     while guards.made.front().is_some_and(|first| first.count == 0) {
         guards.made.pop_front();
-        guards.gone -= 1;
+        guards.empty -= 1;
     }
-    if guards.gone > guards.made.len() / 2 {
+    if guards.empty > guards.made.len() / 2 {
         guards.made.retain(|made| made.count > 0);
-        guards.gone = 0;
+        guards.empty = 0;
     }
     if guards.made.is_empty() && guards.made.capacity() > 64 {
         guards.made = VecDeque::new();
@@ -285,7 +285,7 @@ pub(super) fn oldest() -> u64 {
 /// Returns the number of guards of epochs below this, and the epoch of the oldest.
 pub(super) fn older_than(too_old: u64) -> (usize, u64) {
     let _section = fork::section();
-    let guards = look();
+    let guards = lock_guards();
     let made = guards.made.iter().take_while(|group| group.epoch < too_old);
     let spare = Some(&guards.spare).filter(|spare| spare.epoch < too_old);
     made.map(|group| (group.epoch, group.count as usize))
@@ -298,7 +298,7 @@ pub(super) fn older_than(too_old: u64) -> (usize, u64) {
 /// known. The caller is about to report them. As no guard is made in an old epoch, each is returned once.
 pub(super) fn next_to_report(too_old: u64) -> Option<(u64, usize, Option<&'static Place>)> {
     let _section = fork::section();
-    let guards = &mut *look();
+    let guards = &mut *lock_guards();
     let told = guards.made.partition_point(|group| group.key() <= guards.reported);
     let mut new = guards.made.range(told..).take_while(|group| group.epoch < too_old);
     if let Some(group) = new.find(|group| group.count > 0) {
@@ -314,7 +314,7 @@ pub(super) fn next_to_report(too_old: u64) -> Option<(u64, usize, Option<&'stati
     })
 }
 
-fn look() -> MutexGuard<'static, Guards> {
+fn lock_guards() -> MutexGuard<'static, Guards> {
     lock(&GUARDS)
 }
 
@@ -346,7 +346,7 @@ mod tests {
         const MANY: u64 = 10_000;
         let _one = crate::sync::lock_stat(&ONE);
         let here = Location::caller();
-        let epochs: Vec<Counted> = (0..MANY).map(|n| enter(Made::At(here), || LATE + n / 3)).collect();
+        let epochs: Vec<Counted> = (0..MANY).map(|n| enter(Origin::At(here), || LATE + n / 3)).collect();
         assert!(lock(&GUARDS).made.len() >= epochs.len() / 3);
         // One of each three first, then the others from the newest to the oldest.
         let (first, rest): (Vec<_>, Vec<_>) = epochs.iter().enumerate().partition(|(at, _)| at % 3 == 1);
@@ -371,7 +371,7 @@ mod tests {
         let before = lock(&GUARDS).made.len();
         let epoch = LATE + 1_000_000;
         let made: Vec<Counted> = (0..EACH * places.len())
-            .map(|n| enter(Made::At(places[n * 3 % places.len()]), || epoch))
+            .map(|n| enter(Origin::At(places[n * 3 % places.len()]), || epoch))
             .collect();
         assert!(lock(&GUARDS).made.len() <= before + places.len() + OTHERS);
         let counts: Vec<u32> = {
@@ -391,7 +391,7 @@ mod tests {
         let _one = crate::sync::lock_stat(&ONE);
         let here = Location::caller();
         let epoch = LATE + 2_000_000;
-        let enter = || enter(Made::At(here), || epoch);
+        let enter = || enter(Origin::At(here), || epoch);
         let set = |count| {
             let guards = &mut *lock(&GUARDS);
             let found = guards.made.iter_mut().find(|group| group.epoch == epoch);
@@ -400,29 +400,29 @@ mod tests {
         let counts = || {
             let guards = lock(&GUARDS);
             let of = guards.made.iter().find(|group| group.epoch == epoch);
-            (of.map(|group| group.count), guards.spare.count, guards.gone)
+            (of.map(|group| group.count), guards.spare.count, guards.empty)
         };
-        let (_, others, gone) = counts();
+        let (_, others, empty) = counts();
         let first = enter();
         set(u32::MAX - 1);
         let last = enter();
-        assert_eq!(counts(), (Some(u32::MAX), others, gone));
+        assert_eq!(counts(), (Some(u32::MAX), others, empty));
         let beyond: [Counted; MORE] = std::array::from_fn(|_| enter());
-        assert_eq!(counts(), (Some(u32::MAX), others + MORE, gone));
+        assert_eq!(counts(), (Some(u32::MAX), others + MORE, empty));
         assert!(beyond.iter().all(|guard| guard.place == SPARE) && last.place == first.place);
         let (count, oldest_of_all) = older_than(epoch + 1);
         assert!(count >= u32::MAX as usize + MORE && oldest_of_all <= epoch);
         // The guards of the group are dropped, except the leaked ones; the guards beyond it still hold.
         set(2);
         [first, last].into_iter().for_each(leave);
-        assert_eq!(counts(), (None, others + MORE, gone));
+        assert_eq!(counts(), (None, others + MORE, empty));
         assert!(oldest() <= epoch);
         let another = enter();
-        assert_eq!(counts(), (Some(1), others + MORE, gone));
+        assert_eq!(counts(), (Some(1), others + MORE, empty));
         beyond.into_iter().for_each(leave);
-        assert_eq!(counts(), (Some(1), others, gone));
+        assert_eq!(counts(), (Some(1), others, empty));
         leave(another);
-        assert_eq!(counts(), (None, others, gone));
+        assert_eq!(counts(), (None, others, empty));
     }
 
     /// A guard is no larger than before places were recorded.
