@@ -198,7 +198,7 @@ A | src/reclaim/epoch.rs   | use ::core::sync::atomic;
 B | src/table/find.rs      | use crate::{key, error::StoreError};
 B | src/table/mod.rs       | use super::reclaim::seize::Seize;
 B | src/reclaim/list.rs    | use crate::table::node::Node;
-B | src/reclaim/tend.rs    | fn f(_: &crate::registry::Registry) {}
+B | src/reclaim/upkeep.rs  | fn f(_: &crate::registry::Registry) {}
 B | src/table/node.rs      | use crate::ShadowStore;
 C | src/reclaim/mod.rs     | use crossbeam_epoch as epoch;
 C | src/reclaim/epoch.rs   | fn f(g: &::seize::Guard) {}

@@ -1,17 +1,21 @@
-//! Light barriers that rely on the system's, until that is refused: then fences, by a hand-over.
+//! Light barriers that rely on the system's barrier, and become fences in a hand-over when that is refused.
 //!
-//! - **H1** The mode goes one way: UNKNOWN, then LIGHT or FENCES; from LIGHT to FENCES when the system refuses its barrier.
-//! - **H2** A reader is active before its first light barrier, and looks at the mode after a fence that comes after it was
-//!   active. Who asks whether all are settled has seen FENCES, fences, then looks for active readers. One of the two sees
-//!   the other: a reader that is not seen to be active fences at each of its light barriers, from the first.
-//! - **H3** A reader is settled once it has fenced in the mode FENCES: before, its light barriers may have been compiler
-//!   fences. Settled is stored after that fence, which makes the store a release: whoever acquires it sees what was stored
-//!   before any of them; and coherence makes the reader see FENCES at all later ones.
-//! - **H4** So a heavy barrier in the mode FENCES is one if all active readers are settled: what came before the hand-over
-//!   is seen by H3, what comes after it is a pair of fences. Once all are, they stay so, by H2.
+//! - **H1** The mode changes in one direction: from UNKNOWN to LIGHT or FENCES, and from LIGHT to FENCES when the
+//!   system refuses its barrier.
+//! - **H2** A reader is active before its first light barrier, and reads the mode after a fence that comes after its
+//!   activation. A thread that checks whether all readers are settled has seen FENCES, fences, then looks for active
+//!   readers. One of the two sees the other: a reader that is not seen to be active fences at each of its light
+//!   barriers, from the first.
+//! - **H3** A reader is settled once it has fenced in the mode FENCES: before, its light barriers may have been
+//!   compiler fences. `settled` is stored after that fence, which makes the store a release: a thread that acquires it
+//!   sees what was stored before any of those light barriers; and by coherence the reader sees FENCES at all later
+//!   ones.
+//! - **H4** So a heavy barrier in the mode FENCES succeeds if all active readers are settled: what came before the
+//!   hand-over is seen by H3, and what comes after it is a pair of fences. Once all are settled, they stay so, by H2.
 //! - **H5** A reader that is not active has left by a Release store: it counts as settled, as in H3.
-//! - **H6** A thread that fences in the mode FENCES may settle each of its readers, whichever the fence was for: all that it
-//!   did before, it did before that fence. So a thread that comes to any light barrier, or to a heavy one, calls the hooks.
+//! - **H6** A thread that fences in the mode FENCES may settle each of its readers, whichever of them the fence was
+//!   for: all that the thread did before, it did before that fence. So a thread that reaches a light barrier of any
+//!   reader, or a heavy one, calls the hooks.
 
 use std::marker::PhantomData;
 use std::ptr;
@@ -23,39 +27,39 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, Ordering, fence};
 
 /// The system's barrier.
 pub(crate) trait System {
-    /// Whether the process may use it.
+    /// Registers the process, and returns whether it may use the barrier.
     fn register() -> bool;
 
     /// Makes all threads of the process execute a barrier.
     fn barrier() -> Answer;
 
-    /// Whether a model breaks this rule on purpose.
+    /// Returns whether a model breaks this rule on purpose.
     #[inline(always)]
     fn breaks(_: Rule) -> bool {
         false
     }
 }
 
-/// What a model breaks on purpose, to show that it notices.
+/// The rules that models break on purpose, to show that they notice.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Rule {
     /// Heavy barriers wait for all readers to be settled (H4).
     AllAreSettled,
     /// A reader's first look at the mode comes after a fence (H2).
     FenceBeforeFirstLook,
-    /// Who looks for active readers fences before (H2).
+    /// A thread that looks for active readers fences before (H2).
     FenceBeforeLooking,
     /// Settled is stored after the fence (H3).
     SettledAfterFence,
-    /// What is not active has left by Release (H5).
+    /// A reader that is not active has left by Release (H5).
     LeftIsReleased,
     /// Readers fence once the mode is FENCES (H4).
     ReadersFence,
-    /// That all are settled is handed on with what was seen of them (H4).
+    /// The result that all are settled is published with what was seen of them (H4).
     FoundIsHandedOn,
 }
 
-/// What the system says when asked for its barrier.
+/// The system's answer to a request for its barrier.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(
     shadow_loom,
@@ -63,9 +67,9 @@ pub(crate) enum Rule {
 )]
 pub(crate) enum Answer {
     Done,
-    /// None this time.
+    /// The barrier failed this time.
     NotNow,
-    /// None from now on.
+    /// The barrier is refused, now and later.
     Denied,
 }
 
@@ -73,14 +77,14 @@ const UNKNOWN: u8 = 0;
 const LIGHT: u8 = 1;
 const FENCES: u8 = 2;
 
-/// A reader's place among those that heavy barriers know.
+/// The state of a reader, linked into the list that heavy barriers scan.
 #[derive(Debug)]
 pub(crate) struct Place {
     active: AtomicBool,
     /// H3.
     settled: AtomicBool,
     linked: AtomicBool,
-    /// Never changes once the place is in the list.
+    /// Does not change once the place is in the list.
     next: AtomicPtr<Place>,
 }
 
@@ -115,7 +119,7 @@ impl Place {
         self.active.store(false, order);
     }
 
-    /// Fences, and says so.
+    /// Fences, and marks the reader as settled.
     fn fence<S: System>(&self) {
         if S::breaks(Rule::SettledAfterFence) {
             self.settled.store(true, Ordering::Relaxed);
@@ -124,18 +128,18 @@ impl Place {
             // SeqCst: pairs with the fences of `heavy` (H4), and with the Acquire in `unsettled` (H3).
             fence(Ordering::SeqCst);
         }
-        // Relaxed, both: the reader's own, and after the fence.
+        // Relaxed, both: written by the reader only, and after the fence.
         if !self.settled.load(Ordering::Relaxed) {
             self.settled.store(true, Ordering::Relaxed);
         }
     }
 }
 
-/// How many calls there may be of a thread that fences, so that its other readers fence too.
+/// The most hooks, which let a thread that fences settle its other readers.
 #[cfg(not(shadow_loom))]
 const HOOKS: usize = 8;
 
-/// What all readers of a process share.
+/// The state that all readers of a process share.
 #[derive(Debug)]
 pub(crate) struct Barriers<S> {
     #[cfg(not(shadow_loom))]
@@ -169,28 +173,28 @@ impl<S: System> Barriers<S> {
         }
     }
 
-    /// Finds out what there is. Anybody may be first.
+    /// Determines the mode, unless another thread has.
     fn init(&self) {
-        // Relaxed: only to spare the call.
+        // Relaxed: only to avoid the call.
         if self.mode.load(Ordering::Relaxed) == UNKNOWN {
             let mode = if S::register() { LIGHT } else { FENCES };
-            // AcqRel: pairs with itself. If it fails, somebody else has found out (H1).
+            // AcqRel: pairs with itself. If it fails, another thread has determined the mode (H1).
             let found = self
                 .mode
                 .compare_exchange(UNKNOWN, mode, Ordering::AcqRel, Ordering::Acquire);
             if found.is_ok() && mode == FENCES {
-                // No reader was active before: whoever is, has seen the mode. Release: as in `heavy`.
+                // No reader was active before: those that are have seen the mode. Release: as in `heavy`.
                 self.settled.store(true, Ordering::Release);
             }
         }
     }
 
-    /// From now on, `hook` is called by threads that fence (H6). Whether there was room for it.
+    /// Registers a hook that is called by threads that fence (H6). Returns whether there was room for it.
     #[cfg(not(shadow_loom))]
     pub(crate) fn add_hook(&self, hook: fn()) -> bool {
         let hook = hook as *mut ();
         self.hooks.iter().any(|place| {
-            // Relaxed: a function is there anyway.
+            // Relaxed: the function itself needs no publication.
             let found = place.compare_exchange(ptr::null_mut(), hook, Ordering::Relaxed, Ordering::Relaxed);
             found.is_ok() || found == Err(hook)
         })
@@ -206,7 +210,7 @@ impl<S: System> Barriers<S> {
         }
     }
 
-    /// A model's threads have one reader each.
+    /// Does nothing: a model's threads have one reader each.
     #[cfg(shadow_loom)]
     #[expect(clippy::unused_self, reason = "as the other")]
     fn call_hooks(&self) {}
@@ -219,11 +223,11 @@ impl<S: System> Barriers<S> {
 
     pub(crate) fn activate(&self, place: &'static Place) {
         self.init();
-        // Relaxed, here and at `linked`: the reader's own.
+        // Relaxed, here and at `linked`: written by the reader only.
         if place.active.load(Ordering::Relaxed) {
             return;
         }
-        // Relaxed: the fence below orders it (H2).
+        // Relaxed: ordered by the fence below (H2).
         place.active.store(true, Ordering::Relaxed);
         if !place.linked.load(Ordering::Relaxed) {
             place.linked.store(true, Ordering::Relaxed);
@@ -257,11 +261,11 @@ impl<S: System> Barriers<S> {
         }
     }
 
-    /// Returns whether it was a fence.
+    /// Executes the light barrier. Returns whether it was a fence.
     #[inline(always)]
     pub(crate) fn light(&self, place: &Place) -> bool {
         if self.is_light() {
-            // To loom, which has no such fence, this is nothing, as it is to the processor.
+            // Loom has no such fence: to it this is nothing, as it is to the processor.
             std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
             return false;
         }
@@ -276,7 +280,7 @@ impl<S: System> Barriers<S> {
         self.call_hooks();
     }
 
-    /// The fence of a reader, where light barriers are fences, for hooks: it calls none.
+    /// Executes the fence of a reader in hooks, where light barriers are fences: it calls no hooks.
     #[cfg(not(shadow_loom))]
     pub(crate) fn settle(&self, place: &Place) {
         if !self.is_light() {
@@ -286,17 +290,17 @@ impl<S: System> Barriers<S> {
 
     pub(crate) fn heavy(&self) -> bool {
         self.init();
-        // SeqCst: pairs with those of readers, in `Place::fence`.
+        // SeqCst: pairs with the fences of readers, in `Place::fence`.
         fence(Ordering::SeqCst);
         if self.is_light() {
             match S::barrier() {
                 Answer::Done => return true,
                 Answer::NotNow => return false,
-                // Release: who sees it fences from now on (H1).
+                // Release: a thread that sees it fences from now on (H1).
                 Answer::Denied => self.mode.store(FENCES, Ordering::Release),
             }
         }
-        // Acquire: pairs with the store below, so that what was seen by whoever made it is seen here (H4).
+        // Acquire: pairs with the store below: what the storing thread saw is seen here too (H4).
         let acquire = if S::breaks(Rule::FoundIsHandedOn) {
             Ordering::Relaxed
         } else {
@@ -305,18 +309,18 @@ impl<S: System> Barriers<S> {
         if self.settled.load(acquire) {
             return true;
         }
-        // The caller shall not be one of those who keep the barrier away (H6).
+        // The caller's own readers must not make the barrier fail (H6).
         self.call_hooks();
         if self.unsettled() > 0 && !S::breaks(Rule::AllAreSettled) {
             return false;
         }
-        // Release: as said.
+        // Release: pairs with the load above.
         self.settled.store(true, Ordering::Release);
         true
     }
 
     pub(crate) fn unsettled(&self) -> usize {
-        // Acquire, both: the mode is FENCES, or there is nothing to settle (H2); or all are (H4).
+        // Acquire, both: if the mode is not FENCES, there is nothing to settle (H2); or all are settled (H4).
         if self.mode.load(Ordering::Acquire) != FENCES || self.settled.load(Ordering::Acquire) {
             return 0;
         }
@@ -327,9 +331,10 @@ impl<S: System> Barriers<S> {
         let mut count = 0;
         // Acquire: pairs with `link`.
         let mut next = self.places.load(Ordering::Acquire).cast_const();
-        // SAFETY: null, or a place of the list: it is there for ever, as `activate` asks for.
+        // SAFETY: null, or a place of the list, which is `'static` as `activate` requires.
         while let Some(place) = unsafe { next.as_ref() } {
-            // Acquire, both: H5, H3. Not active first: who activates it again may have been settled before.
+            // Acquire, both: H5, H3. `active` is loaded first: a reader that is activated again may have been settled
+            // before.
             if place.active.load(Ordering::Acquire) && !place.settled.load(Ordering::Acquire) {
                 count += 1;
             }

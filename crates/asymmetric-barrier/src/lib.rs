@@ -1,9 +1,9 @@
-//! A pair of barriers, one of which costs next to nothing.
+//! A pair of memory barriers, one of which costs almost nothing.
 //!
-//! For a light barrier of one thread and a heavy one of another: either what was stored before the light one is seen after
-//! the heavy one, or what was stored before the heavy one is seen after the light one. Two sequentially consistent fences
-//! have that property; so have a compiler fence and `membarrier(2)`, which makes every running thread of the process
-//! execute a barrier somewhere between two of its instructions.
+//! For a light barrier of one thread and a heavy barrier of another, at least one of the following holds: what was
+//! stored before the light one is seen after the heavy one, or what was stored before the heavy one is seen after the
+//! light one. Two sequentially consistent fences have that property. So does a compiler fence paired with
+//! `membarrier(2)`, which makes every running thread of the process execute a barrier between two of its instructions.
 //!
 //! ```
 //! use asymmetric_barrier::Reader;
@@ -30,18 +30,23 @@
 //!
 //! # A process that is denied the call later
 //!
-//! A sandbox may refuse `membarrier` to a process that has used it. Then light barriers become fences, and heavy ones are
-//! none ([`heavy`] says so) until each active [`Reader`] has fenced once: what it did by compiler fences alone is known
-//! only then. A thread that never comes to another light barrier keeps heavy ones away, until its reader is
-//! [deactivated](Reader::deactivate); [`unsettled`] counts such readers.
+//! A sandbox may refuse `membarrier` to a process that has used it before. Then light barriers become fences, and heavy
+//! ones fail ([`heavy`] returns false) until each active [`Reader`] has fenced once: until then, what it ordered by
+//! compiler fences alone may not be visible. A thread that never reaches another light barrier makes all heavy ones
+//! fail, until its reader is [deactivated](Reader::deactivate); [`unsettled`] counts such readers.
 //!
 //! # Fork
 //!
-//! The child of a fork has one thread. Who had readers for the others deactivates them there; barriers need nothing else.
+//! The child of a fork has one thread. It has to deactivate the readers of the others; barriers need nothing else.
 //!
-//! Progress: all functions are wait-free, but that a reader's first activation is lock-free. None allocates.
-//! Every build with `--cfg shadow_loom` takes loom's fences in place of both barriers, for models of their users; the
-//! hand-over itself has models here.
+//! # Progress
+//!
+//! All functions are wait-free, except that a reader's first activation is lock-free. None allocates.
+//!
+//! # Models
+//!
+//! A build with `--cfg shadow_loom` uses loom's fences for both barriers, for models of their users; the hand-over
+//! itself is modelled in this crate.
 
 #[cfg(any(all(target_os = "linux", not(shadow_loom), not(miri)), all(test, shadow_loom)))]
 mod handover;
@@ -61,67 +66,68 @@ mod imp {
 
     static BARRIERS: Barriers<Membarrier> = Barriers::new();
 
-    /// Whose light barriers are paired with heavy ones: a thread, or anything else that does one step after the other.
-    /// Heavy barriers know the readers that are active.
+    /// A thread, or any other sequence of steps, whose light barriers are paired with heavy ones. Heavy barriers know
+    /// the readers that are active.
     #[derive(Debug)]
     pub struct Reader(Place);
 
     impl Reader {
-        /// Not active.
+        /// Creates a reader that is not active.
         pub const fn new() -> Self {
             Self(Place::new())
         }
 
-        /// Begins to use the reader. Does nothing if it is active.
+        /// Activates the reader, before its first light barrier. Does nothing if it is active.
         pub fn activate(&'static self) {
             BARRIERS.activate(&self.0);
         }
 
-        /// No light barrier of this reader comes any more, or none before it is activated again. Not to be called beside
-        /// one that is under way.
+        /// Deactivates the reader: it must not execute light barriers before it is activated again. Must not be called
+        /// concurrently with one.
         pub fn deactivate(&self) {
             self.0.deactivate::<Membarrier>();
         }
 
-        /// The light barrier: a compiler fence where the platform has the heavy one, else a sequentially consistent fence.
-        /// Pairs with [`heavy`] only if the reader is active. Returns whether it was the fence.
+        /// Executes the light barrier: a compiler fence where the platform has the heavy one, else a sequentially
+        /// consistent fence. Pairs with [`heavy`] only if the reader is active. Returns whether it was the sequentially
+        /// consistent fence.
         #[inline(always)]
         pub fn light(&self) -> bool {
             BARRIERS.light(&self.0)
         }
 
-        /// The light barrier, for [hooks](on_fence): where it is a fence, it calls none.
+        /// Executes the light barrier without calling hooks, for use in [hooks](on_fence).
         pub fn settle(&self) {
             BARRIERS.settle(&self.0);
         }
     }
 
-    /// The heavy barrier. Returns whether there was one: if not, try again later. See [the crate](crate) for when there is
-    /// none.
+    /// Executes the heavy barrier. Returns whether it succeeded: if not, try again later. See [the crate](crate) for
+    /// when it fails.
     #[cold]
     #[must_use]
     pub fn heavy() -> bool {
         BARRIERS.heavy()
     }
 
-    /// From now on, `hook` is called by threads that fence in place of a cheaper barrier, or ask for a heavy one that needs
-    /// it: so that it [settles](Reader::settle) what other readers the thread has. Else one of them, which the thread does not
-    /// come to any more, would keep heavy barriers away. It must not panic, and does nothing else. Returns whether there was
-    /// room for it: for eight.
+    /// Registers a hook for threads that fence instead of executing a cheaper barrier, or that need such a fence for a
+    /// heavy one: `hook` is called then, to [settle](Reader::settle) the other readers of the thread. Otherwise a
+    /// reader that its thread no longer uses would make heavy barriers fail. The hook must not panic, and must do
+    /// nothing else. Returns false if there is no room: there is room for eight.
     pub fn on_fence(hook: fn()) -> bool {
         BARRIERS.add_hook(hook)
     }
 
-    /// Whether light barriers keep nothing but the compiler in order, so that heavy ones are system calls. Once it has been
-    /// true it may become false, for good. True when asked where a light barrier is due, of an active reader, a compiler
-    /// fence does for one.
+    /// Returns whether light barriers are compiler fences, so that heavy ones are system calls. Once true, it may
+    /// become false, for good. If it returns true where an active reader needs a light barrier, a compiler fence
+    /// suffices for one.
     #[inline(always)]
     pub fn is_asymmetric() -> bool {
         BARRIERS.is_light()
     }
 
-    /// How many active readers are known to have used light barriers that no fence has followed, in a process that was
-    /// denied the heavy one. While there are any, [`heavy`] is no barrier.
+    /// Returns the number of active readers that may have used light barriers without a fence after them, in a process
+    /// that was denied the heavy one. While it is not 0, [`heavy`] fails.
     pub fn unsettled() -> usize {
         BARRIERS.unsettled()
     }
@@ -134,23 +140,24 @@ mod imp {
     #[cfg(not(shadow_loom))]
     use std::sync::atomic::{Ordering, fence};
 
-    /// Whose light barriers are paired with heavy ones. Here all are.
+    /// A thread, or any other sequence of steps, whose light barriers are paired with heavy ones. On this platform all
+    /// are.
     #[derive(Debug)]
     pub struct Reader(());
 
     impl Reader {
-        /// Not active.
+        /// Creates a reader that is not active.
         pub const fn new() -> Self {
             Self(())
         }
 
-        /// Begins to use the reader: nothing to do here.
+        /// Activates the reader: nothing to do on this platform.
         pub fn activate(&'static self) {}
 
-        /// No light barrier of this reader comes any more: nothing to do here.
+        /// Deactivates the reader: nothing to do on this platform.
         pub fn deactivate(&self) {}
 
-        /// The light barrier: here, a sequentially consistent fence. Returns whether it was one.
+        /// Executes the light barrier: on this platform, a sequentially consistent fence. Returns true.
         #[inline]
         pub fn light(&self) -> bool {
             // SeqCst: pairs with `heavy`.
@@ -158,16 +165,16 @@ mod imp {
             true
         }
 
-        /// The light barrier, for hooks: nothing to do here.
+        /// Executes the light barrier in hooks: nothing to do on this platform.
         pub fn settle(&self) {}
     }
 
-    /// Here hooks have nothing to do.
+    /// Registers a hook: on this platform hooks are never called.
     pub fn on_fence(_hook: fn()) -> bool {
         true
     }
 
-    /// The heavy barrier: here, a sequentially consistent fence. Always there.
+    /// Executes the heavy barrier: on this platform, a sequentially consistent fence. Always succeeds.
     #[must_use]
     pub fn heavy() -> bool {
         // SeqCst: pairs with `light`.
@@ -175,13 +182,13 @@ mod imp {
         true
     }
 
-    /// Whether light barriers keep nothing but the compiler in order: not here.
+    /// Returns whether light barriers are compiler fences: never on this platform.
     #[inline]
     pub fn is_asymmetric() -> bool {
         false
     }
 
-    /// Readers that keep heavy barriers away: none here.
+    /// Returns the number of readers that make heavy barriers fail: 0 on this platform.
     pub fn unsettled() -> usize {
         0
     }

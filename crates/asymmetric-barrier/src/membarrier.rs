@@ -4,7 +4,7 @@ use std::io;
 
 use crate::handover::{Answer, System};
 
-/// `membarrier(2)`, of this process alone.
+/// `membarrier(2)`, for this process alone.
 #[derive(Debug)]
 pub(crate) enum Membarrier {}
 
@@ -17,24 +17,24 @@ impl System for Membarrier {
         if call(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED) {
             return Answer::Done;
         }
-        if is_for_now() {
+        if is_temporary() {
             return Answer::NotNow;
         }
-        // Refused also to who is not registered.
+        // Also refused if the process is not registered.
         if Self::register() && call(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED) {
             return Answer::Done;
         }
-        if is_for_now() { Answer::NotNow } else { Answer::Denied }
+        if is_temporary() { Answer::NotNow } else { Answer::Denied }
     }
 }
 
 fn call(command: libc::c_int) -> bool {
-    // SAFETY: takes three numbers and touches no memory of ours.
+    // SAFETY: takes three numbers and touches no memory of the program.
     unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) == 0 }
 }
 
-/// Whether the last call failed for want of memory, and not by order.
-fn is_for_now() -> bool {
+/// Returns whether the last call failed temporarily, for lack of memory, not by policy.
+fn is_temporary() -> bool {
     matches!(
         io::Error::last_os_error().raw_os_error(),
         Some(libc::ENOMEM | libc::EAGAIN | libc::EINTR)

@@ -51,7 +51,7 @@ struct Look<'s, R: Reclaim>(&'s Core<R>);
 impl<R: Reclaim> Drop for Look<'_, R> {
     #[inline(always)]
     fn drop(&mut self) {
-        self.0.lists.look::<R>();
+        self.0.lists.upkeep::<R>();
     }
 }
 
@@ -464,7 +464,7 @@ impl<R: Reclaim> ShadowStore<R> {
     /// drops what nobody can hold any more, on this thread. Gives back the free memory that the thread keeps.
     pub fn flush(&self) {
         self.core.lists.flush_all::<R>();
-        self.core.lists.look::<R>();
+        self.core.lists.upkeep::<R>();
         self.core.settle();
     }
 
@@ -536,7 +536,7 @@ impl<R: Reclaim> Drop for ShadowStore<R> {
             // To be dropped once more, as a store.
             Some(place) => {
                 let store: Box<Self> = Box::write(place, Self::from_core(core));
-                stores::leave_over(store);
+                stores::defer_drop(store);
             }
             // Nowhere to put it: it stays for good, as dropping it now would take what is being dropped away.
             None => mem::forget(core),

@@ -1,4 +1,4 @@
-//! Models of the hand-over: the system refuses its barrier from the first time on, and a compiler fence is nothing.
+//! Models of the hand-over: the system refuses its barrier from the first time on, and a compiler fence does nothing.
 
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
@@ -6,7 +6,7 @@ use loom::thread;
 
 use crate::handover::{Answer, Barriers, Place, Rule, System};
 
-/// Lets the process register, then denies each barrier. Breaks the rule of this number, if there is one.
+/// Lets the process register, then denies each barrier. Breaks the rule with this number, if there is one.
 #[derive(Debug)]
 struct Denied<const BREAKS: usize>;
 
@@ -35,7 +35,7 @@ impl<const BREAKS: usize> System for Denied<BREAKS> {
     }
 }
 
-/// What a model's threads share: the barriers, and a word that each side stores and the other looks at.
+/// The state that a model's threads share: the barriers, and a word that each side stores and the other loads.
 struct Scene<const BREAKS: usize> {
     barriers: Barriers<Denied<BREAKS>>,
     /// Stored before the heavy barrier.
@@ -51,19 +51,20 @@ impl<const BREAKS: usize> Scene<BREAKS> {
             barriers: Barriers::new(),
             closed: AtomicUsize::new(0),
             inside: [AtomicUsize::new(0), AtomicUsize::new(0)],
-            // Leaked: places are there for ever.
+            // Leaked: places must be `'static`.
             place: Box::leak(Box::new(Place::new())),
         })
     }
 
-    /// A light barrier behind a store. Whether the other side's store was seen after it.
+    /// Executes a light barrier after a store. Returns whether the other side's store was seen after it.
     fn read(&self, at: usize) -> bool {
         self.inside[at].store(1, Ordering::Relaxed);
         let _ = self.barriers.light(self.place);
         self.closed.load(Ordering::Relaxed) == 1
     }
 
-    /// A heavy barrier behind a store, if there is one: which stores of the other side were seen after it.
+    /// Executes a heavy barrier after a store. If it succeeds, returns which stores of the other side were seen after
+    /// it.
     fn close(&self) -> Option<[bool; 2]> {
         self.closed.store(1, Ordering::Relaxed);
         let seen = || self.inside.each_ref().map(|word| word.load(Ordering::Relaxed) == 1);
@@ -71,7 +72,7 @@ impl<const BREAKS: usize> Scene<BREAKS> {
     }
 }
 
-/// One of the two was seen, for each light barrier.
+/// Checks that for each light barrier, one of the two sides saw the other.
 fn check(read: [bool; 2], seen: Option<[bool; 2]>) {
     if let Some(seen) = seen {
         for (at, (read, seen)) in read.into_iter().zip(seen).enumerate() {
@@ -93,7 +94,7 @@ fn active_before<const BREAKS: usize>() {
     });
 }
 
-/// A reader that becomes active meanwhile. Another was active before, so that the mode is LIGHT.
+/// A reader that becomes active during the heavy barrier. Another was active before, so that the mode is LIGHT.
 fn active_meanwhile<const BREAKS: usize>() {
     loom::model(|| {
         let scene = Scene::<BREAKS>::new();
@@ -110,7 +111,7 @@ fn active_meanwhile<const BREAKS: usize>() {
     });
 }
 
-/// The same, and a later heavy barrier goes by what one of before has found.
+/// Like `active_meanwhile`, but a later heavy barrier uses the result of an earlier one.
 fn active_between<const BREAKS: usize>() {
     loom::model(|| {
         let scene = Scene::<BREAKS>::new();
@@ -146,9 +147,9 @@ fn handed_on<const BREAKS: usize>() {
     });
 }
 
-/// A second heavy barrier goes by what the first has found.
+/// A second heavy barrier uses the result of the first.
 fn two_who_close<const BREAKS: usize>() {
-    // What it takes to go by a stale look: each of the three is stopped once, one twice.
+    // The preemptions needed to act on a stale result: each of the three threads is stopped once, one of them twice.
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(4);
     builder.check(|| {
@@ -190,7 +191,7 @@ fn two_heavy_barriers_at_once() {
     two_who_close::<NONE>();
 }
 
-/// It comes to an end: when all readers have fenced, or have left, there are barriers again.
+/// The hand-over ends: when all readers have fenced or left, heavy barriers succeed again.
 #[test]
 fn barriers_come_back() {
     loom::model(|| {
@@ -209,7 +210,7 @@ fn barriers_come_back() {
     });
 }
 
-/// Which rules are noticed to be broken, and by which model.
+/// Every broken rule is noticed, and the output says by which model.
 #[test]
 fn broken_rules_are_noticed() {
     type Models = [(&'static str, fn()); 5];

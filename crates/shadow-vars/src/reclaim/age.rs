@@ -1,14 +1,15 @@
-//! For how long guards of backends with [participants](super::participants) have been held: told by scans, as a pin writes no
-//! time down.
+//! The age of guards of backends with [participants](super::participants): determined by scans, as a pin records no
+//! time.
 //!
-//! - **E9** A scan notes now and then what the newest target was that a barrier had come after, and reads the clock last: a
-//!   *mark*. Who announces itself after that barrier has its target or a newer one (E3), and so has an owned guard that is counted
-//!   after the scan has looked for those (E8; those of [`Eras`](super::Eras) are participants, B5). So a guard of an epoch older than a mark's was there when the clock was read.
-//!   It may be older, by the time to the mark before. A participant that is seen with one epoch at two scans, both behind the
-//!   barrier, has not let go in between: else it had announced a newer one.
+//! - **E9** From time to time a scan records the newest target that a barrier had come after, and reads the clock last:
+//!   a *mark*. A thread that announces itself after that barrier has its target or a newer one (E3), and so has an
+//!   owned guard that is counted after the scan has looked for those (E8; those of [`Eras`](super::Eras) are
+//!   participants, B5). So a guard of an epoch older than a mark's existed when the clock was read. It may be older, by
+//!   up to the time since the mark before. A participant seen with one epoch at two scans, both behind the barrier, has
+//!   not released its guard in between: else it would have announced a newer epoch.
 //!
-//! What a guard does not hold back leaves no mark: while no period begins, nobody lags. So who wants to know begins one (a
-//! [`beat`](Ages::is_beat_due)).
+//! A guard that holds nothing back leaves no mark: while no period begins, no guard lags. So a thread that wants to
+//! know begins a period (a [`beat`](Ages::is_beat_due)).
 
 use std::time::Duration;
 
@@ -19,11 +20,11 @@ use crate::sync::stat::{AtomicU64, Mutex, MutexGuard, Ordering};
 /// The age after which guards are reported, in nanoseconds; 0 for never.
 static AGE: AtomicU64 = AtomicU64::new(10_000_000_000);
 
-/// Parts of the age that go by between two marks.
+/// The fractions of the age between two marks and between two beats.
 const STEPS: u64 = 16;
 const BEATS: u64 = 8;
 
-/// Marks that are kept: older ones are farther apart.
+/// The most marks that are retained: older ones are farther apart.
 const MARKS: usize = 64;
 
 #[derive(Clone, Copy)]
@@ -39,18 +40,18 @@ struct Marks {
     count: usize,
 }
 
-/// What is known of one backend's guards, whose epochs are its own.
+/// The ages of one backend's guards, whose epochs are its own.
 pub struct Ages {
     marks: Mutex<Marks>,
-    /// When a beat is due next.
+    /// When the next beat is due.
     next_beat: AtomicU64,
 }
 
-/// See [`report_old_guards`](crate::report_old_guards). Whoever sets it sees to it that the next beat comes
-/// [at once](Ages::beat_at_once).
+/// See [`report_old_guards`](crate::report_old_guards). The caller has to make the next beat come [at
+/// once](Ages::beat_at_once).
 pub(super) fn set(age: Option<Duration>) {
     let nanoseconds = age.map_or(0, |age| u64::try_from(age.as_nanos()).unwrap_or(u64::MAX).max(1));
-    // Relaxed, here and below: numbers by themselves.
+    // Relaxed, here and below: the numbers publish nothing else.
     AGE.store(nanoseconds, Ordering::Relaxed);
 }
 
@@ -67,12 +68,12 @@ impl Ages {
         }
     }
 
-    /// A scan has found a guard of this epoch, and none that is older; a barrier came after `fenced`, which is newer. Guards of
-    /// epochs below the result are too old.
+    /// Adds a mark if it is time: a scan has found a guard of epoch `oldest` and none that is older; a barrier came
+    /// after `fenced`, which is newer. Returns the epoch below which guards are too old.
     pub(super) fn note(&self, oldest: u64, fenced: u64) -> Option<u64> {
         let age = age()?;
         let _section = fork::section();
-        // Nothing panics under it.
+        // No code panics under the lock.
         let marks = &mut *self.marks.try_lock().ok()?;
         let now = pace::nanoseconds();
         marks.forget(oldest);
@@ -83,14 +84,14 @@ impl Ages {
         marks.too_old(now, age)
     }
 
-    /// Guards of epochs below this are too old.
+    /// Returns the epoch below which guards are too old.
     pub(super) fn too_old(&self) -> Option<u64> {
         let age = age()?;
         let _section = fork::section();
         self.lock().too_old(pace::nanoseconds(), age)
     }
 
-    /// The age of a guard of this epoch, at least.
+    /// Returns the minimum age of a guard of this epoch.
     pub(super) fn of(&self, epoch: u64) -> Duration {
         let _section = fork::section();
         let marks = self.lock();
@@ -98,7 +99,7 @@ impl Ages {
         Duration::from_nanos(first.map_or(0, |first| pace::nanoseconds().saturating_sub(first.at)))
     }
 
-    /// Whether it is time to see who holds guards, though nothing may wait for them.
+    /// Returns whether it is time to check the guards, even if nothing waits for them.
     pub(super) fn is_beat_due(&self) -> bool {
         let Some(age) = age() else { return false };
         let (now, next) = (pace::nanoseconds(), self.next_beat.load(Ordering::Relaxed));
@@ -110,7 +111,7 @@ impl Ages {
                 .is_ok()
     }
 
-    /// Another age was set.
+    /// Makes the next beat due, because the age was changed.
     pub(super) fn beat_at_once(&self) {
         self.next_beat.store(0, Ordering::Relaxed);
     }
@@ -132,7 +133,7 @@ impl Marks {
         &self.made[..self.count]
     }
 
-    /// Those that say nothing of guards of this epoch or later.
+    /// Removes the marks that say nothing about guards of this epoch or later.
     fn forget(&mut self, oldest: u64) {
         let useless = self.made().iter().take_while(|mark| mark.epoch <= oldest).count();
         self.made.copy_within(useless..self.count, 0);
@@ -141,7 +142,7 @@ impl Marks {
 
     fn add(&mut self, mark: Mark) {
         if self.count == MARKS {
-            // The first stays: it says how old the oldest guard is.
+            // The first is retained: it says how old the oldest guard is.
             (0..MARKS / 2).for_each(|at| self.made[at] = self.made[2 * at]);
             self.count = MARKS / 2;
         }
@@ -159,7 +160,7 @@ impl Marks {
 mod tests {
     use super::*;
 
-    /// Also when there have been more marks than are kept: whoever lags longest is never made younger.
+    /// Also with more marks than are retained: the longest lagging guard never appears younger.
     #[test]
     fn the_oldest_keeps_its_age() {
         let mut marks = Marks::new();

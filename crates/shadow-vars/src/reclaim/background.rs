@@ -1,4 +1,4 @@
-//! A thread of the process that drops what nobody else does, in services that fall idle.
+//! The background reclaimer: a thread that drops what no other thread does, in services that become idle.
 
 use std::io;
 use std::thread;
@@ -10,16 +10,17 @@ use super::stores::Visitor;
 use crate::fork;
 use crate::sync::stat::{AtomicU64, Ordering};
 
-/// How long it sleeps: what a value waits at most, twice, as a period that begins now may end with the next look.
+/// The time between two visits. A value waits at most twice this, as a period that begins now may end with the next
+/// visit.
 const SLEEP: Duration = Duration::from_millis(40);
 
-/// The generation of the process that has the thread, or 0.
+/// The process generation that has started the thread, or 0.
 static STARTED: AtomicU64 = AtomicU64::new(0);
 
-/// See [`start_reclaimer`](crate::start_reclaimer): for stores whose objects are such.
+/// See [`start_reclaimer`](crate::start_reclaimer); for stores with objects of type `O`.
 pub(crate) fn start<O: Objects>() -> io::Result<()> {
     let generation = fork::generation();
-    // Relaxed, both: guards nothing.
+    // Relaxed, both: guards no other data.
     let before = STARTED.swap(generation, Ordering::Relaxed);
     if before == generation {
         return Ok(());

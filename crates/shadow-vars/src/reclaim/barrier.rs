@@ -6,7 +6,7 @@ pub(super) use asymmetric_barrier::unsettled;
 use crate::sync::{Ordering, compiler_fence};
 use crate::table::defect::{Defect, planted_everywhere};
 
-/// Whether a model's system refuses its barrier; then light ones are nothing.
+/// Whether a model's system refuses its barrier; then light barriers do nothing.
 #[cfg(all(test, shadow_loom))]
 pub(crate) static REFUSED: crate::sync::stat::AtomicBool = crate::sync::stat::AtomicBool::new(false);
 
@@ -15,14 +15,14 @@ fn is_refused() -> bool {
     REFUSED.load(crate::sync::stat::Ordering::Relaxed)
 }
 
-/// Never, but in models.
+/// Always false, except in models.
 #[inline(always)]
 #[cfg(not(all(test, shadow_loom)))]
 fn is_refused() -> bool {
     false
 }
 
-/// A light barrier, a compiler fence, where these do. Returns whether they do: if not, [`fence`] comes next.
+/// A light barrier: a compiler fence, where that suffices. Returns whether it did: if not, the caller has to [`fence`].
 #[inline(always)]
 #[must_use]
 pub(super) fn light(do_they: bool) -> bool {
@@ -30,14 +30,14 @@ pub(super) fn light(do_they: bool) -> bool {
     do_they || planted_everywhere(Defect::NoLightBarrier) || is_refused()
 }
 
-/// The light barrier of a reader where it is a fence.
+/// The light barrier of a reader, where it is a fence.
 #[cold]
 #[inline(never)]
 pub(super) fn fence(reader: &Reader) {
     reader.light();
 }
 
-/// Pairs with [`light`]. Whether there was one.
+/// The heavy barrier, which pairs with [`light`]. Returns whether there was one.
 #[must_use]
 pub(super) fn heavy() -> bool {
     if planted_everywhere(Defect::NoHeavyBarrier) {

@@ -1,12 +1,12 @@
-//! A backend for tests and models: exact, and quick to catch a mistake.
+//! A backend for tests and models: exact, and quick to expose a mistake.
 //!
-//! Every retired object gets a grace period of its own, which ends at the very moment when the last guard goes that
-//! existed when it was retired: the most that the contract allows. What is reclaimed is poisoned, not freed, until the
-//! store is dropped, so that a late access or a second retirement is a panic and not undefined behaviour.
+//! Every retired object gets a grace period of its own, which ends exactly when the last guard is dropped that existed
+//! when the object was retired: the earliest that the contract allows. Reclaimed objects are poisoned, not freed, until
+//! the store is dropped, so that a late access or a second retirement panics and is not undefined behaviour.
 //!
-//! Under loom the book-keeping itself is not modelled (a `std` mutex); what it means for memory order is: the pair of
-//! SeqCst fences in `pin` and `begin` (G2), and Release when a guard goes and when the period begins, Acquire
-//! when it ends (G3).
+//! Under loom the book-keeping itself is not modelled (a `std` mutex). Its effect on memory order is: the pair of
+//! SeqCst fences in `pin` and `begin` (G2), Release when a guard is dropped and when a period begins, Acquire when a
+//! period ends (G3).
 
 use std::collections::BTreeSet;
 
@@ -16,14 +16,14 @@ use super::sealed::Backend;
 use crate::sync::stat::Mutex;
 use crate::sync::{Ordering, fence, lock_stat};
 
-/// The checked backend: a grace period for each object, or (`EXACT` false) for each batch, as the others have it.
+/// The checked backend: a grace period for each object or (`EXACT` false) for each batch, as in the other backends.
 #[derive(Debug)]
 pub(crate) struct Checked<const EXACT: bool = true>;
 
 struct Book {
     next: u64,
     guards: BTreeSet<u64>,
-    /// Periods that are not over, with the guards that each waits for.
+    /// Pending periods, with the guards that each waits for.
     periods: Vec<(BTreeSet<u64>, Period)>,
     /// The newest period that has begun.
     begun: u64,
@@ -41,7 +41,7 @@ static BOOK: Mutex<Book> = Mutex::new(Book {
     begun: 0,
 });
 
-/// Release when a guard goes or a period begins, Acquire when a period ends. Outside loom the mutex does it.
+/// Release when a guard is dropped or a period begins, Acquire when a period ends. Outside loom the mutex does this.
 #[cfg(shadow_loom)]
 mod order {
     use crate::sync::{AtomicUsize, Ordering};
@@ -51,8 +51,8 @@ mod order {
         static ref LEFT: AtomicUsize = AtomicUsize::new(0);
     }
 
-    /// Before a guard is entered in the book, and before a period copies the book's guards: so that loom, which knows
-    /// nothing of the book, tries both orders. Relaxed: hands nothing on.
+    /// Called before a guard is entered in the book, and before a period copies the book's guards: so that loom, which
+    /// knows nothing of the book, explores both orders. Relaxed: publishes nothing.
     pub(super) fn enter() {
         CAME.fetch_add(1, Ordering::Relaxed);
     }
@@ -62,7 +62,7 @@ mod order {
     }
 
     pub(super) fn acquire() {
-        // Not a load, which could miss the last guard.
+        // A read-modify-write, because a load could miss the last guard.
         LEFT.fetch_add(0, Ordering::Acquire);
     }
 }
@@ -74,7 +74,7 @@ mod order {
     pub(super) fn acquire() {}
 }
 
-/// A guard by number.
+/// A guard, by number.
 #[derive(Debug)]
 pub(crate) struct CheckedGuard(u64);
 
@@ -88,8 +88,8 @@ impl CheckedGuard {
             book.guards.insert(number);
             number
         };
-        // SeqCst: pairs with the fence in `begin`. If that one came first, this guard may be missing in the
-        // period's set, and sees what was unlinked before it; else the guard is in the set.
+        // SeqCst: pairs with the fence in `begin`. If that one came first, this guard may be missing in the period's
+        // set, and sees what was unlinked before it; else the guard is in the set.
         fence(Ordering::SeqCst);
         Self(number)
     }
@@ -122,12 +122,12 @@ impl Drop for CheckedGuard {
     }
 }
 
-/// For a period that begins: the guards that it waits for.
+/// Returns the guards that a period beginning now waits for.
 fn waits_for(book: &Book) -> BTreeSet<u64> {
     book.guards.clone()
 }
 
-/// Before a period is entered in the book.
+/// Called before a period is entered in the book.
 fn begin() {
     order::enter();
     // SeqCst: pairs with the fence in `CheckedGuard::new`.
@@ -169,7 +169,7 @@ impl<const EXACT: bool> Backend for Checked<EXACT> {
     }
 
     fn is_pinned() -> bool {
-        // Nobody asks who holds which guard.
+        // The book does not record which thread holds a guard.
         false
     }
 
@@ -199,13 +199,13 @@ impl<const EXACT: bool> Backend for Checked<EXACT> {
         book.periods.push((waits_for, Period::Exact(period)));
     }
 
-    /// For an exact period that began with no guard about: it ends with the next one that goes.
+    /// For an exact period that began while there were no guards: it ends with the next guard that is dropped.
     fn drive() {
         drop(CheckedGuard::new());
     }
 }
 
-/// Forgets everything: an execution of a model that ended in a panic leaves its guards behind.
+/// Forgets everything: a panicked execution of a model leaves its guards behind.
 #[cfg(shadow_loom)]
 pub(crate) fn reset() {
     let mut book = lock_stat(&BOOK);

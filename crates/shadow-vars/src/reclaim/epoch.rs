@@ -1,6 +1,6 @@
 //! The crossbeam-epoch backend. The only file that names that crate.
 //!
-//! A collector of our own, not crossbeam's default one: a guard that some other library keeps must not hold up ours.
+//! Uses a collector of its own, not crossbeam's default one: a guard held by another library must not delay this one.
 
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -18,17 +18,17 @@ use crate::sync::stat::AtomicU64;
 #[derive(Debug)]
 pub enum Epoch {}
 
-/// A guard of a participant that no thread owns.
+/// A guard of a participant that belongs to no thread.
 pub struct EpochOwned {
     // Dropped in this order: the guard, then its participant.
     guard: Guard,
     _participant: LocalHandle,
 }
 
-// SAFETY: crossbeam's types stay on one thread because a thread's participant is shared by all guards of the thread,
+// SAFETY: crossbeam's types are not `Send` because a thread's participant is shared by all guards of the thread,
 // without synchronisation. This participant was registered for this guard alone, is reachable through it alone, and the
-// guard is used for nothing but to be renewed (by its only owner) and dropped. Both touch the participant and the
-// collector's shared state, which is made for many threads, and no thread-local.
+// guard is only renewed (by its only owner) and dropped. Both touch the participant and the collector's shared state,
+// which is thread-safe, and no thread-local.
 unsafe impl Send for EpochOwned {}
 // SAFETY: a shared reference gives access to nothing.
 unsafe impl Sync for EpochOwned {}
@@ -38,17 +38,18 @@ fn collector() -> &'static Collector {
     COLLECTOR.get_or_init(Collector::new)
 }
 
-/// The newest period that has begun, and the newest that is over: so are all before it.
+/// The newest period that has begun, and the newest that is over: all earlier ones are over too.
 static BEGUN: AtomicU64 = AtomicU64::new(0);
 static OVER: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
     static PARTICIPANT: LocalHandle = collector().register();
-    /// Guards that this thread holds. Has no destructor, so it is there to the thread's very end, as guards may be.
+    /// The number of guards that this thread holds. Has no destructor, so it is usable to the thread's very end, as
+    /// guards are.
     static GUARDS: Cell<usize> = const { Cell::new(0) };
 }
 
-/// A guard of this thread's participant, or, while the thread's locals are torn down, of one of its own.
+/// A guard of this thread's participant or, while the thread's locals are destroyed, of a participant of its own.
 #[derive(Debug)]
 pub struct EpochGuard {
     // Dropped in this order.
@@ -56,7 +57,7 @@ pub struct EpochGuard {
     _counted: Counted,
 }
 
-/// One of [`GUARDS`].
+/// Counts a guard in [`GUARDS`].
 #[derive(Debug)]
 struct Counted(PhantomData<*const ()>);
 
@@ -75,7 +76,7 @@ impl Drop for Counted {
     }
 }
 
-/// A guard that is not counted.
+/// Makes a guard that is not counted.
 #[inline(always)]
 fn pin() -> Guard {
     PARTICIPANT
@@ -90,7 +91,7 @@ impl Backend for Epoch {
 
     const NAMED: Named = Named::Epoch;
 
-    /// Acquire: the fence in `pin` does the rest (G2); the load itself only has to see what the word leads to.
+    /// Acquire: the fence in `pin` does the rest (G2); the load itself only has to see the target of the word.
     const LOAD: Ordering = Ordering::Acquire;
 
     const PERIODS_TAKE_MEMORY: bool = true;
@@ -128,14 +129,14 @@ impl Backend for Epoch {
     }
 
     fn begin_period() -> u64 {
-        // AcqRel: what was unlinked before an earlier period comes before this one's, too.
+        // AcqRel: what was unlinked before an earlier period comes before this one's too.
         let period = BEGUN.fetch_add(1, Ordering::AcqRel) + 1;
         let guard = pin();
         guard.defer(move || {
             // AcqRel: pairs with `is_over` (G3).
             OVER.fetch_max(period, Ordering::AcqRel)
         });
-        // The callback is on this thread's list, which may never fill: hand it over now.
+        // The callback is on this thread's list, which may never fill, so it is handed over now.
         guard.flush();
         period
     }
@@ -146,7 +147,7 @@ impl Backend for Epoch {
         OVER.load(Ordering::Acquire) >= period
     }
 
-    /// crossbeam keeps the places of threads that a fork left behind, pinned ones too.
+    /// crossbeam retains the places of threads that a fork left behind, pinned ones too.
     fn stuck() -> Option<Stuck> {
         fork::is_child().then_some(Stuck::Forked)
     }

@@ -1,5 +1,5 @@
-//! With an exact backend, for tests and models: each retired object has a grace period of its own, and is poisoned in place of
-//! freed until the store goes.
+//! Exact backends, for tests and models: each retired object has a grace period of its own, and is poisoned instead of
+//! freed until the store is dropped.
 
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -12,19 +12,19 @@ use crate::sync::Ordering;
 #[derive(Default)]
 pub(super) struct Exact {
     pub(super) limbo: Vec<usize>,
-    /// Those of `limbo` that are dropped just now.
+    /// Objects of `limbo` that are being dropped.
     pub(super) dropping: Vec<usize>,
     poisoned: Vec<usize>,
 }
 
-/// With an exact backend: a call for the end of an object's own grace period.
+/// With an exact backend: a callback for the end of an object's own grace period.
 pub struct ExactPeriod {
     lists: Arc<dyn EndExactly>,
     object: usize,
 }
 
 impl ExactPeriod {
-    /// Every guard that existed when the period began has gone.
+    /// Called when every guard that existed when the period began has been dropped.
     pub(crate) fn elapsed(self) {
         self.lists.reclaim_exactly(self.object);
     }
@@ -34,7 +34,7 @@ trait EndExactly: Send + Sync {
     fn reclaim_exactly(&self, object: usize);
 }
 
-/// With an exact backend: poison at once what may be freed, free it when the store is dropped.
+/// Poisons at once an object that may be freed, and frees it when the store is dropped.
 impl<O: Objects> EndExactly for RetireLists<O> {
     fn reclaim_exactly(&self, addr: usize) {
         let list = &*self.shared;
@@ -50,7 +50,7 @@ impl<O: Objects> EndExactly for RetireLists<O> {
             return;
         };
         let _scope = ReclaimScope::enter();
-        // SAFETY: every guard that could reach it has gone; taken out of limbo once.
+        // SAFETY: every guard that could reach it has been dropped; taken out of limbo once.
         let freed = unsafe { self.objects.poison(object) };
         self.count_panic(freed);
         list.reclaimed_bytes.fetch_add(freed.bytes, Ordering::Relaxed);
@@ -62,9 +62,11 @@ impl<O: Objects> EndExactly for RetireLists<O> {
 }
 
 impl<O: Objects> RetireLists<O> {
+    /// Like [`retire`](Self::retire), with a grace period for the object alone.
+    ///
     /// # Safety
     ///
-    /// As [`retire`](Self::retire).
+    /// Same as [`retire`](Self::retire).
     pub(super) unsafe fn retire_exactly<R: Reclaim>(self: &Arc<Self>, object: NonNull<Link>, bytes: u64) -> Retired {
         self.shared.retired_bytes.fetch_add(bytes, Ordering::Relaxed);
         let count = self.shared.retired.fetch_add(1, Ordering::Relaxed) + 1;
@@ -83,9 +85,11 @@ impl<O: Objects> RetireLists<O> {
         }
     }
 
+    /// Frees all objects of an exact backend.
+    ///
     /// # Safety
     ///
-    /// As [`drain_all`](Self::drain_all).
+    /// Same as [`drain_all`](Self::drain_all).
     pub(super) unsafe fn drain_exact(&self) {
         let (limbo, poisoned) = {
             let mut exact = crate::sync::lock_stat(&self.exact);
@@ -96,7 +100,8 @@ impl<O: Objects> RetireLists<O> {
                 .filter_map(|addr| NonNull::new(std::ptr::with_exposed_provenance_mut(addr)))
         };
         let shard = self.shard();
-        // SAFETY: the caller's; each address is in one of the lists, once. Only values in limbo are still to be dropped.
+        // SAFETY: the caller guarantees that no guard protects them; each address is in one of the lists, once. Only
+        // values in limbo are still to be dropped.
         unsafe {
             for object in objects(limbo) {
                 self.reclaim_one(object);

@@ -1,4 +1,5 @@
-//! How much is retired, what it weighs, and what holds it back: for statistics, and for how soon batches are closed.
+//! Statistics: how much is retired, what it weighs, and what holds it back. Also used to decide how soon batches are
+//! closed.
 
 use std::ptr::NonNull;
 
@@ -8,17 +9,18 @@ use super::retired::RetireLists;
 use crate::sync::Ordering;
 use crate::sync::stat::AtomicU64;
 
-/// What one object weighs at most, whatever is said. So a list's sum has room for 2^32 of them, which would take 160 GiB.
+/// The most that one object counts for, whatever weight is reported. So a list's sum has room for 2^32 of them, which
+/// would take 160 GiB.
 const HEAVIEST: u64 = 4 << 30;
 
 impl<O: Objects> RetireLists<O> {
-    /// Objects retired so far.
+    /// Returns the number of objects retired so far.
     pub(crate) fn retired(&self) -> u64 {
         self.lists().map(|(_, list)| list.retired.load(Ordering::Relaxed)).sum()
     }
 
-    /// Objects and bytes retired and not yet reclaimed: of each shard as it was at a moment of its own, as what is retired in
-    /// one is reclaimed in the same.
+    /// Returns the objects and bytes retired and not yet reclaimed. Each shard is counted at a time of its own; objects
+    /// are reclaimed in the shard in which they were retired.
     pub(crate) fn pending(&self) -> (usize, usize) {
         let (objects, bytes) = self.lists().fold((0_u64, 0_u64), |sum, (_, list)| {
             let objects = difference(&list.retired, &list.reclaimed);
@@ -28,8 +30,8 @@ impl<O: Objects> RetireLists<O> {
         (objects as usize, bytes as usize)
     }
 
-    /// Bytes of those that cannot be reclaimed before the guards of this period go; about. With intervals, of those that were
-    /// looked at.
+    /// Returns approximately the bytes that cannot be reclaimed before the guards of this period are dropped. With
+    /// intervals, only examined objects count.
     pub(crate) fn held_back<R: Reclaim>(&self, period: u64) -> usize {
         if R::INTERVALS {
             let held = self.lists().filter_map(|(_, list)| list.held());
@@ -39,14 +41,14 @@ impl<O: Objects> RetireLists<O> {
         held.map(|(_, list)| list.pending_bytes()).fold(0, u64::saturating_add) as usize
     }
 
-    /// What an object owns beside its bytes, for who retires it next, in a chain.
+    /// Returns what an object owns besides its bytes, for a caller that retires it next, in a chain.
     ///
     /// # Safety
     ///
-    /// As [`Objects::weigh`].
+    /// Same as [`Objects::weigh`].
     #[inline]
     pub(crate) unsafe fn weigh(&self, object: NonNull<Link>) -> u64 {
-        // SAFETY: the caller's.
+        // SAFETY: guaranteed by the caller.
         let weighed = unsafe { self.objects.weigh(object) };
         if weighed.panicked {
             self.shared.weigh_panics.fetch_add(1, Ordering::Relaxed);
@@ -65,9 +67,10 @@ impl<O: Objects> RetireLists<O> {
     }
 }
 
-/// By how much the first counter was ahead of the second, at a moment of the call if a few tries find one.
+/// Returns how far the first counter was ahead of the second: at one point in time during the call, if a few attempts
+/// find one.
 pub(super) fn difference(first: &AtomicU64, second: &AtomicU64) -> u64 {
-    // Acquire: the look at the first comes after that at the second; and before the next.
+    // Acquire: the load of the first comes after that of the second, and before the next.
     let mut before = second.load(Ordering::Acquire);
     for _ in 0..8 {
         let now = first.load(Ordering::Acquire);
@@ -80,8 +83,8 @@ pub(super) fn difference(first: &AtomicU64, second: &AtomicU64) -> u64 {
     ahead(first.load(Ordering::Acquire), before)
 }
 
-/// By how much the first of two counts is ahead of the second: 0 if it is behind, as it may be that was read first. They may
-/// have gone around: exact while they are less than 2^63 apart.
+/// Returns how far the first of two counts is ahead of the second: 0 if it is behind, as it may be if it was read
+/// first. They may have wrapped around: exact while they are less than 2^63 apart.
 pub(super) fn ahead(first: u64, second: u64) -> u64 {
     u64::try_from(first.wrapping_sub(second).cast_signed()).unwrap_or(0)
 }

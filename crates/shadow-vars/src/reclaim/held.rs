@@ -1,18 +1,19 @@
-//! What waits for a reader that lags behind: with intervals (B1 to B6 of [`eras`](super::eras)), what it cannot have found goes
-//! all the same, and the rest is *held*.
+//! Held objects: with intervals (B1 to B6 of [`eras`](super::eras)), objects that a lagging reader cannot have found
+//! are freed although its period is not over; the others are *held*.
 //!
-//! - **H1** A batch whose period is not over is *sifted* under TAKEN (R2) when its readers can be known (B3): what nobody may
-//!   find goes, and the rest is held, with the period that it waited for. The batch counts as drained then, so the next can be
-//!   closed.
-//! - **H2** What is held only changes under TAKEN. It is in two chains: the *rest* of the round, and those of the round that
-//!   were looked at and *kept*. When the rest is empty, the next round begins. Each look takes some, by the interval of each:
-//!   so what a reader held that is gone is not held because of another who came after it was retired.
-//! - **H3** `oldest` is no later than the period of anything that is held: published when what has gone is dropped. So what was
-//!   retired before a mark is dropped when R5 says so, and `oldest` is past the period of the batch that was drained last
-//!   when somebody saw that first.
+//! - **H1** A batch whose period is not over is *sifted* under TAKEN (R2) once its readers can be known (B3): objects
+//!   that no reader may find are freed, and the others are held, with the period that they waited for. The batch then
+//!   counts as drained, so the next can be closed.
+//! - **H2** Held objects only change under TAKEN. They are in two chains: the *rest* of the current round, and those
+//!   already examined in the round and *kept*. When the rest is empty, the next round begins. Each pass examines some
+//!   of them, each by its own interval: so an object held only by a reader that has gone is not held because of another
+//!   that came after the object was retired.
+//! - **H3** `oldest` is no later than the period of any held object; it is published when the freed objects have been
+//!   dropped. So what was retired before a mark has been dropped when R5 says so, and `oldest` is past the period of
+//!   the batch that had been drained last when a thread first saw that.
 //!
-//! A fork may cut off a thread under TAKEN anywhere (F4): what it has in hand is lost, a batch at most, and the chains are whole,
-//! or both the same, at the end of a round; whoever [goes on](Held::mend) in its place sees that.
+//! A fork may cut off a thread under TAKEN anywhere (F4). The objects in its hands are lost, a batch at most. The
+//! chains are whole, or both the same at the end of a round; the thread that [takes over](Held::mend) handles that.
 
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
@@ -24,26 +25,26 @@ use super::{Reclaim, pace};
 use crate::mem::try_box;
 use crate::sync::{AtomicPtr, Ordering, compiler_fence, stat};
 
-/// How much of what is held is looked at.
+/// How many held objects a pass examines.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Effort {
-    /// So many objects at most.
+    /// At most this many objects.
     Few(u64),
-    /// Until so many were kept: all, when nobody holds them any more.
+    /// Until this many were kept: all, if no reader holds them any more.
     Most(u64),
-    /// All; and what has begun to wait just now, too.
+    /// All, and also the batch that has begun to wait just now.
     All,
 }
 
-/// Readers that lag behind: the older and the newer end of what each may have found (B1).
+/// Lagging readers: the oldest and the newest era of what each may have found (B1).
 pub struct Laggards {
     some: [(u64, u64); Self::MOST],
     count: usize,
 }
 
 impl Laggards {
-    /// Of more, the newest are taken together, as one who may have found what any of them has: never the oldest, which is the
-    /// one that stalls.
+    /// If there are more, the newest are merged into one that may have found what any of them has: never the oldest,
+    /// which is the stalled one.
     const MOST: usize = 32;
 
     pub(super) fn new() -> Self {
@@ -69,36 +70,36 @@ impl Laggards {
         }
     }
 
-    /// Whether one of them may find what was born and retired then.
-    fn hold(&self, born: u64, retired: u64) -> bool {
+    /// Returns whether a lagging reader may find an object with this interval.
+    fn may_find(&self, born: u64, retired: u64) -> bool {
         self.some[..self.count]
             .iter()
             .any(|&(epoch, upper)| epoch < retired && born <= upper)
     }
 }
 
-/// What one shard's list holds (H2).
+/// The held objects of one shard's list (H2).
 pub(super) struct Held {
     rest: AtomicPtr<Link>,
     kept: AtomicPtr<Link>,
-    /// The oldest periods of what is in them: only touched under TAKEN.
+    /// The oldest period in each chain: only touched under TAKEN.
     oldest_of_rest: stat::AtomicU64,
     oldest_of_kept: stat::AtomicU64,
     /// H3: `u64::MAX` if nothing is held.
     oldest: stat::AtomicU64,
-    /// The period of the batch that was drained last by sifting.
+    /// The period of the batch last drained by sifting.
     drained: stat::AtomicU64,
     /// The period of the batch that was too young to be sifted.
     spared: stat::AtomicU64,
     pub(super) count: stat::AtomicU64,
-    /// Bytes of what is held, and about what that owns beside.
+    /// Bytes of the held objects, and approximately what they own besides these.
     bytes: stat::AtomicU64,
     weight: stat::AtomicU64,
-    /// Since when, at the latest, something is held; or 0.
+    /// A time by which the oldest held object was held; or 0.
     pub(super) since: stat::AtomicU64,
 }
 
-/// How far what is held must come: see [`Held::is_past`].
+/// A period that held objects have to be past: see [`Held::is_past`].
 pub(super) struct Reached(Cell<u64>);
 
 impl Reached {
@@ -126,11 +127,12 @@ impl Held {
 
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
-        // Acquire: pairs with `end`.
+        // Acquire: pairs with `publish_oldest`.
         self.oldest.load(Ordering::Acquire) == u64::MAX
     }
 
-    /// Whether all is gone that was retired before a mark, whose batch counts as drained (H3).
+    /// Returns whether all objects retired before a mark have been dropped, given that its batch counts as drained
+    /// (H3).
     pub(super) fn is_past(&self, reached: &Reached) -> bool {
         if self.is_empty() {
             return true;
@@ -139,54 +141,54 @@ impl Held {
             // Relaxed: acquired with the count of drained batches.
             reached.0.set(self.drained.load(Ordering::Relaxed));
         }
-        // Acquire: pairs with `end`.
+        // Acquire: pairs with `publish_oldest`.
         self.oldest.load(Ordering::Acquire) > reached.0.get()
     }
 
-    /// Bytes of what the guards of this period may hold, with what that owns beside its bytes; about.
+    /// Returns approximately the bytes that the guards of this period may hold, including what the objects own.
     pub(super) fn held_back(&self, period: u64) -> u64 {
-        // Relaxed, all: a guess.
+        // Relaxed, all: an estimate.
         if self.drained.load(Ordering::Relaxed) <= period {
             return 0;
         }
         self.bytes.load(Ordering::Relaxed).saturating_add(self.weight())
     }
 
-    /// What is held owns so much beside its bytes; about.
+    /// Returns approximately how many bytes the held objects own besides their own.
     pub(super) fn weight(&self) -> u64 {
         self.weight.load(Ordering::Relaxed)
     }
 
-    /// An object of so many bytes, that owns so much, is held. Under TAKEN.
+    /// Adds a held object of this size, which owns `weight` more. Under TAKEN.
     fn count_bytes(&self, bytes: u64, weight: u64) {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.weight.fetch_add(weight, Ordering::Relaxed);
     }
 
-    /// It is not any more. Under TAKEN.
+    /// Subtracts an object that is no longer held. Under TAKEN.
     fn forget_bytes(&self, bytes: u64, weight: u64) {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.weight.fetch_sub(weight, Ordering::Relaxed);
     }
 
-    /// Whether this was asked before of a batch.
-    fn is_patient(&self, period: u64) -> bool {
-        // Relaxed: a guess.
+    /// Returns whether a batch was already waiting for this period at the last call.
+    fn has_waited(&self, period: u64) -> bool {
+        // Relaxed: an estimate.
         self.spared.swap(period, Ordering::Relaxed) == period
     }
 
-    /// Takes an object in. Under TAKEN.
+    /// Holds an object. Under TAKEN.
     ///
     /// # Safety
     ///
-    /// It is of this list, in no chain, of a store with intervals, and this is its own.
+    /// The object is of this list, in no chain, and of a store with intervals; `self` is the list's.
     unsafe fn keep(&self, object: NonNull<Link>, retired: u64) {
         debug_assert!(retired <= self.drained.load(Ordering::Relaxed), "looked for by it");
         // Relaxed, here and below: under TAKEN (H2).
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees that the object is in no chain.
         unsafe { object.as_ref() }.set_next(self.kept.load(Ordering::Relaxed));
         object.as_ptr().expose_provenance();
-        // Counted first: a fork may come in between (F4), and what is not counted would never be looked at.
+        // Counted first: a fork may come in between (F4), and an object that is not counted would never be examined.
         let oldest = self.oldest_of_kept.load(Ordering::Relaxed).min(retired);
         self.oldest_of_kept.store(oldest, Ordering::Relaxed);
         self.count.fetch_add(1, Ordering::Relaxed);
@@ -194,24 +196,24 @@ impl Held {
         self.kept.store(object.as_ptr(), Ordering::Relaxed);
     }
 
-    /// The next of this round, taken out; nothing at its end, when the next begins. Under TAKEN.
+    /// Takes out the next object of this round, or begins the next round and returns `None`. Under TAKEN.
     fn next(&self) -> Option<NonNull<Link>> {
         let Some(object) = NonNull::new(self.rest.load(Ordering::Relaxed)) else {
             let oldest = self.oldest_of_kept.load(Ordering::Relaxed);
             self.oldest_of_rest.store(oldest, Ordering::Relaxed);
             compiler_fence(Ordering::SeqCst);
-            // A fork may come in between, too: then both chains are the same, which is [mended](Self::mend).
+            // A fork may come in between here, too: then both chains are the same, which is [mended](Self::mend).
             self.rest.store(self.kept.load(Ordering::Relaxed), Ordering::Relaxed);
             self.end_of_round();
             return None;
         };
-        // SAFETY: in a chain of ours (H2).
+        // SAFETY: the object is in a chain of this list (H2).
         self.rest.store(unsafe { object.as_ref() }.next(), Ordering::Relaxed);
         self.count.fetch_sub(1, Ordering::Relaxed);
         Some(object)
     }
 
-    /// The rest is what was kept, and nothing is kept. Under TAKEN.
+    /// Empties the kept chain, which the rest has taken over. Under TAKEN.
     fn end_of_round(&self) {
         compiler_fence(Ordering::SeqCst);
         self.kept.store(ptr::null_mut(), Ordering::Relaxed);
@@ -219,20 +221,21 @@ impl Held {
         self.oldest_of_kept.store(u64::MAX, Ordering::Relaxed);
     }
 
-    /// In the child of a fork: ends what a thread that is gone was doing under TAKEN, which the caller has now.
+    /// In the child of a fork: completes what a thread that does not exist here was doing under TAKEN, which the caller
+    /// holds now.
     pub(super) fn mend(&self) {
         let rest = self.rest.load(Ordering::Relaxed);
         if !rest.is_null() && rest == self.kept.load(Ordering::Relaxed) {
             self.end_of_round();
         }
-        self.end();
+        self.publish_oldest();
         if !self.is_empty() && self.since.load(Ordering::Relaxed) == 0 {
             self.since.store(pace::nanoseconds(), Ordering::Relaxed);
         }
     }
 
-    /// What has gone is dropped (H3). Under TAKEN.
-    fn end(&self) {
+    /// Publishes the oldest period, once the freed objects have been dropped (H3). Under TAKEN.
+    fn publish_oldest(&self) {
         for (chain, oldest) in [(&self.rest, &self.oldest_of_rest), (&self.kept, &self.oldest_of_kept)] {
             if chain.load(Ordering::Relaxed).is_null() {
                 oldest.store(u64::MAX, Ordering::Relaxed);
@@ -246,16 +249,16 @@ impl Held {
         }
     }
 
-    /// All of it, for the store's drop.
+    /// Takes all held objects, for the store's drop.
     pub(super) fn take_all(&self) -> [*mut Link; 2] {
         self.mend();
-        // Acquire: whoever held it last has left TAKEN.
+        // Acquire: the last holder has left TAKEN.
         [&self.rest, &self.kept].map(|chain| chain.swap(ptr::null_mut(), Ordering::Acquire))
     }
 }
 
 impl<O: Objects> List<O> {
-    /// What is held, if a reader ever lagged behind.
+    /// Returns the held objects, if a reader ever lagged behind.
     #[inline]
     pub(super) fn held(&self) -> Option<&Held> {
         // Acquire: pairs with `make_held`.
@@ -263,7 +266,8 @@ impl<O: Objects> List<O> {
         unsafe { self.held.load(Ordering::Acquire).as_ref() }
     }
 
-    /// The same, made if it is not there. Nothing if there is no memory: then what waits goes on waiting.
+    /// Like [`held`](Self::held), made if necessary. Returns `None` if allocation fails: then the batch goes on
+    /// waiting.
     #[cold]
     pub(super) fn make_held(&self) -> Option<&Held> {
         if self.held().is_none() {
@@ -273,40 +277,40 @@ impl<O: Objects> List<O> {
                 .held
                 .compare_exchange(ptr::null_mut(), fresh, Ordering::Release, Ordering::Relaxed);
             if made.is_err() {
-                // SAFETY: made just now, and known to nobody.
+                // SAFETY: made just now, and not published.
                 drop(unsafe { Box::from_raw(fresh) });
             }
         }
         self.held()
     }
 
-    /// The same but for what is [held](super::held).
-    pub(super) fn fresh(&self) -> u64 {
+    /// Returns like [`waiting`](Self::waiting), without the [held](super::held) objects.
+    pub(super) fn unheld(&self) -> u64 {
         let held = self.held().map_or(0, |held| held.count.load(Ordering::Relaxed));
         self.waiting().saturating_sub(held)
     }
 
-    /// The period that what waits does, if that is not over.
+    /// Returns the period that the waiting objects wait for, if it is not over.
     pub(super) fn lagging<R: Reclaim>(&self) -> Option<u64> {
-        // Relaxed: `take_any` looks again.
+        // Relaxed: `take_any` checks again.
         lagging_in::<R>(self.state.load(Ordering::Relaxed))
     }
 }
 
-/// What is to go, side by side.
-struct Gone {
+/// Objects to be freed, in chains side by side.
+struct ToFree {
     chains: Heads,
     count: u64,
 }
 
-impl Gone {
-    const NOTHING: Self = Self {
+impl ToFree {
+    const EMPTY: Self = Self {
         chains: [ptr::null_mut(); CHAINS],
         count: 0,
     };
 
     fn take(&mut self) -> Heads {
-        std::mem::replace(self, Self::NOTHING).chains
+        std::mem::replace(self, Self::EMPTY).chains
     }
 
     /// # Safety
@@ -315,16 +319,17 @@ impl Gone {
     unsafe fn add(&mut self, object: NonNull<Link>) {
         let chain = &mut self.chains[self.count as usize % CHAINS];
         self.count += 1;
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees that the object is in no chain.
         unsafe { object.as_ref() }.set_next(*chain);
         *chain = object.as_ptr();
     }
 }
 
 impl<O: Objects> RetireLists<O> {
-    /// Drops what no reader may find any more of a shard whose period a reader holds up, and of what is held there. Does nothing where nothing is held up; nor, unless all is asked for, where the period has begun since it was
-    /// called before: most are over by the next call, and the caller's own guard holds up those that it begins. Runs the `Drop`
-    /// of values.
+    /// Frees the objects that no reader may find any more: those of a shard whose period a reader holds up, and those
+    /// held there. Does nothing where nothing is held up; nor, unless the effort is [`Effort::All`], where the period
+    /// has begun since the last call: most are over by the next call, and the caller's own guard holds up those that it
+    /// begins. Runs the `Drop` of values.
     #[inline]
     pub(crate) fn sift<R: Reclaim>(&self, shard: usize, effort: Effort) {
         let Some(list) = self.get(shard).filter(|_| R::INTERVALS) else {
@@ -336,7 +341,7 @@ impl<O: Objects> RetireLists<O> {
             None => list.held(),
         };
         if let Some(held) = held
-            && (lagging.is_some_and(|period| effort == Effort::All || held.is_patient(period)) || !held.is_empty())
+            && (lagging.is_some_and(|period| effort == Effort::All || held.has_waited(period)) || !held.is_empty())
         {
             self.sift_list::<R>(shard, (list, held), effort);
         }
@@ -352,17 +357,18 @@ impl<O: Objects> RetireLists<O> {
         let Some(taken) = list.take_any(self.is_foreign::<R>(shard)) else {
             return;
         };
-        let mut gone = Gone::NOTHING;
-        // Of what waits, if its readers can be known; else of what was drained last, which is later than all that is held.
+        let mut to_free = ToFree::EMPTY;
+        // For the waiting batch, if its readers can be known; else for the batch drained last, which is later than all
+        // that is held.
         let waits_for = taken
             .lagging::<R>()
             .filter(|&period| effort == Effort::All || held.spared.load(Ordering::Relaxed) == period);
         let of_batch = waits_for.and_then(|period| Some((period, R::laggards(period)?)));
         if let Some((period, laggards)) = &of_batch {
-            // Nobody knows which of them weighs what.
+            // The weight of each single object is not known.
             let each = list.weights().map_or(0, |weights| weights.each.load(Ordering::Relaxed));
             let end = End::new(*period, each);
-            // First: whoever goes on in the child of a fork that cuts this off looks for readers by it.
+            // First: a thread that takes over in the child of a fork looks for readers by it.
             held.drained.store(*period, Ordering::Relaxed);
             if held.since.load(Ordering::Relaxed) == 0 {
                 held.since
@@ -371,17 +377,18 @@ impl<O: Objects> RetireLists<O> {
             compiler_fence(Ordering::SeqCst);
             for mut next in list.take_waiting() {
                 while let Some(object) = NonNull::new(next) {
-                    // SAFETY: what waits is ours alone under TAKEN (R2), of a store with intervals.
+                    // SAFETY: the waiting objects belong to this thread under TAKEN (R2), and are of a store with
+                    // intervals.
                     unsafe {
                         next = object.as_ref().next();
                         crate::mem::prefetch(next);
                         let interval = self.objects.interval(object).as_mut();
                         interval.retired = end;
-                        if laggards.hold(interval.born, *period) {
+                        if laggards.may_find(interval.born, *period) {
                             held.count_bytes(self.objects.bytes(object), end.weight());
                             held.keep(object, *period);
                         } else {
-                            gone.add(object);
+                            to_free.add(object);
                         }
                     }
                 }
@@ -399,10 +406,10 @@ impl<O: Objects> RetireLists<O> {
                     Effort::Most(most) if kept >= most => break,
                     _ => looked += 1,
                 }
-                // A batch at most is in the hands of a thread, which a fork may take away.
-                if gone.count >= self.batch() {
+                // At most a batch is in a thread's hands, where a fork may lose it.
+                if to_free.count >= self.batch() {
                     // SAFETY: as below.
-                    unsafe { self.reclaim::<R>(list, gone.take()) };
+                    unsafe { self.reclaim::<R>(list, to_free.take()) };
                 }
                 let Some(object) = held.next().or_else(|| held.next()) else {
                     break;
@@ -411,22 +418,22 @@ impl<O: Objects> RetireLists<O> {
                 unsafe {
                     let Interval { born, retired: end } = *self.objects.interval(object).as_ref();
                     crate::mem::prefetch(object.as_ref().next());
-                    if laggards.hold(born, end.period()) {
+                    if laggards.may_find(born, end.period()) {
                         held.keep(object, end.period());
                         kept += 1;
                     } else {
                         held.forget_bytes(self.objects.bytes(object), end.weight());
-                        gone.add(object);
+                        to_free.add(object);
                     }
                 }
             }
         }
-        // SAFETY: nobody may find any of it (B3), and it was taken out of all chains.
-        unsafe { self.reclaim::<R>(list, gone.take()) };
-        held.end();
+        // SAFETY: no reader may find any of these (B3), and they were taken out of all chains.
+        unsafe { self.reclaim::<R>(list, to_free.take()) };
+        held.publish_oldest();
         if waits_for.is_some() && list.is_nothing_waiting() {
             list.drained(taken);
-            if list.fresh() >= self.batch() {
+            if list.unheld() >= self.batch() {
                 self.close::<R>(shard);
             }
         } else {

@@ -1,5 +1,5 @@
-//! One shard's retire list: what is open and what waits, and who may move it. Cites the rules of
-//! [`retired`](super::retired).
+//! The retire list of one shard: its open and waiting chains, and the state that says which thread may move them. Cites
+//! the rules of [`retired`](super::retired).
 
 use std::cell::UnsafeCell;
 use std::ptr::{self, NonNull};
@@ -15,103 +15,103 @@ use crate::shard::{self, Shard};
 use crate::sync::{AtomicPtr, AtomicU64, Ordering, compiler_fence, stat, thread_token};
 use crate::table::defect::{Defect, planted_everywhere};
 
-/// The light barrier of a push by plain stores, where it is a fence.
+/// The light barrier of the shard's owner, where it is a fence.
 #[cold]
 #[inline(never)]
 fn fence() {
-    // SeqCst: what `settle` of a reader is, and all that a model's threads have.
+    // SeqCst: as the fence that lets a reader settle; and the only barrier that a model's threads have.
     crate::sync::fence(Ordering::SeqCst);
     if let Some(reader) = shard::reader() {
         barrier::fence(reader);
     }
 }
 
-/// A light barrier of this thread as the owner of a shard: between what it has retired and what it reads next.
+/// A light barrier of this thread as the owner of a shard: between retiring an object and its next loads.
 pub(super) fn barrier_of_owner() {
     if !barrier::light(asymmetric_barrier::is_asymmetric()) {
         fence();
     }
 }
 
-/// What a state word says, in its low bits: nothing, or one of the two.
+/// The low bits of a state word: IDLE, PENDING or TAKEN.
 const IDLE: u64 = 0;
-/// Above: the grace period that `waiting` is for.
+/// The upper bits are the grace period that `waiting` waits for.
 const PENDING: u64 = 1;
-/// Above: the token of the thread that moves the chains.
+/// The upper bits are the token of the thread that moves the chains.
 const TAKEN: u64 = 2;
 const KIND_BITS: u32 = 2;
 
-/// Whether what waits in this state may be dropped.
+/// Returns whether the waiting objects may be dropped in this state.
 #[inline(always)]
 fn is_ready_in<R: Reclaim>(state: u64) -> bool {
     state & PENDING != 0 && R::is_over(state >> KIND_BITS)
 }
 
-/// Chains side by side, so that reclaiming them waits for the memory of two objects at once; and how many objects an owner
-/// reclaims at most where it retires one.
+/// The number of chains side by side: reclaiming overlaps the cache misses of this many objects. Also the most objects
+/// that an owner reclaims when it retires one.
 pub(super) const CHAINS: usize = 2;
 
 /// The newest object of each chain, or null.
 pub(super) type Heads = [*mut Link; CHAINS];
 
-/// The period that what waits in this state waits for, if that is not over.
+/// Returns the period that the waiting objects wait for in this state, if it is not over.
 pub(super) fn lagging_in<R: Reclaim>(state: u64) -> Option<u64> {
     (state & PENDING != 0 && !R::is_over(state >> KIND_BITS)).then_some(state >> KIND_BITS)
 }
 
-/// The state that a shard was in before it was TAKEN.
+/// The state of a shard before it was TAKEN.
 #[must_use]
 pub(super) struct Taken(u64);
 
 impl Taken {
-    /// The period that what waits does, if that is not over.
+    /// Returns the period that the waiting objects wait for, if it is not over.
     pub(super) fn lagging<R: Reclaim>(&self) -> Option<u64> {
         lagging_in::<R>(self.0)
     }
 }
 
-/// What each free touches comes first, in two cache lines.
+/// The fields that every free touches come first, in two cache lines.
 #[repr(C)]
 pub(super) struct List<O: Objects> {
     open: [AtomicPtr<Link>; CHAINS],
     waiting: [AtomicPtr<Link>; CHAINS],
     pub(super) state: AtomicU64,
-    /// Whether the shard's owner is [inside](List::enter) (R6): 0, or the process's generation in which it is.
+    /// Whether the shard's owner is [inside](List::enter) (R6): 0, or the process generation in which it is.
     inside: AtomicU64,
     // Statistics. `retired` is counted before the object can be seen in `open`, `reclaimed` after its value was dropped.
     pub(super) retired: stat::AtomicU64,
     pub(super) retired_bytes: stat::AtomicU64,
     pub(super) reclaimed: stat::AtomicU64,
     pub(super) reclaimed_bytes: stat::AtomicU64,
-    /// Of the objects of each chain that the owner reclaims: where a parent's variables go by turns, each of its ids has chains
-    /// of its own. Only touched inside (R6).
+    /// The kind of the last object that the owner reclaimed from each chain: where the variables of one parent
+    /// alternate between as many ids, each chain holds one kind. Only touched inside (R6).
     kinds: [UnsafeCell<Option<O::Kind>>; CHAINS],
-    /// The token of the owner that is dropping what it has taken out of `waiting` (R7), or 0.
+    /// The token of the owner that is dropping objects taken out of `waiting` (R7), or 0.
     in_hand: AtomicU64,
-    /// Batches that were closed: counted before the first chain is taken (R5).
+    /// Batches closed: counted before the first chain is emptied (R5).
     closed: AtomicU64,
-    /// Those of them whose objects are all gone.
+    /// Closed batches whose objects have all been dropped.
     drained: AtomicU64,
-    /// What `retired` was when another shard's thread looked, but for its upper half.
-    pub(super) looked_at: stat::AtomicU32,
+    /// The low half of `retired` at the last visit by another shard's thread.
+    pub(super) visited_at: stat::AtomicU32,
     /// Of the shared list: whether its store is [enlisted](super::stores).
     pub(super) is_enlisted: stat::AtomicBool,
     /// Values whose `Drop` panicked.
     pub(super) drop_panics: stat::AtomicU64,
-    /// Of the shared list: objects that could not be weighed.
+    /// Of the shared list: objects whose weighing panicked.
     pub(super) weigh_panics: stat::AtomicU64,
-    /// When the first of what is open was retired, and of what waits: of those at whose retirement somebody looked at the
-    /// clock; or 0.
+    /// When the first open object was retired, and the first waiting one, among those whose retirement read the clock;
+    /// or 0.
     opened: stat::AtomicU64,
     pub(super) waiting_since: stat::AtomicU64,
-    /// With intervals: what was drained, and some reader holds back. Made when a reader first lags behind.
+    /// With intervals: drained objects that some reader holds back. Made when a reader first lags behind.
     pub(super) held: stat::AtomicPtr<Held>,
-    /// Made when something is weighed, if there is memory for it; else null.
+    /// Made when an object is first weighed; null before, or if allocation fails.
     pub(super) weights: stat::AtomicPtr<Weights>,
 }
 
-// SAFETY: `kinds` are only touched by the shard's owner, inside, which one thread at a time is; all else is atomic, or leads to
-// objects that the lists own.
+// SAFETY: `kinds` is only touched by the shard's owner, inside, which is one thread at a time; all else is atomic, or
+// leads to objects that the lists own.
 unsafe impl<O: Objects> Sync for List<O> {}
 // SAFETY: as above.
 unsafe impl<O: Objects> Send for List<O> {}
@@ -125,7 +125,7 @@ impl<O: Objects> Drop for List<O> {
         }
         let weights = *self.weights.get_mut();
         if !weights.is_null() {
-            // SAFETY: made by `make_weights`, and nobody uses the list any more.
+            // SAFETY: made by `make_weights`, and no thread uses the list any more.
             drop(unsafe { Box::from_raw(weights) });
         }
     }
@@ -146,13 +146,13 @@ impl<O: Objects> List<O> {
             in_hand: AtomicU64::new(0),
             closed: AtomicU64::new(0),
             drained: AtomicU64::new(0),
-            looked_at: stat::AtomicU32::new(0),
+            visited_at: stat::AtomicU32::new(0),
             drop_panics: stat::AtomicU64::new(0),
             weigh_panics: stat::AtomicU64::new(0),
             is_enlisted: stat::AtomicBool::new(false),
             opened: stat::AtomicU64::new(0),
             waiting_since: stat::AtomicU64::new(0),
-            // Loom does not see how it is published.
+            // Loom does not see how it is published, so it is made here.
             held: stat::AtomicPtr::new(if cfg!(shadow_loom) {
                 Box::into_raw(Box::new(Held::new()))
             } else {
@@ -162,40 +162,42 @@ impl<O: Objects> List<O> {
         }
     }
 
-    /// Adds a chain that the first object leads along to the last, to one of ours, by turns.
+    /// Pushes the chain `first..=last` onto one of the open chains, round-robin by `turn`.
     ///
     /// # Safety
     ///
-    /// The objects are the caller's, and in no other chain (R1).
+    /// The caller owns the objects, and they are in no other chain (R1).
     #[inline]
     pub(super) unsafe fn push(&self, first: NonNull<Link>, last: NonNull<Link>, turn: u64) {
-        // SAFETY: the caller's until the list has it.
+        // SAFETY: the caller owns the objects until they are pushed.
         let last = unsafe { last.as_ref() };
         let open = &self.open[turn as usize % CHAINS];
         // Relaxed: the exchange below fails if it is stale.
         let mut head = open.load(Ordering::Relaxed);
         loop {
             last.set_next(head);
-            // Release: pairs with the swap in `close`; hands over the objects, their links, and that they were unlinked.
-            // Acquire: pairs with that swap too, so that whoever sees this push as one of an emptied chain sees the count of
-            // the close that emptied it (R5).
+            // Release: pairs with the swap in `close`; publishes the objects, their links, and that they were unlinked.
+            // Acquire: pairs with that swap too, so that a thread that sees this push onto an emptied chain also sees
+            // the count of the close that emptied it (R5).
             match open.compare_exchange_weak(head, first.as_ptr(), Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => return,
+                // Another thread pushed, or a close emptied the chain.
                 Err(found) => head = found,
             }
         }
     }
 
-    /// The shard's owner goes inside: it alone has the chains until it [leaves](Self::leave), and no code of others runs.
-    /// The state then; none if somebody else may be at the shard: then the owner is not inside.
+    /// Enters the shard as its owner: until it [leaves](Self::leave), no other thread moves the chains, and no foreign
+    /// code runs. Returns the state, or `None` if another thread may be moving the chains: then the owner is not
+    /// inside.
     #[inline(always)]
     pub(super) fn enter(&self) -> Option<u64> {
-        // Relaxed: the barriers, this one and that in `is_left_alone`, order it with the load of the state.
+        // Relaxed: two barriers, this one and that in `excludes_owner`, order it with the load of the state.
         self.inside.store(fork::generation(), Ordering::Relaxed);
         if !barrier::light(asymmetric_barrier::is_asymmetric()) {
             fence();
         }
-        // Acquire: pairs with the Release stores that end TAKEN; what the chains are after them is loaded inside.
+        // Acquire: pairs with the Release stores that end TAKEN; inside, the chains are loaded as those left them.
         let state = self.state.load(Ordering::Acquire);
         if state & TAKEN == 0 || planted_everywhere(Defect::PushBesideClose) {
             return Some(state);
@@ -204,37 +206,37 @@ impl<O: Objects> List<O> {
         None
     }
 
-    /// The end of what [`enter`](Self::enter) began.
+    /// Ends what [`enter`](Self::enter) began.
     #[inline(always)]
     pub(super) fn leave(&self) {
-        // Release: pairs with the Acquire in `is_left_alone`.
+        // Release: pairs with the Acquire in `excludes_owner`.
         self.inside.store(0, Ordering::Release);
     }
 
-    /// As [`push`](Self::push), by plain stores.
+    /// Like [`push`](Self::push), by plain stores.
     ///
     /// # Safety
     ///
-    /// As there; the caller is the shard's owner, inside.
+    /// Same as [`push`](Self::push); the caller is the shard's owner, inside.
     #[inline(always)]
     pub(super) unsafe fn push_inside(&self, first: NonNull<Link>, last: NonNull<Link>, turn: u64) {
         let open = &self.open[turn as usize % CHAINS];
-        // Relaxed: this thread's own store, or that of a closer, by the Acquire in `enter`.
+        // Relaxed: stored by this thread, or by a closer and acquired in `enter`.
         let head = open.load(Ordering::Relaxed);
-        // SAFETY: the caller's until the list has it.
+        // SAFETY: the caller owns the objects until they are pushed.
         unsafe { last.as_ref() }.set_next(head);
         // Release: as the exchange in `push`.
         open.store(first.as_ptr(), Ordering::Release);
     }
 
-    /// Gives back the first object of each chain that is ready, if it owns nothing. Whether one is ready that has to be
-    /// [taken](Self::take_inside).
+    /// Frees the first ready object of each chain, if it owns nothing. Returns whether a ready object remains that must
+    /// be [taken](Self::take_inside).
     ///
     /// # Safety
     ///
-    /// The caller is the shard's owner, inside, and `state` is what it found there.
+    /// The caller is the shard's owner, inside, and `state` is the result of [`enter`](Self::enter).
     #[inline(always)]
-    pub(super) unsafe fn give_back_inside<R: Reclaim>(&self, objects: &O, shard: Shard, state: u64) -> bool {
+    pub(super) unsafe fn free_inside<R: Reclaim>(&self, objects: &O, shard: Shard, state: u64) -> bool {
         if !is_ready_in::<R>(state) {
             return false;
         }
@@ -245,13 +247,13 @@ impl<O: Objects> List<O> {
                 continue;
             };
             left = true;
-            // SAFETY: the period is over (R3, G1), so nobody reads the chain's objects, and inside they are this thread's; and
-            // so is the kind.
+            // SAFETY: the period is over (R3, G1), so no thread reads the chain's objects, and inside they belong to
+            // this thread, as `kind` does.
             unsafe {
                 let kind = &mut *kind.get();
                 let next = first.as_ref().next();
                 prefetch(next);
-                // Taken out first, for a fork may come in between (F4): then it is lost, and not in two places.
+                // Unlinked first, because a fork may come in between (F4): then the object is lost, not in two places.
                 chain.store(next, Ordering::Relaxed);
                 compiler_fence(Ordering::SeqCst);
                 match objects.free_plain::<R>(first, shard, kind) {
@@ -268,16 +270,16 @@ impl<O: Objects> List<O> {
             shard.add(&self.reclaimed, freed);
         }
         if !left {
-            self.drained_inside(state);
+            self.finish_inside(state);
         }
         more
     }
 
-    /// Takes out the first object of each chain that is ready, to be [dropped](Self::drop_in_hand).
+    /// Takes the first ready object of each chain, to be [dropped](Self::drop_in_hand).
     ///
     /// # Safety
     ///
-    /// As [`give_back_inside`](Self::give_back_inside).
+    /// Same as [`free_inside`](Self::free_inside).
     pub(super) unsafe fn take_inside<R: Reclaim>(&self, state: u64) -> Option<Heads> {
         if !is_ready_in::<R>(state) || !self.is_nothing_in_hand() {
             return None;
@@ -285,7 +287,7 @@ impl<O: Objects> List<O> {
         let taken = self.waiting.each_ref().map(|chain| {
             // Relaxed, both: inside, as in `push_inside`.
             let first = chain.load(Ordering::Relaxed);
-            // SAFETY: null, or as in `give_back_inside`.
+            // SAFETY: null, or as in `free_inside`.
             if let Some(object) = unsafe { first.as_ref() } {
                 prefetch(object.next());
                 chain.store(object.next(), Ordering::Relaxed);
@@ -293,18 +295,18 @@ impl<O: Objects> List<O> {
             first
         });
         if taken.iter().all(|first| first.is_null()) {
-            self.drained_inside(state);
+            self.finish_inside(state);
             return None;
         }
-        // Relaxed: `leave` releases it (R7).
+        // Relaxed: released by `leave` (R7).
         self.in_hand.store(thread_token(), Ordering::Relaxed);
         Some(taken)
     }
 
-    /// PENDING → IDLE, by the owner, inside: all is gone. If somebody takes the shard just now, they see that the owner is
-    /// inside, and leave it PENDING: the next one does this again.
+    /// PENDING → IDLE, by the owner, inside: the batch is drained. If another thread takes the shard at this time, it
+    /// sees that the owner is inside and leaves the state PENDING: the next thread to drain does this again.
     #[cold]
-    fn drained_inside(&self, state: u64) {
+    fn finish_inside(&self, state: u64) {
         if !self.is_nothing_in_hand() {
             return;
         }
@@ -315,13 +317,13 @@ impl<O: Objects> List<O> {
             .compare_exchange(state, IDLE, Ordering::Release, Ordering::Relaxed);
     }
 
-    /// Drops what the owner took out, outside.
+    /// Drops objects taken by the owner, outside.
     ///
     /// # Safety
     ///
-    /// [`take_inside`](Self::take_inside) gave it to this thread, whose shard this is.
+    /// [`take_inside`](Self::take_inside) returned `taken` to this thread, which owns the shard.
     pub(super) unsafe fn drop_in_hand(&self, objects: &O, shard: Shard, taken: Heads) -> u64 {
-        /// Also if a `Drop` does not return.
+        /// Runs even if a `Drop` does not return normally.
         struct Done<'l>(&'l AtomicU64);
         impl Drop for Done<'_> {
             fn drop(&mut self) {
@@ -332,10 +334,11 @@ impl<O: Objects> List<O> {
         let done = Done(&self.in_hand);
         let mut panics = 0;
         for object in taken.into_iter().filter_map(NonNull::new) {
-            // SAFETY: the caller's: nobody reads it any more, and it is in no chain.
+            // SAFETY: the caller guarantees that they are from `take_inside`: no thread reads them, and they are in no
+            // chain.
             let Freed { bytes, panicked } = unsafe { objects.reclaim(object, shard) };
             panics += u64::from(panicked);
-            // Read by others, and written by those who reclaim in the owner's place.
+            // Atomic additions: threads that reclaim in the owner's place write these counters too.
             self.reclaimed_bytes.fetch_add(bytes, Ordering::Relaxed);
             self.reclaimed.fetch_add(1, Ordering::Relaxed);
         }
@@ -343,31 +346,32 @@ impl<O: Objects> List<O> {
         panics
     }
 
-    /// Whether no owner is dropping what it took out of `waiting` (R7). What one that is gone since a fork had is lost.
+    /// Returns whether no owner is dropping objects that it took out of `waiting` (R7). Objects in the hands of an
+    /// owner that vanished in a fork are lost.
     fn is_nothing_in_hand(&self) -> bool {
         // Acquire: pairs with `drop_in_hand`.
         let token = self.in_hand.load(Ordering::Acquire);
         token == 0 || fork::vanished(token) || planted_everywhere(Defect::HandForgotten)
     }
 
-    /// IDLE → PENDING, if anything is open: asks for a grace period for it. If the shard is another
+    /// IDLE → PENDING, if anything is open: closes the batch and begins its grace period. If the shard is another
     /// thread's own, this costs a heavy barrier.
     pub(super) fn close<R: Reclaim>(&self, foreign: bool) {
         if self.is_nothing_open(Ordering::Relaxed) || !self.take(IDLE) {
             return;
         }
-        if foreign && !self.is_left_alone() {
+        if foreign && !self.excludes_owner() {
             // Release: pairs with the Acquire in `take`.
             self.state.store(IDLE, Ordering::Release);
             return;
         }
         if !planted_everywhere(Defect::CountAfterClose) {
-            // Relaxed: the swaps below release it (R5).
+            // Relaxed: released by the swaps below (R5).
             self.closed.fetch_add(1, Ordering::Relaxed);
         }
         for (open, waiting) in self.open.iter().zip(&self.waiting) {
-            // AcqRel: Acquire pairs with the pushes, so that what they unlinked comes before the grace period. Release: with
-            // the Acquire in `mark` and in `push`.
+            // AcqRel: Acquire pairs with the pushes, so that their unlinking comes before the grace period. Release
+            // pairs with the Acquire in `mark` and in `push`.
             let chain = open.swap(ptr::null_mut(), Ordering::AcqRel);
             // Relaxed: under TAKEN (R2).
             waiting.store(chain, Ordering::Relaxed);
@@ -381,7 +385,7 @@ impl<O: Objects> List<O> {
         self.wait_for::<R>();
     }
 
-    /// TAKEN → PENDING, until a grace period is over that begins now (R3).
+    /// TAKEN → PENDING, for a grace period that begins now (R3).
     fn wait_for<R: Reclaim>(&self) {
         let period = R::begin_period();
         // Release: pairs with the Acquire in `take`.
@@ -392,52 +396,54 @@ impl<O: Objects> List<O> {
         self.open.iter().all(|open| open.load(order).is_null())
     }
 
-    /// Whether the owner is not inside, and does not go inside as long as this thread holds TAKEN (R6).
+    /// Returns whether the owner is not inside, and cannot enter while this thread holds TAKEN (R6).
     #[cold]
-    fn is_left_alone(&self) -> bool {
+    fn excludes_owner(&self) -> bool {
         if !barrier::heavy() {
             return false;
         }
-        // Acquire: pairs with `leave`: what the owner did inside is seen whole then. One of before a fork does not go on.
+        // Acquire: pairs with `leave`: then everything the owner did inside is visible. An owner that entered before a
+        // fork does not continue.
         let inside = self.inside.load(Ordering::Acquire);
         inside != fork::generation() || planted_everywhere(Defect::CloseBesidePush)
     }
 
-    /// Whether nothing is retired here that is still there, as far as the caller has acquired.
+    /// Returns whether nothing is pending in this list, as far as the caller has acquired.
     pub(super) fn is_empty(&self) -> bool {
-        // Acquire, both: what is found is handed on by who looked.
+        // Acquire, both: the caller passes on what it learns here.
         self.is_nothing_open(Ordering::Acquire)
             && self.state.load(Ordering::Acquire) == IDLE
             && self.held().is_none_or(Held::is_empty)
     }
 
-    /// About how many objects are retired and not reclaimed.
+    /// Returns the approximate number of objects retired and not reclaimed.
     pub(super) fn waiting(&self) -> u64 {
-        // Relaxed, both: a guess. In this order what is taken away is mostly the older; never below 0.
+        // Relaxed, both: an estimate. In this order the subtracted count is mostly the older, so the result is hardly
+        // ever too low, and never below 0.
         let reclaimed = self.reclaimed.load(Ordering::Relaxed);
         ahead(self.retired.load(Ordering::Relaxed), reclaimed)
     }
 
-    /// Whether what is here waits for a period that began after this one, or will.
+    /// Returns whether the objects here wait, or will wait, for a period that began after this one.
     pub(super) fn waits_for_later(&self, period: u64) -> bool {
-        // Relaxed: a guess.
+        // Relaxed: an estimate.
         let state = self.state.load(Ordering::Relaxed);
         state & PENDING == 0 || state >> KIND_BITS > period
     }
 
     pub(super) fn is_pending(&self) -> bool {
-        // Relaxed: a guess.
+        // Relaxed: an estimate.
         self.state.load(Ordering::Relaxed) & PENDING != 0
     }
 
-    /// Something that was retired just now is open.
+    /// Notes the time for an object that was retired just now and is open.
     pub(super) fn note_age(&self) {
         if !cfg!(shadow_loom) && self.opened.load(Ordering::Relaxed) == 0 {
             self.opened.store(pace::nanoseconds(), Ordering::Relaxed);
         }
     }
 
-    /// Since when, at the latest, something is retired that is still there; about.
+    /// Returns an approximate time by which the oldest object still retired had been retired.
     pub(super) fn oldest(&self) -> Option<u64> {
         if self.waiting() == 0 {
             return None;
@@ -447,75 +453,75 @@ impl<O: Objects> List<O> {
         [held].into_iter().chain(since).find(|&since| since != 0)
     }
 
-    /// Whether what waits may be dropped.
+    /// Returns whether the waiting objects may be dropped.
     #[inline]
     pub(super) fn is_ready<R: Reclaim>(&self) -> bool {
-        // Relaxed: `take_ready` looks again.
+        // Relaxed: `take_ready` checks again.
         is_ready_in::<R>(self.state.load(Ordering::Relaxed))
     }
 
-    /// IDLE or PENDING → TAKEN, to look at what is held and what waits. [`drained`](Self::drained) or
-    /// [`put_back`](Self::put_back) comes next. As [`close`](Self::close), if the shard is another thread's own.
+    /// IDLE or PENDING → TAKEN, to examine held and waiting objects. The caller ends it with [`drained`](Self::drained)
+    /// or [`put_back`](Self::put_back). Like [`close`](Self::close), if the shard is another thread's own.
     pub(super) fn take_any(&self, foreign: bool) -> Option<Taken> {
         let state = self.state.load(Ordering::Relaxed);
         if state & TAKEN != 0 || !self.take(state) {
             return None;
         }
-        if foreign && !self.is_left_alone() {
+        if foreign && !self.excludes_owner() {
             self.put_back(Taken(state));
             return None;
         }
         Some(Taken(state))
     }
 
-    /// Ends TAKEN: what waited still does.
+    /// Ends TAKEN, and restores the former state: waiting objects still wait.
     pub(super) fn put_back(&self, Taken(state): Taken) {
         // Release: pairs with the Acquire in `take`.
         self.state.store(state, Ordering::Release);
     }
 
-    /// All that waits. Under TAKEN.
+    /// Takes all waiting objects. Under TAKEN.
     pub(super) fn take_waiting(&self) -> Heads {
         // Relaxed: under TAKEN (R2).
         let take = |chain: &AtomicPtr<Link>| chain.swap(ptr::null_mut(), Ordering::Relaxed);
         self.waiting.each_ref().map(take)
     }
 
-    /// Whether nothing waits. Under TAKEN.
+    /// Returns whether no object waits. Under TAKEN.
     pub(super) fn is_nothing_waiting(&self) -> bool {
         // Relaxed: under TAKEN (R2).
         self.waiting.iter().all(|chain| chain.load(Ordering::Relaxed).is_null())
     }
 
-    /// PENDING → TAKEN, and the chains that are ready. [`drained`](Self::drained) comes next. As [`close`](Self::close), if the
-    /// shard is another thread's own.
+    /// PENDING → TAKEN: takes the chains if they are ready. The caller ends it with [`drained`](Self::drained). Like
+    /// [`close`](Self::close), if the shard is another thread's own.
     pub(super) fn take_ready<R: Reclaim>(&self, foreign: bool) -> Option<(Heads, Taken)> {
         let state = self.state.load(Ordering::Relaxed);
         if !is_ready_in::<R>(state) || !self.take(state) {
             return None;
         }
-        if foreign && !planted_everywhere(Defect::TakeBesideOwner) && !self.is_left_alone() {
+        if foreign && !planted_everywhere(Defect::TakeBesideOwner) && !self.excludes_owner() {
             self.put_back(Taken(state));
             return None;
         }
         Some((self.take_waiting(), Taken(state)))
     }
 
-    /// TAKEN → IDLE: what was ready is gone. Or back to PENDING, if the owner still has some of it in hand (R7): whoever comes
-    /// next finds that nothing waits.
+    /// TAKEN → IDLE: the ready objects have been dropped. Or back to PENDING, if the owner still has some of them in
+    /// hand (R7): the next thread to drain finds that nothing waits.
     pub(super) fn drained(&self, Taken(state): Taken) {
         if !self.is_nothing_in_hand() {
             // Release: as below.
             return self.state.store(state, Ordering::Release);
         }
         self.count_drained();
-        // Release: pairs with the Acquire in `take`, and with that in `enter`.
+        // Release: pairs with the Acquire in `take` and in `enter`.
         self.state.store(IDLE, Ordering::Release);
     }
 
-    /// All of the batch that was closed last is gone. Nobody closes another meanwhile: the state is PENDING or TAKEN.
+    /// Counts the batch closed last as drained. No thread closes another meanwhile: the state is PENDING or TAKEN.
     fn count_drained(&self) {
-        // Relaxed: as nobody closes. Release: pairs with the Acquire in `is_done`.
+        // Relaxed: no thread closes. Release: pairs with the Acquire in `is_done`.
         self.drained
             .store(self.closed.load(Ordering::Relaxed), Ordering::Release);
         self.waiting_since.store(0, Ordering::Relaxed);
@@ -524,7 +530,7 @@ impl<O: Objects> List<O> {
         }
     }
 
-    /// From this state to TAKEN by this thread.
+    /// Exchanges the state `from` for TAKEN by this thread.
     fn take(&self, from: u64) -> bool {
         let taken = thread_token() << KIND_BITS | TAKEN;
         // Acquire: pairs with the Release store by which the last holder left TAKEN.
@@ -533,8 +539,8 @@ impl<O: Objects> List<O> {
             .is_ok()
     }
 
-    /// In the child of a fork: goes on where a thread that is gone held TAKEN. What it had in its hands is lost: it may have
-    /// been in the middle of dropping it.
+    /// In the child of a fork: takes over TAKEN from a thread that does not exist here. The objects in that thread's
+    /// hands are lost, because it may have been in the middle of dropping them.
     pub(super) fn recover<R: Reclaim>(&self) {
         let state = self.state.load(Ordering::Relaxed);
         if state & TAKEN == 0 || !fork::vanished(state >> KIND_BITS) || !self.take(state) {
@@ -543,6 +549,7 @@ impl<O: Objects> List<O> {
         if let Some(held) = self.held() {
             held.mend();
         }
+        // The rest of the batch waits for a new period, as the state does not tell the old one.
         if self.is_nothing_waiting() && self.is_nothing_in_hand() {
             self.drained(Taken(IDLE));
         } else {
@@ -550,12 +557,13 @@ impl<O: Objects> List<O> {
         }
     }
 
-    /// A mark for [`is_done`](Self::is_done): the number of the batch with which all that was retired before will be gone.
+    /// Returns a mark for [`is_done`](Self::is_done): the number of the batch by which all objects retired before will
+    /// have been dropped.
     pub(super) fn mark(&self) -> u64 {
         // Acquire, here and in `is_done`: pairs with the swaps of `close`.
         let nothing = self.is_nothing_open(Ordering::Acquire);
-        // Not a load, which could miss the newest close: one that emptied a chain before something was pushed that is
-        // still there.
+        // A read-modify-write, because a load could miss the newest close: one that emptied a chain before a push that
+        // is still there.
         let closed = self.closed.fetch_add(0, Ordering::Relaxed);
         if nothing || planted_everywhere(Defect::MarkForgetsOpen) {
             closed
@@ -564,19 +572,19 @@ impl<O: Objects> List<O> {
         }
     }
 
-    /// Whether all that had been retired at the mark has been dropped (R5).
+    /// Returns whether all objects retired before the mark have been dropped (R5).
     pub(super) fn is_done(&self, mark: u64) -> bool {
         // Acquire: pairs with `drained`.
         if self.drained.load(Ordering::Acquire) >= mark {
             return true;
         }
-        // The close that the mark waits for may have been under way, and have taken it all.
+        // The close that the mark waits for may have been under way, and have taken everything.
         let nothing = self.is_nothing_open(Ordering::Acquire);
         let closed = self.closed.load(Ordering::Relaxed);
         nothing && self.drained.load(Ordering::Acquire) >= closed
     }
 
-    /// What waits, and what is open, for the store's drop: no operation runs any more.
+    /// Takes all waiting, open and held objects for the store's drop: no operation runs any more.
     pub(super) fn take_all(&self) -> [Heads; 3] {
         // Acquire: pairs with the pushes.
         let take = |chain: &AtomicPtr<Link>| chain.swap(ptr::null_mut(), Ordering::Acquire);

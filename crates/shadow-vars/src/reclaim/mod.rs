@@ -1,25 +1,29 @@
-//! Reclamation: when may memory that nobody can find any more be given back?
+//! Memory reclamation: decides when an unlinked object may be freed.
 //!
-//! The store keeps its own retire lists ([`retired`]); a backend only answers one question: *has every guard that
-//! existed at this moment gone?* That keeps a backend small, lets a store drop all that it retired without waiting for
-//! anyone and leave nothing behind (but a few words a period with `Epoch` and `Seize`, until they are driven), keeps user code (`Drop`) out of readers, and lets the statistics be exact.
+//! The store keeps its own retire lists ([`retired`]). A backend answers a single question: *have all guards that
+//! existed when this grace period began been dropped?* This keeps a backend small. It lets a store drop everything that
+//! it retired without waiting for any thread and without leaving anything behind (except a few words per period with
+//! `Epoch` and `Seize`, until they are driven). It keeps user code (`Drop`) out of readers, and it makes the statistics
+//! exact.
 //!
-//! What a backend promises:
+//! A backend guarantees:
 //!
-//! - **G1** A period that [`Backend::begin_period`] began [is over](Backend::is_over) only when every guard that was made
-//!   before has gone; then it stays so. Periods have numbers, and one that began before another is over before it.
-//! - **G2** A guard that is made after the period began sees everything that happened before it: what was unlinked before
-//!   cannot be found by a guard that the period does not wait for.
-//! - **G3** What a thread did under its guard, and what came before the period began, happens before `is_over` says yes.
-//! - **G4** Words that lead to protected memory are loaded by [`Backend::load`]: with [`Backend::LOAD`] at least, and with
-//!   intervals again, until what is loaded is no younger than the guard has announced. A word of an object that may be
-//!   retired itself says nothing of what it leads to (B4).
+//! - **G1** A period begun by [`Backend::begin_period`] [is over](Backend::is_over) only when every guard made before
+//!   it has been dropped; from then on it stays over. Periods are numbered, and a period that began before another is
+//!   over before it.
+//! - **G2** A guard made after the period began sees everything that happened before the period: an object unlinked
+//!   before cannot be found under a guard that the period does not wait for.
+//! - **G3** Everything a thread did under its guard, and everything before the period began, happens before `is_over`
+//!   returns true.
+//! - **G4** Words that lead to protected memory are loaded by [`Backend::load`], with at least [`Backend::LOAD`]; with
+//!   intervals, the load is repeated until the loaded object is no younger than the guard has announced. A word in an
+//!   object that may itself be retired says nothing about the object it leads to (B4).
 //!
-//! **Stores share a backend's collector** (one per process and backend). A collector per store would need a look-up of
-//! the thread's participant by store on every pin, a table that grows with stores × threads, and would keep garbage
-//! alive until the last such thread ends. The price: a guard on one store also holds up the reclamation of others.
-//! `benches` measures what a pin costs either way. A guard of one store is harmless to another by construction: a guard
-//! never stands alone in the API, it is part of a [`Pinned`](crate::Pinned), which knows its store.
+//! **Stores share one collector per backend and process.** A collector per store would need a look-up of the thread's
+//! participant by store on every pin and a table that grows with stores × threads, and would keep garbage alive until
+//! the last such thread ends. The price is that a guard on one store also delays reclamation in others; `benches`
+//! measures the cost of a pin either way. A guard of one store cannot be used with another: in the API a guard is
+//! always part of a [`Pinned`](crate::Pinned), which knows its store.
 
 mod age;
 mod asymmetric;
@@ -37,7 +41,7 @@ mod figures;
 pub(crate) mod held;
 mod list;
 pub(crate) mod object;
-mod old;
+mod old_guards;
 pub(crate) mod owned;
 pub(crate) mod pace;
 mod participants;
@@ -48,7 +52,7 @@ mod seize;
 #[cfg(all(test, target_os = "linux", target_arch = "x86_64", not(miri), not(shadow_loom)))]
 mod steps;
 pub(crate) mod stores;
-mod tend;
+mod upkeep;
 mod weights;
 
 use std::time::Duration;
@@ -65,15 +69,16 @@ use participants::Site;
 use private::Hold;
 use sealed::Backend;
 
-/// How a store knows when nobody can be reading a freed variable any more.
+/// The policy by which a store decides that no thread can still be reading a freed variable.
 ///
-/// [`Asymmetric`] (epochs whose readers only store) is the default; [`Eras`] (the same, with a bound to what a stalled reader
-/// holds back), [`Epoch`] (crossbeam-epoch) and `Seize` (feature `seize`, Hyaline) are the alternatives. The trait is sealed: what is promised is the behaviour, not the interface.
+/// [`Asymmetric`] (epochs whose readers only store) is the default. The alternatives are [`Eras`] (like `Asymmetric`,
+/// with a bound on what a stalled reader holds back), [`Epoch`] (crossbeam-epoch) and `Seize` (feature `seize`,
+/// Hyaline). The trait is sealed: the behaviour is guaranteed, not the interface.
 pub trait Reclaim: Backend {}
 
 impl<R: Backend> Reclaim for R {}
 
-/// A backend by name.
+/// The backends, as values.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Named {
     /// [`Asymmetric`].
@@ -85,33 +90,33 @@ pub enum Named {
     /// `Seize`.
     #[cfg(feature = "seize")]
     Seize,
-    /// One that is exact, or counts by the batch, for tests and models.
+    /// The backend for tests and models.
     #[cfg(any(test, shadow_loom))]
     Checked {
-        /// Which of the two.
+        /// Whether each object has its own grace period (else one per batch).
         exact: bool,
     },
 }
 
-/// Why grace periods do not end.
+/// The reason why no grace period can end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Stuck {
-    /// The system refuses its barrier, and not all readers are known to have fenced since.
+    /// The system refuses the barrier, and not all readers are known to have fenced since.
     NoBarrier,
-    /// Guards of before a fork may be nobody's.
+    /// Guards made before a fork may belong to threads that do not exist in this process.
     Forked,
 }
 
-/// Guards that are [too old](age): how many, and of the oldest the period with which it was made, and its age.
+/// Guards that are [too old](age): their number, and the period and age of the oldest.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Old {
-    /// How many.
+    /// The number of such guards.
     pub count: usize,
-    /// Periods that began later than this wait for the oldest.
+    /// The epoch in which the oldest was made, and its age. Periods that began later wait for it.
     pub oldest: Option<(u64, Duration)>,
 }
 
-/// In the child of a fork: lets go of other threads' places among the readers.
+/// Releases the participants of other threads, in the child of a fork.
 #[cfg(all(target_os = "linux", not(miri), not(shadow_loom)))]
 pub(crate) fn let_go_of_others() {
     participants::let_go_of_others::<Asymmetric>();
@@ -125,11 +130,11 @@ pub(crate) fn report_after(age: Option<Duration>) {
     Eras::ages().beat_at_once();
 }
 
-/// Sees from time to time who holds a guard of any backend that tells, also while nothing is retired.
+/// Checks the age of guards from time to time, also while nothing is retired, for the backends that can tell.
 #[cfg(not(shadow_loom))]
 fn beat() {
-    old::beat::<Asymmetric>();
-    old::beat::<Eras>();
+    old_guards::beat::<Asymmetric>();
+    old_guards::beat::<Eras>();
 }
 
 pub(crate) mod sealed {
@@ -141,119 +146,124 @@ pub(crate) mod sealed {
 
     /// The contract G1 to G4 of [`super`].
     pub trait Backend: Sized + 'static {
-        /// Protects what its thread reads; stays on its thread.
+        /// Protects what its thread reads; not `Send`.
         type Guard;
-        /// Protects what its holder reads; may move between threads and be shared.
+        /// Protects what its holder reads; can be sent and shared between threads.
         type OwnedGuard: Send + Sync;
 
-        /// What loads under a guard have to know of it.
+        /// What a protected load needs from its guard.
         type Place: Copy + Send + Sync;
 
-        /// Which backend this is.
+        /// This backend, as a value.
         const NAMED: Named;
 
         /// The ordering with which protected words are loaded (G4).
         const LOAD: Ordering;
 
-        /// Whether each retired object gets a grace period of its own (to find bugs), not a batch.
+        /// Whether each retired object gets a grace period of its own, not a batch of objects (to find bugs).
         const EXACT: bool = false;
 
-        /// Whether a thread's own shard takes in what it retires by plain stores: only worth it with asymmetric barriers, which
-        /// whoever pins has made ready then.
+        /// Whether a thread pushes to its own shard by plain stores. Only worthwhile with asymmetric barriers, which
+        /// pinning has initialised by then.
         const PUSHES_PLAINLY: bool = false;
 
-        /// Whether beginning a period may take memory for granted: then no operation does that but those that free.
+        /// Whether beginning a period may allocate infallibly: if so, only operations that free begin periods.
         const PERIODS_TAKE_MEMORY: bool = false;
 
-        /// Whether objects carry the eras of their birth and their end, by which what a reader cannot have found is reclaimed
-        /// before its guard goes (B1 to B6 of `eras`).
+        /// Whether objects record their birth and retirement eras, by which objects that a reader cannot have found are
+        /// reclaimed before its guard is dropped (B1 to B6 of `eras`).
         const INTERVALS: bool = false;
 
-        /// A guard of this thread. Wait-free but for a thread's first; nests cheaply.
+        /// Pins this thread. Wait-free except for a thread's first guard; nested guards are cheap.
         fn pin() -> Self::Guard;
 
-        /// A guard that belongs to no thread.
+        /// Creates a guard that is not bound to a thread.
         #[track_caller]
         fn pin_owned() -> Self::OwnedGuard;
 
-        /// Of a guard.
+        /// Returns the place of a guard.
         fn place(guard: &Self::Guard) -> Self::Place;
 
-        /// Of an owned guard.
+        /// Returns the place of an owned guard.
         fn place_owned(guard: &Self::OwnedGuard) -> Self::Place;
 
-        /// Loads a word that leads to protected memory (G4), under the guard of this place: `load` does it, by the ordering that
-        /// it is given, again if it has to be.
+        /// Loads a word that leads to protected memory (G4) under the guard of this place. `load` performs the load
+        /// with the given ordering, and is called again if necessary.
         #[inline(always)]
         fn load<W>(_place: Self::Place, load: impl Fn(Ordering) -> W) -> W {
             load(Self::LOAD)
         }
 
-        /// For loads in the usual case, by who begins anew in any other: before the first of them. They are done with
-        /// [`LOAD`](Self::LOAD), and each asks whether it [counts](Self::counts) before what it leads to is touched.
+        /// Begins a series of loads for a fast path whose caller starts over if one of them does not count: called
+        /// before the first. Each load uses [`LOAD`](Self::LOAD) and is checked with [`counts`](Self::counts) before
+        /// the loaded pointer is followed.
         #[inline(always)]
         fn announced(_place: Self::Place) -> u64 {
             0
         }
 
-        /// Whether what was loaded just now counts, since that was announced.
+        /// Returns whether a load made just now counts, given the result of [`announced`](Self::announced).
         #[inline(always)]
         fn counts(_announced: u64) -> bool {
             true
         }
 
-        /// With intervals: the era of an object that is made under the guard of this place, and may be found from now on (B2).
+        /// With intervals: returns the birth era of an object that is made under the guard of this place and may be
+        /// found from now on (B2).
         fn birth(_place: Self::Place) -> u64 {
             0
         }
 
-        /// With intervals: who may still find what this period is for. Nothing if that cannot be said yet (B3).
+        /// With intervals: returns the readers that may still find objects of this period, or `None` if this is not
+        /// known yet (B3).
         fn laggards(_period: u64) -> Option<Laggards> {
             None
         }
 
-        /// Lets go of what a guard protects, and protects what there is now. Does nothing while the thread has other guards.
+        /// Ends the protection of the guard and begins a new one in its place. Does nothing while the thread has other
+        /// guards.
         fn repin(guard: &mut Self::Guard);
 
-        /// As `repin`.
+        /// Like [`repin`](Self::repin), for an owned guard.
         fn repin_owned(guard: &mut Self::OwnedGuard);
 
-        /// Whether this thread holds a [`Guard`](Self::Guard).
+        /// Returns whether this thread holds a [`Guard`](Self::Guard).
         fn is_pinned() -> bool;
 
-        /// Begins a grace period, for every guard that exists now. Below 2^62.
+        /// Begins a grace period for all guards that exist now. The number is below 2^62.
         fn begin_period() -> u64;
 
-        /// Whether every guard that existed when the period began has gone. Wait-free.
+        /// Returns whether every guard that existed when the period began has been dropped. Wait-free.
         fn is_over(period: u64) -> bool;
 
-        /// Why no period may end for now, however long one waits, if that is so.
+        /// Returns why no period can end for now, regardless of how long one waits, if that is the case.
         fn stuck() -> Option<Stuck> {
             None
         }
 
-        /// Readers that keep all periods from ending, as they have not fenced since the barrier was refused.
+        /// Returns the number of readers that keep all periods from ending because they have not fenced since the
+        /// barrier was refused.
         fn unsettled() -> usize {
             0
         }
 
-        /// Guards that are held for too long, if the backend can tell.
+        /// Returns the guards that have been held for too long, if the backend can tell.
         fn old_guards() -> Old {
             Old::default()
         }
 
-        /// With an exact backend: calls `period.elapsed()` at the moment when the last guard goes that exists now.
+        /// With an exact backend: calls `period.elapsed()` when the last of the guards that exist now is dropped.
         #[cfg(any(test, shadow_loom))]
         fn after_exact_period(_period: ExactPeriod) {
             unreachable!("not an exact backend")
         }
 
-        /// Pushes grace periods on, as far as that goes without waiting.
+        /// Advances grace periods as far as possible without waiting.
         fn drive();
     }
 }
 
-/// What keeps a reader's references good: a guard of this thread, or one that may travel.
+/// The guard that keeps a reader's references valid: one of this thread, or one that can be sent.
 pub trait GuardKind<R: Reclaim>: private::Hold<R> {}
 
 impl<R: Reclaim, G: private::Hold<R>> GuardKind<R> for G {}
@@ -309,8 +319,8 @@ impl<R: Reclaim> Hold<R> for OwnedGuard<R> {
     }
 }
 
-/// For tests that ask what was reclaimed while nobody else holds a guard of theirs, or that keep guards for long: guards are the
-/// process's, so these must not run beside each other.
+/// Serialises tests that check what was reclaimed while no other test holds a guard, or that hold guards for long:
+/// guards belong to the whole process.
 #[cfg(all(test, not(shadow_loom)))]
 pub(crate) fn alone() -> std::sync::MutexGuard<'static, ()> {
     static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());

@@ -1,4 +1,4 @@
-//! What retire lists know of the objects on them: a link, and somebody who takes them back.
+//! What retire lists know of the objects on them: a link, and an owner that frees them.
 
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
@@ -7,10 +7,10 @@ use super::Reclaim;
 use crate::shard::Shard;
 use crate::sync::{AtomicU64, Ordering};
 
-/// A word of an object, by which retire lists link it. Beside the link it has 19 bits for the object's own use.
+/// A word of an object, by which retire lists link it. The object has the other 19 bits of the word for its own use.
 pub(crate) struct Link(AtomicU64);
 
-/// The bits of the link: of an address, which has 48 bits and is a multiple of 8.
+/// The bits of the link: an address, which has 48 bits and is a multiple of 8.
 const NEXT: u64 = 0x0000_ffff_ffff_fff8;
 
 impl Link {
@@ -20,14 +20,14 @@ impl Link {
 
     /// Links a retired object before `next`.
     pub(crate) fn set_next(&self, next: *mut Self) {
-        // Relaxed: what the word says was settled before; the list's own Release publishes the link.
+        // Relaxed: the object's own bits do not change any more; the list's own Release publishes the link.
         let own = self.0.load(Ordering::Relaxed) & !NEXT;
         self.0.store(own | next.expose_provenance() as u64, Ordering::Relaxed);
     }
 
-    /// What a retired object is linked before, or null.
+    /// Returns the object that this retired object is linked before, or null.
     pub(crate) fn next(&self) -> *mut Self {
-        // Relaxed: whoever takes a list over has acquired it.
+        // Relaxed: a thread that takes a list over has acquired it.
         std::ptr::with_exposed_provenance_mut((self.0.load(Ordering::Relaxed) & NEXT) as usize)
     }
 }
@@ -47,12 +47,12 @@ impl DerefMut for Link {
     }
 }
 
-/// From when to when an object could be found, in eras: of backends with intervals (B2).
+/// The eras between which an object could be found, in backends with intervals (B2).
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Interval {
     pub(crate) born: u64,
-    /// Only known of what is held.
+    /// Only known for held objects.
     pub(crate) retired: End,
 }
 
@@ -62,12 +62,13 @@ impl Interval {
     }
 }
 
-/// The period that an object waited for, and about what it owns beside its bytes.
+/// The period that an object waited for, and approximately what it owns besides its bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct End(u64);
 
 impl End {
-    /// Bits of the period: no program gets through them. Above is the weight, by its highest bit and the two below.
+    /// The number of bits of the period: no program exceeds them. The bits above are the weight, by its highest bit and
+    /// the two below it.
     const PERIOD: u32 = 56;
 
     pub(crate) fn new(period: u64, weight: u64) -> Self {
@@ -82,7 +83,7 @@ impl End {
         self.0 & ((1 << Self::PERIOD) - 1)
     }
 
-    /// What was given, or up to a fifth less.
+    /// Returns the weight given to `new`, or up to a fifth less.
     pub(crate) fn weight(self) -> u64 {
         match self.0 >> Self::PERIOD {
             small @ 0..4 => small,
@@ -108,32 +109,34 @@ mod tests {
     }
 }
 
-/// What became of an object.
+/// The result of freeing an object.
 #[derive(Clone, Copy)]
 pub(crate) struct Freed {
     pub(crate) bytes: u64,
-    /// Whether its `Drop` panicked; then it counts as dropped.
+    /// Whether its `Drop` panicked; it counts as dropped.
     pub(crate) panicked: bool,
 }
 
-/// What an object owns beside its own bytes.
+/// What an object owns besides its own bytes.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Weighed {
     pub(crate) bytes: u64,
-    /// Whether who was asked panicked; then nothing is known.
+    /// Whether the weigher panicked; then `bytes` means nothing.
     pub(crate) panicked: bool,
 }
 
-/// Who takes back the objects of a store.
+/// The owner of a store's objects, which frees them.
 pub(crate) trait Objects: Send + Sync + 'static {
-    /// What [`free_plain`](Self::free_plain) finds out of a kind of objects: most come many of a kind.
+    /// What [`free_plain`](Self::free_plain) learns about a kind of objects and uses again: most runs are of one kind.
     type Kind: Copy + Send;
 
-    /// Gives an object's memory back in a few steps, if it owns nothing: no code of others runs. Its bytes then.
+    /// Fast path: frees an object that owns nothing, without running foreign code. Returns its bytes, or `None` if it
+    /// may own something.
     ///
     /// # Safety
     ///
-    /// Nobody can reach the object any more; once. The shard is the caller's; `kind` was found out for the same shard.
+    /// No thread can reach the object any more; at most once per object. The shard is the caller's; `kind` was learned
+    /// in the same shard.
     unsafe fn free_plain<R: Reclaim>(
         &self,
         object: NonNull<Link>,
@@ -141,50 +144,51 @@ pub(crate) trait Objects: Send + Sync + 'static {
         kind: &mut Option<Self::Kind>,
     ) -> Option<u64>;
 
-    /// Where the interval of an object is. Only of stores whose backend has them.
+    /// Returns the interval of an object, in stores whose backend has intervals.
     ///
     /// # Safety
     ///
     /// The object is allocated, and of such a store.
     unsafe fn interval(&self, object: NonNull<Link>) -> NonNull<Interval>;
 
-    /// Drops what an object owns, and gives its memory back.
+    /// Drops what an object owns, and frees it.
     ///
     /// # Safety
     ///
-    /// Nobody can reach the object any more; once. The shard is the caller's.
+    /// No thread can reach the object any more; at most once per object. The shard is the caller's.
     unsafe fn reclaim(&self, object: NonNull<Link>, shard: Shard) -> Freed;
 
-    /// What an object with a destructor owns beside its bytes. May run code of others, which may do anything that a free may.
+    /// Returns what an object with a destructor owns besides its bytes. May run foreign code, which may do anything that
+    /// a free may.
     ///
     /// # Safety
     ///
-    /// The object is a variable, which is dead, and a guard of the caller protects it.
+    /// The object is a dead variable, and a guard of the caller protects it.
     unsafe fn weigh(&self, object: NonNull<Link>) -> Weighed;
 
-    /// Bytes of an object.
+    /// Returns the size of an object in bytes.
     ///
     /// # Safety
     ///
-    /// It is allocated.
+    /// The object is allocated.
     unsafe fn bytes(&self, object: NonNull<Link>) -> u64;
 
-    /// Many objects in a row were given back by this thread, whose shard this is.
+    /// Called after this thread, whose shard this is, has freed a run of objects.
     fn settle(&self, shard: Shard);
 
-    /// Drops what an object owns, and marks it: whoever touches it now is caught.
+    /// Drops what an object owns, and marks it, so that later accesses are caught.
     ///
     /// # Safety
     ///
-    /// As [`reclaim`](Self::reclaim).
+    /// Same as [`reclaim`](Self::reclaim).
     #[cfg(any(test, shadow_loom))]
     unsafe fn poison(&self, object: NonNull<Link>) -> Freed;
 
-    /// Gives the memory of a [poisoned](Self::poison) object back.
+    /// Frees a [poisoned](Self::poison) object.
     ///
     /// # Safety
     ///
-    /// It is poisoned; once.
+    /// The object is poisoned; at most once per object.
     #[cfg(any(test, shadow_loom))]
     unsafe fn free_poisoned(&self, object: NonNull<Link>, shard: Shard);
 }

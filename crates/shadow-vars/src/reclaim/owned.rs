@@ -1,12 +1,12 @@
-//! The owned guards of the default backend: counted by the epoch in which they were made, and by where.
+//! Owned guards of the default backend: counted by the epoch and the place in which they were made.
 //!
-//! - **E8** An owned guard is counted under a lock, by the global epoch that is read there. A scan looks for the oldest under
-//!   the same lock, after it has read the newest target. Either the guard was there, and the scan goes no further than its
-//!   epoch; or it came later, and has acquired by the lock what the scan had: it finds nothing of what those targets are for.
-//!   So such guards need no barriers, and no thread's participant.
+//! - **E8** An owned guard is counted under a lock, by the global epoch that is read there. A scan looks up the oldest
+//!   under the same lock, after it has read the newest target. Either the guard was counted by then, and the scan ends
+//!   no period later than its epoch; or it came later, and has acquired by the lock what the scan had: it finds nothing
+//!   of what those targets are for. So such guards need no barriers, and no thread's participant.
 //!
-//! Making one and letting it go take the same time however many there are, but for a search by halves, and wait for others who
-//! do the same. Scans wait for nobody: where the lock is taken, no period ends this time.
+//! Making and dropping a guard take constant time but for a binary search, and wait for other threads that do the same.
+//! Scans never wait: if the lock is taken, no period ends this time.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -16,10 +16,10 @@ use crate::fork;
 use crate::mem::{try_box, try_string};
 use crate::sync::{Mutex, MutexGuard, lock, stat, static_global};
 
-/// Where in the program guards are made. Copied, and never freed: the library of that code may be unloaded.
+/// A place in the program where guards are made. Copied, and never freed, as the library of that code may be unloaded.
 #[derive(Debug)]
 pub(crate) struct Place {
-    /// Of the original.
+    /// The address of the original.
     address: usize,
     file: String,
     line: u32,
@@ -27,7 +27,7 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Another library may have been loaded to the same address.
+    /// Compares contents too: another library may have been loaded at the same address.
     fn is(&self, location: &'static Location<'static>) -> bool {
         self.address == std::ptr::from_ref(location).addr()
             && (self.line, self.column) == (location.line(), location.column())
@@ -51,13 +51,13 @@ impl fmt::Display for Place {
     }
 }
 
-/// In place of the number of a place: nobody knows which.
+/// In place of the number of a place: unknown.
 const SPARE: u32 = u32::MAX;
 
-/// How many guards of an epoch were made at a place.
+/// The guards of one epoch that were made at one place.
 struct Group {
     epoch: u64,
-    /// Its number.
+    /// The number of the place.
     place: u32,
     count: u32,
 }
@@ -68,25 +68,25 @@ impl Group {
         (self.epoch, self.place)
     }
 
-    /// One more, if that can be counted; `gone` are groups without any.
+    /// Counts one more, if it fits; `empty` is the number of empty groups.
     #[inline]
-    fn count_more(&mut self, gone: &mut usize) -> bool {
-        *gone -= usize::from(self.count == 0);
+    fn count_more(&mut self, empty: &mut usize) -> bool {
+        *empty -= usize::from(self.count == 0);
         let more = self.count.checked_add(1);
         self.count = more.unwrap_or(self.count);
         more.is_some()
     }
 }
 
-/// Guards for whose group or place there was no memory: of this epoch, or later.
+/// Guards for which no group or place could be allocated: of this epoch, or later.
 struct Spare {
     epoch: u64,
     count: usize,
-    /// Whether somebody was told of them.
+    /// Whether they have been reported.
     reported: bool,
 }
 
-/// Places by number, and the numbers of those that were asked for last, by address.
+/// Places by number, and a direct-mapped cache of their numbers by address.
 pub(super) struct Places {
     all: Vec<&'static Place>,
     recent: [u32; RECENT],
@@ -102,12 +102,12 @@ impl Places {
         }
     }
 
-    /// The place of this number, if it is known.
+    /// Returns the place with this number, if it is known.
     pub(super) fn get(&self, number: u32) -> Option<&'static Place> {
         self.all.get(number as usize).copied()
     }
 
-    /// The number of a place; [`SPARE`] if there is no memory for a new one.
+    /// Returns the number of a place, or [`SPARE`] if a new one cannot be allocated.
     pub(super) fn number(&mut self, location: &'static Location<'static>) -> u32 {
         let recent = std::ptr::from_ref(location).addr() / size_of::<Location<'_>>() % RECENT;
         let number = self.recent[recent];
@@ -137,24 +137,23 @@ impl Places {
     }
 }
 
-/// In the order of their epochs and places. Those of which there are none any more go when they come to be the first, or when
-/// they are the most.
+/// Groups in the order of their epochs and places. Empty ones are removed when they are first, or more than half.
 struct Guards {
     made: VecDeque<Group>,
-    gone: usize,
+    empty: usize,
     spare: Spare,
     places: Places,
-    /// Groups to this one have been reported, or never will be.
+    /// Groups up to this one have been reported, or never will be.
     reported: (u64, u32),
 }
 
-/// How a guard is made: by whom, or in place of which other.
-pub(super) enum Made {
+/// The origin of a guard: a place, or the guard that it replaces.
+pub(super) enum Origin {
     At(&'static Location<'static>),
     As(Counted),
 }
 
-/// Where a guard is counted.
+/// The group in which a guard is counted.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Counted {
     epoch: u64,
@@ -164,25 +163,25 @@ pub(super) struct Counted {
 static_global! {
     static GUARDS: Mutex<Guards> = Mutex::new(Guards {
         made: VecDeque::new(),
-        gone: 0,
+        empty: 0,
         spare: Spare { epoch: 0, count: 0, reported: false },
         places: Places::new(),
         reported: (0, 0),
     });
 }
 
-/// The last epoch of before the last fork that led to this process.
+/// The last epoch before the last fork that led to this process.
 static BEFORE_FORK: stat::AtomicU64 = stat::AtomicU64::new(0);
 
-/// Counts a guard, of the epoch that `now` reads.
-pub(super) fn enter(made: Made, now: impl FnOnce() -> u64) -> Counted {
+/// Counts a guard, in the epoch that `now` returns.
+pub(super) fn enter(made: Origin, now: impl FnOnce() -> u64) -> Counted {
     let _section = fork::section();
     let guards = &mut *lock(&GUARDS);
     let place = match made {
-        Made::At(location) => guards.places.number(location),
-        Made::As(other) => other.place,
+        Origin::At(location) => guards.places.number(location),
+        Origin::As(other) => other.place,
     };
-    // E8: read under the lock, so no older than those before.
+    // E8: read under the lock, so it is no older than those before.
     let epoch = now();
     if place != SPARE && guards.count(epoch, place) {
         return Counted { epoch, place };
@@ -196,12 +195,12 @@ pub(super) fn enter(made: Made, now: impl FnOnce() -> u64) -> Counted {
 }
 
 impl Guards {
-    /// Whether there was memory for it.
+    /// Returns false if allocation fails.
     #[inline]
     fn count(&mut self, epoch: u64, place: u32) -> bool {
         match self.made.back_mut() {
-            Some(last) if last.key() == (epoch, place) => last.count_more(&mut self.gone),
-            // Of the same epoch, and there are no more of those than places.
+            Some(last) if last.key() == (epoch, place) => last.count_more(&mut self.empty),
+            // Of the same epoch, in which there are at most as many groups as places.
             Some(last) if last.key() > (epoch, place) => self.count_between(epoch, place),
             _ => {
                 let room = self.has_room();
@@ -216,7 +215,7 @@ impl Guards {
     #[cold]
     fn count_between(&mut self, epoch: u64, place: u32) -> bool {
         match self.find((epoch, place)) {
-            Ok(at) => self.made[at].count_more(&mut self.gone),
+            Ok(at) => self.made[at].count_more(&mut self.empty),
             Err(at) => {
                 let room = self.has_room();
                 if room {
@@ -237,7 +236,7 @@ impl Guards {
     }
 }
 
-/// Counts it no more.
+/// Ends the counting of a guard.
 pub(super) fn leave(Counted { epoch, place }: Counted) {
     let _section = fork::section();
     let guards = &mut *lock(&GUARDS);
@@ -246,7 +245,7 @@ pub(super) fn leave(Counted { epoch, place }: Counted) {
         return;
     }
     let at = match guards.made.back() {
-        // Mostly one of the newest.
+        // Usually one of the newest.
         Some(last) if last.key() == (epoch, place) => guards.made.len() - 1,
         _ => match guards.find((epoch, place)) {
             Ok(at) => at,
@@ -257,36 +256,36 @@ pub(super) fn leave(Counted { epoch, place }: Counted) {
     if guards.made[at].count > 0 {
         return;
     }
-    guards.gone += 1;
+    guards.empty += 1;
     while guards.made.front().is_some_and(|first| first.count == 0) {
         guards.made.pop_front();
-        guards.gone -= 1;
+        guards.empty -= 1;
     }
-    if guards.gone > guards.made.len() / 2 {
+    if guards.empty > guards.made.len() / 2 {
         guards.made.retain(|made| made.count > 0);
-        guards.gone = 0;
+        guards.empty = 0;
     }
     if guards.made.is_empty() && guards.made.capacity() > 64 {
         guards.made = VecDeque::new();
     }
 }
 
-/// The epoch of the oldest guard: `u64::MAX` if there is none, 0 if that cannot be said without waiting.
+/// Returns the epoch of the oldest guard: `u64::MAX` if there is none, 0 if it cannot be determined without waiting.
 pub(super) fn oldest() -> u64 {
     let _section = fork::section();
     let guards = GUARDS.try_lock();
-    // Nothing panics under it.
+    // No code panics under the lock.
     let Ok(guards) = guards else { return 0 };
-    // None is gone that is the first.
+    // The first group is never empty.
     let first = guards.made.front().map(|first| first.epoch);
     let spare = (guards.spare.count > 0).then_some(guards.spare.epoch);
     first.into_iter().chain(spare).min().unwrap_or(u64::MAX)
 }
 
-/// How many guards there are of epochs below this, and the epoch of the oldest.
+/// Returns the number of guards of epochs below this, and the epoch of the oldest.
 pub(super) fn older_than(too_old: u64) -> (usize, u64) {
     let _section = fork::section();
-    let guards = look();
+    let guards = lock_guards();
     let made = guards.made.iter().take_while(|group| group.epoch < too_old);
     let spare = Some(&guards.spare).filter(|spare| spare.epoch < too_old);
     made.map(|group| (group.epoch, group.count as usize))
@@ -295,11 +294,11 @@ pub(super) fn older_than(too_old: u64) -> (usize, u64) {
         .fold((0, u64::MAX), |sum, (epoch, count)| (sum.0 + count, sum.1.min(epoch)))
 }
 
-/// Guards that nobody was told of, of one epoch below this and one place: the epoch, how many, and the place if it is known.
-/// Somebody is about to be told. As no guard is made of an old epoch, each is given out once.
+/// Returns unreported guards of one epoch below this and one place: the epoch, their number, and the place if it is
+/// known. The caller is about to report them. As no guard is made in an old epoch, each is returned once.
 pub(super) fn next_to_report(too_old: u64) -> Option<(u64, usize, Option<&'static Place>)> {
     let _section = fork::section();
-    let guards = &mut *look();
+    let guards = &mut *lock_guards();
     let told = guards.made.partition_point(|group| group.key() <= guards.reported);
     let mut new = guards.made.range(told..).take_while(|group| group.epoch < too_old);
     if let Some(group) = new.find(|group| group.count > 0) {
@@ -315,17 +314,17 @@ pub(super) fn next_to_report(too_old: u64) -> Option<(u64, usize, Option<&'stati
     })
 }
 
-fn look() -> MutexGuard<'static, Guards> {
+fn lock_guards() -> MutexGuard<'static, Guards> {
     lock(&GUARDS)
 }
 
-/// Whether there are guards of before a fork.
+/// Returns whether there are guards from before a fork.
 pub(super) fn is_forked() -> bool {
     let before = BEFORE_FORK.load(stat::Ordering::Relaxed);
     (1..=before).contains(&oldest())
 }
 
-/// In the child of a fork: guards of this epoch and before may be nobody's.
+/// In the child of a fork: notes that guards of this epoch and before may have no owner here.
 #[cfg(all(target_os = "linux", not(miri), not(shadow_loom)))]
 pub(super) fn forked(last: u64) {
     BEFORE_FORK.store(last, stat::Ordering::Relaxed);
@@ -335,10 +334,10 @@ pub(super) fn forked(last: u64) {
 mod tests {
     use super::*;
 
-    /// What guards of other tests there are, at most.
+    /// The most guards that other tests have.
     const OTHERS: usize = 64;
 
-    /// Far later than any epoch of this process: one test at a time.
+    /// Far later than any epoch of this process; used by one test at a time.
     const LATE: u64 = u64::MAX / 2;
     static ONE: stat::Mutex<()> = stat::Mutex::new(());
 
@@ -347,7 +346,7 @@ mod tests {
         const MANY: u64 = 10_000;
         let _one = crate::sync::lock_stat(&ONE);
         let here = Location::caller();
-        let epochs: Vec<Counted> = (0..MANY).map(|n| enter(Made::At(here), || LATE + n / 3)).collect();
+        let epochs: Vec<Counted> = (0..MANY).map(|n| enter(Origin::At(here), || LATE + n / 3)).collect();
         assert!(lock(&GUARDS).made.len() >= epochs.len() / 3);
         // One of each three first, then the others from the newest to the oldest.
         let (first, rest): (Vec<_>, Vec<_>) = epochs.iter().enumerate().partition(|(at, _)| at % 3 == 1);
@@ -357,7 +356,7 @@ mod tests {
         assert!(lock(&GUARDS).made.len() <= OTHERS);
     }
 
-    /// Guards of one epoch made at many places by turns take a group for each place, not for each guard.
+    /// Guards of one epoch made at several places alternately take a group for each place, not for each guard.
     #[test]
     fn places_by_turns_share_their_groups() {
         const EACH: usize = 1000;
@@ -372,7 +371,7 @@ mod tests {
         let before = lock(&GUARDS).made.len();
         let epoch = LATE + 1_000_000;
         let made: Vec<Counted> = (0..EACH * places.len())
-            .map(|n| enter(Made::At(places[n * 3 % places.len()]), || epoch))
+            .map(|n| enter(Origin::At(places[n * 3 % places.len()]), || epoch))
             .collect();
         assert!(lock(&GUARDS).made.len() <= before + places.len() + OTHERS);
         let counts: Vec<u32> = {
@@ -385,14 +384,14 @@ mod tests {
         assert!(lock(&GUARDS).made.iter().all(|group| group.epoch < LATE));
     }
 
-    /// As if so many had been forgotten: no guard is lost from the counts, and none is let go of twice.
+    /// Simulates leaked guards up to the count limit: no guard is lost from the counts, and none is released twice.
     #[test]
     fn guards_beyond_the_count_of_a_group_are_counted_apart() {
         const MORE: usize = 3;
         let _one = crate::sync::lock_stat(&ONE);
         let here = Location::caller();
         let epoch = LATE + 2_000_000;
-        let enter = || enter(Made::At(here), || epoch);
+        let enter = || enter(Origin::At(here), || epoch);
         let set = |count| {
             let guards = &mut *lock(&GUARDS);
             let found = guards.made.iter_mut().find(|group| group.epoch == epoch);
@@ -401,32 +400,32 @@ mod tests {
         let counts = || {
             let guards = lock(&GUARDS);
             let of = guards.made.iter().find(|group| group.epoch == epoch);
-            (of.map(|group| group.count), guards.spare.count, guards.gone)
+            (of.map(|group| group.count), guards.spare.count, guards.empty)
         };
-        let (_, others, gone) = counts();
+        let (_, others, empty) = counts();
         let first = enter();
         set(u32::MAX - 1);
         let last = enter();
-        assert_eq!(counts(), (Some(u32::MAX), others, gone));
+        assert_eq!(counts(), (Some(u32::MAX), others, empty));
         let beyond: [Counted; MORE] = std::array::from_fn(|_| enter());
-        assert_eq!(counts(), (Some(u32::MAX), others + MORE, gone));
+        assert_eq!(counts(), (Some(u32::MAX), others + MORE, empty));
         assert!(beyond.iter().all(|guard| guard.place == SPARE) && last.place == first.place);
         let (count, oldest_of_all) = older_than(epoch + 1);
         assert!(count >= u32::MAX as usize + MORE && oldest_of_all <= epoch);
-        // Those of the group go, but for the forgotten ones; then what is beyond it still holds.
+        // The guards of the group are dropped, except the leaked ones; the guards beyond it still hold.
         set(2);
         [first, last].into_iter().for_each(leave);
-        assert_eq!(counts(), (None, others + MORE, gone));
+        assert_eq!(counts(), (None, others + MORE, empty));
         assert!(oldest() <= epoch);
         let another = enter();
-        assert_eq!(counts(), (Some(1), others + MORE, gone));
+        assert_eq!(counts(), (Some(1), others + MORE, empty));
         beyond.into_iter().for_each(leave);
-        assert_eq!(counts(), (Some(1), others, gone));
+        assert_eq!(counts(), (Some(1), others, empty));
         leave(another);
-        assert_eq!(counts(), (None, others, gone));
+        assert_eq!(counts(), (None, others, empty));
     }
 
-    /// The memory that a guard takes: that of before places were noted.
+    /// A guard is no larger than before places were recorded.
     #[test]
     fn a_guard_takes_no_more_for_its_place() {
         assert_eq!((size_of::<Counted>(), size_of::<Group>()), (16, 16));

@@ -1,87 +1,89 @@
-//! When grace periods are pushed on, and when somebody looks after what others have left behind.
+//! Pacing: when grace periods are advanced, and when a thread visits what others have left behind.
 //!
-//! A value that owns nothing may wait until a batch is full, and where no barrier is due, until the next one is: of two threads
-//! that free at full speed, each interrupts the other by its barriers, and mostly one serves both. One with a destructor may hold much that a store does not see,
-//! and others may wait for what it lets go: it is dropped soon. What that costs are the barriers of the backend. So each one
-//! is followed by a pause of so many times what it took, for the whole process ([`paid`]): of the processor's time it is a
-//! hundredth or two, however many threads free, and what waits meanwhile is what is freed in some tens of microseconds.
+//! A value that owns nothing may wait until a batch is full and, where no barrier is due, until the next batch is: of
+//! two threads that free at full speed, each interrupts the other by its barriers, and mostly one serves both. A value
+//! with a destructor may hold resources that a store does not see, and other threads may wait for what it releases, so
+//! it is dropped soon. The cost of that is the backend's barriers. So each barrier is followed by a pause of [`PAUSE`]
+//! times its duration, for the whole process ([`paced`]): barriers take a hundredth or two of the processor's time,
+//! however many threads free, and what waits meanwhile is what is freed in some tens of microseconds.
 //!
-//! Whoever retires a value with a destructor leaves a word that says so ([`note_waiting`]). While it stands, operations that
-//! create or free look at the clock when they are done, and after ten milliseconds at all stores that have such values.
+//! A thread that retires a value with a destructor sets a flag ([`note_waiting`]). While it is set, operations that
+//! create or free check the clock at their end, and after ten milliseconds visit all stores that have such values.
 
 use crate::sync::stat::{AtomicBool, AtomicU64, Ordering};
 
 /// Whether some store may have retired values with destructors.
 static WAITING: AtomicBool = AtomicBool::new(false);
-/// When a barrier may be paid again, and when somebody looks at all stores again.
+/// When the next barrier is due, and when all stores are visited next.
 static DUE: AtomicU64 = AtomicU64::new(0);
-static NEXT_LOOK: AtomicU64 = AtomicU64::new(0);
+static NEXT_VISIT: AtomicU64 = AtomicU64::new(0);
 
-/// At most a millisecond, in ticks: where they are no nanoseconds, there are more than a thousand million a second.
+/// At most a millisecond, in ticks: where ticks are not nanoseconds, there are more than 10^9 a second.
 const MILLISECOND: u64 = 1_000_000;
 
-/// A pause is so many times as long as what came before it.
+/// The length of a pause, as a multiple of the time that the work before it took.
 const PAUSE: u64 = 64;
 
-/// Milliseconds of the longest pause between two looks at all stores.
+/// The longest pause between two visits to all stores, in milliseconds.
 const LONGEST: u64 = 1000;
 
-/// See [`note_waiting`]. To be read behind a barrier by who has just retired something.
+/// Returns the flag of [`note_waiting`]. A thread that has just retired something must read it behind a barrier.
 #[inline(always)]
 pub(crate) fn is_waiting() -> bool {
-    // Relaxed: the barriers order it, that of who asks and the heavy one in `stores::visit_all`.
+    // Relaxed: ordered by the caller's barrier and the heavy one in `stores::visit_all`.
     !cfg!(shadow_loom) && WAITING.load(Ordering::Relaxed)
 }
 
-/// Some store has retired values with destructors.
+/// Notes that some store has retired values with destructors.
 #[cold]
 pub(super) fn note_waiting() {
     WAITING.store(true, Ordering::Relaxed);
 }
 
-/// Nobody has, from here on, as the caller is about to look at all stores.
+/// Clears the flag, as the caller is about to visit all stores.
 pub(super) fn forget_waiting() {
     WAITING.store(false, Ordering::Relaxed);
 }
 
-/// Whether it is in the middle of a pause all through a model; most need none.
+/// Whether a model runs as in the middle of a pause; most models have no pauses.
 #[cfg(all(test, shadow_loom))]
 pub(crate) static PAUSED: AtomicBool = AtomicBool::new(false);
 
-/// Whether a barrier may be paid.
+/// Returns whether a barrier is due.
 #[inline]
 pub(crate) fn is_due() -> bool {
     #[cfg(all(test, shadow_loom))]
     let paused = PAUSED.load(Ordering::Relaxed);
     #[cfg(not(all(test, shadow_loom)))]
     let paused = false;
-    // Relaxed, here and below: only how often something is done depends on it.
+    // Relaxed, here and below: these values only decide how often work is done.
     !paused && (cfg!(shadow_loom) || is_over(DUE.load(Ordering::Relaxed), now(), 4 * MILLISECOND))
 }
 
-/// Whether a barrier may be paid, or somebody should look at all stores.
+/// Returns whether a barrier is due, or a visit to all stores.
 #[inline(always)]
-pub(crate) fn is_time() -> bool {
+pub(crate) fn is_anything_due() -> bool {
     let now = now();
     is_over(DUE.load(Ordering::Relaxed), now, 4 * MILLISECOND)
-        || is_over(NEXT_LOOK.load(Ordering::Relaxed), now, LONGEST * MILLISECOND)
+        || is_over(NEXT_VISIT.load(Ordering::Relaxed), now, LONGEST * MILLISECOND)
 }
 
-/// Whether a pause is over that ends then. If its end is farther away than any is long, the clock was set back.
+/// Returns whether the pause that ends at `end` is over. If its end is farther away than the longest pause, the clock
+/// was set back.
 #[inline(always)]
 fn is_over(end: u64, now: u64, longest: u64) -> bool {
     now >= end || end - now > longest
 }
 
-/// Until when a pause is, of so many times what came before it took. Ticks may begin anywhere and jump ahead: the last one there
-/// is comes after all others.
+/// Returns the end of a pause of `times` times the duration from `start` to `end`, at least `least` and at most `most`.
+/// Ticks may begin anywhere and jump ahead; the sum saturates, so the end is at most the last tick.
 fn pause_after(start: u64, end: u64, times: u64, (least, most): (u64, u64)) -> u64 {
     let pause = end.saturating_sub(start).saturating_mul(times).clamp(least, most);
     end.saturating_add(pause)
 }
 
-/// Runs what a barrier is paid in, and begins the pause after it.
-pub(crate) fn paid(run: impl FnOnce()) {
+/// Runs work that includes a barrier, and begins the pause after it.
+pub(crate) fn paced(run: impl FnOnce()) {
     if cfg!(shadow_loom) {
         return run();
     }
@@ -92,12 +94,13 @@ pub(crate) fn paid(run: impl FnOnce()) {
     DUE.store(until, Ordering::Relaxed);
 }
 
-/// Looks at all stores, if it is time for that and nobody else does. The pause after it is longer if the look was.
-pub(crate) fn look(run: impl FnOnce()) {
+/// Visits all stores by `run`, if a visit is due and no other thread does it. The pause after it grows with its
+/// duration.
+pub(crate) fn visit(run: impl FnOnce()) {
     let (start, longest) = (now(), LONGEST * MILLISECOND);
-    let next = NEXT_LOOK.load(Ordering::Relaxed);
+    let next = NEXT_VISIT.load(Ordering::Relaxed);
     let taken = is_over(next, start, longest)
-        && NEXT_LOOK
+        && NEXT_VISIT
             .compare_exchange(
                 next,
                 start.saturating_add(longest),
@@ -109,15 +112,15 @@ pub(crate) fn look(run: impl FnOnce()) {
         run();
         let end = now();
         let until = pause_after(start, end, 16, (8 * MILLISECOND, longest));
-        NEXT_LOOK.store(until, Ordering::Relaxed);
+        NEXT_VISIT.store(until, Ordering::Relaxed);
     }
 }
 
-/// Ticks of a clock that is cheap to read, and the same for all threads, or nearly.
+/// Returns the ticks of a clock that is cheap to read and (nearly) the same for all threads.
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 #[inline(always)]
 fn now() -> u64 {
-    // SAFETY: every x86-64 processor has it.
+    // SAFETY: every x86-64 processor has this instruction.
     unsafe { std::arch::x86_64::_rdtsc() }
 }
 
@@ -126,7 +129,7 @@ fn now() -> u64 {
     nanoseconds()
 }
 
-/// Nanoseconds since a moment of the process, not 0.
+/// Returns the nanoseconds since the first call in this process, plus 1.
 pub(crate) fn nanoseconds() -> u64 {
     use std::sync::OnceLock;
     use std::time::Instant;

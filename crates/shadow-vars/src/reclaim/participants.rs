@@ -1,7 +1,8 @@
-//! Participants: the places of threads among the readers, for backends with epochs of their own.
+//! Participants: the registered readers of backends with epochs of their own.
 //!
-//! [`asymmetric`](super::asymmetric) has the argument (E1 to E7) and its numbers; [`eras`](super::eras) what intervals add (B1 to
-//! B6). Each of the two has its own [`Site`], so a guard of one backend is none of the other.
+//! [`asymmetric`](super::asymmetric) has the correctness argument (E1 to E7) and its numbers; [`eras`](super::eras)
+//! adds intervals (B1 to B6). Each of the two backends has its own [`Site`], so a guard of one is not a guard of the
+//! other.
 
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -12,28 +13,28 @@ use crossbeam_utils::CachePadded;
 
 use super::age::Ages;
 use super::barrier;
-use super::old::Noted;
+use super::old_guards::Noted;
 use crate::mem::try_box;
 use crate::shard;
 use crate::sync::{AtomicPtr, AtomicU64, Ordering, compiler_fence, const_unless_loom, stat, thread_token};
 
-/// One thread's place among the readers. Never freed; used again by later threads.
+/// A thread's entry among the readers. Never freed; reused by later threads.
 #[repr(C)]
 pub struct Participant {
     /// E1.
     pub(super) epoch: AtomicU64,
-    /// Of backends with intervals: B1. Else nothing.
+    /// B1, in backends with intervals; otherwise unused.
     pub(super) upper: AtomicU64,
-    /// Guards that the owner holds, and [`LAST`]. Only the owner touches it.
+    /// The number of guards that the owner holds, and [`LAST`]. Only the owner touches it.
     pub(super) guards: Cell<u64>,
     /// For the owner's light barriers. Active while the participant is taken.
     pub(super) reader: Reader,
     pub(super) taken: stat::AtomicBool,
     /// The token of the thread that took it.
     pub(super) owner: stat::AtomicU64,
-    /// Objects born under its guards, of backends with intervals; about.
+    /// The approximate number of objects born under its guards, in backends with intervals.
     pub(super) births: stat::AtomicU64,
-    /// Of an owned guard's that was dropped: the next such.
+    /// For the participant of a dropped owned guard: the next spare one.
     pub(super) spare: Cell<*const Shared>,
     next: Cell<*const Shared>,
     pub(super) noted: Noted,
@@ -44,32 +45,32 @@ pub(super) type Shared = CachePadded<Participant>;
 #[cfg(not(shadow_loom))]
 const _: () = assert!(size_of::<Participant>() <= 128);
 
-/// In `guards`: the participant goes back with the last guard, as its thread is at its end. The guards below are counted one
-/// by one: no program gets through 2^63.
+/// A bit of `guards`: the participant is given back with the last guard, as its thread is ending. The lower bits count
+/// guards one by one: no program reaches 2^63.
 pub(super) const LAST: u64 = 1 << 63;
 
-/// In the global epoch, and in what participants take from it (E7).
+/// A bit of the global epoch, and of the epochs that participants read from it (E7).
 pub(super) const FENCES: u64 = 1 << 63;
 
-/// The first epoch. Loom's light barriers are fences.
+/// The first epoch. In loom models all light barriers are fences.
 const FIRST: u64 = if cfg!(shadow_loom) { FENCES | 1 } else { 1 };
 
-/// In place of a thread's token: nobody's.
-const GONE: u64 = u64::MAX;
+/// In place of a thread's token: the participant has no owner.
+const NO_OWNER: u64 = u64::MAX;
 
-/// In place of a thread's token: that of no thread, but an owned guard's.
+/// In place of a thread's token: the participant belongs to an owned guard.
 pub(super) const NO_THREAD: u64 = u64::MAX - 1;
 
-// SAFETY: `next` never changes once the participant is shared; `guards` is only touched by whoever has taken the
-// participant, and `taken` hands it on.
+// SAFETY: `next` never changes once the participant is shared; `guards` is only touched by the thread that has taken
+// the participant, and `taken` passes it on.
 unsafe impl Sync for Participant {}
 // SAFETY: as above.
 unsafe impl Send for Participant {}
 
-/// Nothing panics between two of its changes.
+/// No code panics between two changes of one participant.
 impl std::panic::RefUnwindSafe for Participant {}
 
-/// What all readers of one backend share.
+/// The state that all readers of one backend share.
 pub struct Domain {
     /// The newest target, and [`FENCES`].
     pub(super) epoch: CachePadded<AtomicU64>,
@@ -78,9 +79,9 @@ pub struct Domain {
     pub(super) over: CachePadded<AtomicU64>,
     /// E4. Only scans touch it.
     pub(super) fenced: AtomicU64,
-    /// Whether somebody scans.
+    /// Whether a thread is scanning.
     pub(super) scanning: stat::AtomicBool,
-    /// Barriers that were refused since the last that was not.
+    /// Consecutive refused barriers.
     pub(super) refused: stat::AtomicU64,
 }
 
@@ -99,46 +100,48 @@ impl Domain {
     }
 }
 
-/// A backend whose readers are participants: where their common state is, and each thread's own.
+/// A backend whose readers are participants: gives access to their common state and to each thread's participant.
 pub trait Site: Sized + 'static {
-    /// Whether readers announce the newest era of what they read, too.
+    /// Whether readers also announce the newest era of what they read.
     const INTERVALS: bool;
 
     fn domain() -> &'static Domain;
 
-    /// This thread's participant, [`NONE`] until its first pin.
+    /// Returns this thread's participant: [`NONE`] until its first pin.
     fn mine() -> *const Shared;
 
     fn set_mine(mine: *const Shared);
 
-    /// What is called where this thread fences. One function for the process: it may not lie in whichever library pins first.
+    /// Returns the hook that is called when this thread fences. It is one function for the process: it must not lie in
+    /// whichever library pins first.
     fn on_fence() -> fn();
 
-    /// Sees to it that the participant is given back when the thread's locals go. Whether they have not gone yet.
+    /// Arranges that the participant is given back when the thread's locals are destroyed. Returns false if they
+    /// already have been.
     fn give_back_at_end() -> bool;
 
-    /// The epoch of the oldest guard that is no participant's: `u64::MAX` if there is none.
-    fn oldest_apart() -> u64 {
+    /// Returns the epoch of the oldest guard that is not a participant's, or `u64::MAX`.
+    fn oldest_owned() -> u64 {
         u64::MAX
     }
 
-    /// For how long guards have been held.
+    /// Returns the record of how long guards have been held.
     fn ages() -> &'static Ages;
 
-    /// How many guards of before this epoch are no participant's, and the epoch of the oldest.
-    fn older_apart(_too_old: u64) -> (usize, u64) {
+    /// Returns the number of guards from before this epoch that are not participants', and the epoch of the oldest.
+    fn older_owned(_too_old: u64) -> (usize, u64) {
         (0, u64::MAX)
     }
 
-    /// Reports guards of before this epoch that are no thread's.
-    fn report_apart(too_old: u64);
+    /// Reports guards from before this epoch that are not a thread's.
+    fn report_owned(too_old: u64);
 
-    /// In the child of a fork: epochs up to this one were before it.
+    /// In the child of a fork: notes that epochs up to this one were before the fork.
     #[cfg(all(target_os = "linux", not(miri), not(shadow_loom)))]
     fn forked(last: u64);
 }
 
-/// Makes of a backend a [`Site`] of its own.
+/// Implements [`Site`] for a backend, with statics of its own.
 macro_rules! site {
     ($site:ty { $($more:item)* }) => {
         const _: () = {
@@ -154,7 +157,7 @@ macro_rules! site {
             static AGES: Ages = Ages::new();
 
             static_thread_local! {
-                /// Has no destructor, so it is there to the thread's very end.
+                /// Has no destructor, so it is usable until the thread's very end.
                 static PARTICIPANT: Cell<*const Shared> = Cell::new(NONE);
             }
             static_thread_local! {
@@ -173,7 +176,7 @@ macro_rules! site {
 
                 #[inline(never)]
                 fn on_fence() -> fn() {
-                    /// Not generic, so it is compiled with this crate.
+                    /// Not generic, so that it is compiled into this crate.
                     #[inline(never)]
                     fn hook() {
                         $crate::reclaim::participants::on_fence::<$site>();
@@ -201,19 +204,20 @@ macro_rules! site {
 }
 pub(super) use site;
 
-/// Participants that need no memory: a first guard without any is no error for so many threads.
+/// Participants that need no allocation: for this many threads, a first guard without memory is not an error.
 #[cfg(not(shadow_loom))]
 static RESERVE: [Shared; 64] = [const { CachePadded::new(Participant::new()) }; 64];
 
-/// In place of a participant: looks as if it had a guard, so that a pin need not ask whether there is one. Never changes.
+/// A placeholder that looks as if it held a guard, so that the fast path of a pin need not check for a missing
+/// participant. Never changes.
 #[cfg(not(shadow_loom))]
-static NOBODY: Shared = CachePadded::new(Participant::nobody());
+static PLACEHOLDER: Shared = CachePadded::new(Participant::placeholder());
 #[cfg(not(shadow_loom))]
-pub(super) const NONE: *const Shared = &raw const NOBODY;
+pub(super) const NONE: *const Shared = &raw const PLACEHOLDER;
 #[cfg(shadow_loom)]
 pub(super) const NONE: *const Shared = ptr::null();
 
-/// Gives the thread's participant back when the thread's locals go.
+/// Gives the thread's participant back when the thread's locals are destroyed.
 pub(super) struct GiveBack<S: Site>(PhantomData<fn() -> S>);
 
 impl<S: Site> GiveBack<S> {
@@ -234,20 +238,20 @@ impl<S: Site> Drop for GiveBack<S> {
     }
 }
 
-/// This thread's participant, or null.
+/// Returns this thread's participant, or null.
 pub(super) fn participant<S: Site>() -> *const Shared {
     let mine = S::mine();
     if ptr::eq(mine, NONE) { ptr::null() } else { mine }
 }
 
-/// This thread's participant, if it has one and no guard.
+/// Returns this thread's participant, if it has one and holds no guard.
 #[inline(always)]
 fn outside<S: Site>() -> Option<&'static Shared> {
-    // SAFETY: null under loom, else a participant, which is never freed, or nobody's.
+    // SAFETY: null under loom, else a participant, which is never freed, or the static `PLACEHOLDER`.
     unsafe { S::mine().as_ref() }.filter(|mine| mine.guards.get() == 0)
 }
 
-/// A guard of this thread. Wait-free but for a thread's first; nests cheaply.
+/// Pins this thread. Wait-free except for a thread's first guard; nested guards are cheap.
 #[inline]
 pub(super) fn pin<S: Site>() -> Guard<S> {
     let Some(mine) = outside::<S>() else {
@@ -260,7 +264,7 @@ pub(super) fn pin<S: Site>() -> Guard<S> {
     }
 }
 
-/// All pins but a thread's first guard: one inside another, the very first, and those at a thread's end.
+/// Slow half of [`pin`]: nested guards, a thread's very first guard, and guards at a thread's end.
 #[cold]
 #[inline(never)]
 fn pin_inside<S: Site>() -> Guard<S> {
@@ -269,21 +273,21 @@ fn pin_inside<S: Site>() -> Guard<S> {
     let mine = unsafe { mine.as_ref() }.unwrap_or_else(register::<S>);
     let guards = mine.guards.get();
     mine.guards.set(guards + 1);
-    // E6: the guard that is there already may be about to announce itself. Relaxed: the owner's own.
+    // E6: the outer guard may not have announced itself yet. Relaxed: written by this thread only.
     let announced = mine.epoch.load(Ordering::Relaxed);
     let light = if guards & !LAST == 0 || announced == 0 {
         mine.announce::<S>()
     } else {
         barrier::light(announced & FENCES == 0)
     };
-    // Also of a guard inside another: the other may not have come to its own barrier (E6).
+    // Needed for a nested guard too: the outer one may not have reached its own barrier (E6).
     if !light {
         barrier::fence(&mine.reader);
     }
     Guard::of(mine)
 }
 
-/// The end of a pin whose barrier is a fence.
+/// Finishes a pin whose light barrier is a fence.
 #[cold]
 #[inline(never)]
 fn pin_fenced<S: Site>() -> Guard<S> {
@@ -295,16 +299,16 @@ fn pin_fenced<S: Site>() -> Guard<S> {
     Guard::of(mine)
 }
 
-/// This thread's light barriers are fences from now on (E7).
+/// Makes light barriers fences from now on (E7).
 fn fence_from_now_on<S: Site>() {
-    // Relaxed, both: coherence is what counts. A model's epoch has it from the start.
+    // Relaxed, both: coherence suffices. A model's epoch has the bit from the start.
     if !cfg!(shadow_loom) && S::domain().epoch.load(Ordering::Relaxed) & FENCES == 0 {
-        // Release: who sees it sees that the barrier is refused.
+        // Release: a thread that sees the bit sees that the barrier is refused.
         S::domain().epoch.fetch_or(FENCES, Ordering::Release);
     }
 }
 
-/// This thread fences: so do its readers, that of its participant and that of its place.
+/// Runs when this thread fences: settles its readers, that of its participant and that of its shard.
 pub(super) fn on_fence<S: Site>() {
     fence_from_now_on::<S>();
     // SAFETY: participants are never freed.
@@ -333,7 +337,7 @@ impl Participant {
                 guards: Cell::new(0),
                 reader: Reader::new(),
                 taken: stat::AtomicBool::new(true),
-                owner: stat::AtomicU64::new(GONE),
+                owner: stat::AtomicU64::new(NO_OWNER),
                 births: stat::AtomicU64::new(0),
                 spare: Cell::new(ptr::null()),
                 next: Cell::new(ptr::null()),
@@ -343,18 +347,18 @@ impl Participant {
     }
 
     #[cfg(not(shadow_loom))]
-    const fn nobody() -> Self {
+    const fn placeholder() -> Self {
         Self {
             guards: Cell::new(1),
             ..Self::new()
         }
     }
 
-    /// A participant that nobody else has. Lock-free. Ends the process if there is none and no memory for one, as a full
-    /// [`Vec`] does.
+    /// Takes a participant for this thread. Lock-free. Aborts the process if none is free and allocation fails, as a
+    /// full [`Vec`] does.
     fn take<S: Site>() -> &'static Shared {
         let taken = Self::take_free::<S>().unwrap_or_else(Self::take_fresh::<S>);
-        // Relaxed: read in the child of a fork.
+        // Relaxed: read only in the child of a fork.
         taken.owner.store(thread_token(), stat::Ordering::Relaxed);
         taken.noted.note_name();
         taken.reader.activate();
@@ -378,16 +382,16 @@ impl Participant {
     fn take_free<S: Site>() -> Option<&'static Shared> {
         Self::all::<S>().find(|participant| {
             let taken = &participant.taken;
-            // Acquire: pairs with `let_go`, for the owner's cells.
+            // Acquire: pairs with `release`, for the owner's cells.
             taken
                 .compare_exchange(false, true, stat::Ordering::Acquire, stat::Ordering::Relaxed)
                 .is_ok()
         })
     }
 
-    /// One that was nobody's before. Ends the process if there is no memory for it.
+    /// Adds a new participant, already taken. Aborts the process if allocation fails.
     pub(super) fn take_fresh<S: Site>() -> &'static Shared {
-        // Before the first is anybody's.
+        // Registered before the first participant is in use.
         asymmetric_barrier::on_fence(S::on_fence());
         let fresh = reserved().or_else(|| Some(Box::leak(try_box(CachePadded::new(Self::new()))?)));
         let Some(fresh) = fresh else {
@@ -412,16 +416,16 @@ impl Participant {
         }
     }
 
-    /// Nobody's from now on, and outside.
-    fn let_go(&self) {
+    /// Releases the participant, which is outside any guard.
+    fn release(&self) {
         self.reader.deactivate();
         // Relaxed: as in `take`.
-        self.owner.store(GONE, stat::Ordering::Relaxed);
+        self.owner.store(NO_OWNER, stat::Ordering::Relaxed);
         // Release: pairs with `take`.
         self.taken.store(false, stat::Ordering::Release);
     }
 
-    /// One guard more, the first. As [`announce`](Self::announce).
+    /// Counts the first guard and announces it. Like [`announce`](Self::announce).
     #[inline]
     #[must_use]
     fn enter<S: Site>(&self) -> bool {
@@ -429,25 +433,27 @@ impl Participant {
         self.announce::<S>()
     }
 
-    /// Says where the thread is. Whether a light barrier came after that; if not, a fence is to follow.
+    /// Announces the thread's epoch. Returns whether that was followed by a light barrier; if not, the caller has to
+    /// fence.
     #[inline]
     #[must_use]
     fn announce<S: Site>(&self) -> bool {
         // Acquire: pairs with the Release half of `begin_period` (E2).
         let epoch = S::domain().epoch.load(Ordering::Acquire);
         if S::INTERVALS {
-            // Relaxed: the barriers order it, as what follows (B1).
+            // Relaxed: ordered by the barriers, as the loads that follow (B1).
             self.upper.store(epoch, Ordering::Relaxed);
         }
-        // Release: as in `retreat`, for a scan that sees this and never saw that. What orders it with the loads that follow
-        // are the barriers, this one and the heavy one in `scan` (E3).
+        // Release: as in `retreat`, for a scan that sees this store and missed that one. Its order with the loads that
+        // follow comes from the barriers, this one and the heavy one in `scan` (E3).
         self.epoch.store(epoch, Ordering::Release);
         barrier::light(epoch & FENCES == 0)
     }
 
     #[inline]
     fn leave<S: Site>(&self) {
-        // So that what was read under the guard was, before a signal handler sees none (E6).
+        // Keeps the reads under the guard before the decrement, so that no signal handler sees the guard gone too early
+        // (E6).
         compiler_fence(Ordering::SeqCst);
         let guards = self.guards.get() - 1;
         self.guards.set(guards);
@@ -460,21 +466,21 @@ impl Participant {
 
     #[inline]
     pub(super) fn retreat(&self) {
-        // Release: what was read under the guard comes before; pairs with the Acquire in `scan` (E3, G3).
+        // Release: the reads under the guard come before; pairs with the Acquire in `scan` (E3, G3).
         self.epoch.store(0, Ordering::Release);
     }
 
-    /// The thread is at its end, and has no guard any more.
+    /// Gives the participant back: the thread is ending, and its last guard has been dropped.
     #[cold]
     #[inline(never)]
     fn give_back<S: Site>(&self) {
         self.retreat();
         self.guards.set(0);
         S::set_mine(NONE);
-        self.let_go();
+        self.release();
     }
 
-    /// Lets go of what the only guard protects, and protects what there is now.
+    /// Ends the protection of the only guard and begins a new one.
     fn renew<S: Site>(&self) {
         self.retreat();
         if !self.announce::<S>() {
@@ -482,7 +488,7 @@ impl Participant {
         }
     }
 
-    /// Whether the owner holds a guard: so many.
+    /// Returns the number of guards that the owner holds.
     fn held(&self) -> u64 {
         self.guards.get() & !LAST
     }
@@ -503,7 +509,7 @@ impl<S: Site> Guard<S> {
         unsafe { &*self.0 }
     }
 
-    /// Lets go of what the guard protects, and protects what there is now, if the thread has no other.
+    /// Ends the protection of the guard and begins a new one, if the thread has no other guard.
     pub(super) fn renew(&self) {
         let mine = self.participant();
         if mine.held() == 1 {
@@ -519,31 +525,31 @@ impl<S: Site> Drop for Guard<S> {
     }
 }
 
-/// Whether this thread holds a guard.
+/// Returns whether this thread holds a guard.
 pub(super) fn is_pinned<S: Site>() -> bool {
     // SAFETY: participants are never freed.
     unsafe { participant::<S>().as_ref() }.is_some_and(|mine| mine.held() > 0)
 }
 
-/// One that needs no memory, and was never taken.
+/// Returns a participant that needs no allocation and was never taken.
 #[cfg(not(shadow_loom))]
 fn reserved() -> Option<&'static Shared> {
     static NEXT: stat::AtomicUsize = stat::AtomicUsize::new(0);
-    // Relaxed: only that each is given once matters. Looked at first, so that the count has an end.
+    // Relaxed: only that each is given out once matters. Loaded first, so that the counter is bounded.
     if NEXT.load(stat::Ordering::Relaxed) >= RESERVE.len() {
         return None;
     }
     RESERVE.get(NEXT.fetch_add(1, stat::Ordering::Relaxed))
 }
 
-/// A model's threads have participants of their execution.
+/// A model's threads need participants that belong to their execution.
 #[cfg(shadow_loom)]
 fn reserved() -> Option<&'static Shared> {
     None
 }
 
-/// In the child of a fork: participants of other threads are nobody's. Owned guards stay: they may be this thread's, so those
-/// of before are known by their epochs.
+/// In the child of a fork: releases the participants of other threads. Owned guards stay, as they may be this thread's:
+/// those from before the fork are recognised by their epochs.
 #[cfg(all(target_os = "linux", not(miri), not(shadow_loom)))]
 pub(super) fn let_go_of_others<S: Site>() {
     let me = thread_token();
@@ -552,7 +558,7 @@ pub(super) fn let_go_of_others<S: Site>() {
         if participant.taken.load(stat::Ordering::Relaxed) && owner != me && owner != NO_THREAD {
             participant.retreat();
             participant.guards.set(0);
-            participant.let_go();
+            participant.release();
         }
     }
     let domain = S::domain();

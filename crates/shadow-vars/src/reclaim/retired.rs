@@ -1,45 +1,46 @@
-//! Retire lists: what was unlinked, from there until it is dropped and its memory given back.
+//! Retire lists: unlinked objects, until their values are dropped and their memory is freed.
 //!
-//! Each shard of threads has chains of objects, linked through a word of theirs, and a state. The chains come in twos, open
-//! and waiting, and a few of them side by side are moved as one:
+//! Each shard has a state and two sets of chains, open and waiting. A chain links objects through a word of theirs;
+//! each set is a few chains side by side, which are moved as one:
 //!
 //! ```text
 //!   retire ──▶ open ──close──▶ waiting ──(grace period)──▶ drained: values dropped, memory freed
 //!
-//!   IDLE ──close──▶ PENDING(period) ──period over, drain──▶ IDLE        (TAKEN while somebody moves the chains)
+//!   IDLE ──close──▶ PENDING(period) ──period over, drain──▶ IDLE        (TAKEN while a thread moves the chains)
 //! ```
 //!
-//! - **R1** An object is in at most one chain, and its remover put it there after no slot led to it any more (I5).
-//! - **R2** `waiting` only changes under TAKEN, which one thread holds at a time; TAKEN is left by that thread, or in the
-//!   child of a fork by whoever finds that thread gone. `open` is only emptied under TAKEN.
+//! - **R1** An object is in at most one chain, and its remover pushed it after no slot led to it any more (I5).
+//! - **R2** `waiting` changes only under TAKEN, which one thread holds at a time. TAKEN is left by that thread or, in
+//!   the child of a fork, by a thread that finds its holder gone. `open` is emptied only under TAKEN.
 //! - **R3** The grace period begins after the chains were closed, so G1 and G2 cover every node in them.
-//! - **R4** Values are dropped by threads that drain or by the store's drop, never by readers and never in the middle of an
-//!   insert or a migration: a backend only says that a period is over, and `retire` runs no code of others. But where a value
-//!   with a destructor is freed, its id's function may be asked what it weighs, when it is on its list, and the thread no longer
-//!   inside: so whatever that function does, panics or frees other values, finds the lists whole. The guard of who frees
-//!   still protects the value.
-//! - **R5** Batches have numbers. A close counts before it empties the first chain, and a batch is drained to its end, then
-//!   counted as drained, before the next is closed. A push that finds a chain which a close has emptied acquires that
-//!   close's count. So what was retired before a mark is in a batch that was counted by then, or in the next: if nothing is
-//!   open at the mark, not in the next. Counts of nodes would not do: a close empties one chain after the other, so a
-//!   later push may be in an earlier batch.
-//! - **R6** A shard that is one thread's own takes in by plain stores where the backend has asymmetric barriers. The owner
-//!   goes *inside*: it says so, and looks whether the shard is TAKEN. Who moves the chains for it takes the shard, and looks
-//!   whether the owner is inside. One of the two sees the other, by the barriers between: then the owner exchanges, or the
-//!   other passes by. So inside, the owner has `waiting` to itself too.
-//! - **R7** An owner that retires an object takes one or two out of `waiting` that are ready (*amortised freeing*: Kim, Brown
-//!   and Singh, *Are Your Epochs Too Epic? Batch Free Can Be Harmful*, PPoPP 2024). What owns nothing it gives back inside;
-//!   what is to be dropped is *in hand* until it was, outside. A batch counts as drained when nothing of it waits and nothing
-//!   is in hand, whoever finds that.
+//! - **R4** Values are dropped by threads that drain or by the store's drop, never by readers and never in the middle
+//!   of an insert or a migration: a backend only reports that a period is over, and `retire` runs no foreign code. One
+//!   exception: where a value with a destructor is freed, the function of its id may be called to weigh it, after the
+//!   value was pushed and the thread has left the inside of the shard. Whatever that function does (panic, free other
+//!   values), it finds the lists consistent. The guard of the freeing thread still protects the value.
+//! - **R5** Batches are numbered. A close is counted before it empties the first chain, and a batch is drained to its
+//!   end, then counted as drained, before the next is closed. A push that finds a chain emptied by a close acquires
+//!   that close's count. So what was retired before a mark is in a batch that was counted by then, or in the next one;
+//!   if nothing is open at the mark, not in the next one. Counting nodes would not do: a close empties one chain after
+//!   the other, so a later push may be in an earlier batch.
+//! - **R6** A shard owned by one thread accepts plain stores where the backend has asymmetric barriers. The owner goes
+//!   *inside*: it announces this, then checks whether the shard is TAKEN. A thread that moves the chains in its place
+//!   takes the shard, then checks whether the owner is inside. Because of the barriers in between, at least one of the
+//!   two sees the other: then the owner falls back to compare-exchange, or the other thread leaves the shard alone. So
+//!   inside, the owner also has exclusive access to `waiting`.
+//! - **R7** An owner that retires an object takes one or two ready objects out of `waiting` (*amortised freeing*: Kim,
+//!   Brown and Singh, *Are Your Epochs Too Epic? Batch Free Can Be Harmful*, PPoPP 2024). Objects that own nothing are
+//!   freed inside; objects with something to drop are *in hand* until they were dropped, outside. A batch counts as
+//!   drained when none of it waits and none of it is in hand, whichever thread finds this.
 //!
-//! Nothing of a store is handed to a backend, so a store that goes leaves nothing behind.
+//! No part of a store is handed to a backend, so dropping a store leaves nothing behind.
 //!
-//! How soon batches are closed and periods pushed on is a matter of [`pace`].
+//! [`pace`] decides how soon batches are closed and periods advanced.
 //!
-//! Progress: `retire` is lock-free, but for what has a destructor: the first such of a store, since nothing of it waited, takes a
-//! lock for a moment. A thread stopped under TAKEN or inside, or by the `Drop` of a value, keeps its shard's
-//! garbage waiting, and nothing else. In the child of a fork, what a thread
-//! that is gone was moving or dropping is lost, a batch for each such thread at most; all else goes on.
+//! Progress: `retire` is lock-free, except for objects with a destructor: the first such object of a store since
+//! nothing of the store waited takes a lock briefly. A thread stopped under TAKEN, or inside, or in the `Drop` of a
+//! value, delays the garbage of its shard and nothing else. In the child of a fork, objects that a vanished thread was
+//! moving or dropping are lost, at most a batch for each such thread; everything else continues.
 
 use std::cell::Cell;
 use std::ptr::NonNull;
@@ -60,56 +61,56 @@ use crate::shard::{MAX_SHARDS, PerShard, Shard};
 use crate::sync::stat;
 use crate::sync::{Ordering, thread_local};
 
-/// Bytes that do not wait for a batch to be full: of one object, or what open objects own beside their own.
+/// Bytes for which a full batch is not awaited: the size of one object, or the weight of the open objects.
 pub(super) const LARGE: u64 = 1 << 16;
 
-/// The most retirements of a shard between two looks at a period that has begun.
+/// The most retirements of a shard between two checks of a pending period.
 const POLL: usize = 64;
 
 /// The retire lists of one store.
 pub(crate) struct RetireLists<O: Objects> {
-    /// The lists of shards that threads have for themselves, made when they retire their first object; and of that which the
-    /// others share.
+    /// The lists of shards owned by one thread, each made when the thread retires its first object. The list of the
+    /// shared shard is `shared`.
     pub(super) own: PerShard<CachePadded<List<O>>>,
     pub(super) shared: Box<List<O>>,
-    /// Objects in `open` that make it worth closing.
+    /// The number of objects in `open` at which it is closed.
     pub(super) batch: Stride,
-    /// Retirements of a shard between two looks at a period that has begun: at least as often as a batch is full.
+    /// Retirements of a shard between two checks of a pending period: at least as often as a batch is full.
     poll: Stride,
-    /// Who takes the objects back.
+    /// Frees the objects.
     pub(super) objects: Arc<O>,
-    /// With an exact backend: what waits for a grace period of its own, and what was poisoned in place of freed.
+    /// With an exact backend: objects that wait for a grace period of their own, and objects poisoned instead of freed.
     #[cfg(any(test, shadow_loom))]
     pub(super) exact: stat::Mutex<Exact>,
 }
 
-/// What an object makes full that was just retired.
+/// What a newly retired object fills.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fills {
     Nothing,
-    /// Of objects that may wait.
+    /// A batch of objects that may wait.
     Batch,
-    /// By its size, or its weight.
+    /// A batch by its size or its weight: closed at once.
     AtOnce,
 }
 
-/// What a shard has taken over.
+/// The result of retiring objects in a shard.
 #[derive(Clone, Copy)]
 pub(crate) struct Retired {
-    /// How many so far.
+    /// Objects retired in the shard so far.
     pub(crate) count: u64,
-    /// How many just now.
+    /// Objects retired by this call.
     pub(crate) added: u64,
-    /// Whether [`RetireLists::after`] has something to do that is not usual.
+    /// Whether [`RetireLists::follow_up`] has anything to do; usually it has not.
     pub(super) more: bool,
 }
 
-/// How far a store's reclamation must come: see [`RetireLists::is_done`].
+/// A point that the reclamation of a store has to reach: see [`RetireLists::is_done`].
 pub(crate) struct Mark {
     batches: [u64; MAX_SHARDS],
-    /// Of what is held.
+    /// The periods that the held objects of each shard have to be past.
     held: [Reached; MAX_SHARDS],
-    /// With an exact backend: what is retired and not yet reclaimed.
+    /// With an exact backend: objects that are retired and not yet reclaimed.
     #[cfg(any(test, shadow_loom))]
     limbo: Vec<usize>,
 }
@@ -120,13 +121,13 @@ thread_local! {
     static RECLAIMING: Cell<bool> = Cell::new(false);
 }
 
-/// Whether this thread is inside a `Drop` that a store runs.
+/// Returns whether this thread is inside a `Drop` that a store runs.
 pub(crate) fn is_reclaiming() -> bool {
     RECLAIMING.with(Cell::get)
 }
 
 impl<O: Objects> RetireLists<O> {
-    /// Nothing if there is no memory.
+    /// Returns `None` if allocation fails.
     pub(crate) fn new(shards: usize, batch: usize, objects: Arc<O>) -> Option<Arc<Self>> {
         let lists = Arc::new(Self {
             own: PerShard::new(shards),
@@ -144,13 +145,13 @@ impl<O: Objects> RetireLists<O> {
         Some(lists)
     }
 
-    /// This thread's.
+    /// Returns this thread's shard.
     #[inline]
     pub(super) fn shard(&self) -> Shard {
         Shard::of(self.own.shards())
     }
 
-    /// The list of a shard, if it is there.
+    /// Returns the list of a shard, if it has been made.
     #[inline]
     pub(super) fn get(&self, shard: usize) -> Option<&List<O>> {
         if shard + 1 == self.own.shards() {
@@ -159,7 +160,7 @@ impl<O: Objects> RetireLists<O> {
         self.own.get(Shard::at(shard)).map(|list| &**list)
     }
 
-    /// The list of the caller's shard; if there is no memory for it, that of the shared one.
+    /// Returns the list of the caller's shard, made if necessary, or the shared one if allocation fails.
     #[inline]
     pub(super) fn list(&self, shard: Shard) -> (&List<O>, Shard) {
         match self.get(shard.index) {
@@ -168,7 +169,7 @@ impl<O: Objects> RetireLists<O> {
         }
     }
 
-    /// The shard whose list is used for this one: the shared one, if there was no memory for its own.
+    /// Returns the shard whose list this one uses: the shared shard, if its own list could not be allocated.
     pub(super) fn used(&self, shard: Shard) -> Shard {
         match self.get(shard.index) {
             Some(_) => shard,
@@ -184,69 +185,69 @@ impl<O: Objects> RetireLists<O> {
         }
     }
 
-    /// All lists that are there, with their shards.
+    /// Returns all lists that have been made, with their shards.
     pub(super) fn lists(&self) -> impl Iterator<Item = (usize, &List<O>)> {
         (0..self.own.shards()).filter_map(|shard| Some((shard, self.get(shard)?)))
     }
 
-    /// Takes over an object that nothing leads to any more (R1). Runs no code of others; [`after`](Self::after) is to follow
-    /// where it may. `soon` says that it has a destructor.
+    /// Retires an object that is unreachable for new readers (R1). Runs no foreign code; the caller has to call
+    /// [`follow_up`](Self::follow_up) where that is allowed. `has_drop` says that the object has a destructor.
     ///
     /// # Safety
     ///
-    /// Once per object, which has so many bytes, after it was unlinked for good; the caller is pinned.
+    /// The object has been unlinked for good, is retired once, and has this many bytes. The caller is pinned.
     #[inline(always)]
     pub(crate) unsafe fn retire<R: Reclaim>(
         self: &Arc<Self>,
         object: NonNull<Link>,
         bytes: u64,
-        soon: bool,
+        has_drop: bool,
         shard: Shard,
     ) -> Retired {
         #[cfg(any(test, shadow_loom))]
         if R::EXACT {
-            // SAFETY: the caller's.
+            // SAFETY: guaranteed by the caller.
             return unsafe { self.retire_exactly::<R>(object, bytes) };
         }
-        // SAFETY: the caller's.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             match if shard.is_own() { self.own.get(shard) } else { None } {
-                Some(list) => self.retire_in::<R>((list, shard), object, bytes, soon),
-                None => self.retire_on::<R>(object, bytes, soon, shard),
+                Some(list) => self.retire_in::<R>((list, shard), object, bytes, has_drop),
+                None => self.retire_slow::<R>(object, bytes, has_drop, shard),
             }
         }
     }
 
-    /// The same where the shard is not the thread's own, or has no list yet.
+    /// Slow half of [`retire`](Self::retire): the shard is not owned by the thread, or has no list yet.
     ///
     /// # Safety
     ///
-    /// As there.
+    /// Same as [`retire`](Self::retire).
     #[cold]
     #[inline(never)]
-    unsafe fn retire_on<R: Reclaim>(
+    unsafe fn retire_slow<R: Reclaim>(
         self: &Arc<Self>,
         object: NonNull<Link>,
         bytes: u64,
-        soon: bool,
+        has_drop: bool,
         shard: Shard,
     ) -> Retired {
-        // SAFETY: the caller's.
-        unsafe { self.retire_in::<R>(self.list(shard), object, bytes, soon) }
+        // SAFETY: guaranteed by the caller; `list` returns the list with its shard.
+        unsafe { self.retire_in::<R>(self.list(shard), object, bytes, has_drop) }
     }
 
-    /// The same, with the list.
+    /// Like [`retire`](Self::retire), in a given list.
     ///
     /// # Safety
     ///
-    /// As there; the list is the shard's.
+    /// Same as [`retire`](Self::retire); `list` is the list of `shard`.
     #[inline(always)]
     unsafe fn retire_in<R: Reclaim>(
         self: &Arc<Self>,
         (list, shard): (&List<O>, Shard),
         object: NonNull<Link>,
         bytes: u64,
-        soon: bool,
+        has_drop: bool,
     ) -> Retired {
         shard.add(&list.retired_bytes, bytes);
         let count = shard.add(&list.retired, 1);
@@ -256,38 +257,45 @@ impl<O: Objects> RetireLists<O> {
             None
         };
         let mut more = match inside {
-            // SAFETY: the caller's; this thread is the owner, inside.
+            // The usual case: plain stores.
+            // SAFETY: the caller unlinked the object and retires it once; this thread is the owner and inside.
             Some(state) => unsafe {
                 list.push_inside(object, object, count);
-                let more = list.give_back_inside::<R>(&*self.objects, shard, state);
+                let more = list.free_inside::<R>(&*self.objects, shard, state);
                 list.leave();
                 more
             },
-            // SAFETY: the caller's.
+            // Another thread may be moving the chains, or the shard is shared: compare-exchange.
+            // SAFETY: the caller unlinked the object and retires it once.
             None => unsafe {
                 list.push(object, object, count);
                 list.is_ready::<R>()
             },
         };
-        if self.poll.divides(count) || soon || bytes >= LARGE {
+        if self.poll.divides(count) || has_drop || bytes >= LARGE {
             let fills = match () {
                 () if bytes >= LARGE => Fills::AtOnce,
                 () if self.batch.divides(count) => Fills::Batch,
                 () => Fills::Nothing,
             };
-            let soon = soon.then_some(object);
+            let to_drop = has_drop.then_some(object);
             // SAFETY: the caller's guard protects the object, which is a variable if it has a destructor.
-            more |= unsafe { self.push_on_in_time::<R>((list, shard), soon, fills) };
+            more |= unsafe { self.advance_if_due::<R>((list, shard), to_drop, fills) };
         }
         Retired { count, added: 1, more }
     }
 
-    /// As [`retire`](Self::retire), for many at once.
+    /// Like [`retire`](Self::retire), for a chain of objects.
     ///
     /// # Safety
     ///
-    /// As there, for each.
-    pub(crate) unsafe fn retire_chain<R: Reclaim>(self: &Arc<Self>, chain: Chain, soon: bool, shard: Shard) -> Retired {
+    /// Same as [`retire`](Self::retire), for each object.
+    pub(crate) unsafe fn retire_chain<R: Reclaim>(
+        self: &Arc<Self>,
+        chain: Chain,
+        has_drop: bool,
+        shard: Shard,
+    ) -> Retired {
         let (list, shard) = self.list(shard);
         let (Some(last), Some(first)) = (chain.last, NonNull::new(chain.first)) else {
             return Retired {
@@ -300,7 +308,7 @@ impl<O: Objects> RetireLists<O> {
         if R::EXACT {
             let (mut next, mut retired) = (chain.first, None);
             while let Some(object) = NonNull::new(next) {
-                // SAFETY: the caller's; the chain is ours alone.
+                // SAFETY: guaranteed by the caller for each object; no other thread has the chain.
                 unsafe {
                     next = object.as_ref().next();
                     retired = Some(self.retire_exactly::<R>(object, self.objects.bytes(object)));
@@ -313,7 +321,7 @@ impl<O: Objects> RetireLists<O> {
         let count = shard.add(&list.retired, chain.count);
         let turn = count / self.batch.get();
         let inside = R::PUSHES_PLAINLY && shard.is_own() && list.enter().is_some();
-        // SAFETY: the caller's; this thread is the owner, inside, if so.
+        // SAFETY: guaranteed by the caller for each object; `inside` says that this thread is the owner and inside.
         unsafe {
             if inside {
                 list.push_inside(first, last, turn);
@@ -323,8 +331,8 @@ impl<O: Objects> RetireLists<O> {
             }
         }
         let full = self.batch.is_passed(count, chain.count) || chain.bytes >= LARGE;
-        if list.add_weight(chain.weight) || full || soon {
-            self.push_on_now::<R>((list, shard), soon);
+        if list.add_weight(chain.weight) || full || has_drop {
+            self.advance_now::<R>((list, shard), has_drop);
         }
         Retired {
             count,
@@ -333,23 +341,23 @@ impl<O: Objects> RetireLists<O> {
         }
     }
 
-    /// Objects of one shard that make a batch.
+    /// Returns the number of objects of one shard that make a batch.
     pub(crate) fn batch(&self) -> u64 {
         self.batch.get()
     }
 
-    /// What `retire` could not do: drops what is ready, and looks after the shard of a thread that has fallen silent. Runs the
-    /// `Drop` of values.
+    /// Does the work that [`retire`](Self::retire) must not do: drops ready objects, and visits the shard of an idle
+    /// thread. Runs the `Drop` of values.
     #[inline]
-    pub(crate) fn after<R: Reclaim>(&self, shard: Shard, retired: Retired) {
+    pub(crate) fn follow_up<R: Reclaim>(&self, shard: Shard, retired: Retired) {
         if retired.more {
-            self.drop_some::<R>(shard, retired);
+            self.follow_up_slow::<R>(shard, retired);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn drop_some<R: Reclaim>(&self, shard: Shard, retired: Retired) {
+    fn follow_up_slow<R: Reclaim>(&self, shard: Shard, retired: Retired) {
         let shard = self.used(shard);
         if R::PUSHES_PLAINLY && shard.is_own() && retired.added == 1 {
             self.drop_few::<R>(shard);
@@ -357,16 +365,17 @@ impl<O: Objects> RetireLists<O> {
             self.drain::<R>(shard.index);
         }
         if self.batch.is_passed(retired.count, retired.added) {
-            self.look_after::<R>(shard, retired.count / self.batch.get(), 1);
+            // Once per batch, this thread also visits one other shard.
+            self.visit_idle::<R>(shard, retired.count / self.batch.get(), 1);
             self.sift::<R>(shard.index, Effort::Few(2 * retired.added.max(self.batch.get())));
         } else {
             self.sift::<R>(shard.index, Effort::Few(2 * retired.added));
         }
     }
 
-    /// Drops one or two of this thread's own shard that are ready. Whether there may be more.
+    /// Drops one or two ready objects of this thread's own shard. Returns whether there may be more.
     pub(super) fn drop_few<R: Reclaim>(&self, shard: Shard) -> bool {
-        // A `Drop` that frees other variables must not nest deeper: what is ready stays for the next call.
+        // A `Drop` that frees other variables must not nest deeper: ready objects stay for the next call.
         if is_reclaiming() {
             return false;
         }
@@ -374,26 +383,26 @@ impl<O: Objects> RetireLists<O> {
             return false;
         };
         let Some(state) = list.enter() else { return false };
-        // SAFETY: this thread is the owner, inside.
+        // SAFETY: this thread is the owner, inside, and `state` is from `enter`.
         let taken = unsafe { list.take_inside::<R>(state) };
         list.leave();
         let Some(taken) = taken else { return false };
         let _scope = ReclaimScope::enter();
-        // SAFETY: taken just now, by this thread.
+        // SAFETY: `taken` was taken just now, by this thread.
         let panics = unsafe { list.drop_in_hand(&*self.objects, shard, taken) };
         list.drop_panics.fetch_add(panics, Ordering::Relaxed);
         true
     }
 
-    /// Begins a grace period for what is open, and pushes on the one that has begun.
-    pub(super) fn push_on<R: Reclaim>(&self, shard: usize) {
+    /// Begins a grace period for the open objects unless one is pending, and advances the backend.
+    pub(super) fn advance<R: Reclaim>(&self, shard: usize) {
         if self.get(shard).is_some_and(|list| !list.is_pending()) {
             self.close::<R>(shard);
         }
-        pace::paid(R::drive);
+        pace::paced(R::drive);
     }
 
-    /// Drops all that is ready in one shard, if nobody else is at it.
+    /// Drops all ready objects of one shard, unless another thread is doing so.
     #[inline]
     pub(crate) fn drain<R: Reclaim>(&self, shard: usize) {
         if let Some(list) = self.get(shard)
@@ -415,41 +424,41 @@ impl<O: Objects> RetireLists<O> {
         // SAFETY: the grace period of these chains is over (R3, G1), and they were taken once (R2).
         unsafe { self.reclaim::<R>(list, chains) };
         list.drained(taken);
-        if list.fresh() >= self.batch.get() {
+        if list.unheld() >= self.batch.get() {
             self.close::<R>(shard);
         }
     }
 
-    /// Whether the shard may be another thread's own.
+    /// Returns whether the shard may be another thread's own.
     pub(super) fn is_foreign<R: Reclaim>(&self, shard: usize) -> bool {
-        // The last shard is nobody's own.
+        // The last shard is shared: no thread owns it.
         R::PUSHES_PLAINLY && shard + 1 != self.own.shards() && self.shard().index != shard
     }
 
-    /// Begins a grace period for what is open, if the shard is idle.
+    /// Begins a grace period for the open objects, if the shard is idle.
     pub(crate) fn close<R: Reclaim>(&self, shard: usize) {
         let Some(list) = self.get(shard) else { return };
         list.recover::<R>();
         list.close::<R>(self.is_foreign::<R>(shard));
     }
 
-    /// Drops the objects of some chains and frees them: one of each by turns, and asks for the next.
+    /// Drops the objects of some chains and frees them, round-robin, with a prefetch of each chain's next object.
     ///
     /// # Safety
     ///
-    /// Nobody can reach the chains' objects any more.
+    /// No thread can reach the objects of the chains any more, and the caller owns the chains.
     pub(super) unsafe fn reclaim<R: Reclaim>(&self, list: &List<O>, chains: Heads) {
         let _scope = ReclaimScope::enter();
         let shard = self.shard();
         let (mut objects, mut freed) = (0, 0);
-        // What was last in each, as for the owner.
+        // With the kind of each chain's last object, as an owner has in `kinds`.
         let mut chains = chains.map(|first| (first, None));
         let mut left = true;
         while left {
             left = false;
             for (next, kind) in &mut chains {
                 let Some(object) = NonNull::new(*next) else { continue };
-                // SAFETY: the caller's; the chain is ours alone.
+                // SAFETY: the caller guarantees that the objects are unreachable, and no other thread has the chain.
                 unsafe {
                     *next = object.as_ref().next();
                     prefetch(*next);
@@ -468,13 +477,13 @@ impl<O: Objects> RetireLists<O> {
         self.objects.settle(shard);
     }
 
-    /// Its bytes.
+    /// Drops and frees one object, and returns its size in bytes.
     ///
     /// # Safety
     ///
-    /// Nobody can reach the object any more; once.
+    /// No thread can reach the object any more; at most once per object.
     pub(super) unsafe fn reclaim_one(&self, object: NonNull<Link>) -> u64 {
-        // SAFETY: the caller's.
+        // SAFETY: guaranteed by the caller.
         let freed = unsafe { self.objects.reclaim(object, self.shard()) };
         self.count_panic(freed);
         freed.bytes
@@ -486,21 +495,21 @@ impl<O: Objects> RetireLists<O> {
         }
     }
 
-    /// Drops a value that never was on a list, as the store's drop does for those that live.
+    /// Drops an object that was never retired, as the store's drop does with live variables.
     ///
     /// # Safety
     ///
-    /// Nobody else can reach the object; once.
+    /// No other thread can reach the object; at most once per object.
     pub(crate) unsafe fn reclaim_now(&self, object: NonNull<Link>) {
         let _scope = ReclaimScope::enter();
-        // SAFETY: the caller's.
+        // SAFETY: guaranteed by the caller.
         unsafe { self.reclaim_one(object) };
     }
 
-    /// What is retired now, to ask [`is_done`](Self::is_done) about it later.
+    /// Returns a mark for the objects that are retired now, for [`is_done`](Self::is_done).
     pub(crate) fn mark(&self) -> Mark {
         let mut batches = [0; MAX_SHARDS];
-        // What is retired in a shard that is not there yet comes after the mark.
+        // Objects retired in a shard that has no list yet come after the mark.
         for (shard, list) in self.lists() {
             batches[shard] = list.mark();
         }
@@ -515,7 +524,7 @@ impl<O: Objects> RetireLists<O> {
         }
     }
 
-    /// Whether all that had been retired at the mark has been dropped (R5).
+    /// Returns whether all objects retired before the mark have been dropped (R5).
     pub(crate) fn is_done(&self, mark: &Mark) -> bool {
         #[cfg(any(test, shadow_loom))]
         {
@@ -525,7 +534,8 @@ impl<O: Objects> RetireLists<O> {
                 return false;
             }
         }
-        // All are asked, each time: what one must have reached is settled when it is first asked after its mark.
+        // No short circuit: the first check after the mark settles which period a shard's held objects must have
+        // reached.
         self.lists().fold(true, |done, (shard, list)| {
             let here =
                 list.is_done(mark.batches[shard]) && list.held().is_none_or(|held| held.is_past(&mark.held[shard]));
@@ -533,7 +543,7 @@ impl<O: Objects> RetireLists<O> {
         })
     }
 
-    /// Drops all that is retired. A callback that is still owed finds its shard empty.
+    /// Drops all retired objects. A pending callback of an exact backend finds its object gone.
     ///
     /// # Safety
     ///
@@ -542,19 +552,19 @@ impl<O: Objects> RetireLists<O> {
         for (_, list) in self.lists() {
             // A `Drop` may free variables of other stores, never of this one.
             for chains in list.take_all() {
-                // SAFETY: the caller's.
+                // SAFETY: the caller guarantees that no guard protects the objects.
                 unsafe { self.reclaim::<R>(list, chains) };
             }
         }
         #[cfg(any(test, shadow_loom))]
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees that no guard protects the objects.
         unsafe {
             self.drain_exact();
         }
     }
 }
 
-/// Marks the thread as reclaiming, and restores what was on the way out.
+/// Marks the thread as reclaiming, and restores the former value when dropped.
 pub(super) struct ReclaimScope(bool);
 
 impl ReclaimScope {

@@ -1,33 +1,34 @@
-//! Grace periods, for backends with [participants](super::participants): when they begin, and when they are over (E2 to E5).
+//! Grace periods of backends with [participants](super::participants): how they begin, and how a scan ends them (E2 to
+//! E5).
 
 use super::participants::{FENCES, Participant, Site};
-use super::{barrier, old};
+use super::{barrier, old_guards};
 use crate::events;
 use crate::sync::{Ordering, stat};
 use crate::table::defect::{Defect, planted_everywhere};
 
-/// Begins a grace period.
+/// Begins a grace period, and returns its number, the target epoch.
 pub(super) fn begin_period<S: Site>() -> u64 {
-    // AcqRel: Release pairs with `announce` (E2), both with `scan_alone`. One for each batch: no program gets through
-    // 2^62.
+    // AcqRel: Release pairs with `announce` (E2), both with `scan_alone`. Incremented once per batch: no program
+    // reaches 2^62.
     (S::domain().epoch.fetch_add(1, Ordering::AcqRel) & !FENCES) + 1
 }
 
-/// Whether it is over.
+/// Returns whether the period is over.
 #[inline]
 pub(super) fn is_over<S: Site>(period: u64) -> bool {
     // Acquire: pairs with `scan_alone` (G3).
     S::domain().over.load(Ordering::Acquire) >= period
 }
 
-/// Whether the barriers of scans have been refused for so long that this is taken for how it stays.
+/// Returns whether scans have been refused their barriers for so long that this is considered permanent.
 pub(super) fn is_refused<S: Site>() -> bool {
-    /// Barriers refused one after the other, for whatever reason.
+    /// Consecutive refusals, for whatever reason.
     const PATIENCE: u64 = 10_000;
     barrier::unsettled() > 0 || S::domain().refused.load(stat::Ordering::Relaxed) > PATIENCE
 }
 
-/// Sees which periods are over. Passes by if another thread is at it.
+/// Finds out which periods are over. Does nothing if another thread is scanning.
 pub(super) fn scan<S: Site>() {
     let domain = S::domain();
     // Acquire: pairs with the Release below.
@@ -37,7 +38,7 @@ pub(super) fn scan<S: Site>() {
     let (refused, too_old) = scan_alone::<S>();
     domain.scanning.store(false, stat::Ordering::Release);
     if let Some(too_old) = too_old {
-        old::report::<S>(too_old);
+        old_guards::report::<S>(too_old);
     }
     if refused {
         let unsettled = barrier::unsettled();
@@ -47,13 +48,15 @@ pub(super) fn scan<S: Site>() {
     }
 }
 
-/// Returns whether the barrier was refused, and the epoch below which guards are too old.
+/// Scans while no other thread does. Returns whether the barrier was refused, and the epoch below which guards are too
+/// old.
 fn scan_alone<S: Site>() -> (bool, Option<u64>) {
     let domain = S::domain();
-    let early = planted_everywhere(Defect::OwnedSeenEarly).then(S::oldest_apart);
-    // Acquire: pairs with the Release half of `begin_period`: what the periods are for comes before the barrier (E3).
+    let early = planted_everywhere(Defect::OwnedSeenEarly).then(S::oldest_owned);
+    // Acquire: pairs with the Release half of `begin_period`: the unlinking that the periods are for comes before the
+    // barrier (E3).
     let newest = domain.epoch.load(Ordering::Acquire) & !FENCES;
-    // Relaxed, both: written by scans.
+    // Relaxed, both: written only by scans.
     if domain.over.load(Ordering::Relaxed) >= newest {
         return (false, None);
     }
@@ -76,8 +79,8 @@ fn scan_alone<S: Site>() -> (bool, Option<u64>) {
     // Acquire: pairs with `retreat` (G3).
     let inside = Participant::all::<S>().map(|participant| participant.epoch.load(Ordering::Acquire) & !FENCES);
     let oldest = inside.filter(|&epoch| epoch != 0).min().unwrap_or(u64::MAX);
-    // After the newest target was read (E8).
-    let owned = early.unwrap_or_else(S::oldest_apart);
+    // Read after the newest target (E8).
+    let owned = early.unwrap_or_else(S::oldest_owned);
     let oldest = if planted_everywhere(Defect::OwnedIgnored) {
         oldest
     } else {
@@ -90,7 +93,7 @@ fn scan_alone<S: Site>() -> (bool, Option<u64>) {
     };
     // AcqRel: Release pairs with `is_over` (G3).
     domain.over.fetch_max(fenced.min(oldest), Ordering::AcqRel);
-    // 0: nobody knows (E8).
+    // An `oldest` of 0 means that it is unknown (E8).
     let too_old = (1..fenced).contains(&oldest).then(|| S::ages().note(oldest, fenced));
     (refused, too_old.flatten())
 }

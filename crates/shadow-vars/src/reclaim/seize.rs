@@ -1,12 +1,12 @@
 //! The seize backend (Hyaline-1). The only file that names that crate.
 //!
-//! seize keeps what a thread retires in that thread's batch, and lets a batch go only when it has an entry for every active
-//! thread. A thread that falls silent would keep its batch for ever; so all our grace periods go through one owned guard,
+//! seize collects what a thread retires in that thread's batch, and retires a batch only when it has an entry for every
+//! active thread. An idle thread would keep its batch for ever. So all our grace periods go through one owned guard,
 //! the *retirer*, which any thread may drive, and each drive adds entries until there are enough.
 //!
-//! seize gives a thread's place among the readers to another thread as soon as a thread-local of its own is torn down, also
-//! if the thread still has a guard. So a thread has one guard of seize's at a time, which we leave just before that; what is
-//! left of the thread protects itself by a hold, for which all periods wait.
+//! seize gives a thread's place among the readers to another thread as soon as a thread-local of its own is destroyed,
+//! even if the thread still has a guard. So a thread has one guard of seize's at a time, which we leave just before
+//! that; the rest of the thread's life is protected by a hold, which all periods wait for.
 
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -21,26 +21,27 @@ use crate::fork;
 use crate::sync::stat::{AtomicU64, AtomicUsize, Mutex};
 use crate::sync::{Ordering, fence};
 
-/// Reclamation by seize: cheaper guards on machines with a process-wide barrier, callbacks run by whoever leaves last.
+/// Reclamation by seize: cheaper guards on machines with a process-wide barrier; callbacks run on the last thread to
+/// leave.
 #[derive(Debug)]
 pub enum Seize {}
 
-/// Entries beside the periods that each drive adds to the batch.
+/// Entries that each drive adds to the batch, besides the periods.
 const FILL: usize = 8;
 
-/// The newest period that has begun, and the newest that is over: so are all before it.
+/// The newest period that has begun, and the newest that is over: all earlier ones are over too.
 static BEGUN: AtomicU64 = AtomicU64::new(0);
 static OVER: AtomicU64 = AtomicU64::new(0);
 
 fn collector() -> &'static Collector {
     static COLLECTOR: OnceLock<Collector> = OnceLock::new();
-    // Larger than most numbers of threads; `drive` does not wait for it to fill.
+    // Larger than most numbers of threads; `drive` does not wait until it is full.
     COLLECTOR.get_or_init(|| Collector::new().batch_size(64))
 }
 
-/// All periods are retired by one hand.
+/// Retires all periods, under one lock.
 struct Retirer {
-    /// Always active; renewed after each use, so it holds nothing up.
+    /// Always active; refreshed after each use, so it holds nothing up.
     guard: OwnedGuard<'static>,
     /// The newest period that was retired.
     retired: u64,
@@ -57,29 +58,30 @@ fn retirer() -> &'static Mutex<Retirer> {
 }
 
 thread_local! {
-    /// Guards that this thread holds. None of these three has a destructor: they are there to the thread's very end.
+    /// The number of guards that this thread holds. None of these three has a destructor: they are usable to the
+    /// thread's very end.
     static GUARDS: Cell<usize> = const { Cell::new(0) };
-    /// The one guard of seize's that stands for them all, while there is one.
+    /// The one guard of seize's that represents them all, if there is one.
     static ENTERED: Cell<Option<Entered>> = const { Cell::new(None) };
     static PHASE: Cell<Phase> = const { Cell::new(Phase::New) };
-    /// Made after seize's thread-local, so gone before it.
+    /// Made after seize's thread-local, so destroyed before it.
     static WITNESS: Witness = const { Witness };
 }
 
 type Entered = ManuallyDrop<LocalGuard<'static>>;
 
-/// Where a thread is in its life.
+/// The phases of a thread's life.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// It has not pinned yet.
     New,
     Usual,
-    /// seize's thread-local is about to go or gone, and with it the thread's place among the readers, which another thread
-    /// may get. Its guards, new ones and those that are still held, are [holds](hold) from now on.
+    /// seize's thread-local is about to be destroyed or has been, and with it the thread's place among the readers,
+    /// which another thread may get. All guards of the thread, new or still held, are [holds](hold) from now on.
     Late,
 }
 
-/// Late guards in the process, by threads. While there is one, no period that seize has ended is over.
+/// The number of threads with late guards in the process. While there is one, no period that seize has ended is over.
 static HOLDS: AtomicUsize = AtomicUsize::new(0);
 
 /// The newest period that seize has ended.
@@ -87,38 +89,40 @@ static ENDED: AtomicU64 = AtomicU64::new(0);
 
 /// Protects everything that has not been unlinked by now.
 fn hold() {
-    // SeqCst: pairs with the fence in `settle`. Either that sees the hold, or what follows here sees what had been unlinked.
+    // SeqCst: pairs with the fence in `settle`. Either `settle` sees the hold, or the loads that follow here see what
+    // had been unlinked.
     HOLDS.fetch_add(1, Ordering::SeqCst);
     fence(Ordering::SeqCst);
 }
 
-fn let_go() {
-    // Release: what was read under the hold comes before; pairs with the Acquire in `settle` (G3).
+fn release() {
+    // Release: the reads under the hold come before; pairs with the Acquire in `settle` (G3).
     if HOLDS.fetch_sub(1, Ordering::Release) == 1 {
         settle();
     }
 }
 
-/// A period that seize has ended is over, now or when nobody holds any more.
+/// Ends a period that seize has ended: now, or when there are no holds any more.
 fn end(period: u64) {
-    // AcqRel: what seize has acquired is handed on to whoever settles.
+    // AcqRel: passes on what seize has acquired to the thread that settles.
     ENDED.fetch_max(period, Ordering::AcqRel);
     settle();
 }
 
-/// What seize has ended is over, if nobody holds: then those who did when the periods began have gone.
+/// Ends the periods that seize has ended, if there are no holds: then those that existed when the periods began have
+/// gone.
 fn settle() {
     let ended = ENDED.load(Ordering::Acquire);
     // SeqCst: pairs with `hold`.
     fence(Ordering::SeqCst);
-    // Acquire: pairs with `let_go` (G3).
+    // Acquire: pairs with `release` (G3).
     if HOLDS.load(Ordering::Acquire) == 0 {
         // AcqRel: pairs with `is_over` (G3).
         OVER.fetch_max(ended, Ordering::AcqRel);
     }
 }
 
-/// A thread's first pin.
+/// Makes a thread's first guard.
 #[cold]
 fn enter_first() {
     let guard = collector().enter();
@@ -131,9 +135,9 @@ fn enter_first() {
     }
 }
 
-/// The first of this thread's guards, if it is not the usual case.
+/// Slow path of the first of this thread's guards.
 #[cold]
-fn enter_slowly() {
+fn enter_slow() {
     match PHASE.get() {
         Phase::New => enter_first(),
         _ => hold(),
@@ -163,20 +167,20 @@ impl Drop for SeizeGuard {
         if guards == 0 {
             match ENTERED.take() {
                 Some(guard) => drop(ManuallyDrop::into_inner(guard)),
-                None => let_go(),
+                None => release(),
             }
         }
     }
 }
 
-/// What seize retires for us: a period, with all that began before it, or nothing, to fill a batch up.
+/// What seize retires for us: a period, with all that began before it, or nothing, to fill a batch.
 struct Ticket(Option<u64>);
 
-/// Puts a ticket into the retirer's batch.
+/// Adds a ticket to the retirer's batch.
 fn retire(retirer: &OwnedGuard<'_>, ticket: Ticket) {
     /// Frees the ticket, whose period is over.
     unsafe fn reclaim(ticket: *mut Ticket, _: &Collector) {
-        // SAFETY: made by `Box::into_raw` below, reclaimed once.
+        // SAFETY: made by `Box::into_raw` below, and reclaimed once.
         if let Some(period) = unsafe { Box::from_raw(ticket) }.0 {
             end(period);
         }
@@ -192,7 +196,8 @@ impl Backend for Seize {
 
     const NAMED: Named = Named::Seize;
 
-    /// SeqCst: seize protects loads that take part in its total order (`Guard::protect` strengthens every load to this).
+    /// SeqCst: seize protects loads that take part in its total order (`Guard::protect` strengthens every load to
+    /// this).
     const LOAD: Ordering = Ordering::SeqCst;
 
     const PERIODS_TAKE_MEMORY: bool = true;
@@ -205,7 +210,7 @@ impl Backend for Seize {
             if PHASE.get() == Phase::Usual {
                 ENTERED.set(Some(ManuallyDrop::new(collector().enter())));
             } else {
-                enter_slowly();
+                enter_slow();
             }
         }
         SeizeGuard(PhantomData)
@@ -231,7 +236,7 @@ impl Backend for Seize {
                 ENTERED.set(Some(guard));
             }
             None => {
-                let_go();
+                release();
                 hold();
             }
         }
@@ -260,7 +265,7 @@ impl Backend for Seize {
 
     fn drive() {
         settle();
-        // If another thread is at it, it or a later drive does the rest.
+        // If another thread is driving, it or a later drive does the rest.
         let Ok(mut retirer) = retirer().try_lock() else {
             return;
         };
@@ -275,7 +280,7 @@ impl Backend for Seize {
         retirer.guard.refresh();
     }
 
-    /// seize keeps the places of threads that a fork left behind, active ones too.
+    /// seize retains the places of threads that a fork left behind, active ones too.
     fn stuck() -> Option<Stuck> {
         fork::is_child().then_some(Stuck::Forked)
     }

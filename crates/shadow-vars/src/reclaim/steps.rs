@@ -1,10 +1,10 @@
-//! A test's own code after every single instruction of a thread, as a signal handler.
+//! Runs a test's own code after every single instruction of a thread, from a signal handler.
 
 use std::cell::Cell;
 use std::ptr;
 
 thread_local! {
-    /// Has no destructor, and is there before the first step.
+    /// Has no destructor, and is initialised before the first step.
     static ON_STEP: Cell<Option<fn()>> = const { Cell::new(None) };
 }
 
@@ -17,7 +17,7 @@ extern "C" fn handler(_: libc::c_int) {
 /// Sets or clears the processor's single-step flag.
 #[inline(always)]
 fn step(on: bool) {
-    // SAFETY: changes one flag, by the stack; the signal of each step has a handler.
+    // SAFETY: changes one flag, on the stack; the signal of each step has a handler.
     unsafe {
         if on {
             std::arch::asm!("pushfq", "or qword ptr [rsp], 0x100", "popfq");
@@ -27,9 +27,9 @@ fn step(on: bool) {
     }
 }
 
-/// Runs `run`, and `on_step` after every instruction of it.
+/// Runs `run`, and `on_step` after each of its instructions.
 pub(crate) fn at_each_step<O>(on_step: fn(), run: impl FnOnce() -> O) -> O {
-    // SAFETY: the handler calls what this thread has asked for, and nothing on other threads.
+    // SAFETY: the handler calls what this thread has set, and nothing on other threads.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = handler as extern "C" fn(libc::c_int) as usize;

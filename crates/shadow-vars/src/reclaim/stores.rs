@@ -1,12 +1,15 @@
-//! The stores that have retired values with destructors: for whoever looks after what other threads have left there.
+//! The stores that have retired values with destructors, for threads that visit what other threads have left there.
 //!
-//! - **V1** A store is enlisted before [`pace`] says that something waits because of it, and delisted before its
-//!   retire lists go. Who visits one says so first, under the lock: so it stays for the visit. When nothing waits there, it is
-//!   taken off the list: who retires something meanwhile enlists it again, or is seen behind a barrier, as in V3.
-//! - **V2** Who delists a store waits until nobody visits it: for the `Drop` of a value of that store, maybe. Not in the middle
-//!   of a visit of its own, of this store or another: then the store goes when that is over.
-//! - **V3** A visitor takes the note of what waits away before it looks, behind a heavy barrier; who retires a value looks for
-//!   the note after it, behind a light one. So the visitor sees the value, or it is noted again.
+//! - **V1** A store is enlisted before [`pace`] says that something waits because of it, and delisted before its retire
+//!   lists are dropped. A visitor registers itself first, under the lock: so the store stays for the visit. When
+//!   nothing waits there, the store is delisted; a thread that retires something meanwhile enlists it again, or is seen
+//!   behind a barrier, as in V3.
+//! - **V2** A thread that delists a store waits until no thread visits it, possibly for the `Drop` of a value of that
+//!   store. It does not wait in the middle of a visit of its own, to this store or another: then the store is dropped
+//!   when that visit is over.
+//! - **V3** A visitor clears the flag that something waits before it looks, behind a heavy barrier; a thread that
+//!   retires a value checks the flag after it, behind a light one. So the visitor sees the value, or the flag is set
+//!   again.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -33,42 +36,42 @@ impl Entry {
     }
 }
 
-/// What a visit has left.
+/// The result of a visit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Left {
     /// Nothing waits there.
     Nothing,
-    /// What waits is not for operations to look after.
+    /// Operations cannot visit this store.
     Background,
-    /// Something that may be dropped later.
+    /// Something that may become ready later.
     Something,
 }
 
-/// Drops what can be dropped of these lists, which are of this backend. What is left then. Given by who visits, and kept
-/// nowhere: code of a library may be gone when the next one comes.
+/// Does the upkeep of these lists, which are of this backend, and returns what is left. Passed by each visitor, and
+/// never stored: the code of a library may have been unloaded by the next visit.
 ///
 /// # Safety
 ///
-/// The address is of lists whose objects are of the kind that the function was made for, which are there.
+/// The address is of existing lists, whose objects are of the type that the function was made for.
 pub(super) type Tidy = unsafe fn(Named, usize, Visitor) -> Left;
 
-/// Who visits.
+/// The kind of visitor.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Visitor {
-    /// An operation, which is to end well without memory: it passes by what may take some for granted.
+    /// An operation, which must not fail without memory: it skips stores whose upkeep may allocate infallibly.
     Operation,
     /// The background reclaimer.
     #[cfg_attr(shadow_loom, expect(dead_code, reason = "models have none"))]
     Background,
 }
 
-/// In the order of the addresses.
+/// Ordered by address.
 static STORES: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
 
 thread_local! {
-    /// Stores that were dropped in the middle of this thread's visit.
-    static LEFT_OVER: RefCell<Vec<Box<dyn Any>>> = const { RefCell::new(Vec::new()) };
-    /// Whether this thread is in a visit. Has no destructor.
+    /// Stores that were dropped in the middle of a visit by this thread.
+    static DEFERRED: RefCell<Vec<Box<dyn Any>>> = const { RefCell::new(Vec::new()) };
+    /// Whether this thread is visiting. Has no destructor.
     static VISITING: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -81,11 +84,11 @@ fn find(stores: &[Entry], lists: usize) -> Result<usize, usize> {
     stores.binary_search_by_key(&lists, |entry| entry.lists)
 }
 
-/// Makes lists known. Whether there was memory for it.
+/// Adds lists. Returns whether there was memory for it.
 ///
 /// # Safety
 ///
-/// They stay until [`delist`] says that they may go, and are of this backend.
+/// The lists stay until [`delist`] returns true, and are of this backend.
 pub(super) unsafe fn enlist(lists: usize, backend: Named) -> bool {
     with(|stores| {
         match find(stores, lists) {
@@ -105,11 +108,11 @@ pub(super) unsafe fn enlist(lists: usize, backend: Named) -> bool {
     })
 }
 
-/// Whether these lists may go: nobody visits them, or will. If not, this thread is in a visit, and [`leave_over`] comes next.
-/// Waits for other threads' visits, if it is in none.
+/// Removes lists. Returns whether they can be dropped: no thread visits them, or will. If not, this thread is in a
+/// visit, and has to [defer the drop](defer_drop). Waits for other threads' visits, if it is in none.
 pub(super) fn delist(lists: usize) -> bool {
     loop {
-        let gone = with(|stores| {
+        let removed = with(|stores| {
             let Ok(at) = find(stores, lists) else { return true };
             let free = stores[at].is_free();
             if free {
@@ -117,22 +120,22 @@ pub(super) fn delist(lists: usize) -> bool {
             }
             free
         });
-        if gone || VISITING.get() {
-            return gone;
+        if removed || VISITING.get() {
+            return removed;
         }
         thread::sleep(Duration::from_micros(50));
     }
 }
 
-/// A store that was dropped in the middle of this thread's visit is dropped when that is over.
-pub(crate) fn leave_over(store: Box<dyn Any>) {
+/// Keeps a store that was dropped in the middle of a visit by this thread, and drops it when the visit is over.
+pub(crate) fn defer_drop(store: Box<dyn Any>) {
     let mut store = Some(store);
-    let _ = LEFT_OVER.try_with(|stores| stores.borrow_mut().extend(store.take()));
-    // At the thread's end, when there is nowhere to keep it, it stays for good.
+    let _ = DEFERRED.try_with(|stores| stores.borrow_mut().extend(store.take()));
+    // At the thread's end, when there is nowhere to keep it, the store is leaked.
     std::mem::forget(store);
 }
 
-/// Drops what can be dropped in all stores that are enlisted. Runs the `Drop` of their values.
+/// Drops what can be dropped in all enlisted stores. Runs the `Drop` of their values.
 ///
 /// # Safety
 ///
@@ -155,24 +158,24 @@ pub(super) unsafe fn visit_all(by: Visitor, tidy: Tidy) {
     });
     let mut left = !fenced || !listed;
     for lists in all {
-        // SAFETY: the caller's.
+        // SAFETY: guaranteed by the caller.
         left |= unsafe { visit(lists, by, tidy) } == Left::Something;
     }
     if left {
         pace::note_waiting();
     }
     VISITING.set(false);
-    // V2. Taken out first: their own values may let go of further stores.
-    while let Some(store) = LEFT_OVER.try_with(|stores| stores.borrow_mut().pop()).ok().flatten() {
+    // V2. Taken out first: dropping values of these stores may defer further stores.
+    while let Some(store) = DEFERRED.try_with(|stores| stores.borrow_mut().pop()).ok().flatten() {
         drop(store);
     }
 }
 
-/// What is left there; something, if somebody else is at it.
+/// Visits a store, and returns what is left there: something, if another thread is visiting it.
 ///
 /// # Safety
 ///
-/// As [`visit_all`].
+/// Same as [`visit_all`].
 unsafe fn visit(lists: usize, by: Visitor, tidy: Tidy) -> Left {
     let me = thread_token();
     let backend = with(|stores| {
@@ -184,15 +187,17 @@ unsafe fn visit(lists: usize, by: Visitor, tidy: Tidy) -> Left {
         })
     });
     let Some(backend) = backend else { return Left::Something };
-    // SAFETY: enlisted as of this backend, and there until the visit is over (V1); the caller's otherwise.
+    // SAFETY: enlisted for this backend, and not dropped before the visit is over (V1); the caller guarantees that
+    // `tidy` fits.
     let left = unsafe { tidy(backend, lists, by) };
     with(|stores| {
-        // Nobody else takes it off the list.
+        // No other thread removes the entry during the visit.
         let Ok(at) = find(stores, lists) else { return left };
         stores[at].visitor = 0;
         if left != Left::Nothing {
             return left;
         }
+        // Something was retired during the visit.
         if stores[at].again {
             return Left::Something;
         }

@@ -381,7 +381,7 @@ impl<R: Reclaim> Core<R> {
     /// root, as it was after the drain.
     #[inline]
     pub(crate) fn drain_and_help<'g>(&'g self, shield: Shield<'g, R>, shard: Shard, retired: Retired) -> &'g Table {
-        self.lists.after::<R>(shard, retired);
+        self.lists.follow_up::<R>(shard, retired);
         let root = self.root(shield);
         if root.has_next() {
             let _ = (0..retired.added).try_for_each(|_| self.help(shield));

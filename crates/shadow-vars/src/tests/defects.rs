@@ -1,8 +1,9 @@
 //! Planted defects, and the tests that catch them.
 //!
-//! A test that cannot fail proves nothing. Here each rule of the protocol is broken on purpose, and a stress run that passes on
-//! the whole store must fail on the broken one: by a wrong answer, a value dropped twice or never, an access that the checked
-//! backend knows to be too late, or a hang. Every run is a process of its own, as a broken store may take its process with it.
+//! A test that cannot fail proves nothing. Here each rule of the protocol is broken on purpose, and a stress run that
+//! passes on the correct store must fail on the broken one: by a wrong result, a value dropped twice or never, an
+//! access that the checked backend knows to be too late, or a hang. Every run is a process of its own, as a broken
+//! store may crash its process.
 
 use std::cell::Cell;
 use std::process::{Child, Command, Stdio};
@@ -19,14 +20,14 @@ use crate::reclaim::checked::Checked;
 use crate::table::defect::{Defect, Stage};
 use crate::{Reclaim, ShadowId, ShadowStore};
 
-/// Who catches a defect.
+/// The tests that catch a defect.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum By {
     /// The runs below.
     Runs,
-    /// The runs, with the directed kind of case that is made for it.
+    /// The runs, with the directed kind of case that is made for the defect.
     Kind(u64),
-    /// Not the runs, and why.
+    /// Not the runs, for this reason.
     Others(&'static str),
 }
 
@@ -34,7 +35,7 @@ macro_rules! defects {
     ($($name:ident: $by:expr,)*) => {
         const ALL: &[(Defect, By)] = &[$((Defect::$name, $by)),*];
 
-        /// Does not compile when one is missing above.
+        /// Does not compile if a defect is missing above.
         const fn listed(defect: Defect) {
             match defect {
                 $(Defect::$name)|* => {}
@@ -119,21 +120,21 @@ pub(super) fn by_name(name: &str) -> Option<Defect> {
         .find(|defect| format!("{defect:?}") == name)
 }
 
-/// The directed kind of case that is made for a defect.
+/// Returns the directed kind of case that is made for the defect.
 pub(super) fn kind_of(name: &str) -> Option<u64> {
     let (_, by) = ALL.iter().find(|(defect, _)| format!("{defect:?}") == name)?;
     if let By::Kind(kind) = *by { Some(kind) } else { None }
 }
 
-/// The variables that tell a child what to plant, and where to begin.
+/// The environment variables that tell a child what to plant, and with which seed to begin.
 const PLANT: &str = "SHADOW_PLANTED_DEFECT";
 const SEED: &str = "SHADOW_PLANTED_SEED";
 
-/// How long a run takes that finds nothing, and when a hang counts as one.
+/// The duration of a run that finds nothing, and the time after which a run counts as hung.
 const RUN: Duration = Duration::from_secs(5);
 const HANG: Duration = Duration::from_secs(20);
 
-/// Runs for each defect, with other seeds, before it counts as not caught.
+/// Runs for each defect, with different seeds, before it counts as not caught.
 const ATTEMPTS: u64 = 12;
 
 #[test]
@@ -168,7 +169,7 @@ fn planted_defects_are_caught() {
     assert!(missed.is_empty(), "not caught: {missed:?}");
 }
 
-/// Runs the stress with this defect. How it ended, and whether it passed.
+/// Runs the stress with this defect. Returns how it ended, and whether it passed.
 fn run_child(defect: &str, seed: u64) -> (String, bool) {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "tests::defects::child", "--nocapture", "--test-threads", "1"])
@@ -201,20 +202,20 @@ fn wait(child: &mut Child) -> Option<std::process::ExitStatus> {
     None
 }
 
-/// The body of a child. Does nothing when it is run as a test like the others.
+/// The body of a child. Does nothing when it is run as an ordinary test.
 #[test]
 fn child() {
     let Ok(planted) = std::env::var(PLANT) else { return };
     let defect = by_name(&planted);
     let seed: u64 = std::env::var(SEED).unwrap().parse().unwrap();
     assert!(defect.is_some() || planted == "none");
-    // The first panic on any thread is enough; a broken store need not come to an end.
+    // The first panic on any thread suffices; a broken store need not terminate.
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         report(info);
         std::process::exit(1);
     }));
-    // Most defects take the right order of steps, some take real concurrency.
+    // Most defects need the right order of steps, some need real concurrency.
     let start = Instant::now();
     let cases = interleave::explore(defect, kind_of(&planted), seed << 20, RUN * 3 / 4);
     let mut episodes = 0;
@@ -230,7 +231,7 @@ thread_local! {
     static JITTER: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Gives way now and then, at every stage, so that others come in between.
+/// Yields now and then, at every stage, so that other threads run in between.
 fn jitter(_: Stage) {
     let mut random = Random(JITTER.get() | 1);
     match random.next() >> 32 & 63 {
@@ -252,10 +253,10 @@ fn rigged<R: Reclaim>(config: &Config, defect: Option<Defect>, seed: u64) -> Sha
     ShadowStore::from_core(core)
 }
 
-/// Everything at once on a small table that is always migrating, as in the stall tests, with sweeps besides.
+/// Runs all operations at once on a small table that is always migrating, as in the stall tests, with sweeps besides.
 fn mixed(defect: Option<Defect>, episode: u64) {
     const THREADS: usize = 4;
-    // Each attempt begins elsewhere, as a busy machine does not come far.
+    // Each attempt begins elsewhere, because on a busy machine a run does not get far.
     let config = if (episode ^ episode >> 20) % 8 == 7 {
         Config::provoked()
     } else {
@@ -281,7 +282,8 @@ fn mixed(defect: Option<Defect>, episode: u64) {
                             own.burst(24);
                         }
                         if round % 10 == 5 {
-                            // All that this thread has made under an id of its own is there for a sweep, and for a look.
+                            // Everything that this thread has made under an id of its own is there for a sweep, and for
+                            // a look-up.
                             let count = 1 + round / 5;
                             (0..count).for_each(|n| store.alloc(n * 16, mine, n).unwrap());
                             assert_eq!(
@@ -303,7 +305,7 @@ fn mixed(defect: Option<Defect>, episode: u64) {
     settle(store, &ledger, &shared, &expected);
 }
 
-/// Two threads and one variable: both free it, then one frees it while the other makes it anew.
+/// Runs two threads on one variable: both free it, then one frees it while the other creates it anew.
 fn duel(defect: Option<Defect>, episode: u64) {
     let config = Config::migrating();
     let store = rigged::<Checked<false>>(&config, defect, episode);

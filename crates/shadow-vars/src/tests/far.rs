@@ -1,4 +1,5 @@
-//! Memory that lies higher than a slot's word and a retire list's link can say: it counts as none, and is never cut short.
+//! Memory at addresses too high for a slot's word and a retire list's link: it counts as not available, and no address
+//! is ever truncated.
 
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use crate::{Asymmetric, BuildError, CtorError, Epoch, Eras, Reclaim, ShadowId, S
 const ID: ShadowId<Arc<()>> = ShadowId::new(1);
 const MANY: usize = 10_000;
 
-/// What `body` makes of memory is said to lie there.
+/// Runs `body` with all memory that it allocates treated as if these bits of its address were set.
 fn far<T>(bits: usize, body: impl FnOnce() -> T) -> T {
     FAR.set(bits);
     let result = body();
@@ -31,7 +32,7 @@ fn check<R: Reclaim>() {
         (1..=MANY).for_each(|n| store.alloc(n * 8, ID, alive.clone()).unwrap());
         let capacity = store.capacity();
 
-        // Nodes: of a value that there is, of one that a constructor makes, and with a key that needs a record.
+        // Nodes: of an existing value, of one that a constructor makes, and with a key that needs a record.
         for object in [8 * (MANY + 1), usize::MAX] {
             let error = far(bits, || store.alloc(object, ID, alive.clone())).unwrap_err();
             assert!(matches!(error.error, StoreError::OutOfMemory), "{bits:#x}: {error}");
@@ -44,7 +45,7 @@ fn check<R: Reclaim>() {
         }
         assert_eq!((store.len(), Arc::strong_count(&alive)), (MANY, MANY + 1));
 
-        // Tables: one that would be smaller is not made.
+        // Tables: a smaller one is not made.
         (9..=MANY).for_each(|n| assert!(store.free(n * 8, ID)));
         let shrunk = store.capacity();
         far(bits, || store.shrink_to_fit());

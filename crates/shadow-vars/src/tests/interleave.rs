@@ -1,10 +1,11 @@
-//! Two threads stopped anywhere, a third that does what it likes meanwhile, and an exact judgement.
+//! Deterministic interleavings: two threads stopped anywhere, a third that runs freely meanwhile, and an exact check of
+//! the results.
 //!
 //! Each case is a short script for each of three threads on a table that is about to migrate. The first two are stopped
-//! before their n-th access to a node or a table, in the middle of an operation; then the third runs its script; then the two go on. All else is
-//! one after the other, so a case comes out the same every time, and whether its results are linearizable can be found by
-//! trying every place where the two stopped operations may have taken effect. What one or two preemptions can break, breaks
-//! here.
+//! before their n-th access to a node or a table, in the middle of an operation; then the third runs its script; then
+//! the two continue. All else is sequential, so a case is reproducible, and whether its results are linearizable can be
+//! determined by trying every point at which the two stopped operations may have taken effect. What one or two
+//! preemptions can break, breaks here.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -25,7 +26,7 @@ use crate::{CtorError, ShadowId, ShadowStore};
 
 const VALUE: ShadowId<Counted> = ShadowId::new(1);
 
-/// Keys that all threads use; each stopped thread has some of its own for constructors, as nobody may wait for it.
+/// Keys that all threads use; each stopped thread has some of its own for constructors, as no thread may wait for it.
 const KEYS: usize = FILL + 8;
 const OWN: usize = 2;
 
@@ -60,7 +61,7 @@ enum Outcome {
     Nothing,
 }
 
-/// The `key`th parent. Some do not fit into a word.
+/// Returns the `key`th parent. Some do not fit into a word.
 fn obj(key: usize) -> usize {
     key * 16 + usize::from(key % 5 == 3)
 }
@@ -112,7 +113,7 @@ impl Op {
         }
     }
 
-    /// Whether a plain map would have said the same; changes the map.
+    /// Applies the operation to a plain map, and returns whether it gives the same result.
     fn explains(self, outcome: &Outcome, map: &mut BTreeMap<usize, usize>) -> bool {
         match (self, outcome) {
             (Op::Alloc(key) | Op::Construct(key, _), &Outcome::Made(Some(serial))) => map.insert(key, serial).is_none(),
@@ -128,9 +129,10 @@ impl Op {
         }
     }
 
-    /// An operation of one of the stopped threads, or of the third one. Mostly of the key that the case is about.
+    /// Returns an operation for one of the stopped threads, or for the third. Usually on the key that the case is
+    /// about.
     fn random(random: &mut Random, focus: usize, own: Option<usize>) -> Self {
-        // Those from `FILL` on are new, so that the table fills.
+        // Keys from `FILL` on are new, so that the table fills.
         let fresh = FILL + random.below(KEYS - FILL);
         let key = random.below(KEYS);
         match (random.below(20), own) {
@@ -142,7 +144,7 @@ impl Op {
             (15, Some(own)) => Op::Free(KEYS + own * OWN + random.below(OWN)),
             (14, None) => Op::Free(KEYS + random.below(2 * OWN)),
             (15, None) => Op::Get(KEYS + random.below(2 * OWN)),
-            // These are not instants, so not for those who are stopped in them.
+            // These are not atomic, so not for threads that are stopped in them.
             (16, None) if random.below(2) == 0 => Op::FreeAll,
             (16, None) => Op::Iterate,
             (17, _) => Op::Shrink,
@@ -154,10 +156,11 @@ impl Op {
 
 type History = Vec<(Op, Outcome)>;
 
-/// What a thread had done, and what it was doing when it was stopped; or how many places it came by, if it was not.
+/// What a thread had done, and the operation in which it was stopped; or the number of places that it passed, if it was
+/// not.
 type Stopped = (History, Result<(Op, Outcome), usize>);
 
-/// A store, what is in it, and what three threads are to do with it.
+/// A store, its contents, and the scripts of three threads.
 struct World {
     store: Store,
     ledger: Arc<Ledger>,
@@ -166,14 +169,14 @@ struct World {
     scripts: [Vec<Op>; 3],
 }
 
-/// How a case begins, and who does what.
+/// The initial state of a case, and the scripts.
 struct Setup {
     config: crate::table::Config,
-    /// How many keys are there at first, without those that were freed again and left a tomb.
+    /// The number of keys there at first, without those that were freed again and left a tomb.
     fill: usize,
     tombs: Vec<usize>,
     scripts: [Vec<Op>; 3],
-    /// On threads of their own, the first goes on before the second.
+    /// Runs the stopped threads on threads of their own: the first continues before the second.
     threads: bool,
 }
 
@@ -192,7 +195,7 @@ impl Setup {
         }
     }
 
-    /// A table short of its limit, or just at it, with tombs among the living, and whatever may come.
+    /// Returns a random case: a table below its limit, or just at it, with tombs among the live slots.
     fn random(seed: u64) -> Self {
         let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         (0..4).for_each(|_| {
@@ -204,9 +207,9 @@ impl Setup {
             AddrHasher::constant()
         };
         let small = random.below(2) == 0;
-        // Claims up to the limit, at which a successor comes; mostly the next one brings it.
+        // Claims up to the limit, at which a successor is made; usually the next one brings it.
         let fill = if small { 6 } else { FILL } - [1, 1, 1, 0, 0, 2, 3, 4][random.below(8)];
-        // Mostly a key of the block that migrates first.
+        // Usually a key of the block that migrates first.
         let among = if random.below(4) == 0 { KEYS } else { BUCKET };
         let focus = random.below(among);
         let every = random.below(3);
@@ -231,7 +234,7 @@ impl Setup {
         }
     }
 
-    /// What is too rare to be met by chance: threads that must each be at just one place.
+    /// Returns a case too rare to be met by chance: its threads must each be at exactly one place.
     fn directed(seed: u64) -> Self {
         let mut random = Random(seed << 8 | 1);
         let hasher = AddrHasher::new(seed);
@@ -243,29 +246,29 @@ impl Setup {
         let (alloc, free, get) = (Op::Alloc(k), Op::Free(k), Op::Get(k));
         // With `FILL` keys the table is at its limit, so that the next insert migrates; with one less, the one after.
         let (fill, tomb, scripts, threads) = match seed % 8 {
-            // An insert that saw a tomb and no successor, and goes on when the key has been alive, frozen and freed.
+            // An insert saw a tomb and no successor, and continues when the key has been alive, frozen and freed.
             n @ (0 | 1) => (
                 FILL - 1,
                 true,
                 [vec![alloc], vec![alloc, new[0], new[1]], vec![free]],
                 n == 0,
             ),
-            // A slot that stays frozen until its last reader has gone.
+            // A slot stays frozen until its last reader has gone.
             2 => (FILL, false, [vec![new[0]], vec![free, get], vec![]], true),
-            // A key made anew while its old node is frozen and dead.
+            // A key is made anew while its old node is frozen and dead.
             3 => (FILL, false, [vec![new[0]], vec![free], vec![alloc]], false),
-            // A key made anew in a table that migrates, while its old node is dead and linked.
+            // A key is made anew in a table that migrates, while its old node is dead and linked.
             4 => (FILL - 1, false, [vec![free], vec![new[0]], vec![alloc, get]], false),
-            // A reader that comes late, and has read what leads to a node on its way out.
+            // A late reader has read a word that leads to a node which is being unlinked.
             5 => (FILL - 1, false, [vec![free], vec![get], vec![]], true),
-            // An insert that saw an empty slot and no successor, and a helper that is about to seal it.
+            // An insert saw an empty slot and no successor, and a helper is about to seal it.
             6 => (
                 FILL - 1,
                 false,
                 [vec![Op::Alloc(near)], vec![new[0], new[1]], vec![]],
                 true,
             ),
-            // A helper that sleeps while the table is replaced twice, and the key freed before, meanwhile or not at all.
+            // A helper sleeps while the table is replaced twice, and the key is freed before, meanwhile or not at all.
             _ => {
                 let mut burst: Vec<Op> = (0..20 + random.below(EXTRA - 20)).map(extra).collect();
                 let place = random.below(2 * burst.len());
@@ -316,11 +319,11 @@ impl World {
     }
 }
 
-/// Where a thread stops.
+/// The place where a thread stops.
 struct Stop {
-    /// Places left until it does.
+    /// Places left before it stops.
     countdown: usize,
-    /// What happens then.
+    /// Runs when it stops.
     call: Box<dyn FnOnce()>,
 }
 
@@ -328,7 +331,7 @@ thread_local! {
     static STOP: Cell<Option<Stop>> = const { Cell::new(None) };
 }
 
-/// A place to stop, for a thread that is to stop here.
+/// A place where a thread can stop.
 fn pause() {
     match STOP.take() {
         Some(Stop { countdown: 0, call }) => call(),
@@ -340,7 +343,7 @@ fn pause() {
     }
 }
 
-/// Runs a script up to the end of the operation in which it is stopped, and `meanwhile` when it is.
+/// Runs a script up to the end of the operation in which it is stopped, and runs `meanwhile` at the stop.
 fn run_until_stopped(world: &World, script: usize, countdown: usize, meanwhile: impl FnOnce() + 'static) -> Stopped {
     let stopped = Rc::new(Cell::new(false));
     let call = {
@@ -360,13 +363,13 @@ fn run_until_stopped(world: &World, script: usize, countdown: usize, meanwhile: 
         }
         done.push(outcome);
     }
-    // Not stopped: so what was to happen meanwhile happens now.
+    // Not stopped, so `meanwhile` runs now.
     let Some(stop) = STOP.take() else { unreachable!() };
     (stop.call)();
     (done, Err(countdown - stop.countdown))
 }
 
-/// All on one thread: what happens while a thread is stopped is called from where it stops.
+/// Runs all on one thread: what happens while a thread is stopped is called from where it stops.
 fn nested(world: World, counts: [usize; 2]) -> (World, [Stopped; 2], History) {
     let world = Rc::new(world);
     let inner = Rc::new(Cell::new(None));
@@ -385,7 +388,7 @@ fn nested(world: World, counts: [usize; 2]) -> (World, [Stopped; 2], History) {
     (Rc::into_inner(world).unwrap(), [first, second], third)
 }
 
-/// On a thread each, so that the first may go on before the second.
+/// Runs each on a thread of its own, so that the first can continue before the second.
 fn threaded(world: World, counts: [usize; 2]) -> (World, [Stopped; 2], History) {
     let world = Arc::new(world);
     let start = |script: usize, countdown: usize| {
@@ -410,7 +413,7 @@ fn threaded(world: World, counts: [usize; 2]) -> (World, [Stopped; 2], History) 
     (Arc::into_inner(world).unwrap(), stopped, third)
 }
 
-/// Runs one case. For each of the two that was not stopped, how many places there were.
+/// Runs one case. Returns for each of the two threads that was not stopped how many places there were.
 fn case(defect: Option<Defect>, setup: Setup, counts: [usize; 2]) -> [Option<usize>; 2] {
     let run = if setup.threads { threaded } else { nested };
     let (world, stopped, third) = run(World::new(defect, setup), counts);
@@ -418,7 +421,7 @@ fn case(defect: Option<Defect>, setup: Setup, counts: [usize; 2]) -> [Option<usi
     stopped.map(|stopped| stopped.1.err())
 }
 
-/// Tries every place where the stopped operations may have taken effect, and then what is left in the store.
+/// Tries every point at which the stopped operations may have taken effect, and then checks the contents of the store.
 fn judge(mut world: World, first: &Stopped, second: &Stopped, third: &History) {
     let mut map = std::mem::take(&mut world.map);
     assert!(
@@ -443,7 +446,7 @@ fn judge(mut world: World, first: &Stopped, second: &Stopped, third: &History) {
         });
         fit && map.into_iter().eq(left.iter().copied())
     };
-    // Not an instant either: it may also free one that was made anew meanwhile.
+    // Not atomic either: it may also free one that was made anew meanwhile.
     let twice = |op: &Result<(Op, Outcome), usize>| matches!(op, Ok((_, Outcome::Freed(2..))));
     let linearizable = twice(&first.1)
         || twice(&second.1)
@@ -454,7 +457,7 @@ fn judge(mut world: World, first: &Stopped, second: &Stopped, third: &History) {
         "from {map:?}: {first:?}, meanwhile {second:?}, meanwhile {third:?}, left {left:?}"
     );
 
-    // The table moves twice more: whatever leads to what is gone is met now.
+    // The table moves twice more, so that anything that leads to freed memory is met now.
     world.map = left.into_iter().collect();
     let more = KEYS + 2 * OWN..KEYS + 2 * OWN + EXTRA;
     let mut ops: Vec<Op> = (0..KEYS + 2 * OWN).map(Op::Get).collect();
@@ -470,13 +473,14 @@ fn judge(mut world: World, first: &Stopped, second: &Stopped, third: &History) {
     );
 }
 
-/// Runs cases, from this seed on, until the time is up; all of them, or those of one directed kind. How many.
+/// Runs cases, from this seed on, until the time is up; all of them, or those of one directed kind. Returns their
+/// number.
 pub(super) fn explore(defect: Option<Defect>, directed: Option<u64>, first: u64, time: Duration) -> usize {
     let start = Instant::now();
     let mut cases = 0;
     for seed in first.. {
         let mut random = Random((seed + 1) << 20);
-        // Nobody is stopped the first time, which tells how many places there are.
+        // No thread is stopped the first time, which counts the places.
         let mut most = [usize::MAX; 2];
         for _ in 0..12 {
             let setup = match directed {
@@ -484,10 +488,10 @@ pub(super) fn explore(defect: Option<Defect>, directed: Option<u64>, first: u64,
                 None if seed % 2 == 0 => Setup::random(seed / 2),
                 None => Setup::directed(seed / 2),
             };
-            // Anywhere, among the first places, or among the last, where most operations take effect.
+            // Anywhere, or among the first places, or among the last, where most operations take effect.
             let counts = most.map(|most| match random.below(3) {
                 _ if most == usize::MAX => most,
-                // What the others do may lead it by more places.
+                // What the other threads do may lead it past more places.
                 0 => random.below(most + 10),
                 1 => random.below(most.min(40)),
                 _ => most.saturating_sub(1 + random.below(8)),
@@ -519,7 +523,7 @@ fn torture_preemptions() {
     );
 }
 
-/// How long it takes to catch one defect: `SHADOW_ONLY_DEFECT=NoSeal cargo test … search -- --ignored`.
+/// Measures how long it takes to catch one defect: `SHADOW_ONLY_DEFECT=NoSeal cargo test … search -- --ignored`.
 #[test]
 #[ignore = "runs until it has caught the defect that it is told to plant"]
 fn search() {

@@ -1,4 +1,4 @@
-//! Four threads, each at just the place where it does harm: what no model has room for, and chance does not meet.
+//! Four threads, each at exactly the place where it does harm: too large for a model, and not met by chance.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Barrier;
@@ -18,9 +18,9 @@ const VALUE: ShadowId<Counted> = ShadowId::new(1);
 
 type Store = ShadowStore<Checked>;
 
-/// Where a thread stops.
+/// The place where a thread stops.
 struct Stop {
-    /// Accesses to let pass before.
+    /// Accesses to let pass before the stop.
     after: usize,
     stopped: Sender<()>,
     go_on: Receiver<()>,
@@ -28,7 +28,7 @@ struct Stop {
 
 thread_local! {
     static STOP: RefCell<Option<Stop>> = const { RefCell::new(None) };
-    /// Whether this is the helper that stops when it has placed a node.
+    /// Whether this is the helper, which stops when it has placed a node.
     static HELPS: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -45,14 +45,14 @@ fn on_access() {
     });
 }
 
-/// Runs under a guard.
+/// Runs a closure under a guard.
 fn pinned<O>(store: &Store, run: impl for<'g> FnOnce(&'g Core<Checked>, Shield<'g, Checked>) -> O) -> O {
     let _guard = Checked::<true>::pin();
     // SAFETY: the guard lives until `run` has returned.
     run(store.core(), unsafe { Shield::new(()) })
 }
 
-/// A parent whose variable has this home in the root.
+/// Returns a parent whose variable has this home in the root.
 fn parent_at(store: &Store, home: impl Fn(usize) -> usize) -> usize {
     let entry = store.core().registry.bind::<Counted>(VALUE.get()).unwrap();
     pinned(store, |core, shield| {
@@ -62,10 +62,10 @@ fn parent_at(store: &Store, home: impl Fn(usize) -> usize) -> usize {
     })
 }
 
-/// A sweep has passed a bucket when a variable comes to be there, and the table begins to migrate. A helper places the
-/// variable's node in the successor, and stops before the old slot is MOVED. The sweep finds the node in the successor, and
-/// frees it. A reader finds the old slot, and stops at its `n`th access. The helper goes on, and its guard goes; then the reader
-/// goes on. Whether the reader was stopped at all, and whether it ended well.
+/// A sweep has passed a bucket when a variable is created there, and the table begins to migrate. A helper places the
+/// variable's node in the successor, and stops before the old slot is MOVED. The sweep finds the node in the successor,
+/// and frees it. A reader finds the old slot, and stops at its `n`th access. The helper continues, and drops its guard;
+/// then the reader continues. Returns whether the reader was stopped at all, and whether it ended without a panic.
 fn late_reader(defect: Option<Defect>, n: usize) -> (bool, bool) {
     let ledger = Ledger::new(100);
     let (placed, is_placed) = channel();
@@ -129,7 +129,7 @@ fn late_reader(defect: Option<Defect>, n: usize) -> (bool, bool) {
                 assert_eq!(found, None);
             }
         });
-        // Or the reader ends, and drops its end.
+        // Or the reader ends, and drops its sender.
         let was_stopped = is_stopped.recv().is_ok();
         move_on.send(()).unwrap();
         helper.join().unwrap();
@@ -145,7 +145,7 @@ fn late_reader(defect: Option<Defect>, n: usize) -> (bool, bool) {
     })
 }
 
-/// The late reader at each of its accesses. Whether it always ended well.
+/// Stops the late reader at each of its accesses. Returns whether it always ended without a panic.
 fn late_readers(defect: Option<Defect>) -> bool {
     let mut stops = 0;
     for n in 0.. {
@@ -162,7 +162,7 @@ fn late_readers(defect: Option<Defect>) -> bool {
     true
 }
 
-/// I3: who ends a life unlinks from the root with which its operation began.
+/// I3: the thread that ends a life unlinks from the root with which its operation began.
 #[test]
 fn a_sweep_lets_go_of_what_it_frees_in_every_table() {
     let _alone = super::alone();

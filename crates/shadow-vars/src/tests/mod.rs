@@ -1,4 +1,4 @@
-//! Tests that need to look inside: models, planted defects, threads stopped in the middle of a step.
+//! Tests that need access to the internals: models, planted defects, threads stopped in the middle of a step.
 
 #[cfg(shadow_loom)]
 mod loom;

@@ -1,12 +1,11 @@
-//! How many buckets a look-up goes through, counted: with one id on a parent and with many, and beside a parent with
-//! thousands.
+//! Counts the buckets that a look-up visits: with one id on a parent and with many, and beside a parent with thousands.
 
 use crate::sync::Ordering;
 use crate::table::array::BUCKET;
 use crate::table::word::Kind;
 use crate::{Asymmetric, ShadowId, ShadowStore};
 
-/// Variables, in a table half full of them.
+/// The number of variables, in a table half full of them.
 const ENTRIES: usize = 1 << 13;
 
 fn store() -> ShadowStore<Asymmetric> {
@@ -21,7 +20,7 @@ fn id(n: usize) -> ShadowId<usize> {
     ShadowId::new(n as u64)
 }
 
-/// Buckets from the home of a key to the slot that leads to its node.
+/// Returns the number of buckets from the home of a key to the slot that leads to its node.
 fn buckets(store: &ShadowStore<Asymmetric>, obj: usize, n: usize) -> usize {
     let (core, pin) = (store.core(), store.pin());
     let (root, entry) = (core.root(pin.shield()), pin.entry_of(id(n)).unwrap());
@@ -33,7 +32,7 @@ fn buckets(store: &ShadowStore<Asymmetric>, obj: usize, n: usize) -> usize {
     1 + (0..root.buckets()).position(|passed| is_in(home + passed)).unwrap()
 }
 
-/// The mean over all keys of parents that have as many ids each.
+/// Returns the mean over all keys of parents that have this many ids each.
 fn mean(ids: usize) -> f64 {
     let store = store();
     let keys = || (0..ENTRIES).map(|n| (parent(n / ids), n % ids));

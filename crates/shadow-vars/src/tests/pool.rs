@@ -1,4 +1,4 @@
-//! The pool: what it gives out is nobody else's, wherever it was given back, and chunks go when they are empty.
+//! The pool: memory that it gives out has no other owner, wherever it was freed, and empty chunks are released.
 
 use std::alloc::Layout;
 use std::ptr::NonNull;
@@ -12,7 +12,7 @@ use crate::store::ShadowStore;
 
 const SHARDS: usize = 4;
 
-/// Memory that was given out, filled with a pattern of its own.
+/// Memory from the pool, filled with a pattern of its own.
 struct Held {
     memory: NonNull<u8>,
     layout: Layout,
@@ -31,12 +31,12 @@ impl Held {
         Self { memory, layout, fill }
     }
 
-    /// Gives it back, if nobody else wrote to it.
+    /// Frees the memory, after a check that no other thread has written to it.
     fn free(self, pool: &Pool) {
         // SAFETY: written by `new`.
         let bytes = unsafe { std::slice::from_raw_parts(self.memory.as_ptr(), self.layout.size()) };
         assert!(bytes.iter().all(|&byte| byte == self.fill), "given out twice");
-        // SAFETY: `new` got it from there with this layout.
+        // SAFETY: `new` allocated it there with this layout.
         unsafe { pool.dealloc(self.memory, Size::of(self.layout), Shard::of(SHARDS)) };
     }
 }
@@ -76,7 +76,7 @@ fn memory_is_given_out_once_at_a_time() {
     }
 }
 
-/// Threads that only allocate, threads that only free, and more of them than have shards of their own.
+/// Threads that only allocate, threads that only free, and more of them than there are shards to own.
 #[test]
 fn memory_may_be_given_back_by_any_thread() {
     let pool = Pool::new(SHARDS, true);
@@ -96,7 +96,7 @@ fn memory_may_be_given_back_by_any_thread() {
     });
 }
 
-/// A shard's magazines change hands with it: nothing is lost when threads come and go.
+/// A shard's magazines pass from thread to thread with it: nothing is lost when threads begin and end.
 #[test]
 fn threads_leave_what_they_had_to_the_next() {
     let pool = Pool::new(SHARDS, true);
@@ -109,8 +109,8 @@ fn threads_leave_what_they_had_to_the_next() {
             });
         });
     }
-    // What one of them had, and what each shard keeps: a thread may begin before the last has given its shard back. And
-    // chunks are whole.
+    // What one of the threads had, and what each shard retains: a thread may begin before the last has released its
+    // shard. And chunks are whole.
     let most = 3000 * layout.size() + SHARDS * 2 * MAGAZINE + 2 * (64 << 10);
     assert!(pool.bytes().0 <= most, "{} bytes, {most} at most", pool.bytes().0);
 }
@@ -121,7 +121,7 @@ fn empty_chunks_go_back() {
     let layout = Layout::new::<[u64; 4]>();
     let mut held: Vec<_> = (0..400_000).map(|n| Held::new(&pool, layout, n as u8)).collect();
     let full = pool.bytes().0;
-    // Not more than an eighth is lost to heads, to what a magazine has, and to the last chunk.
+    // At most an eighth is lost to heads, to what a magazine has, and to the last chunk.
     assert!((12_800_000..12_800_000 * 9 / 8 + (2 << 20)).contains(&full), "{full}");
     let mut random = 7;
     while held.len() > 1000 {
@@ -129,9 +129,9 @@ fn empty_chunks_go_back() {
         held.swap_remove(at).free(&pool);
     }
     held.into_iter().for_each(|held| held.free(&pool));
-    // The magazine's lie anywhere.
+    // The nodes of the magazine may lie in any chunk.
     pool.settle(Shard::of(SHARDS), false);
-    // A chunk that is kept, and the one whose memory is given out.
+    // A chunk that is retained, and the one from which memory is given out.
     assert!(pool.bytes().0 <= 2 << 21, "{} bytes of {full}", pool.bytes().0);
 }
 

@@ -1,5 +1,6 @@
-//! What freeing most of a store costs and leaves behind, counted: accesses to tables and nodes, tables made, buckets that a
-//! hit looks at. In every order of freeing, and of any remainder: how full the parts of a table get must not hang on it.
+//! Counts the cost of freeing most of a store, and what it leaves behind: accesses to tables and nodes, tables made,
+//! buckets that a hit visits. In every order of freeing, and for any remainder: how full the parts of a table get must
+//! not depend on it.
 
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -36,12 +37,12 @@ fn filled(id: impl Fn(usize) -> ShadowId<usize>) -> Store {
     store
 }
 
-/// The parents in the order of a walk.
+/// Returns the parents in the order of a walk.
 fn walk(store: &Store) -> Vec<usize> {
     store.pin().iter().map(|var| var.obj().get()).collect()
 }
 
-/// Accesses of this thread to tables and nodes while `body` runs.
+/// Counts the accesses of this thread to tables and nodes during `body`.
 fn accesses<T>(body: impl FnOnce() -> T) -> (usize, T) {
     thread_local! {
         static COUNT: Cell<usize> = const { Cell::new(0) };
@@ -53,7 +54,7 @@ fn accesses<T>(body: impl FnOnce() -> T) -> (usize, T) {
     (COUNT.get(), result)
 }
 
-/// Buckets from the home of each of these keys to its slot: the mean, and the most.
+/// Returns the mean and the maximum number of buckets from the home of each of these keys to its slot.
 fn buckets(store: &Store, objs: &[usize], id: ShadowId<usize>) -> (f64, usize) {
     if objs.is_empty() {
         return (0.0, 0);
@@ -77,9 +78,9 @@ fn buckets(store: &Store, objs: &[usize], id: ShadowId<usize>) -> (f64, usize) {
     )
 }
 
-/// That the store is as one that never had other variables than these: no larger, and no slower to look in.
+/// Checks that the store is like one that never had other variables: no larger, and no slower to look up in.
 fn check_like_fresh(store: &Store, stay: &[usize], id: ShadowId<usize>, what: &str) {
-    // Of another seed: keys that crowd in one order of the hash space do so in every store that has it.
+    // With another seed: keys that crowd in one order of the hash space do so in every store with that order.
     let fresh = seeded(2);
     stay.iter().for_each(|&obj| fresh.alloc(obj, id, 0).unwrap());
     for one in [store, &fresh] {
@@ -110,15 +111,15 @@ fn tables(store: &Store) -> u64 {
     stats.growths + stats.shrinks + stats.rebuilds
 }
 
-/// Accesses for each variable that is freed by itself, everything that moves on the way included.
+/// Accesses for each variable that is freed by itself, including everything that moves meanwhile.
 const MOST_BY_ITSELF: usize = 60;
-/// The same of a sweep.
+/// Like [`MOST_BY_ITSELF`], for a sweep.
 const MOST_IN_A_SWEEP: usize = 40;
-/// Tables that are made while a full one becomes the smallest: each is a quarter of the last at most, and may be made anew
-/// once, or grow once where what remains is just too much.
+/// Tables made while a full one shrinks to the smallest: each is at most a quarter of the last, and may be made anew
+/// once, or grow once where the remainder is just too large.
 const MOST_TABLES: u64 = 16;
 
-/// By how much what is left is smaller, or nothing is.
+/// The factors by which the remainder is smaller than the whole; the first leaves nothing.
 const REMAINDERS: [usize; 5] = [usize::MAX, 1000, 100, 32, 7];
 
 #[test]
@@ -154,7 +155,7 @@ fn freeing_one_by_one_is_linear_and_leaves_no_crowd_in_any_order() {
     }
 }
 
-/// Iteration goes on while what it met goes, and the table with it.
+/// Iteration continues while the variables it met are freed, and the table with them.
 #[test]
 fn freeing_what_is_met_is_linear_and_leaves_no_crowd() {
     for part in REMAINDERS {
@@ -178,7 +179,7 @@ fn freeing_what_is_met_is_linear_and_leaves_no_crowd() {
     }
 }
 
-/// By id: all of one go, whichever place they have, and what the sweep takes last is not what crowds.
+/// By id: all variables of one are freed, whichever place they have, and those that the sweep takes last do not crowd.
 #[test]
 fn freeing_all_of_an_id_is_linear_and_leaves_no_crowd() {
     for part in REMAINDERS {
@@ -200,7 +201,7 @@ fn freeing_all_of_an_id_is_linear_and_leaves_no_crowd() {
     }
 }
 
-/// What a sweep leaves that is broken off, by any share of its work, as where many threads share one.
+/// What an interrupted sweep leaves, at any share of its work, as when many threads share one.
 #[test]
 fn a_part_of_a_sweep_leaves_no_crowd() {
     for part in [2, 7, 32] {
@@ -218,7 +219,8 @@ fn a_part_of_a_sweep_leaves_no_crowd() {
     }
 }
 
-/// A walk passes by what was never claimed, so one variable in a large table is soon met; and all are, however many.
+/// A walk skips slots that were never claimed, so one variable in a large table is found quickly; and all are found,
+/// however many.
 #[test]
 fn a_walk_looks_at_little_but_what_was_claimed() {
     const BUCKETS: usize = 1 << 15;
@@ -233,7 +235,7 @@ fn a_walk_looks_at_little_but_what_was_claimed() {
         for _ in 0..2 {
             let (count, met) = accesses(|| walk(&store).len());
             assert_eq!(met, variables);
-            // Those that share a mark with one, of which 8 slots and the successor are asked for.
+            // Those that share a mark with one, of which 8 slots and the successor are checked.
             let most = (variables + 1) * 64 * 16 + BUCKETS / 16;
             println!("{variables} variables: {count} accesses in a walk");
             assert!(count <= most, "{variables} variables: {count} accesses in a walk");
@@ -245,8 +247,8 @@ fn a_walk_looks_at_little_but_what_was_claimed() {
     }
 }
 
-/// Variables that are not at home, on parents with many ids in a table as full as it gets, are met by every walk, while the
-/// table grows beneath it and shrinks.
+/// Variables that are not in their home bucket, on parents with many ids in a table as full as it gets, are met by
+/// every walk, while the table grows and shrinks under it.
 #[test]
 fn a_walk_meets_what_is_not_at_home() {
     let store = store();
@@ -261,7 +263,7 @@ fn a_walk_meets_what_is_not_at_home() {
             assert!(met.iter().all(|key| there.contains(key)));
         }
     }
-    // Some come while it goes, and what was there before is met once all the same.
+    // Some are created during the walk, and what was there before is still met once.
     let pin = store.pin();
     let mut met = Vec::new();
     for (step, var) in pin.iter().enumerate() {

@@ -1,8 +1,9 @@
 //! Threads stopped in the middle of each step of migration and removal.
 //!
-//! Lock-free means that the others go on. So: one thread, or two, are stopped at a stage; more threads than there are cores
-//! then do thousands of operations and migrate the table several times; then the stopped ones go on where they were,
-//! in tables that have long been replaced; and in the end nothing is missing, double, or left over.
+//! Lock-free means that the other threads continue. So one thread, or two, are stopped at a stage; more threads than
+//! there are cores then do thousands of operations and migrate the table several times; then the stopped ones continue
+//! where they were, in tables that have long been replaced; and at the end nothing is missing, duplicated, or left
+//! over.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -43,7 +44,7 @@ pub(super) const OTHER: ShadowId<Counted> = ShadowId::new(2);
 const THREADS: usize = 6;
 
 thread_local! {
-    /// Which gate stops this thread; none for the others.
+    /// The gate that stops this thread; none for the others.
     static VICTIM: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
@@ -99,12 +100,12 @@ impl Gate {
     }
 }
 
-/// One thread's own variables, which nobody else touches, and what they must be.
+/// One thread's own variables, which no other thread touches, and their expected state.
 pub(super) struct Own<'s, R: Reclaim> {
     store: &'s ShadowStore<R>,
     ledger: &'s Arc<Ledger>,
     number: usize,
-    /// Addresses, and the serial number of what is there.
+    /// Addresses, and the serial numbers of their variables.
     pub(super) expected: BTreeMap<usize, usize>,
     pub(super) random: Random,
 }
@@ -120,7 +121,7 @@ impl<'s, R: Reclaim> Own<'s, R> {
         }
     }
 
-    /// An address of this thread's; a third of them do not fit into a word.
+    /// Returns an address of this thread's; a third of them do not fit into a word.
     fn obj(&mut self, most: usize) -> usize {
         let n = self.random.below(most);
         (self.number + 1) << 20 | n << 4 | usize::from(n.is_multiple_of(3))
@@ -148,7 +149,7 @@ impl<'s, R: Reclaim> Own<'s, R> {
             obj,
             VALUE,
             |_| {
-                // Others migrate the table meanwhile.
+                // Other threads migrate the table meanwhile.
                 thread::yield_now();
                 if fails { Err(()) } else { Ok(ledger.value()) }
             },
@@ -199,7 +200,8 @@ impl<'s, R: Reclaim> Own<'s, R> {
         self.store.shrink_to_fit();
     }
 
-    /// Variables that all fight for: whoever makes one counts it, whoever frees it takes it off.
+    /// Variables that all threads compete for: a thread that creates one counts it, a thread that frees one uncounts
+    /// it.
     pub(super) fn share(&mut self, shared: &[AtomicUsize]) {
         let n = self.random.below(shared.len());
         if self.random.below(2) == 0 {
@@ -218,7 +220,7 @@ impl<'s, R: Reclaim> Own<'s, R> {
     }
 }
 
-/// What the others do while somebody is stopped.
+/// What the other threads do while one is stopped.
 fn work<R: Reclaim>(own: &mut Own<'_, R>, rounds: usize, shared: &[AtomicUsize]) {
     for round in 0..rounds {
         own.step(60);
@@ -230,7 +232,7 @@ fn work<R: Reclaim>(own: &mut Own<'_, R>, rounds: usize, shared: &[AtomicUsize])
     own.check_all();
 }
 
-/// Stops a thread at each of `stages`, lets the others work, lets the stopped ones go on.
+/// Stops a thread at each of `stages`, lets the others work, lets the stopped ones continue.
 fn stall<R: Reclaim>(config: &Config, stages: &[Stage], skip: usize, rounds: usize) {
     let what = format!("{stages:?} (after {skip}), {}", config.name);
     println!("{what}");
@@ -247,7 +249,7 @@ fn stall<R: Reclaim>(config: &Config, stages: &[Stage], skip: usize, rounds: usi
         }
     }));
     let store = ShadowStore::from_core(core);
-    // A victim goes on until it comes to its stage, however long that takes.
+    // A victim continues until it reaches its stage, however long that takes.
     let ledger = Ledger::new(2_000_000);
     let shared: [AtomicUsize; 6] = Default::default();
     let mut expected = BTreeMap::new();
@@ -263,7 +265,7 @@ fn stall<R: Reclaim>(config: &Config, stages: &[Stage], skip: usize, rounds: usi
                             own.step(60);
                             own.burst(100);
                         }
-                        // Released: some more, then out.
+                        // Released: some more operations, then the end.
                         (0..200).for_each(|_| own.step(60));
                         own.check_all();
                         own.expected
@@ -299,7 +301,7 @@ fn stall<R: Reclaim>(config: &Config, stages: &[Stage], skip: usize, rounds: usi
     });
 }
 
-/// Everything that should be there is, once, and nothing else; and it all goes when it is freed.
+/// Checks that everything expected is there, once, and nothing else, and that all of it is reclaimed when it is freed.
 pub(super) fn settle<R: Reclaim>(
     store: ShadowStore<R>,
     ledger: &Arc<Ledger>,
@@ -346,7 +348,7 @@ fn one_stopped_thread_stops_nobody() {
     }
 }
 
-/// With the backend that reclaims at the first moment allowed, and knows when it was too early.
+/// With the backend that reclaims at the earliest time allowed, and detects accesses after that.
 #[test]
 fn one_stopped_thread_finds_nothing_reclaimed() {
     let _alone = super::alone();
@@ -362,7 +364,7 @@ fn two_stopped_threads_stop_nobody() {
     let _alone = super::alone();
     for (n, &first) in STAGES.iter().enumerate() {
         for &second in &STAGES[n..] {
-            // Two threads alone come to this stage too rarely; with one stopped it is met above.
+            // Two threads alone reach this stage too rarely; with one stopped it is covered above.
             if [first, second].contains(&Stage::UnlinkNext) {
                 continue;
             }

@@ -1,6 +1,7 @@
-//! Stalled readers of the backend with intervals: what they hold back has a bound, however much comes and goes.
+//! Stalled readers of the backend with intervals: what they hold back is bounded, however many variables are created
+//! and freed.
 //!
-//! A reader of one store is one of all stores of the backend, so these tests do not run beside each other.
+//! A reader of one store is a reader of all stores of the backend, so these tests do not run concurrently.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,12 +14,12 @@ use crate::table::defect::ON_ACCESS;
 use crate::{Asymmetric, Eras, ObjAddr, Reclaim, ShadowId, ShadowStore, Stats};
 
 const ID: ShadowId<[usize; 4]> = ShadowId::new(1);
-/// Variables that are there when the reader stalls.
+/// Variables that exist when the reader stalls.
 const THERE: usize = 2_000;
 const BATCH: usize = 128;
-/// Replacements meanwhile.
+/// Replacements during the stall.
 const CHURN: usize = 1_000_000;
-/// Beside those: what is open and what waits of each shard that is used, and what is born before the next era.
+/// The bound besides those: the open and the waiting batch of each shard in use, and births before the next era.
 const MORE: usize = 4 * BATCH + 2 * 1024;
 
 fn value(n: usize) -> [usize; 4] {
@@ -35,7 +36,7 @@ fn store<R: Reclaim>() -> ShadowStore<R> {
     store
 }
 
-/// Replaces variables of `THERE` parents, one after the other. What waits at most, and in the end.
+/// Replaces variables of `THERE` parents, one after the other. Returns the most that waits, and what waits at the end.
 fn churn<R: Reclaim>(store: &ShadowStore<R>, replacements: usize) -> (usize, Stats) {
     let mut most = 0;
     for n in 0..replacements {
@@ -49,13 +50,13 @@ fn churn<R: Reclaim>(store: &ShadowStore<R>, replacements: usize) -> (usize, Sta
     (most, store.stats())
 }
 
-/// When the reader has gone on, nothing is left.
+/// Checks that nothing is left when the reader has continued.
 fn check_gone<R: Reclaim>(store: &ShadowStore<R>) {
     store.synchronize().unwrap();
     assert_eq!(store.stats().retired_objects, 0);
 }
 
-/// A reader stalls that has found each of the variables: they are held, and nothing that comes after.
+/// A reader stalls after it found each of the variables: they are held, and nothing that is created later.
 fn stall_after_look_ups<R: Reclaim>(replacements: usize) -> usize {
     let store = store::<R>();
     let (stalled, done) = (Barrier::new(2), Barrier::new(2));
@@ -66,7 +67,7 @@ fn stall_after_look_ups<R: Reclaim>(replacements: usize) -> usize {
             stalled.wait();
             done.wait();
             (0..THERE).for_each(|n| assert_eq!(*found[n], value(n)));
-            // It goes on: what it finds now is protected too.
+            // It continues: what it finds now is protected too.
             assert!(pin.get(obj(0), ID).is_some_and(|found| *found == value(0)));
         });
         stalled.wait();
@@ -85,13 +86,13 @@ fn a_stalled_reader_holds_back_what_was_there() {
     within(Duration::from_secs(300), "churn beside a stalled reader", || {
         let most = stall_after_look_ups::<Eras>(CHURN);
         assert!(most <= THERE + MORE, "{most} objects wait");
-        // The question itself.
+        // Without intervals the bound does not hold.
         let most = stall_after_look_ups::<Asymmetric>(10 * THERE);
         assert!(most > 8 * THERE, "{most} objects wait");
     });
 }
 
-/// One that is stopped inside a look-up, at each access to a table or a node on its way.
+/// A reader is stopped inside a look-up, at each access to a table or a node.
 #[test]
 fn a_reader_that_is_stopped_in_a_look_up_holds_back_what_was_there() {
     let _alone = super::alone();
@@ -121,7 +122,7 @@ fn a_reader_that_is_stopped_in_a_look_up_holds_back_what_was_there() {
                 }));
                 let found = pin.get(obj(7), ID);
                 ON_ACCESS.set(None);
-                // Gone on with: it has found what was there, or what is there by now.
+                // Continued: it has found what was there, or what is there by now.
                 assert!(found.is_some_and(|found| *found == value(7)));
                 if let Some((say, _)) = STOP.take() {
                     let _ = say.send(());
@@ -142,7 +143,7 @@ fn a_reader_that_is_stopped_in_a_look_up_holds_back_what_was_there() {
     assert!(stopped.into_inner() >= 2, "no look-up has so few accesses");
 }
 
-/// A task that keeps a guard across an await point.
+/// A task that holds a guard across an await point.
 #[test]
 fn an_owned_guard_holds_back_what_was_there() {
     let _alone = super::alone();
@@ -152,11 +153,11 @@ fn an_owned_guard_holds_back_what_was_there() {
     let most = churn(&store, 50 * THERE).0;
     assert!(most <= THERE + MORE, "{most} objects wait");
     assert_eq!(*found, value(0));
-    // Another thread goes on with it, and stalls.
+    // Another thread continues the task, and stalls.
     thread::scope(|scope| scope.spawn(|| assert!(pin.get(obj(1), ID).is_some())).join().unwrap());
     let most = churn(&store, 50 * THERE).0;
     assert!(most <= 2 * (THERE + MORE), "{most} objects wait");
-    // Renewed, it is another guard.
+    // Renewed, it counts as another guard.
     pin.repin();
     store.flush();
     let waits = store.stats().retired_objects;
@@ -165,7 +166,7 @@ fn an_owned_guard_holds_back_what_was_there() {
     check_gone(&store);
 }
 
-/// What is only created after the stall, and freed later still, was not there: eras go on by births, too.
+/// A variable only created after the stall, and freed later still, was not there: eras advance by births, too.
 #[test]
 fn what_was_created_after_the_stall_is_not_held() {
     let _alone = super::alone();
@@ -183,7 +184,7 @@ fn what_was_created_after_the_stall_is_not_held() {
     check_gone(&store);
 }
 
-/// Tables come and go like variables.
+/// Tables are created and freed like variables.
 #[test]
 fn tables_that_came_after_the_stall_are_not_held() {
     let _alone = super::alone();
@@ -206,7 +207,7 @@ fn tables_that_came_after_the_stall_are_not_held() {
     check_gone(&store);
 }
 
-/// Readers that stall one after the other, each before the one before goes on: none inherits what another has held.
+/// Readers that stall one after the other, each before the previous one continues: none inherits what another has held.
 #[test]
 fn what_one_reader_held_is_not_held_by_the_next() {
     let _alone = super::alone();
@@ -229,7 +230,8 @@ fn what_one_reader_held_is_not_held_by_the_next() {
     check_gone(&store);
 }
 
-/// Who waits for what was freed before does not wait for a reader that came later, though that holds something back by now.
+/// A thread that waits for what was freed before does not wait for a reader that came later, though that one holds
+/// something back by now.
 #[test]
 fn a_wait_does_not_wait_for_what_came_later() {
     let _alone = super::alone();
@@ -259,7 +261,7 @@ fn a_wait_does_not_wait_for_what_came_later() {
     });
 }
 
-/// Large values do not wait for a batch to be full.
+/// Large values do not wait for a full batch.
 #[test]
 fn large_values_go_one_by_one() {
     let _alone = super::alone();

@@ -1,4 +1,4 @@
-//! Dropping a store in states that only a thread leaves which never came back.
+//! Dropping a store in states that only a thread can leave which never continued.
 
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,7 +12,7 @@ use crate::{Asymmetric, ShadowId, ShadowStore};
 
 type Store = ShadowStore<Asymmetric>;
 
-/// Notes its number when it is dropped.
+/// Records its number when it is dropped.
 struct Noted(usize, Arc<Mutex<Vec<usize>>>);
 
 impl Drop for Noted {
@@ -23,7 +23,7 @@ impl Drop for Noted {
 
 const NOTED: ShadowId<Noted> = ShadowId::new(1);
 
-/// The nodes that the slots of all tables lead to, as often as they do.
+/// Returns the nodes that the slots of all tables lead to, as often as they do.
 fn led_to(store: &Store) -> Vec<usize> {
     let (core, pin) = (store.core(), store.pin());
     let mut nodes = Vec::new();
@@ -38,7 +38,7 @@ fn led_to(store: &Store) -> Vec<usize> {
     nodes
 }
 
-/// A helper is gone that had placed a node and not yet said so: two tables lead to it.
+/// A helper vanished that had placed a node and not yet recorded that: two tables lead to it.
 #[test]
 fn what_two_tables_lead_to_is_dropped_once() {
     const COUNT: usize = 500;
@@ -66,7 +66,7 @@ fn what_two_tables_lead_to_is_dropped_once() {
             twice = nodes.len() - nodes.iter().collect::<HashSet<_>>().len();
         }
     }
-    // Not the one whose thread was lost, perhaps.
+    // Possibly not the one whose thread was lost.
     let mut live = Vec::new();
     store.for_each(|var| live.extend(var.get_as(NOTED).map(|noted| noted.0)));
     assert!(live.len() >= made - 1);

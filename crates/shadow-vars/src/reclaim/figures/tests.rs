@@ -1,11 +1,12 @@
-//! Figures at their ends: counts that have gone around, counts read while they moved, sums beyond 64 bits.
+//! Statistics at their limits: counters that have wrapped around, counters read while they changed, sums beyond 64
+//! bits.
 
 use super::*;
 use crate::reclaim::object::{Freed, Interval, Weighed};
 use crate::reclaim::{Asymmetric, Reclaim};
 use crate::shard::Shard;
 
-/// Objects of which each says that it owns everything. None is ever on a list.
+/// Objects that each claim to own everything. None is ever on a list.
 struct Heavy;
 
 impl Objects for Heavy {
@@ -47,7 +48,7 @@ impl Objects for Heavy {
 
 const SHARDS: usize = 3;
 
-/// Lists of as many shards, as if so much had been retired and reclaimed in each.
+/// Makes this many lists, with counters as if this much had been retired and reclaimed in each.
 fn lists(retired: u64, reclaimed: u64) -> std::sync::Arc<RetireLists<Heavy>> {
     let lists = RetireLists::new(SHARDS, 64, std::sync::Arc::new(Heavy)).expect("there is memory");
     for shard in 0..SHARDS {
@@ -64,7 +65,7 @@ fn lists(retired: u64, reclaimed: u64) -> std::sync::Arc<RetireLists<Heavy>> {
     lists
 }
 
-/// What was retired may be read before what was reclaimed, and be the smaller one then.
+/// The retired count may be read before the reclaimed one, and then be the smaller of the two.
 #[test]
 fn what_is_behind_is_ahead_by_nothing() {
     for (first, second, by) in [
@@ -73,7 +74,7 @@ fn what_is_behind_is_ahead_by_nothing() {
         (5, 7, 0),
         (0, u64::MAX >> 1, 0),
         (u64::MAX >> 1, 0, u64::MAX >> 1),
-        // Gone around.
+        // Wrapped around.
         (3, u64::MAX - 1, 5),
         (u64::MAX - 1, 3, 0),
     ] {
@@ -97,7 +98,7 @@ fn sums_end_where_their_width_does() {
     assert_eq!(lists.pending(), (usize::MAX, usize::MAX));
     assert_eq!(lists.held_back::<Asymmetric>(7), usize::MAX);
     assert_eq!(lists.drop_panics(), u64::MAX);
-    // Of one list: its bytes, and what they own.
+    // For one list: its bytes, and what the objects own.
     let (list, _) = lists.list(Shard::at(0));
     list.add_weight(u64::MAX);
     assert_eq!(list.pending_bytes(), u64::MAX);
@@ -106,12 +107,12 @@ fn sums_end_where_their_width_does() {
     assert_eq!(lists.pending(), (usize::MAX, usize::MAX));
 }
 
-/// Whatever its id's function says: so many as there is memory for have room in a sum.
+/// Whatever the id's function returns, a sum has room for as many objects as memory has.
 #[test]
 fn an_object_weighs_4_gib_at_most() {
     let lists = lists(0, 0);
     let object = Link::new(0);
-    // SAFETY: nothing is asked of the object but what it weighs, which nobody looks at it for.
+    // SAFETY: `weigh` of this type does not look at the object.
     let weight = unsafe { lists.weigh(NonNull::from(&object)) };
     assert_eq!((weight, lists.weigh_panics()), (1 << 32, 1));
     let list = &lists.shared;

@@ -1,4 +1,4 @@
-//! What a fork finds of what is held, wherever it cuts off the thread that has it under TAKEN (F4).
+//! What a fork leaves of the held objects, wherever it cuts off the thread that has them under TAKEN (F4).
 
 use super::*;
 use crate::reclaim::steps::at_each_step;
@@ -11,7 +11,7 @@ thread_local! {
 }
 
 impl Held {
-    /// As a child has it that is forked now.
+    /// Returns what a child has that is forked now.
     fn forked(&self) -> Self {
         let copy = Self::new();
         for (mine, its) in [(&self.rest, &copy.rest), (&self.kept, &copy.kept)] {
@@ -34,17 +34,17 @@ impl Held {
         copy
     }
 
-    /// How many objects are in the chains.
+    /// Returns the number of objects in the chains.
     fn objects(&self) -> usize {
         let chains = [&self.rest, &self.kept].map(|chain| {
             let mut next = chain.load(Ordering::Relaxed);
-            // SAFETY: objects of the test, which it keeps.
+            // SAFETY: objects of the test, which outlive the chains.
             std::iter::from_fn(move || unsafe { next.as_ref() }.inspect(|object| next = object.next())).count()
         });
         chains.iter().sum()
     }
 
-    /// The oldest period of what is in the chains, as far as is known.
+    /// Returns the oldest period of the objects in the chains, as far as it is known.
     fn oldest_in_chains(&self) -> u64 {
         let of = |chain: &AtomicPtr<Link>, oldest: &stat::AtomicU64| {
             let empty = chain.load(Ordering::Relaxed).is_null();
@@ -60,7 +60,7 @@ impl Held {
 
 fn look() {
     STEPS.set(STEPS.get() + 1);
-    // SAFETY: the test has it while it steps.
+    // SAFETY: the test keeps it alive while it steps.
     let child = unsafe { &*HELD.get() }.forked();
     let objects = child.objects();
     assert_eq!(child.is_empty(), objects == 0, "what is held is known to be");
@@ -70,14 +70,14 @@ fn look() {
         most.max(objects),
         oldest.max(child.oldest_in_chains()),
     ));
-    // All of it goes, as a sift does it: then nothing is held.
+    // All are freed, as by a sift: then nothing is held.
     let taken = (0..child.count.load(Ordering::Relaxed)).map_while(|_| child.next().or_else(|| child.next()));
     assert_eq!(taken.count(), objects);
-    child.end();
+    child.publish_oldest();
     assert!(child.is_empty());
 }
 
-/// What children find that are forked at each instruction of a call.
+/// Returns what children find that are forked at each instruction of a call.
 fn forked_in<O>(held: &Held, call: impl FnOnce() -> O) -> (O, (usize, usize, u64)) {
     HELD.set(held);
     STEPS.set(0);
@@ -98,7 +98,7 @@ fn a_fork_loses_what_was_in_hand_and_nothing_else() {
         assert_eq!((found.0, found.1), (n, n + 1));
         assert!(n == 0 || found.2 == 7, "{found:?}");
     }
-    // The round ends: nothing is in hand.
+    // At the end of the round, nothing is in hand.
     let (none, found) = forked_in(&held, || held.next());
     assert_eq!((none, found), (None, (3, 3, 7)));
     for left in [2, 1, 0] {
@@ -108,7 +108,7 @@ fn a_fork_loses_what_was_in_hand_and_nothing_else() {
     }
     let (none, found) = forked_in(&held, || held.next());
     assert_eq!((none, found.0, found.1), (None, 0, 0));
-    // Nor by a fork of the child, while that mends.
+    // A fork of the child while it mends loses nothing either.
     // SAFETY: in no chain.
     objects
         .iter()

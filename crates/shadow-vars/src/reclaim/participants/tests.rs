@@ -1,5 +1,5 @@
-//! What only the inside of a participant shows: counts at their ends, and signal handlers at every instruction. Of both backends
-//! that have participants.
+//! Tests of the inside of a participant: counters at their limits, and signal handlers at every instruction, for both
+//! backends that have participants.
 
 use std::cell::Cell;
 use std::{ptr, thread};
@@ -14,7 +14,7 @@ fn mine<S: Site>() -> &'static Shared {
     unsafe { participant::<S>().as_ref() }.expect("pinned before")
 }
 
-/// Whether this thread is inside.
+/// Returns whether this thread is inside.
 fn is_announced<S: Site>() -> bool {
     mine::<S>().epoch.load(Ordering::Relaxed) != 0
 }
@@ -22,7 +22,7 @@ fn is_announced<S: Site>() -> bool {
 fn guards_that_are_forgotten<S: Site>() {
     thread::spawn(|| {
         let outer = pin::<S>();
-        // As if so many had been forgotten: each width that a counter might have.
+        // Simulates this many leaked guards, around each width that a counter might have.
         for bits in [8, 16, 31, 32, 48, 62] {
             for forgotten in [(1_u64 << bits) - 2, (1 << bits) - 1, 1 << bits] {
                 mine::<S>().guards.set(forgotten);
@@ -47,7 +47,8 @@ fn guards_that_are_forgotten_do_not_carry_into_a_flag() {
     guards_that_are_forgotten::<Eras>();
 }
 
-// A thread's last guard gives the participant back, though it is dropped after the locals have begun to go.
+// A thread's last guard gives the participant back, even if it is dropped while the thread's locals are being
+// destroyed.
 macro_rules! held_to_the_end {
     ($($test:ident: $site:ty;)*) => {$(
         #[test]
@@ -86,11 +87,11 @@ mod handlers {
     thread_local! {
         static STEPS: Cell<u64> = const { Cell::new(0) };
         static UNPROTECTED: Cell<u64> = const { Cell::new(0) };
-        /// Whether what is interrupted has a guard.
+        /// Whether the interrupted code has a guard.
         static PINNED: Cell<bool> = const { Cell::new(false) };
     }
 
-    /// Pins, and looks whether the thread is inside where it must be.
+    /// Pins, and checks that the thread is inside where it must be.
     fn pins<S: Site>() {
         STEPS.set(STEPS.get() + 1);
         let pin = super::pin::<S>();
@@ -106,7 +107,7 @@ mod handlers {
         }
     }
 
-    /// A pin, a nested pin, a renewal, and their ends.
+    /// Steps through a pin, a nested pin, a renewal, and their ends.
     fn at_every_instruction<S: Site>() {
         thread::spawn(|| {
             drop(pin::<S>());
@@ -140,22 +141,22 @@ mod handlers {
     }
 
     thread_local! {
-        /// At which step another thread begins an era and publishes what is born in it, and from which step on the handler
-        /// looks it up.
+        /// The step at which another thread begins an era and publishes an object born in it, and the step from which
+        /// on the handler looks it up.
         static PUBLISHED_AT: Cell<u64> = const { Cell::new(0) };
         static LOOKED_UP_FROM: Cell<u64> = const { Cell::new(0) };
-        /// What was announced when the word was loaded last, or a little later.
+        /// What was announced at the last load of the word, or slightly later.
         static ANNOUNCED: Cell<u64> = const { Cell::new(0) };
     }
 
-    /// Leads to an object: the era of its birth.
+    /// Leads to an object: holds the era of its birth.
     static WORD: Count = Count::new(0);
 
     fn upper() -> u64 {
         mine::<Eras>().upper.load(Ordering::Relaxed) & !FENCES
     }
 
-    /// What a look-up loads of the word, with what has been announced by then.
+    /// Loads the word as a look-up does, and records what has been announced by then.
     fn load(place: <Eras as Backend>::Place) -> u64 {
         Eras::load(place, |_| {
             let word = WORD.load(stat::Ordering::Acquire);
@@ -180,14 +181,14 @@ mod handlers {
         }
     }
 
-    /// B1: what counts was announced before it was loaded, whatever a handler has announced meanwhile.
+    /// B1: a load that counts came after its announcement, whatever a handler has announced meanwhile.
     #[test]
     fn a_signal_handler_may_look_up_between_any_two_instructions() {
         let _alone = alone();
         thread::spawn(|| {
             drop(Eras::pin());
             let mut wrong = 0;
-            // Looked up so many steps after it was published: at once, some later, never.
+            // Looked up this many steps after the publication: at once, later, never.
             for later in [0, 1, 2, 3, 4, 6, 8, 11, 16, 22, 32, 48, u64::MAX] {
                 for publish in 0.. {
                     STEPS.set(0);

@@ -1,4 +1,4 @@
-//! Claim against claim: a slot is claimed once, and a key has one.
+//! Models of two concurrent claims: a slot is claimed once, and a key has one slot.
 
 use super::{A, B, Small, Usual, explore, join, small, spawn};
 
@@ -42,7 +42,7 @@ fn two_keys_of_a_bucket_are_both_found() {
     });
 }
 
-/// The finder's two looks, one after the other: a variable that was found is found again.
+/// The finder looks twice in a row: a variable that was found is found again.
 #[test]
 fn what_was_found_stays_found() {
     explore(Small, || {

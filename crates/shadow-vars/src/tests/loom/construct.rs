@@ -1,5 +1,5 @@
-//! Constructors: one runs at a time for a key, its value is whole before it is found, a failed one leaves nothing, and
-//! nobody waits for ever.
+//! Models of constructors: one runs at a time for a key, its value is complete before it is found, a failed one leaves
+//! nothing, and no thread waits for ever.
 
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ fn of_two_constructors_one_runs_and_both_callers_see_its_value() {
     });
 }
 
-/// Both may be on the list at once, in either order.
+/// Both may be on the list of waiters at once, in either order.
 #[test]
 fn two_who_wait_for_one_constructor_both_go_on() {
     explore(Large, || {
@@ -96,7 +96,7 @@ fn two_failed_constructors_leave_nothing() {
     });
 }
 
-/// Two looks: nothing or the value, and then not nothing again.
+/// Two look-ups find nothing or the value; once found, the value is found again.
 #[test]
 fn a_finder_sees_nothing_or_the_whole_value() {
     explore(Small, || {
@@ -109,7 +109,7 @@ fn a_finder_sees_nothing_or_the_whole_value() {
     });
 }
 
-/// As `get`, and sure not to read a value that is not there.
+/// Like `get`, and fails if it reads a value that does not exist.
 fn found(store: &Store) -> Option<usize> {
     store.pinned(|core, shield| {
         let node = core.find(shield, A, store.entry())?;
@@ -142,7 +142,7 @@ fn an_alloc_waits_for_the_constructor() {
     });
 }
 
-/// Each constructs the other's key inside its own constructor.
+/// Each thread constructs the other's key inside its own constructor.
 #[test]
 fn a_ring_of_constructors_is_refused_and_not_a_deadlock() {
     fn nest(store: &Store, outer: usize, inner: usize) -> Result<usize, CtorError<()>> {
@@ -165,7 +165,7 @@ fn a_ring_of_constructors_is_refused_and_not_a_deadlock() {
         let mine = nest(&store, B, A);
         let other = join(other);
         assert!(mine.is_ok() || other.is_ok(), "one of the ring gets through");
-        // Who got through had made the other's variable on the way, or found it made.
+        // The constructor that finished had made the other's variable on the way, or found it.
         store.end(&[A, B]);
     });
 }

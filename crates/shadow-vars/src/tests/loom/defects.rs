@@ -1,5 +1,5 @@
-//! The models on a broken protocol. A model that cannot fail proves nothing: each defect breaks one rule, and the model
-//! that is named with it must notice.
+//! Runs the models on a broken protocol. A model that cannot fail proves nothing: each defect breaks one rule, and the
+//! model named with it must notice.
 //!
 //! Every run is a process of its own, as loom does not survive a failure.
 
@@ -9,16 +9,16 @@ use std::time::Instant;
 
 use crate::table::defect::Defect;
 
-/// Names the defect that all stores of a child process have.
+/// The environment variable that names the defect of all stores of a child process.
 const PLANTED: &str = "SHADOW_LOOM_DEFECT";
 
-/// Who notices a defect.
+/// The models that notice a defect.
 #[derive(Clone, Copy)]
 enum By {
     Model(&'static str),
-    /// Each of them.
+    /// Each of these models.
     Models(&'static [&'static str]),
-    /// No model, and why.
+    /// No model, for this reason.
     None(&'static str),
 }
 
@@ -26,7 +26,7 @@ macro_rules! defects {
     ($($name:ident: $by:expr,)*) => {
         const ALL: &[(Defect, By)] = &[$((Defect::$name, $by)),*];
 
-        /// Does not compile when one is missing above.
+        /// Does not compile if a defect is missing above.
         const _: fn(Defect) = |defect| match defect {
             $(Defect::$name)|* => {}
         };
@@ -109,14 +109,14 @@ defects! {
     LookWithoutFence: By::Model("tally::a_variable_that_comes_and_goes_is_counted_once"),
 }
 
-/// The defect that all stores of this process have.
+/// The defect of all stores of this process.
 pub(super) fn planted() -> Option<Defect> {
     let name = env::var(PLANTED).ok()?;
     let found = ALL.iter().find(|(defect, _)| format!("{defect:?}") == name);
     Some(found.unwrap_or_else(|| panic!("no defect {name}")).0)
 }
 
-/// Runs a model in a child process, with a defect. What it panicked with, if it did.
+/// Runs a model in a child process with a defect. Returns the message of its panic, if it panicked.
 fn run(model: &str, defect: Defect) -> Option<String> {
     let Ok(tests) = env::current_exe() else {
         panic!("this process has no file")
@@ -145,7 +145,7 @@ fn run(model: &str, defect: Defect) -> Option<String> {
 
 #[test]
 fn planted_defects_are_noticed() {
-    // The child that runs all tests, for whatever reason, must not have children in turn.
+    // A child that runs all tests, for whatever reason, must not start children in turn.
     if env::var_os(PLANTED).is_some() {
         return;
     }

@@ -1,6 +1,7 @@
-//! The backend with intervals under the store: what a stalled reader cannot have found goes, and nothing else does.
+//! Models of the backend with intervals under the store: objects that a stalled reader cannot have found are freed, and
+//! no others.
 //!
-//! In all of them a reader has been inside since before the eras began in which the rest happens, so that no period ends.
+//! In each of them a reader has been inside since before the eras began in which the rest happens, so no period ends.
 
 use std::sync::Arc;
 
@@ -18,13 +19,14 @@ use crate::table::{Config, Core, NodeRef, Shield};
 type Store = super::Store<Eras>;
 type Guard = <Eras as Backend>::Guard;
 
-/// Under a guard.
+/// Returns a shield for this guard.
 fn under<'g>(guard: &'g Guard) -> Shield<'g, Eras> {
     // SAFETY: the guard lives for `'g`.
     unsafe { Shield::new(Eras::place(guard)) }
 }
 
-/// Looks a variable up, and at what it found again after others have had a chance to free it. The number of its value.
+/// Looks a variable up, and reads it again after other threads have had a chance to free it. Returns the number of its
+/// value.
 fn find_and_hold(store: &Store, shield: Shield<'_, Eras>, obj: usize) -> Option<usize> {
     let node = store.core.find(shield, obj, store.entry())?;
     Some(hold(store, shield, node, obj))
@@ -34,7 +36,7 @@ fn hold(store: &Store, shield: Shield<'_, Eras>, node: NodeRef<'_>, obj: usize) 
     // SAFETY: the entry holds `Value`, and the node was live.
     let value = unsafe { node.value::<Value>() };
     let number = value.read();
-    // Lets another thread go on, if it has not.
+    // Lets another thread run, if it has not.
     store.core.find(shield, B, store.entry());
     assert!(!is_dropped(number), "dropped under a guard that found it");
     assert_eq!(value.read(), number);
@@ -42,14 +44,14 @@ fn hold(store: &Store, shield: Shield<'_, Eras>, node: NodeRef<'_>, obj: usize) 
     number
 }
 
-/// A variable that is born in a new era, and goes again.
+/// Creates a variable in a new era, and frees it.
 fn come_and_go(store: &Store, obj: usize, number: usize) {
     Eras::begin_period();
     assert!(store.alloc(obj, number));
     assert_eq!(store.free(obj), Some(number));
 }
 
-/// The reader stalls between two look-ups: what comes to be after the first goes, what was there stays.
+/// The reader stalls between two look-ups: what is created after the first is freed, what existed before stays.
 #[test]
 fn what_was_born_since_goes_and_what_was_there_stays() {
     WATCHED.store(true, Ordering::Relaxed);
@@ -80,7 +82,7 @@ fn what_was_born_since_goes_and_what_was_there_stays() {
     });
 }
 
-/// What the last reader's end lets go is reclaimed by flushes alone: the store's drop has nothing to do.
+/// What the last reader's end releases is reclaimed by flushes alone: nothing is left for the store's drop.
 fn end_with_nothing(store: Arc<Store>, guard: Guard) {
     drop(guard);
     (0..3).for_each(|_| store.flush());
@@ -88,7 +90,7 @@ fn end_with_nothing(store: Arc<Store>, guard: Guard) {
     store.end(&[]);
 }
 
-/// The reader is anywhere in a look-up when what it looks for is born, freed and reclaimed.
+/// The reader is anywhere in a look-up when the variable that it looks for is created, freed and reclaimed.
 fn look_up_beside(obj: usize) {
     explore(Usual, move || {
         let store = Store::small(&[]);
@@ -113,8 +115,8 @@ fn a_reader_in_a_look_up_announces_the_record_that_it_finds() {
     look_up_beside(ODD);
 }
 
-/// The reader has begun a look-up in the root when another thread makes the variable, in a new era; then `go` frees it while
-/// the look-up goes on.
+/// The reader has begun a look-up in the root when another thread creates the variable, in a new era; then `go` frees
+/// it during the look-up.
 fn look_up_of_younger(go: fn(&Store)) {
     explore(Usual, move || {
         let store = Store::small(&[]);
@@ -137,15 +139,15 @@ fn look_up_of_younger(go: fn(&Store)) {
     });
 }
 
-/// What was loaded before the announcement does not count.
+/// A load made before the announcement does not count.
 #[test]
 fn a_word_counts_that_was_loaded_after_the_announcement() {
     look_up_of_younger(Store::flush);
 }
 
-/// A variable is freed while a reader looks it up, and what is retired is looked at by `sift`. The reader has an owned guard,
-/// batches do not fill, and a free pushes nothing on: so whoever frees has no fence of its own between the removal and the
-/// look.
+/// A variable is freed while a reader looks it up, and retired objects are examined by `sift`. The reader has an owned
+/// guard, batches do not fill, and a free does not advance the period: so the freeing thread has no fence of its own
+/// between the removal and the examination.
 fn look_up_beside_a_sift(sift: fn(&Store)) {
     PAUSED.store(true, Ordering::Relaxed);
     explore(Usual, move || {
@@ -159,7 +161,7 @@ fn look_up_beside_a_sift(sift: fn(&Store)) {
         assert!(store.alloc(A, 0));
         let guard = Eras::pin();
         let reader = spawn(&store, move |store| {
-            // SAFETY: the guard lives longer.
+            // SAFETY: the guard lives longer than the shield.
             find_and_hold(store, unsafe { Shield::new(Eras::place_owned(&owned)) }, A);
             drop(owned);
         });
@@ -173,13 +175,13 @@ fn look_up_beside_a_sift(sift: fn(&Store)) {
     PAUSED.store(false, Ordering::Relaxed);
 }
 
-/// What readers have announced is looked at behind a barrier,
+/// The announcements of readers are read behind a barrier,
 #[test]
 fn nothing_is_sifted_before_the_barrier() {
     look_up_beside_a_sift(Store::flush);
 }
 
-/// or, where none came since the period began, not at all.
+/// or, if none came since the period began, not at all.
 #[test]
 fn nothing_is_sifted_without_a_barrier() {
     look_up_beside_a_sift(|store| {
@@ -188,7 +190,7 @@ fn nothing_is_sifted_without_a_barrier() {
     });
 }
 
-/// The reader is in the root when two migrations begin, each in a new era: its table is held, the successor of that goes.
+/// The reader is in the root when two migrations begin, each in a new era: its table is held, the successor is freed.
 #[test]
 fn a_reader_in_a_table_passes_by_a_successor_that_is_gone() {
     explore(Large, || {
@@ -201,7 +203,7 @@ fn a_reader_in_a_table_passes_by_a_successor_that_is_gone() {
                 Eras::begin_period();
                 store.migrate();
             }
-            // The second for the successor.
+            // The second makes the successor's successor.
             (0..2).for_each(|_| store.flush());
         });
         let found = store.core.find_by_words(shield, root, &key);
@@ -213,8 +215,8 @@ fn a_reader_in_a_table_passes_by_a_successor_that_is_gone() {
     });
 }
 
-/// The same of one that frees: it has killed the variable, and a migration is over, when the next begins, and the table in which
-/// it is to close the key goes.
+/// Like the model above, for a freeing thread: it has killed the variable, and a migration is over, when the next
+/// begins and the table is freed in which it has to close the key.
 #[test]
 fn a_remover_in_a_table_passes_by_a_successor_that_is_gone() {
     explore(Huge, || {
@@ -240,7 +242,8 @@ fn a_remover_in_a_table_passes_by_a_successor_that_is_gone() {
     });
 }
 
-/// Whoever makes a variable may use it as long as the guard is there under which it was made, whoever frees it.
+/// The creator of a variable may use it as long as the guard exists under which it was made, even if another thread
+/// frees it.
 #[test]
 fn a_maker_keeps_what_it_has_made() {
     explore(Usual, || {
@@ -271,14 +274,14 @@ fn make<'g>(core: &'g Core<Eras>, shield: Shield<'g, Eras>, store: &Store) -> &'
     unsafe { node.value() }
 }
 
-/// An owned guard, by which two threads look things up at once: what one has announced the other may find at once.
+/// Two threads look things up at once by one owned guard: what one has announced, the other may find at once.
 #[test]
 fn an_owned_guard_announces_for_all_who_share_it() {
     explore(Large, || {
         let store = Store::small(&[]);
         let guard = Arc::new(Eras::pin_owned());
         let find = |store: &Store, guard: &<Eras as Backend>::OwnedGuard| {
-            // SAFETY: the guard lives longer.
+            // SAFETY: the guard lives longer than the shield.
             let shield = unsafe { Shield::new(Eras::place_owned(guard)) };
             find_and_hold(store, shield, A);
         };

@@ -1,4 +1,5 @@
-//! The default backend under the store: a period ends when its readers have gone, and not before.
+//! Models of the default backend under the store: a period ends when the guards of its readers have been dropped, and
+//! not before.
 //!
 //! Under loom its barriers are fences, as on platforms that have no others (`reclaim::barrier`).
 
@@ -20,7 +21,7 @@ fn two_who_push_on_drop_a_value_once() {
     explore(Usual, || retire::flushes_drop_once::<Asymmetric>(&[A], 2));
 }
 
-/// The reader's guard nests, and is renewed: only what was found since the outermost began is protected.
+/// The reader's guard is nested and renewed: only what was found since the outermost guard began is protected.
 #[test]
 fn a_renewed_guard_protects_what_it_finds_then() {
     explore(Usual, || {
@@ -42,7 +43,7 @@ fn a_renewed_guard_protects_what_it_finds_then() {
     });
 }
 
-/// A guard without a thread protects as one with a thread does.
+/// An owned guard protects as a thread's guard does.
 #[test]
 fn an_owned_guard_protects_on_another_thread() {
     explore(Usual, || {
@@ -51,7 +52,7 @@ fn an_owned_guard_protects_on_another_thread() {
         let other = spawn(&store, move |store| {
             let found = store.pinned(|core, shield| core.find(shield, A, store.entry()).is_some());
             if found {
-                // The guard that travels is older than the look.
+                // The guard that is sent is older than the look-up.
                 assert_eq!(dropped(), 0, "values dropped under a guard");
             }
             drop(guard);
@@ -63,7 +64,7 @@ fn an_owned_guard_protects_on_another_thread() {
     });
 }
 
-/// One that is made while others free and push on, and no guard of a thread beside it.
+/// An owned guard is made while another thread frees and advances periods, with no guard of a thread beside it.
 #[test]
 fn an_owned_guard_protects_what_it_finds() {
     explore(Usual, || {
@@ -74,14 +75,14 @@ fn an_owned_guard_protects_what_it_finds() {
             store.flush();
         });
         let guard = Asymmetric::pin_owned();
-        // SAFETY: the guard lives longer.
+        // SAFETY: the guard lives longer than the shield.
         store.find_and_hold(unsafe { Shield::new(()) }, A, 0);
         drop(guard);
         retire::end_with_one_dropped(store, other);
     });
 }
 
-/// A scan that began before the guard was made: what is freed since waits for the guard.
+/// A scan began before the guard was made: what is freed after that waits for the guard.
 #[test]
 fn an_owned_guard_holds_up_a_scan_of_before() {
     explore(Usual, || {
@@ -91,12 +92,12 @@ fn an_owned_guard_holds_up_a_scan_of_before() {
             store.flush();
         });
         let guard = Asymmetric::pin_owned();
-        // SAFETY: the guard lives longer.
+        // SAFETY: the guard lives longer than the shield.
         let shield = unsafe { Shield::new(()) };
         store.find_and_hold(shield, A, 0);
         assert_eq!(store.free(A), Some(0));
         store.core.lists.close::<Asymmetric>(0);
-        // Lets the other thread go on, if it has not.
+        // Lets the other thread run, if it has not.
         store.core.find(shield, OTHER, store.entry());
         assert_eq!(dropped(), 0, "values dropped under a guard");
         drop(guard);
@@ -104,7 +105,7 @@ fn an_owned_guard_holds_up_a_scan_of_before() {
     });
 }
 
-/// Without the heavy barrier a light one is nothing, so a reader may be inside and not be seen: nothing may go.
+/// Without the heavy barrier a light one does nothing, so a reader may be inside unseen: nothing may be freed.
 #[test]
 fn nothing_is_dropped_while_the_barrier_is_refused() {
     explore(Usual, || {

@@ -1,8 +1,9 @@
-//! Claim against migration: a key keeps one live node, and is found, wherever its claim meets the migration.
+//! Models of claims during migration: a key retains one live node, and is found, wherever its claim meets the
+//! migration.
 
 use super::{A, B, C, ODD, Small, Usual, explore, join, small, spawn, tiny};
 
-/// The successor is there before the threads start.
+/// The successor exists before the threads start.
 #[test]
 fn an_insert_meets_the_migration_of_its_key() {
     explore(Usual, || {
@@ -30,7 +31,8 @@ fn an_insert_meets_a_whole_migration_of_its_key() {
     });
 }
 
-/// The key's bucket is full: behind it, the probe goes on in a block that is still untouched when the key's is done.
+/// The key's bucket is full, and the probe continues behind it in a block that is untouched when the key's block is
+/// done.
 #[test]
 fn an_insert_meets_a_whole_migration_of_a_full_bucket() {
     explore(Usual, || {
@@ -44,7 +46,7 @@ fn an_insert_meets_a_whole_migration_of_a_full_bucket() {
     });
 }
 
-/// The insert may have seen its bucket before all of that was sealed by its first slot.
+/// The insert may have read its bucket before all of it was sealed by its first slot.
 #[test]
 fn an_insert_into_an_empty_bucket_meets_the_migration() {
     explore(Small, || {
@@ -103,7 +105,7 @@ fn two_inserts_of_a_key_meet_the_migration() {
     });
 }
 
-/// Nothing but inserts: each claim in the root asks for a successor, each insert helps to migrate.
+/// Only inserts: each claim in the root requires a successor, each insert helps to migrate.
 #[test]
 fn inserts_grow_the_table_under_each_other() {
     explore(Usual, || {
@@ -120,7 +122,7 @@ fn inserts_grow_the_table_under_each_other() {
     });
 }
 
-/// One insert knows that the table migrates, the other need not.
+/// One insert knows that the table is migrating, the other may not.
 #[test]
 fn two_inserts_of_a_key_meet_beside_a_sleeping_helper() {
     explore(Usual, || {

@@ -1,13 +1,13 @@
 //! Loom models of the protocols: every interleaving of two or three threads, up to a number of preemptions, and every
-//! value that the memory model lets a load see.
+//! value that the memory model allows a load to see.
 //!
-//! `ci/loom.sh` runs them. Each model makes a tiny table with the checked backend, lets threads meet in it, and in the
-//! end compares what they saw with what one after the other could have seen, looks at every slot, and counts drops. On
-//! the way the backend reports a late access or a second retirement, loom a memory access that nothing orders.
+//! `ci/loom.sh` runs them. Each model makes a tiny table with the checked backend and runs threads on it. At the end it
+//! compares their results with those of a sequential execution, checks every slot, and counts drops. Meanwhile the
+//! backend reports a late access or a second retirement, and loom reports an unordered memory access.
 //!
-//! What loom does not show: sequentially consistent *accesses* count as acquire-release (the crate has none), two
-//! sequentially consistent fences order more than the language says, a load never sees a store of the future, and a
-//! location remembers its last seven stores. A bounded number of preemptions hides what needs more of them.
+//! The limits of loom: sequentially consistent *accesses* count as acquire-release (the crate has none), two
+//! sequentially consistent fences order more than the language guarantees, a load never sees a future store, and a
+//! location remembers its last seven stores. A bounded number of preemptions hides errors that need more of them.
 
 use std::any::type_name;
 use std::sync::Arc;
@@ -49,21 +49,23 @@ mod sieve;
 mod sweep;
 mod tally;
 
-/// Parents whose keys fit into a word, and one whose key does not. With the models' hasher all share one home bucket.
+/// Parents whose keys fit into a word, and one whose key does not. With the models' hasher all have the same home
+/// bucket.
 const A: usize = 0x1000;
 const B: usize = 0x2000;
 const C: usize = 0x3000;
 const ODD: usize = 0x1001;
 
-/// A key that is looked up to no end.
+/// A key that is looked up in an endless loop.
 const OTHER: usize = B;
 
 /// The id of all variables,
 const ID: u64 = 7;
-/// but in models of a parent with two: this one has another place, and in a table of two buckets the other as its home.
+/// except in models of a parent with two: this one has another place, and in a table of two buckets the other home
+/// bucket.
 const SECOND: u64 = 8;
 
-/// How large a model's state space is.
+/// The size of a model's state space.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Space {
     Small,
@@ -73,14 +75,15 @@ enum Space {
 }
 use Space::{Huge, Large, Small, Usual};
 
-/// Explores a model, and prints how many executions that took.
+/// Explores a model, and prints the number of executions.
 ///
-/// Twice: with loads that may see any store that the memory model allows, then with loads that see the newest, which loom
-/// interleaves without gaps ([`sync::loads_see_the_newest`]). `LOOM_MAX_PREEMPTIONS` (2 unless set) says how often threads
-/// are stopped where they could go on; more often in small spaces and with loads that have no choice, less in large ones with
-/// true loads, and in huge ones still less.
+/// Runs twice: first with loads that may see any store that the memory model allows, then with loads that see the
+/// newest, which loom interleaves without gaps ([`sync::loads_see_the_newest`]). `LOOM_MAX_PREEMPTIONS` (2 unless set)
+/// is how often threads are preempted: more often in small spaces and with newest loads, less in large spaces with true
+/// loads, and still less in huge ones.
 fn explore<F: Fn() + Send + Sync + 'static>(space: Space, model: F) {
-    // The backend's book of guards, the counts of values and the kind of loads are the process's: one model at a time.
+    // The backend's book of guards, the value counters and the kind of loads belong to the process: one model at a
+    // time.
     static ONE: Mutex<()> = Mutex::new(());
 
     let _one = lock_stat(&ONE);
@@ -126,36 +129,36 @@ fn explore<F: Fn() + Send + Sync + 'static>(space: Space, model: F) {
 
 static CREATED: AtomicUsize = AtomicUsize::new(0);
 static DROPPED: AtomicUsize = AtomicUsize::new(0);
-/// Which values were dropped, a bit each by number.
+/// The dropped values, one bit each by number.
 static WHICH: AtomicUsize = AtomicUsize::new(0);
 
 fn dropped() -> usize {
     DROPPED.load(Ordering::Relaxed)
 }
 
-/// Whether the value of this number was dropped.
+/// Returns whether the value with this number was dropped.
 fn is_dropped(number: usize) -> bool {
     WHICH.load(Ordering::Relaxed) & 1 << number != 0
 }
 
-/// Whether loom knows of each drop, for models that ask when it was: else it takes one moment between two others for as good
-/// as another.
+/// Whether loom knows of each drop, for models that check its time: otherwise loom need not explore the check at each
+/// point between two of its own accesses.
 static WATCHED: AtomicBool = AtomicBool::new(false);
 
 loom::lazy_static! {
     static ref WITNESS: loom::sync::atomic::AtomicUsize = loom::sync::atomic::AtomicUsize::new(0);
 }
 
-/// As [`is_dropped`], asked at any moment.
+/// Like [`is_dropped`], explored at every point in time.
 fn is_dropped_by_now(number: usize) -> bool {
     WITNESS.fetch_add(0, loom::sync::atomic::Ordering::Relaxed);
     is_dropped(number)
 }
 
-/// A value that is counted, and whose accesses loom watches.
+/// A value that is counted, and whose accesses loom checks.
 struct Value(UnsafeCell<usize>);
 
-// SAFETY: written when it is made and when it is dropped only; loom reports a read that is not ordered with both.
+// SAFETY: written only when it is made and when it is dropped; loom reports a read that is not ordered with both.
 unsafe impl Sync for Value {}
 
 impl Value {
@@ -184,12 +187,12 @@ impl Drop for Value {
     }
 }
 
-/// A core whose tables are as small as they get.
+/// A core with the smallest possible tables.
 struct Store<R: Reclaim = Checked> {
     core: Core<R>,
 }
 
-/// What models begin with: see [`Store::tiny`] and [`Store::small`].
+/// The initial store of a model: see [`Store::tiny`] and [`Store::small`].
 fn tiny(keys: &[usize]) -> Arc<Store> {
     Store::tiny(keys)
 }
@@ -199,18 +202,18 @@ fn small(keys: &[usize]) -> Arc<Store> {
 }
 
 impl<R: Reclaim> Store<R> {
-    /// A first table of one bucket. Every claim passes its load limit, so it has a successor, as small, after the first.
-    /// The value of each key is its place.
+    /// Makes a store whose first table has one bucket. Every claim exceeds its load limit, so it gets a successor of
+    /// the same size after the first. The value of each key is its place.
     fn tiny(keys: &[usize]) -> Arc<Self> {
         Self::of(0, keys)
     }
 
-    /// A first table of two buckets, in two blocks, that takes two claims without a successor.
+    /// Makes a store whose first table has two buckets, in two blocks, and takes two claims without a successor.
     fn small(keys: &[usize]) -> Arc<Self> {
         Self::of(1, keys)
     }
 
-    /// As [`small`](Self::small), with a shard that may be one thread's own, and batches that do not fill.
+    /// Like [`small`](Self::small), with a shard that one thread can own, and batches that do not fill.
     fn owned(keys: &[usize]) -> Arc<Self> {
         let config = Config {
             batch: 8,
@@ -242,7 +245,7 @@ impl<R: Reclaim> Store<R> {
             panic!("out of memory")
         };
         core.rigging.defect = defects::planted();
-        // Bound before the threads start, and the backend's and the waiters' statics made.
+        // Bound before the threads start, and the statics of the backend and the waiters initialised.
         if core.registry.bind::<Value>(ID).is_err() {
             panic!("out of memory");
         }
@@ -261,7 +264,7 @@ impl<R: Reclaim> Store<R> {
             .unwrap_or_else(|| unreachable!("bound in `of`"))
     }
 
-    /// The entry of the second id, which comes to be now if it was not used before.
+    /// Returns the entry of the second id, made now if it was not used before.
     fn second(&self) -> &IdEntry {
         self.core
             .registry
@@ -269,7 +272,7 @@ impl<R: Reclaim> Store<R> {
             .unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// As [`alloc`](Self::alloc), of the second id.
+    /// Like [`alloc`](Self::alloc), for the second id.
     fn alloc_second(&self, obj: usize, number: usize) {
         assert!(
             self.alloc_of(self.second(), obj, number),
@@ -281,14 +284,14 @@ impl<R: Reclaim> Store<R> {
         self.core.key(obj, self.entry())
     }
 
-    /// Runs under a guard of its own.
+    /// Runs a closure under a guard of its own.
     fn pinned<O>(&self, run: impl for<'g> FnOnce(&'g Core<R>, Shield<'g, R>) -> O) -> O {
         let guard = R::pin();
         // SAFETY: the guard lives until `run` has returned.
         run(&self.core, unsafe { Shield::new(R::place(&guard)) })
     }
 
-    /// Whether this call created the variable.
+    /// Returns whether this call created the variable.
     fn alloc(&self, obj: usize, number: usize) -> bool {
         self.alloc_of(self.entry(), obj, number)
     }
@@ -307,7 +310,7 @@ impl<R: Reclaim> Store<R> {
         })
     }
 
-    /// As `alloc`, but for the quick look before: so the insert itself meets what is there.
+    /// Like `alloc`, without the quick look-up before, so that the insert itself meets what exists.
     fn insert(&self, obj: usize, number: usize) -> bool {
         self.pinned(|core, shield| {
             let key = self.key(obj);
@@ -325,7 +328,7 @@ impl<R: Reclaim> Store<R> {
                     true
                 }
                 Ok(Inserted::Exists(_)) => {
-                    // SAFETY: the node stayed this thread's, with the value written above.
+                    // SAFETY: the node still belongs to this thread, with the value written above.
                     unsafe {
                         payload.drop_in_place();
                         Node::dealloc(core.memory(), node);
@@ -346,25 +349,25 @@ impl<R: Reclaim> Store<R> {
         })
     }
 
-    /// As `get`, and looks at what it found again after others have had a chance to free it.
+    /// Like `get`, and reads the value again after other threads have had a chance to free it.
     fn get_and_hold(&self, obj: usize, number: usize) {
         self.pinned(|_, shield| self.find_and_hold(shield, obj, number));
     }
 
-    /// The same under a guard that is there.
+    /// Like `get_and_hold`, under an existing guard.
     fn find_and_hold(&self, shield: Shield<'_, R>, obj: usize, number: usize) {
         if let Some(node) = self.core.find(shield, obj, self.entry()) {
             // SAFETY: the entry holds `Value`, and the node was live.
             let value = unsafe { node.value::<Value>() };
             assert_eq!(value.read(), number);
-            // Lets another thread go on, if it has not.
+            // Lets another thread run, if it has not.
             self.core.find(shield, OTHER, self.entry());
             assert_eq!(dropped(), 0, "values dropped under a guard");
             assert_eq!(value.read(), number);
         }
     }
 
-    /// The value that this call took away.
+    /// Frees the variable, and returns the value that this call took.
     fn free(&self, obj: usize) -> Option<usize> {
         self.pinned(|core, shield| {
             // SAFETY: the entry holds `Value`, and the node was live.
@@ -372,7 +375,7 @@ impl<R: Reclaim> Store<R> {
         })
     }
 
-    /// The same by a thread that has this shard.
+    /// Like `free`, by a thread with this shard.
     fn free_in(&self, shard: Shard, obj: usize) {
         self.pinned(|core, shield| {
             let removed = core.remove_on(shield, core.root(shield), &self.key(obj));
@@ -380,10 +383,10 @@ impl<R: Reclaim> Store<R> {
         });
     }
 
-    /// What `get_or_alloc_with` is made of.
+    /// Runs a constructor as `get_or_alloc_with` does.
     fn construct(&self, obj: usize, make: impl FnOnce() -> Option<Value>) -> Result<usize, CtorError<()>> {
         self.pinned(|core, shield| {
-            // SAFETY: the payload is written when the constructor says so.
+            // SAFETY: the payload is written when the constructor returns success.
             let node = unsafe {
                 core.alloc_constructed(shield, &self.key(obj), IfExists::Get, (None, false), |node| {
                     let value = make().ok_or(())?;
@@ -406,7 +409,7 @@ impl<R: Reclaim> Store<R> {
         self.pinned(|core, shield| assert!(core.help(shield).is_ok()));
     }
 
-    /// A helper takes a block of the root, to migrate it one day, and sleeps for good.
+    /// A helper claims a block of the root to migrate it, and never continues.
     fn sleeping_helper(&self) {
         self.pinned(|core, shield| assert!(core.root(shield).next_block().is_some()));
     }
@@ -416,19 +419,19 @@ impl<R: Reclaim> Store<R> {
         self.pinned(|core, shield| assert!(core.finish(shield, core.root(shield)).is_ok()));
     }
 
-    /// A whole migration, from the successor's making on.
+    /// Runs a whole migration, beginning with the successor's creation.
     fn migrate(&self) {
         self.grow();
         self.finish();
     }
 
-    /// Moves the retire lists on by a step: drops what is ready, closes what is open.
+    /// Advances the retire lists by one step: drops ready objects, closes open batches.
     fn flush(&self) {
         self.core.lists.flush::<R>();
     }
 
-    /// All threads are done: exactly these variables live, each is found and has one node, no slot leads to what was
-    /// reclaimed, and nothing that was retired still waits. Then drops the store and counts.
+    /// Called when all threads are done. Checks that exactly these variables live, each is found and has one node, no
+    /// slot leads to reclaimed memory, and no retired object waits. Then drops the store and checks the counts.
     fn end(self: Arc<Self>, live: &[usize]) {
         let Some(store) = Arc::into_inner(self) else {
             panic!("a thread still has the store")
@@ -462,14 +465,14 @@ impl<R: Reclaim> Store<R> {
     }
 }
 
-/// The parents and addresses of the live nodes that a table's slots lead to. All that slots lead to must still be there.
+/// Returns the parents and addresses of the live nodes that a table's slots lead to. All these nodes must still exist.
 fn live_nodes(table: &Table) -> Vec<(usize, usize)> {
     let slots = (0..table.buckets()).flat_map(|bucket| (0..BUCKET).map(move |position| (bucket, position)));
     slots
         .filter_map(
             |(bucket, position)| match table.load(table.index(bucket, position), Ordering::Acquire).kind() {
                 Kind::Link(node) | Kind::Frozen(node) | Kind::Record(node) => {
-                    // SAFETY: the checked backend poisons and does not free, and `life` looks at the poison.
+                    // SAFETY: the checked backend poisons and does not free, and `life` checks for the poison.
                     let this = unsafe { node.as_ref() };
                     (this.life().state() == State::Live).then_some((this.obj, node.addr().get()))
                 }
@@ -485,7 +488,7 @@ fn spawn<R: Reclaim, T: 'static>(store: &Arc<Store<R>>, body: impl FnOnce(&Store
     loom::thread::spawn(move || body(&store))
 }
 
-/// Waits for a thread's answer.
+/// Returns a thread's result.
 fn join<T>(thread: JoinHandle<T>) -> T {
     thread
         .join()

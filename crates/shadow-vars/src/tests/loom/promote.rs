@@ -1,4 +1,5 @@
-//! Promotion of the successor: a live key is found throughout, and nobody looks at a table after it was reclaimed.
+//! Models of promoting the successor: a live key is found throughout, and no thread accesses a table after it was
+//! reclaimed.
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ fn a_finder_sees_a_live_key_across_the_promotion() {
     });
 }
 
-/// The table that a finder begins in may be two migrations old when it ends.
+/// The table in which a finder begins may be two migrations old when it ends.
 #[test]
 fn a_finder_sees_a_live_key_across_two_promotions() {
     explore(Usual, || {
@@ -31,8 +32,8 @@ fn a_finder_sees_a_live_key_across_two_promotions() {
     });
 }
 
-/// A slot beside the key's is free until it is sealed: it must not say that the key is absent, of which the successor is
-/// the only sign once the key's own slot is MOVED.
+/// A slot beside the key's is free until it is sealed: it must not indicate that the key is absent, which only the
+/// successor can tell once the key's own slot is MOVED.
 #[test]
 fn a_finder_sees_the_key_beside_a_free_slot_across_a_migration() {
     explore(Small, || {
@@ -44,9 +45,10 @@ fn a_finder_sees_the_key_beside_a_free_slot_across_a_migration() {
     });
 }
 
-/// The finder has its guard before the migration begins, and looks when it is over: at the old table, of which it may see the
-/// slots as they are and the successor as it was. Loom tries that order only for accesses that it keeps in mind, of which a
-/// bucket's first look is none, as the finder looks again; so both threads store to one word, which hands nothing on.
+/// The finder has its guard before the migration begins, and looks when it is over: at the old table, whose slots it
+/// may see as they are and the successor as it was. Loom explores that order only for accesses that it remembers, and a
+/// bucket's first load is not one, as the finder loads again; so both threads store to one word, which publishes
+/// nothing.
 #[test]
 fn a_finder_that_is_older_than_a_migration_sees_the_key() {
     explore(Small, || {
@@ -68,7 +70,7 @@ fn a_finder_that_is_older_than_a_migration_sees_the_key() {
     });
 }
 
-/// The key's slot lies behind another's in its bucket.
+/// The key's slot is behind another's in its bucket.
 #[test]
 fn a_finder_sees_the_second_key_of_a_bucket_across_the_promotion() {
     explore(Usual, || {
@@ -92,8 +94,8 @@ fn a_finder_sees_the_key_of_the_last_block_across_the_promotion() {
     });
 }
 
-/// One block is done. Whoever swings the root hands on what the last one's helper placed, also if it only finds that the
-/// other has finished.
+/// One block is done. The thread that swings the root publishes what the helper of the last one placed, even if it only
+/// finds that the other has finished.
 #[test]
 fn a_finder_sees_what_either_of_two_helpers_moved() {
     explore(Usual, || {

@@ -1,4 +1,4 @@
-//! Free against get and free: a value outlives every guard that can reach it, and one caller takes it away.
+//! Models of frees against reads and frees: a value outlives every guard that can reach it, and one caller takes it.
 
 use super::{A, Small, Usual, dropped, explore, join, small, spawn, tiny};
 
@@ -56,13 +56,13 @@ fn a_free_and_an_insert_of_one_key_agree() {
         let store = tiny(&[A]);
         let other = spawn(&store, |store| store.free(A));
         let created = store.insert(A, 1);
-        // Only the first value is there at first, and the second only if the first has gone.
+        // Initially only the first value exists, and the second only if the first was freed.
         assert_eq!(join(other), Some(0));
         store.end(if created { &[A] } else { &[] });
     });
 }
 
-/// The key lives twice: a reader sees the old value, nothing, or the new one, and never goes back.
+/// The key is created twice: a reader sees the old value, nothing, or the new one, and never goes back.
 #[test]
 fn a_reader_sees_a_key_freed_and_made_again_in_that_order() {
     explore(Small, || {

@@ -1,5 +1,5 @@
-//! Remove against migration: a slow helper brings no variable back, no slot leads to what was retired, and each node is
-//! retired once.
+//! Models of removal against migration: a slow helper restores no variable, no slot leads to retired memory, and each
+//! node is retired once.
 
 use super::{A, B, Large, ODD, Small, Usual, explore, join, small, spawn, tiny};
 
@@ -22,7 +22,7 @@ fn a_remove_of_a_key_with_a_record_meets_a_helper() {
     explore(Small, || one_helper(ODD));
 }
 
-/// The table stays the root until its second block is done, and with it what a remover leaves in the first.
+/// The table stays the root until its second block is done, and so does what a remover leaves in the first.
 #[test]
 fn a_remove_meets_a_helper_of_two_blocks() {
     explore(Usual, || {
@@ -64,7 +64,7 @@ fn a_remove_meets_two_migrations() {
     });
 }
 
-/// The helper may have looked at the node in the first migration, and place it in the second.
+/// The helper may have read the node in the first migration, and place it in the second.
 #[test]
 fn a_helper_sleeps_from_one_migration_into_the_next() {
     explore(Usual, || {
@@ -109,7 +109,7 @@ fn a_remove_and_an_insert_meet_a_helper() {
     });
 }
 
-/// The freed key's slots stay its own, whoever else moves in the same bucket.
+/// The freed key retains its slots, whichever other keys move in the same bucket.
 #[test]
 fn a_remove_beside_another_key_meets_a_migration() {
     explore(Usual, || {

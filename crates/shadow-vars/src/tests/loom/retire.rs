@@ -1,7 +1,8 @@
-//! The retire lists: what is retired is dropped once, by nobody's fault late, and never under a guard.
+//! Models of the retire lists: retired objects are dropped once, never delayed by a thread that does nothing wrong, and
+//! never under a guard.
 //!
-//! With a backend that counts grace periods by the batch (of one here) as the real ones do; `grace` has what of it is
-//! worth exploring with the default backend too.
+//! They use a backend that counts grace periods by the batch (of one object here) as the real ones do; `grace` explores
+//! with the default backend the models for which that is worthwhile.
 
 use std::sync::Arc;
 
@@ -32,7 +33,7 @@ fn what_two_threads_retire_is_dropped_once() {
     });
 }
 
-/// A thread retires in a shard of its own, and another closes it for it.
+/// A thread retires in a shard of its own, and another closes it.
 #[test]
 fn an_owner_retires_beside_one_who_closes_for_it() {
     explore(Small, || {
@@ -47,7 +48,7 @@ fn an_owner_retires_beside_one_who_closes_for_it() {
     });
 }
 
-/// One value waits in a thread's own shard, whose period is over.
+/// Makes a store with one value that waits in a thread's own shard, with its period over.
 fn ready_in_an_owned_shard() -> Arc<Store> {
     let store = Store::owned(&[A, B]);
     store.free_in(Shard::owned(0), A);
@@ -56,7 +57,7 @@ fn ready_in_an_owned_shard() -> Arc<Store> {
     store
 }
 
-/// A thread that retires drops what is ready in its own shard, and another drains it for it.
+/// A thread that retires drops ready objects of its own shard, while another drains it.
 #[test]
 fn an_owner_drops_beside_one_who_drains_for_it() {
     explore(Small, || {
@@ -70,7 +71,7 @@ fn an_owner_drops_beside_one_who_drains_for_it() {
     });
 }
 
-/// What is in the hands of the thread that drops it is not taken for dropped, though nothing waits any more.
+/// Objects in the hands of the thread that drops them do not count as dropped, although nothing waits any more.
 #[test]
 fn what_an_owner_has_in_hand_is_not_done() {
     WATCHED.store(true, Ordering::Relaxed);
@@ -92,7 +93,7 @@ fn what_an_owner_has_in_hand_is_not_done() {
     });
 }
 
-/// Each of two threads goes so many steps, then one of them three.
+/// Two threads take this many steps each, then one of them takes more.
 pub(super) fn flushes_drop_once<R: Reclaim>(keys: &[usize], steps: usize) {
     let store = super::Store::<R>::small(keys);
     for (place, &obj) in keys.iter().enumerate() {
@@ -111,7 +112,7 @@ fn two_flushes_drop_what_is_ready_once() {
     explore(Small, || flushes_drop_once::<Checked<false>>(&[A, B], 1));
 }
 
-/// One that frees and pushes on for as long as it may help, one that reads.
+/// One thread frees and advances as often as that may help, another reads.
 pub(super) fn free_beside_a_reader<R: Reclaim>(obj: usize) {
     let store = super::Store::<R>::small(&[obj]);
     let other = spawn(&store, move |store| {
@@ -123,7 +124,7 @@ pub(super) fn free_beside_a_reader<R: Reclaim>(obj: usize) {
     end_with_one_dropped(store, other);
 }
 
-/// The other thread is done, and nobody has a guard any more: the one value goes.
+/// Called when the other thread is done and there are no guards: the value is dropped.
 pub(super) fn end_with_one_dropped<R: Reclaim>(store: Arc<super::Store<R>>, other: JoinHandle<()>) {
     join(other);
     (0..2).for_each(|_| store.flush());
@@ -136,7 +137,7 @@ fn nothing_is_dropped_before_a_readers_guard_goes() {
     explore(Usual, || free_beside_a_reader::<Checked<false>>(A));
 }
 
-/// Two are retired before the mark, by way of both chains, and one after; a closer is anywhere.
+/// Two objects are retired before the mark, in both chains, and one after; a closer runs at any time.
 #[test]
 fn what_was_retired_before_the_mark_is_gone_when_it_is_done() {
     explore(Usual, || {
@@ -150,7 +151,7 @@ fn what_was_retired_before_the_mark_is_gone_when_it_is_done() {
         assert_eq!(store.free(A), Some(0)); // chain 0
         let mark = store.core.lists.mark();
         assert_eq!(store.free(B), Some(1)); // chain 1
-        // Asked at every moment at which a thread may be told so.
+        // Checked at every point at which a thread may get that answer.
         let asked = || {
             if store.core.lists.is_done(&mark) {
                 assert!(is_dropped(2) && is_dropped(0), "done, and not dropped");
@@ -168,7 +169,7 @@ fn what_was_retired_before_the_mark_is_gone_when_it_is_done() {
     });
 }
 
-/// A mark of a list in which nothing is open, and one that finds a close under way, are done without another close.
+/// A mark of a list in which nothing is open, and one taken during a close, are done without another close.
 #[test]
 fn a_mark_needs_no_close_that_never_comes() {
     explore(Usual, || {
@@ -188,7 +189,7 @@ fn a_mark_needs_no_close_that_never_comes() {
     });
 }
 
-/// In the end nobody flushes: what waits goes with the store. How the threads meet is explored above.
+/// At the end no thread flushes: waiting objects are dropped with the store. Their interleavings are explored above.
 #[test]
 fn the_stores_drop_drains_what_is_retired() {
     explore(Usual, || {
@@ -201,7 +202,7 @@ fn the_stores_drop_drains_what_is_retired() {
     });
 }
 
-/// A table goes the way of the nodes.
+/// A table is retired as nodes are.
 #[test]
 fn a_finder_is_still_in_the_table_that_was_retired() {
     explore(Usual, || {

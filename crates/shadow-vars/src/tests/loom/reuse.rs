@@ -1,18 +1,18 @@
-//! Reuse of a freed key's slot: a TOMB or a dead node goes to one inserter, and a key record is retired by the one who
-//! takes it out of its slot.
+//! Models of the reuse of a freed key's slot: a TOMB or a dead node is replaced by one inserter, and a key record is
+//! retired by the thread that takes it out of its slot.
 
 use std::sync::Arc;
 
 use super::{A, B, ODD, Small, Store, explore, join, small, spawn};
 
-/// A key whose variable was freed: its slot holds a TOMB, or a RECORD if the key does not fit into one.
+/// Frees a key's variable: its slot holds a TOMB, or a RECORD if the key does not fit into one.
 fn buried(obj: usize) -> Arc<Store> {
     let store = small(&[obj]);
     assert_eq!(store.free(obj), Some(0));
     store
 }
 
-/// How many slots of the root were ever claimed.
+/// Returns how many slots of the root were ever claimed.
 fn claimed(store: &Store) -> usize {
     store.pinned(|core, shield| core.root(shield).claimed.sum())
 }
@@ -49,7 +49,7 @@ fn a_tomb_is_not_taken_by_another_key() {
     });
 }
 
-/// The live key's slot is behind the tomb of the other.
+/// The live key's slot is behind the tomb of the other key.
 #[test]
 fn a_tomb_is_not_taken_by_a_key_that_has_a_slot() {
     explore(Small, || {
@@ -62,7 +62,7 @@ fn a_tomb_is_not_taken_by_a_key_that_has_a_slot() {
     });
 }
 
-/// The inserter may find the node LIVE, dead but linked, or gone.
+/// The inserter may find the node LIVE, dead but linked, or unlinked.
 fn insert_against_remove(obj: usize) {
     let store = small(&[obj]);
     let other = spawn(&store, move |store| store.free(obj));

@@ -1,11 +1,12 @@
-//! Finds that ask a sieve first (L7): what is there is found, in whichever table, and however its slot was claimed.
+//! Models of finds that check a sieve first (L7): an existing key is found, in whichever table, and however its slot
+//! was claimed.
 
 use std::sync::Arc;
 
 use super::{A, B, Config, Ordering, Sieved, Small, Store, Usual, explore, join, spawn};
 use crate::sync::AtomicUsize;
 
-/// As [`small`](Store::small) and [`tiny`](Store::tiny), with a sieve that finds ask each time.
+/// Makes a store like [`small`](Store::small) or [`tiny`](Store::tiny), with a sieve that finds check each time.
 fn sieved(capacity: usize, keys: &[usize]) -> Arc<Store> {
     let config = Config {
         sieved: Sieved::ALL,
@@ -14,7 +15,7 @@ fn sieved(capacity: usize, keys: &[usize]) -> Arc<Store> {
     Store::with(&config, keys)
 }
 
-/// A find that comes after an insert sees it, whoever inserted.
+/// A find after an insert sees it, whichever thread inserted.
 #[test]
 fn what_was_inserted_is_found() {
     explore(Usual, || {
@@ -27,8 +28,8 @@ fn what_was_inserted_is_found() {
     });
 }
 
-/// A key that the root never had is looked for in the successor. It has no other, either: all keys of a model have one hash, and
-/// so the same bits.
+/// A key that the root never had is looked up in the successor. The root has no other key either: all keys of a model
+/// have one hash, and so the same bits.
 #[test]
 fn what_was_inserted_into_the_successor_is_found() {
     explore(Usual, || {

@@ -1,4 +1,5 @@
-//! Sweeps and iteration against migration: what is there throughout is met, and what a sweep takes it takes once.
+//! Models of sweeps and iteration during migration: a variable that exists throughout is met, and a sweep takes each
+//! variable once.
 
 use std::sync::{Arc, Weak};
 
@@ -7,7 +8,7 @@ use crate::iter::Iter;
 use crate::sync::{lock_stat, stat::Mutex};
 use crate::table::defect::Stage;
 
-/// Frees all, as `free_all` does. How many there were.
+/// Frees all variables, as `free_all` does. Returns their number.
 fn free_all(store: &Store) -> usize {
     store.pinned(|core, shield| {
         let mut count = 0;
@@ -18,7 +19,7 @@ fn free_all(store: &Store) -> usize {
     })
 }
 
-/// Frees all that is in the root's successor, as a sweep does that has come so far. How many there were.
+/// Frees all variables in the root's successor, as a sweep does that has come so far. Returns their number.
 fn free_in_successor(store: &Store) -> usize {
     store.pinned(|core, shield| {
         let mut count = 0;
@@ -29,7 +30,7 @@ fn free_in_successor(store: &Store) -> usize {
     })
 }
 
-/// The parents that iteration meets, as often as it does.
+/// Returns the parents that iteration meets, as often as it meets them.
 fn parents(store: &Store) -> Vec<usize> {
     store.pinned(|core, shield| {
         let mut met: Vec<_> = Iter::new(core, shield).map(|var| var.obj().get()).collect();
@@ -38,7 +39,7 @@ fn parents(store: &Store) -> Vec<usize> {
     })
 }
 
-/// How many variables of a parent are met. One that moves meanwhile may be met twice.
+/// Returns how many variables of a parent are met. One that moves meanwhile may be met twice.
 fn met_of(store: &Store, obj: usize) -> usize {
     store.pinned(|core, shield| {
         let mut met = 0;
@@ -47,7 +48,7 @@ fn met_of(store: &Store, obj: usize) -> usize {
     })
 }
 
-/// The ids that are met on a parent, each once.
+/// Returns the ids that are met on a parent, each once.
 fn ids_of(store: &Store, obj: usize) -> Vec<u64> {
     store.pinned(|core, shield| {
         let mut ids = Vec::new();
@@ -58,7 +59,7 @@ fn ids_of(store: &Store, obj: usize) -> Vec<u64> {
     })
 }
 
-/// Frees all of a parent, as `free_object` does. How many there were.
+/// Frees all variables of a parent, as `free_object` does. Returns their number.
 fn free_object(store: &Store, obj: usize) -> usize {
     store.pinned(|core, shield| {
         let from = core.root(shield);
@@ -81,8 +82,9 @@ fn a_sweep_takes_a_variable_that_moves() {
     });
 }
 
-/// A helper has placed a node in the successor, and not yet let go of it in the root, when a sweep frees it in the successor. A
-/// reader that begins then may be at the root's slot when the helper's guard goes, which was the last that protected the node.
+/// A helper has placed a node in the successor, and not yet released it in the root, when a sweep frees it in the
+/// successor. A reader that begins then may be at the root's slot when the helper's guard is dropped, which was the
+/// last that protected the node.
 #[test]
 fn a_sweep_lets_go_in_the_root_of_what_it_frees_in_the_successor() {
     explore(Small, || {
@@ -96,7 +98,7 @@ fn a_sweep_lets_go_in_the_root_of_what_it_frees_in_the_successor() {
             if stage != Stage::Placed {
                 return;
             }
-            // Once: the sweep may help, too.
+            // Only once: the sweep may help, too.
             let store = std::mem::take(&mut *lock_stat(&watched));
             if let Some(store) = store.upgrade() {
                 assert_eq!(free_in_successor(&store), 1);

@@ -1,7 +1,8 @@
-//! Counts in two phases: a look gives what was true once, but for what is under way.
+//! Models of counting in two phases: a reading is the true count at some point in time, except for operations under
+//! way.
 //!
-//! The operations are made of what counts in a real one: the barrier that its compare-and-swap is, then the phase and the
-//! counter.
+//! The operations consist of what matters in a real one: the barrier that its compare-and-swap is, then the phase and
+//! the counter.
 
 use std::sync::Arc;
 
@@ -37,7 +38,7 @@ impl Word for AtomicU64 {
 const CREATED: usize = 0;
 const FREED: usize = 1;
 
-/// Counters of one id, by side, and of as many shards as there are threads that count.
+/// The counters of one id, by side, with as many shards as there are counting threads.
 struct Counters<const SHARDS: usize> {
     phase: Phase<AtomicU64>,
     shards: [[[AtomicU64; 2]; 2]; SHARDS],
@@ -52,14 +53,14 @@ impl<const SHARDS: usize> Counters<SHARDS> {
         })
     }
 
-    /// One operation of the thread whose shard this is.
+    /// Counts one operation of the thread with this shard.
     fn count(&self, shard: usize, which: usize) {
         fence(Ordering::SeqCst);
         let side = self.phase.side();
         add(&self.shards[shard][side.index()][which], true, 1);
     }
 
-    /// Creations and frees, as a look has them.
+    /// Returns the creations and frees, as a reading has them.
     fn look(&self) -> (u64, u64) {
         let read = |which: usize, side: usize| -> u64 {
             let counters = self
@@ -80,7 +81,7 @@ impl<const SHARDS: usize> Counters<SHARDS> {
     }
 }
 
-/// A thread makes and frees a variable again and again: a look that begins with nothing under way finds none or one.
+/// A thread creates and frees a variable repeatedly: a reading that begins with nothing under way finds none or one.
 #[test]
 fn a_variable_that_comes_and_goes_is_counted_once() {
     explore(Usual, || {
@@ -101,7 +102,7 @@ fn a_variable_that_comes_and_goes_is_counted_once() {
     });
 }
 
-/// The second look in a row: one operation may be under way on either side.
+/// The second reading in a row: one operation may be under way on either side.
 #[test]
 fn a_second_look_finds_no_more_than_is_under_way() {
     explore(Usual, || {
@@ -122,7 +123,7 @@ fn a_second_look_finds_no_more_than_is_under_way() {
     });
 }
 
-/// What one thread creates another frees: no free is counted without the creation (N4).
+/// One thread frees what another creates: no free is counted without its creation (N4).
 #[test]
 fn a_free_is_counted_with_its_creation() {
     explore(Small, || {
@@ -153,7 +154,7 @@ fn a_free_is_counted_with_its_creation() {
     });
 }
 
-/// Two look at once: who is disturbed starts over.
+/// Two threads read at once: one that is disturbed starts over.
 #[test]
 fn two_looks_at_once_are_both_true() {
     explore(Small, || {
@@ -162,7 +163,7 @@ fn two_looks_at_once_are_both_true() {
             let counters = counters.clone();
             move || counters.live()
         });
-        // One variable, and another that comes and goes.
+        // One variable stays, and another is created and freed.
         counters.count(0, CREATED);
         for _ in 0..2 {
             counters.count(0, CREATED);
@@ -182,7 +183,7 @@ fn two_looks_at_once_are_both_true() {
     });
 }
 
-/// Counters of a thread that are made in the middle: until then it counts where all do (N5).
+/// A thread's own counters are made in between: until then it counts in the shared ones (N5).
 struct Late {
     phase: Phase<AtomicU64>,
     common: [[AtomicU64; 2]; 2],
@@ -202,7 +203,7 @@ impl Late {
         })
     }
 
-    /// One operation of the thread that may have counters of its own, which makes them after it has counted.
+    /// Counts one operation of the thread that may have counters of its own, which makes them after it has counted.
     fn count(&self, which: usize, make: bool) {
         fence(Ordering::SeqCst);
         let side = self.phase.side();
@@ -231,7 +232,7 @@ impl Late {
     }
 }
 
-/// A variable that comes and goes while its thread begins to count by itself is counted once.
+/// A variable created and freed while its thread begins to use its own counters is counted once.
 #[test]
 fn counters_that_are_made_late_lose_nothing() {
     for made_after in 0..3 {

@@ -1,4 +1,4 @@
-//! Guards that are held for long: who holds them, and who is told (E9 of [`age`](super::age)).
+//! Guards held for too long: finds their holders and reports them (E9 of [`age`](super::age)).
 
 use super::participants::{FENCES, NO_THREAD, Participant, Site};
 use super::{Old, scan};
@@ -6,12 +6,12 @@ use crate::events::{self, Holder, Holds};
 use crate::sync::Ordering as Order;
 use crate::sync::stat::{AtomicU64, Ordering};
 
-/// What scans and reports need of a participant, beside its epoch.
+/// What reports need of a participant, besides its epoch.
 pub(super) struct Noted {
-    /// The newest epoch of which somebody was told.
+    /// The newest epoch that has been reported.
     reported: AtomicU64,
-    /// The name of the thread that took it: what the kernel keeps of it, filled up with zeros. Of an owned guard's, the number
-    /// of the place where that was made.
+    /// The name of the thread that took the participant, as the kernel has it, padded with zeros. For an owned guard,
+    /// the number of the place where it was made.
     name: [AtomicU64; 2],
 }
 
@@ -23,12 +23,12 @@ impl Noted {
         }
     }
 
-    /// Notes this thread's name. Takes no memory.
+    /// Records this thread's name. Does not allocate.
     pub(super) fn note_name(&self) {
         let mut name = [0_u8; 16];
         #[cfg(all(target_os = "linux", feature = "tracing", not(miri)))]
         {
-            // SAFETY: writes 16 bytes at most. If it is refused, the thread has no name here.
+            // SAFETY: writes at most 16 bytes. If the call is refused, the name stays empty.
             unsafe { libc::prctl(libc::PR_GET_NAME, name.as_mut_ptr()) };
         }
         // Release: pairs with `name`.
@@ -40,7 +40,7 @@ impl Noted {
         }
     }
 
-    /// Notes the number of the place where an owned guard is made.
+    /// Records the number of the place where an owned guard is made.
     pub(super) fn note_place(&self, number: u32) {
         // Release: as in `note_name`.
         self.name[0].store(u64::from(number), Ordering::Release);
@@ -52,7 +52,7 @@ impl Noted {
     }
 
     fn name(&self) -> [u8; 16] {
-        // Acquire: who sees the name of the next one sees that the guard of the last is gone.
+        // Acquire: a reader that sees the name of the next owner sees that the guard of the last has been dropped.
         let [first, last] = self
             .name
             .each_ref()
@@ -65,7 +65,7 @@ impl Noted {
 }
 
 impl Participant {
-    /// The epoch of its outermost guard, if it has one that is older than this.
+    /// Returns the epoch of the outermost guard, if it is older than `too_old`.
     fn older_than(&self, too_old: u64) -> Option<u64> {
         // Acquire: as in `scan_alone`.
         let epoch = self.epoch.load(Order::Acquire) & !FENCES;
@@ -73,22 +73,22 @@ impl Participant {
     }
 
     fn is_owned(&self) -> bool {
-        // Relaxed: of whoever has announced the epoch that was acquired before.
+        // Relaxed: of the thread that has announced the epoch acquired before.
         self.owner.load(Ordering::Relaxed) == NO_THREAD
     }
 
-    /// What `look` says of the participant, and the epoch of its guard, if that is too old and nobody was told of it yet: the
-    /// caller is about to tell.
+    /// Returns the epoch of the guard and the result of `look`, if the guard is too old and has not been reported: the
+    /// caller is about to report it.
     fn to_report<O>(&self, too_old: u64, look: impl FnOnce(&Noted) -> O) -> Option<(u64, O)> {
         let epoch = self.older_than(too_old)?;
         let seen = look(&self.noted);
-        // A participant's epochs grow, so it is the same guard, if it is still there, and what was seen is its own.
+        // A participant's epochs only grow, so if the epoch is unchanged, it is the same guard, and `seen` is its own.
         let mine = self.noted.reported.fetch_max(epoch, Ordering::Relaxed) < epoch;
         (mine && self.older_than(too_old) == Some(epoch)).then_some((epoch, seen))
     }
 }
 
-/// Reports guards that are too old, each once. Runs code of others: of whoever listens to events.
+/// Reports guards that are too old, each once. Runs foreign code: the event listeners.
 #[cold]
 pub(super) fn report<S: Site>(too_old: u64) {
     for participant in Participant::all::<S>() {
@@ -100,11 +100,11 @@ pub(super) fn report<S: Site>(too_old: u64) {
             events::old_guard(Holder::Thread(&name), S::ages().of(epoch), holds);
         }
     }
-    S::report_apart(too_old);
+    S::report_owned(too_old);
 }
 
-/// Reports owned guards that are participants and too old, each once: those of one epoch and one place together, if there is
-/// memory for that. Calls `tell` with the epoch, how many, and the number of the place.
+/// Reports owned guards that are participants and too old, each once: those of one epoch and one place together, if
+/// allocation succeeds. Calls `tell` with the epoch, their number, and the number of the place.
 #[cold]
 pub(super) fn report_owned<S: Site>(too_old: u64, tell: impl Fn(u64, usize, u32)) {
     let mut found = Vec::new();
@@ -126,13 +126,13 @@ pub(super) fn report_owned<S: Site>(too_old: u64, tell: impl Fn(u64, usize, u32)
     }
 }
 
-/// Guards that are too old; also reports those that were not.
+/// Returns the guards that are too old, and reports those that have not been reported.
 pub(super) fn look<S: Site>() -> Old {
     beat::<S>();
     let Some(too_old) = S::ages().too_old() else {
         return Old::default();
     };
-    let (mut count, mut oldest) = S::older_apart(too_old);
+    let (mut count, mut oldest) = S::older_owned(too_old);
     for epoch in Participant::all::<S>().filter_map(|participant| participant.older_than(too_old)) {
         count += 1;
         oldest = oldest.min(epoch);
@@ -146,14 +146,14 @@ pub(super) fn look<S: Site>() -> Old {
     }
 }
 
-/// Sees from time to time who holds a guard, also while nothing is retired.
+/// Checks the age of guards from time to time, also while nothing is retired.
 pub(super) fn beat<S: Site>() {
     if !S::ages().is_beat_due() {
         return;
     }
     // Acquire: as in `scan_alone`.
     let inside = |participant: &Participant| participant.epoch.load(Order::Acquire) != 0;
-    if Participant::all::<S>().any(|participant| inside(participant)) || S::oldest_apart() != u64::MAX {
+    if Participant::all::<S>().any(|participant| inside(participant)) || S::oldest_owned() != u64::MAX {
         scan::begin_period::<S>();
         scan::scan::<S>();
     }

@@ -1,5 +1,5 @@
-//! Looking after what is retired: closing and pushing on in time, and what others have left behind. How often is a matter of
-//! [`pace`].
+//! Upkeep of retire lists: closing batches and advancing periods in time, and visiting what other threads have left
+//! behind. [`pace`] decides how often.
 
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -18,119 +18,123 @@ use super::{Asymmetric, Epoch, Eras, Named, Reclaim, pace, stores};
 use crate::shard::Shard;
 use crate::sync::{Ordering, stat};
 
-/// Retirements after which a thread looks after the next ones' shards.
-const LOOK_AFTER: u64 = 16;
+/// Retirements of a thread after which it visits further shards of other threads.
+const VISIT_EVERY: u64 = 16;
 
 impl<O: Objects> RetireLists<O> {
-    /// Closes what is open, or pushes a period on that has begun, where an object fills a batch or it is time for that. Whether
-    /// there may be something to drop.
+    /// Closes the open batch, or advances the pending period, where an object fills a batch or the pace allows it.
+    /// Returns whether there may be something to drop.
     ///
-    /// A full batch of what owns nothing is closed at once, but who frees pays for its barrier only when one is due, or when
-    /// the next batch is full: until then another thread's barrier may have ended its period, too.
+    /// A full batch of objects that own nothing is closed at once, but the freeing thread pays for its barrier only
+    /// when one is due, or when the next batch is full: until then another thread's barrier may end its period, too.
     ///
     /// # Safety
     ///
-    /// As [`Objects::weigh`], of that object.
+    /// Same as [`Objects::weigh`], for the object in `to_drop`.
     #[cold]
     #[inline(never)]
-    pub(super) unsafe fn push_on_in_time<R: Reclaim>(
+    pub(super) unsafe fn advance_if_due<R: Reclaim>(
         self: &Arc<Self>,
         (list, shard): (&List<O>, Shard),
-        soon: Option<NonNull<Link>>,
+        to_drop: Option<NonNull<Link>>,
         mut fills: Fills,
     ) -> bool {
-        if let Some(object) = soon {
-            // SAFETY: the caller's.
+        if let Some(object) = to_drop {
+            // SAFETY: guaranteed by the caller.
             let heavy = list.add_weight(unsafe { self.weigh(object) });
+            // An object with a destructor does not wait for the next batch.
             if heavy || fills == Fills::Batch {
                 fills = Fills::AtOnce;
             }
         }
         if fills == Fills::AtOnce || fills == Fills::Batch && R::PERIODS_TAKE_MEMORY {
-            self.push_on_now::<R>((list, shard), soon.is_some());
+            self.advance_now::<R>((list, shard), to_drop.is_some());
             return true;
         }
-        if soon.is_some() {
+        if to_drop.is_some() {
             self.note_waiting::<R>();
         }
         list.note_age();
         let cheap = !R::PERIODS_TAKE_MEMORY && pace::is_due();
         let lags = list.is_pending() && !list.is_ready::<R>();
-        if soon.is_some() && cheap {
-            self.push_on::<R>(shard.index);
+        // A barrier is due, and something is to be dropped soon: no full batch is awaited.
+        if to_drop.is_some() && cheap {
+            self.advance::<R>(shard.index);
             return false;
         }
         let full = fills == Fills::Batch;
+        // A full batch is closed, if the one before is drained.
         let closed = full && !list.is_pending();
         if closed {
             self.close::<R>(shard.index);
         }
+        // The barrier is paid when it is due, or when a second batch is full behind the pending one.
         if (lags && (cheap || full)) || (closed && cheap) {
-            pace::paid(R::drive);
+            pace::paced(R::drive);
         }
         full
     }
 
-    /// Closes what is open, or pushes a period on that has begun.
+    /// Closes the open batch, or advances the period that is pending.
     #[cold]
-    pub(super) fn push_on_now<R: Reclaim>(self: &Arc<Self>, (list, shard): (&List<O>, Shard), soon: bool) {
-        if soon {
+    pub(super) fn advance_now<R: Reclaim>(self: &Arc<Self>, (list, shard): (&List<O>, Shard), has_drop: bool) {
+        if has_drop {
             self.note_waiting::<R>();
         }
         list.note_age();
-        self.push_on::<R>(shard.index);
+        self.advance::<R>(shard.index);
     }
 
-    /// Says that something waits that is to be dropped soon (V1, V3).
+    /// Notes that an object waits that is to be dropped soon, and enlists the store (V1, V3).
     fn note_waiting<R: Reclaim>(self: &Arc<Self>) {
         if cfg!(shadow_loom) {
             return;
         }
         super::list::barrier_of_owner();
-        // Acquire: pairs with the Release below, and with that in `tidy_as`.
+        // Acquire: pairs with the Release below and with that in `tidy_as`.
         if pace::is_waiting() && self.shared.is_enlisted.load(stat::Ordering::Acquire) {
             return;
         }
         if !self.shared.is_enlisted.swap(true, stat::Ordering::AcqRel) {
-            // SAFETY: the store's drop delists it before the lists go.
+            // SAFETY: the store's drop delists it before the lists are dropped.
             let listed = unsafe { stores::enlist(Arc::as_ptr(self).expose_provenance(), R::NAMED) };
             self.shared.is_enlisted.store(listed, stat::Ordering::Release);
         }
         pace::note_waiting();
     }
 
-    /// A thread that has fallen silent leaves its shard to the others, who look after some at a time: after those that have
-    /// retired nothing since somebody looked last.
-    pub(super) fn look_after<R: Reclaim>(&self, shard: Shard, turn: u64, some: usize) {
+    /// Checks `some` shards, and advances and drains those of other threads that have retired nothing since the last
+    /// check: an idle thread does not drain its own shard.
+    pub(super) fn visit_idle<R: Reclaim>(&self, shard: Shard, turn: u64, some: usize) {
         for step in 0..some.min(self.own.shards()) {
             let other = (turn as usize).wrapping_mul(some).wrapping_add(step) % self.own.shards();
             let Some(list) = self.get(other) else { continue };
-            // Relaxed, all: a guess.
+            // Relaxed, all: an estimate.
             let now = list.retired.load(Ordering::Relaxed);
-            let silent = list.looked_at.swap(now as u32, Ordering::Relaxed) == now as u32;
-            if silent && other != shard.index && list.waiting() > 0 {
-                self.push_on::<R>(other);
+            let idle = list.visited_at.swap(now as u32, Ordering::Relaxed) == now as u32;
+            if idle && other != shard.index && list.waiting() > 0 {
+                self.advance::<R>(other);
                 self.drain::<R>(other);
                 self.sift::<R>(other, Effort::Few(2 * self.batch()));
             }
         }
     }
 
-    /// After an operation, outside its guard: drops soon what is to be dropped soon, here, and from time to time what was left
-    /// in any store. Runs the `Drop` of values.
+    /// Called after an operation, outside its guard: drops values that are to be dropped soon, in this store and from
+    /// time to time in all stores. Runs the `Drop` of values.
     #[inline(always)]
-    pub(crate) fn look<R: Reclaim>(&self) {
-        if pace::is_waiting() && pace::is_time() {
-            self.look_now::<R>();
+    pub(crate) fn upkeep<R: Reclaim>(&self) {
+        if pace::is_waiting() && pace::is_anything_due() {
+            self.upkeep_slow::<R>();
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn look_now<R: Reclaim>(&self) {
-        /// Values that one operation drops of those that are ready.
+    fn upkeep_slow<R: Reclaim>(&self) {
+        /// The most ready values that one operation drops.
         const FEW: usize = 16;
-        // Not in the middle of another operation, either: in a constructor, say. Nor when one panics.
+        // Not in the middle of another operation (a constructor, for example), and not while unwinding.
         if is_reclaiming() || R::is_pinned() || std::thread::panicking() {
             return;
         }
@@ -139,9 +143,9 @@ impl<O: Objects> RetireLists<O> {
             && let Some(list) = self.get(shard.index)
         {
             if !R::PERIODS_TAKE_MEMORY {
-                self.look_after::<R>(shard, list.retired.load(Ordering::Relaxed) / LOOK_AFTER, 8);
+                self.visit_idle::<R>(shard, list.retired.load(Ordering::Relaxed) / VISIT_EVERY, 8);
                 if list.waiting() > 0 {
-                    self.push_on::<R>(shard.index);
+                    self.advance::<R>(shard.index);
                 }
             }
             if list.waiting() > 0 {
@@ -153,22 +157,22 @@ impl<O: Objects> RetireLists<O> {
                 self.sift::<R>(shard.index, Effort::Few(2 * FEW as u64));
             }
         }
-        pace::look(|| Self::visit_all(Visitor::Operation));
+        pace::visit(|| Self::visit_all(Visitor::Operation));
     }
 
-    /// Looks after all stores of the process.
+    /// Visits all stores of the process.
     pub(super) fn visit_all(by: Visitor) {
         // SAFETY: all stores of the process have objects of one kind.
         unsafe { stores::visit_all(by, Self::tidy) }
     }
 
-    /// See [`stores::Tidy`].
+    /// Does the upkeep of one store. See [`stores::Tidy`].
     ///
     /// # Safety
     ///
-    /// The address of such lists, of this backend, which are there.
+    /// `lists` is the address of existing lists of this type and this backend.
     unsafe fn tidy(backend: Named, lists: usize, by: Visitor) -> Left {
-        // SAFETY: the caller's, in all arms.
+        // SAFETY: guaranteed by the caller, in all arms.
         unsafe {
             match backend {
                 Named::Asymmetric => Self::tidy_as::<Asymmetric>(lists, by),
@@ -186,9 +190,9 @@ impl<O: Objects> RetireLists<O> {
 
     /// # Safety
     ///
-    /// The address of such lists, of this backend, which are there.
+    /// `lists` is the address of existing lists of this type and this backend.
     unsafe fn tidy_as<R: Reclaim>(lists: usize, by: Visitor) -> Left {
-        // SAFETY: the caller's.
+        // SAFETY: guaranteed by the caller.
         let lists = unsafe { &*std::ptr::with_exposed_provenance::<Self>(lists) };
         if R::PERIODS_TAKE_MEMORY && by == Visitor::Operation {
             return Left::Background;
@@ -200,7 +204,7 @@ impl<O: Objects> RetireLists<O> {
         if !lists.is_empty() {
             return Left::Something;
         }
-        // As V3, of what is enlisted: whoever retires something now enlists the store again, or is seen here.
+        // As in V3, for enlisting: a thread that retires something now enlists the store again, or is seen here.
         lists.shared.is_enlisted.store(false, stat::Ordering::Release);
         if super::barrier::heavy() && lists.is_empty() {
             return Left::Nothing;
@@ -209,7 +213,7 @@ impl<O: Objects> RetireLists<O> {
         Left::Something
     }
 
-    /// Closes what is open, drops what is ready, pushes the backend on. Never waits.
+    /// Closes open batches, drops ready objects, and advances the backend. Never waits.
     pub(crate) fn flush<R: Reclaim>(&self) {
         self.flush_with::<R>(Effort::All);
     }
@@ -226,8 +230,8 @@ impl<O: Objects> RetireLists<O> {
         }
     }
 
-    /// The same until nothing is left that no guard holds back, or others are at it: what is open may have to wait for what
-    /// waits already.
+    /// Like [`flush`](Self::flush), repeated until nothing is left that no guard holds back, or other threads are busy
+    /// with it: an open batch may have to wait for the pending one.
     pub(crate) fn flush_all<R: Reclaim>(&self) {
         self.flush_all_with::<R>(Effort::All);
     }
@@ -240,19 +244,19 @@ impl<O: Objects> RetireLists<O> {
         });
     }
 
-    /// Whether nothing that was retired is still there.
+    /// Returns whether no retired object is pending.
     pub(super) fn is_empty(&self) -> bool {
         self.lists().all(|(_, list)| list.is_empty())
     }
 
-    /// For how long the oldest has waited that is retired and not yet reclaimed; about.
+    /// Returns approximately how long the oldest object that is retired and not yet reclaimed has waited.
     pub(crate) fn oldest(&self) -> Option<Duration> {
         let oldest = self.lists().filter_map(|(_, list)| list.oldest()).min()?;
         Some(Duration::from_nanos(pace::nanoseconds().saturating_sub(oldest)))
     }
 
-    /// Whether nobody looks after these lists from now on, and the store may go; if not, this thread is at it, and the store
-    /// is to be [left over](stores::leave_over).
+    /// Returns whether no thread visits these lists from now on, so that the store can be dropped. If not, this thread
+    /// is visiting them, and the store has to be [deferred](stores::defer_drop).
     pub(crate) fn delist(&self) -> bool {
         stores::delist(std::ptr::from_ref(self).addr())
     }
