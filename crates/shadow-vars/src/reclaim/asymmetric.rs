@@ -14,7 +14,7 @@
 //!   announced itself after the barrier: then its loads came after the barrier too, and find nothing that was unlinked
 //!   before. Or it has left, by a Release store that the scan acquired. The scan likewise acquires what participants
 //!   seen inside read under earlier guards.
-//! - **E4** So a period needs one heavy barrier; later scans only check again the participants that were inside.
+//! - **E4** So a period needs one heavy barrier. Later scans read all participants again, but need no barrier for it.
 //!   `fenced` is the newest target that a heavy barrier came after: a scan ends no later period, whatever it sees. A
 //!   refused barrier leaves `fenced` unchanged.
 //! - **E5** `over` is the newest target whose period is over. All earlier periods are over too, as their guards are
