@@ -132,8 +132,8 @@ impl<R: Reclaim> ShadowStore<R> {
     /// If the guard is [held for long](crate::report_old_guards), the report names the place in the source where it was
     /// taken.
     ///
-    /// Lock-free; may need memory, and with `Seize` takes a short lock. May wait for other threads that take or drop an
-    /// owned guard, or take their first guard.
+    /// Takes a short lock, for which it may wait (for other threads that take or drop an owned guard, and with `Seize`
+    /// for other threads' first guards); with [`Epoch`](crate::Epoch) it is lock-free. May need memory.
     #[track_caller]
     pub fn pin_owned(&self) -> OwnedPinned<'_, R> {
         Pinned::owned(self)
@@ -295,10 +295,6 @@ impl<R: Reclaim> ShadowStore<R> {
     }
 
     /// Frees the variable with a destructor, and returns the destructor's result. See [`Pinned::free_with`].
-    ///
-    /// # Panics
-    ///
-    /// If the destructor panics; the variable is freed nevertheless.
     pub fn free_with<T: Send + Sync + 'static, O, How>(
         &self,
         obj: impl IntoObjAddr<How>,
@@ -315,10 +311,6 @@ impl<R: Reclaim> ShadowStore<R> {
 
     /// Frees all variables of an id with a destructor, and returns how many this call has freed. See
     /// [`Pinned::free_all_with`].
-    ///
-    /// # Panics
-    ///
-    /// If a destructor panics. All other variables are freed first; then the first panic is resumed.
     pub fn free_all_with<T: Send + Sync + 'static>(&self, id: ShadowId<T>, dtor: impl FnMut(ObjAddr, &T)) -> usize {
         self.change(|pin| pin.free_all_with(id, dtor))
     }
@@ -341,12 +333,9 @@ impl<R: Reclaim> ShadowStore<R> {
     /// Returns the number of live variables.
     ///
     /// It is exact for one instant during the call, except that concurrent operations may or may not be counted, at most
-    /// two of each thread. (A sweep counts the variables it frees in batches.) It is exact if no operation runs
-    /// meanwhile.
-    ///
-    /// Takes constant time, whatever the number of variables and ids. Does not wait for other operations; starts over if
-    /// another thread counts the same store at the same time. A thread that is stopped while it counts delays no other
-    /// thread.
+    /// two of each thread (a sweep counts the variables it frees in batches). Takes constant time, whatever the number of
+    /// variables and ids. Does not wait for other operations; starts over if another thread counts the same store at the
+    /// same time, but a thread that is stopped while it counts delays no other thread.
     pub fn len(&self) -> usize {
         self.core.nodes.live() as usize
     }
@@ -442,12 +431,11 @@ impl<R: Reclaim> ShadowStore<R> {
         self.core.settle();
     }
 
-    /// Returns the store's counters.
+    /// Returns the store's counters. The numbers of created and freed variables, of all ids, are exact for one instant,
+    /// as for [`len`](Self::len); each of the others is read at an instant of its own.
     ///
-    /// The numbers of created and freed variables, of all ids, are exact for one instant, as for [`len`](Self::len); each
-    /// of the others is read at an instant of its own. Takes time proportional to the number of ids. Allocates, and takes
-    /// the short locks of the store's memory and of owned guards. Also checks for old guards, and
-    /// [reports](crate::report_old_guards) them.
+    /// Takes time proportional to the number of ids. Allocates, and takes the short locks of the store's memory and of
+    /// owned guards. Also checks for old guards, and [reports](crate::report_old_guards) them.
     pub fn stats(&self) -> Stats {
         let old = R::old_guards();
         let pin = self.pin();
@@ -503,25 +491,17 @@ impl<R: Reclaim> ShadowStore<R> {
         self.core.settle();
     }
 
-    /// Waits until every value that was freed before the call has been dropped.
-    ///
-    /// Waits for every guard of the same backend that exists when it is called, in this or any other store, including
-    /// [owned](Self::pin_owned) ones, and for a `Drop` that another thread is running for this store.
+    /// Waits until every value that was freed before the call has been dropped. Waits for every guard of the same backend
+    /// that exists when it is called, in this or any other store, including [owned](Self::pin_owned) ones, and for a
+    /// `Drop` that another thread is running for this store.
     ///
     /// # Errors
-    ///
-    /// If the wait would never end:
     ///
     /// - [`SyncError::Pinned`] if this thread holds a guard. (The thread that holds an owned guard is not known, so the
     ///   caller must not hold one.)
     /// - [`SyncError::Reclaiming`] if called from a `Drop` that a store runs.
-    ///
-    /// If, after some attempts, the wait might never end:
-    ///
-    /// - [`SyncError::NoBarrier`] if reclamation is stalled because the system denies the barrier.
-    /// - [`SyncError::Forked`] in the child of a fork.
-    ///
-    /// In these cases, the values that could be dropped have been.
+    /// - [`SyncError::NoBarrier`] if, after some attempts, the wait might never end because the system denies the
+    ///   barrier; [`SyncError::Forked`] if so in the child of a fork. The values that could be dropped have been.
     pub fn synchronize(&self) -> Result<(), SyncError> {
         if retired::is_reclaiming() {
             return Err(SyncError::Reclaiming);
