@@ -122,7 +122,7 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
 
     #[inline]
     pub(crate) fn shield(&self) -> Shield<'_, R> {
-        // SAFETY: the guard lives as long as this borrow; `repin` needs the whole of `self`.
+        // SAFETY: the guard is held for as long as this borrow, as `repin` borrows `self` mutably.
         unsafe { Shield::new(self.guard.place()) }
     }
 
@@ -326,7 +326,7 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         id: ShadowId<T>,
         dtor: impl FnOnce(ObjAddr, &T) -> O,
     ) -> Option<O> {
-        self.typed(id)?.take(obj, dtor)
+        self.typed(id)?.free_inlined(obj, dtor)
     }
 
     /// Frees all variables of an id. Returns how many this call has freed.
