@@ -267,7 +267,7 @@ fn one_id_two_types<R: Reclaim>(config: &Config) {
     let error = StoreError::TypeMismatch(mismatch.clone());
     assert_eq!(
         mismatch.to_string(),
-        "shadow id 0x41 holds `u32` and was used with `alloc::string::String`"
+        "shadow id 0x41 is bound to `u32` but was used with `alloc::string::String`"
     );
     assert_eq!(
         (store.check_id(N), store.check_id(wrong)),
