@@ -1,4 +1,4 @@
-//! Objects of somebody else's whose variables go with a handle.
+//! Handles to objects of other code, which free the objects' variables.
 
 use std::fmt;
 use std::mem::ManuallyDrop;
@@ -12,14 +12,15 @@ use crate::parent::StoreHandle;
 use crate::store::{ShadowStore, global};
 use crate::{Handle, ObjAddr, Object};
 
-/// A handle to an object of somebody else's, such as a library's `Arc`, that frees the object's variables when it goes.
+/// A handle to an object of other code, such as a library's `Arc`, that frees the object's variables when it is dropped.
 ///
-/// Where a [`Parent`](crate::Parent) cannot be, as others made the object and hold it by handles of their own. It keeps the
-/// object where it is, so the address cannot be another's meanwhile. When it is dropped it frees all variables of the
-/// object, whoever attached them, and lets go of the object: one for each object is enough. If that drops the object, of a
-/// `Box`, an `Arc` or an `Rc`, it frees once more what the object's own `Drop` attached, before the memory is given back.
+/// For objects that cannot be in a [`Parent`](crate::Parent), because other code created them and has its own handles to
+/// them. An `Attached` keeps the object in place, so no other object can have its address meanwhile. When it is dropped,
+/// it frees all variables of the object, regardless of which code attached them, and then drops its handle to the object;
+/// so one `Attached` per object is enough. If that drops the object, and the handle is a `Box`, `Arc` or `Rc`, it also frees the
+/// variables that the object's own `Drop` attached, before the memory is deallocated.
 ///
-/// What others attach to the object later, while they still hold it, is theirs to free.
+/// Variables that other code attaches to the object later, while it still holds the object, must be freed by that code.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -37,7 +38,7 @@ use crate::{Handle, ObjAddr, Object};
 /// # Ok::<(), shadow_vars::AllocError<String>>(())
 /// ```
 ///
-/// As any handle, it is not the object:
+/// Like any handle, it is not the object:
 ///
 /// ```compile_fail,E0283
 /// # use shadow_vars::{Attached, ShadowId, global};
@@ -50,18 +51,18 @@ use crate::{Handle, ObjAddr, Object};
 /// assert!(!global().contains(&*connection, ShadowId::<u8>::new(0x4e03)));
 /// ```
 pub struct Attached<K: Keeper, S: StoreHandle = &'static ShadowStore> {
-    /// Taken by the drop.
+    /// Moved out by the `Drop` implementation.
     keeper: ManuallyDrop<K>,
     addr: ObjAddr,
     store: S,
 }
 
-/// A handle that keeps an object where it is for as long as the handle exists, wherever that moves.
+/// A handle that keeps an object in place for as long as the handle exists, even if the handle moves.
 ///
-/// Implement it for pointer types of your own that do.
+/// Implement it for your own pointer types that do so.
 pub trait Keeper: Deref + Sized {
-    /// Lets go of the object. If it is dropped now, calls `dropped` after its `Drop`, also if that panicked, and before its
-    /// memory can be used again. Who cannot tell does not call it.
+    /// Drops the handle. If that drops the object, calls `dropped` after the object's `Drop`, even if that panicked, and
+    /// before its memory can be reused. An implementation that cannot tell must not call `dropped`.
     fn let_go(self, dropped: impl FnOnce()) {
         let _ = dropped;
         drop(self);
@@ -73,10 +74,10 @@ impl<T: ?Sized> Keeper for &T {}
 impl<T: ?Sized> Keeper for Box<T> {
     fn let_go(self, dropped: impl FnOnce()) {
         let object = Box::into_raw(self);
-        // SAFETY: from `into_raw`, of a type that is laid out alike. Frees the memory, and drops nothing.
+        // SAFETY: comes from `into_raw`; `ManuallyDrop<T>` has the layout of `T`. Frees the memory, drops no object.
         let mut memory = unsafe { Box::from_raw(object as *mut ManuallyDrop<T>) };
         let _dropped = OnDrop::new(dropped);
-        // SAFETY: dropped once, and not used again.
+        // SAFETY: dropped once, and not used afterwards.
         unsafe { ManuallyDrop::drop(&mut memory) };
     }
 }
@@ -85,7 +86,7 @@ macro_rules! counted {
     ($($counted:ident)*) => {$(
         impl<T: ?Sized> Keeper for $counted<T> {
             fn let_go(self, dropped: impl FnOnce()) {
-                // Keeps the memory, not the value.
+                // Keeps the memory allocated, but not the value alive.
                 let memory = $counted::downgrade(&self);
                 let _dropped = OnDrop::new(|| {
                     if memory.strong_count() == 0 {
@@ -106,7 +107,7 @@ macro_rules! pinned {
     ($($keeper:ident)*) => {$(
         impl<T: ?Sized> Keeper for Pin<$keeper<T>> {
             fn let_go(self, dropped: impl FnOnce()) {
-                // SAFETY: the object is let go of where it is, as by the drop of a pin: see above.
+                // SAFETY: the object is dropped in place, as by the drop of the `Pin`: see the implementations above.
                 unsafe { Pin::into_inner_unchecked(self) }.let_go(dropped);
             }
         }
@@ -116,7 +117,7 @@ macro_rules! pinned {
 pinned! { Box Arc Rc }
 
 impl<K: Keeper> Attached<K> {
-    /// An object whose variables in the [global] store go with this handle.
+    /// Attaches to an object whose variables are in the [global] store.
     pub fn new<How>(keeper: K) -> Self
     where
         K::Target: Object<How>,
@@ -126,7 +127,7 @@ impl<K: Keeper> Attached<K> {
 }
 
 impl<K: Keeper, S: StoreHandle> Attached<K, S> {
-    /// An object whose variables in this store, a reference to one or an `Arc`, go with this handle.
+    /// Attaches to an object whose variables are in the given store, a reference or an `Arc`.
     pub fn new_in<How>(keeper: K, store: S) -> Self
     where
         K::Target: Object<How>,
@@ -138,21 +139,21 @@ impl<K: Keeper, S: StoreHandle> Attached<K, S> {
         }
     }
 
-    /// The object's address, the same as `ObjAddr::of(&**self)`.
+    /// Returns the object's address, the same as `ObjAddr::of(&**self)`.
     pub fn addr(&self) -> ObjAddr {
         self.addr
     }
 
-    /// The handle that keeps the object.
+    /// Returns the handle that keeps the object.
     pub fn keeper(this: &Self) -> &K {
         &this.keeper
     }
 
-    /// The handle again, the object's variables freed.
+    /// Frees the object's variables and returns the handle.
     pub fn into_inner(self) -> K {
         let mut this = ManuallyDrop::new(self);
         this.store.store().free_object(this.addr);
-        // SAFETY: `this` is not dropped, so each field is taken once.
+        // SAFETY: `this` is not dropped, so each field is moved out or dropped once.
         unsafe {
             let keeper = ManuallyDrop::take(&mut this.keeper);
             std::ptr::drop_in_place(&raw mut this.store);
@@ -165,7 +166,7 @@ impl<K: Keeper, S: StoreHandle> Drop for Attached<K, S> {
     fn drop(&mut self) {
         let (store, addr) = (self.store.store(), self.addr);
         store.free_object(addr);
-        // SAFETY: taken here only.
+        // SAFETY: moved out here only.
         let keeper = unsafe { ManuallyDrop::take(&mut self.keeper) };
         keeper.let_go(|| {
             store.free_object(addr);

@@ -1,4 +1,4 @@
-//! How a store is made.
+//! The settings of a store.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -14,7 +14,7 @@ use crate::table::hash::{AddrHasher, Places};
 use crate::table::sieve::Sieved;
 use crate::table::{Config, Core};
 
-/// Settings of a [`ShadowStore`] before it is built.
+/// The settings of a [`ShadowStore`] that is to be built.
 ///
 /// ```
 /// use shadow_vars::{Epoch, ShadowStore};
@@ -30,25 +30,25 @@ pub struct Builder<R: Reclaim> {
     _backend: PhantomData<fn() -> R>,
 }
 
-/// Settings that make rare paths common. For tests; not part of the promised interface.
+/// Settings that make rare paths common. For tests; not part of the stable interface.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Provoke {
-    /// A first table of one bucket.
+    /// The first table has one bucket.
     pub smallest_table: bool,
-    /// Migration blocks of one bucket.
+    /// Migration blocks have one bucket.
     pub smallest_block: bool,
-    /// The same hash for every address.
+    /// Every address has the same hash.
     pub equal_hashes: bool,
-    /// Reclamation asked for at every retirement.
+    /// Every retirement begins a grace period.
     pub batch_of_one: bool,
-    /// Each variable an allocation of its own, which memory checkers can follow.
+    /// Each variable is allocated separately, so that memory checkers can track it.
     pub unpacked: bool,
-    /// A place of its own for each id, as if there were many.
+    /// Each id has its own place, as if there were many ids.
     pub ids_apart: bool,
 }
 
-/// Buckets per migration block: 64 slots, a few microseconds of work, and more nodes than a core has misses under way.
+/// Buckets per migration block: 64 slots, a few microseconds of work, and more nodes than a core has outstanding cache misses.
 const BLOCK: usize = 8;
 
 impl<R: Reclaim> Builder<R> {
@@ -62,23 +62,27 @@ impl<R: Reclaim> Builder<R> {
         }
     }
 
-    /// Room for this many variables before the table grows for the first time. It never shrinks below that either.
+    /// Sets how many variables the store can hold before its table grows for the first time. The table never shrinks
+    /// below that either. The default is 0, which means a small table.
     #[must_use]
     pub fn capacity(mut self, variables: usize) -> Self {
         self.capacity = variables;
         self
     }
 
-    /// How many freed variables a thread collects at most before it asks for a grace period: 1024 unless set, at least 1, rounded
-    /// down to a power of two. Up to four times as many wait, where many are freed at once. Smaller means less memory waiting, larger means less work. Values with destructors wait for
-    /// less, see [`docs::limits`](crate::docs::limits).
+    /// Sets the largest number of freed variables that a thread collects before it begins a grace period: 1024 by
+    /// default, at least 1, rounded down to a power of two. Up to four times as many wait where many are freed at once.
+    ///
+    /// A smaller number means less memory waiting, a larger one less work. Values with destructors wait for less, see
+    /// [`docs::limits`](crate::docs::limits).
     #[must_use]
     pub fn batch(mut self, variables: usize) -> Self {
         self.batch = variables;
         self
     }
 
-    /// Makes the hash of addresses the same in every run. Unless set, each store draws its own seed.
+    /// Sets the seed of the hash function, which makes the hashes of addresses the same in every run. By default, each
+    /// store draws its own seed.
     #[must_use]
     pub fn hash_seed(mut self, seed: u64) -> Self {
         self.hash_seed = Some(seed);
@@ -92,12 +96,12 @@ impl<R: Reclaim> Builder<R> {
         self
     }
 
-    /// Makes the store.
+    /// Builds the store.
     ///
     /// # Errors
     ///
-    /// [`BuildError::CapacityTooLarge`] if no table could address that many variables, [`BuildError::OutOfMemory`] if
-    /// the allocator does not give the first one.
+    /// [`BuildError::CapacityTooLarge`] if no table could address that many variables, [`BuildError::OutOfMemory`] if the
+    /// first table cannot be allocated.
     pub fn build(self) -> Result<ShadowStore<R>, BuildError> {
         Ok(ShadowStore::from_core(self.core()?))
     }
@@ -113,7 +117,7 @@ impl<R: Reclaim> Builder<R> {
             None => AddrHasher::random(),
         };
         let config = Config {
-            // Four buckets at least: a line or two less would be full at once.
+            // At least four buckets: with fewer, a few insertions would already fill one.
             capacity: if self.provoke.smallest_table {
                 0
             } else {
@@ -133,7 +137,7 @@ impl<R: Reclaim> Builder<R> {
                 Sieved::USUAL
             },
             block: if self.provoke.smallest_block { 1 } else { BLOCK },
-            // Four threads per core have one each, the rest share the last: correct, and slower.
+            // Up to four threads per core have a shard each; the others share the last one, which is correct but slower.
             shards: if cfg!(shadow_loom) {
                 1
             } else {
@@ -147,10 +151,10 @@ impl<R: Reclaim> Builder<R> {
     }
 }
 
-/// How many processors the process could run on when it was first asked.
+/// Returns how many processors the process could run on at the first call.
 fn processors() -> usize {
     static KNOWN: AtomicUsize = AtomicUsize::new(0);
-    // Relaxed, both: a number by itself; threads that count at once may differ, and either does.
+    // Relaxed, both: the number guards nothing. Threads that count at the same time may differ; either result is fine.
     match KNOWN.load(Ordering::Relaxed) {
         0 => {
             let counted = count_processors().max(1);
@@ -161,14 +165,15 @@ fn processors() -> usize {
     }
 }
 
-/// `available_parallelism` reads files for it, and takes memory for granted.
+/// Counts the processors without `available_parallelism` where possible, as that reads files and assumes that there is
+/// memory.
 fn count_processors() -> usize {
     #[cfg(target_os = "linux")]
     {
-        // SAFETY: all zero is an empty set; the call writes no more than it is told.
+        // SAFETY: all zeros is an empty set; the call writes no more than the given size.
         unsafe {
             let mut set: libc::cpu_set_t = std::mem::zeroed();
-            // Not if there are more processors than the set has room for.
+            // Fails if there are more processors than the set has room for.
             if libc::sched_getaffinity(0, size_of_val(&set), &raw mut set) == 0 {
                 return libc::CPU_COUNT(&set) as usize;
             }

@@ -1,14 +1,14 @@
-//! What can go wrong, and what the caller gets back when it does.
+//! Errors, and the values that they give back.
 
 use std::fmt;
 
 use crate::ObjAddr;
 
-/// Why the store did not create a variable.
+/// The reason why the store did not create a variable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// The variable exists already (only the `alloc` forms say so).
+    /// The variable exists already (returned only by the `alloc` operations).
     Exists {
         /// The parent.
         obj: ObjAddr,
@@ -17,28 +17,29 @@ pub enum StoreError {
     },
     /// The id is bound to another type.
     TypeMismatch(TypeMismatch),
-    /// The raw variable exists with a smaller size or weaker alignment than asked for.
+    /// The raw variable exists with a smaller size or a weaker alignment than requested.
     LayoutMismatch(LayoutMismatch),
-    /// A raw variable was asked for with an alignment above 4096 or an impossible size.
+    /// A raw variable was requested with an alignment above 4096 or an impossible size.
     InvalidLayout {
-        /// Bytes asked for.
+        /// The requested size in bytes.
         size: usize,
-        /// Alignment asked for.
+        /// The requested alignment in bytes.
         align: usize,
     },
-    /// The allocator gave no memory (or an address beyond 48 bits, which a slot cannot hold).
+    /// Allocation failed (or returned an address beyond 48 bits, which a slot cannot hold).
     OutOfMemory,
-    /// More than 2^32 different ids.
+    /// The store was used with more than 2^32 different ids.
     TooManyIds,
-    /// A constructor asked for the very variable that it is constructing.
+    /// A constructor requested the variable that it is constructing.
     Recursion {
         /// The parent.
         obj: ObjAddr,
         /// The id.
         id: u64,
     },
-    /// Waiting for this variable's constructor would close a ring of threads that wait for each other's constructors; or it
-    /// has closed one, with the feature `rayon`, through [work stealing](crate::docs::limits#constructors-and-thread-pools).
+    /// Waiting for this variable's constructor would close a cycle of threads that wait for each other's constructors;
+    /// or, with the feature `rayon`, has closed one through
+    /// [work stealing](crate::docs::limits#constructors-and-thread-pools).
     Cycle {
         /// The parent.
         obj: ObjAddr,
@@ -50,13 +51,13 @@ pub enum StoreError {
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Exists { obj, id } => write!(f, "shadow variable <{obj}, {id:#x}> exists already"),
+            Self::Exists { obj, id } => write!(f, "shadow variable <{obj}, {id:#x}> already exists"),
             Self::TypeMismatch(mismatch) => mismatch.fmt(f),
             Self::LayoutMismatch(mismatch) => mismatch.fmt(f),
             Self::InvalidLayout { size, align } => {
                 write!(
                     f,
-                    "no shadow variable can have {size} bytes aligned to {align}: at most 4096 is supported"
+                    "a shadow variable cannot have {size} bytes aligned to {align}: the largest alignment is 4096"
                 )
             }
             Self::OutOfMemory => f.write_str("out of memory for a shadow variable"),
@@ -64,13 +65,13 @@ impl fmt::Display for StoreError {
             Self::Recursion { obj, id } => {
                 write!(
                     f,
-                    "the constructor of shadow variable <{obj}, {id:#x}> asked for the variable itself"
+                    "the constructor of shadow variable <{obj}, {id:#x}> requested the variable itself"
                 )
             }
             Self::Cycle { obj, id } => write!(
                 f,
                 "waiting for the constructor of shadow variable <{obj}, {id:#x}> would deadlock: \
-                 its thread waits, directly or through others, for this one"
+                 its thread waits, directly or indirectly, for this one"
             ),
         }
     }
@@ -78,14 +79,14 @@ impl fmt::Display for StoreError {
 
 impl std::error::Error for StoreError {}
 
-/// One id used with two types. `Display` names both. Without memory for a name, the name is empty.
+/// An id was used with two types. `Display` names both. If there was no memory for a name, the name is empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TypeMismatch {
     /// The id.
     pub id: u64,
     /// The type that the id is bound to in this store (`raw` for untyped variables).
     pub bound: String,
-    /// The type that it was used with.
+    /// The type that the id was used with.
     pub asked: String,
 }
 
@@ -93,7 +94,7 @@ impl fmt::Display for TypeMismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "shadow id {:#x} holds `{}` and was used with `{}`",
+            "shadow id {:#x} is bound to `{}` but was used with `{}`",
             self.id, self.bound, self.asked
         )
     }
@@ -101,16 +102,16 @@ impl fmt::Display for TypeMismatch {
 
 impl std::error::Error for TypeMismatch {}
 
-/// A raw variable that is smaller or less aligned than the caller needs.
+/// A raw variable is smaller or less aligned than the caller requested.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LayoutMismatch {
     /// The parent.
     pub obj: ObjAddr,
     /// The id.
     pub id: u64,
-    /// Size in bytes and alignment that the variable has.
+    /// The variable's size and alignment, in bytes.
     pub has: (usize, usize),
-    /// Size in bytes and alignment that were asked for.
+    /// The requested size and alignment, in bytes.
     pub asked: (usize, usize),
 }
 
@@ -119,7 +120,7 @@ impl fmt::Display for LayoutMismatch {
         let Self { obj, id, has, asked } = self;
         write!(
             f,
-            "shadow variable <{obj}, {id:#x}> has {} bytes aligned to {}, {} aligned to {} were asked for",
+            "shadow variable <{obj}, {id:#x}> has {} bytes aligned to {}, but {} bytes aligned to {} were requested",
             has.0, has.1, asked.0, asked.1
         )
     }
@@ -127,29 +128,29 @@ impl fmt::Display for LayoutMismatch {
 
 impl std::error::Error for LayoutMismatch {}
 
-/// A variable was not created from a value; the value comes back.
+/// A variable was not created from a value; the error gives the value back.
 #[derive(Clone, PartialEq, Eq)]
 pub struct AllocError<T> {
     /// The value that was to be stored.
     pub value: T,
-    /// Why it was not.
+    /// The reason why it was not.
     pub error: StoreError,
 }
 
 impl<T> AllocError<T> {
-    /// The value that was to be stored.
+    /// Returns the value that was to be stored.
     pub fn into_value(self) -> T {
         self.value
     }
 
-    /// Whether the reason is that the variable exists already.
+    /// Returns whether the reason is that the variable exists already.
     pub fn is_exists(&self) -> bool {
         matches!(self.error, StoreError::Exists { .. })
     }
 }
 
 impl<T> From<AllocError<T>> for StoreError {
-    /// The reason alone; the value is dropped.
+    /// Returns the reason, and drops the value.
     fn from(failed: AllocError<T>) -> Self {
         failed.error
     }
@@ -175,12 +176,12 @@ impl<T> std::error::Error for AllocError<T> {
     }
 }
 
-/// A variable was not created: its constructor refused, or the store did.
+/// A variable was not created, because of an error of its constructor or of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CtorError<E> {
-    /// The constructor's own error.
+    /// The constructor's error.
     Ctor(E),
-    /// The store's.
+    /// The store's error.
     Store(StoreError),
 }
 
@@ -193,7 +194,7 @@ impl<E> From<StoreError> for CtorError<E> {
 impl<E: fmt::Display> fmt::Display for CtorError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Ctor(error) => write!(f, "the constructor refused: {error}"),
+            Self::Ctor(error) => write!(f, "the constructor failed: {error}"),
             Self::Store(error) => error.fmt(f),
         }
     }
@@ -208,18 +209,18 @@ impl<E: std::error::Error + 'static> std::error::Error for CtorError<E> {
     }
 }
 
-/// A store that cannot be built.
+/// The reason why a store could not be built.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// More variables than a table can address.
+    /// The capacity is more than a table can address.
     CapacityTooLarge {
-        /// Variables asked for.
+        /// The requested number of variables.
         asked: usize,
     },
-    /// The allocator gave no memory for the first table.
+    /// The first table could not be allocated.
     OutOfMemory {
-        /// Variables asked for.
+        /// The requested number of variables.
         asked: usize,
     },
 }
@@ -235,18 +236,18 @@ impl fmt::Display for BuildError {
 
 impl std::error::Error for BuildError {}
 
-/// A wait for reclamation that could never end.
+/// The reason why waiting for reclamation would never end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SyncError {
-    /// This thread holds a guard, which is what the wait would be for.
+    /// This thread holds a guard, for which it would wait.
     Pinned,
-    /// This thread is inside the reclamation of a value (in a `Drop` that the store runs).
+    /// This thread is reclaiming a value (in a `Drop` that a store runs).
     Reclaiming,
-    /// The system refuses the barrier that the backend stands on, and a thread that has pinned before has neither pinned
-    /// since nor ended. What is freed waits until it does; see [`docs::processes`](crate::docs::processes).
+    /// The system denies the barrier that the backend relies on, and a thread that has pinned before has neither pinned
+    /// since nor ended. Freed values wait until it does; see [`docs::processes`](crate::docs::processes).
     NoBarrier,
-    /// The process is the child of a fork, and guards of before may be held by nobody; see
+    /// The process is the child of a fork, and guards that were taken before the fork may never be dropped; see
     /// [`docs::processes`](crate::docs::processes).
     Forked,
 }
@@ -255,11 +256,11 @@ impl fmt::Display for SyncError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Pinned => "synchronize would wait for a guard that this thread holds",
-            Self::Reclaiming => "synchronize was called from a Drop that the store itself runs",
+            Self::Reclaiming => "synchronize was called from a Drop that a store runs",
             Self::NoBarrier => {
                 "membarrier is denied to this process, and a thread that has used stores has neither pinned since nor ended"
             }
-            Self::Forked => "the process was forked while guards were held that may be nobody's now",
+            Self::Forked => "the process was forked while guards were held, which may never be dropped now",
         })
     }
 }

@@ -1,4 +1,4 @@
-//! What a log should tell: `tracing` events with the feature of that name, nothing without.
+//! Log events: with the feature `tracing`, `tracing` events; otherwise nothing.
 
 use std::time::Duration;
 
@@ -12,21 +12,21 @@ use crate::reclaim::owned::Place;
 #[cfg(feature = "tracing")]
 use crate::sync::stat::{AtomicU64, Ordering};
 
-/// What a creation was refused for, if a log should tell.
+/// Logs the error of a creation, if it is one that should be logged.
 pub(crate) fn refused(error: &StoreError) {
     if let StoreError::Exists { obj, id } = error {
         duplicate(*obj, *id);
     }
 }
 
-/// `alloc` of a variable that exists: mostly a mistake, as in the kernel.
+/// Logs an `alloc` of a variable that exists already: usually a mistake, as in the kernel.
 #[cold]
 fn duplicate(_obj: ObjAddr, _id: u64) {
     #[cfg(feature = "tracing")]
     tracing::warn!(obj = %_obj, id = format_args!("{_id:#x}"), "duplicate shadow variable");
 }
 
-/// One id used with two types, where the operation itself can only answer "nothing".
+/// Logs that an id was used with two types, where the operation itself can only return `None`.
 #[cold]
 pub(crate) fn mismatch(_mismatch: &TypeMismatch) {
     #[cfg(feature = "tracing")]
@@ -38,34 +38,35 @@ pub(crate) fn mismatch(_mismatch: &TypeMismatch) {
     );
 }
 
-/// Reclamation stands still: the system refuses the barrier that it stands on. Told once a process, whatever the backends.
+/// Logs that reclamation is stalled because the system denies the barrier it relies on. Once per process, for all
+/// backends.
 #[cold]
 pub(crate) fn barrier_denied(_readers: usize) {
     #[cfg(feature = "tracing")]
     {
-        /// The generation of the process that was told: the child of a fork is another.
+        /// The generation of the process for which this was logged: the child of a fork has another one.
         static TOLD: AtomicU64 = AtomicU64::new(0);
         let generation = fork::generation();
         // Relaxed: guards nothing.
         if TOLD.swap(generation, Ordering::Relaxed) == generation {
             return;
         }
-        // Reclamation tells it, in the middle of whatever frees: a subscriber that panics must not end that.
+        // Reclamation logs this, inside an operation that frees: a subscriber that panics must not end that operation.
         FirstPanic::default().catch(|| {
             tracing::warn!(
                 readers = _readers,
-                "membarrier is denied: freed variables wait until every thread that uses stores has pinned once more, or begun a unit, or ended"
+                "membarrier is denied: freed variables wait until every thread that uses stores has pinned again, begun a unit, or ended"
             );
         });
     }
 }
 
-/// Who holds a guard.
-#[cfg_attr(not(feature = "tracing"), expect(dead_code, reason = "nobody is told"))]
+/// The holder of a guard.
+#[cfg_attr(not(feature = "tracing"), expect(dead_code, reason = "nothing is logged"))]
 pub(crate) enum Holder<'n> {
-    /// The thread of this name, as far as the kernel keeps it, filled up with zeros.
+    /// A thread, with its name as the kernel stores it, padded with zeros.
     Thread(&'n [u8]),
-    /// Whoever has so many owned guards that were made there.
+    /// The holder of `count` owned guards that were made at a place, if that is known.
     Owned {
         count: usize,
         place: Option<&'static Place>,
@@ -74,9 +75,9 @@ pub(crate) enum Holder<'n> {
 
 /// What a guard holds back.
 pub(crate) enum Holds {
-    /// Whatever is freed while it exists.
+    /// Everything that is freed while it exists.
     All,
-    /// What existed when something was last looked up under it.
+    /// What existed at the last look-up under it.
     Found,
 }
 
@@ -84,16 +85,16 @@ pub(crate) enum Holds {
 impl std::fmt::Display for Holds {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::All => "nothing that was freed meanwhile is dropped",
-            Self::Found => "nothing that was freed meanwhile is dropped, if it existed at the last look-up",
+            Self::All => "nothing that is freed meanwhile is dropped",
+            Self::Found => "nothing that is freed meanwhile is dropped if it existed at the last look-up",
         })
     }
 }
 
-/// A guard is held for too long. Once a guard.
+/// Logs that a guard is held for too long. Once per guard.
 #[cold]
 pub(crate) fn old_guard(_holder: Holder<'_>, _age: Duration, _holds: Holds) {
-    // As above.
+    // A subscriber that panics must not end the operation, as above.
     #[cfg(feature = "tracing")]
     FirstPanic::default().catch(|| match _holder {
         Holder::Thread(name) => {
@@ -101,14 +102,14 @@ pub(crate) fn old_guard(_holder: Holder<'_>, _age: Duration, _holds: Holds) {
             tracing::warn!(
                 thread = %name.utf8_chunks().next().map_or("", |chunk| chunk.valid()),
                 age = ?_age,
-                "a thread holds a guard for long: {_holds}"
+                "a thread has held a guard for a long time: {_holds}"
             );
         }
         Holder::Owned { count, place } => tracing::warn!(
             guards = count,
             made_at = place.map(tracing::field::display),
             age = ?_age,
-            "owned guards are held for long: {_holds}"
+            "owned guards have been held for a long time: {_holds}"
         ),
     });
 }

@@ -1,4 +1,4 @@
-//! Looking at all variables.
+//! Iteration over all variables.
 
 use std::fmt;
 use std::iter::FusedIterator;
@@ -10,7 +10,7 @@ use crate::table::hash::Walk;
 use crate::table::{Core, NodeRef, Shield};
 use crate::{ObjAddr, ShadowId};
 
-/// One variable, met by iteration.
+/// A variable that an iteration has found.
 #[derive(Clone, Copy)]
 pub struct VarRef<'g> {
     node: NodeRef<'g>,
@@ -18,28 +18,28 @@ pub struct VarRef<'g> {
 }
 
 impl<'g> VarRef<'g> {
-    /// The parent.
+    /// Returns the parent's address.
     pub fn obj(&self) -> ObjAddr {
         ObjAddr::new(self.node.obj)
     }
 
-    /// The id.
+    /// Returns the id.
     pub fn id(&self) -> u64 {
         self.entry.id
     }
 
-    /// The name of the value's type, `raw` for untyped variables.
+    /// Returns the name of the value's type, `raw` for untyped variables.
     pub fn type_name(&self) -> &str {
         self.entry.type_name()
     }
 
-    /// The value, if it is a `T`.
+    /// Returns the value, if it is a `T`.
     pub fn get<T: Send + Sync + 'static>(&self) -> Option<&'g T> {
-        // SAFETY: the entry holds `T`; the node was live when it was met.
+        // SAFETY: the entry holds `T`, and the node was live when the iteration found it.
         self.entry.holds::<T>().then(|| unsafe { self.node.value() })
     }
 
-    /// The value, if this is a variable of that id.
+    /// Returns the value, if this is a variable of that id.
     pub fn get_as<T: Send + Sync + 'static>(&self, id: ShadowId<T>) -> Option<&'g T> {
         if self.id() == id.get() { self.get() } else { None }
     }
@@ -51,27 +51,27 @@ impl fmt::Debug for VarRef<'_> {
     }
 }
 
-// SAFETY: gives out the key (plain numbers), and `&T` for `T: Sync` only; nodes are made for many threads.
+// SAFETY: gives access to the key (plain numbers), and to `&T` for `T: Sync` only; nodes may be shared by threads.
 unsafe impl Send for VarRef<'_> {}
-// SAFETY: as above.
+// SAFETY: as for `Send`.
 unsafe impl Sync for VarRef<'_> {}
 
-/// All variables of a store: [`Pinned::iter`](crate::Pinned::iter).
+/// An iterator over all variables of a store, returned by [`Pinned::iter`](crate::Pinned::iter).
 ///
-/// Goes through the hash space region by region, so that it can go on where it was when tables of other sizes take over.
-/// There are as many regions as the table had buckets when the iteration began, and it takes them in the order of a walk (P5
-/// of the table); where a table has become larger, each in parts, in such an order, too.
+/// Visits the hash space region by region, so that it can continue in place when tables of other sizes take over. There
+/// are as many regions as the table had buckets when the iteration began, visited in the order of a walk (P5 of the
+/// table). Where the table has grown since, each region is visited in parts, again in the order of a walk.
 pub struct Iter<'g, R: Reclaim> {
     core: &'g Core<R>,
     shield: Shield<'g, R>,
     walk: Walk,
-    /// The steps that are left.
+    /// The remaining steps of the walk.
     steps: Range<usize>,
-    /// Where the region begins that the walk has come to, and the walk through its parts and what is left of that.
+    /// The start of the current region; the walk through its parts, and the remaining steps of that walk.
     start: u64,
     within: Walk,
     parts: Range<usize>,
-    /// What is left of the part before.
+    /// The nodes of the current part that have not been yielded yet.
     found: Vec<NodeRef<'g>>,
 }
 
@@ -81,7 +81,7 @@ impl<'g, R: Reclaim> Iter<'g, R> {
         Self::part(core, shield, walk, 0..1 << walk.log2)
     }
 
-    /// Some steps of a walk.
+    /// Returns an iterator over some steps of a walk.
     pub(crate) fn part(core: &'g Core<R>, shield: Shield<'g, R>, walk: Walk, steps: Range<usize>) -> Self {
         Self {
             core,
@@ -95,7 +95,7 @@ impl<'g, R: Reclaim> Iter<'g, R> {
         }
     }
 
-    /// Looks at the next part of a region. Nothing after the last.
+    /// Collects the nodes of the next part of a region. Returns `None` after the last.
     fn advance(&mut self) -> Option<()> {
         if self.parts.is_empty() {
             let step = self.core.first_claimed(self.shield, self.walk, self.steps.clone())?;

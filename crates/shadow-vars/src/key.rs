@@ -1,4 +1,4 @@
-//! What a variable is found by: the parent's address and a typed id.
+//! The key of a variable: the parent's address and a typed id.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -12,8 +12,8 @@ use crate::Object;
 
 /// The address of a parent object: a number, never dereferenced.
 ///
-/// Every conversion takes the address of the object itself. The address of a [handle](crate::Handle), such as the *variable*
-/// that holds a `Box`, is not taken for it: write `&*boxed` or [`ObjAddr::of_box`] (and [`of_arc`](Self::of_arc),
+/// Every conversion takes the address of the object itself. The address of a [handle](crate::Handle), such as the
+/// *variable* that holds a `Box`, is not accepted: write `&*boxed` or [`ObjAddr::of_box`] (and [`of_arc`](Self::of_arc),
 /// [`of_pin`](Self::of_pin)).
 ///
 /// ```
@@ -31,46 +31,47 @@ use crate::Object;
 pub struct ObjAddr(usize);
 
 impl ObjAddr {
-    /// Address 0: the variable belongs to the whole process (the kernel's `NULL` parent).
+    /// Address 0, for variables that belong to the whole process (the kernel's `NULL` parent).
     pub const PROCESS: Self = Self(0);
 
-    /// An address given as a number.
+    /// Returns the address that is given as a number.
     pub const fn new(addr: usize) -> Self {
         Self(addr)
     }
 
-    /// The address of what the reference points to, which must not be a [handle](crate::Handle).
+    /// Returns the address of the object that the reference points to, which must not be a [handle](crate::Handle).
     #[inline]
     pub fn of<T: Object<How> + ?Sized, How>(obj: &T) -> Self {
         Self::at(obj)
     }
 
-    /// The same of anything.
+    /// Like [`of`](Self::of), but accepts any type.
     #[inline]
     pub(crate) fn at<T: ?Sized>(obj: &T) -> Self {
         Self(std::ptr::from_ref(obj).addr())
     }
 
-    /// The address of what the box holds.
+    /// Returns the address of the object that the box holds.
     #[expect(
         clippy::borrowed_box,
-        reason = "the box itself is what callers have, and what they must not convert"
+        reason = "callers have the box itself, whose own address they must not use"
     )]
     pub fn of_box<T: ?Sized>(obj: &Box<T>) -> Self {
         Self::at::<T>(obj)
     }
 
-    /// The address of what the `Arc` shares: the same for all its clones.
+    /// Returns the address of the object that the `Arc` shares, the same for all its clones.
     pub fn of_arc<T: ?Sized>(obj: &Arc<T>) -> Self {
         Self::at::<T>(obj)
     }
 
-    /// The address of what the pinned pointer (`Pin<Box<T>>`, `Pin<&mut T>`, `Pin<Arc<T>>`, …) points to.
+    /// Returns the address of the object that the pinned pointer (`Pin<Box<T>>`, `Pin<&mut T>`, `Pin<Arc<T>>`, …) points
+    /// to.
     pub fn of_pin<P: Deref>(obj: &Pin<P>) -> Self {
         Self::at::<P::Target>(obj)
     }
 
-    /// The address as a number.
+    /// Returns the address as a number.
     pub const fn get(self) -> usize {
         self.0
     }
@@ -120,9 +121,9 @@ impl<T: ?Sized> From<Pin<&T>> for ObjAddr {
 
 /// The id of a kind of shadow variable, typed by its value.
 ///
-/// Ids are one namespace per store: two patches that share a store and use one number mean the same variables.
-/// The first variable of an id binds the id to its type in that store; another type is an error from then on
-/// ([`TypeMismatch`](crate::TypeMismatch)), never a wrong reference.
+/// Each store has its own namespace of ids: if two patches share a store and use the same number, they mean the same
+/// variables. The first variable of an id binds the id to its type in that store; using it with another type is an error
+/// from then on ([`TypeMismatch`](crate::TypeMismatch)), never a wrong reference.
 ///
 /// ```
 /// use shadow_vars::ShadowId;
@@ -131,12 +132,12 @@ impl<T: ?Sized> From<Pin<&T>> for ObjAddr {
 /// ```
 pub struct ShadowId<T> {
     raw: u64,
-    /// Values go in and come out: invariant. `Send` and `Sync`, whatever `T` is.
+    /// Values are stored and returned, so this is invariant in `T`. `Send` and `Sync` for any `T`.
     _value: PhantomData<fn(T) -> T>,
 }
 
 impl<T> ShadowId<T> {
-    /// The id with this number; any number is legal, 0 included.
+    /// Returns the id with this number. Any number is valid, including 0.
     pub const fn new(raw: u64) -> Self {
         Self {
             raw,
@@ -144,7 +145,7 @@ impl<T> ShadowId<T> {
         }
     }
 
-    /// The number.
+    /// Returns the number.
     pub const fn get(self) -> u64 {
         self.raw
     }

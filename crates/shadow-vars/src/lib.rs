@@ -1,10 +1,10 @@
-//! Shadow variables: typed data attached to objects that already exist, found by the object's address and an id.
+//! Shadow variables: typed data attached to existing objects, looked up by the object's address and an id.
 //!
 //! ```
 //! use shadow_vars::{ShadowId, ShadowStore};
 //! use std::sync::Mutex;
 //!
-//! struct Session; // in use all over the program: no field can be added
+//! struct Session; // used all over the program: no field can be added
 //! const NOTES: ShadowId<Mutex<Vec<String>>> = ShadowId::new(1);
 //!
 //! let store = ShadowStore::new();
@@ -13,48 +13,53 @@
 //! let notes = pin.get_or_alloc_with(session, NOTES, |_| Mutex::default())?; // the constructor runs once
 //! notes.lock().unwrap().push("slow client".to_owned());
 //! assert_eq!(pin.get(session, NOTES).unwrap().lock().unwrap().len(), 1);
-//! assert!(store.free(session, NOTES)); // before the session itself goes
+//! assert!(store.free(session, NOTES)); // before the session itself is dropped
 //! # Ok::<(), shadow_vars::StoreError>(())
 //! ```
+//! The Linux kernel uses shadow variables in live patches; this crate provides them for running services, for any number
+//! of threads.
 //!
-//! The Linux kernel has this for live patches; this crate has it for running services, from any number of threads.
+//! - **Reads never wait.** [`get`](Pinned::get) takes no lock, allocates nothing, writes no shared memory (except, in
+//!   large stores, a hint for one key in a thousand), and waits neither for a growing table nor for a running
+//!   constructor.
+//! - **One construction.** A constructor runs exactly once for each variable that comes into existence, and has finished
+//!   before any thread can see the variable. It may fail, panic, or use the store. A constructor that would wait for
+//!   itself, or constructors that would wait for each other in a cycle, get an error.
+//! - **One destruction.** A destructor callback runs exactly once. A value is dropped exactly once, when no guard
+//!   protects it any more.
+//! - **Checked types.** Within a store, an id is bound to one type; using it with another one is an error that names
+//!   both. A [`Variable`] is an id of one store whose type has been checked: a patch keeps one for each field that it
+//!   adds, and it is the fastest way to the variables of that id.
+//! - **Incremental resizing.** Growing and shrinking are spread over the operations that cause them, one block at a time.
 //!
-//! - **Reads never wait.** [`get`](Pinned::get) takes no lock, allocates nothing, writes nothing that others read, and
-//!   waits neither for a growing table nor for a running constructor.
-//! - **One construction.** A constructor runs exactly once per variable that comes to exist, and has finished before
-//!   anyone can see it. It may fail, panic, or use the store. Waiting for oneself, or in a ring, is an error.
-//! - **One destruction.** A destructor runs exactly once; a value is dropped exactly once, when nobody can hold it.
-//! - **Types.** An id holds one type per store; another one gets an error that names both. A [`Variable`] is an id of one
-//!   store that has been checked: what a patch keeps for a field that it adds, and the fastest way to it.
-//! - **Growth and shrinking** are spread over the operations that cause them, a block at a time.
-//!
-//! The [guide](docs) has every operation with its [progress guarantee](docs::operations), the three
-//! [use cases](docs::use_cases), the way from the [kernel's functions](docs::kernel) to these, and the
-//! [limits](docs::limits), and what forks, sandboxes, signals and a lack of memory do ([processes](docs::processes)).
+//! The [guide](docs) lists every operation with its [progress guarantee](docs::operations) and describes the three [use
+//! cases](docs::use_cases), the [counterparts of the kernel's functions](docs::kernel), the [limits](docs::limits), and
+//! the behaviour under forks, sandboxes, signals and lack of memory ([processes](docs::processes)).
 //!
 //! # Consistency
 //!
 //! Operations on one variable are linearizable: each takes effect at one instant between its call and its return.
 //! [`free_all`](Pinned::free_all), [`free_object`](Pinned::free_object), [`ids_of`](Pinned::ids_of) and
-//! [iteration](Pinned::iter) are not instants: they meet everything that is there for the whole of their run, and may or
-//! may not meet what comes or goes meanwhile. Counts are of one moment during the call, but
-//! for operations that run meanwhile.
+//! [iteration](Pinned::iter) are weakly consistent: they visit every variable that exists during their whole run, and may
+//! or may not visit one that is created or freed meanwhile. Counts are exact for one instant during the call, except that
+//! concurrent operations may or may not be included.
 //!
 //! # Features
 //!
-//! None is on by default.
+//! None is enabled by default.
 //!
-//! - `seize`: the `Seize` backend, for [`ShadowStore<Seize>`](ShadowStore), beside [`Asymmetric`], [`Epoch`] and [`Eras`].
-//! - `rayon`: `par_free_all`, `par_free_all_with` and `par_iter`; and constructors that wait for each other through a pool get
-//!   an error, [where that can be seen](docs::limits#constructors-and-thread-pools).
-//! - `tracing`: a warning for each duplicate `alloc` and each guard that is [held for long](report_old_guards), one if
-//!   [`membarrier` is denied](docs::processes#sandboxes) to the process and readers hold up what is freed; an error for each id
-//!   used with two types.
+//! - `seize`: the `Seize` backend, for [`ShadowStore<Seize>`](ShadowStore), in addition to [`Asymmetric`], [`Epoch`] and
+//!   [`Eras`].
+//! - `rayon`: `par_free_all`, `par_free_all_with` and `par_iter`. Also, constructors that wait for each other through a
+//!   thread pool get an error, [where this can be detected](docs::limits#constructors-and-thread-pools).
+//! - `tracing`: a warning for each duplicate `alloc` and each guard that is [held for long](report_old_guards), one
+//!   warning if [`membarrier` is denied](docs::processes#sandboxes) to the process and readers delay reclamation, and an
+//!   error for each id that is used with two types.
 //! - `serde`: `Serialize` and `Deserialize` for [`Stats`].
 //!
-//! # Minimum Rust
+//! # Minimum supported Rust version
 //!
-//! 1.88, for let chains. A raise is a minor release.
+//! 1.88, for let chains. Raising it is a minor release.
 
 #[cfg(test)]
 extern crate self as shadow_vars;
@@ -129,12 +134,12 @@ pub use store::{ShadowStore, global};
 pub use typed::Typed;
 pub use variable::Variable;
 
-/// Follows forks from now on: so that handlers which are registered later run before those of stores, as they may need them.
-/// Not part of the promised interface. Returns whether there was memory for it.
+/// Follows forks from now on, so that fork handlers that are registered later run before the handlers of stores, which
+/// they may need. Not part of the stable interface. Returns whether there was enough memory.
 #[doc(hidden)]
 pub fn follow_forks() -> bool {
     child::watch()
 }
 
-/// The largest alignment of a value.
+/// The largest supported alignment of a value, in bytes.
 pub const MAX_ALIGN: usize = 4096;

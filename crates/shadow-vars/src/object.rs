@@ -1,4 +1,4 @@
-//! What operations take as the parent, and what they refuse: the address of a handle.
+//! The types that operations accept as the parent, and the handles that they reject.
 
 use std::borrow::Cow;
 use std::cell::{Ref, RefMut};
@@ -9,12 +9,13 @@ use std::sync::{self, Arc, MutexGuard, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::ObjAddr;
 
-/// What operations take as the parent: a reference to the object, or its address ([`ObjAddr`], a `usize`, a pointer, and
-/// what else becomes an `ObjAddr` by `Into`).
+/// A parent, as operations take it: a reference to the object, or its address (an [`ObjAddr`], a `usize`, a pointer, or
+/// any type that converts into an `ObjAddr` by `Into`).
 ///
-/// A reference counts for the object that it leads to. A reference to a [`Handle`] (`&arc`, `&boxed`, `&&object`) does not
-/// compile: the handle's own address is another one for each clone, and moves. `How` is there for that, and always found by
-/// the compiler; where a type is named by hand, it is `_`: `pin.get::<u32, _>(object, ID)`.
+/// A reference stands for the object that it points to. A reference to a [`Handle`] (`&arc`, `&boxed`, `&&object`) does
+/// not compile: the handle's own address differs for each clone, and changes when the handle moves. The parameter `How`
+/// makes that possible, and is always inferred; where the type of the value is named explicitly, write `_` for it:
+/// `pin.get::<u32, _>(object, ID)`.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -34,25 +35,26 @@ use crate::ObjAddr;
 /// # Ok::<(), shadow_vars::AllocError<u32>>(())
 /// ```
 ///
-/// Generic code is taken at its word: there, `&T` is the address of a `T`, whatever that is.
+/// Generic code is not checked: there, `&T` is the address of a `T`, whatever type that is.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no parent: neither a reference to an object nor an address",
-    note = "of a handle such as `Box` or `Arc`, pass a reference to what it holds: `&*handle`"
+    message = "`{Self}` is not a parent: it is neither a reference to an object nor an address",
+    note = "for a handle such as `Box` or `Arc`, pass a reference to the object it points to: `&*handle`"
 )]
 pub trait IntoObjAddr<How> {
-    /// The address.
+    /// Returns the address.
     fn into_obj_addr(self) -> ObjAddr;
 }
 
-/// Types whose references stand for an object: all, in one way. [Handles](Handle) in two, so that the compiler cannot choose.
+/// Types whose references stand for an object. Every type implements this in one way; [handles](Handle) implement it in
+/// two, so that the compiler cannot choose one.
 ///
 /// See [`IntoObjAddr`].
 pub trait Object<How> {}
 
-/// A value that leads to an object: its own address is not the object's, so `&handle` is not taken for a parent.
+/// A value that points to an object: its own address is not the object's, so `&handle` is not accepted as a parent.
 ///
-/// Implement it for pointer types of your own. Who means the variable that holds a handle, and not what it leads to, says
-/// so by a pointer: `&raw const handle`.
+/// Implement it for your own pointer types. To use the address of the variable that holds a handle, rather than the
+/// object the handle points to, pass a pointer: `&raw const handle`.
 ///
 /// ```compile_fail,E0283
 /// use shadow_vars::{Handle, ObjAddr};
@@ -71,7 +73,7 @@ pub trait Object<How> {}
 pub trait Handle {}
 
 mod how {
-    /// An address, or what becomes one.
+    /// An address, or a type that converts into one.
     #[derive(Debug)]
     pub enum Addr {}
     /// A reference to an object.
@@ -80,7 +82,7 @@ mod how {
     /// The object is the value itself.
     #[derive(Debug)]
     pub enum Itself {}
-    /// The object is what the value leads to: write `&*handle`.
+    /// The object is what the handle points to: write `&*handle`.
     #[derive(Debug)]
     pub enum WhatTheHandleLeadsTo {}
 }

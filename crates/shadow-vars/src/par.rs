@@ -1,4 +1,4 @@
-//! Sweeps and iteration by many threads (feature `rayon`).
+//! Parallel sweeps and iteration (feature `rayon`).
 
 use std::ops::Range;
 
@@ -14,22 +14,23 @@ use crate::table::hash::Walk;
 use crate::table::{Core, Shield};
 use crate::{ObjAddr, ShadowId};
 
-/// Buckets that one task sweeps: enough to make the task worth its while.
+/// The number of buckets that one task sweeps: enough to outweigh the cost of a task.
 const BUCKETS: usize = 1024;
-/// Steps of a walk that one task of an iteration takes at least.
+/// The smallest number of steps of a walk that one task of an iteration takes.
 const STEPS: usize = 256;
 
 impl<R: Reclaim> ShadowStore<R> {
-    /// As [`free_all`](Self::free_all), by the threads of the current rayon pool.
+    /// Like [`free_all`](Self::free_all), but runs on the threads of the current rayon pool.
     pub fn par_free_all<T: Send + Sync + 'static>(&self, id: ShadowId<T>) -> usize {
         self.par_free_all_with(id, |_, _| ())
     }
 
-    /// As [`free_all_with`](Self::free_all_with), by the threads of the current rayon pool, destructors included.
+    /// Like [`free_all_with`](Self::free_all_with), but the sweep and the destructors run on the threads of the current
+    /// rayon pool.
     ///
     /// # Panics
     ///
-    /// If a destructor does: after all others have been freed too, with one of the panics.
+    /// If a destructor panics. All other variables are freed first; then one of the panics is resumed.
     pub fn par_free_all_with<T: Send + Sync + 'static>(
         &self,
         id: ShadowId<T>,
@@ -44,14 +45,14 @@ impl<R: Reclaim> ShadowStore<R> {
             let (freed, panicked) = (0..table.buckets().div_ceil(BUCKETS))
                 .into_par_iter()
                 .map(|part| {
-                    // The outer guard keeps the tables; this one protects what the words lead to.
+                    // The outer guard protects the tables; this one protects the nodes that are found.
                     let inner = self.pin();
                     let start = part * BUCKETS;
                     let steps = start..table.buckets().min(start + BUCKETS);
                     let (mut count, mut panic) = (0, FirstPanic::default());
                     core.sweep_id(inner.shield(), table, steps, entry, |removed| {
                         count += 1;
-                        // SAFETY: the entry holds `T`; the node was live when it was removed.
+                        // SAFETY: the entry holds `T`, and the node was live until it was removed.
                         panic.catch(|| dtor(ObjAddr::new(removed.obj), unsafe { removed.value() }));
                     });
                     (count, panic)
@@ -69,7 +70,7 @@ impl<R: Reclaim> ShadowStore<R> {
 }
 
 impl<R: Reclaim> OwnedPinned<'_, R> {
-    /// All variables, in parallel. As [`iter`](Self::iter) otherwise.
+    /// Returns a parallel iterator over all variables. Otherwise like [`iter`](Self::iter).
     ///
     /// ```
     /// use rayon::iter::ParallelIterator;
@@ -88,7 +89,7 @@ impl<R: Reclaim> OwnedPinned<'_, R> {
     }
 }
 
-/// All variables of a store, in parallel: [`OwnedPinned::par_iter`].
+/// A parallel iterator over all variables of a store, returned by [`OwnedPinned::par_iter`].
 pub struct ParIter<'g, R: Reclaim> {
     core: &'g Core<R>,
     shield: Shield<'g, R>,

@@ -10,10 +10,11 @@ use crate::reclaim::Reclaim;
 use crate::store::{ShadowStore, global};
 use crate::{Handle, ObjAddr, Object};
 
-/// An object that frees its shadow variables when it is dropped: what the kernel leaves to the caller.
+/// An object that frees its shadow variables when it is dropped, which the kernel leaves to the caller.
 ///
-/// The object is boxed, so its address stays when the `Parent` moves. Its variables are freed before it is dropped, and once
-/// more after: what its own `Drop` attached to it does not go to the next object at the address.
+/// The object is boxed, so its address stays the same when the `Parent` moves. Its variables are freed before it is
+/// dropped, and once more afterwards, so that the next object at the address does not inherit variables that the object's
+/// own `Drop` attached.
 ///
 /// ```
 /// use shadow_vars::{Parent, ShadowId, global};
@@ -26,8 +27,8 @@ use crate::{Handle, ObjAddr, Object};
 /// # Ok::<(), shadow_vars::AllocError<String>>(())
 /// ```
 ///
-/// A `Parent` is a [handle](Handle), not the object, and has none inside: for an `Arc`, which is an object of its own kind,
-/// there is [`Attached`](crate::Attached).
+/// A `Parent` is a [handle](Handle), not the object, and the object cannot itself be a handle: for an `Arc`, which is
+/// shared, use [`Attached`](crate::Attached).
 ///
 /// ```compile_fail,E0283
 /// # use shadow_vars::{Parent, ShadowId, global};
@@ -43,24 +44,25 @@ use crate::{Handle, ObjAddr, Object};
 /// assert!(!global().contains(&*session, ShadowId::<u8>::new(0x4e04)));
 /// ```
 pub struct Parent<T, S: StoreHandle = &'static ShadowStore> {
-    object: Box<Sized1<T>>,
+    object: Box<NonZeroSized<T>>,
     store: S,
 }
 
-/// A byte beside the object: without it, objects of size 0 would all have one address.
+/// An object followed by a byte: otherwise all objects of size 0 would have the same address.
 #[repr(C)]
-struct Sized1<T> {
-    /// Dropped by the `Parent`, where it is.
+struct NonZeroSized<T> {
+    /// Dropped in place by the `Parent`.
     object: ManuallyDrop<T>,
     _byte: u8,
 }
 
-/// How a [`Parent`], an [`Attached`](crate::Attached) or a [`Variable`](crate::Variable) knows its store: by reference, or by `Arc`.
+/// How a [`Parent`], an [`Attached`](crate::Attached) or a [`Variable`](crate::Variable) refers to its store: by
+/// reference, or by `Arc`.
 pub trait StoreHandle: sealed::Sealed {
     #[doc(hidden)]
     type Backend: Reclaim;
 
-    /// The same store each time.
+    /// Returns the store, the same one at each call.
     #[doc(hidden)]
     fn store(&self) -> &ShadowStore<Self::Backend>;
 }
@@ -91,7 +93,7 @@ impl<R: Reclaim> StoreHandle for Arc<ShadowStore<R>> {
 }
 
 impl<T> Parent<T> {
-    /// An object whose variables are in the [global] store.
+    /// Boxes an object whose variables are in the [global] store.
     pub fn new<How>(object: T) -> Self
     where
         T: Object<How>,
@@ -101,28 +103,29 @@ impl<T> Parent<T> {
 }
 
 impl<T, S: StoreHandle> Parent<T, S> {
-    /// An object whose variables are in this store: a reference to one, or an `Arc`.
+    /// Boxes an object whose variables are in the given store, a reference or an `Arc`.
     pub fn new_in<How>(object: T, store: S) -> Self
     where
         T: Object<How>,
     {
         let object = ManuallyDrop::new(object);
         Self {
-            object: Box::new(Sized1 { object, _byte: 0 }),
+            object: Box::new(NonZeroSized { object, _byte: 0 }),
             store,
         }
     }
 
-    /// The object's address, the same as `ObjAddr::of(&**self)`.
+    /// Returns the object's address, the same as `ObjAddr::of(&**self)`.
     pub fn addr(&self) -> ObjAddr {
         ObjAddr::at::<T>(&self.object.object)
     }
 
-    /// The object again, its variables freed. It moves out of its box, so its address ends.
+    /// Frees the object's variables and returns the object. It is moved out of its box, so its address is no longer
+    /// valid.
     pub fn into_inner(self) -> T {
         let mut this = ManuallyDrop::new(self);
         this.store.store().free_object(this.addr());
-        // SAFETY: `this` is not dropped, so each field is taken once.
+        // SAFETY: `this` is not dropped, so each field is moved out or dropped once.
         unsafe {
             let object = ManuallyDrop::take(&mut this.object.object);
             std::ptr::drop_in_place(&raw mut this.object);
@@ -136,7 +139,7 @@ impl<T, S: StoreHandle> Drop for Parent<T, S> {
     fn drop(&mut self) {
         let (store, addr) = (self.store.store(), self.addr());
         store.free_object(addr);
-        // Before the memory, which is a field's.
+        // Runs before the memory is deallocated, which a field's drop does.
         let _again = OnDrop::new(|| {
             store.free_object(addr);
         });

@@ -1,4 +1,7 @@
-//! Operations under a guard: references live as long as it does.
+//! Operations under a guard, which return references that live as long as the guard.
+//!
+//! The operations are documented here; [`ShadowStore`], [`Typed`](crate::Typed) and [`Variable`](crate::Variable) refer
+//! to these methods.
 
 use std::fmt;
 
@@ -11,13 +14,14 @@ use crate::store::ShadowStore;
 use crate::table::{Core, Shield};
 use crate::{IntoObjAddr, ObjAddr, ShadowId};
 
-/// A store and a guard: what a reader holds.
+/// A store together with a guard.
 ///
-/// Made by [`ShadowStore::pin`]. A reference that an operation returns is good for as long as the guard is, even when the
-/// variable is freed meanwhile. Nothing that is freed while the guard exists is dropped before it goes, in any store of the
-/// same backend (but see [`Eras`](crate::Eras)): hold it for a while, not for ever, and [`repin`](Self::repin) in long loops.
+/// Made by [`ShadowStore::pin`]. A reference that an operation returns is valid as long as the guard exists, even if the
+/// variable is freed meanwhile. No value that is freed while the guard exists is dropped before the guard is, in any
+/// store of the same backend (but see [`Eras`](crate::Eras)). So hold a guard for a short time only, and call
+/// [`repin`](Self::repin) in long loops.
 ///
-/// It stays on its thread; [`OwnedPinned`] does not:
+/// A `Pinned` stays on its thread; an [`OwnedPinned`] does not:
 ///
 /// ```compile_fail,E0277
 /// fn send<T: Send>(_: T) {}
@@ -49,7 +53,7 @@ use crate::{IntoObjAddr, ObjAddr, ShadowId};
 /// drop(pin);
 /// ```
 ///
-/// Values are shared between threads, so they must be made for that, and aligned to 4096 at most:
+/// Values are shared between threads, so their type must be `Send` and `Sync`; the largest alignment is 4096:
 ///
 /// ```compile_fail,E0277
 /// # use shadow_vars::{ShadowId, ShadowStore};
@@ -100,12 +104,13 @@ impl<'s, R: Reclaim> OwnedPinned<'s, R> {
 }
 
 impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
-    /// The store.
+    /// Returns the store.
     pub fn store(&self) -> &'s ShadowStore<R> {
         self.store
     }
 
-    /// Lets go of the guard and takes a new one, so that reclamation can go on. References taken before are gone.
+    /// Drops the guard and takes a new one, so that values that were freed meanwhile can be reclaimed. References that
+    /// were returned before are no longer valid. Wait-free, like [`ShadowStore::pin`].
     pub fn repin(&mut self) {
         self.guard.renew();
     }
@@ -117,25 +122,26 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
 
     #[inline]
     pub(crate) fn shield(&self) -> Shield<'_, R> {
-        // SAFETY: the guard lives as long as this borrow; `repin` needs the whole of `self`.
+        // SAFETY: the guard is held for as long as this borrow, as `repin` borrows `self` mutably.
         unsafe { Shield::new(self.guard.place()) }
     }
 
-    /// The variable, if it exists. Nothing (and a `tracing` error) if the id holds another type.
+    /// Returns the variable, or `None` if it does not exist. If the id is bound to another type, also returns `None` and
+    /// logs a `tracing` error.
     ///
-    /// Wait-free but for the length of the probe. Never waits for a growing table, a running constructor or a stopped
-    /// thread; allocates nothing; writes nothing that others read, but for one miss in a thousand of a large store,
-    /// which says where others should look first.
+    /// Wait-free, in a number of steps bounded by the length of the probe sequence. Never waits for a growing table, a
+    /// running constructor or a stopped thread. Allocates nothing, and writes no shared memory, except that in large
+    /// stores look-ups of one key in a thousand may update a hint about where look-ups should begin.
     #[inline(always)]
     pub fn get<T: Send + Sync + 'static, How>(&self, obj: impl IntoObjAddr<How>, id: ShadowId<T>) -> Option<&T> {
         self.typed(id)?.get(obj)
     }
 
-    /// As [`get`](Self::get), but says so if the id holds another type.
+    /// Like [`get`](Self::get), but reports if the id is bound to another type.
     ///
     /// # Errors
     ///
-    /// If the id is bound to another type; the error names both.
+    /// [`TypeMismatch`] if the id is bound to another type; the error names both types.
     pub fn try_get<T: Send + Sync + 'static, How>(
         &self,
         obj: impl IntoObjAddr<How>,
@@ -145,7 +151,7 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         Ok(self.get(obj, id))
     }
 
-    /// Whether the variable exists. As [`get`](Self::get).
+    /// Returns whether the variable exists. Otherwise like [`get`](Self::get).
     #[inline]
     pub fn contains<T: Send + Sync + 'static, How>(&self, obj: impl IntoObjAddr<How>, id: ShadowId<T>) -> bool {
         self.get(obj, id).is_some()
@@ -158,10 +164,14 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     ///
     /// # Errors
     ///
-    /// [`Exists`](StoreError::Exists) if there is one already (and a `tracing` warning),
-    /// [`TypeMismatch`](StoreError::TypeMismatch), [`OutOfMemory`](StoreError::OutOfMemory),
-    /// [`TooManyIds`](StoreError::TooManyIds), [`Recursion`](StoreError::Recursion) and [`Cycle`](StoreError::Cycle) if
-    /// waiting would never end. The value comes back.
+    /// Each error gives the value back.
+    ///
+    /// - [`Exists`](StoreError::Exists) if the variable exists already; also logs a `tracing` warning.
+    /// - [`TypeMismatch`](StoreError::TypeMismatch) if the id is bound to another type.
+    /// - [`OutOfMemory`](StoreError::OutOfMemory) if allocation fails.
+    /// - [`TooManyIds`](StoreError::TooManyIds) if the store already knows 2^32 ids.
+    /// - [`Recursion`](StoreError::Recursion) or [`Cycle`](StoreError::Cycle) if waiting for the constructor would never
+    ///   end.
     pub fn alloc<T: Send + Sync + 'static, How>(
         &self,
         obj: impl IntoObjAddr<How>,
@@ -174,15 +184,17 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         }
     }
 
-    /// Creates the variable by a constructor, which gets the parent's address.
+    /// Creates the variable with a constructor, which is given the parent's address.
     ///
-    /// The constructor runs exactly once if the variable comes to exist, and not at all if it exists; it has finished
-    /// before anyone can see the variable. No lock is held: it may use the store for other keys, wait, or panic (then
-    /// there is no variable, and the panic goes on to the caller).
+    /// The constructor runs exactly once if the variable is created, and not at all if the variable exists already. It
+    /// has finished before any thread can see the variable. No lock is held while it runs: it may use the store for other
+    /// keys, wait, or panic. If it panics, no variable is created, and the panic continues in the caller.
+    ///
+    /// Progress is as for [`alloc`](Self::alloc), apart from what the constructor does.
     ///
     /// # Errors
     ///
-    /// As [`alloc`](Self::alloc).
+    /// The same as for [`alloc`](Self::alloc).
     pub fn alloc_with<T: Send + Sync + 'static, How>(
         &self,
         obj: impl IntoObjAddr<How>,
@@ -192,11 +204,12 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         self.bind(id)?.alloc_with(obj, ctor)
     }
 
-    /// As [`alloc_with`](Self::alloc_with), with a constructor that may refuse.
+    /// Like [`alloc_with`](Self::alloc_with), but the constructor may fail.
     ///
     /// # Errors
     ///
-    /// [`CtorError::Ctor`] with the constructor's error: there is no variable then. Else as [`alloc`](Self::alloc).
+    /// [`CtorError::Ctor`] with the constructor's error, in which case no variable is created. Otherwise
+    /// [`CtorError::Store`], as for [`alloc`](Self::alloc).
     pub fn try_alloc_with<T: Send + Sync + 'static, E, How>(
         &self,
         obj: impl IntoObjAddr<How>,
@@ -206,11 +219,11 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         self.bind(id)?.try_alloc_with(obj, ctor)
     }
 
-    /// Creates the variable with all bytes zero.
+    /// Creates the variable with all bytes zero. Progress is as for [`alloc`](Self::alloc).
     ///
     /// # Errors
     ///
-    /// As [`alloc`](Self::alloc).
+    /// The same as for [`alloc`](Self::alloc).
     pub fn alloc_zeroed<T: Zeroable + Send + Sync + 'static, How>(
         &self,
         obj: impl IntoObjAddr<How>,
@@ -219,13 +232,13 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         self.bind(id)?.alloc_zeroed(obj)
     }
 
-    /// The variable, created from `value` if it does not exist. If it does, `value` is dropped.
+    /// Returns the variable, which is created from `value` if it does not exist. If it exists, `value` is dropped.
     ///
-    /// Progress as [`alloc`](Self::alloc).
+    /// Progress is as for [`alloc`](Self::alloc).
     ///
     /// # Errors
     ///
-    /// As [`alloc`](Self::alloc), but never `Exists`. The value comes back.
+    /// The same as for [`alloc`](Self::alloc), except that `Exists` is never returned. Each error gives the value back.
     #[inline]
     pub fn get_or_alloc<T: Send + Sync + 'static, How>(
         &self,
@@ -239,15 +252,15 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         }
     }
 
-    /// The variable, created by a constructor if it does not exist. The constructor is as in
+    /// Returns the variable, which is created with a constructor if it does not exist. The constructor runs as in
     /// [`alloc_with`](Self::alloc_with).
     ///
-    /// Lock-free if the variable exists or no constructor of it runs; else waits, parked, for that constructor. If it
-    /// fails, one of those who wait runs its own.
+    /// Lock-free if the variable exists or no constructor of it runs. Otherwise the thread is parked until that
+    /// constructor has finished. If that constructor fails, one of the waiting threads runs its own.
     ///
     /// # Errors
     ///
-    /// As [`alloc`](Self::alloc), but never `Exists`.
+    /// The same as for [`alloc`](Self::alloc), except that `Exists` is never returned.
     #[inline]
     pub fn get_or_alloc_with<T: Send + Sync + 'static, How>(
         &self,
@@ -258,12 +271,12 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         self.bind(id)?.get_or_alloc_with(obj, ctor)
     }
 
-    /// As [`get_or_alloc_with`](Self::get_or_alloc_with), with a constructor that may refuse.
+    /// Like [`get_or_alloc_with`](Self::get_or_alloc_with), but the constructor may fail.
     ///
     /// # Errors
     ///
-    /// [`CtorError::Ctor`] with the constructor's error: there is no variable then. Else as
-    /// [`get_or_alloc`](Self::get_or_alloc).
+    /// [`CtorError::Ctor`] with the constructor's error, in which case no variable is created. Otherwise
+    /// [`CtorError::Store`], as for [`get_or_alloc`](Self::get_or_alloc).
     #[inline]
     pub fn get_or_try_alloc_with<T: Send + Sync + 'static, E, How>(
         &self,
@@ -274,11 +287,12 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         self.bind(id)?.get_or_try_alloc_with(obj, ctor)
     }
 
-    /// The variable, created with all bytes zero if it does not exist.
+    /// Returns the variable, which is created with all bytes zero if it does not exist. Progress is as for
+    /// [`alloc`](Self::alloc).
     ///
     /// # Errors
     ///
-    /// As [`get_or_alloc`](Self::get_or_alloc).
+    /// The same as for [`get_or_alloc`](Self::get_or_alloc).
     #[inline]
     pub fn get_or_alloc_zeroed<T: Zeroable + Send + Sync + 'static, How>(
         &self,
@@ -288,52 +302,55 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         self.bind(id)?.get_or_alloc_zeroed(obj)
     }
 
-    /// Frees the variable: from now on nobody finds it. Whether there was one. Its value is dropped when nobody can hold
-    /// it any more. Leaves a variable of another type alone.
+    /// Frees the variable, and returns whether it existed. From then on, no look-up finds it. Its value is dropped once
+    /// no guard protects it any more. A variable of another type is left alone.
     ///
-    /// Lock-free. Waits for nobody, not even for a constructor of the same variable: until that is done there is
+    /// Lock-free. Never waits, not even for a running constructor of the same variable: until that has finished, there is
     /// nothing to free. May drop values that were freed earlier.
     pub fn free<T: Send + Sync + 'static, How>(&self, obj: impl IntoObjAddr<How>, id: ShadowId<T>) -> bool {
         self.free_with(obj, id, |_, _| ()).is_some()
     }
 
-    /// Frees the variable as [`free`](Self::free), and calls the destructor with the parent's address and the value,
-    /// exactly once, before it returns; what it returned. Others may still be reading the value meanwhile, and may
-    /// already create the variable anew.
+    /// Frees the variable like [`free`](Self::free), and calls the destructor with the parent's address and the value.
+    /// Returns the destructor's result, or `None` if the variable does not exist.
+    ///
+    /// The destructor runs exactly once, before this function returns. Meanwhile other threads may still read the value,
+    /// and may already create the variable anew. Lock-free, apart from what the destructor does.
     ///
     /// # Panics
     ///
-    /// If the destructor does; the variable is freed all the same.
+    /// If the destructor panics; the variable is freed nevertheless.
     pub fn free_with<T: Send + Sync + 'static, O, How>(
         &self,
         obj: impl IntoObjAddr<How>,
         id: ShadowId<T>,
         dtor: impl FnOnce(ObjAddr, &T) -> O,
     ) -> Option<O> {
-        self.typed(id)?.take(obj, dtor)
+        self.typed(id)?.free_inlined(obj, dtor)
     }
 
-    /// Frees all variables of an id. How many this call freed.
+    /// Frees all variables of an id. Returns how many this call has freed.
     ///
-    /// Not an instant: frees every one that is there for the whole of the call; one that is created or freed meanwhile may
-    /// be met or not. Lock-free; takes time proportional to the table.
+    /// Weakly consistent: frees each variable that exists during the whole call; one that is created or freed meanwhile
+    /// may or may not be included. Lock-free; takes time proportional to the size of the table.
     pub fn free_all<T: Send + Sync + 'static>(&self, id: ShadowId<T>) -> usize {
         self.free_all_with(id, |_, _| ())
     }
 
-    /// As [`free_all`](Self::free_all), with a destructor for each, as in [`free_with`](Self::free_with). In no order.
+    /// Like [`free_all`](Self::free_all), but calls the destructor for each variable, as [`free_with`](Self::free_with)
+    /// does, in no particular order.
     ///
     /// # Panics
     ///
-    /// If a destructor does: after all others have been freed too, with the first panic.
+    /// If a destructor panics. All other variables are freed first; then the first panic is resumed.
     pub fn free_all_with<T: Send + Sync + 'static>(&self, id: ShadowId<T>, dtor: impl FnMut(ObjAddr, &T)) -> usize {
         self.typed(id).map_or(0, |typed| typed.free_all_with(dtor))
     }
 
-    /// Frees all variables of a parent, of whatever type. How many this call freed.
+    /// Frees all variables of a parent, of any type. Returns how many this call has freed.
     ///
-    /// For when the parent goes: call it before its memory is given back. Not an instant, as
-    /// [`free_all`](Self::free_all). Lock-free; takes time proportional to the parent's variables, not to the table.
+    /// Call it before the parent's memory is deallocated. Weakly consistent, like [`free_all`](Self::free_all).
+    /// Lock-free; takes time proportional to the number of the parent's variables, not to the size of the table.
     pub fn free_object<How>(&self, obj: impl IntoObjAddr<How>) -> usize {
         let (core, shield) = (self.core(), self.shield());
         let from = core.root(shield);
@@ -344,8 +361,11 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         count
     }
 
-    /// The ids of a parent's variables, each once, in no order. Not an instant: has every one that is there for the whole
-    /// of the call. Takes time proportional to the parent's variables.
+    /// Returns the ids of a parent's variables, each once, in no particular order.
+    ///
+    /// Weakly consistent: contains the id of each variable that exists during the whole call. Wait-free, in a number of
+    /// steps bounded by the length of the probe sequences; allocates. Takes time proportional to the number of the
+    /// parent's variables.
     pub fn ids_of<How>(&self, obj: impl IntoObjAddr<How>) -> Vec<u64> {
         let mut ids = Vec::new();
         self.core()
@@ -357,10 +377,12 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         ids
     }
 
-    /// All variables. Not an instant: yields each variable that is there for the whole of the iteration exactly once; one
-    /// that is created or freed meanwhile once or not at all. Wait-free per step but for the tables' length; holds the
-    /// guard throughout. In no order, and what is left of it at any time is spread evenly over the table; passes by those
-    /// parts of a large table in which there never was a variable.
+    /// Returns an iterator over all variables, in no particular order.
+    ///
+    /// Weakly consistent: yields each variable that exists during the whole iteration exactly once, and one that is
+    /// created or freed meanwhile once or not at all. Each step is wait-free, bounded by the length of the tables. The
+    /// guard is held throughout. At any time, the remaining variables are spread evenly over the table. The iterator
+    /// skips those parts of a large table that have never held a variable. Allocates.
     pub fn iter(&self) -> Iter<'_, R> {
         Iter::new(self.core(), self.shield())
     }

@@ -15,10 +15,11 @@ use crate::table::NodeRef;
 use crate::table::node::Node;
 use crate::{IntoObjAddr, ObjAddr, events};
 
-/// A constructor: gets the parent's address, the zeroed variable and the caller's data; refuses with a non-zero result.
+/// A constructor: is given the parent's address, the zeroed variable and the caller's data; a non-zero result means
+/// failure.
 pub type RawCtor = unsafe extern "C" fn(obj: *mut c_void, shadow: *mut c_void, data: *mut c_void) -> c_int;
 
-/// A destructor: gets the parent's address, the variable and the caller's data.
+/// A destructor: is given the parent's address, the variable and the caller's data.
 pub type RawDtor = unsafe extern "C" fn(obj: *mut c_void, shadow: *mut c_void, data: *mut c_void);
 
 /// An untyped variable, protected by a guard.
@@ -30,13 +31,13 @@ pub struct RawVar<'g> {
 }
 
 impl RawVar<'_> {
-    /// The variable's bytes. They stay where they are while the variable lives. Who reads and writes them when is the
-    /// callers' business, as between any threads.
+    /// Returns a pointer to the variable's bytes, which do not move while the variable is live. The callers must
+    /// synchronise reads and writes of the bytes, as for any memory that threads share.
     pub fn as_ptr(&self) -> NonNull<u8> {
         self.payload
     }
 
-    /// The size and alignment that the variable was created with.
+    /// Returns the size and alignment that the variable was created with.
     pub fn layout(&self) -> Layout {
         self.layout
     }
@@ -52,12 +53,12 @@ impl fmt::Debug for RawVar<'_> {
 }
 
 impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
-    /// The untyped variable, if it exists. Progress as [`get`](Self::get).
+    /// Returns the untyped variable, if it exists. Progress is as for [`get`](Self::get).
     ///
     /// # Errors
     ///
-    /// [`TypeMismatch`](StoreError::TypeMismatch) if the id holds a type,
-    /// [`LayoutMismatch`](StoreError::LayoutMismatch) if the variable is smaller or less aligned than `layout` says.
+    /// [`TypeMismatch`](StoreError::TypeMismatch) if the id is bound to a type,
+    /// [`LayoutMismatch`](StoreError::LayoutMismatch) if the variable is smaller or less aligned than `layout`.
     pub fn raw_get<How>(
         &self,
         obj: impl IntoObjAddr<How>,
@@ -76,20 +77,22 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
             .transpose()
     }
 
-    /// Creates an untyped variable: zeroed, then constructed if there is a constructor.
+    /// Creates an untyped variable: zeroed, then constructed if a constructor is given.
     ///
-    /// The constructor runs as in [`alloc_with`](Self::alloc_with). The store keeps no destructor: what the variable owns
-    /// is let go by the one that is given to [`raw_free`](Self::raw_free); without, only the memory is given back.
+    /// The constructor runs as in [`alloc_with`](Self::alloc_with). The store keeps no destructor: resources that the
+    /// variable owns must be released by the destructor given to [`raw_free`](Self::raw_free); otherwise only the
+    /// variable's own memory is freed. Progress is as for [`alloc_with`](Self::alloc_with).
     ///
     /// # Errors
     ///
-    /// [`CtorError::Ctor`] with the constructor's result if it is not 0, and no variable exists. As
-    /// [`alloc`](Self::alloc) otherwise, and [`InvalidLayout`](StoreError::InvalidLayout).
+    /// [`CtorError::Ctor`] with the constructor's result if it is not 0, in which case no variable is created. Otherwise
+    /// [`CtorError::Store`], as for [`alloc`](Self::alloc), or with [`InvalidLayout`](StoreError::InvalidLayout) if the
+    /// alignment exceeds 4096 or the size is impossible.
     ///
     /// # Safety
     ///
     /// - `ctor` may be called with `data` on this thread, and does not unwind.
-    /// - It keeps within `layout.size()` bytes.
+    /// - `ctor` accesses no more than `layout.size()` bytes of the variable.
     pub unsafe fn raw_alloc<How>(
         &self,
         obj: impl IntoObjAddr<How>,
@@ -98,20 +101,21 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         ctor: Option<RawCtor>,
         data: *mut c_void,
     ) -> Result<RawVar<'_>, CtorError<c_int>> {
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees what `raw_create` requires of `ctor` and `data`.
         unsafe { self.raw_create(obj.into_obj_addr(), id, layout, ctor, data, IfExists::Refuse) }
     }
 
-    /// The untyped variable, created as by [`raw_alloc`](Self::raw_alloc) if it does not exist.
+    /// Returns the untyped variable, which is created as by [`raw_alloc`](Self::raw_alloc) if it does not exist. Progress
+    /// is as for [`get_or_alloc_with`](Self::get_or_alloc_with).
     ///
     /// # Errors
     ///
-    /// As [`raw_alloc`](Self::raw_alloc), but [`LayoutMismatch`](StoreError::LayoutMismatch) in place of `Exists`, if the
-    /// one that exists is smaller or less aligned than `layout` says.
+    /// The same as for [`raw_alloc`](Self::raw_alloc), but instead of `Exists`,
+    /// [`LayoutMismatch`](StoreError::LayoutMismatch) if the existing variable is smaller or less aligned than `layout`.
     ///
     /// # Safety
     ///
-    /// As [`raw_alloc`](Self::raw_alloc).
+    /// Same as [`raw_alloc`](Self::raw_alloc).
     pub unsafe fn raw_get_or_alloc<How>(
         &self,
         obj: impl IntoObjAddr<How>,
@@ -120,13 +124,15 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         ctor: Option<RawCtor>,
         data: *mut c_void,
     ) -> Result<RawVar<'_>, CtorError<c_int>> {
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees what `raw_create` requires of `ctor` and `data`.
         unsafe { self.raw_create(obj.into_obj_addr(), id, layout, ctor, data, IfExists::Get) }
     }
 
+    /// Creates an untyped variable, or returns the existing one as `if_exists` says.
+    ///
     /// # Safety
     ///
-    /// As [`raw_alloc`](Self::raw_alloc).
+    /// Same as [`raw_alloc`](Self::raw_alloc).
     unsafe fn raw_create(
         &self,
         obj: ObjAddr,
@@ -146,14 +152,14 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
             return Ok(checked(node, entry, layout)?);
         }
         let construct = |node: NonNull<Node>| match ctor {
-            // SAFETY: the node is new; the rest is the caller's. The payload has the size that was asked for.
+            // SAFETY: the node is new, and its payload has the requested size; the caller guarantees the rest.
             Some(ctor) => match unsafe { ctor(pointer(obj), Node::payload(node, entry).as_ptr().cast(), data) } {
                 0 => Ok(()),
                 code => Err(code),
             },
             None => Ok(()),
         };
-        // SAFETY: raw payloads are bytes, and come zeroed.
+        // SAFETY: raw payloads are bytes, and zeroed.
         let node = unsafe { core.alloc_constructed(self.shield(), &key, if_exists, (Some(layout), true), construct) };
         let node = node.inspect_err(|failed| {
             if let CtorError::Store(error) = failed {
@@ -163,11 +169,11 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         Ok(checked(node, entry, layout)?)
     }
 
-    /// Frees an untyped variable, with a destructor as in [`free_with`](Self::free_with). Whether there was one.
+    /// Frees an untyped variable, with a destructor as in [`free_with`](Self::free_with), and returns whether it existed.
     ///
     /// # Safety
     ///
-    /// `dtor` may be called with `data` on this thread, does not unwind, and keeps within the variable's bytes.
+    /// `dtor` may be called with `data` on this thread, does not unwind, and accesses no more than the variable's bytes.
     pub unsafe fn raw_free<How>(
         &self,
         obj: impl IntoObjAddr<How>,
@@ -178,20 +184,20 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         let (core, obj) = (self.core(), obj.into_obj_addr());
         let Some(entry) = self.raw_entry(id) else { return false };
         let key = core.key(obj.get(), entry);
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees what `destroy` requires of `dtor` and `data`; the node was just removed.
         core.remove(self.shield(), &key, |node| unsafe { destroy(node, entry, dtor, data) })
             .is_some()
     }
 
-    /// Frees all untyped variables of an id, with a destructor as in [`free_all_with`](Self::free_all_with). How many
-    /// there were.
+    /// Frees all untyped variables of an id, with a destructor as in [`free_all_with`](Self::free_all_with), and returns
+    /// how many this call has freed.
     ///
     /// # Safety
     ///
-    /// As [`raw_free`](Self::raw_free).
+    /// Same as [`raw_free`](Self::raw_free).
     pub unsafe fn raw_free_all(&self, id: u64, dtor: Option<RawDtor>, data: *mut c_void) -> usize {
         let Some(entry) = self.raw_entry(id) else { return 0 };
-        // SAFETY: the caller's; called with what was removed.
+        // SAFETY: the caller guarantees what `destroy` requires of `dtor` and `data`; only removed nodes are passed.
         let destroy = |node: NodeRef<'_>| unsafe { destroy(node, entry, dtor, data) };
         self.core().free_all(self.shield(), entry, destroy)
     }
@@ -206,16 +212,16 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     }
 }
 
-/// The variable, if it does for the layout.
-fn checked<'g>(node: NodeRef<'g>, entry: &IdEntry, asked: Layout) -> Result<RawVar<'g>, StoreError> {
-    // SAFETY: the guard protects the node, whose entry this is.
+/// Returns the variable, if it is at least as large and as aligned as the requested layout.
+fn checked<'g>(node: NodeRef<'g>, entry: &IdEntry, requested: Layout) -> Result<RawVar<'g>, StoreError> {
+    // SAFETY: the guard protects the node, and the entry is the node's.
     let (payload, has) = unsafe {
         (
             Node::payload(node.as_ptr(), entry),
             Node::payload_layout(node.as_ptr(), entry),
         )
     };
-    if has.size() >= asked.size() && has.align() >= asked.align() {
+    if has.size() >= requested.size() && has.align() >= requested.align() {
         return Ok(RawVar {
             payload,
             layout: has,
@@ -226,16 +232,18 @@ fn checked<'g>(node: NodeRef<'g>, entry: &IdEntry, asked: Layout) -> Result<RawV
         obj: ObjAddr::new(node.obj),
         id: entry.id,
         has: (has.size(), has.align()),
-        asked: (asked.size(), asked.align()),
+        asked: (requested.size(), requested.align()),
     }))
 }
 
+/// Calls the destructor, if there is one.
+///
 /// # Safety
 ///
-/// As [`Pinned::raw_free`]; the caller removed the node, whose entry this is.
+/// Same as [`Pinned::raw_free`]. The caller has removed the node, and the entry is the node's.
 unsafe fn destroy(node: NodeRef<'_>, entry: &IdEntry, dtor: Option<RawDtor>, data: *mut c_void) {
     if let Some(dtor) = dtor {
-        // SAFETY: the guard protects the node; the caller's.
+        // SAFETY: the guard protects the node; the caller guarantees that `dtor` may be called with `data`.
         unsafe {
             dtor(
                 pointer(ObjAddr::new(node.obj)),
@@ -246,7 +254,7 @@ unsafe fn destroy(node: NodeRef<'_>, entry: &IdEntry, dtor: Option<RawDtor>, dat
     }
 }
 
-/// The address as C functions take it.
+/// Returns the address as C functions take it.
 fn pointer(obj: ObjAddr) -> *mut c_void {
     std::ptr::with_exposed_provenance_mut(obj.get())
 }

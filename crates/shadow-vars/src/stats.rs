@@ -1,69 +1,72 @@
-//! What a store tells about itself.
+//! The statistics of a store.
 
 use std::time::Duration;
 
-/// A look at a store's counters.
+/// A snapshot of a store's counters.
 ///
-/// `created` and `freed`, here and of all [`ids`](Self::ids), are of one instant during the call, but that operations which run
-/// meanwhile may be counted or not; `live` is what is between them. Each of the others is of some instant during the call,
-/// the bytes of packed memory of one; what is made of several of them (`tombs`, `load`) is near the truth.
+/// `created` and `freed`, here and in all [`ids`](Self::ids), are exact for one instant during the call, except that
+/// concurrent operations may or may not be counted; `live` is their difference. Each of the others is exact for an
+/// instant of its own during the call (the two of packed memory for the same one); values computed from several of them
+/// (`tombs`, `load`) are approximate.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Stats {
-    /// Variables that live now.
+    /// The number of live variables.
     pub live: u64,
-    /// Variables created since the store was made.
+    /// The number of variables created since the store was built.
     pub created: u64,
-    /// Variables freed since the store was made.
+    /// The number of variables freed since the store was built.
     pub freed: u64,
-    /// Constructors that returned an error or panicked.
+    /// The number of constructors that returned an error or panicked.
     pub ctor_failed: u64,
-    /// Values whose `Drop` panicked while the store dropped them.
+    /// The number of values whose `Drop` panicked while the store dropped them.
     pub drop_panics: u64,
-    /// Functions that were to [weigh](crate::ShadowStore::weigh) a value and panicked.
+    /// The number of panics of functions that [weigh](crate::ShadowStore::weigh) values.
     pub weigh_panics: u64,
-    /// Successor tables that were larger,
+    /// The number of times the table was replaced by a larger one.
     pub growths: u64,
-    /// smaller,
+    /// The number of times the table was replaced by a smaller one.
     pub shrinks: u64,
-    /// or as large as the table before, made to get rid of tombs.
+    /// The number of times the table was replaced by one of the same size, to remove tombs.
     pub rebuilds: u64,
-    /// Slots of the current table.
+    /// The number of slots of the current table.
     pub capacity: usize,
-    /// Slots of the current table that have been claimed by a key.
+    /// The number of slots of the current table that have been claimed by a key.
     pub claimed: usize,
-    /// Claimed slots whose key has no variable now (about).
+    /// The approximate number of tombs: claimed slots whose key has no variable now.
     pub tombs: usize,
-    /// `claimed / capacity`: the table is replaced when this passes 0.75.
+    /// `claimed / capacity`; the table is replaced when this exceeds 0.75.
     pub load: f64,
-    /// Freed variables (and replaced tables) that are not yet dropped: a reader may still hold them.
+    /// The number of freed variables (and replaced tables) that are not yet dropped, as a reader may still use them.
     pub retired_objects: usize,
-    /// Bytes of those; and what their values own beside, of ids that are [weighed](crate::ShadowStore::weigh) (of those that
-    /// were freed together and are dropped by and by, on average).
+    /// The size in bytes of the retired objects, plus the memory that their values own, for ids that are
+    /// [weighed](crate::ShadowStore::weigh). (For values that were freed together and are being dropped one by one, an
+    /// average weight is used.)
     pub retired_bytes: usize,
-    /// For how long the oldest of those has waited, about: of values with destructors exactly, of others to within some tens of
-    /// retirements.
+    /// How long the oldest retired object has waited, approximately: exact for values with destructors, otherwise to
+    /// within some tens of retirements.
     pub oldest_retired: Option<Duration>,
-    /// Readers that keep everything retired waiting, in a process that was denied the barrier which the backend stands on: each
-    /// until its thread pins once more (or with `livepatch` begins a unit), or ends. See
+    /// The number of readers that delay all reclamation, in a process that was denied the barrier which the backend
+    /// relies on: each until its thread pins again (or with `livepatch` begins a unit), or ends. See
     /// [`docs::processes`](crate::docs::processes).
     pub unsettled_readers: usize,
-    /// Guards on stores of this backend that are older than the age at which guards are
-    /// [reported](crate::report_old_guards); of those that one thread has at once, the first alone. Always 0 with
-    /// [`Epoch`](crate::Epoch) and `Seize`, which do not tell who holds guards.
+    /// The number of guards on stores of this backend that are older than the age at which guards are
+    /// [reported](crate::report_old_guards). Of the guards that one thread holds at the same time, only the first counts.
+    /// Always 0 with [`Epoch`](crate::Epoch) and `Seize`, which do not tell which threads hold guards.
     pub old_guards: usize,
-    /// The age of the oldest of them; at least, see there.
+    /// The age of the oldest of these guards, which is a lower bound: see
+    /// [`report_old_guards`](crate::report_old_guards).
     pub oldest_guard: Option<Duration>,
-    /// Of [`retired_bytes`](Self::retired_bytes), what cannot be dropped before the oldest of them goes; about. With
-    /// [`Eras`](crate::Eras) that is what existed when something was last looked up under such a guard, and was freed since: of the
-    /// batches that are complete, so what was freed last is not in it.
+    /// The approximate part of [`retired_bytes`](Self::retired_bytes) that cannot be dropped before the oldest of these
+    /// guards is. With [`Eras`](crate::Eras), these are the values that existed at the last look-up under such a guard
+    /// and were freed since. Only complete batches are included, so the most recently freed values are not.
     pub held_back_bytes: usize,
-    /// Bytes held for small variables, which are packed,
+    /// The number of bytes held for small variables, which are packed into chunks.
     pub packed_bytes: usize,
-    /// and how many of those are free (but for what threads keep for what they create next).
+    /// How many of these bytes are free, not including those that threads keep for their next creations.
     pub packed_free_bytes: usize,
-    /// Per id, in order of first use.
+    /// The counters of each id, in the order of first use.
     pub ids: Vec<IdStats>,
 }
 
@@ -76,10 +79,10 @@ pub struct IdStats {
     pub id: u64,
     /// The type that the id is bound to, `raw` for untyped variables.
     pub type_name: String,
-    /// Variables that live now.
+    /// The number of live variables.
     pub live: u64,
-    /// Variables created since the store was made.
+    /// The number of variables created since the store was built.
     pub created: u64,
-    /// Variables freed since the store was made.
+    /// The number of variables freed since the store was built.
     pub freed: u64,
 }

@@ -1,4 +1,4 @@
-//! The store itself: every operation in the form that needs no guard at hand.
+//! The store: every operation in a form that takes its own guard.
 
 use std::fmt;
 use std::mem::{self, ManuallyDrop, MaybeUninit};
@@ -19,19 +19,20 @@ use crate::table::Core;
 use crate::tally::Counted;
 use crate::{IntoObjAddr, ObjAddr, ShadowId};
 
-/// A store of shadow variables: values attached to objects from outside, found by `<address, id>`.
+/// A store of shadow variables: values attached to objects from outside, and found by `<address, id>`.
 ///
-/// All operations take `&self`, from any number of threads. Those here make a guard for the one operation and hand
-/// values to a closure; to use references over several operations, [`pin`](Self::pin) once and use [`Pinned`], which
-/// has the same operations. What each promises is in the [table of operations](crate::docs::operations).
+/// All operations take `&self` and may be called from any number of threads. The methods here take a guard for one
+/// operation and pass values to a closure. To use references over several operations, call [`pin`](Self::pin) once and
+/// use [`Pinned`], which has the same operations. The [table of operations](crate::docs::operations) lists what each one
+/// guarantees; [`Pinned`] documents each in full.
 ///
-/// Dropping a store drops every value in it, whether it lives or waits for reclamation.
+/// Dropping a store drops every value in it: the live ones, and those that were freed and not dropped yet.
 ///
 /// ```
 /// use shadow_vars::{ShadowId, ShadowStore};
 ///
 /// const HITS: ShadowId<u32> = ShadowId::new(1);
-/// struct Session; // somebody else's type: no field to add
+/// struct Session; // a foreign type: no field can be added
 ///
 /// let store = ShadowStore::new();
 /// let session = Box::new((Session, 0_u8));
@@ -41,14 +42,14 @@ use crate::{IntoObjAddr, ObjAddr, ShadowId};
 /// # Ok::<(), shadow_vars::AllocError<u32>>(())
 /// ```
 pub struct ShadowStore<R: Reclaim = Asymmetric> {
-    /// Dropped by the store's drop, or later.
+    /// Dropped when the store is dropped, or later: see the `Drop` implementation.
     core: ManuallyDrop<Core<R>>,
 }
 
-/// What is due after an operation, outside its guard.
-struct Look<'s, R: Reclaim>(&'s Core<R>);
+/// Runs, when dropped, the maintenance that is due after an operation, outside of the operation's guard.
+struct Maintain<'s, R: Reclaim>(&'s Core<R>);
 
-impl<R: Reclaim> Drop for Look<'_, R> {
+impl<R: Reclaim> Drop for Maintain<'_, R> {
     #[inline(always)]
     fn drop(&mut self) {
         self.0.lists.upkeep::<R>();
@@ -56,20 +57,20 @@ impl<R: Reclaim> Drop for Look<'_, R> {
 }
 
 impl ShadowStore {
-    /// An empty store with the default backend.
+    /// Returns an empty store with the default backend.
     ///
     /// # Panics
     ///
-    /// If there is no memory for the smallest table. [`builder`](Self::builder) gives an error instead.
+    /// If there is no memory for the smallest table. [`builder`](Self::builder) returns an error instead.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// An empty store with room for this many variables before it grows.
+    /// Returns an empty store that can hold this many variables before it grows.
     ///
     /// # Panics
     ///
-    /// If no table can have that many, or there is no memory for it. [`builder`](Self::builder) gives an error instead.
+    /// If no table can hold that many, or there is no memory for it. [`builder`](Self::builder) returns an error instead.
     pub fn with_capacity(variables: usize) -> Self {
         match Self::builder().capacity(variables).build() {
             Ok(store) => store,
@@ -78,7 +79,8 @@ impl ShadowStore {
     }
 }
 
-/// The store of this process, for patches that must see each other's variables. Made on first use, never dropped.
+/// Returns the store of this process, for patches that must see each other's variables. It is created on first use and
+/// never dropped.
 ///
 /// # Panics
 ///
@@ -89,7 +91,7 @@ pub fn global() -> &'static ShadowStore {
 }
 
 impl<R: Reclaim> ShadowStore<R> {
-    /// Settings for a store, with any backend: `ShadowStore::<Epoch>::builder()`.
+    /// Returns the settings of a new store, with any backend: `ShadowStore::<Epoch>::builder()`.
     pub fn builder() -> Builder<R> {
         Builder::new()
     }
@@ -105,32 +107,40 @@ impl<R: Reclaim> ShadowStore<R> {
         &self.core
     }
 
-    /// An operation that creates or frees: under a guard, and then what is due outside of it.
+    /// Runs an operation that creates or frees variables under a guard, and then the maintenance that is due outside of
+    /// it.
     #[inline(always)]
     pub(crate) fn change<O>(&self, operation: impl FnOnce(&Pinned<'_, R>) -> O) -> O {
-        // As a drop, so that what the operation returns is not moved once more.
-        let _look = Look(&*self.core);
+        // Run by a destructor, so that the operation's result is not moved once more.
+        let _maintain = Maintain(&*self.core);
         let pin = self.pin();
         operation(&pin)
     }
 
-    /// A guard of this thread, for many operations. While it is held, nothing that is freed is dropped.
+    /// Takes a guard of the calling thread, for any number of operations. While it is held, no value that is freed
+    /// meanwhile is dropped.
     ///
-    /// Wait-free, but for the first guard in a thread's life, by whatever operation: it makes the thread known to the backend,
-    /// which takes memory, and with `Seize` a short lock.
+    /// Wait-free, except for the first guard in a thread's life, in whichever operation that is: it registers the thread
+    /// with the backend, which needs memory, and with `Seize` takes a short lock.
     #[inline]
     pub fn pin(&self) -> Pinned<'_, R> {
         Pinned::new(self)
     }
 
-    /// A guard that may move between threads and be held across await points. Dearer to make than [`pin`](Self::pin).
-    /// Where it is made is named, if it is [held for long](crate::report_old_guards).
+    /// Takes a guard that may move between threads and be held across await points. Costs more than [`pin`](Self::pin).
+    ///
+    /// If the guard is [held for long](crate::report_old_guards), the report names the place in the source where it was
+    /// taken.
+    ///
+    /// Takes a short lock, for which it may wait (for other threads that take or drop an owned guard, and with `Seize`
+    /// for other threads' first guards); with [`Epoch`](crate::Epoch) it is lock-free. May need memory.
     #[track_caller]
     pub fn pin_owned(&self) -> OwnedPinned<'_, R> {
         Pinned::owned(self)
     }
 
-    /// What `read` makes of the variable, if it exists. `read` runs under a guard.
+    /// Calls `read` with the variable, if it exists, and returns its result. `read` runs under a guard. See
+    /// [`Pinned::get`].
     #[inline]
     pub fn get_with<T: Send + Sync + 'static, O, How>(
         &self,
@@ -141,7 +151,7 @@ impl<R: Reclaim> ShadowStore<R> {
         self.pin().get(obj, id).map(read)
     }
 
-    /// A copy of the variable, if it exists.
+    /// Returns a clone of the variable, if it exists. See [`Pinned::get`].
     #[inline]
     pub fn get_cloned<T: Clone + Send + Sync + 'static, How>(
         &self,
@@ -151,7 +161,7 @@ impl<R: Reclaim> ShadowStore<R> {
         self.pin().get(obj, id).cloned()
     }
 
-    /// Whether the variable exists.
+    /// Returns whether the variable exists. See [`Pinned::contains`].
     #[inline]
     pub fn contains<T: Send + Sync + 'static, How>(&self, obj: impl IntoObjAddr<How>, id: ShadowId<T>) -> bool {
         self.pin().contains(obj, id)
@@ -161,7 +171,7 @@ impl<R: Reclaim> ShadowStore<R> {
     ///
     /// # Errors
     ///
-    /// As [`Pinned::alloc`]; the value comes back.
+    /// See [`Pinned::alloc`]; each error gives the value back.
     pub fn alloc<T: Send + Sync + 'static, How>(
         &self,
         obj: impl IntoObjAddr<How>,
@@ -171,11 +181,11 @@ impl<R: Reclaim> ShadowStore<R> {
         self.change(|pin| pin.alloc(obj, id, value).map(drop))
     }
 
-    /// Creates the variable by a constructor. See [`Pinned::alloc_with`].
+    /// Creates the variable with a constructor. See [`Pinned::alloc_with`].
     ///
     /// # Errors
     ///
-    /// As [`Pinned::alloc_with`].
+    /// See [`Pinned::alloc_with`].
     pub fn alloc_with<T: Send + Sync + 'static, How>(
         &self,
         obj: impl IntoObjAddr<How>,
@@ -185,11 +195,11 @@ impl<R: Reclaim> ShadowStore<R> {
         self.change(|pin| pin.alloc_with(obj, id, ctor).map(drop))
     }
 
-    /// Creates the variable by a constructor that may refuse. See [`Pinned::try_alloc_with`].
+    /// Creates the variable with a constructor that may fail. See [`Pinned::try_alloc_with`].
     ///
     /// # Errors
     ///
-    /// As [`Pinned::try_alloc_with`].
+    /// See [`Pinned::try_alloc_with`].
     pub fn try_alloc_with<T: Send + Sync + 'static, E, How>(
         &self,
         obj: impl IntoObjAddr<How>,
@@ -199,11 +209,11 @@ impl<R: Reclaim> ShadowStore<R> {
         self.change(|pin| pin.try_alloc_with(obj, id, ctor).map(drop))
     }
 
-    /// Creates the variable with all bytes zero.
+    /// Creates the variable with all bytes zero. See [`Pinned::alloc_zeroed`].
     ///
     /// # Errors
     ///
-    /// As [`Pinned::alloc_zeroed`].
+    /// See [`Pinned::alloc_zeroed`].
     pub fn alloc_zeroed<T: Zeroable + Send + Sync + 'static, How>(
         &self,
         obj: impl IntoObjAddr<How>,
@@ -212,11 +222,12 @@ impl<R: Reclaim> ShadowStore<R> {
         self.change(|pin| pin.alloc_zeroed(obj, id).map(drop))
     }
 
-    /// What `read` makes of the variable, which is created from `value` if it does not exist.
+    /// Calls `read` with the variable, which is created from `value` if it does not exist, and returns its result. See
+    /// [`Pinned::get_or_alloc`].
     ///
     /// # Errors
     ///
-    /// As [`Pinned::get_or_alloc`]; the value comes back.
+    /// See [`Pinned::get_or_alloc`]; each error gives the value back.
     #[inline]
     pub fn get_or_alloc<T: Send + Sync + 'static, O, How>(
         &self,
@@ -228,12 +239,12 @@ impl<R: Reclaim> ShadowStore<R> {
         self.change(|pin| pin.get_or_alloc(obj, id, value).map(read))
     }
 
-    /// What `read` makes of the variable, which is created by `ctor` if it does not exist. See
+    /// Calls `read` with the variable, which is created with `ctor` if it does not exist, and returns its result. See
     /// [`Pinned::get_or_alloc_with`].
     ///
     /// # Errors
     ///
-    /// As [`Pinned::get_or_alloc_with`].
+    /// See [`Pinned::get_or_alloc_with`].
     #[inline]
     pub fn get_or_alloc_with<T: Send + Sync + 'static, O, How>(
         &self,
@@ -245,11 +256,12 @@ impl<R: Reclaim> ShadowStore<R> {
         self.change(|pin| pin.get_or_alloc_with(obj, id, ctor).map(read))
     }
 
-    /// As [`get_or_alloc_with`](Self::get_or_alloc_with), with a constructor that may refuse.
+    /// Like [`get_or_alloc_with`](Self::get_or_alloc_with), but the constructor may fail. See
+    /// [`Pinned::get_or_try_alloc_with`].
     ///
     /// # Errors
     ///
-    /// As [`Pinned::get_or_try_alloc_with`].
+    /// See [`Pinned::get_or_try_alloc_with`].
     #[inline]
     pub fn get_or_try_alloc_with<T: Send + Sync + 'static, E, O, How>(
         &self,
@@ -261,11 +273,12 @@ impl<R: Reclaim> ShadowStore<R> {
         self.change(|pin| pin.get_or_try_alloc_with(obj, id, ctor).map(read))
     }
 
-    /// What `read` makes of the variable, which is created with all bytes zero if it does not exist.
+    /// Calls `read` with the variable, which is created with all bytes zero if it does not exist, and returns its result.
+    /// See [`Pinned::get_or_alloc_zeroed`].
     ///
     /// # Errors
     ///
-    /// As [`Pinned::get_or_alloc_zeroed`].
+    /// See [`Pinned::get_or_alloc_zeroed`].
     #[inline]
     pub fn get_or_alloc_zeroed<T: Zeroable + Send + Sync + 'static, O, How>(
         &self,
@@ -276,12 +289,12 @@ impl<R: Reclaim> ShadowStore<R> {
         self.change(|pin| pin.get_or_alloc_zeroed(obj, id).map(read))
     }
 
-    /// Frees the variable. Whether there was one. See [`Pinned::free`].
+    /// Frees the variable, and returns whether it existed. See [`Pinned::free`].
     pub fn free<T: Send + Sync + 'static, How>(&self, obj: impl IntoObjAddr<How>, id: ShadowId<T>) -> bool {
         self.change(|pin| pin.free(obj, id))
     }
 
-    /// Frees the variable with a destructor. See [`Pinned::free_with`].
+    /// Frees the variable with a destructor, and returns the destructor's result. See [`Pinned::free_with`].
     pub fn free_with<T: Send + Sync + 'static, O, How>(
         &self,
         obj: impl IntoObjAddr<How>,
@@ -291,22 +304,23 @@ impl<R: Reclaim> ShadowStore<R> {
         self.change(|pin| pin.free_with(obj, id, dtor))
     }
 
-    /// Frees all variables of an id. How many there were. See [`Pinned::free_all`].
+    /// Frees all variables of an id, and returns how many this call has freed. See [`Pinned::free_all`].
     pub fn free_all<T: Send + Sync + 'static>(&self, id: ShadowId<T>) -> usize {
         self.change(|pin| pin.free_all(id))
     }
 
-    /// Frees all variables of an id, with a destructor. See [`Pinned::free_all_with`].
+    /// Frees all variables of an id with a destructor, and returns how many this call has freed. See
+    /// [`Pinned::free_all_with`].
     pub fn free_all_with<T: Send + Sync + 'static>(&self, id: ShadowId<T>, dtor: impl FnMut(ObjAddr, &T)) -> usize {
         self.change(|pin| pin.free_all_with(id, dtor))
     }
 
-    /// Frees all variables of a parent. How many there were. See [`Pinned::free_object`].
+    /// Frees all variables of a parent, and returns how many this call has freed. See [`Pinned::free_object`].
     pub fn free_object<How>(&self, obj: impl IntoObjAddr<How>) -> usize {
         self.change(|pin| pin.free_object(obj))
     }
 
-    /// The ids of a parent's variables, in no order. See [`Pinned::ids_of`].
+    /// Returns the ids of a parent's variables, in no particular order. See [`Pinned::ids_of`].
     pub fn ids_of<How>(&self, obj: impl IntoObjAddr<How>) -> Vec<u64> {
         self.pin().ids_of(obj)
     }
@@ -316,22 +330,23 @@ impl<R: Reclaim> ShadowStore<R> {
         self.pin().iter().for_each(visit);
     }
 
-    /// How many variables live: as many as there were at one moment during the call, but that operations which run
-    /// meanwhile may be counted or not, two of each thread at most. (A sweep counts what it frees by the batch.) Exact when
-    /// nothing runs.
+    /// Returns the number of live variables.
     ///
-    /// Takes the same time however many variables and ids there are. Waits for no operation; starts over if another thread counts the same
-    /// store at the same time, and a thread that is stopped in it delays nobody.
+    /// It is exact for one instant during the call, except that concurrent operations may or may not be counted, at most
+    /// two of each thread (a sweep counts the variables it frees in batches). Takes constant time, whatever the number of
+    /// variables and ids. Does not wait for other operations; starts over if another thread counts the same store at the
+    /// same time, but a thread that is stopped while it counts delays no other thread.
     pub fn len(&self) -> usize {
         self.core.nodes.live() as usize
     }
 
-    /// Whether no variable lives. As [`len`](Self::len).
+    /// Returns whether there is no live variable. Otherwise like [`len`](Self::len).
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many variables of an id live; 0 if the id holds another type. As [`len`](Self::len).
+    /// Returns the number of live variables of an id; 0 if the id is bound to another type. Otherwise like
+    /// [`len`](Self::len).
     pub fn len_of<T: Send + Sync + 'static>(&self, id: ShadowId<T>) -> usize {
         match self.core.registry.get(id.get()) {
             Some(entry) if entry.holds::<T>() => self.core.nodes.live_of(entry.counts()) as usize,
@@ -339,17 +354,18 @@ impl<R: Reclaim> ShadowStore<R> {
         }
     }
 
-    /// Slots of the current table. It is replaced when three quarters of them have been claimed.
+    /// Returns the number of slots of the current table, which is replaced when three quarters of them have been claimed.
+    /// Wait-free.
     pub fn capacity(&self) -> usize {
         let pin = self.pin();
         self.core.root(pin.shield()).capacity()
     }
 
-    /// Whether this id may be used with this type here. Ids that were never used may. Wait-free.
+    /// Checks that this id may be used with this type in this store, as any id that was never used may. Wait-free.
     ///
     /// # Errors
     ///
-    /// If the id is bound to another type; the error names both.
+    /// [`TypeMismatch`] if the id is bound to another type; the error names both types.
     pub fn check_id<T: Send + Sync + 'static>(&self, id: ShadowId<T>) -> Result<(), TypeMismatch> {
         match self.core.registry.get(id.get()) {
             Some(entry) if !entry.holds::<T>() => Err(entry.mismatch(std::any::type_name::<T>())),
@@ -357,10 +373,13 @@ impl<R: Reclaim> ShadowStore<R> {
         }
     }
 
-    /// Weighs the values of an id from now on: `bytes` says how much memory a value owns beside its own size, which the store
-    /// cannot see. So much more counts in [`Stats::retired_bytes`] while a freed value waits to be dropped, and 64 KiB of it are
-    /// as good as a batch: values that are heavy do not wait for others to be freed. Binds the id to its type, as its first
-    /// `alloc` would; replaces the function that was given before, and with `None` takes it away.
+    /// Sets the function that weighs the values of an id: `bytes` returns how much memory a value owns in addition to its
+    /// own size, which the store cannot see.
+    ///
+    /// The weight counts in [`Stats::retired_bytes`] while a freed value waits to be dropped, and 64 KiB of weight close
+    /// a batch, so heavy values do not have to wait until many others have been freed. Binds the id to its type, as its
+    /// first `alloc` would. Replaces the function that was set before; `None` removes it. Progress is as for
+    /// [`Pinned::bind`].
     ///
     /// ```
     /// use shadow_vars::{ShadowId, ShadowStore};
@@ -378,16 +397,15 @@ impl<R: Reclaim> ShadowStore<R> {
     /// # Ok::<(), shadow_vars::StoreError>(())
     /// ```
     ///
-    /// A value is asked once, by the thread that frees it, when nobody can find it any more, though readers that found it before
-    /// may still use it. The thread holds a guard, and no lock of the store; the function may use the store. Only values with a
-    /// destructor are asked (others own nothing that goes with them), and none of those that the store's drop finds alive.
-    /// Whatever the function says, a value counts as 4 GiB at most.
+    /// Each value is weighed once, by the thread that frees it, when no look-up can find it any more; readers that found
+    /// it before may still use it. That thread holds a guard, and no lock of the store, so the function may use the
+    /// store. Only values with a destructor are weighed (others own nothing that is freed with them), and values that are
+    /// still live when the store is dropped are not. A weight counts as 4 GiB at most.
     ///
-    /// If the function panics, the panic ends there: the value is freed as any other, weighs nothing, and
-    /// [`Stats::weigh_panics`] counts it.
+    /// If the function panics, the panic is caught: the value is freed like any other, with weight zero, and
+    /// [`Stats::weigh_panics`] counts the panic.
     ///
-    /// The function stays with the store. One that comes from a library which is unloaded is one of the things that the library
-    /// must not leave behind: take it away before.
+    /// The store keeps the function pointer. If it points into a library that is to be unloaded, remove it first.
     ///
     /// # Errors
     ///
@@ -402,18 +420,22 @@ impl<R: Reclaim> ShadowStore<R> {
         Ok(())
     }
 
-    /// Moves into the smallest table that does for what lives now, and finishes a running migration. Takes time
-    /// proportional to the table; other operations go on meanwhile. The table also shrinks by itself as variables are
-    /// freed. Never below the capacity the store was made with. Does nothing if there is no memory.
+    /// Moves the variables into the smallest table that holds them, but not below the capacity the store was built with,
+    /// and finishes a running migration. Gives back the free memory that the calling thread keeps.
+    ///
+    /// Lock-free; takes time proportional to the size of the table, and other operations continue meanwhile. The table
+    /// also shrinks by itself as variables are freed. If there is no memory for the new table, the old one stays.
     pub fn shrink_to_fit(&self) {
         let pin = self.pin();
         let _ = self.core.shrink(pin.shield());
         self.core.settle();
     }
 
-    /// The store's counters. What was created and freed, of all ids, is of one moment, as [`len`](Self::len) is; the others
-    /// are of moments of their own. Takes time proportional to the number of ids. Allocates, and takes the short locks of the store's
-    /// memory and of owned guards. Looks who holds guards, and [reports](crate::report_old_guards) those that are old.
+    /// Returns the store's counters. The numbers of created and freed variables, of all ids, are exact for one instant,
+    /// as for [`len`](Self::len); each of the others is read at an instant of its own.
+    ///
+    /// Takes time proportional to the number of ids. Allocates, and takes the short locks of the store's memory and of
+    /// owned guards. Also checks for old guards, and [reports](crate::report_old_guards) them.
     pub fn stats(&self) -> Stats {
         let old = R::old_guards();
         let pin = self.pin();
@@ -460,24 +482,26 @@ impl<R: Reclaim> ShadowStore<R> {
         }
     }
 
-    /// Pushes reclamation on as far as that goes without waiting: asks for a grace period for all that was freed, and
-    /// drops what nobody can hold any more, on this thread. Gives back the free memory that the thread keeps.
+    /// Advances reclamation as far as possible without waiting: begins a grace period for everything that was freed, and
+    /// drops, on this thread, the values that no guard protects any more. Gives back the free memory that the thread
+    /// keeps. Lock-free.
     pub fn flush(&self) {
         self.core.lists.flush_all::<R>();
         self.core.lists.upkeep::<R>();
         self.core.settle();
     }
 
-    /// Waits until all that was freed before the call has been dropped. Waits for every guard of the same backend that
-    /// exists when it is called, in this or any other store, [owned](Self::pin_owned) ones included, and for a `Drop`
-    /// that another thread is running for this store.
+    /// Waits until every value that was freed before the call has been dropped. Waits for every guard of the same backend
+    /// that exists when it is called, in this or any other store, including [owned](Self::pin_owned) ones, and for a
+    /// `Drop` that another thread is running for this store.
     ///
     /// # Errors
     ///
-    /// If the wait could not end: [`SyncError::Pinned`] when this thread holds a guard (an owned guard cannot be told
-    /// whose it is: do not hold one), [`SyncError::Reclaiming`] when called from a `Drop` that a store runs. If it may never
-    /// end, after some tries: [`SyncError::NoBarrier`] when reclamation stands still for want of a barrier,
-    /// [`SyncError::Forked`] in the child of a fork. What could be dropped was.
+    /// - [`SyncError::Pinned`] if this thread holds a guard. (The thread that holds an owned guard is not known, so the
+    ///   caller must not hold one.)
+    /// - [`SyncError::Reclaiming`] if called from a `Drop` that a store runs.
+    /// - [`SyncError::NoBarrier`] if, after some attempts, the wait might never end because the system denies the
+    ///   barrier; [`SyncError::Forked`] if so in the child of a fork. The values that could be dropped have been.
     pub fn synchronize(&self) -> Result<(), SyncError> {
         if retired::is_reclaiming() {
             return Err(SyncError::Reclaiming);
@@ -521,24 +545,24 @@ impl IdStats {
     }
 }
 
-/// Drops all values: those that live, and those that were freed and not dropped yet. If another thread is dropping some of
-/// these (as it looks after what was left behind), waits for it; if this thread is, in whose midst the store goes, the rest is
-/// dropped when it is done.
+/// Drops all values: the live ones, and those that were freed and not dropped yet. If another thread is dropping some of the
+/// latter (because it reclaims what idle threads left behind), waits for it. If this thread is doing so, and the store is
+/// dropped by one of those destructors, the rest is dropped when that reclamation is done.
 impl<R: Reclaim> Drop for ShadowStore<R> {
     fn drop(&mut self) {
-        let may_go = self.core.lists.delist();
-        // SAFETY: once, as the store goes.
+        let may_drop = self.core.lists.delist();
+        // SAFETY: taken only here, and the store is not used afterwards.
         let core = unsafe { ManuallyDrop::take(&mut self.core) };
-        if may_go {
+        if may_drop {
             return drop(core);
         }
         match try_box(MaybeUninit::<Self>::uninit()) {
-            // To be dropped once more, as a store.
+            // Dropped again later, as a store, by the reclamation that is running on this thread.
             Some(place) => {
                 let store: Box<Self> = Box::write(place, Self::from_core(core));
                 stores::defer_drop(store);
             }
-            // Nowhere to put it: it stays for good, as dropping it now would take what is being dropped away.
+            // No memory to keep it in, so it is leaked: dropping it now would free what is being dropped.
             None => mem::forget(core),
         }
     }

@@ -1,4 +1,4 @@
-//! A shadow variable by itself: an id of one store, looked up and checked once for all operations.
+//! The variables of one id in one store, for operations that take their own guards.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -12,11 +12,11 @@ use crate::store::ShadowStore;
 use crate::typed::Typed;
 use crate::{IntoObjAddr, ObjAddr, ShadowId};
 
-/// The variables of one id in one store: what a patch keeps for a field that it adds to somebody else's type.
+/// The variables of one id in one store: for example, a field that a patch adds to a foreign type.
 ///
-/// Has the operations of the [store](ShadowStore), without the id: it was looked up, and its type checked, when this was
-/// made. So each operation takes fewer steps; a look-up that makes its own guard takes four fifths of them. What an
-/// operation promises is said at the one of [`Pinned`] with its name.
+/// Has the operations of the [store](ShadowStore), without the id, which was looked up and checked when this was made. So
+/// each operation takes fewer steps; a look-up that takes its own guard needs four fifths of them. For each operation,
+/// see the method of the same name on [`Pinned`].
 ///
 /// ```
 /// use std::sync::Arc;
@@ -52,20 +52,20 @@ use crate::{IntoObjAddr, ObjAddr, ShadowId};
 /// ```
 pub struct Variable<T, S: StoreHandle = &'static ShadowStore> {
     store: S,
-    /// Of the store, which lives as long as the handle; holds `T`.
+    /// The id's entry, which holds `T`. Belongs to the store, which lives as long as the handle.
     entry: NonNull<IdEntry>,
-    /// Values go in and come out: invariant.
+    /// Values are stored and returned, so this is invariant in `T`.
     _value: PhantomData<fn(T) -> T>,
 }
 
-// SAFETY: the entry is shared, and `Sync` (it is behind a reference in every thread that uses its store).
+// SAFETY: the entry is shared, and is `Sync`: every thread that uses its store has references to it.
 unsafe impl<T, S: StoreHandle + Send> Send for Variable<T, S> {}
-// SAFETY: as above.
+// SAFETY: as for `Send`.
 unsafe impl<T, S: StoreHandle + Sync> Sync for Variable<T, S> {}
 
 impl<T: Send + Sync + 'static, S: StoreHandle> Variable<T, S> {
-    /// The variables of this id in this store: a reference to one, or an `Arc`. Binds the id to its type, as its first
-    /// `alloc` would.
+    /// Returns the variables of an id in a store, which is given by reference or by `Arc`. Binds the id to its type, as
+    /// its first `alloc` would. See [`Pinned::bind`].
     ///
     /// # Errors
     ///
@@ -80,29 +80,30 @@ impl<T: Send + Sync + 'static, S: StoreHandle> Variable<T, S> {
         })
     }
 
-    /// The store.
+    /// Returns the store.
     pub fn store(&self) -> &ShadowStore<S::Backend> {
         self.store.store()
     }
 
-    /// The id.
+    /// Returns the id.
     pub fn id(&self) -> ShadowId<T> {
         ShadowId::new(self.entry().id)
     }
 
     #[inline]
     fn entry(&self) -> &IdEntry {
-        // SAFETY: the store lives as long as its handle, and its entries as long as it.
+        // SAFETY: the store lives as long as its handle, and its entries live as long as the store.
         unsafe { self.entry.as_ref() }
     }
 
-    /// Calls `run` with the variables under one guard, for several operations. Wait-free but for what `run` does.
+    /// Calls `run` with the variables under one guard, for several operations. Wait-free, apart from what `run` does.
     #[inline]
     pub fn pinned<O>(&self, run: impl FnOnce(Typed<'_, T, S::Backend>) -> O) -> O {
         run(self.under(&self.store().pin()))
     }
 
-    /// An operation that creates or frees: as [`pinned`](Self::pinned), and then what is due outside of the guard.
+    /// Runs an operation that creates or frees variables, like [`pinned`](Self::pinned), and then the maintenance that is
+    /// due outside of the guard.
     #[inline(always)]
     fn change<O>(&self, run: impl FnOnce(Typed<'_, T, S::Backend>) -> O) -> O {
         self.store().change(|pin| run(self.under(pin)))
@@ -113,13 +114,14 @@ impl<T: Send + Sync + 'static, S: StoreHandle> Variable<T, S> {
         Typed::new(pin.core(), pin.shield(), self.entry())
     }
 
-    /// What `read` makes of the variable, if it exists. `read` runs under a guard.
+    /// Calls `read` with the variable, if it exists, and returns its result. `read` runs under a guard. See
+    /// [`Pinned::get`].
     #[inline]
     pub fn get_with<O, How>(&self, obj: impl IntoObjAddr<How>, read: impl FnOnce(&T) -> O) -> Option<O> {
         self.pinned(|variables| variables.get(obj).map(read))
     }
 
-    /// A copy of the variable, if it exists.
+    /// Returns a clone of the variable, if it exists. See [`Pinned::get`].
     #[inline]
     pub fn get_cloned<How>(&self, obj: impl IntoObjAddr<How>) -> Option<T>
     where
@@ -128,27 +130,27 @@ impl<T: Send + Sync + 'static, S: StoreHandle> Variable<T, S> {
         self.get_with(obj, T::clone)
     }
 
-    /// Whether the variable exists.
+    /// Returns whether the variable exists. See [`Pinned::contains`].
     #[inline]
     pub fn contains<How>(&self, obj: impl IntoObjAddr<How>) -> bool {
         self.pinned(|variables| variables.contains(obj))
     }
 
-    /// Creates the variable from a value.
+    /// Creates the variable from a value. See [`Pinned::alloc`].
     ///
     /// # Errors
     ///
-    /// As [`Typed::alloc`]; the value comes back.
+    /// See [`Typed::alloc`]; each error gives the value back.
     #[inline]
     pub fn alloc<How>(&self, obj: impl IntoObjAddr<How>, value: T) -> Result<(), AllocError<T>> {
         self.change(|variables| variables.alloc(obj, value).map(drop))
     }
 
-    /// Creates the variable by a constructor.
+    /// Creates the variable with a constructor. See [`Pinned::alloc_with`].
     ///
     /// # Errors
     ///
-    /// As [`Typed::alloc_with`].
+    /// See [`Typed::alloc_with`].
     pub fn alloc_with<How>(
         &self,
         obj: impl IntoObjAddr<How>,
@@ -157,11 +159,11 @@ impl<T: Send + Sync + 'static, S: StoreHandle> Variable<T, S> {
         self.change(|variables| variables.alloc_with(obj, ctor).map(drop))
     }
 
-    /// Creates the variable by a constructor that may refuse.
+    /// Creates the variable with a constructor that may fail. See [`Pinned::try_alloc_with`].
     ///
     /// # Errors
     ///
-    /// As [`Typed::try_alloc_with`].
+    /// See [`Typed::try_alloc_with`].
     pub fn try_alloc_with<E, How>(
         &self,
         obj: impl IntoObjAddr<How>,
@@ -170,11 +172,12 @@ impl<T: Send + Sync + 'static, S: StoreHandle> Variable<T, S> {
         self.change(|variables| variables.try_alloc_with(obj, ctor).map(drop))
     }
 
-    /// What `read` makes of the variable, which is created from `value` if it does not exist.
+    /// Calls `read` with the variable, which is created from `value` if it does not exist, and returns its result. See
+    /// [`Pinned::get_or_alloc`].
     ///
     /// # Errors
     ///
-    /// As [`Typed::get_or_alloc`]; the value comes back.
+    /// See [`Typed::get_or_alloc`]; each error gives the value back.
     #[inline]
     pub fn get_or_alloc<O, How>(
         &self,
@@ -185,11 +188,12 @@ impl<T: Send + Sync + 'static, S: StoreHandle> Variable<T, S> {
         self.change(|variables| variables.get_or_alloc(obj, value).map(read))
     }
 
-    /// What `read` makes of the variable, which is created by `ctor` if it does not exist.
+    /// Calls `read` with the variable, which is created with `ctor` if it does not exist, and returns its result. See
+    /// [`Pinned::get_or_alloc_with`].
     ///
     /// # Errors
     ///
-    /// As [`Typed::get_or_alloc_with`].
+    /// See [`Typed::get_or_alloc_with`].
     #[inline]
     pub fn get_or_alloc_with<O, How>(
         &self,
@@ -200,11 +204,12 @@ impl<T: Send + Sync + 'static, S: StoreHandle> Variable<T, S> {
         self.change(|variables| variables.get_or_alloc_with(obj, ctor).map(read))
     }
 
-    /// As [`get_or_alloc_with`](Self::get_or_alloc_with), with a constructor that may refuse.
+    /// Like [`get_or_alloc_with`](Self::get_or_alloc_with), but the constructor may fail. See
+    /// [`Pinned::get_or_try_alloc_with`].
     ///
     /// # Errors
     ///
-    /// As [`Typed::get_or_try_alloc_with`].
+    /// See [`Typed::get_or_try_alloc_with`].
     #[inline]
     pub fn get_or_try_alloc_with<E, O, How>(
         &self,
@@ -215,40 +220,41 @@ impl<T: Send + Sync + 'static, S: StoreHandle> Variable<T, S> {
         self.change(|variables| variables.get_or_try_alloc_with(obj, ctor).map(read))
     }
 
-    /// Frees the variable. Whether there was one.
+    /// Frees the variable, and returns whether it existed. See [`Pinned::free`].
     pub fn free<How>(&self, obj: impl IntoObjAddr<How>) -> bool {
         self.free_with(obj, |_, _| ()).is_some()
     }
 
-    /// Frees the variable with a destructor; what that returned.
+    /// Frees the variable with a destructor, and returns the destructor's result. See [`Pinned::free_with`].
     ///
     /// # Panics
     ///
-    /// If the destructor does; the variable is freed all the same.
+    /// If the destructor panics; the variable is freed nevertheless.
     pub fn free_with<O, How>(&self, obj: impl IntoObjAddr<How>, dtor: impl FnOnce(ObjAddr, &T) -> O) -> Option<O> {
-        self.change(|variables| variables.take(obj, dtor))
+        self.change(|variables| variables.free_inlined(obj, dtor))
     }
 
-    /// Frees all variables of the id. How many there were.
+    /// Frees all variables of the id, and returns how many this call has freed. See [`Pinned::free_all`].
     pub fn free_all(&self) -> usize {
         self.change(|variables| variables.free_all())
     }
 
-    /// Frees all variables of the id, with a destructor for each.
+    /// Frees all variables of the id with a destructor, and returns how many this call has freed. See
+    /// [`Pinned::free_all_with`].
     ///
     /// # Panics
     ///
-    /// If a destructor does: after all others have been freed too, with the first panic.
+    /// If a destructor panics. All other variables are freed first; then the first panic is resumed.
     pub fn free_all_with(&self, dtor: impl FnMut(ObjAddr, &T)) -> usize {
         self.change(|variables| variables.free_all_with(dtor))
     }
 
-    /// How many variables live. As [`ShadowStore::len_of`].
+    /// Returns the number of live variables. See [`ShadowStore::len_of`].
     pub fn len(&self) -> usize {
         self.store().core().nodes.live_of(self.entry().counts()) as usize
     }
 
-    /// Whether no variable lives. As [`len`](Self::len).
+    /// Returns whether there is no live variable. Otherwise like [`len`](Self::len).
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

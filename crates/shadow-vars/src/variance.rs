@@ -1,10 +1,10 @@
-//! Which types may stand for which, held by examples that must compile, and twins of theirs that must not.
+//! The variance of the public types, checked by examples that must compile and counterparts that must not.
 //!
-//! A type through which values of `T` go in and come out is invariant in `T`: else a `for<'a> fn(&'a str)` goes in as a
-//! `fn(&'static str)`, is read back as what it was, and is called with what does not live. Lifetimes of guards and stores
-//! may always be shortened. The auto traits are asserted in `tests/types.rs`; `tests/sources.rs` sees to it that no public type
-//! is missing here or there. A backend has no lifetimes, so types of nothing but a backend (`ShadowStore`, `Builder`, guards)
-//! have no variance to be seen.
+//! A type that stores and returns values of type `T` must be invariant in `T`: otherwise a `for<'a> fn(&'a str)` could be
+//! stored as a `fn(&'static str)`, be read back with its original type, and be called with a reference that is no longer
+//! valid. Lifetimes of guards and stores may always be shortened. The auto traits are asserted in `tests/types.rs`;
+//! `tests/sources.rs` checks that no public type is missing here or there. A backend has no lifetimes, so types whose
+//! only parameter is a backend (`ShadowStore`, `Builder`, guards) have no variance to check.
 
 /// ```compile_fail,E0308
 /// use shadow_vars::Typed;
@@ -75,7 +75,7 @@ struct OfShadowId;
 /// ```
 struct OfParent;
 
-/// What is attached to holds the handle that it was given, and hands out no more than that does.
+/// An `Attached` holds the handle that it was given, and gives access to no more than the handle does.
 ///
 /// ```
 /// use shadow_vars::{Attached, ShadowStore};
@@ -97,7 +97,7 @@ struct OfParent;
 /// ```
 struct OfAttached;
 
-/// An error holds what it gives back.
+/// An error holds the value that it gives back.
 ///
 /// ```
 /// use shadow_vars::{AllocError, CtorError};
@@ -118,7 +118,7 @@ struct OfAttached;
 /// ```
 struct OfErrors;
 
-/// What a guard protects may be taken for less, never for more.
+/// The lifetime of a guard, or of a reference under it, may be shortened, never extended.
 ///
 /// ```
 /// use shadow_vars::{Asymmetric, Iter, OwnedPinned, Pinned, RawVar, VarRef};

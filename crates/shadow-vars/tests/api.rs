@@ -1,4 +1,4 @@
-//! Every operation, in both forms, on every store: what it does, what it returns, what it refuses.
+//! Every operation, in both forms, on every store: its effect, its result, its errors.
 
 mod support;
 
@@ -41,7 +41,7 @@ fn exists(obj: usize, id: u64) -> StoreError {
 fn create_and_find<R: Reclaim>(config: &Config) {
     let store = config.build::<R>();
     let read = |value: &u32| *value;
-    // Nothing there.
+    // No variable exists yet.
     assert_eq!(
         (
             store.get_with(OBJ, N, read),
@@ -51,7 +51,7 @@ fn create_and_find<R: Reclaim>(config: &Config) {
         (None, None, false)
     );
     assert!(store.is_empty() && !store.free(OBJ, N) && store.free_all(N) == 0);
-    // Each form of creation, on a parent of its own, which is its number.
+    // Each form of creation, on a parent of its own, identified by its number.
     assert_eq!(store.alloc(1, N, 1), Ok(()));
     assert_eq!(store.alloc_with(2, N, |obj| obj.get() as u32), Ok(()));
     assert_eq!(store.try_alloc_with(3, N, |obj| Ok::<_, ()>(obj.get() as u32)), Ok(()));
@@ -88,7 +88,7 @@ fn create_and_find<R: Reclaim>(config: &Config) {
         assert_eq!((store.len(), store.len_of(N), store.is_empty()), (8, 8, false));
     };
     check();
-    // A second time each is refused or found, and no constructor runs.
+    // The second time, each one fails or finds the variable, and no constructor runs.
     for (obj, value) in (1..=8).map(|obj| (obj, values[obj].unwrap())) {
         let refused = store.alloc(obj, N, 99).unwrap_err();
         assert!(refused.is_exists() && refused.error == exists(obj, 0x41) && refused.into_value() == 99);
@@ -132,7 +132,7 @@ fn create_and_find_under_a_guard<R: Reclaim>(config: &Config) {
         pin.get_or_try_alloc_with(9, N, |_| Err("no")),
         Err(CtorError::Ctor("no"))
     );
-    // Values stay where they are while the table grows around them.
+    // Values do not move while the table grows around them.
     (100..300).for_each(|obj| assert_eq!(pin.alloc(obj, N, 0), Ok(&0)));
     for (obj, value) in (1..).zip(made) {
         let never = |_| -> Result<u32, ()> { unreachable!() };
@@ -159,10 +159,10 @@ fn create_and_find_under_a_guard<R: Reclaim>(config: &Config) {
         );
         assert_eq!(pin.alloc_zeroed(obj, N), Err(exists(obj, 0x41)));
     }
-    // Freed, but not for those who have it.
+    // Freed, but still valid under guards that already existed.
     assert!((1..=8).all(|obj| pin.free(obj, N)));
     assert_eq!(made, [&1, &2, &3, &0, &5, &6, &7, &0]);
-    // The same through an owned guard.
+    // The same with an owned guard.
     let owned = store.pin_owned();
     let value = owned.alloc(1, N, 7).unwrap();
     assert!(std::ptr::eq(pin.get(1, N).unwrap(), value));
@@ -246,7 +246,7 @@ fn free_all_and_free_object_under_a_guard<R: Reclaim>(config: &Config) {
     assert!(values.into_iter().copied().eq(0..60));
 }
 
-/// The first use of an id binds it to a type; another is told so, and can do no harm.
+/// The first use of an id binds it to a type; a use with another type gets an error and does no harm.
 fn one_id_two_types<R: Reclaim>(config: &Config) {
     let store = config.build::<R>();
     let wrong = ShadowId::<String>::new(N.get());
@@ -255,7 +255,7 @@ fn one_id_two_types<R: Reclaim>(config: &Config) {
         (Ok(()), Ok(())),
         "not bound yet"
     );
-    // A look-up binds nothing, a creation does, even one that comes to nothing.
+    // A look-up binds nothing; a creation does, even if it fails.
     assert!(store.get_cloned(OBJ, wrong).is_none() && !store.free(OBJ, wrong));
     assert_eq!(store.try_alloc_with(OBJ, N, |_| Err(())), Err(CtorError::Ctor(())));
     store.alloc(OBJ, N, 5).unwrap();
@@ -267,7 +267,7 @@ fn one_id_two_types<R: Reclaim>(config: &Config) {
     let error = StoreError::TypeMismatch(mismatch.clone());
     assert_eq!(
         mismatch.to_string(),
-        "shadow id 0x41 holds `u32` and was used with `alloc::string::String`"
+        "shadow id 0x41 is bound to `u32` but was used with `alloc::string::String`"
     );
     assert_eq!(
         (store.check_id(N), store.check_id(wrong)),
@@ -295,7 +295,7 @@ fn one_id_two_types<R: Reclaim>(config: &Config) {
         assert_eq!(refused, Err(CtorError::Store(error.clone())));
         let refused = store.get_or_try_alloc_with(obj, wrong, |_| -> Result<_, ()> { unreachable!() }, |_| ());
         assert_eq!(refused, Err(CtorError::Store(error.clone())));
-        // Of the same size and alignment, and zeroable, it is another type all the same.
+        // A type of the same size and alignment, also zeroable, is another type nevertheless.
         assert!(matches!(
             store.alloc_zeroed(obj, ShadowId::<i32>::new(0x41)),
             Err(StoreError::TypeMismatch(_))
@@ -336,7 +336,7 @@ fn any_number_is_an_id<R: Reclaim>(config: &Config) {
     if config.name != "default" {
         return;
     }
-    // Each is bound by being used once, on a parent of its own; then a thousand of them meet on a few parents.
+    // Each id is bound by one use, on a parent of its own; then a thousand of them meet on a few parents.
     let many = |n: u64| ShadowId::<u32>::new(0x10_0000 + n);
     for n in 0..70_000_u64 {
         store.alloc(n as usize * 64, many(n), n as u32).unwrap();
@@ -440,7 +440,7 @@ fn addresses_from_every_source() {
         (ObjAddr::of_pin(&pinned), ObjAddr::from(pinned.as_ref())),
         (addr_of(&*pinned), ObjAddr::of(&*pinned))
     );
-    // Unsized parents count by where they begin.
+    // The address of an unsized parent is its start.
     let slice: &[u8] = &[1, 2, 3];
     let (dynamic, text): (Box<dyn std::fmt::Debug>, &str) = (Box::new(5_u8), "text");
     assert_eq!(addr_of(slice), ObjAddr::from(slice.as_ptr()));
@@ -452,7 +452,7 @@ fn addresses_from_every_source() {
         ("0xff".into(), "0xff".into())
     );
     assert_eq!(format!("{N:?}"), "ShadowId<u32>(0x41)");
-    // Numbers and what becomes an address are taken as they are.
+    // Numbers, and types that convert into addresses, are taken as they are.
     struct Session(usize);
     impl From<Session> for ObjAddr {
         fn from(session: Session) -> Self {
@@ -479,7 +479,7 @@ fn values_of_any_size<R: Reclaim>(config: &Config) {
     ) {
         let store = config.build::<R>();
         let id = ShadowId::new(1);
-        // One parent that fits into a word and one that does not: the node's layout differs.
+        // One parent whose address fits into a word and one whose does not: the layouts of their nodes differ.
         for obj in [OBJ, OBJ + 1] {
             for n in 0..3 {
                 let pin = store.pin();
@@ -504,7 +504,7 @@ fn values_of_any_size<R: Reclaim>(config: &Config) {
     round_trip::<R, _>(config, 1_u128 << 100 | 1);
     round_trip::<R, _>(config, Nothing);
     round_trip::<R, _>(config, Page([0x5a; 4096]));
-    // Sanitizers make the frames that such a value passes through larger than a test's stack.
+    // Under sanitizers, the frames that such a value passes through exceed a test's stack.
     thread::scope(|scope| {
         let large = || round_trip::<R, _>(config, [0x77_u8; 100 * 1024]);
         thread::Builder::new()
@@ -526,7 +526,7 @@ fn two_stores<R: Reclaim>(config: &Config) {
         ),
         (None, false, 0, 0)
     );
-    // The same id may hold another type there.
+    // In another store, the same id may hold another type.
     let id = ShadowId::<String>::new(N.get());
     second.alloc(OBJ, id, "two".into()).unwrap();
     let pin = first.pin();
@@ -558,7 +558,7 @@ fn zeroed_values_are_zero() {
     unsafe impl Zeroable for Plain {}
     let store = shadow_vars::ShadowStore::new();
     let id = ShadowId::<Plain>::new(1);
-    // Memory that is used again comes dirty from the allocator.
+    // Reused memory is not zeroed by the allocator.
     for _ in 0..100 {
         store.alloc(OBJ, id, Plain(u64::MAX, [u32::MAX; 100])).unwrap();
         assert!(store.free(OBJ, id));

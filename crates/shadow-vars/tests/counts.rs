@@ -1,5 +1,5 @@
-//! Counts are never outside what was true during the call, but for what is under way: while threads make and free, free what
-//! others made, and several count at once.
+//! Counts are never outside the range that was true during the call, except for concurrent operations: while threads create
+//! and free, free variables of other threads, and several threads count at once.
 
 mod support;
 
@@ -11,7 +11,7 @@ use shadow_vars::{Reclaim, ShadowId, ShadowStore, Variable};
 use support::configs::Config;
 use support::{Random, within};
 
-/// Variables of each id that stay throughout, and that come and go.
+/// Variables of each id that exist throughout, and variables that are created and freed.
 const STAY: usize = 40;
 const PASS: usize = 24;
 const IDS: [ShadowId<u64>; 3] = [ShadowId::new(1), ShadowId::new(2), ShadowId::new(3)];
@@ -19,14 +19,14 @@ const IDS: [ShadowId<u64>; 3] = [ShadowId::new(1), ShadowId::new(2), ShadowId::n
 const WORKERS: usize = 4;
 const COUNTERS: usize = 3;
 
-/// What may be under way while somebody counts: one operation of each worker when a side was read, and there are two.
+/// Operations that may be in progress during a count: one of each worker when a side was read, and there are two sides.
 const SLACK: usize = 2 * WORKERS;
 
 fn parent(n: usize) -> usize {
     0x10_000 + n * 64
 }
 
-/// Makes and frees variables, alone or with their parent's others, without an order.
+/// Creates and frees variables, alone or with their parent's others, in no particular order.
 fn work<R: Reclaim>(store: &ShadowStore<R>, number: usize, stop: &AtomicBool) {
     let mut random = Random(number as u64 + 1);
     while !stop.load(Ordering::Relaxed) {
@@ -40,7 +40,7 @@ fn work<R: Reclaim>(store: &ShadowStore<R>, number: usize, stop: &AtomicBool) {
     }
 }
 
-/// Counts in every way. How often.
+/// Counts in every way. Returns how often.
 fn count<R: Reclaim>(store: &ShadowStore<R>, stop: &AtomicBool) -> u64 {
     let (all, of_one) = (IDS.len() * STAY, STAY);
     let check = |what: &str, count: usize, least: usize, most: usize| {
@@ -94,7 +94,7 @@ fn run<R: Reclaim>(config: &Config, time: Duration) -> u64 {
             for _ in 0..COUNTERS {
                 scope.spawn(|| {
                     let count = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| count(&store, &stop)));
-                    // So that the workers end, whatever was found.
+                    // So that the workers end, even if an assertion fails.
                     stop.fetch_or(count.is_err(), Ordering::Relaxed);
                     looks.fetch_add(count.unwrap(), Ordering::Relaxed);
                 });
@@ -106,7 +106,7 @@ fn run<R: Reclaim>(config: &Config, time: Duration) -> u64 {
             stop.store(true, Ordering::Relaxed);
         });
     });
-    // Nothing is under way: exact.
+    // No operation is in progress: exact.
     let there = store.pin().iter().count();
     assert_eq!((store.len(), store.stats().live as usize), (there, there));
     for id in IDS {
@@ -137,7 +137,7 @@ fn counts_were_true_while_all_changes() {
     assert!(looks > 20, "hardly anything counted");
 }
 
-/// Ids that come to be while somebody counts are counted with the rest.
+/// Ids that are first used during a count are counted like the others.
 #[test]
 fn ids_that_are_new_are_counted() {
     const NEW: u64 = 2000;
@@ -145,7 +145,7 @@ fn ids_that_are_new_are_counted() {
     thread::scope(|scope| {
         let maker = scope.spawn(|| {
             for n in 0..NEW {
-                // The variable of each id is there before that of the one before it goes.
+                // The variable of each id is created before that of the previous id is freed.
                 store.alloc(8_usize, ShadowId::<u64>::new(n), n).unwrap();
                 if n > 0 {
                     assert!(store.free(8_usize, ShadowId::<u64>::new(n - 1)));
@@ -153,7 +153,7 @@ fn ids_that_are_new_are_counted() {
             }
         });
         while !maker.is_finished() {
-            // One or two, and what is under way on either side.
+            // One or two, plus the operations in progress on either side.
             let live = store.len();
             assert!(live <= 4, "{live} of two variables");
             let stats = store.stats();

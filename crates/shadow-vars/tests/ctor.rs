@@ -30,10 +30,10 @@ const VALUE: ShadowId<Counted> = ShadowId::new(0x11);
 const NUMBER: ShadowId<usize> = ShadowId::new(0x12);
 const OBJ: usize = 0x7f00_1000;
 
-/// More threads than there are cores, as a lost wake-up needs somebody who sleeps.
+/// More threads than cores, as a lost wake-up shows only on a sleeping thread.
 const THREADS: usize = 4;
 
-/// Runs `round` on all threads at once, `rounds` times over; `check` runs alone after each.
+/// Runs `round` on all threads at once, `rounds` times; `check` runs alone after each.
 fn race<O: Send>(rounds: usize, round: impl Fn(usize, usize) -> O + Sync, mut check: impl FnMut(usize, Vec<O>)) {
     let barrier = Barrier::new(THREADS + 1);
     let (send, results) = mpsc::channel();
@@ -90,7 +90,7 @@ fn racing_threads_construct_once<R: Reclaim>(config: &Config) {
     ledger.assert_balanced();
 }
 
-/// Of each round's attempts all but one fail.
+/// All but one of each round's attempts fail.
 fn one_retries_after_a_failure<R: Reclaim>(config: &Config) {
     const ROUNDS: usize = 400;
     let ledger = Ledger::new(ROUNDS * THREADS);
@@ -112,7 +112,7 @@ fn one_retries_after_a_failure<R: Reclaim>(config: &Config) {
         },
         |turn, results| {
             let failed = results.iter().filter(|(number, result)| {
-                // Each failure goes to the thread whose constructor it was.
+                // Each failure is returned to the thread whose constructor failed.
                 *result == Err(CtorError::Ctor(*number))
             });
             assert_eq!(failed.count(), THREADS - 1, "{results:?}");
@@ -162,7 +162,7 @@ fn one_retries_after_a_panic<R: Reclaim>(config: &Config) {
                 "{results:?}"
             );
             assert!(store.free(OBJ, VALUE));
-            // The next round starts with a panic again.
+            // The next round begins with a panic again.
             attempts.store(0, Ordering::Relaxed);
         },
     );
@@ -183,7 +183,7 @@ fn a_panic_reaches_its_caller_only<R: Reclaim>(config: &Config) {
         3
     );
     assert!(!store.contains(OBJ, NUMBER) && !store.free(OBJ, NUMBER) && store.ids_of(OBJ).is_empty());
-    // A closure that reads is no constructor: its panic leaves the variable.
+    // A closure that reads is not a constructor: its panic does not remove the variable.
     assert_eq!(
         caught(|| store.get_or_alloc(OBJ, NUMBER, 7, |_| panic_on_purpose(4))),
         4
@@ -219,7 +219,7 @@ fn own_key_is_recursion<R: Reclaim>(config: &Config) {
         assert!(matches!(refused, CtorError::Store(error) if recursion(&error)));
         let refused = store.get_or_try_alloc_with(obj, NUMBER, never, |_| ()).unwrap_err();
         assert!(matches!(refused, CtorError::Store(error) if recursion(&error)));
-        // Deeper down, through another variable's constructor, it is the same.
+        // The same indirectly, through another variable's constructor.
         store
             .alloc_with(obj, ShadowId::<u8>::new(1), |obj| {
                 store.alloc(obj, NUMBER, 8).map_or(1, |()| 0)
@@ -249,7 +249,7 @@ fn nested_constructors<R: Reclaim>(config: &Config) {
     }
 }
 
-/// Variables under construction take room in the table as living ones do: however many there are, it must grow.
+/// Variables under construction occupy slots like live ones: however many there are, the table must grow.
 fn many_constructors_at_once<R: Reclaim>(config: &Config) {
     const DEPTH: usize = 300;
     fn nest<R: Reclaim>(store: &ShadowStore<R>, depth: usize) {
@@ -273,7 +273,7 @@ fn many_constructors_at_once<R: Reclaim>(config: &Config) {
     assert!(stats.growths + stats.rebuilds + stats.shrinks < 100, "{stats:?}");
 }
 
-/// Threads that construct one variable each and, inside, ask for the next one's: `links` says how many.
+/// Threads that construct one variable each and, inside, request the variable of the next: as `links` says.
 fn ring<R: Reclaim>(stores: &[&ShadowStore<R>], links: usize) {
     let inside = Barrier::new(links);
     let cycles = AtomicUsize::new(0);
@@ -304,7 +304,7 @@ fn ring<R: Reclaim>(stores: &[&ShadowStore<R>], links: usize) {
             }
         });
     });
-    // The thread that would close the ring is refused; then nobody waits in a ring any more.
+    // The thread that would close the cycle gets an error; then there is no cycle any more.
     assert_eq!(cycles.into_inner(), 1, "one refusal breaks a ring of {links}");
     for link in 0..links {
         assert_eq!(
@@ -331,7 +331,7 @@ fn a_ring_through_two_stores<R: Reclaim>(config: &Config) {
     }
 }
 
-/// Holds a constructor of `OBJ` open while `meanwhile` runs; it makes the value 1.
+/// Keeps a constructor of `OBJ` running while `meanwhile` runs; it creates the value 1.
 fn during_a_constructor<R: Reclaim, O>(store: &ShadowStore<R>, meanwhile: impl FnOnce() -> O) -> O {
     let (entered, enter) = mpsc::channel();
     let (leave, left) = mpsc::channel::<()>();
@@ -405,7 +405,7 @@ fn alloc_waits_then_finds_the_variable<R: Reclaim>(config: &Config) {
                             .alloc_with(OBJ, NUMBER, |_| unreachable!())
                             .map_err(|error| (20, error)),
                         _ => match store.get_or_alloc(OBJ, NUMBER, 20, |&value| value) {
-                            // In the others' terms.
+                            // Reported as `alloc` would report it.
                             Ok(1) => Err((
                                 20,
                                 StoreError::Exists {

@@ -1,4 +1,4 @@
-//! Destructors and drops: each value is dropped exactly once, never while somebody may read it.
+//! Destructors and drops: each value is dropped exactly once, never while a reader may use it.
 
 mod support;
 
@@ -61,7 +61,7 @@ fn every_way_out_drops_once<R: Reclaim>(config: &Config) {
     settled(50);
 
     store.alloc(8, VALUE, ledger.value()).unwrap();
-    // A value that is not stored: given back by `alloc`, dropped by `get_or_alloc`.
+    // Values that are not stored: returned by `alloc`, dropped by `get_or_alloc`.
     let back = store.alloc(8, VALUE, ledger.value()).unwrap_err().into_value();
     assert_eq!(back.serial(), 51);
     store
@@ -90,7 +90,7 @@ fn store_drop_takes_all_with_it<R: Reclaim>(config: &Config) {
     ledger.assert_balanced();
 }
 
-/// Some of what lives is in the successor then, and some is not.
+/// At that time, some of the live variables are in the successor, and some are not.
 fn store_drop_takes_all_with_it_in_the_middle_of_growth<R: Reclaim>(config: &Config) {
     for count in (1..200).step_by(3) {
         let ledger = Ledger::new(2 * count);
@@ -107,7 +107,7 @@ fn store_drop_takes_all_with_it_in_the_middle_of_growth<R: Reclaim>(config: &Con
     }
 }
 
-/// As they lie in memory: in the order of the table, each would be far from the last.
+/// In memory order: in the order of the table, each would be far from the previous one.
 #[test]
 fn store_drop_goes_by_address() {
     const VALUES: usize = 1 << 14;
@@ -139,7 +139,7 @@ fn a_reader_keeps_its_value<R: Reclaim>(config: &Config) {
             thread::scope(|scope| {
                 scope.spawn(|| {
                     assert!(store.free(8, VALUE));
-                    // More garbage, so that batches fill up, and a new variable of the same key.
+                    // More garbage, so that batches become full, and a new variable of the same key.
                     for _ in 0..70 {
                         store.alloc(8, VALUE, ledger.value()).unwrap();
                         assert!(store.free(8, VALUE));
@@ -164,7 +164,7 @@ fn a_reader_keeps_its_value<R: Reclaim>(config: &Config) {
     ledger.assert_balanced();
 }
 
-/// Guards are shared by all stores of a backend; a store's drop must not wait for them all the same.
+/// All stores of a backend share its guards; the drop of a store must nevertheless not wait for them all.
 fn a_guard_on_another_store_is_no_obstacle_to_store_drop<R: Reclaim>(config: &Config) {
     let ledger = Ledger::new(200);
     let (first, second) = (config.build::<R>(), config.build::<R>());
@@ -184,14 +184,14 @@ fn a_guard_on_another_store_is_no_obstacle_to_store_drop<R: Reclaim>(config: &Co
     ledger.assert_balanced();
 }
 
-/// After `repin` a guard protects nothing that was freed before, so garbage can go while the guard is held.
+/// After `repin`, a guard does not protect anything that was freed before, so garbage can be dropped while the guard is held.
 fn repin_lets_go<R: Reclaim>(config: &Config) {
     let ledger = Ledger::new(4);
     let store = config.build::<R>();
     let gone = |serial: usize, mut repin: Box<dyn FnMut() + '_>| {
         let start = Instant::now();
         while ledger.is_alive(serial) {
-            // Other tests of this process hold guards now and then.
+            // Other tests of this process sometimes hold guards.
             assert!(
                 start.elapsed() < Duration::from_secs(20),
                 "the guard still protects what was freed before `repin`"
@@ -228,7 +228,7 @@ fn synchronize_leaves_nothing<R: Reclaim>(config: &Config) {
     store.synchronize().unwrap();
 }
 
-/// A value whose drop says that it has begun and waits until it may end.
+/// A value whose drop signals that it has begun, and waits until it may end.
 struct Slow {
     begun: mpsc::SyncSender<()>,
     end: Arc<AtomicBool>,
@@ -245,7 +245,8 @@ impl Drop for Slow {
     }
 }
 
-/// What is freed and dropped later, on the same shard, must not make up for a value that another thread still drops.
+/// Values that are freed and dropped later, on the same shard, must not compensate for a value that another thread still
+/// drops.
 fn synchronize_waits_for_a_running_drop<R: Reclaim>(config: &Config) {
     const SLOW: ShadowId<Slow> = ShadowId::new(0x23);
     const N: usize = 64;
@@ -281,7 +282,7 @@ fn synchronize_waits_for_a_running_drop<R: Reclaim>(config: &Config) {
             );
         });
         thread::sleep(Duration::from_millis(5));
-        // A thread each, so that every shard is among them.
+        // One thread each, so that every shard is used.
         for n in 0..N {
             let store = &store;
             scope.spawn(move || assert!(store.free(n * 8, VALUE))).join().unwrap();
@@ -324,7 +325,7 @@ fn synchronize_waits_for_guards<R: Reclaim>(config: &Config) {
     }
 }
 
-/// What one thread freed goes when nobody holds a guard any more, though that thread never comes back to the store.
+/// Values that one thread freed are dropped when no guard exists any more, even if that thread never uses the store again.
 fn the_garbage_of_an_idle_thread_goes<R: Reclaim>(config: &Config) {
     const HOLDERS: usize = 6;
     let ledger = Ledger::new(400);
@@ -365,7 +366,7 @@ fn the_garbage_of_an_idle_thread_goes<R: Reclaim>(config: &Config) {
     );
 }
 
-/// Threads free without a pause, while others ask all the time for what they freed to be dropped.
+/// Threads free without a pause, while others continuously request that the freed values be dropped.
 fn others_take_what_threads_are_freeing<R: Reclaim>(config: &Config) {
     const N: usize = 1500;
     let ledger = Ledger::new(2 * N);

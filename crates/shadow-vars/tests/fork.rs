@@ -46,7 +46,7 @@ processes! {
 
 fn fork_idle<R: Reclaim>() {
     children(3, store::<R>());
-    // Also a store that was used before, by several threads that are gone.
+    // Also a store that was used before, by several threads that have ended.
     let store = store::<R>();
     thread::scope(|scope| {
         for n in 1..4_usize {
@@ -93,8 +93,8 @@ fn fork_busy<R: Reclaim>() {
     beside(4, store::<R>(), 40);
 }
 
-/// What is cut off between two stores of a thread is lost at most: no memory is in two places, so nothing is overwritten where
-/// the child uses it again.
+/// If the fork cuts a thread off between two store instructions, memory is leaked at most: no memory is in two places, so
+/// nothing is overwritten when the child uses it again.
 fn fork_giving_back<R: Reclaim>() {
     const PLAIN: ShadowId<[usize; 5]> = ShadowId::new(77);
     const MANY: usize = 1_000;
@@ -114,7 +114,7 @@ fn fork_giving_back<R: Reclaim>() {
     let child = move || {
         (0..20).for_each(|_| store.flush());
         let obj = |part: usize, n: usize| ((100 + part) << 32) + n * 8;
-        // In each place that the others had.
+        // In each shard that the other threads had.
         thread::scope(|scope| {
             let places: Vec<_> = (0..6)
                 .map(|part| {
@@ -142,7 +142,7 @@ fn fork_giving_back<R: Reclaim>() {
     });
 }
 
-/// More threads than places with shards of their own: they share one, under a lock.
+/// More threads than there are separate shards: the excess threads share one, under a lock.
 fn fork_shared<R: Reclaim>() {
     let cores = thread::available_parallelism().map_or(4, usize::from);
     beside((cores.max(4) * 4 + 3).min(40), store::<R>(), 4);
@@ -235,7 +235,7 @@ fn fork_owned() {
     store.alloc(8_usize, VALUE, Counted::new()).unwrap();
     let status = fork(move || {
         assert!(store.free(8_usize, VALUE));
-        // It may be somebody's: no value goes, and nobody waits for ever.
+        // A thread may hold the guard: no value is dropped, and no call waits forever.
         assert_eq!(store.synchronize(), Err(SyncError::Forked));
         assert_eq!(drops(), 0);
         drop(guard);
@@ -252,7 +252,7 @@ fn fork_by_pinned<R: Reclaim>() {
     let pin = store.pin();
     let text = pin.get(8_usize, TEXT).unwrap();
     let status = fork(|| {
-        // The guard is this thread's, and is still one.
+        // The guard belongs to this thread, and is still valid.
         thread::scope(|scope| {
             scope.spawn(|| {
                 assert!(store.free(8_usize, TEXT));
@@ -285,7 +285,7 @@ fn fork_again<R: Reclaim>() {
     assert_eq!(status, 0);
 }
 
-/// The forking thread's own construction goes on in both processes.
+/// The forking thread's own construction continues in both processes.
 fn fork_from_constructor<R: Reclaim>() {
     let store = store::<R>();
     let mut status = -1;
@@ -310,7 +310,7 @@ fn fork_epoch() {
     fork_without_reclamation::<shadow_vars::Seize>();
 }
 
-/// The child works; what it frees may wait for threads that are gone, but nobody waits for that.
+/// The child works; values that it frees may wait for threads that no longer exist, but no call waits for that.
 fn fork_without_reclamation<R: Reclaim>()
 where
     ShadowStore<R>: Send + Sync,
@@ -335,7 +335,8 @@ where
     assert_eq!(status, 0);
 }
 
-/// The child reclaims what guards of threads that are gone held back, but nothing that an owned guard may.
+/// The child reclaims values that were held back by guards of threads that no longer exist, but none that an owned guard
+/// protects.
 fn fork_eras() {
     type Store = ShadowStore<Eras>;
     let store: &'static Store = Box::leak(Box::new(Store::builder().batch(4).build().unwrap()));
@@ -374,7 +375,7 @@ fn fork_eras() {
     assert_eq!(status, 0);
 }
 
-/// Says, when it is the tenth, that it is dropped, and waits until it may go on.
+/// Signals, if it is the tenth, that it is dropped, and waits until it may continue.
 struct Tenth(usize);
 
 static TENTH: Barrier = Barrier::new(2);
@@ -390,7 +391,8 @@ impl Drop for Tenth {
 
 static HELD_DROPS: AtomicUsize = AtomicUsize::new(0);
 
-/// A thread drops all that a reader held, and is gone in the middle of it: what it had in hand is lost, a batch at most.
+/// A thread drops everything that a reader held back, and the fork cuts it off in the middle: what it was processing is lost,
+/// at most a batch.
 fn fork_held() {
     const ID: ShadowId<Tenth> = ShadowId::new(3);
     const THERE: usize = 1000;
@@ -423,7 +425,7 @@ fn fork_held() {
     assert_eq!(HELD_DROPS.load(Ordering::SeqCst), THERE);
 }
 
-/// A fork changes nothing in the parent, whose threads go on.
+/// A fork changes nothing in the parent, whose threads continue.
 fn fork_parent_goes_on<R: Reclaim>() {
     let store = store::<R>();
     let stop = AtomicBool::new(false);
@@ -442,12 +444,12 @@ fn fork_parent_goes_on<R: Reclaim>() {
     assert_eq!(store.stats().retired_objects, 0);
 }
 
-/// The parent's reclaimer is not there in the child, which starts one of its own: that drops what is freed there, and what the
-/// parent had freed and nobody had begun to drop, while nothing else happens.
+/// The parent's reclaimer does not exist in the child, which starts its own: that one drops values freed in the child, and
+/// values that the parent had freed and no thread had begun to drop, while no operation runs.
 fn fork_reclaimer<R: Reclaim>() {
     const SHARED: ShadowId<Arc<()>> = ShadowId::new(3);
     let store: &'static ShadowStore<R> = Box::leak(Box::default());
-    // What waits, as no operation comes after it.
+    // These values wait, as no operation follows.
     let free_many = |value: &Arc<()>| {
         (1..2_000_usize).for_each(|n| store.alloc(n * 8, SHARED, value.clone()).unwrap());
         let pin = store.pin();
@@ -474,7 +476,7 @@ fn fork_reclaimer<R: Reclaim>() {
         start_reclaimer().unwrap();
         start_reclaimer().unwrap();
     };
-    // In a child, which has none of its parent's.
+    // In a child, which has none of its parent's threads.
     let start_and_use = || {
         assert_reclaimers(0);
         start_one();

@@ -1,4 +1,4 @@
-//! Guards that travel, parents that free their variables, stores that cannot be built, variables without a type.
+//! Guards that move between threads, parents that free their variables, stores that cannot be built, untyped variables.
 
 mod support;
 
@@ -61,7 +61,7 @@ fn an_owned_guard_travels<R: Reclaim>(config: &Config) {
             });
             (0..100).for_each(|_| store.flush());
             assert_eq!(value.serial(), 0);
-            // Dropped here, where it was not made.
+            // Dropped here, not on the thread that made it.
         });
         send.send(guard).unwrap();
     });
@@ -69,7 +69,7 @@ fn an_owned_guard_travels<R: Reclaim>(config: &Config) {
     assert_eq!(ledger.alive(), [1]);
 }
 
-/// Runs a future on this thread, asleep while it waits.
+/// Runs a future on this thread, which sleeps while it waits.
 fn block_on<F: Future>(future: F) -> F::Output {
     struct Unpark(thread::Thread);
     impl Wake for Unpark {
@@ -117,7 +117,7 @@ fn an_owned_guard_across_an_await<R: Reclaim>(config: &Config) {
         store.flush();
         value.serial()
     };
-    // The future is `Send`, so it may go on elsewhere: here on another thread.
+    // The future is `Send`, so it may continue elsewhere: here on another thread.
     let serial = thread::scope(|scope| scope.spawn(|| block_on(handler)).join().unwrap());
     assert_eq!(serial, 0);
     store.synchronize().unwrap();
@@ -173,7 +173,7 @@ fn a_parent_frees_its_variables<R: Reclaim>(config: &Config) {
     drop(moved);
     assert_eq!((store.ids_of(addr), store.len()), (vec![], 1), "the neighbour stays");
 
-    // The object lives on, its variables do not.
+    // The object still exists, its variables do not.
     let parent = Parent::new_in(ledger.value(), store.clone());
     store.alloc(parent.addr(), N, 3).unwrap();
     assert_eq!((Arc::strong_count(&store), store.len_of(N)), (2, 2));
@@ -186,7 +186,7 @@ fn a_parent_frees_its_variables<R: Reclaim>(config: &Config) {
     assert!((0..20).all(|n| store.get_cloned(parents[n].addr(), N) == Some(n as u32)));
     drop(parents);
     assert_eq!(store.len(), 1);
-    // A parent may be the last to hold its store.
+    // A parent may be the last owner of its store.
     let last = Parent::new_in(ledger.value(), Arc::new(config.build::<R>()));
     drop(last);
     drop((object, store));
@@ -210,7 +210,7 @@ fn a_parent_whose_drop_panics<R: Reclaim>(config: &Config) {
         (0, 1),
         "variables and handle are let go all the same"
     );
-    // A parent that goes while its thread panics.
+    // A parent that is dropped while its thread panics.
     let unwound = catch_unwind(AssertUnwindSafe(|| {
         let parent = Parent::new_in(ledger.value(), &*store);
         store.alloc(parent.addr(), VALUE, ledger.value()).unwrap();
@@ -257,7 +257,7 @@ fn builders() {
         assert_eq!(error, BuildError::CapacityTooLarge { asked });
         assert_eq!(error.to_string(), format!("no table can hold {asked} shadow variables"));
     }
-    // A table of 64 TiB has an address space to itself at best.
+    // A table of 64 TiB needs an entire address space.
     assert_eq!(build(1 << 42).unwrap_err(), BuildError::OutOfMemory { asked: 1 << 42 });
     let panic = catch_unwind(|| ShadowStore::with_capacity(usize::MAX)).unwrap_err();
     assert_eq!(
@@ -286,7 +286,7 @@ fn builders() {
 
 const RAW: u64 = 0x53;
 
-/// Counts its calls in the data and writes 1, 2, 3, … into the variable; refuses with the parent's address if that is small.
+/// Counts its calls in the data and writes 1, 2, 3, … into the variable; fails with the parent's address if that is small.
 unsafe extern "C" fn construct(obj: *mut c_void, shadow: *mut c_void, data: *mut c_void) -> c_int {
     // SAFETY: the tests pass an `AtomicUsize`, and variables of two words at least.
     let (calls, words) = unsafe { (&*data.cast::<AtomicUsize>(), &mut *shadow.cast::<[u64; 2]>()) };
@@ -305,7 +305,7 @@ unsafe extern "C" fn destroy(obj: *mut c_void, shadow: *mut c_void, data: *mut c
 }
 
 fn bytes<'g>(var: &RawVar<'g>) -> &'g [u8] {
-    // SAFETY: the tests read while nobody writes, under the guard that `var` came from.
+    // SAFETY: the tests read while no thread writes, under the guard that `var` came from.
     unsafe { std::slice::from_raw_parts(var.as_ptr().as_ptr(), var.layout().size()) }
 }
 
@@ -318,7 +318,7 @@ fn raw_variables<R: Reclaim>(config: &Config) {
         // SAFETY: no constructor.
         let var = unsafe { pin.raw_alloc(obj, RAW, layout, None, null_mut()) }.unwrap();
         assert_eq!((bytes(&var), var.layout()), (&[0; 24][..], layout));
-        // SAFETY: nobody else has it.
+        // SAFETY: no other thread has it.
         unsafe { var.as_ptr().write_bytes(7, 24) };
         let found = pin.raw_get(obj, RAW, layout).unwrap().unwrap();
         assert_eq!((found.as_ptr(), bytes(&found)), (var.as_ptr(), &[7; 24][..]));
@@ -359,25 +359,24 @@ fn raw_constructors_and_destructors<R: Reclaim>(config: &Config) {
     let layout = Layout::new::<[u64; 2]>();
     let (calls, sum) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let (count, add) = ((&raw const calls).cast_mut().cast(), (&raw const sum).cast_mut().cast());
-    // SAFETY, for all of them: the callbacks take what they are given here.
-    // SAFETY: as said.
+    // SAFETY: here and below, the callbacks accept the data that is passed here.
     let refused = unsafe { pin.raw_alloc(5, RAW, layout, Some(construct), count) }.unwrap_err();
     assert_eq!(refused, CtorError::Ctor(5), "the constructor's own result");
     assert!(pin.raw_get(5, RAW, layout).unwrap().is_none());
     for obj in (8..168).step_by(8) {
-        // SAFETY: as said.
+        // SAFETY: as above.
         let var = unsafe { pin.raw_get_or_alloc(obj, RAW, layout, Some(construct), count) }.unwrap();
         assert_eq!(bytes(&var)[8..], (obj as u64).to_ne_bytes());
-        // SAFETY: as said.
+        // SAFETY: as above.
         unsafe { pin.raw_get_or_alloc(obj, RAW, layout, Some(construct), count) }.unwrap();
-        // SAFETY: as said.
+        // SAFETY: as above.
         assert!(unsafe { pin.raw_alloc(obj, RAW, layout, Some(construct), count) }.is_err());
     }
     assert_eq!(calls.load(Ordering::Relaxed), 21, "once for each");
-    // SAFETY: as said.
+    // SAFETY: as above.
     assert!(unsafe { pin.raw_free(8, RAW, Some(destroy), add) && !pin.raw_free(8, RAW, Some(destroy), add) });
     assert_eq!(sum.load(Ordering::Relaxed), 1);
-    // SAFETY: as said.
+    // SAFETY: as above.
     assert_eq!(unsafe { pin.raw_free_all(RAW, Some(destroy), add) }, 19);
     assert_eq!((sum.load(Ordering::Relaxed), store.stats().ctor_failed), (20, 1));
 }
@@ -400,17 +399,17 @@ fn raw_layouts<R: Reclaim>(config: &Config) {
         (5000, 4096),
         (100 << 10, 8),
     ];
-    // One id may have variables of many layouts; parents that fit into a word, and odd ones.
+    // One id may have variables of many layouts, on parents that fit into a word, and on odd ones.
     for (n, &(size, align)) in sizes.iter().enumerate() {
         for obj in [n * 8, n * 8 + 1] {
             let var = alloc(obj, layout(size, align)).unwrap();
             assert_eq!((bytes(&var).len(), var.as_ptr().addr().get() % align), (size, 0));
             assert!(bytes(&var).iter().all(|&byte| byte == 0));
-            // SAFETY: nobody else has it.
+            // SAFETY: no other thread has it.
             unsafe { var.as_ptr().write_bytes(0xff, size) };
         }
     }
-    // Smaller and less aligned will do, the other way round will not.
+    // A smaller and less aligned layout is accepted, a larger or more aligned one is not.
     let obj = 4 * 8;
     assert_eq!(
         pin.raw_get(obj, RAW, layout(8, 8)).unwrap().unwrap().layout(),

@@ -1,8 +1,8 @@
-//! What real threads see is linearizable, while the table moves under them: on every configuration and backend, for a
-//! bounded time.
+//! Answers to real threads are linearizable while the table is replaced under them: on every configuration and backend, for a
+//! limited time.
 //!
-//! `SHADOW_STRESS_SECONDS` sets the time for all of it together. A failure prints the seed of its batch;
-//! `SHADOW_STRESS_SEED` begins with that one.
+//! `SHADOW_STRESS_SECONDS` sets the total time. A failure prints the seed of its batch; `SHADOW_STRESS_SEED` starts with that
+//! one.
 
 mod common;
 
@@ -16,7 +16,7 @@ use common::random::Random;
 use common::rounds::{Round, Tally, run};
 use shadow_vars::Reclaim;
 
-/// Rounds on one store, before the next one begins small again.
+/// Rounds on one store, before the next store starts small again.
 const ROUNDS: usize = if cfg!(miri) { 3 } else { 40 };
 
 const SECONDS: u64 = 10;
@@ -26,7 +26,7 @@ fn histories_are_linearizable() {
     check_for(SECONDS);
 }
 
-/// As long as it is given, for rare schedules.
+/// As long as requested, for rare schedules.
 #[test]
 #[ignore = "takes as long as it is given"]
 fn torture_histories() {
@@ -40,7 +40,7 @@ fn check_for(seconds: u64) {
         .unwrap_or(seconds);
     let stores = Config::every();
     let backends = if cfg!(feature = "seize") { 4 } else { 3 };
-    // An interpreter of every access has time for one batch of each.
+    // Under an interpreter of every access, there is time for one batch of each.
     let slice = if cfg!(miri) {
         Duration::ZERO
     } else {
@@ -61,7 +61,7 @@ fn check_for(seconds: u64) {
     assert!(total.migrations as usize >= total.rounds / 4, "the table hardly moved");
 }
 
-/// Batches of random rounds on stores of this configuration, until the time is over; at least one.
+/// Runs batches of random rounds on stores of this configuration, until the time is over; at least one.
 fn stress<R: Reclaim>(config: &Config, time: Duration) -> Tally {
     let begin = Instant::now();
     let mut total = Tally::default();
@@ -92,7 +92,7 @@ fn stress<R: Reclaim>(config: &Config, time: Duration) -> Tally {
     total
 }
 
-/// Says which batch it was that failed.
+/// Prints which batch failed.
 struct Batch {
     config: &'static str,
     backend: &'static str,
@@ -110,7 +110,7 @@ impl Drop for Batch {
     }
 }
 
-/// An operation of one thread, written as the numbers of its call and its return.
+/// An operation of one thread, with the numbers of its call and its return.
 fn event(called: u64, returned: u64, call: Call) -> Event {
     Event {
         key: 0,
@@ -140,7 +140,7 @@ fn the_checker_accepts_what_one_order_explains() {
         // The read is explained by the creation that it overlaps, whichever was called first.
         &[event(0, 2, Call::Get(Some(1))), event(1, 3, Call::Alloc(1, true))],
         &[event(0, 3, Call::Alloc(1, true)), event(1, 2, Call::Get(None))],
-        // A sweep may come before or after what it overlaps, or both.
+        // A sweep may come before or after the operations that it overlaps, or both.
         &[
             event(0, 1, Call::Alloc(1, true)),
             event(2, 7, Call::Swept),

@@ -1,4 +1,4 @@
-//! Operations that look at many variables, or at the store as a whole: batches, iteration, counters, capacity.
+//! Operations on many variables, or on the store as a whole: batches, iteration, counters, capacity.
 
 mod support;
 
@@ -29,7 +29,7 @@ fn batches_of_lookups<R: Reclaim>(config: &Config) {
         .step_by(3)
         .for_each(|obj| store.alloc(obj, N, obj as u32).unwrap());
     let pin = store.pin();
-    // Around the size of a group, and with one side longer than the other.
+    // Around the size of a group, and with one slice longer than the other.
     for (keys, places) in [
         (0, 0),
         (1, 1),
@@ -129,7 +129,7 @@ fn ids_of_a_parent<R: Reclaim>(config: &Config) {
     );
 }
 
-/// Ids in all places and more than one to each, on few parents, while the table grows and shrinks.
+/// Ids in all places, and more than one in each, on few parents, while the table grows and shrinks.
 fn many_ids_of_few_parents<R: Reclaim>(config: &Config) {
     const IDS: u64 = 90;
     let store = config.build::<R>();
@@ -138,7 +138,7 @@ fn many_ids_of_few_parents<R: Reclaim>(config: &Config) {
         keys.range((obj, 0)..=(obj, u64::MAX)).map(|&(_, id)| id).collect()
     };
     for n in 0..1500_usize {
-        // One whose keys do not fit into a word among them.
+        // One of them has keys that do not fit into a word.
         let (obj, id) = (random.below(4) * 8 + random.below(2), random.below(IDS as usize) as u64);
         match random.below(40) {
             0 => {
@@ -161,13 +161,13 @@ fn many_ids_of_few_parents<R: Reclaim>(config: &Config) {
     }
 }
 
-/// What is there throughout is met, and freed, while ids are used for the first time and the table moves.
+/// Variables that exist throughout are found, and freed, while ids are used for the first time and the table is replaced.
 fn a_parents_variables_while_ids_come<R: Reclaim>(config: &Config) {
     const OWN: u64 = 24;
     const NEW: u64 = 100;
     let store = config.build::<R>();
     let parent = 0x1000_usize;
-    // Relaxed, here and below: counts and stops only.
+    // Relaxed, here and below: only counts and stop flags.
     let (done, new) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -188,7 +188,7 @@ fn a_parents_variables_while_ids_come<R: Reclaim>(config: &Config) {
                 if done.load(Ordering::Relaxed) {
                     break;
                 }
-                // New ids for a while, then the same again; and parents that make the table grow and shrink.
+                // New ids for a while, then the same ones again; and parents that make the table grow and shrink.
                 let id = ShadowId::new(1000 + n % (2 * NEW));
                 new.fetch_add(1, Ordering::Relaxed);
                 store.get_or_alloc(parent, id, n, |_| ()).unwrap();

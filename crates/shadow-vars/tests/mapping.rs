@@ -1,4 +1,4 @@
-//! Large stores have memory of the system's own. One test, as what is mapped is counted for the whole process.
+//! Large stores map memory from the system. One test only, as mapped memory is counted for the whole process.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ fn what_is_mapped_is_used_and_given_back() {
     let maps = cfg!(all(target_os = "linux", not(miri)));
     assert_eq!(mapped_bytes(), 0);
 
-    // Values that need no drop: the store goes without looking at them. Some keys need a record.
+    // Values that need no drop: the drop of the store does not visit them. Some keys need a record.
     let store: ShadowStore = ShadowStore::default();
     for n in 0..ENTRIES {
         store.alloc(key(n), NUMBER, [n as u64; 2]).unwrap();
@@ -36,7 +36,7 @@ fn what_is_mapped_is_used_and_given_back() {
     drop(store);
     assert_eq!(mapped_bytes(), 0);
 
-    // With one id whose values are dropped, all are looked for.
+    // With one id whose values must be dropped, all variables are visited.
     let shared = Arc::new(());
     let store: ShadowStore = ShadowStore::default();
     for n in 0..ENTRIES {

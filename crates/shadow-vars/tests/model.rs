@@ -20,14 +20,14 @@ const LONGEST: usize = if cfg!(miri) { 30 } else { 200 };
 fn cases(number: u32) -> ProptestConfig {
     ProptestConfig {
         cases: number,
-        // A failure is turned into a fixed sequence in this file.
+        // A failure becomes a fixed sequence in this file.
         failure_persistence: None,
         max_shrink_iters: 4096,
         ..ProptestConfig::default()
     }
 }
 
-/// One test per configuration, so that they run beside each other and a failure names its own.
+/// One test per configuration, so that they run in parallel and a failure names its own.
 macro_rules! random_sequences {
     ($($name:ident: $config:literal;)*) => {
         const NAMED: &[&str] = &[$($config),*];
@@ -142,7 +142,7 @@ fn every_destructor_on_every_kind_of_key() {
     }
 }
 
-/// The address of a freed object is soon the address of the next one: the same key goes round in the same table.
+/// The address of a freed object soon becomes the address of the next one: the same key is used repeatedly in the same table.
 #[test]
 fn one_key_for_ever() {
     let mut ops = vec![Op::Fill { count: 40 }];
@@ -162,7 +162,7 @@ fn one_key_for_ever() {
     check_everywhere(&ops);
 }
 
-/// Dead keys fill the table, so that it is rebuilt again and again at its size.
+/// Dead keys fill the table, so that it is rebuilt repeatedly at its size.
 #[test]
 fn fresh_keys_for_ever() {
     let ops: Vec<Op> = (0..20)
@@ -276,7 +276,7 @@ fn bare_memory() {
     check_everywhere(&ops);
 }
 
-/// A comparison that cannot fail proves nothing: with a model that is wrong in one way it must.
+/// A comparison that cannot fail proves nothing: with a model that is wrong in one way, it must fail.
 #[test]
 fn a_wrong_answer_is_noticed() {
     for lie in [
@@ -299,7 +299,7 @@ fn a_wrong_answer_is_noticed() {
     }
 }
 
-/// Sequences are written down as bytes as well: by the fuzzers.
+/// The fuzzers also store sequences as bytes.
 #[test]
 fn sequences_come_back_from_bytes() {
     let ops = [

@@ -1,4 +1,4 @@
-//! What stands for an object, and what owns an object's variables: nothing of it is left behind at its address.
+//! What stands for an object, and what owns an object's variables: none of them remains at its address.
 
 mod support;
 
@@ -22,7 +22,7 @@ on_every_store!(
 const VALUE: ShadowId<Counted> = ShadowId::new(0x71);
 const N: ShadowId<u32> = ShadowId::new(0x72);
 
-/// A reference to a type that is a handle does not compile where a parent is asked for: see the documentation's tests.
+/// A reference to a handle type does not compile where a parent is expected: see the documentation's tests.
 #[test]
 fn handles_are_known_to_be_handles() {
     fn is_handle<T: Handle + ?Sized>() {}
@@ -41,7 +41,7 @@ fn handles_are_known_to_be_handles() {
     is_handle::<std::sync::RwLockReadGuard<'_, u8>>();
     is_handle::<std::sync::RwLockWriteGuard<'_, u8>>();
     is_handle::<Option<Arc<u8>>>();
-    // Addresses: a map's `get` would take references to them.
+    // Addresses: the `get` of a map would take references to them.
     is_handle::<usize>();
     is_handle::<ObjAddr>();
     is_handle::<*const u8>();
@@ -50,7 +50,7 @@ fn handles_are_known_to_be_handles() {
     is_handle::<Parent<u8>>();
     is_handle::<Parent<u8, Arc<shadow_vars::ShadowStore>>>();
     is_handle::<Attached<Arc<u8>>>();
-    // And these are objects, though they own what is elsewhere.
+    // And these are objects, although they own memory elsewhere.
     let store = shadow_vars::ShadowStore::new();
     let owners = (
         String::new(),
@@ -63,12 +63,12 @@ fn handles_are_known_to_be_handles() {
     assert!(!store.contains(&owners.2, N) && !store.contains(&owners.3, N) && !store.contains(&owners.4, N));
 }
 
-/// An object whose drop attaches something to itself, and may panic then.
+/// An object whose drop attaches a variable to itself, and then may panic.
 struct Clinging<R: Reclaim> {
     store: Arc<ShadowStore<R>>,
     ledger: Arc<Ledger>,
     panics: bool,
-    /// Where it was when it was dropped, and what was there.
+    /// Where it was when it was dropped, and which variables were there.
     seen: Arc<std::sync::Mutex<Vec<(ObjAddr, usize)>>>,
 }
 
@@ -85,7 +85,7 @@ impl<R: Reclaim> Drop for Clinging<R> {
     }
 }
 
-/// What some owner is made of, in one store, with variables of the object; then it is dropped.
+/// Makes an owner in one store, with variables of the object, and drops it.
 fn cling<R: Reclaim, O>(
     config: &Config,
     panics: bool,
@@ -154,7 +154,7 @@ fn nothing_is_left_of_what_a_handle_kept<R: Reclaim>(config: &Config) {
 
 fn variables_go_with_the_handle<R: Reclaim>(config: &Config) {
     let (store, ledger) = (config.build::<R>(), Ledger::new(8));
-    // A library's object: found by its functions, which have a reference only.
+    // A library's object: its variables are found by the library's functions, which have only a reference.
     let theirs = Arc::new(String::from("theirs"));
     let attached = Attached::new_in(theirs.clone(), &store);
     store.alloc(&*attached, VALUE, ledger.value()).unwrap();
@@ -163,14 +163,14 @@ fn variables_go_with_the_handle<R: Reclaim>(config: &Config) {
     let weak: Weak<String> = Arc::downgrade(&theirs);
     drop(theirs);
     assert!(weak.upgrade().is_some(), "the handle keeps the object");
-    // Moving the handle moves nothing.
+    // Moving the handle does not move the object.
     let moved = Box::new(attached);
     assert!(library(&moved) && Attached::keeper(&moved).as_str() == "theirs");
     assert_eq!(format!("{moved:?}"), "Attached(\"theirs\")");
     let theirs = Attached::keeper(&moved).clone();
     drop(moved);
     assert!(!library(&theirs) && store.is_empty());
-    // Another may come later, and the object may go first elsewhere.
+    // Another handle may follow, and the object may be dropped elsewhere first.
     let again = Attached::new_in(theirs, &store);
     store.alloc(again.addr(), VALUE, ledger.value()).unwrap();
     let theirs = again.into_inner();
@@ -182,7 +182,7 @@ fn variables_go_with_the_handle<R: Reclaim>(config: &Config) {
 }
 
 fn handles_of_every_kind<R: Reclaim>(config: &Config) {
-    /// A pointer type of one's own.
+    /// A user-defined pointer type.
     struct Mine<'a>(&'a Cell<u32>);
     impl std::ops::Deref for Mine<'_> {
         type Target = Cell<u32>;

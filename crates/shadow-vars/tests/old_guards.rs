@@ -1,4 +1,4 @@
-//! Guards that are held for long are reported, once each, and counted.
+//! Guards that are held for a long time are reported, once each, and counted.
 
 #![cfg(all(target_os = "linux", not(miri)))]
 
@@ -51,7 +51,7 @@ processes! {
 const VALUE: ShadowId<[u64; 4]> = ShadowId::new(1);
 const AGE: Duration = Duration::from_millis(160);
 
-/// What the reports so far say: names of threads, and places of owned guards with their numbers.
+/// Takes the reports so far: names of threads, and places of owned guards with their numbers.
 fn reports() -> Vec<String> {
     #[cfg(feature = "tracing")]
     return warnings::take();
@@ -59,7 +59,7 @@ fn reports() -> Vec<String> {
     Vec::new()
 }
 
-/// Only with the feature is anybody told.
+/// Reports exist only with the feature.
 fn assert_reports(expected: &[&str]) {
     let mut told = reports();
     told.sort();
@@ -79,7 +79,7 @@ fn store<R: Reclaim>() -> &'static ShadowStore<R> {
     Box::leak(Box::new(ShadowStore::builder().batch(8).build().unwrap()))
 }
 
-/// Frees for so long.
+/// Frees for this long.
 fn churn<R: Reclaim>(store: &ShadowStore<R>, time: Duration) {
     let start = Instant::now();
     while start.elapsed() < time {
@@ -91,7 +91,7 @@ fn churn<R: Reclaim>(store: &ShadowStore<R>, time: Duration) {
     }
 }
 
-/// Frees until somebody is too old, and that is seen.
+/// Frees until a guard is too old, and that has been detected.
 fn until_old<R: Reclaim>(store: &ShadowStore<R>, count: usize) -> Stats {
     let start = Instant::now();
     loop {
@@ -145,7 +145,7 @@ fn held_back() {
     let store = begin::<Asymmetric>();
     beside(store, "sleeping", || {
         let stats = until_old(store, 1);
-        // All that was freed beside it, which is nearly all that waits.
+        // Everything that was freed beside it, which is nearly everything that waits.
         assert!(
             stats.held_back_bytes >= stats.retired_bytes / 2 && stats.held_back_bytes > 10_000,
             "{stats:?}"
@@ -169,7 +169,7 @@ fn held_back_of_eras() {
             bytes >= THERE * 32 && bytes <= stats.retired_bytes && bytes < THERE * 128,
             "{stats:?}"
         );
-        // It holds back nothing of what comes and goes now, and nothing of the other backend.
+        // It holds back no value that is created and freed now, and no value of the other backend.
         churn(store, AGE);
         churn(other, AGE / 4);
         let later = store.stats();
@@ -183,7 +183,7 @@ fn held_back_of_eras() {
     assert_eq!((gone.old_guards, gone.held_back_bytes, gone.retired_bytes), (0, 0, 0));
 }
 
-/// Values that own much and say so.
+/// Values that own much memory and have a weight.
 fn weighed_of_eras() {
     const BUFFER: ShadowId<Vec<u8>> = ShadowId::new(2);
     const EACH: usize = 20_000;
@@ -207,7 +207,7 @@ fn weighed_of_eras() {
     assert_eq!((gone.held_back_bytes, gone.retired_bytes), (0, 0));
 }
 
-/// A guard, and where it was made.
+/// A guard, and the place where it was made.
 #[track_caller]
 fn made<R: Reclaim>(store: &ShadowStore<R>) -> (OwnedPinned<'_, R>, String) {
     (store.pin_owned(), Location::caller().to_string())
@@ -222,7 +222,7 @@ fn owned<R: Reclaim>() {
     let mut expected = [format!("1 at {place}"), format!("3 at {}", many[0].1)];
     expected.sort();
     assert_reports(&[&expected[0], &expected[1]]);
-    // Others that are made there later are others.
+    // Guards that are made there later are different ones.
     drop(first);
     many.truncate(1);
     assert_eq!(store.stats().old_guards, 1);
@@ -263,7 +263,7 @@ fn renewed<R: Reclaim>() {
         assert_eq!(store.stats().old_guards, 0);
     }
     assert_reports(&[]);
-    // And it grows old again, with the place where it was first made.
+    // And it becomes old again, with the place where it was first made.
     local.repin();
     until_old(store, 1);
     churn(store, AGE);
@@ -278,7 +278,7 @@ fn in_time<R: Reclaim>() {
     let store = begin::<R>();
     let start = Instant::now();
     while start.elapsed() < AGE * 4 {
-        // One after the other, and always one.
+        // One after the other, with always one guard in existence.
         let (local, owned) = (store.pin(), store.pin_owned());
         churn(store, AGE / 4);
         drop(local);
@@ -303,7 +303,7 @@ fn one_each<R: Reclaim>() {
         churn(store, AGE);
         assert_eq!(store.stats().old_guards, 1);
     });
-    // Their places among the readers are used again.
+    // Their places among the readers are reused.
     beside(store, "third", || {
         until_old(store, 1);
         churn(store, AGE);
@@ -332,17 +332,17 @@ fn reclaimer<R: Reclaim>() {
     beside(store, "idle", || {
         thread::sleep(AGE * 8);
         assert_reports(&["idle"]);
-        // Seen before, so the first look knows how old it is.
+        // Seen before, so the first check knows its age.
         assert!(store.stats().oldest_guard.unwrap() >= AGE * 6);
     });
 }
 
-/// Reports are made in the middle of whatever frees, and by the reclaimer: neither notices.
+/// Reports are made inside operations that free, and by the reclaimer: panics of a subscriber affect neither.
 fn panicking<R: Reclaim>() {
     let store = begin::<R>();
     #[cfg(feature = "tracing")]
     warnings::panic();
-    // Of keys that leave a record when they go, which the next insert takes out and retires.
+    // With keys that leave a record when they are freed, which the next insert removes and retires.
     let odd = |store: &ShadowStore<R>| {
         for n in 0..64_usize {
             store.alloc(n * 8 + 1, VALUE, [7; 4]).unwrap();
@@ -387,7 +387,7 @@ fn child<R: Reclaim>() {
         until_old(store, 2);
         assert_eq!(reports().len(), if cfg!(feature = "tracing") { 2 } else { 0 });
         let child = fork(|| {
-            // This thread's is as old as it was, and was reported.
+            // This thread's guard is as old as before, and was reported.
             churn(store, AGE);
             assert_eq!(store.stats().old_guards, 1);
             assert_reports(&[]);
@@ -417,7 +417,7 @@ fn crossbeam() {
         (stats.old_guards, stats.oldest_guard, stats.held_back_bytes),
         (0, None, 0)
     );
-    // What there is instead.
+    // What is available instead.
     assert!(stats.oldest_retired.unwrap() > AGE && stats.retired_bytes > 1000);
     assert_reports(&[]);
 }

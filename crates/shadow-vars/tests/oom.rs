@@ -1,6 +1,6 @@
-//! Without memory: whichever allocation fails, the operation says so, gives the value back and leaves the store whole.
+//! Without memory: whichever allocation fails, the operation returns an error and the value, and leaves the store whole.
 //!
-//! A program of its own, as its allocator fails on demand, and one test only, as it also counts what is not given back.
+//! A separate program, as its allocator fails on demand; and one test only, as it also counts leaked memory.
 
 mod support;
 
@@ -26,8 +26,8 @@ fn obj(n: usize) -> usize {
     if n % 4 == 3 { n * 16 + 1 } else { n * 16 }
 }
 
-/// Creates the `n`th variable by the form that is its turn. `Err` if there was no memory, with the value's serial number if
-/// it came back.
+/// Creates the `n`th variable, with one of the forms in turn. Returns `Err` if there was no memory, with the value's serial
+/// number if it was given back.
 fn create<R: Reclaim>(store: &ShadowStore<R>, ledger: &Arc<Ledger>, n: usize) -> Result<(), Option<usize>> {
     let oom = |error: StoreError| assert_eq!(error, StoreError::OutOfMemory);
     match n % 6 {
@@ -89,8 +89,8 @@ fn free<R: Reclaim>(store: &ShadowStore<R>, n: usize) -> bool {
     }
 }
 
-/// Creates variables until one fails, with the `nth` allocation failing, and if memory is gone for good frees some, too.
-/// Whether it came to that.
+/// Creates variables until one fails, with the `nth` allocation failing, and, if memory is permanently exhausted, frees some
+/// too. Returns whether an allocation failed.
 fn creating<R: Reclaim>(config: &Config, nth: usize, for_good: bool, before: usize) -> bool {
     const MOST: usize = 120;
     let ledger = Ledger::new(4 * MOST);
@@ -127,7 +127,7 @@ fn creating<R: Reclaim>(config: &Config, nth: usize, for_good: bool, before: usi
     let gone = |n: usize| fired && for_good && n.is_multiple_of(3) && n < reached;
     (0..reached).for_each(|n| assert_eq!((exists(&store, n), freed[n]), (!gone(n), gone(n)), "variable {n}"));
     assert_eq!(store.len(), (0..reached).filter(|&n| !gone(n)).count());
-    // With memory again, all goes on.
+    // With memory again, everything works.
     (0..MOST)
         .filter(|&n| gone(n) || n >= reached)
         .for_each(|n| create(&store, &ledger, n).unwrap());
@@ -140,8 +140,8 @@ fn creating<R: Reclaim>(config: &Config, nth: usize, for_good: bool, before: usi
     fired
 }
 
-/// A store that asks for no grace period by itself: crossbeam-epoch and seize end the process when they have no memory for
-/// their own books, which nobody can help.
+/// Returns a store that begins no grace period by itself: crossbeam-epoch and seize abort the process if they have no memory
+/// for their own data.
 fn builder<R: Reclaim>(config: &Config) -> Builder<R> {
     let provoke = Provoke {
         batch_of_one: false,
@@ -160,7 +160,7 @@ fn building<R: Reclaim>(config: &Config, nth: usize) -> bool {
 }
 
 fn every_failure<R: Reclaim>() -> usize {
-    // Takes what a thread's first guard takes.
+    // Allocates what a thread's first guard needs.
     drop(ShadowStore::<R>::builder().build().unwrap().pin());
     let mut points = 0;
     for config in Config::all() {
@@ -183,7 +183,7 @@ fn no_allocation_is_taken_for_granted() {
     #[cfg(feature = "seize")]
     let points = points + every_failure::<shadow_vars::Seize>();
     println!("{points} points of failure");
-    // Once more, for what the first run left in caches; then there must be less than one more per point.
+    // Again, as the first run filled caches; then there must be less than one more allocation per point.
     let held = HELD.load(Ordering::Relaxed);
     every_failure::<shadow_vars::Epoch>();
     let leaked = HELD.load(Ordering::Relaxed) - held;

@@ -1,4 +1,4 @@
-//! The background reclaimer, in a process of its own: what it does not drop, nothing else does here.
+//! The background reclaimer, in a process of its own: values that it does not drop are not dropped by anything else here.
 
 use std::sync::Arc;
 use std::thread;

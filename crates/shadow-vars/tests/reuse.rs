@@ -1,4 +1,5 @@
-//! Memory is reused: variables come and go at the same few addresses, or at ever new ones, and the table must not wear out.
+//! Memory is reused: variables are created and freed at the same few addresses, or at ever new ones, and the table must not
+//! degrade.
 
 mod support;
 
@@ -15,12 +16,12 @@ on_every_store!(few_addresses_on_a_small_table, new_addresses_on_a_small_table);
 const N: ShadowId<usize> = ShadowId::new(0x61);
 const LIVE: usize = 1 << 16;
 
-/// Tables that were made since the store was.
+/// The number of tables that were made since the store was built.
 fn tables(stats: &Stats) -> u64 {
     stats.growths + stats.shrinks + stats.rebuilds
 }
 
-/// A store with 64 k variables that stay.
+/// Returns a store with 64 k variables that stay.
 fn settled() -> ShadowStore<Asymmetric> {
     let store = ShadowStore::builder().capacity(LIVE).hash_seed(1).build().unwrap();
     (0..LIVE).for_each(|n| store.alloc(0x10_0000_0000 + n * 64, N, n).unwrap());
@@ -32,7 +33,7 @@ fn check_settled(store: &ShadowStore<Asymmetric>) {
     assert!((0..LIVE).all(|n| store.get_cloned(0x10_0000_0000 + n * 64, N) == Some(n)));
 }
 
-/// Ten million times attach and free: each address claims one slot, once, so no table is ever replaced for it.
+/// Ten million times attach and free: each address claims one slot, once, so no table is ever replaced because of it.
 #[test]
 fn ten_million_cycles_on_a_few_addresses() {
     const CYCLES: usize = 10_000_000;
@@ -68,8 +69,8 @@ fn ten_million_cycles_on_a_few_addresses() {
     check_settled(&store);
 }
 
-/// Addresses that never come back leave a tomb each: the table is rebuilt for every third of its size that they claim, not
-/// more often, and does not grow with their number.
+/// Addresses that are never reused leave a tomb each: the table is rebuilt whenever they have claimed a third of its size,
+/// not more often, and does not grow with their number.
 #[test]
 fn a_million_addresses_that_never_come_back() {
     const CYCLES: usize = 1_000_000;
@@ -97,7 +98,7 @@ fn a_million_addresses_that_never_come_back() {
     let made = tables(&stats) - before;
     println!("{CYCLES} new addresses, {made} new tables of {capacity} slots: {stats:?}");
     assert!(made <= (CYCLES / (capacity / 3)) as u64 + 1, "{stats:?}");
-    // One more than what was asked for may be one doubling more.
+    // One more than the requested number may be one doubling more.
     assert!(stats.capacity <= 2 * capacity, "{stats:?}");
     check_settled(&store);
 }

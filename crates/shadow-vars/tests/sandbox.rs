@@ -1,4 +1,4 @@
-//! Stores in a process that a sandbox denies the barrier.
+//! Stores in a process to which a sandbox denies the barrier.
 
 #![cfg(all(target_os = "linux", not(miri)))]
 
@@ -45,7 +45,7 @@ processes! {
     denied_barrier_told_to_who_panics => denied_told_to_who_panics;
 }
 
-/// A thread that has used the store, and sleeps from then on until the sender goes. Returns when it sleeps.
+/// A thread that has used the store, and then sleeps until the sender is dropped. Returns when it sleeps.
 fn sleeper<R: Reclaim>(store: &'static ShadowStore<R>, work: impl FnOnce(&ShadowStore<R>) + Send + 'static) -> Sleeper {
     let (wake, sleep) = mpsc::channel::<()>();
     let (ready, wait) = mpsc::channel();
@@ -73,7 +73,7 @@ impl Sleeper {
     }
 }
 
-/// A thread has used light barriers and sleeps, so no heavy one is to be had: nothing is dropped, and it is said.
+/// A thread has used light barriers and sleeps, so there can be no heavy one: nothing is dropped, and that is reported.
 fn denied_unfenced<R: Reclaim>() {
     let store = store::<R>();
     store.alloc(8_usize, VALUE, Counted::new()).unwrap();
@@ -91,8 +91,8 @@ fn denied_unfenced<R: Reclaim>() {
     assert_eq!((drops(), store.stats().unsettled_readers), (1, 0));
 }
 
-/// As above, and batch after batch is retired meanwhile, by several threads: of all that nothing is dropped, not even what was
-/// made after the denial, as nobody knows what the sleeper has found.
+/// As above, while several threads retire batch after batch: nothing of that is dropped, not even values that were created
+/// after the denial, as it is not known what the sleeping thread has found.
 fn denied_unfenced_of_many<R: Reclaim>() {
     const MANY: usize = 2_000;
     let store = store::<R>();
@@ -123,12 +123,12 @@ fn denied_unfenced_of_many<R: Reclaim>() {
     assert_eq!((drops(), store.stats().unsettled_readers), (1 + 3 * MANY as u64, 0));
 }
 
-/// What an idle thread left in its own shard is not closed by others without a barrier: no hang, and no loss.
+/// What an idle thread left in its own shard cannot be closed by other threads without a barrier: no hang, and no loss.
 fn denied_hang<R: Reclaim>() {
     let store: &'static ShadowStore<R> = Box::leak(Box::default());
     store.alloc(8_usize, VALUE, Counted::new()).unwrap();
     store.alloc(16_usize, VALUE, Counted::new()).unwrap();
-    // Under its guard one waits for a period, and the other for that one to be closed.
+    // Under its guard, one thread waits for a grace period, and the other waits for that one's batch to be closed.
     let other = sleeper(store, |store| {
         let pin = store.pin();
         assert!(pin.free(8_usize, VALUE) && pin.free(16_usize, VALUE));
@@ -147,7 +147,7 @@ fn denied_hang<R: Reclaim>() {
     assert_eq!(drops(), 2);
 }
 
-/// When every reader has pinned again, all goes on as with fences.
+/// When every reader has pinned again, everything continues as with fences.
 fn denied_comes_back<R: Reclaim>() {
     let store = store::<R>();
     let (again, wait) = mpsc::channel::<()>();
@@ -184,7 +184,7 @@ fn denied_from_the_start<R: Reclaim>() {
     other.end();
 }
 
-/// Readers look at what they found while others free it and make it anew, across the denial.
+/// Readers read what they found while other threads free it and create it anew, across the denial.
 fn denied_readers<R: Reclaim>() {
     let store = store::<R>();
     let stop = AtomicBool::new(false);
@@ -215,7 +215,7 @@ fn denied_readers<R: Reclaim>() {
     use_all(store);
 }
 
-/// Reclamation stands still, and is asked for again and again, by threads beside each other: one warning.
+/// Reclamation is stalled, and is requested repeatedly by concurrent threads: one warning.
 #[cfg(feature = "tracing")]
 fn denied_told<R: Reclaim>() {
     warnings::listen();
@@ -226,7 +226,7 @@ fn denied_told<R: Reclaim>() {
     assert_eq!(warnings::take(), [""; 0]);
 }
 
-/// Backends have readers of their own, but the process is denied one barrier.
+/// Each backend has readers of its own, but the process is denied one barrier.
 #[cfg(feature = "tracing")]
 fn denied_told_for_both() {
     warnings::listen();
@@ -243,7 +243,7 @@ fn assert_told(was_there: bool) {
     assert!(told.iter().all(is_it), "{told:?}");
 }
 
-/// Somebody who sleeps, and what asks for the barrier that this one needs.
+/// A sleeping thread, and an operation that needs the barrier which that thread prevents.
 #[cfg(feature = "tracing")]
 type Stand = (Sleeper, fn());
 
@@ -267,7 +267,7 @@ fn stand<R: Reclaim>() -> Stand {
     )
 }
 
-/// Whether there was a barrier, and who sleeps.
+/// Stalls reclamation. Returns whether there was a barrier, and the threads that sleep.
 #[cfg(feature = "tracing")]
 fn stand_still(stands: &[fn() -> Stand]) -> (bool, Vec<Sleeper>) {
     let (others, pushes): (Vec<_>, Vec<_>) = stands.iter().map(|stand| stand()).unzip();
@@ -277,7 +277,7 @@ fn stand_still(stands: &[fn() -> Stand]) -> (bool, Vec<Sleeper>) {
     (was_there, others)
 }
 
-/// A process that was denied it from the start loses nothing by it.
+/// A process that was denied the barrier from the start has no disadvantage.
 #[cfg(feature = "tracing")]
 fn denied_not_told() {
     warnings::listen();

@@ -1,4 +1,4 @@
-//! The kernel's own selftest of the shadow variable API, step by step, and the three uses that its documentation shows.
+//! The kernel's own selftest of the shadow variable API, step by step, and the three use cases in its documentation.
 
 mod support;
 
@@ -29,7 +29,7 @@ const B: u64 = 0x1235;
 const EINVAL: c_int = -22;
 
 thread_local! {
-    /// What happened, in order. The raw callbacks are plain functions, so it cannot be handed to them.
+    /// The events, in order. The raw callbacks are plain functions, so the log cannot be passed to them.
     static LOG: RefCell<String> = const { RefCell::new(String::new()) };
     /// The parents, so that the log can name them.
     static OBJS: RefCell<[usize; 3]> = const { RefCell::new([0; 3]) };
@@ -52,7 +52,7 @@ fn number(i: usize, id: u64) -> usize {
     if id == A { 10 + i } else { 20 + i }
 }
 
-/// What the selftest must print, whichever interface it uses.
+/// What the selftest must print, with any interface.
 fn expected() -> String {
     let mut log = String::from("get o0 A: none\n");
     for i in 0..3 {
@@ -84,7 +84,7 @@ fn expected() -> String {
     log
 }
 
-/// The seven steps. `get` gives a variable's address and number.
+/// The seven steps. `get` returns a variable's address and number.
 struct Steps<C, G, F, A> {
     /// Creates the `i`th parent's variable, by `get_or_alloc` or by `alloc`.
     create: C,
@@ -213,7 +213,7 @@ fn basic_api_raw<R: Reclaim>(config: &Config) {
     let pin = store.pin();
     let layout = Layout::new::<*const u8>();
     let var = |var: shadow_vars::RawVar<'_>| {
-        // SAFETY: all variables are made by `log_ctor`, which writes the word.
+        // SAFETY: all variables are created by `log_ctor`, which writes the word.
         let word = unsafe { var.as_ptr().cast::<usize>().read() };
         (var.as_ptr().addr().get(), word)
     };
@@ -221,7 +221,7 @@ fn basic_api_raw<R: Reclaim>(config: &Config) {
         create: |get: bool, i: usize, id: u64| {
             let mut data = number(i, id);
             let (obj, data) = (&*objs[i], (&raw mut data).cast());
-            // SAFETY: the constructor takes a word, and writes one.
+            // SAFETY: the constructor is given a word, and writes one.
             var(unsafe {
                 match get {
                     true => pin.raw_get_or_alloc(obj, id, layout, Some(log_ctor), data),
@@ -240,14 +240,14 @@ fn basic_api_raw<R: Reclaim>(config: &Config) {
     assert!(store.is_empty());
 }
 
-/// Where the kernel returns NULL for anything that went wrong, the caller can tell a refusal from a duplicate.
+/// Where the kernel returns NULL for any failure, the caller can distinguish a constructor's error from a duplicate.
 fn a_constructor_that_refuses<R: Reclaim>(config: &Config) {
     let (store, objs) = (config.build::<R>(), parents());
     let pin = store.pin();
     let layout = Layout::new::<usize>();
     let obj = &*objs[0];
     let null = std::ptr::null_mut();
-    // SAFETY: the constructor refuses null data.
+    // SAFETY: the constructor fails for null data.
     unsafe {
         assert_eq!(
             pin.raw_alloc(obj, A, layout, Some(log_ctor), null).unwrap_err(),
@@ -258,10 +258,10 @@ fn a_constructor_that_refuses<R: Reclaim>(config: &Config) {
             CtorError::Ctor(EINVAL)
         );
         assert!(pin.raw_get(obj, A, layout).unwrap().is_none() && !pin.raw_free(obj, A, None, null));
-        // Without a constructor it comes zeroed.
+        // Without a constructor, the variable is zeroed.
         let var = pin.raw_alloc(obj, A, layout, None, null).unwrap();
         assert_eq!(var.as_ptr().cast::<usize>().read(), 0);
-        // Of a variable that exists, no constructor is asked.
+        // For a variable that exists, no constructor runs.
         assert!(pin.raw_get_or_alloc(obj, A, layout, Some(log_ctor), null).is_ok());
         assert!(matches!(
             pin.raw_alloc(obj, A, layout, Some(log_ctor), null).unwrap_err(),
@@ -271,12 +271,12 @@ fn a_constructor_that_refuses<R: Reclaim>(config: &Config) {
     assert_eq!(store.stats().ctor_failed, 2);
 }
 
-/// A station of a wireless network, as the first example has it: it may fall asleep, and frames for it are then kept.
+/// A station of a wireless network, as in the first example: it may sleep, and frames for it are queued meanwhile.
 struct Station {
     kept: Mutex<VecDeque<u32>>,
 }
 
-/// 2.1: a lock that lives as long as its parent, made and freed by the patched constructor and destructor.
+/// 2.1: a lock that lives as long as its parent, created and freed by the patched constructor and destructor.
 fn same_life_as_the_parent<R: Reclaim>(config: &Config) {
     const PS_LOCK: ShadowId<Mutex<Vec<u32>>> = ShadowId::new(1);
 
@@ -287,13 +287,13 @@ fn same_life_as_the_parent<R: Reclaim>(config: &Config) {
     }
 
     fn station_free<R: Reclaim>(store: &ShadowStore<R>, station: Box<Station>) -> Vec<u32> {
-        // Before the memory of the parent is given back.
+        // Before the parent's memory is deallocated.
         let sent = store.free_with(&*station, PS_LOCK, |_, lock| std::mem::take(&mut *lock.lock().unwrap()));
         drop(station);
         sent.unwrap()
     }
 
-    /// Keeps a frame, or sends all that is kept; under the lock, so that the order stays.
+    /// Queues a frame, or sends all queued frames; under the lock, so that their order is preserved.
     fn wake_up_or_keep<R: Reclaim>(store: &ShadowStore<R>, station: &Station, frame: Option<u32>) -> bool {
         let pin = store.pin();
         // A station from before the patch has no lock.
@@ -328,7 +328,7 @@ fn same_life_as_the_parent<R: Reclaim>(config: &Config) {
     assert!(store.is_empty());
 }
 
-/// 2.2: parents that were there before the patch get their variable at first use, initialised once.
+/// 2.2: parents that existed before the patch get their variable at first use, initialised once.
 fn parents_in_flight<R: Reclaim>(config: &Config) {
     const COUNTER: ShadowId<AtomicUsize> = ShadowId::new(2);
     let store = config.build::<R>();
@@ -350,7 +350,7 @@ fn parents_in_flight<R: Reclaim>(config: &Config) {
     });
     assert_eq!(constructed.into_inner(), 40);
     let mut sum = 0;
-    // The patch goes, and takes the variables of all parents with it.
+    // The patch is removed, together with the variables of all parents.
     assert_eq!(
         store.free_all_with(COUNTER, |_, counter| sum += counter.load(Ordering::Relaxed)),
         40
@@ -361,7 +361,7 @@ fn parents_in_flight<R: Reclaim>(config: &Config) {
     );
 }
 
-/// 2.3: a variable without content tells which parents were made by the new code.
+/// 2.3: a variable without content marks the parents that were created by the new code.
 fn a_flag<R: Reclaim>(config: &Config) {
     const MADE_BY_PATCH: ShadowId<()> = ShadowId::new(3);
     let store = config.build::<R>();

@@ -1,6 +1,6 @@
-//! What small things take: a store without variables or with one, one id more, a flush of a store that holds little.
+//! The memory of small things: a store without variables or with one, one more id, a flush of a store that holds little.
 //!
-//! A program of its own, as its allocator counts, and one test only, so that nobody else allocates.
+//! A separate program, as its allocator counts, and one test only, so that no other test allocates.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
@@ -13,27 +13,27 @@ struct Counting;
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Bytes that are held, and allocations so far.
+/// Bytes that are allocated, and allocations so far.
 static HELD: AtomicIsize = AtomicIsize::new(0);
 static MADE: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: passes everything on to the system's allocator.
+// SAFETY: forwards everything to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         HELD.fetch_add(layout.size() as isize, Ordering::Relaxed);
         MADE.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees what the system's allocator requires.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
         HELD.fetch_sub(layout.size() as isize, Ordering::Relaxed);
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees what the system's allocator requires.
         unsafe { System.dealloc(memory, layout) };
     }
 }
 
-/// What `make` allocates: bytes that are held while what it makes is there, and allocations.
+/// Returns what `make` allocates: bytes that are allocated while its result exists, and allocations.
 fn taken_by<T>(make: impl FnOnce() -> T) -> (T, usize, usize) {
     let before = (HELD.load(Ordering::Relaxed), MADE.load(Ordering::Relaxed));
     let made = make();
@@ -49,7 +49,7 @@ fn with_one() -> ShadowStore {
     store
 }
 
-/// Bytes of a store, at most, and allocations: of an empty one, and of one with a variable.
+/// The largest number of bytes of a store, and of allocations: of an empty one, and of one with a variable.
 const EMPTY: (usize, usize) = (1024, 10);
 const ONE: (usize, usize) = (2048, 20);
 
@@ -67,7 +67,7 @@ fn stores() {
         bytes <= ONE.0 && allocations <= ONE.1,
         "{bytes} bytes, {allocations} allocations"
     );
-    // Reading takes nothing, nor does another variable of the same id, nor counting.
+    // Reading allocates nothing, nor does another variable of the same id, nor counting.
     let ((), bytes, _) = taken_by(|| {
         assert_eq!(store.get_cloned(8_usize, ID), Some(7));
         store.alloc(16_usize, ID, 8).unwrap();
@@ -82,7 +82,7 @@ fn stores() {
     assert!(each <= ONE.0, "{each} bytes each");
     drop(many);
 
-    // The threads' own places take nothing of a store.
+    // The threads' own places allocate nothing for a store.
     let ((), bytes, _) = taken_by(|| {
         thread::scope(|scope| {
             for _ in 0..12 {
@@ -117,7 +117,7 @@ fn ids() {
         println!("ids {first} to {many}: {each} bytes each");
         assert!(each <= 200, "{each} bytes for one id more");
     }
-    // Those that are counted apart, by one thread.
+    // Ids that one thread counts separately.
     let ((), bytes, _) = taken_by(|| {
         for n in 0..40 {
             let id = ShadowId::<u64>::new(100 + n % 2 * 50_000);
@@ -133,7 +133,7 @@ fn ids() {
 
 fn flush() {
     let store = with_one();
-    // Enough for magazines, of a size class each.
+    // Enough for magazines, in one size class each.
     for n in 1..=40_usize {
         store.alloc(n * 64, ShadowId::<[u64; 2]>::new(2), [0; 2]).unwrap();
         store.alloc(n * 64, ShadowId::<[u64; 6]>::new(3), [0; 6]).unwrap();
@@ -151,7 +151,7 @@ fn flush() {
     store.shrink_to_fit();
     store.synchronize().unwrap();
     let after = store.stats();
-    // What was never used, and was given back so, is used by the next.
+    // Memory that was never used, and was given back unused, is used by the next allocations.
     for round in 0..20 {
         let ((), bytes, _) = taken_by(|| {
             store
@@ -167,7 +167,7 @@ fn flush() {
 
 #[test]
 fn small_things_take_little() {
-    // What a process and a thread have once.
+    // Allocations that a process and a thread make once.
     drop(with_one());
     let store = with_one();
     store.free(8_usize, ID);

@@ -1,6 +1,6 @@
-//! Freed values with destructors are dropped soon: while a service is busy, and when it has fallen idle.
+//! Freed values with destructors are dropped soon: while a service is busy, and when it has become idle.
 //!
-//! The tests count what is dropped in a process that others use too, so they run one after the other.
+//! The tests count what is dropped in a process that other tests use too, so they run one after the other.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use shadow_vars::{Asymmetric, Epoch, Reclaim, ShadowId, ShadowStore};
 
-/// Values of a test that are there: made, and not dropped.
+/// The values of a test that exist: created, and not dropped.
 #[derive(Clone, Default)]
 struct Alive(Arc<AtomicUsize>);
 
@@ -36,7 +36,7 @@ impl Drop for Value {
 const VALUE: ShadowId<Value> = ShadowId::new(1);
 const LARGE: ShadowId<(Vec<u8>, Value)> = ShadowId::new(2);
 
-/// What "after ten milliseconds" is asked after.
+/// How long the tests wait for what is due after ten milliseconds.
 const LATER: Duration = Duration::from_millis(15);
 
 fn alone() -> MutexGuard<'static, ()> {
@@ -68,7 +68,7 @@ fn large_values_do_not_pile_up() {
     assert!(most <= MOST, "{most} values of 1 MiB at once");
 }
 
-/// What owns nothing waits for four batches at most, even where they fill up faster than barriers are due.
+/// Values that own nothing wait for four batches at most, even where batches fill faster than barriers are due.
 #[test]
 fn plain_values_wait_for_four_batches_at_most() {
     const BATCH: usize = 64;
@@ -77,7 +77,8 @@ fn plain_values_wait_for_four_batches_at_most() {
     let store = ShadowStore::<Asymmetric>::builder().batch(BATCH).build().unwrap();
     let (mut most, mut batches) = (0, 0);
     for round in 0..500 {
-        // Rounds end anywhere between a batch and the ninth after it: reading the statistics takes time, in which barriers fall due.
+        // Rounds end anywhere between a batch and the ninth after it: reading the statistics takes time, in which barriers
+        // become due.
         for n in 0..BATCH + 7 * round % (8 * BATCH) {
             store.alloc(n * 8, PLAIN, 1).unwrap();
             assert!(store.free(n * 8, PLAIN));
@@ -90,7 +91,7 @@ fn plain_values_wait_for_four_batches_at_most() {
     assert!(batches > 0, "they are not given back one at a time");
 }
 
-/// Values are freed, then nothing happens but one operation, of any kind and any store.
+/// Values are freed; then nothing happens except one operation, of any kind and on any store.
 #[track_caller]
 fn goes_with<R: Reclaim>(later: impl FnOnce(&ShadowStore<R>, &ShadowStore)) {
     let (store, other, alive) = (
@@ -125,7 +126,7 @@ fn what_is_left_behind_goes_with_a_later_operation_of_any_store() {
     });
 }
 
-/// With another backend, whose periods may take a few steps more.
+/// With another backend, whose grace periods may take a few steps more.
 #[test]
 fn what_is_left_behind_goes_with_flushes_whatever_the_backend() {
     let _alone = alone();
@@ -136,7 +137,7 @@ fn what_is_left_behind_goes_with_flushes_whatever_the_backend() {
     });
 }
 
-/// A thread frees and sleeps; others, which free too, drop what it has left.
+/// A thread frees and sleeps; other threads, which free too, drop what it has left.
 #[test]
 fn what_a_silent_thread_has_freed_goes_with_others_frees() {
     let _alone = alone();
@@ -162,7 +163,7 @@ fn what_a_silent_thread_has_freed_goes_with_others_frees() {
     });
 }
 
-/// Values that waited are dropped by the few, not all in one operation.
+/// Values that waited are dropped a few at a time, not all in one operation.
 #[test]
 fn a_free_drops_a_few_at_most() {
     const FEW: usize = 40;
@@ -183,7 +184,7 @@ fn a_free_drops_a_few_at_most() {
     assert!(most <= FEW, "one free dropped {most}");
 }
 
-/// A value owns the last handle to the store that it was freed in, and is dropped by another store's operation.
+/// A value owns the last handle to the store in which it was freed, and is dropped by an operation of another store.
 #[test]
 fn a_store_may_go_while_it_is_looked_after() {
     struct Keeper(#[expect(dead_code, reason = "dropped with it")] Arc<ShadowStore>);
@@ -211,7 +212,7 @@ fn a_store_may_go_while_it_is_looked_after() {
     }
 }
 
-/// Threads drop stores that others look after just then.
+/// Threads drop stores that other threads are draining at that time.
 #[test]
 fn stores_come_and_go_beside_those_who_look_after_them() {
     let _alone = alone();
@@ -256,8 +257,8 @@ fn statistics_say_how_old_the_oldest_is() {
     assert_eq!((store.stats().oldest_retired, alive.count()), (None, 0));
 }
 
-/// The store of this test is dropped in a visit that begins when the thread's locals are already going: it must not be dropped
-/// in the middle of that.
+/// The store of this test is dropped in a visit that begins while the thread's locals are being destroyed: it must not be
+/// dropped in the middle of that visit.
 #[test]
 fn a_store_may_go_at_a_threads_end() {
     struct Keeper {
@@ -281,7 +282,7 @@ fn a_store_may_go_at_a_threads_end() {
         let (other, alive) = (other.clone(), alive.clone());
         let thread = thread::spawn(move || {
             END.set(Some(AtEnd(other.clone())));
-            // What a visit needs of the thread is there before, so it goes before.
+            // The thread-locals that a visit needs exist before this one, so they are destroyed after it.
             for n in 0..3 {
                 other.alloc(n * 8_usize, VALUE, alive.value()).unwrap();
                 assert!(other.pin().free(n * 8_usize, VALUE));
@@ -303,7 +304,7 @@ fn a_store_may_go_at_a_threads_end() {
     }
 }
 
-/// Two threads look after stores whose values have the last handles to each other's.
+/// Two threads drain stores whose values have the last handles to each other's store.
 #[test]
 fn visitors_do_not_wait_for_each_other() {
     struct Keeper(#[expect(dead_code, reason = "dropped with it")] Arc<ShadowStore>);
@@ -341,7 +342,7 @@ fn visitors_do_not_wait_for_each_other() {
     }
 }
 
-/// Several stores have something, and the note of what waits was there when the second came.
+/// Several stores have values that wait, and the flag was already set when the second store retired its own.
 #[test]
 fn every_store_that_has_something_is_looked_after() {
     let _alone = alone();

@@ -1,5 +1,5 @@
-//! What nothing in the language asks for: that no public type is without its twins and assertions, and no counter without its
-//! row in the guide.
+//! Rules that the language does not enforce: every public type has its examples and assertions, and every counter has its row
+//! in the guide.
 #![cfg(not(miri))]
 
 use std::collections::BTreeSet;
@@ -10,7 +10,7 @@ const VARIANCE: &str = include_str!("../src/variance.rs");
 const TYPES: &str = include_str!("types.rs");
 const GUIDE: &str = include_str!("../src/docs/processes.rs");
 
-/// The sources of a crate beside this one, but for its tests and what only they use.
+/// Returns the sources of a crate beside this one, without its tests and the files that only tests use.
 fn sources(of: &str) -> Vec<(PathBuf, String)> {
     fn collect(folder: &Path, into: &mut Vec<(PathBuf, String)>) {
         for entry in fs::read_dir(folder).unwrap() {
@@ -37,7 +37,7 @@ fn sources(of: &str) -> Vec<(PathBuf, String)> {
         .join(of)
         .join("src");
     collect(&folder, &mut found);
-    // To the ends of files, past their tests.
+    // Files are read to their ends, beyond their tests.
     let last = if of == "shadow-vars" {
         "struct Freed"
     } else {
@@ -51,7 +51,7 @@ fn is_word(letter: char) -> bool {
     letter.is_alphanumeric() || letter == '_'
 }
 
-/// What a crate's root re-exports, but for what is hidden.
+/// Returns the public re-exports of a crate's root, except hidden ones.
 fn exported(root: &str) -> BTreeSet<&str> {
     let mut names = BTreeSet::new();
     for (at, _) in root.match_indices("\npub use ") {
@@ -67,7 +67,7 @@ fn exported(root: &str) -> BTreeSet<&str> {
     names
 }
 
-/// The parameters of a type of this name, if there is one.
+/// Returns the parameters of a type of this name, if there is one.
 fn parameters<'s>(sources: &'s [(PathBuf, String)], name: &str) -> Option<&'s str> {
     let declared = |text: &'s str, kind: &str| {
         let declaration = format!("pub {kind} {name}");
@@ -96,14 +96,14 @@ fn parameters<'s>(sources: &'s [(PathBuf, String)], name: &str) -> Option<&'s st
     Some(&list[..end.unwrap().0])
 }
 
-/// Whether a parameter is a backend: those have no lifetimes.
+/// Returns whether a parameter is a backend: backends have no lifetimes.
 fn is_backend(parameter: &str) -> bool {
     parameter.trim().starts_with("R: Reclaim")
 }
 
-/// Types that this root exports and these tests do not know of.
+/// Returns the types that this root exports and these tests do not mention.
 fn forgotten(root: &str, sources: &[(PathBuf, String)], variance: &str, types: &str) -> Vec<String> {
-    // Between fences, examples and what is between them come by turns.
+    // Splitting at the fences yields examples and the text between them alternately.
     let (mut examples, mut twins) = (String::new(), String::new());
     for (at, part) in variance.split("/// ```").enumerate() {
         match part.split_once('\n') {
@@ -150,7 +150,7 @@ fn every_public_type_has_its_twins_and_assertions() {
     }
     assert!(!names.contains("Provoke"));
     assert_eq!(forgotten(root, &sources, VARIANCE, TYPES), [""; 0]);
-    // It would be seen.
+    // A missing one would be detected.
     let sees = |root: &str, variance: &str, types: &str| forgotten(root, &sources, variance, types).len();
     assert_eq!(sees(root, &VARIANCE.replace("Attached<", "Typed<"), TYPES), 2);
     assert_eq!(sees(root, &VARIANCE.replace("VarRef<'b>) -> VarRef<'a>", ""), TYPES), 1);
@@ -159,7 +159,7 @@ fn every_public_type_has_its_twins_and_assertions() {
     assert_eq!(sees(&more, VARIANCE, TYPES), 4, "one has a parameter");
 }
 
-/// What is counted up, by file and name, and words of the row that says what happens at its end.
+/// The counters that are incremented, by file and name, with words of the row that describes their overflow.
 const COUNTERS: [(&str, &str); 39] = [
     ("ctor.rs ctor_failed", "and other statistics"),
     ("fork.rs GENERATION", "forks"),
@@ -202,7 +202,7 @@ const COUNTERS: [(&str, &str); 39] = [
     ("tally.rs counter", "created, freed"),
 ];
 
-/// What is counted up in these sources: atomics, and cells. Each by the file that does, and its name.
+/// Returns the counters that these sources increment: atomics, and cells. Each by its file and name.
 fn counted(sources: &[(PathBuf, String)]) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for (path, text) in sources {

@@ -1,4 +1,4 @@
-//! Constructors that use rayon: rings that work stealing closes are found, and waits that end are not refused.
+//! Constructors that use rayon: cycles that work stealing closes are detected, and waits that end are not refused.
 
 #![cfg(all(feature = "rayon", target_os = "linux"))]
 
@@ -30,8 +30,8 @@ fn compute(time: Duration) {
     }
 }
 
-/// The constructor runs on one worker. Another takes a half of it, waits there for a part that only the test lets go, and
-/// meanwhile takes up work that asks for the variable.
+/// The constructor runs on one worker. Another worker takes one half of it, waits there for a part that only the test
+/// releases, and meanwhile runs work that requests the variable.
 fn a_part_of_a_constructor_under_its_waiter<R: Reclaim>(config: &Config) {
     let (store, pool) = (config.build::<R>(), pool(2));
     let refused = AtomicUsize::new(0);
@@ -60,7 +60,7 @@ fn a_part_of_a_constructor_under_its_waiter<R: Reclaim>(config: &Config) {
                 OBJ,
                 N,
                 |_| {
-                    // As if it were stolen there: the other worker asks in a part of the constructor.
+                    // As if it were stolen there: the other worker requests the variable inside a part of the constructor.
                     apart(&|| (), &ask);
                     7
                 },
@@ -72,7 +72,7 @@ fn a_part_of_a_constructor_under_its_waiter<R: Reclaim>(config: &Config) {
     assert_eq!((refused.into_inner(), store.get_cloned(OBJ, N)), (1, Some(7)));
 }
 
-/// Parts that compute for long, that sleep, and that are many and small: all of it ends, and so does each wait for it.
+/// Parts that compute for long, that sleep, and that are many and small: all of them end, and so does each wait for them.
 fn slow_parts_are_waited_for<R: Reclaim>(config: &Config) {
     let (store, pool) = (config.build::<R>(), pool(3));
     let parts: [&(dyn Fn() + Sync); 4] = [
@@ -84,7 +84,7 @@ fn slow_parts_are_waited_for<R: Reclaim>(config: &Config) {
                 .with_max_len(1)
                 .for_each(|_| compute(Duration::from_micros(40)));
         },
-        // To and fro between workers.
+        // Back and forth between workers.
         &|| {
             for _ in 0..100 {
                 rayon::join(
@@ -110,7 +110,7 @@ fn slow_parts_are_waited_for<R: Reclaim>(config: &Config) {
                 while inside.load(Ordering::SeqCst) == 0 {
                     thread::yield_now();
                 }
-                // On the worker that runs this scope: it holds no part of the constructor.
+                // On the worker that runs this scope: it runs no part of the constructor.
                 assert_eq!(
                     store.get_or_alloc_with(OBJ + n, N, |_| unreachable!(), |&value| value),
                     Ok(7)
@@ -120,7 +120,7 @@ fn slow_parts_are_waited_for<R: Reclaim>(config: &Config) {
     }
 }
 
-/// What hung within a tenth of a second: a parallel loop over a few keys, whose constructors loop in parallel.
+/// A case that once hung within a tenth of a second: a parallel loop over a few keys, whose constructors loop in parallel.
 #[test]
 fn loops_in_constructors_in_loops() {
     const ROUNDS: usize = 40;

@@ -1,4 +1,4 @@
-//! Everything at once: many threads, all operations, few parents, for as long as it is given; then the books must balance.
+//! Everything at once: many threads, all operations, few parents, for as long as requested; then the accounts must balance.
 
 mod support;
 
@@ -39,7 +39,7 @@ fn torture_all(time: Duration) {
     }
 }
 
-/// What was constructed and dropped. Relaxed throughout: the books lend the store no ordering.
+/// What was constructed and dropped. Relaxed throughout: the accounts give the store no ordering.
 #[derive(Default)]
 struct Books {
     made: AtomicU64,
@@ -50,7 +50,7 @@ struct Books {
 const MARK: u64 = 0x5ade_0b1e_c7ed_0001;
 const BURIED: u64 = 0xdead_dead_dead_dead;
 
-/// A value that knows whose it is, and whether it is still to be read.
+/// A value that knows its key, and whether it may still be read.
 struct Value {
     mark: u64,
     obj: usize,
@@ -94,11 +94,11 @@ impl Value {
 impl Drop for Value {
     fn drop(&mut self) {
         if self.mark != MARK ^ self.obj as u64 ^ self.id {
-            // The store would catch a panic, and the books cannot be reached from here any more.
+            // The store would catch a panic, and the accounts cannot be reached from here.
             eprintln!("dropped what is not a living value: {:#x}", self.mark);
             std::process::abort();
         }
-        // SAFETY: a field of our own. Volatile, as the compiler sees nobody read it again.
+        // SAFETY: a field of this value. Volatile, as the compiler sees no later read.
         unsafe { std::ptr::write_volatile(&raw mut self.mark, BURIED) };
         self.books.dropped.fetch_add(1, Ordering::Relaxed);
     }
@@ -167,13 +167,13 @@ impl<R: Reclaim> Worker<'_, R> {
         }
     }
 
-    /// Reads something that is kept until the guard goes.
+    /// Reads a value that is kept until the guard is dropped.
     fn hold<'p>(&mut self, pin: &'p Pinned<'_, R>, held: &mut Vec<(usize, u64, &'p Value)>) {
         let (obj, id) = self.key();
         held.extend(pin.get(obj, id).map(|value| (obj, id.get(), value)));
     }
 
-    /// One operation of a variable or of a parent.
+    /// One operation on a variable or a parent.
     fn one(&mut self) {
         self.operations += 1;
         let (obj, id) = self.key();
@@ -184,7 +184,7 @@ impl<R: Reclaim> Worker<'_, R> {
                 store.get_with(obj, id, |value| value.check(obj, id.get()));
             }
             25..35 => {
-                // A thousand to one that it exists or is new; never anything else.
+                // A thousand to one that it exists or is created; never any other error.
                 if let Err(refused) = store.alloc(obj, id, new(obj.into())) {
                     assert!(refused.is_exists());
                     refused.value.check(obj, id.get());
@@ -332,7 +332,7 @@ impl<R: Reclaim> Worker<'_, R> {
         }
     }
 
-    /// A sweep and a look by the threads of a pool.
+    /// A sweep and an iteration by the threads of a pool.
     #[cfg(feature = "rayon")]
     fn in_parallel(&mut self, id: ShadowId<Value>) {
         use rayon::iter::ParallelIterator;
@@ -350,7 +350,7 @@ impl<R: Reclaim> Worker<'_, R> {
     #[cfg(not(feature = "rayon"))]
     fn in_parallel(&mut self, _: ShadowId<Value>) {}
 
-    /// All parents go, so that the table shrinks.
+    /// All parents are freed, so that the table shrinks.
     fn clear(&mut self) {
         (0..PARENTS).for_each(|n| {
             self.store.free_object(parent(n));
@@ -358,7 +358,7 @@ impl<R: Reclaim> Worker<'_, R> {
         self.store.shrink_to_fit();
     }
 
-    /// Many variables of this thread's own, so that the table grows, then shrinks.
+    /// Many variables of this thread only, so that the table grows, then shrinks.
     fn burst(&mut self) {
         let own = |n: usize| ((self.number + 1) << 32) | (n * 16);
         let (store, count) = (self.store, self.random.below(self.burst));
@@ -425,7 +425,7 @@ fn run<R: Reclaim>(backend: &str, config: &Config, slice: Duration) {
     );
 }
 
-/// When all is quiet, every way of looking must tell the same; and what is freed then must be gone.
+/// When no operation runs, all ways of counting must agree; and what is freed then must be dropped.
 fn settle<R: Reclaim>(store: &ShadowStore<R>, books: &Books) -> Stats {
     let pin = store.pin();
     let mut met: Vec<_> = pin.iter().map(|var| (var.obj().get(), var.id())).collect();

@@ -1,4 +1,4 @@
-//! The auto traits of every public type, as they are promised. Variance is held by examples in `src/variance.rs`.
+//! The promised auto traits of every public type. Variance is checked by examples in `src/variance.rs`.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -30,13 +30,13 @@ fn auto_traits_are_as_promised() {
         ShadowStore<Epoch>: true true true;
         ShadowStore<Eras>: true true true;
         Builder<Asymmetric>: true true true;
-        // An id is a number, whatever it is the id of.
+        // An id is a number, whatever its type.
         ShadowId<u8>: true true true;
         ShadowId<Local>: true true true;
         ObjAddr: true true true;
         Variable<u8>: true true true;
         Variable<u8, &'static ShadowStore<Epoch>>: true true true;
-        // Guards of a thread stay on it, and what is bound to them.
+        // A thread's guards stay on it, and so do the values bound to them.
         Pinned<'static>: false false true;
         Pinned<'static, Epoch>: false false false;
         Pinned<'static, Eras>: false false true;
@@ -53,12 +53,12 @@ fn auto_traits_are_as_promised() {
         OwnedGuard<Asymmetric>: true true true;
         OwnedGuard<Epoch>: true true false;
         OwnedGuard<Eras>: true true true;
-        // What is attached to is its handle.
+        // An `Attached` has the traits of its handle.
         Attached<Arc<u8>>: true true true;
         Attached<Rc<u8>>: false false true;
         Attached<Box<Local>>: false false false;
         Attached<&'static u8, &'static ShadowStore<Epoch>>: true true true;
-        // A parent is what it holds.
+        // A parent has the traits of its object.
         Parent<u8>: true true true;
         Parent<Local>: false false false;
         AllocError<u8>: true true true;
@@ -74,7 +74,7 @@ fn auto_traits_are_as_promised() {
         IdStats: true true true;
         RawCtor: true true true;
         RawDtor: true true true;
-        // There is no value of these.
+        // There are no values of these types.
         Asymmetric: true true true;
         Epoch: true true true;
         Eras: true true true;

@@ -51,7 +51,7 @@ fn panicking_drops_are_counted<R: Reclaim>(config: &Config) {
         (50, 150, 150, 0)
     );
     assert_eq!(ledger.alive().len(), 150, "a field is dropped even so");
-    // The rest goes with the store, while this thread is panicking itself.
+    // The rest is dropped with the store, while this thread itself is panicking.
     assert_eq!(
         caught(|| {
             let _store = store;
@@ -88,7 +88,7 @@ fn a_drop_may_use_the_store<R: Reclaim>(config: &Config) {
         store.alloc(n * 8, VALUE, ledger.value()).unwrap();
         let on_drop = OnDrop::new(move || {
             runs.fetch_add(1, Ordering::Relaxed);
-            // Nothing when the store itself is being dropped.
+            // Nothing if the store itself is being dropped.
             let Some(store) = weak.upgrade() else { return };
             assert!(store.free(n * 8, VALUE));
             store.get_or_alloc(n * 8, OTHER, ledger.value(), |_| ()).unwrap();
@@ -104,7 +104,7 @@ fn a_drop_may_use_the_store<R: Reclaim>(config: &Config) {
     }
     (0..50).for_each(|n| assert!(store.free(n * 8, ON_DROP)));
     store.synchronize().unwrap();
-    // What the drops themselves freed came after the first mark.
+    // Values that the drops themselves freed came after the first mark.
     store.synchronize().unwrap();
     assert_eq!(runs.load(Ordering::Relaxed), 50);
     assert_eq!(
@@ -117,7 +117,7 @@ fn a_drop_may_use_the_store<R: Reclaim>(config: &Config) {
     ledger.assert_balanced();
 }
 
-/// Each value's drop frees the next variable: ten thousand of them must not be ten thousand frames deep.
+/// Each value's drop frees the next variable: ten thousand of them must not need ten thousand stack frames.
 fn a_chain_of_drops_does_not_nest<R: Reclaim>(config: &Config) {
     let links = if config.provoke.equal_hashes { 500 } else { 10_000 };
     let store = Arc::new(config.build::<R>());
@@ -193,7 +193,7 @@ fn a_panicking_destructor_frees_all_the_same<R: Reclaim>(config: &Config) {
     ledger.assert_balanced();
 }
 
-/// A payload whose drop panics with another such, some times over.
+/// A payload whose drop panics with another such payload, several times over.
 struct Bomb {
     number: usize,
     more: usize,
@@ -217,7 +217,7 @@ impl Drop for Bomb {
     }
 }
 
-/// Runs `body`, which must panic with a bomb; its number.
+/// Runs `body`, which must panic with a bomb; returns its number.
 fn caught_bomb<T>(body: impl FnOnce() -> T) -> usize {
     let panic = catch_unwind(AssertUnwindSafe(body)).err().expect("a panic");
     let mut bomb = panic.downcast::<Bomb>().expect("the panic's own payload");
@@ -319,7 +319,7 @@ fn a_destructor_may_use_the_store<R: Reclaim>(config: &Config) {
             );
         }
     }
-    // In a sweep: each destructor makes the variable anew, under another id so that the sweep ends.
+    // In a sweep: each destructor creates the variable anew, under another id so that the sweep ends.
     (0..100_usize).for_each(|n| store.alloc(n * 8, VALUE, ledger.value()).unwrap());
     assert_eq!(
         store.free_all_with(VALUE, |obj, _| store.alloc(obj, OTHER, ledger.value()).unwrap()),
@@ -330,7 +330,7 @@ fn a_destructor_may_use_the_store<R: Reclaim>(config: &Config) {
     ledger.assert_balanced();
 }
 
-/// Runs what it holds when its thread's locals are torn down.
+/// Runs what it holds when its thread's locals are destroyed.
 struct AtExit(Vec<Box<dyn FnOnce()>>);
 
 impl Drop for AtExit {
@@ -344,16 +344,16 @@ thread_local! {
     static LAST: RefCell<AtExit> = const { RefCell::new(AtExit(Vec::new())) };
 }
 
-/// Runs `body` with a store that lives for ever, as far as `body` can tell: its threads are joined before it returns.
+/// Runs `body` with a store of static lifetime, as far as `body` can tell: its threads are joined before this returns.
 fn with_static<R: Reclaim>(config: &Config, body: impl FnOnce(&'static ShadowStore<R>)) {
     let store = Box::into_raw(Box::new(config.build::<R>()));
-    // SAFETY: freed below only, when `body` and its threads are done.
+    // SAFETY: freed below only, when `body` and its threads have ended.
     body(unsafe { &*store });
-    // SAFETY: made by `Box::into_raw`, and nobody has it any more.
+    // SAFETY: made by `Box::into_raw`, and no reference to it is left.
     drop(unsafe { Box::from_raw(store) });
 }
 
-/// Guards in thread locals, torn down before and after those of the store's backend.
+/// Guards in thread-locals, destroyed before and after those of the store's backend.
 fn guards_that_outlive_their_thread<R: Reclaim>(config: &Config) {
     let ledger = Ledger::new(8);
     with_static::<R>(config, |store| {
@@ -406,7 +406,7 @@ fn the_store_at_thread_exit<R: Reclaim>(config: &Config) {
                             store.synchronize().unwrap();
                         })
                     };
-                    // Torn down last: made before the backend's own locals.
+                    // Destroyed last: created before the backend's own locals.
                     FIRST.with_borrow_mut(|at_exit| at_exit.0.push(user(16, ledger.clone())));
                     assert!(!store.contains(8, VALUE));
                     store.pin();
@@ -420,8 +420,8 @@ fn the_store_at_thread_exit<R: Reclaim>(config: &Config) {
     ledger.assert_balanced();
 }
 
-/// Whether a thread holds a guard is known while its locals are torn down, whenever the guard was made: `synchronize` would
-/// wait for it for ever.
+/// Whether a thread holds a guard is known while its locals are destroyed, whenever the guard was taken: `synchronize` would
+/// wait for it forever.
 fn a_guard_is_known_to_the_very_end<R: Reclaim>(config: &Config) {
     with_static::<R>(config, |store| {
         let results = Arc::new(Mutex::new(Vec::new()));
@@ -447,7 +447,7 @@ fn a_guard_is_known_to_the_very_end<R: Reclaim>(config: &Config) {
                             .push((while_held, after, twice, once, store.synchronize()));
                     })
                 };
-                // Torn down last, with a guard from now; torn down first; and last again, with none.
+                // Destroyed last, with a guard taken now; destroyed first; and last again, with none.
                 FIRST.with(|_| ());
                 let held = store.pin();
                 LAST.with_borrow_mut(|at_exit| at_exit.0.push(check(None, results.clone())));
@@ -460,7 +460,7 @@ fn a_guard_is_known_to_the_very_end<R: Reclaim>(config: &Config) {
         };
         thread::spawn(body).join().unwrap();
         let (pinned, done) = (Err(SyncError::Pinned), Ok(()));
-        // The guard that one of the locals still has counts until that goes.
+        // The guard that one of the locals still holds counts until it is dropped.
         let results = Arc::into_inner(results).unwrap().into_inner().unwrap();
         assert_eq!(
             results,
@@ -473,7 +473,7 @@ fn a_guard_is_known_to_the_very_end<R: Reclaim>(config: &Config) {
     });
 }
 
-/// A guard that outlives its thread's place among the readers, which others may have got by then.
+/// A guard that outlives its thread's place among the readers, which other threads may have taken by then.
 fn a_late_guard_protects_from_all_others<R: Reclaim>(config: &Config) {
     let ledger = Ledger::new(8);
     with_static::<R>(config, |store| {

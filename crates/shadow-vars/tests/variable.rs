@@ -13,7 +13,7 @@ on_every_store!(a_variable_by_itself, what_panics_leaves_the_variable_whole);
 
 const N: ShadowId<u32> = ShadowId::new(0x41);
 
-/// A `Variable` does what its store does with the id, and sees what others do.
+/// A `Variable` does what its store does with the id, and sees the changes of other threads.
 fn a_variable_by_itself<R: Reclaim>(config: &Config) {
     fn shared<T: Send + Sync>(_: &T) {}
     let store = Arc::new(config.build::<R>());
@@ -33,7 +33,7 @@ fn a_variable_by_itself<R: Reclaim>(config: &Config) {
         Variable::new(&*store, ShadowId::<i32>::new(N.get())).unwrap_err(),
         StoreError::TypeMismatch(mismatch)
     );
-    // Bound, though nothing was created yet.
+    // Bound, although nothing was created yet.
     assert!(store.check_id(ShadowId::<i32>::new(N.get())).is_err());
 
     let read = |value: &u32| *value;
@@ -89,7 +89,7 @@ fn a_variable_by_itself<R: Reclaim>(config: &Config) {
     assert_eq!(freed, [(4, 4), (5, 5), (6, 6), (7, 0)]);
     assert_eq!((shares.free_all(), shares.is_empty(), store.len()), (0, true, 0));
 
-    // Other threads have it by reference or by clone, and it keeps its store.
+    // Other threads use it by reference or by clone, and it keeps its store.
     drop(store);
     thread::scope(|scope| {
         let by_reference = &shares;
@@ -100,7 +100,7 @@ fn a_variable_by_itself<R: Reclaim>(config: &Config) {
     assert_eq!((shares.get_cloned(8), shares.get_cloned(16)), (Some(8), Some(16)));
 }
 
-/// Constructors and destructors that panic, as by the store.
+/// Constructors and destructors that panic, as with the store.
 fn what_panics_leaves_the_variable_whole<R: Reclaim>(config: &Config) {
     let ledger = Ledger::new(20);
     let store = config.build::<R>();

@@ -1,4 +1,4 @@
-//! Values that tell what they own: it counts while they wait, and they do not wait for a batch of others.
+//! Values with a weight: it counts while they wait, and they do not wait for a batch of others.
 //!
 //! A guard of one test holds back what others free, so they run one after the other.
 
@@ -11,7 +11,7 @@ use shadow_vars::{Asymmetric, Epoch, Reclaim, ShadowId, ShadowStore, Variable};
 const MIB: usize = 1 << 20;
 const KIB: usize = 1 << 10;
 
-/// Memory that a value owns, and a count of those that are there.
+/// Memory that a value owns, and a count of the existing ones.
 struct Body(Vec<u8>, #[expect(dead_code, reason = "to be dropped")] Arc<()>);
 
 const BODY: ShadowId<Body> = ShadowId::new(1);
@@ -38,7 +38,7 @@ fn store<R: Reclaim>() -> ShadowStore<R> {
 }
 
 fn each_way_counts<R: Reclaim>() {
-    /// What a few variables and their table take.
+    /// The size of a few variables and their table.
     const FEW: usize = 64 * KIB;
     type Way<R> = fn(&ShadowStore<R>);
     let ways: [(&str, Way<R>); 7] = [
@@ -96,7 +96,8 @@ fn what_a_value_owns_counts() {
     each_way_counts::<shadow_vars::Seize>();
 }
 
-/// The most values that waited, and bytes that the store said so of, while so many were made and freed one after the other.
+/// Returns the largest number of values that waited, and of bytes that the store reported, while this many were created and
+/// freed one after the other.
 fn most_waiting<R: Reclaim>(store: &ShadowStore<R>, count: usize, size: usize) -> (usize, usize) {
     let alive = Arc::new(());
     let mut most = (0, 0);
@@ -105,7 +106,7 @@ fn most_waiting<R: Reclaim>(store: &ShadowStore<R>, count: usize, size: usize) -
         assert!(store.free(n % 64 * 8, BODY));
         let waiting = Arc::strong_count(&alive) - 1;
         let bytes = if n % 16 == 0 { store.stats().retired_bytes } else { 0 };
-        // No more is said to wait than was freed since all were gone, and no less than what does.
+        // No more is reported than was freed since all were dropped, and no less than actually waits.
         assert!(
             bytes == 0 || bytes >= waiting * size / 2,
             "{bytes} bytes, {waiting} values"
@@ -117,7 +118,7 @@ fn most_waiting<R: Reclaim>(store: &ShadowStore<R>, count: usize, size: usize) -
     most
 }
 
-/// 3,000 of 1 MiB, one alive at a time: with every backend, also those that ask for no period before a batch is full.
+/// 3,000 of 1 MiB, one alive at a time: with every backend, also those that begin no grace period before a batch is full.
 #[test]
 fn heavy_values_do_not_wait_for_a_batch() {
     let _alone = alone();
@@ -142,7 +143,7 @@ fn batches_are_bounded_by_what_their_values_own() {
     assert!(values <= 512, "64 KiB, and those that came while they waited: {values}");
 }
 
-/// A reader that was held up: what piled up goes with the next frees, and what they free with it.
+/// A reader was delayed: what has accumulated is dropped by the next frees, together with what they free.
 #[test]
 fn what_piled_up_behind_a_reader_goes() {
     let _alone = alone();
@@ -160,7 +161,7 @@ fn what_piled_up_behind_a_reader_goes() {
         let turns = (0..1000).take_while(|&n| {
             turn(n);
             let (waiting, bytes) = (Arc::strong_count(&alive) - 1, store.stats().retired_bytes);
-            // What has been dropped weighs nothing any more, but for what each weighs on average with what else went.
+            // What has been dropped has no weight any more, apart from the average that is used for values dropped together.
             assert!(
                 (waiting * MIB * 9 / 10..(waiting + 3) * MIB).contains(&bytes),
                 "{bytes} bytes, {waiting} values"
@@ -175,7 +176,7 @@ fn what_piled_up_behind_a_reader_goes() {
     check::<Epoch>();
 }
 
-/// Values of a test, and how often they were asked: functions know nothing but the value.
+/// The values of a test, and how often they were weighed: functions know nothing but the value.
 struct Asked(
     &'static AtomicUsize,
     #[expect(dead_code, reason = "to be dropped")] Arc<()>,
@@ -220,7 +221,7 @@ fn a_function_that_panics_leaves_everything_whole() {
         (0..8).for_each(|n| assert!(store.free(n * 8, ASKED)));
         fill();
         assert_eq!(store.free_all(ASKED), 8);
-        // In the midst of another panic.
+        // During another panic.
         fill();
         for n in 0..8 {
             let dtor = || store.free_with(n * 8, ASKED, |_, _| std::panic::panic_any(n));
@@ -261,7 +262,7 @@ fn only_values_that_were_freed_are_asked() {
     store.free(8, ASKED);
     assert_eq!(times(), 1);
     store.weigh(ASKED, Some(Asked::asked)).unwrap();
-    // What nobody freed.
+    // Values that were not freed.
     store.alloc(8, ASKED, value()).unwrap();
     drop(store);
     assert_eq!((times(), Arc::strong_count(&alive)), (1, 1));
@@ -282,7 +283,7 @@ fn what_owns_nothing_is_not_asked() {
     );
 }
 
-/// It may do what any code may: free others, whose values are asked in turn, and sweep its own id.
+/// It may do what any code may: free others, whose values are weighed in turn, and sweep its own id.
 #[test]
 fn a_function_may_use_the_store() {
     let _alone = alone();

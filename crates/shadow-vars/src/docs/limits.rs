@@ -1,54 +1,56 @@
-//! What to mind.
+//! Pitfalls and limits.
 //!
 //! # Address reuse
 //!
-//! A parent is an address and nothing more. If its variables are not freed before its memory is, the next object at that
-//! address inherits them: `get` finds the old value, `alloc` finds it taken. Call
-//! [`free_object`](crate::Pinned::free_object) before the parent goes, or let [`Parent`](crate::Parent) do it, or
-//! [`Attached`](crate::Attached) if the object is somebody else's:
+//! A parent is known by its address only. If its variables are not freed before its memory is, the next object at that
+//! address inherits them: `get` finds the old value, and `alloc` fails because the variable exists. Call
+//! [`free_object`](crate::Pinned::free_object) before the parent is dropped, or use [`Parent`](crate::Parent), which does
+//! it, or [`Attached`](crate::Attached) if other code owns the object:
 //!
 //! ```
 //! use shadow_vars::{ShadowId, ShadowStore};
 //! const MARK: ShadowId<&str> = ShadowId::new(1);
 //! let store = ShadowStore::new();
-//! let mut slot = 1_u32; // memory that is used for one object after another
+//! let mut slot = 1_u32; // memory that holds one object after another
 //! store.alloc(&slot, MARK, "the first")?;
-//! slot = 2; // the first object is gone, its variable is not
+//! slot = 2; // the first object no longer exists, but its variable does
 //! assert_eq!(store.get_cloned(&slot, MARK), Some("the first"));
 //! store.free_object(&slot);
 //! assert_eq!(store.get_cloned(&slot, MARK), None);
 //! # Ok::<(), shadow_vars::AllocError<&str>>(())
 //! ```
 //!
-//! Both free the variables before the object is dropped, and again after, as its own `Drop` may have attached some. What the
-//! `Drop` of a *variable's value* attaches to the parent comes later, when nobody can hold the value any more, and is left
-//! to whoever is at the address then: do not do that.
+//! Both free the variables before the object is dropped, and again afterwards, as the object's own `Drop` may have
+//! attached some. Avoid attaching variables to the parent in the `Drop` of a *variable's value*: such values are dropped
+//! later, when no guard protects them any more, and the new variable then belongs to whichever object is at the address.
 //!
-//! Reuse itself is cheap: an address that comes back gets its old slot, so a program that makes and frees objects all day
-//! makes no table grow.
+//! Reusing addresses is cheap: an address that is used again gets its old slot, so a program that allocates and frees
+//! objects all day does not make the table grow.
 //!
 //! # The address of what?
 //!
-//! A reference to a [handle](crate::Handle), such as `&boxed` or `&arc`, is the address of a variable on the stack, and does
-//! not compile where a parent is asked for. Write `&*boxed`, [`ObjAddr::of_box`](crate::ObjAddr::of_box),
-//! [`of_arc`](crate::ObjAddr::of_arc) or [`of_pin`](crate::ObjAddr::of_pin). Generic code is taken at its word: its `&T` is
-//! the address of a `T`, also if that is a `Box`. Objects of size 0 have no address of their own. A struct and its first
-//! field have the same address; give them different ids.
+//! A reference to a [handle](crate::Handle), such as `&boxed` or `&arc`, is the address of a variable on the stack, and
+//! does not compile where a parent is expected. Write `&*boxed`, [`ObjAddr::of_box`](crate::ObjAddr::of_box),
+//! [`of_arc`](crate::ObjAddr::of_arc) or [`of_pin`](crate::ObjAddr::of_pin). Generic code is not checked: its `&T` is the
+//! address of a `T`, even if that is a `Box`. Objects of size 0 have no address of their own. A struct and its first
+//! field have the same address; use different ids for them.
 //!
 //! # Stalled guards
 //!
-//! While a guard exists, nothing that is freed after it was made is dropped, in any store of the same backend. A thread that
-//! sleeps with a guard makes memory wait:
-//! [`Stats::retired_bytes`](crate::Stats::retired_bytes) shows how much. With the default backend and [`Eras`](crate::Eras), a guard that is older than ten
-//! seconds, or whatever [`report_old_guards`](crate::report_old_guards) sets, is reported once by a `tracing` warning that names
-//! the thread, or the place in the program where an owned guard was made; and
-//! [`Stats::old_guards`](crate::Stats::old_guards), [`oldest_guard`](crate::Stats::oldest_guard) and
-//! [`held_back_bytes`](crate::Stats::held_back_bytes) say how many there are, how old, and what waits for them. In long loops,
-//! [`repin`](crate::Pinned::repin). Holding a lock that lives in a variable means holding the guard as long; that is fine
-//! for a critical section. A thread that waits for another's constructor holds its guard meanwhile.
+//! While a guard exists, no value that is freed after it was taken is dropped, in any store of the same backend. A thread
+//! that sleeps with a guard therefore makes freed memory accumulate:
+//! [`Stats::retired_bytes`](crate::Stats::retired_bytes) shows how much.
 //!
-//! With [`Eras`](crate::Eras) in place of the default backend a stalled guard holds back only what already existed when it
-//! stalled, however long that lasts:
+//! With the default backend and [`Eras`](crate::Eras), a guard that is older than ten seconds (or the age set by
+//! [`report_old_guards`](crate::report_old_guards)) is reported once, by a `tracing` warning that names the thread, or
+//! the place in the source where an owned guard was taken. [`Stats::old_guards`](crate::Stats::old_guards),
+//! [`oldest_guard`](crate::Stats::oldest_guard) and [`held_back_bytes`](crate::Stats::held_back_bytes) give the number of
+//! such guards, the age of the oldest, and how much waits for them. In long loops, call [`repin`](crate::Pinned::repin).
+//! Holding a lock that is stored in a variable means holding the guard as long; that is fine for a critical section. A
+//! thread that waits for another thread's constructor holds its guard meanwhile.
+//!
+//! With [`Eras`](crate::Eras) instead of the default backend, a stalled guard holds back only values that already existed
+//! when it stalled, however long that lasts:
 //!
 //! ```
 //! use shadow_vars::{Eras, ShadowId, ShadowStore};
@@ -66,91 +68,97 @@
 //! # Ok::<(), shadow_vars::AllocError<u64>>(())
 //! ```
 //!
-//! It stalls with its last look-up. A guard that is held for long and goes on looking things up holds back what is freed
-//! meanwhile, as with the other backends. Beside what existed, up to four batches of each thread wait, and what is created until
-//! the next era begins: when a batch is closed, or after 1,024 creations of one thread. What a guard has held is dropped in the
-//! course of half as many frees after it has gone, or by the next [`flush`](crate::ShadowStore::flush). It costs 16 bytes a
-//! variable, a few instructions a look-up, and look-ups that are lock-free in place of wait-free: one that meets the
-//! beginning of an era tries again. A look-up under an [owned guard](crate::ShadowStore::pin_owned) fences twice, which takes
-//! some 20 ns more.
+//! The time of the last look-up counts: a guard that is held for long and continues to look things up holds back what is
+//! freed meanwhile, as with the other backends. In addition to what existed, up to four batches of each thread wait, and
+//! what is created until the next era begins: when a batch is closed, or after 1,024 creations of one thread. When the
+//! guard is dropped, the values that it held back are dropped in the course of half as many frees, or by the next
+//! [`flush`](crate::ShadowStore::flush). The backend costs 16 bytes per variable and a few instructions per look-up, and
+//! its look-ups are lock-free instead of wait-free: a look-up that coincides with the beginning of an era retries. A
+//! look-up under an [owned guard](crate::ShadowStore::pin_owned) executes two fences, which takes about 20 ns more.
 //!
 //! # When values are dropped
 //!
-//! Freed values are dropped by later operations, one or two by each free, never by readers and never under a guard that was
-//! there when they were freed (but with [`Eras`](crate::Eras) under one that cannot have found them). How soon, with the default
-//! backend or `Eras`, and while no guard holds them back:
+//! Freed values are dropped by later operations, one or two by each free, never by readers, and never under a guard that
+//! existed when they were freed (with [`Eras`](crate::Eras), never under one that can have found them). With the default
+//! backend or `Eras`, and while no guard holds them back, they wait for this long:
 //!
-//! - Values that own nothing wait until a thread has freed a batch or two of them ([`Builder::batch`](crate::Builder::batch)):
-//!   only their memory does.
-//! - Values with destructors are dropped by one of the next frees: at once if frees are rare; else as many wait as are freed in
-//!   the pause that follows each of the system's barriers (64 times what the barrier took: some tens of microseconds, two
-//!   milliseconds at most). An operation drops sixteen of these at most, where none is swept or flushed.
-//! - What a thread leaves that falls silent goes with the next few dozen frees of others. What is older than ten milliseconds
-//!   goes with the next operation that creates or frees, or `flush`, **of any store of the process**, by
-//!   [`ShadowStore`](crate::ShadowStore) or [`Variable`](crate::Variable) (not under a guard of the caller's): so the `Drop` of a
-//!   value may run in a thread that knows nothing of its store. It must not wait for locks that such a thread may hold.
-//! - Values that own much which the store cannot see, as a `Vec` does, count by their own bytes, unless the store is told how to
-//!   [weigh](crate::ShadowStore::weigh) those of their id: then 64 KiB that they own are as good as a batch, with every backend.
-//! - When nothing happens at all, it waits, unless the service has called [`start_reclaimer`](crate::start_reclaimer): then it
-//!   goes within 100 ms.
+//! - Values that own nothing wait until a thread has freed one or two batches of them
+//!   ([`Builder::batch`](crate::Builder::batch)); only their memory waits.
+//! - Values with destructors are dropped by one of the next frees: at once if frees are rare. Otherwise, as many wait as
+//!   are freed in the pause that follows each of the system's barriers (64 times as long as the barrier took: some tens
+//!   of microseconds, two milliseconds at most). One operation drops sixteen of these at most, except for sweeps and
+//!   flushes.
+//! - Values that were left behind by a thread that has become idle are dropped by the next few dozen frees of other
+//!   threads. Values older than ten milliseconds are dropped by the next operation that creates or frees, or `flush`,
+//!   **of any store of the process**, through [`ShadowStore`](crate::ShadowStore) or [`Variable`](crate::Variable) (but
+//!   not under a guard of the caller's). So a value's `Drop` may run on a thread that does not use its store otherwise,
+//!   and must not wait for locks that such a thread may hold.
+//! - Values that own memory which the store cannot see, as a `Vec` does, are counted by their own size only, unless a
+//!   function is set that [weighs](crate::ShadowStore::weigh) the values of their id. Then 64 KiB of owned memory close a
+//!   batch, with every backend.
+//! - If no operation runs at all, values wait, unless the service has called [`start_reclaimer`](crate::start_reclaimer):
+//!   then they are dropped within 100 ms.
 //!
-//! With [`Epoch`](crate::Epoch) and `Seize`, whose grace periods take memory, all values wait for a batch, for
-//! [`flush`](crate::ShadowStore::flush) or [`synchronize`](crate::ShadowStore::synchronize) of their store, or for the reclaimer.
-//! [`Stats::oldest_retired`](crate::Stats::oldest_retired) says how old the oldest is. The [`global`](crate::global) store is
-//! never dropped.
+//! With [`Epoch`](crate::Epoch) and `Seize`, whose grace periods allocate memory, all values wait until a batch is full,
+//! for [`flush`](crate::ShadowStore::flush) or [`synchronize`](crate::ShadowStore::synchronize) of their store, or for
+//! the reclaimer. [`Stats::oldest_retired`](crate::Stats::oldest_retired) tells how long the oldest has waited. The
+//! [`global`](crate::global) store is never dropped.
 //!
 //! # Many ids on one parent
 //!
-//! The variables of a parent are put into buckets of eight, one cache line each: by the order in which a store first sees
-//! ids, four of them to a bucket, in sixteen buckets in turn, and on in the next when one is full. So up to 64 ids on
-//! every parent cost a look-up little more than its one line. Beyond, runs of buckets grow: thousands of ids on one parent
-//! make sixteen long ones, which each look-up of that parent has to walk, and of every other that comes later and belongs
-//! there.
+//! The variables of a parent are placed in buckets of eight slots, one cache line each. Ids are assigned to buckets in
+//! the order in which a store first sees them: four ids to a bucket, in sixteen buckets in turn, continuing in the next
+//! bucket when one is full. So with up to 64 ids on every parent, a look-up costs little more than its one cache line.
+//! Beyond that, runs of buckets grow: thousands of ids on one parent make sixteen long runs, which must be walked by each
+//! look-up of that parent, and of every other parent whose variables are placed there later.
 //!
-//! [`free_object`](crate::Pinned::free_object) and [`ids_of`](crate::Pinned::ids_of) look into all of a parent's buckets:
-//! one for every four ids that the store has ever seen, sixteen at most, whether the parent has variables there or not.
+//! [`free_object`](crate::Pinned::free_object) and [`ids_of`](crate::Pinned::ids_of) visit all buckets of a parent: one
+//! for every four ids that the store has ever seen, sixteen at most, whether the parent has variables there or not.
 //!
 //! # Many ids
 //!
-//! The store remembers each id that was ever used: less than 200 bytes, and for those that are used often, counters in each thread that does. The first 65,535 have the short way
-//! into the table; variables of later ones, and of addresses that are not a multiple of 8 or beyond 48 bits, need 24 to
-//! 40 bytes more, and are found a little more slowly. There can be 2^32.
+//! The store remembers each id that was ever used, in less than 200 bytes, plus counters in each thread that uses the id
+//! often. The first 65,535 ids have a compact form in the table. Variables of later ids, and of addresses that are not a
+//! multiple of 8 or exceed 48 bits, need 24 to 40 bytes more, and are found a little more slowly. There can be 2^32 ids.
 //!
 //! # Memory
 //!
-//! A variable takes its value and 16 bytes, rounded up to 16, and about 16 bytes of the table. What takes 128 or less is
-//! packed into chunks, of 256 bytes at first and of 64 KiB later, and of 2 MiB from the first mebibyte of its size class on; the rest comes from the
-//! allocator one by one. A thread keeps up to 128 KiB of each size for what it creates next; chunks go back when nothing in
-//! them is in use. [`flush`](crate::ShadowStore::flush), [`synchronize`](crate::ShadowStore::synchronize) and
-//! [`shrink_to_fit`](crate::ShadowStore::shrink_to_fit) give back what the calling thread keeps.
-//! Variables do not move, so a chunk may stay for one variable: [`Stats`](crate::Stats) says
-//! what a store holds, and how much of that is free.
+//! A variable takes the size of its value plus 16 bytes, rounded up to a multiple of 16, and about 16 bytes of the table.
+//! Variables that take 128 bytes or less are packed into chunks: of 256 bytes at first, of 64 KiB later, and of 2 MiB
+//! after the first mebibyte of a size class. Larger ones are allocated one by one. A thread keeps up to 128 KiB of each
+//! size class for its next creations; a chunk is given back when nothing in it is in use.
+//! [`flush`](crate::ShadowStore::flush), [`synchronize`](crate::ShadowStore::synchronize) and
+//! [`shrink_to_fit`](crate::ShadowStore::shrink_to_fit) give back what the calling thread keeps. Variables do not move,
+//! so a single variable can keep a chunk: [`Stats`](crate::Stats) shows how much memory a store holds, and how much of
+//! that is free.
 //!
-//! On Linux, tables and chunks of 2 MiB and more do not come from the global allocator: they are mappings of their own, for
-//! which huge pages are asked where the system gives them on request ([`mapped_bytes`](crate::mapped_bytes) says how much).
-//! Look-ups beyond the caches gain a tenth and more. The first insert into such a page pays for clearing it: 0.3 ms where we
-//! measured it, and milliseconds in a virtual machine whose host has to find the memory. Who would rather have more and
-//! shorter pauses turns huge pages off for the process (`prctl` with `PR_SET_THP_DISABLE`).
+//! On Linux, tables and chunks of 2 MiB and more do not come from the global allocator: they are separate mappings, for
+//! which huge pages are requested where the system provides them on request ([`mapped_bytes`](crate::mapped_bytes)
+//! returns their total size). This makes look-ups beyond the caches faster by a tenth and more. The first insert into
+//! such a page pays for clearing it: 0.3 ms where we measured it, and milliseconds in a virtual machine whose host has to
+//! find the memory. To have more but shorter pauses instead, disable huge pages for the process (`prctl` with
+//! `PR_SET_THP_DISABLE`).
 //!
 //! # What must not wait for what
 //!
 //! A constructor may use the store, wait for locks, and create other variables. It must not wait for another thread that
-//! wants *its* variable: if that happens through the store, it is an error
-//! ([`Cycle`](crate::StoreError::Cycle), [`Recursion`](crate::StoreError::Recursion)); if it happens through other means
-//! (a `join`, a channel), the store cannot see it, and it is a deadlock like any other.
+//! needs the variable being constructed: if they wait through the store, that is an error
+//! ([`Cycle`](crate::StoreError::Cycle), [`Recursion`](crate::StoreError::Recursion)); if they wait by other means (a
+//! `join`, a channel), the store cannot see it, and it is a deadlock like any other.
 //! [`synchronize`](crate::ShadowStore::synchronize) must not be called by a thread that holds an
 //! [owned guard](crate::ShadowStore::pin_owned).
 //!
 //! # Constructors and thread pools
 //!
-//! A worker of a pool that waits inside a constructor for a part of it (rayon's `join`, `scope` and parallel iterators)
-//! takes up other work meanwhile. If that asks for the same variable, it is told `Recursion`. If a worker that has taken up a
-//! *part* of a constructor asks for the variable on top of it, the constructor and the worker wait for each other. With the
-//! feature `rayon`, on Linux, a waiter on a worker of the pool finds that within a tenth of a second or a few, when all the
-//! pool has come to a stop, and is told `Cycle`; without, it is a deadlock, and so it is if the constructor itself runs
-//! outside the pool, or in another one. It goes by signs: a constructor that waits, on a worker, for another pool, or for a
-//! thread that is in none, looks the same, and who waits for it may be told `Cycle`, too. The way out is to have nothing parallel in a constructor: look first, work
-//! outside, and hand the value in.
+//! When a constructor runs on a worker of a pool and waits for a part of its work (rayon's `join`, `scope` and parallel
+//! iterators), the worker runs other tasks meanwhile. If such a task requests the same variable, it gets `Recursion`. If
+//! a worker that runs a *part* of a constructor also runs a task that requests the variable, the constructor and the
+//! worker wait for each other. With the feature `rayon`, on Linux, a waiter on a worker of the pool detects this within
+//! one or a few tenths of a second, when the whole pool has come to a stop, and gets `Cycle`. Without the feature it is a
+//! deadlock, as it is if the constructor itself runs outside the pool, or in another one. The detection is heuristic: a
+//! constructor that waits, on a worker, for another pool, or for a thread outside of any pool, looks the same, and a
+//! thread that waits for it may get `Cycle`, too. The remedy is to run nothing parallel inside a constructor: look the
+//! variable up first, compute outside, and pass the value in.
 //!
 //! ```
 //! # use shadow_vars::{AllocError, ShadowId, ShadowStore};
@@ -159,25 +167,26 @@
 //! # let (store, object) = (ShadowStore::new(), 0_u32);
 //! let sum = match store.get_cloned(&object, SUM) {
 //!     Some(sum) => sum,
-//!     // Several may work, one is taken.
+//!     // Several threads may compute a value; one is stored.
 //!     None => store.get_or_alloc(&object, SUM, in_parallel(), |sum| *sum)?,
 //! };
 //! # assert_eq!(sum, 7);
 //! # Ok::<(), AllocError<u64>>(())
 //! ```
 //!
-//! Nor should a guard be held across parallel work if other work of the pool calls
-//! [`synchronize`](crate::ShadowStore::synchronize): on top of the guard it is told `Pinned`, and on top of a part that the
-//! guard's holder waits for it waits for ever.
+//! Nor should a guard be held across parallel work if other tasks of the pool call
+//! [`synchronize`](crate::ShadowStore::synchronize). If such a task runs on the thread that holds the guard, it gets
+//! `Pinned`; if it runs on top of a part that the guard's holder waits for, it never ends.
 //!
 //! # Out of memory
 //!
-//! Creating a variable gives an error, and the value back, also after waiting for another thread's constructor. A table that
-//! cannot be replaced goes on until it is full. Building a store gives an error, and the names in a
-//! [`TypeMismatch`](crate::TypeMismatch) may be empty. Freeing, reading, waiting and dropping a store need no memory.
-//! [`processes`](super::processes) says what does and has no error to give.
+//! If memory runs out, creating a variable returns an error and gives the value back, also after waiting for another
+//! thread's constructor. A table that cannot be replaced remains in use until it is full. Building a store returns an
+//! error, and the names in a [`TypeMismatch`](crate::TypeMismatch) may be empty. Freeing, reading, waiting and dropping a
+//! store need no memory. [`processes`](super::processes#no-memory) lists the functions that need memory and have no error
+//! to return.
 //!
 //! # Platforms
 //!
-//! 64-bit only. Memory beyond 48 bits of address (five-level page tables, asked for by hint) is not used for variables; as
-//! parents, such addresses work.
+//! 64-bit only. Memory at addresses beyond 48 bits (five-level page tables, which must be requested by a hint) is not
+//! used for variables; as parents, such addresses work.

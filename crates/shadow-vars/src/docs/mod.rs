@@ -1,12 +1,12 @@
 //! The guide: documentation without code.
 //!
-//! - [`operations`]: every operation, what it promises, what it may wait for.
+//! - [`operations`]: every operation, its progress guarantee, and what it may wait for.
 //! - [`use_cases`]: the three ways in which shadow variables are used, as running examples.
-//! - [`kernel`]: each function of the kernel's API and its counterpart here.
-//! - [`limits`]: what to mind: address reuse, stalled guards, many ids on one parent, and more.
-//! - [`processes`]: forks, sandboxes, signals, and a machine without memory.
+//! - [`kernel`]: the functions of the kernel's API and their counterparts here.
+//! - [`limits`]: pitfalls: address reuse, stalled guards, many ids on one parent, and more.
+//! - [`processes`]: forks, sandboxes, signals, and lack of memory.
 //!
-//! How the table works inside is explained in one page at the head of `src/table/mod.rs`
+//! The internals of the table are explained on one page, at the head of `src/table/mod.rs`
 //! (`cargo doc --document-private-items`).
 
 pub mod kernel;

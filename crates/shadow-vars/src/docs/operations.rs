@@ -1,57 +1,58 @@
 //! Every operation, its progress guarantee, and what it may wait for.
 //!
-//! *Wait-free*: finishes in a bounded number of its own steps (here: the length of the probe). *Lock-free*: a thread that
-//! is stopped anywhere keeps nobody else from finishing. *Instant*: takes effect at one moment between call and return
-//! (linearizable). Memory aside: what creates or drops variables takes it from and gives it to allocators, the system's
-//! and the store's own ([limits](super::limits#memory)), which may lock for a moment.
+//! *Wait-free*: finishes in a bounded number of its own steps (here, the length of the probe sequence). *Lock-free*: a thread
+//! that is stopped at any point does not keep other threads from finishing. *Instant*: takes effect at one instant between
+//! call and return (linearizable). Memory allocation is not included: operations that create or drop variables use the
+//! system's allocator and the store's own ([limits](super::limits#memory)), which may take short locks.
 //!
-//! With [`Eras`](crate::Eras) look-ups are lock-free where the table says wait-free: they try again when an era begins meanwhile,
-//! for which somebody has freed a batch or created a thousand variables.
+//! With [`Eras`](crate::Eras), look-ups are lock-free where the table says wait-free: they retry if an era begins meanwhile,
+//! which happens when a thread has freed a batch or created a thousand variables.
 //!
 //! | operation | progress | may wait for | instant |
 //! |---|---|---|---|
-//! | [`pin`], [`repin`] | wait-free; now and then helps the collector on, a bounded amount | nothing | |
-//! | a thread's first guard, by whatever operation | lock-free; takes memory; with `Seize` a short lock | other threads' first guards | |
-//! | [`pin_owned`] | lock-free; may take memory; with `Seize` a short lock | other threads' first and owned guards, there | |
-//! | [`get`], [`try_get`], [`contains`], [`get_with`], [`get_cloned`], [`raw_get`] | wait-free but for the probe | nothing | yes |
+//! | [`pin`], [`repin`] | wait-free; sometimes does a bounded amount of work for the collector | nothing | |
+//! | a thread's first guard, in any operation | lock-free; needs memory; with `Seize` takes a short lock | with `Seize`, other threads' first guards | |
+//! | [`pin_owned`], and dropping its guard | takes a short lock, but lock-free with `Epoch`; may need memory | other threads that take or drop owned guards; with `Seize`, also other threads' first guards | |
+//! | [`get`], [`try_get`], [`contains`], [`get_with`], [`get_cloned`], [`raw_get`] | wait-free, bounded by the probe | nothing | yes |
 //! | [`get_many`] | as `get`, per key | nothing | each key |
-//! | [`typed`], [`Variable::pinned`](crate::Variable::pinned) | wait-free | nothing | |
-//! | [`bind`], [`Variable::new`](crate::Variable::new) | wait-free, but for an id's first use in a store: takes a short lock | others who use an id for the first time | |
-//! | operations of [`Typed`](crate::Typed) and [`Variable`](crate::Variable) | as those of these names | | |
+//! | [`typed`], [`Variable::pinned`](crate::Variable::pinned) | wait-free, apart from what the closure does | nothing | |
+//! | [`bind`], [`Variable::new`](crate::Variable::new) | wait-free, except for the first use of an id in a store, which takes a short lock | other threads that use an id for the first time | |
+//! | operations of [`Typed`](crate::Typed) and [`Variable`](crate::Variable) | as the operations of the same names | | |
 //! | [`alloc`], [`get_or_alloc`] | lock-free | a running constructor of the same variable | yes |
-//! | [`alloc_with`], [`try_alloc_with`], [`alloc_zeroed`], [`get_or_alloc_with`], [`get_or_try_alloc_with`], [`get_or_alloc_zeroed`], [`raw_alloc`], [`raw_get_or_alloc`] | lock-free, and whatever the constructor does | a running constructor of the same variable | yes: when the constructor's work is published |
-//! | the first `alloc` of an id in a store | takes a short lock | others who use an id for the first time | |
+//! | [`alloc_with`], [`try_alloc_with`], [`alloc_zeroed`], [`get_or_alloc_with`], [`get_or_try_alloc_with`], [`get_or_alloc_zeroed`], [`raw_alloc`], [`raw_get_or_alloc`] | lock-free, apart from what the constructor does | a running constructor of the same variable | yes: when the constructed value is published |
+//! | the first `alloc` of an id in a store | takes a short lock | other threads that use an id for the first time | |
 //! | [`free`] | lock-free; may drop values freed earlier | nothing | yes |
-//! | [`free_with`], [`raw_free`] | lock-free, and whatever the destructor does | nothing | yes: before the destructor runs |
-//! | [`free_object`] | lock-free; as many steps as the parent has variables, and a bucket or few for every four ids of the store, up to sixteen | nothing | no |
-//! | [`free_all`], [`free_all_with`], [`raw_free_all`], [`par_free_all`] | lock-free; as many steps as the table has slots | nothing | no |
-//! | [`ids_of`] | wait-free but for the probes; looks where `free_object` looks; allocates | nothing | no |
+//! | [`free_with`], [`raw_free`] | lock-free, apart from what the destructor does | nothing | yes: before the destructor runs |
+//! | [`free_object`] | lock-free; one step per variable of the parent, and a bucket or a few for every four ids of the store, up to sixteen times | nothing | no |
+//! | [`free_all`], [`free_all_with`], [`raw_free_all`], [`par_free_all`] | lock-free; one step per slot of the table | nothing | no |
+//! | [`ids_of`] | wait-free, bounded by the probes; visits the same buckets as `free_object`; allocates | nothing | no |
 //! | [`iter`], [`for_each`], [`par_iter`] | wait-free per region of the table; allocates | nothing | no |
 //! | [`weigh`] | as `bind` | as `bind` | for values that are freed later |
 //! | [`check_id`], [`capacity`] | wait-free | nothing | yes |
-//! | [`len_of`] | starts over if another thread counts the same store meanwhile; waits for nobody who is stopped | nothing | yes, but for operations that run meanwhile |
-//! | [`len`], [`is_empty`], [`stats`] | as `len_of`; as many steps as there are ids | nothing; `stats`: locks of the memory, as an allocator's, and that of owned guards | as `len_of` |
-//! | [`shrink_to_fit`] | lock-free; as many steps as the table has slots | nothing | |
+//! | [`len_of`], [`len`], [`is_empty`] | starts over if another thread counts the same store meanwhile; never waits for a stopped thread | nothing | yes, except for concurrent operations |
+//! | [`stats`] | as `len_of`; one step per id; allocates | the short locks of the store's memory, and of owned guards | as `len_of` |
+//! | [`shrink_to_fit`] | lock-free; one step per slot of the table | nothing | |
 //! | [`flush`] | lock-free; drops values | nothing | |
 //! | [`synchronize`] | waits | every guard that exists when it is called, and running `Drop`s | |
-//! | dropping a [`Parent`] or an [`Attached`] | as `free_object`, twice, and whatever the object's `Drop` does | nothing | |
-//! | dropping a store | drops every value | nothing (the borrow checker has seen to it that nobody uses it) | |
+//! | dropping a [`Parent`] or an [`Attached`] | as `free_object`, twice, apart from what the object's `Drop` does | nothing | |
+//! | dropping a store | drops every value | another thread that is dropping freed values of this store | |
 //!
-//! Growing and shrinking wait for nobody and stop nobody: `alloc`s and `free`s move a block of 64 slots at a time.
+//! Growing and shrinking neither wait for other threads nor stop them: `alloc`s and `free`s move a block of 64 slots at a time.
 //!
 //! # Where a value's `Drop` runs
 //!
-//! Never in a reader. On a thread that is inside one of the freeing operations, a creation whose constructor failed,
-//! `flush`, `synchronize`, or the drop of the store; there, panics are caught and counted ([`Stats::drop_panics`](crate::Stats::drop_panics)), and the rest is still
-//! dropped. It may use the store, but cannot [`synchronize`].
+//! Never in a reader, but on a thread that is inside one of the freeing operations, a creation whose constructor failed, `flush`,
+//! `synchronize`, or the drop of the store. Panics are caught there and counted
+//! ([`Stats::drop_panics`](crate::Stats::drop_panics)), and the remaining values are still dropped. A destructor may use the
+//! store, but cannot [`synchronize`].
 //!
-//! What [weighs](crate::ShadowStore::weigh) a value runs on the thread that frees it, in the operation that does.
+//! The function that [weighs](crate::ShadowStore::weigh) a value runs on the thread that frees it, inside the freeing operation.
 //!
 //! # Memory ordering
 //!
-//! What a thread did before it created or freed a variable is seen by whoever finds, or no longer finds, the variable for
-//! that reason. A constructor's work is seen by everyone who gets the variable. Operations that change nothing order
-//! nothing.
+//! Creating or freeing a variable happens before each look-up that finds, or no longer finds, the variable because of it; so the
+//! looking thread sees everything that the other thread did before. A constructor's writes are visible to every thread that gets
+//! the variable. Operations that change nothing establish no ordering.
 //!
 //! [`pin`]: crate::ShadowStore::pin
 //! [`repin`]: crate::Pinned::repin

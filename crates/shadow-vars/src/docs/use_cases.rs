@@ -1,12 +1,12 @@
 //! The three ways in which shadow variables are used.
 //!
 //! All three fix the same race: an access point hands frames to stations that sleep and wake, and a frame that is queued
-//! just while a station wakes up is lost. The fix is a lock per station; the station's structure has no field for it.
+//! while a station wakes up is lost. The fix is a lock per station, but the station's structure has no field for it.
 //!
-//! # Matching the parent's life
+//! # Matching the parent's lifetime
 //!
-//! New code creates the variable when it creates the parent, before anyone else can see the parent, and frees it before
-//! the parent. Parents that were made by old code have none, so every look-up minds that.
+//! New code creates the variable when it creates the parent, before any other thread can see the parent, and frees it
+//! before the parent. Parents that were created by old code have no variable, so every look-up must handle that case.
 //!
 //! ```
 //! use shadow_vars::{ShadowId, ShadowStore};
@@ -23,7 +23,7 @@
 //!
 //! fn deliver_wakeup(store: &ShadowStore, station: &Station) {
 //!     let pin = store.pin();
-//!     let _held = pin.get(station, PS_LOCK).map(|lock| lock.lock().unwrap()); // none: an old station
+//!     let _held = pin.get(station, PS_LOCK).map(|lock| lock.lock().unwrap()); // `None` for an old station
 //!     // … hand over the frames …
 //! }
 //!
@@ -41,8 +41,8 @@
 //!
 //! # Parents in flight
 //!
-//! The parents exist, in use, and only some need the variable. Whoever needs it first creates it; the constructor runs
-//! once however many threads come at the same time.
+//! The parents exist and are in use, and only some of them need the variable. The first thread that needs it creates it;
+//! the constructor runs once, however many threads need it at the same time.
 //!
 //! ```
 //! # use shadow_vars::{ShadowId, ShadowStore};
@@ -58,7 +58,7 @@
 //! }
 //!
 //! let store = ShadowStore::new();
-//! let station = Station { address: [2, 0, 0, 0, 0, 2] }; // made long ago, by old code
+//! let station = Station { address: [2, 0, 0, 0, 0, 2] }; // created long ago, by old code
 //! std::thread::scope(|threads| {
 //!     for _ in 0..4 {
 //!         threads.spawn(|| deliver_wakeup(&store, &station));
@@ -70,7 +70,7 @@
 //!
 //! # A flag
 //!
-//! That the variable exists is all it says: "this parent was made by new code".
+//! The existence of the variable is the information: "this parent was created by new code".
 //!
 //! ```
 //! # use shadow_vars::{ShadowId, ShadowStore};
@@ -82,7 +82,8 @@
 //! store.alloc(&new, NEW_CODE, ()).expect("a new station");
 //!
 //! assert!(store.contains(&new, NEW_CODE));
-//! assert!(!store.contains(&old, NEW_CODE)); // keeps the old rules
+//! assert!(!store.contains(&old, NEW_CODE)); // still follows the old rules
 //! ```
 //!
-//! The example program `access-point` in this repository is this story for real: over sockets, patched while it runs.
+//! The example program `access-point` in this repository implements this story over sockets, and is patched while it
+//! runs.

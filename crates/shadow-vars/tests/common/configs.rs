@@ -1,12 +1,13 @@
-//! The stores that every test runs on: the default, each rare path made common alone, and all of them together.
+//! The stores on which every test runs: the default, one store for each rare path that is made common, and one for all of
+//! them.
 //!
-//! A table of one bucket grows after a handful of insertions, a block of the smallest size splits a migration between
-//! all threads at hand, equal hashes make every key collide with every other, a batch of one reclaims at once, and ids
-//! that are apart put each of a parent's variables somewhere else.
+//! A table of one bucket grows after a handful of insertions, a block of the smallest size splits a migration between all
+//! threads, equal hashes make every key collide with every other, a batch of one reclaims at once, and separate ids place
+//! each of a parent's variables elsewhere.
 
 use shadow_vars::{Provoke, Reclaim, ShadowStore};
 
-/// One way to build a store. Its name is for messages, and for who wants this one: places in a list move.
+/// One way to build a store. The name is for messages, and for tests that need this one, as positions in a list change.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
     pub name: &'static str,
@@ -14,7 +15,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Every configuration; the first is what users get.
+    /// Returns every configuration; the first is the one that users get.
     pub fn all() -> [Config; 7] {
         let plain = Provoke::default();
         [
@@ -77,7 +78,7 @@ impl Config {
         }
     }
 
-    /// Smallest table and smallest block with honest hashes: the most migrations for a given number of insertions.
+    /// Smallest table and smallest block with real hashes: the most migrations for a given number of insertions.
     pub fn migrating() -> Config {
         Config {
             name: "migrating",
@@ -89,21 +90,21 @@ impl Config {
         }
     }
 
-    /// All of them, and the one that migrates most.
+    /// Returns all of them, and the one that migrates most.
     pub fn every() -> Vec<Config> {
         let mut every = Config::all().to_vec();
         every.push(Config::migrating());
         every
     }
 
-    /// The configuration of this name.
+    /// Returns the configuration of this name.
     #[track_caller]
     pub fn named(name: &str) -> Config {
         let found = Config::every().into_iter().find(|config| config.name == name);
         found.unwrap_or_else(|| panic!("no configuration is called {name:?}"))
     }
 
-    /// A store of this configuration. The seed is fixed: a failure must come back when it is run again.
+    /// Builds a store of this configuration. The seed is fixed: a failure must be reproducible.
     pub fn build<R: Reclaim>(&self) -> ShadowStore<R> {
         ShadowStore::builder()
             .hash_seed(0x5eed)

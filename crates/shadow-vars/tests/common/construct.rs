@@ -1,8 +1,8 @@
-//! Creating, in every form, with constructors that do all that a constructor may do.
+//! Creation, in every form, with constructors that do everything a constructor may do.
 //!
-//! Proves: the constructor runs once if the variable is absent and not at all if it is there, nothing finds the variable
-//! while it runs, it may use the store for other variables, a failure or a panic leaves no variable, and who asks for the
-//! variable that it is constructing is told so.
+//! Proves: the constructor runs once if the variable is absent and not at all if it exists, no look-up finds the variable
+//! while it runs, it may use the store for other variables, a failure or a panic leaves no variable, and a constructor that
+//! requests the variable it is constructing gets an error.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any, resume_unwind};
@@ -19,7 +19,7 @@ use super::table::fill;
 
 /// How a creation ended.
 enum Outcome {
-    /// Created or found; what was seen of it, if the door shows it.
+    /// Created or found; with the value seen, if the door shows it.
     There(Option<Seen>),
     /// The constructor failed.
     Refused,
@@ -46,7 +46,7 @@ impl From<Result<Option<Seen>, CtorError<Refusal>>> for Outcome {
     }
 }
 
-/// What is to be created, and what came of it.
+/// A creation, and its outcome.
 struct Creation {
     key: Key,
     via: Via,
@@ -81,7 +81,7 @@ impl<R: Reclaim> Interpreter<'_, R> {
             true => door.alloc(key.address(), id, value),
             false => door.get_or_alloc(key.address(), id, value),
         };
-        // Whoever is refused has its value back, whole.
+        // A refused creation gives the value back, whole.
         let outcome = result.map_or_else(
             |AllocError { value, error, .. }| {
                 assert_eq!(value.check(), T::shows(serial), "the value handed back");
@@ -101,7 +101,7 @@ impl<R: Reclaim> Interpreter<'_, R> {
     }
 
     fn by_ctor<T: Payload>(&mut self, key: Key, how: Ctor, via: Via, exclusive: bool) {
-        // A constructor without a result cannot fail.
+        // A constructor that returns no `Result` cannot fail.
         let how = match how {
             Ctor::Fails => Ctor::Succeeds,
             Ctor::NestsAndFails => Ctor::Nests,
@@ -157,7 +157,7 @@ impl<R: Reclaim> Interpreter<'_, R> {
         self.settle::<T>(&creation, existed, outcome);
     }
 
-    /// Runs one creation with a constructor, and counts how often that ran.
+    /// Runs one creation with a constructor, and counts how often the constructor ran.
     fn run_ctor<T: Payload>(
         &mut self,
         key: Key,
@@ -196,7 +196,7 @@ impl<R: Reclaim> Interpreter<'_, R> {
         self.settle::<T>(&creation, existed, outcome);
     }
 
-    /// Compares the outcome with what the model says it must be, and brings the model up to date.
+    /// Compares the outcome with the model's, and updates the model.
     fn settle<T: Payload>(&mut self, creation: &Creation, existed: bool, outcome: Outcome) {
         let (obj, id) = (creation.key.address(), creation.key.slot.id());
         let fails = matches!(creation.how, Ctor::Fails | Ctor::NestsAndFails);
@@ -243,7 +243,7 @@ impl<R: Reclaim> Interpreter<'_, R> {
     }
 }
 
-/// What a constructor has at hand.
+/// The state that a constructor uses.
 struct Scene<'a, R: Reclaim> {
     store: &'a ShadowStore<R>,
     model: &'a mut Model,
@@ -291,7 +291,7 @@ impl<R: Reclaim> Scene<'_, R> {
         compare(self.model, obj, id.get(), Some(seen.expect("a nested constructor")));
     }
 
-    /// Asks for its own variable.
+    /// Requests its own variable.
     fn recurse<T: Payload>(&mut self) {
         let (obj, id) = (self.key.address(), ShadowId::<T>::new(self.key.slot.id()));
         let told = StoreError::Recursion {
@@ -313,7 +313,7 @@ impl<R: Reclaim> Scene<'_, R> {
         assert_eq!(refused.value.check(), T::shows(serial), "the value handed back");
     }
 
-    /// Nobody finds the variable yet, and nobody waits for it.
+    /// No look-up finds the variable yet, and none waits for it.
     fn look<T: Payload>(&mut self) {
         let (obj, id) = (self.key.address(), ShadowId::<T>::new(self.key.slot.id()));
         let pin = self.store.pin();

@@ -1,7 +1,7 @@
-//! The ways to a store: its own methods, a guard taken for one operation, a guard held over many.
+//! The ways to access a store: its own methods, a guard taken for one operation, a guard held over many.
 //!
-//! The interpreter knocks at a [`Door`] and gets the same answer whichever it is; that the answers really agree is what
-//! the comparison with the model then proves.
+//! The interpreter gets the same answer through each [`Door`]; the comparison with the model proves that the answers really
+//! agree.
 
 use std::ptr::from_ref;
 
@@ -12,7 +12,7 @@ use shadow_vars::{
 
 use super::payload::Payload;
 
-/// A way to the store.
+/// A way to access the store.
 pub enum Door<'a, 's, R: Reclaim> {
     Store(&'s ShadowStore<R>),
     Pin(&'s ShadowStore<R>),
@@ -20,7 +20,7 @@ pub enum Door<'a, 's, R: Reclaim> {
     Owned(&'a OwnedPinned<'s, R>),
 }
 
-/// A value that was read: its serial number and where it lies.
+/// A value that was read: its serial number and its address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
     pub serial: u64,
@@ -72,7 +72,7 @@ impl<R: Reclaim> Door<'_, '_, R> {
             .is_some_and(|typed| typed.contains(obj)))
     }
 
-    /// One answer per pair of key and place.
+    /// Returns one answer per pair of key and place.
     pub fn get_many<T: Payload>(&self, keys: &[(ObjAddr, ShadowId<T>)], places: usize) -> Vec<Option<Seen>> {
         through!(
             self,
@@ -90,7 +90,8 @@ impl<R: Reclaim> Door<'_, '_, R> {
         )
     }
 
-    /// The created value is seen only where the door returns a reference; so for all that create and do not find.
+    /// The created value is seen only where the door returns a reference; likewise for all operations that create and do not
+    /// find.
     pub fn alloc<T: Payload>(&self, obj: usize, id: ShadowId<T>, value: T) -> Result<Option<Seen>, AllocError<T>> {
         through!(self, |s| s.alloc(obj, id, value).map(|()| None), |p| p
             .alloc(obj, id, value)

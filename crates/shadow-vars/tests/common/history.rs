@@ -1,4 +1,4 @@
-//! What several threads saw, and whether one order of instants explains it.
+//! The answers that several threads got, and whether one order of instants explains them.
 //!
 //! Proves: each operation on a variable takes effect at one instant between its call and its return, as if there were
 //! one thread and one map. Every call and return takes a number from one shared counter; an operation whose return
@@ -6,8 +6,8 @@
 //! The variables are independent of each other, so each key's history is checked by itself, by the Wing-Gong-Lowe search
 //! of `todc-utils`. The search is exponential in what overlaps: histories are kept short, and there are many.
 //!
-//! The shared counter is also a weakness: on x86 taking a number is a full fence, so that an operation which lacks one at
-//! its very beginning or end may be healed by the recording. The models of the memory ordering are elsewhere.
+//! The shared counter is also a weakness: on x86, taking a number is a full fence, so recording may hide that an operation
+//! lacks a fence at its very beginning or end. The models of the memory ordering are elsewhere.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,23 +15,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use todc_utils::linearizability::history::Action;
 use todc_utils::{History, Specification, WGLChecker};
 
-/// What was asked of one variable, and the answer. Values are told apart by their serial numbers.
+/// An operation on one variable, and its answer. Values are distinguished by their serial numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
     Get(Option<u64>),
     Contains(bool),
     /// `alloc` of this value: whether it was accepted.
     Alloc(u64, bool),
-    /// `get_or_alloc` with this value in hand, and the one that was seen.
+    /// `get_or_alloc` with this value, and the value that was seen.
     GetOrAlloc(u64, u64),
     /// `get_or_try_alloc_with`, whose constructor ran and failed or panicked.
     CtorFailed,
     Free(bool),
-    /// `free_with`, and what its destructor was given.
+    /// `free_with`, and the value passed to its destructor.
     FreeWith(Option<u64>),
-    /// Part of a sweep that does not tell whether it freed this variable. A sweep is not an instant, but must free what is
-    /// there for the whole of its run; so it is a free at some instant of it, and one more for each variable that was
-    /// created meanwhile, which it may have met too.
+    /// Part of a sweep that does not tell whether it freed this variable. A sweep is not atomic, but must free every variable
+    /// that exists for the whole of its run; so it is a free at some instant of it, and one more for each variable that was
+    /// created meanwhile, which it may have found too.
     Swept,
 }
 
@@ -66,7 +66,7 @@ impl fmt::Debug for Event {
 pub struct Clock(AtomicU64);
 
 impl Clock {
-    /// The next number.
+    /// Returns the next number.
     pub fn tick(&self) -> u64 {
         // AcqRel: the operation's own accesses stay between its two numbers.
         self.0.fetch_add(1, Ordering::AcqRel)
@@ -83,7 +83,7 @@ impl fmt::Debug for Violation {
     }
 }
 
-/// Checks every key's history; says how many there were.
+/// Checks every key's history; returns how many there were.
 pub fn check(mut events: Vec<Event>) -> Result<usize, Violation> {
     events.sort_unstable_by_key(|event| (event.key, event.called));
     let mut checked = 0;
@@ -96,9 +96,9 @@ pub fn check(mut events: Vec<Event>) -> Result<usize, Violation> {
     Ok(checked)
 }
 
-/// Whether one key's history, in any order of writing down, has an explanation.
+/// Returns whether one key's history, recorded in any order, has an explanation.
 pub fn is_linearizable(events: &[Event]) -> bool {
-    // Each operation is its own process to the checker: what a nested one overlaps is told by the numbers alone.
+    // Each operation is a process of its own for the checker: the numbers alone show which operations a nested one overlaps.
     let mut actions: Vec<_> = events
         .iter()
         .flat_map(|event| std::iter::repeat_n(event, instants(event, events)))
@@ -120,7 +120,7 @@ pub fn is_linearizable(events: &[Event]) -> bool {
     WGLChecker::<Variable>::is_linearizable(History::from_actions(actions))
 }
 
-/// At how many instants an operation may take effect.
+/// Returns at how many instants an operation may take effect.
 fn instants(event: &Event, events: &[Event]) -> usize {
     let creates = |other: &&Event| match other.call {
         Call::Alloc(_, created) => created,

@@ -1,7 +1,7 @@
-//! What each operation means: done to the store, done to the model, answers compared.
+//! The meaning of each operation: run it on the store and on the model, compare the answers.
 //!
-//! Creating is in `construct`, removing in `remove`, bare memory in `raw`, what moves the table and the garbage in
-//! `table`; here is the rest, and the sweep over everything at the end.
+//! Creation is in `construct`, removal in `remove`, raw memory in `raw`, operations that replace the table or produce garbage
+//! in `table`; this file has the rest, and the final comparison of everything.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -60,7 +60,7 @@ impl<'s, R: Reclaim> Interpreter<'s, R> {
         }
     }
 
-    /// Does one operation, to both.
+    /// Runs one operation on both.
     pub fn apply(&mut self, op: &Op) {
         match *op {
             Op::Get { key, via } => typed!(key.slot, T => self.get::<T>(key, via)),
@@ -121,7 +121,8 @@ impl<'s, R: Reclaim> Interpreter<'s, R> {
         self.counters.assert_no_faults();
     }
 
-    /// Compares everything with everything, frees the guards, and compares what the model expects to be alive.
+    /// Compares everything with everything, drops the guards, and compares the living values with those that the model
+    /// expects.
     pub fn finish(mut self) {
         self.sweep();
         while !self.held.is_empty() {
@@ -132,7 +133,7 @@ impl<'s, R: Reclaim> Interpreter<'s, R> {
         self.sweep();
     }
 
-    /// The door for an operation, and the store and the model besides it.
+    /// Returns the door for an operation, together with the store and the model.
     pub(super) fn parts(&mut self, via: Via) -> (Door<'_, 's, R>, &'s ShadowStore<R>, &mut Model, &Arc<Counters>) {
         let door = match (via, self.held.last()) {
             (Via::Store, _) => Door::Store(self.store),
@@ -145,7 +146,7 @@ impl<'s, R: Reclaim> Interpreter<'s, R> {
         (door, self.store, &mut self.model, &self.counters)
     }
 
-    /// The store's answer for one variable is the model's.
+    /// Checks that the store's answer for one variable is the model's.
     pub(super) fn compare(&mut self, obj: usize, id: u64, seen: Option<Seen>) {
         compare(&mut self.model, obj, id, seen);
     }
@@ -186,7 +187,7 @@ impl<'s, R: Reclaim> Interpreter<'s, R> {
     }
 
     fn get_many(&mut self, keys: usize, places: usize, via: Via) {
-        // Both ids of one type, over the parents again and again; then fillers, some of them freed or never made.
+        // Both ids of one type, over the parents repeatedly; then fillers, some of them freed or never created.
         let nodes: Vec<_> = (0..keys)
             .map(|n| {
                 let slot = [Slot::Node, Slot::Twin][n / ADDRESSES.len() % 2];
@@ -227,7 +228,7 @@ impl<'s, R: Reclaim> Interpreter<'s, R> {
         assert_eq!(ids, self.model.ids_of(obj), "ids_of {obj:#x}");
     }
 
-    /// What an iteration reports, with `each` run for every variable. None is reported twice.
+    /// Returns what an iteration reports, with `each` run for every variable. None is reported twice.
     pub(super) fn iterate(&mut self, via: Via, mut each: impl FnMut(&VarRef<'_>)) -> BTreeMap<(usize, u64), u64> {
         let mut seen = BTreeMap::new();
         let serials = self.model.serials();
@@ -341,7 +342,7 @@ impl<'s, R: Reclaim> Interpreter<'s, R> {
         typed!(key.slot, T => self.get::<T>(key, via));
     }
 
-    /// Every key is compared, and every way to count or list them.
+    /// Compares every key, and every way to count or list them.
     fn sweep(&mut self) {
         for key in Key::all() {
             for &via in Via::ALL {
@@ -365,7 +366,7 @@ impl<'s, R: Reclaim> Interpreter<'s, R> {
     }
 }
 
-/// As [`Interpreter::compare`], for when only the model is at hand.
+/// Like [`Interpreter::compare`], if only the model is available.
 pub(super) fn compare(model: &mut Model, obj: usize, id: u64, seen: Option<Seen>) {
     let expected = model.get(obj, id).map(|value| value.serial);
     assert_eq!(
@@ -379,7 +380,7 @@ pub(super) fn compare(model: &mut Model, obj: usize, id: u64, seen: Option<Seen>
     }
 }
 
-/// The serial number of what an iteration found, unless it is bare memory.
+/// Returns the serial number of a variable that an iteration found, unless it is raw memory.
 fn identify(var: &VarRef<'_>) -> Option<u64> {
     let id = var.id();
     if id == RAW {

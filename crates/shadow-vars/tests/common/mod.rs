@@ -1,8 +1,8 @@
 //! The kit that the tests, the crate's own unit tests and the fuzzers share.
 //!
-//! `op` names what can be done to a store, `model` does it to a store and to a plain map and compares, `rounds` does it
-//! from several threads and `history` judges what they saw. `payload` counts every construction and drop, `configs`
-//! lists the stores that all of this runs on.
+//! `op` names the operations on a store, `model` runs them on a store and on a plain map and compares, `rounds` runs them
+//! from several threads, and `history` checks what these saw. `payload` counts every construction and drop, `configs` lists
+//! the stores on which all of this runs.
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part of the kit")]
 

@@ -1,8 +1,8 @@
 //! The plain model of a store, and the comparison of a store with it.
 //!
-//! Proves, for one thread and any sequence of operations: every answer of the store is the map's answer, a value stays
-//! where it was put until it is freed, every constructor and destructor runs exactly when it should, and in the end every
-//! value has been dropped once. [`check`] runs one sequence on one store; what each operation means is in `interpret`.
+//! Proves, for one thread and any sequence of operations: every answer of the store is the map's answer, a value does not
+//! move until it is freed, every constructor and destructor runs exactly when it should, and in the end every value has been
+//! dropped once. [`check`] runs one sequence on one store; the meaning of each operation is in `interpret`.
 
 use std::alloc::Layout;
 use std::any::type_name;
@@ -37,7 +37,7 @@ pub fn check<R: Reclaim>(config: &Config, ops: &[Op]) {
     check_store(config.name, || config.build::<R>(), ops, Lie::None);
 }
 
-/// As [`check`], with a store from elsewhere and a model that may be made to lie.
+/// Like [`check`], with a given store and a model that may be wrong on purpose.
 pub fn check_store<R: Reclaim>(name: &'static str, build: impl FnOnce() -> ShadowStore<R>, ops: &[Op], lie: Lie) {
     hush();
     let place = Place {
@@ -58,7 +58,7 @@ pub fn check_store<R: Reclaim>(name: &'static str, build: impl FnOnce() -> Shado
     counters.assert_balanced();
 }
 
-/// Where the comparison is, for the message when it fails.
+/// The current position of the comparison, for the message when it fails.
 struct Place {
     store: &'static str,
     backend: &'static str,
@@ -76,17 +76,17 @@ impl Drop for Place {
     }
 }
 
-/// What the model knows of a variable.
+/// The model's state of a variable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Value {
     pub serial: u64,
-    /// Where it was first seen, and must always be.
+    /// The address at which it was first seen, and must always be.
     pub at: Option<*const ()>,
     /// Whether the register of payloads counts it.
     pub counted: bool,
-    /// How often it was touched.
+    /// How often it was changed.
     pub hits: u64,
-    /// Bare memory: with this layout.
+    /// Raw memory, with this layout.
     pub layout: Option<Layout>,
 }
 
@@ -102,7 +102,7 @@ impl Value {
     }
 }
 
-/// What is known of an id's type. An id whose every creation failed may or may not have one.
+/// What is known of an id's type. If every creation of an id failed, it may or may not have one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Binding {
     Untried,
@@ -120,14 +120,14 @@ pub enum Lie {
     ExpectsLeak,
 }
 
-/// The map that the store should be.
+/// The map to which the store is compared.
 pub struct Model {
     map: BTreeMap<(usize, u64), Value>,
     bindings: BTreeMap<u64, Binding>,
     pub created: u64,
     pub freed: u64,
     pub failed: u64,
-    /// The fillers that exist: from the first number up to the second.
+    /// The existing fillers: from the first number up to the second.
     pub fillers: (usize, usize),
     lie: Lie,
 }
@@ -174,7 +174,7 @@ impl Model {
         Some(value)
     }
 
-    /// Removes all that match, and says which.
+    /// Removes all that match, and returns them.
     pub fn remove_all(&mut self, matches: impl Fn(usize, u64) -> bool) -> BTreeMap<(usize, u64), Value> {
         let keys: Vec<_> = self.map.keys().copied().filter(|&(obj, id)| matches(obj, id)).collect();
         keys.into_iter()
@@ -206,12 +206,12 @@ impl Model {
         self.map.keys().copied().collect()
     }
 
-    /// What was seen of each variable, as an iteration should report it.
+    /// Returns what was seen of each variable, as an iteration should report it.
     pub fn serials(&self) -> BTreeMap<(usize, u64), u64> {
         self.map.iter().map(|(&key, value)| (key, value.serial)).collect()
     }
 
-    /// The counted values that exist, sorted.
+    /// Returns the counted values that exist, sorted.
     pub fn counted(&self) -> Vec<u64> {
         let mut serials: Vec<_> = self
             .map
@@ -230,7 +230,7 @@ impl Model {
         self.bindings.get(&id).copied().unwrap_or(Binding::Untried)
     }
 
-    /// A creation under this id was tried.
+    /// Records that a creation under this id was attempted.
     pub fn tried(&mut self, id: u64) {
         self.bindings.entry(id).or_insert(Binding::Tried);
     }

@@ -1,8 +1,8 @@
-//! Everything that can be done to a store, as one type that has a fixed width in bytes.
+//! All operations on a store, as one type that has a fixed width in bytes.
 //!
-//! An operation is four bytes: which one, then up to three operands. Every four bytes are an operation (operands are
-//! taken modulo what they choose from), so that a fuzzer's byte strings, proptest's random bytes and the hand-written
-//! sequences of the tests are the same thing, a changed byte changes one operand, and zeros are the simplest sequence.
+//! An operation is four bytes: a tag, then up to three operands. Every four bytes are an operation (operands are taken modulo
+//! the number of choices), so that a fuzzer's byte strings, proptest's random bytes and the hand-written sequences of the
+//! tests are interchangeable, a changed byte changes one operand, and zeros are the simplest sequence.
 
 /// The parents: zero, ordinary addresses, and ones that do not fit into a packed word (odd, or wider than 48 bits),
 /// which the store keeps differently.
@@ -15,7 +15,7 @@ pub const ADDRESSES: [usize; 6] = [
     usize::MAX,
 ];
 
-/// Parents of variables that only fill the table, in the stride in which an allocator hands out objects.
+/// Parents of variables that only fill the table, at the stride of an allocator's objects.
 pub const fn filler(n: usize) -> usize {
     0x55_0000_0000 + n * 64
 }
@@ -23,7 +23,7 @@ pub const fn filler(n: usize) -> usize {
 /// The bytes of one operation.
 pub const WIDTH: usize = 4;
 
-/// An operand: chosen by one byte.
+/// An operand, chosen by one byte.
 pub trait Operand: Sized {
     fn from_byte(byte: u8) -> Self;
     fn to_byte(&self) -> u8;
@@ -49,7 +49,7 @@ impl Operand for bool {
     }
 }
 
-/// Declares the operations, and with them their encoding: the tag is the place in this list.
+/// Declares the operations and their encoding: the tag is the position in this list.
 macro_rules! operations {
     ($( $(#[$doc:meta])* $name:ident { $($field:ident: $kind:ty),* } )*) => {
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,10 +60,10 @@ macro_rules! operations {
         enum Tag { $($name),* }
 
         impl Op {
-            /// How many operations there are.
+            /// The number of operations.
             pub const KINDS: u8 = [$(Tag::$name as u8),*].len() as u8;
 
-            /// The operation that these bytes name; all do.
+            /// Returns the operation that these bytes name; all bytes name one.
             pub fn decode(bytes: [u8; WIDTH]) -> Self {
                 let tag = bytes[0] % Self::KINDS;
                 let mut operands = bytes[1..].iter().copied();
@@ -77,7 +77,7 @@ macro_rules! operations {
                 unreachable!("{tag} is less than {}", Self::KINDS)
             }
 
-            /// The bytes that name this operation.
+            /// Returns the bytes that name this operation.
             pub fn encode(&self) -> [u8; WIDTH] {
                 let mut bytes = [0; WIDTH];
                 match self {
@@ -124,24 +124,24 @@ operations! {
     /// With a destructor that may panic.
     FreeAllWith { slot: Slot, panics: bool, via: Via }
     FreeObject { key: Key, via: Via }
-    /// A parent that takes its variables with it.
+    /// A parent that frees its variables.
     Parent { slot: Slot }
 
-    // Looking at the whole.
+    // Operations on the whole store.
     IdsOf { key: Key, via: Via }
     Iterate { via: Via }
-    /// Frees every variable of the id that the iteration meets, from within it.
+    /// Frees every variable of the id that the iteration finds, from within it.
     FreeWhileIterating { slot: Slot }
-    /// Makes the table grow in the midst of an iteration.
+    /// Makes the table grow during an iteration.
     FillWhileIterating { count: u8 }
     Lengths {}
     Stats {}
 
-    // Types and bare memory.
+    // Types and raw memory.
     CheckIds {}
-    /// Asks for the variable as another type than its id has.
+    /// Requests the variable with another type than its id has.
     WrongType { key: Key, via: Via }
-    /// Asks for a typed variable as bare memory.
+    /// Requests a typed variable as raw memory.
     RawOnTyped { key: Key }
     RawGet { key: Key, shape: Shape }
     RawAlloc { key: Key, shape: Shape, how: RawCtorKind }
@@ -149,19 +149,19 @@ operations! {
     RawFree { key: Key, dtor: bool }
     RawFreeAll { dtor: bool }
 
-    // By many threads, where the feature is there; by this one elsewhere.
+    // By many threads, if the feature is enabled; otherwise by this one.
     ParFreeAllWith { slot: Slot }
     ParIterate {}
 
-    // Moving the table and the garbage.
+    // Replacing the table, and producing garbage.
     Fill { count: u8 }
     Drain { count: u8 }
-    /// Creates and frees as many variables, each at an address of its own.
+    /// Creates and frees this many variables, each at an address of its own.
     Churn { count: u8 }
     ShrinkToFit {}
     Flush {}
     Synchronize {}
-    /// Takes a guard and keeps it over the operations that follow.
+    /// Takes a guard and holds it over the following operations.
     Hold { owned: bool }
     Repin {}
     Release {}
@@ -220,7 +220,7 @@ choice! {
 }
 
 choice! {
-    /// What the constructor does besides, or in place of, constructing.
+    /// What the constructor does besides, or instead of, constructing.
     Ctor {
         Succeeds,
         Fails,
@@ -229,15 +229,15 @@ choice! {
         Nests,
         /// Creates another variable, then fails.
         NestsAndFails,
-        /// Asks for the variable that it is constructing, in every way that would have to wait for it.
+        /// Requests the variable that it is constructing, in every way that would have to wait for it.
         Recurses,
-        /// Looks for the variable that it is constructing, in every way that does not wait.
+        /// Looks up the variable that it is constructing, in every way that does not wait.
         Looks,
         /// Frees another variable, then all of its own id.
         Frees,
         /// Makes the table grow.
         Fills,
-        /// Makes a value whose drop panics.
+        /// Constructs a value whose drop panics.
         Spites,
     }
 }
@@ -255,7 +255,7 @@ choice! {
 }
 
 choice! {
-    /// A layout for bare memory.
+    /// A layout for raw memory.
     Shape { Word, Long, Aligned, Byte, Page, Nothing }
 }
 
@@ -275,7 +275,7 @@ impl Slot {
 /// The id of the variables that fill the table.
 pub const FILLER: u64 = 0xf111;
 
-/// The id of bare memory.
+/// The id of raw memory.
 pub const RAW: u64 = 0x1234;
 
 impl Shape {
@@ -294,7 +294,7 @@ impl Shape {
 }
 
 choice! {
-    /// What the constructor of bare memory does.
+    /// What the constructor of raw memory does.
     RawCtorKind { Absent, Fills, Refuses }
 }
 
@@ -322,7 +322,7 @@ impl Key {
         }
     }
 
-    /// Every key there is.
+    /// Returns every key.
     pub fn all() -> impl Iterator<Item = Key> {
         (0..ADDRESSES.len() as u8).flat_map(|obj| Slot::ALL.iter().map(move |&slot| Key { obj, slot }))
     }
@@ -342,7 +342,7 @@ impl Operand for Key {
     }
 }
 
-/// The operations that a string of bytes names.
+/// Returns the operations that a string of bytes names.
 pub fn decode_all(bytes: &[u8]) -> Vec<Op> {
     bytes
         .chunks_exact(WIDTH)
@@ -350,7 +350,7 @@ pub fn decode_all(bytes: &[u8]) -> Vec<Op> {
         .collect()
 }
 
-/// The bytes that name these operations.
+/// Returns the bytes that name these operations.
 pub fn encode_all(ops: &[Op]) -> Vec<u8> {
     ops.iter().flat_map(Op::encode).collect()
 }

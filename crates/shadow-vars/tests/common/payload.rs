@@ -1,8 +1,8 @@
 //! Values that know whether they are alive.
 //!
-//! Proves, together with a store that is driven hard: every value that was constructed is dropped exactly once, none is
-//! dropped while somebody may read it, none is read before it is whole or after it is gone. Every counted value has its
-//! own serial number, so that a lost one, or one dropped twice, can be named.
+//! Proves, together with a store under heavy use: every value that was constructed is dropped exactly once, none is dropped
+//! while a reader may use it, and none is read before it is complete or after it was dropped. Every counted value has its own
+//! serial number, so that a leaked value, or one dropped twice, can be named.
 
 use std::io::{Write, stderr};
 use std::mem::ManuallyDrop;
@@ -15,11 +15,11 @@ const UNBORN: u8 = 0;
 const ALIVE: u8 = 1;
 const DROPPED: u8 = 2;
 
-/// Mixed with the serial number in a living value, in place of it in a dropped one.
+/// Combined with the serial number in a living value; stands alone in a dropped one.
 const LIVING: u64 = 0x5ade_11fe_c0de_0001;
 const BURIED: u64 = 0xdead_dead_dead_dead;
 
-/// The register of one test's values. All accesses are relaxed, so that counting does not lend the store under test an
+/// The register of one test's values. All accesses are relaxed, so that counting does not give the store under test an
 /// ordering that it lacks.
 pub struct Counters {
     next: AtomicU64,
@@ -29,7 +29,7 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Room for `limit` values.
+    /// Returns a register with room for `limit` values.
     pub fn new(limit: usize) -> Arc<Self> {
         Arc::new(Counters {
             // Serial 0 is what zeroed and zero-sized values show.
@@ -40,14 +40,14 @@ impl Counters {
         })
     }
 
-    /// A serial number that no other value of this register has.
+    /// Returns a serial number that no other value of this register has.
     pub fn serial(&self) -> u64 {
         let serial = self.next.fetch_add(1, Ordering::Relaxed);
         assert!((serial as usize) < self.states.len(), "register too small");
         serial
     }
 
-    /// The serial numbers of the values that have been constructed and not dropped.
+    /// Returns the serial numbers of the values that have been constructed and not dropped.
     pub fn alive(&self) -> Vec<u64> {
         let born = self.next.load(Ordering::Relaxed);
         (1..born)
@@ -55,19 +55,20 @@ impl Counters {
             .collect()
     }
 
-    /// How many drops panicked on purpose.
+    /// Returns how many drops panicked on purpose.
     pub fn spites(&self) -> u64 {
         self.spites.load(Ordering::Relaxed)
     }
 
-    /// Every construction has had its drop, and nothing else went wrong. Call it when the store is gone.
+    /// Checks that every construction has had its drop, and nothing else went wrong. To be called after the store is dropped.
     pub fn assert_balanced(&self) {
         self.assert_no_faults();
         let lost = self.alive();
         assert!(lost.is_empty(), "never dropped: values {lost:?}");
     }
 
-    /// Nothing went wrong so far. A drop cannot report by panicking, as the store catches that; it reports here.
+    /// Checks that nothing went wrong so far. A drop cannot report by panicking, as the store catches panics; it reports
+    /// here.
     pub fn assert_no_faults(&self) {
         let faults = self.faults.lock().unwrap();
         assert!(faults.is_empty(), "{}", faults.join("; "));
@@ -116,8 +117,8 @@ impl Drop for Counted {
     fn drop(&mut self) {
         let serial = self.serial;
         if self.canary != LIVING ^ serial {
-            // The register cannot be trusted any more than the canary: this memory has been freed or never filled.
-            // Straight to the file, as a test's captured output is lost with the process.
+            // The register cannot be trusted any more than the canary: this memory has been freed or never filled. Written
+            // directly to the file, as a test's captured output is lost with the process.
             let _ = writeln!(
                 stderr(),
                 "dropped what is not a living value: {:#x}, serial {serial:#x}",
@@ -127,12 +128,12 @@ impl Drop for Counted {
         }
         let before = self.counters.state(serial).swap(DROPPED, Ordering::Relaxed);
         if before != ALIVE {
-            // The other copy of this value has given its share of the register back already, so this one keeps it.
+            // The other copy of this value has already released its share of the register, so this one keeps it.
             self.counters.fault(format!("value {serial} dropped twice"));
             return;
         }
-        // SAFETY: `self` is exclusively borrowed and `canary` is a plain integer. Volatile, as nothing reads it again in
-        // a correct program and the store would be removed.
+        // SAFETY: `self` is exclusively borrowed and `canary` is a plain integer. Volatile, as a correct program never reads
+        // it again and the compiler would remove the store.
         unsafe { std::ptr::write_volatile(&mut self.canary, BURIED) };
         // SAFETY: this is the value's one drop, and the field is not used after it.
         let counters = unsafe { ManuallyDrop::take(&mut self.counters) };
@@ -143,24 +144,24 @@ impl Drop for Counted {
     }
 }
 
-/// What the kit can put into a store and recognise again.
+/// A type of values that the kit can store and recognise.
 pub trait Payload: Send + Sync + Sized + 'static {
     /// Whether the register counts values of this type.
     const COUNTED: bool;
 
     fn new(counters: &Arc<Counters>, serial: u64) -> Self;
 
-    /// As `new`, but the drop panics, where the type has one.
+    /// Like `new`, but the drop panics, if the type has one.
     fn spiteful(counters: &Arc<Counters>, serial: u64) -> Self {
         Self::new(counters, serial)
     }
 
-    /// The serial number that a value made with this one shows.
+    /// Returns the serial number that a value made with this one shows.
     fn shows(serial: u64) -> u64 {
         serial
     }
 
-    /// The serial number, once everything else in the value has been found whole.
+    /// Returns the serial number, after checking that everything else in the value is intact.
     fn check(&self) -> u64;
 }
 
@@ -194,7 +195,7 @@ impl Payload for Node {
     }
 }
 
-/// A counted value that is larger than most and more aligned than the allocator gives by itself.
+/// A counted value that is larger than most and more aligned than the allocator's default.
 #[repr(align(64))]
 pub struct Wide {
     counted: Counted,
@@ -219,7 +220,7 @@ impl Payload for Wide {
     }
 }
 
-/// A value whose every byte may be zero, with a part that changes while it is shared.
+/// A value whose bytes may all be zero, with a part that changes while it is shared.
 #[repr(C)]
 pub struct Plain {
     serial: u64,
@@ -230,7 +231,7 @@ pub struct Plain {
 const MARK: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl Plain {
-    /// Counts up, and says how far.
+    /// Increments the counter, and returns it.
     pub fn hit(&self) -> u64 {
         self.hits.fetch_add(1, Ordering::Relaxed) + 1
     }
@@ -266,7 +267,7 @@ impl Payload for Plain {
     }
 }
 
-/// A variable that is only there or not there.
+/// A variable that only exists or does not.
 #[derive(Clone)]
 pub struct Flag;
 
@@ -289,10 +290,10 @@ impl Payload for Flag {
     }
 }
 
-/// What a provoked panic carries.
+/// The payload of a provoked panic.
 pub struct Provoked;
 
-/// Keeps provoked panics from being printed; every other panic goes where it went before.
+/// Keeps provoked panics from being printed; other panics are printed as before.
 pub fn hush() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -305,7 +306,7 @@ pub fn hush() {
     });
 }
 
-/// Ends the process, for whoever finds first what cannot be gone on from.
+/// Ends the process, at the first fault after which the test cannot continue.
 pub fn abort() -> ! {
     first_only();
     std::process::abort()

@@ -1,4 +1,4 @@
-//! Random rounds from a seed, so that a failure can be named and run again.
+//! Random rounds from a seed, so that a failure can be named and reproduced.
 
 use super::rounds::{KEYS, MOST_PER_STEP, Manner, Round, Step, Verb};
 
@@ -18,15 +18,15 @@ impl Random {
         word ^ (word >> 31)
     }
 
-    /// Less than `limit`.
+    /// Returns a number below `limit`.
     pub fn below(&mut self, limit: usize) -> usize {
         (self.word() % limit as u64) as usize
     }
 
-    /// A round for so many threads.
+    /// Returns a round for this many threads.
     pub fn round(&mut self, threads: usize) -> Round {
         let manner = Manner::from_bits(self.word() as u8);
-        // Few keys and few verbs make the operations of a round meet.
+        // With few keys and few kinds of operations, the operations of a round interact.
         let keys = 1 + self.below(KEYS);
         let verbs: Vec<Verb> = (0..2 + self.below(5))
             .map(|_| Verb::ALL[self.below(Verb::ALL.len())])

@@ -1,7 +1,7 @@
-//! Bare memory: variables of a size and alignment instead of a type, with constructors and destructors in C's form.
+//! Raw memory: variables of a size and alignment instead of a type, with constructors and destructors in C's form.
 //!
-//! Proves: memory comes zeroed and aligned, a constructor that returns an error leaves no variable, and whoever asks for
-//! more than is there (or for bare memory where a type is, or the reverse) is refused and not served.
+//! Proves: memory is zeroed and aligned, a constructor that returns an error leaves no variable, and a request for more than
+//! there is (or for raw memory where a type is, or the reverse) is refused.
 
 use std::alloc::Layout;
 use std::ffi::{c_int, c_void};
@@ -14,7 +14,7 @@ use super::model::{Binding, Value};
 use super::op::{Key, Op, RAW, RawCtorKind, Shape, Slot};
 use super::payload::{Flag, Node, Payload, Plain, Wide};
 
-/// What the C functions are given, and what they leave.
+/// The arguments of the C functions, and their results.
 #[derive(Default)]
 struct Call {
     obj: usize,
@@ -28,13 +28,13 @@ struct Call {
 
 const REFUSAL: c_int = -22;
 
-/// Finds the memory zeroed, and writes as much of the serial number as there is room for.
+/// Checks that the memory is zeroed, and writes as much of the serial number as fits.
 unsafe extern "C" fn construct(obj: *mut c_void, shadow: *mut c_void, data: *mut c_void) -> c_int {
-    // SAFETY: the kit always hands over a `Call`, and the store calls back on the same thread, before it returns.
+    // SAFETY: the kit always passes a `Call`, and the store calls back on the same thread, before it returns.
     let call = unsafe { &mut *data.cast::<Call>() };
     call.runs += 1;
     call.obj = obj.addr();
-    // SAFETY: the store hands over at least the bytes that were asked for, to nobody else yet.
+    // SAFETY: the store passes at least the requested bytes, which no other thread has yet.
     let bytes = unsafe { std::slice::from_raw_parts_mut(shadow.cast::<u8>(), call.size) };
     call.zeroed = bytes.iter().all(|&byte| byte == 0);
     for (byte, part) in bytes.iter_mut().zip(call.serial.to_le_bytes()) {
@@ -53,7 +53,7 @@ unsafe extern "C" fn destroy(obj: *mut c_void, shadow: *mut c_void, data: *mut c
     call.found = unsafe { read(shadow.cast(), call.size) };
 }
 
-/// The serial number in memory of this size.
+/// Returns the serial number in memory of this size.
 unsafe fn read(at: *const u8, size: usize) -> u64 {
     let mut bytes = [0; 8];
     let size = size.min(bytes.len());
@@ -62,7 +62,7 @@ unsafe fn read(at: *const u8, size: usize) -> u64 {
     u64::from_le_bytes(bytes)
 }
 
-/// As much of a serial number as memory of this size keeps.
+/// Returns as much of a serial number as memory of this size holds.
 fn truncate(serial: u64, size: usize) -> u64 {
     let kept = size.min(8) as u32 * 8;
     serial & 1_u64.checked_shl(kept).map_or(u64::MAX, |bit| bit - 1)
@@ -85,7 +85,7 @@ impl<R: Reclaim> Interpreter<'_, R> {
         }
     }
 
-    /// Bare memory where a type is, and the reverse.
+    /// Requests raw memory where a type is, and the reverse.
     fn raw_on_typed<T: Payload>(&mut self, key: Key) {
         let (obj, id, pin) = (key.address(), key.slot.id(), self.store.pin());
         let layout = Layout::new::<T>();

@@ -1,7 +1,7 @@
-//! Removing, in every form, with destructor callbacks that look, panic, create anew or make the table grow.
+//! Removal, in every form, with destructor callbacks that look up, panic, create anew or make the table grow.
 //!
-//! Proves: what is freed is gone at once, the callback runs once for what was there and not at all for what was not, it
-//! gets the value whole, and a panic in it changes none of this.
+//! Proves: a freed variable is not found from then on, the callback runs once for a variable that existed and not at all
+//! otherwise, it is given the complete value, and a panic in it changes none of this.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -151,7 +151,7 @@ impl<R: Reclaim> Interpreter<'_, R> {
         self.model.remove_all(|_, other| other == id.get());
     }
 
-    /// The allocator gives most parents the address of the one before, so this also proves that nothing is inherited.
+    /// The allocator gives most parents the address of the previous one, so this also proves that nothing is inherited.
     fn parent<T: Payload>(&mut self, id: u64) {
         let parent = Parent::new_in(id, self.store);
         let (obj, id) = (parent.addr(), ShadowId::<T>::new(id));
@@ -173,7 +173,7 @@ impl<R: Reclaim> Interpreter<'_, R> {
     }
 }
 
-/// What a destructor has at hand.
+/// The state that a destructor uses.
 struct Scene<'a, R: Reclaim> {
     store: &'a ShadowStore<R>,
     model: &'a mut Model,

@@ -1,9 +1,9 @@
 //! Short programs that several threads run against one store, and the history of what they saw.
 //!
-//! Proves, together with `history`: answers are linearizable while constructors run, fail and panic, while sweeps pass, and
-//! while the table moves; a constructor never runs twice at a time for one variable; what is read under a guard stays;
-//! and in the end every value has been dropped once. Each round has keys of its own, so that all begin absent, and each
-//! step moves the table along by creating and freeing variables that nobody else touches.
+//! Proves, together with `history`: answers are linearizable while constructors run, fail and panic, while sweeps run, and
+//! while the table is replaced; two constructors of one variable never run at the same time; values read under a guard stay
+//! valid; and in the end every value has been dropped once. Each round has keys of its own, so that all are absent at its
+//! beginning, and each step makes the table change by creating and freeing variables that no other thread uses.
 
 use std::hint::spin_loop;
 use std::io::{Write, stderr};
@@ -20,13 +20,13 @@ use super::op::{Operand, choice};
 use super::payload::{Counters, Provoked, abort, hush};
 use super::worker::Worker;
 
-/// Variables of one round: two of one parent, and one of another under the first one's id.
+/// The variables of one round: two of one parent, and one of another under the first one's id.
 pub const KEYS: usize = 3;
 
-/// A step or a round that takes longer than this, under whatever sanitizer, does not end.
+/// A step or a round that takes longer than this, under any sanitizer, never ends.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Variables of its own that a thread creates in one step at most.
+/// The largest number of variables of its own that a thread creates in one step.
 pub const MOST_PER_STEP: usize = 7;
 
 /// The bytes of one step.
@@ -38,11 +38,11 @@ choice! {
         Get,
         Contains,
         Alloc,
-        /// With a constructor that lets others run meanwhile.
+        /// With a constructor that yields to other threads.
         AllocWith,
         GetOrAlloc,
         GetOrAllocWith,
-        /// With a constructor that lets others run meanwhile.
+        /// With a constructor that yields to other threads.
         GetOrAllocSlowly,
         GetOrAllocFails,
         GetOrAllocPanics,
@@ -61,12 +61,12 @@ choice! {
         Iterate,
         /// Looks for the first two keys among the ids of their parent.
         IdsOf,
-        /// Shrinks the table and pushes reclamation on.
+        /// Shrinks the table and advances reclamation.
         Tidy,
     }
 }
 
-/// One operation on one of the round's keys, and how many variables of its own the thread creates and frees besides.
+/// One operation on one of the round's keys, and how many variables of its own the thread creates and frees in addition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
     pub verb: Verb,
@@ -75,7 +75,7 @@ pub struct Step {
 }
 
 impl Step {
-    /// The step that these bytes name; all do.
+    /// Returns the step that these bytes name; all bytes name one.
     pub fn decode(bytes: [u8; WIDTH]) -> Self {
         let rest = usize::from(bytes[1]);
         Step {
@@ -85,7 +85,7 @@ impl Step {
         }
     }
 
-    /// The bytes that name this step.
+    /// Returns the bytes that name this step.
     pub fn encode(&self) -> [u8; WIDTH] {
         [self.verb.to_byte(), (self.key + KEYS * self.fillers) as u8]
     }
@@ -107,14 +107,14 @@ pub struct Manner {
     pub hold: bool,
     /// The parents' addresses do not fit into a packed word: odd, or wider than 48 bits.
     pub unfit: bool,
-    /// All garbage is reclaimed after the round, and what is alive is counted.
+    /// All garbage is reclaimed after the round, and living values are counted.
     pub synchronize: bool,
-    /// The threads keep many variables of their own, so that the table is a large one; else next to none.
+    /// The threads have many variables of their own, so that the table is large; otherwise almost none.
     pub crowd: bool,
 }
 
 impl Manner {
-    /// Manners by number, for fuzzers and generators: every bit is one of them.
+    /// Returns the manner with this number, for fuzzers and generators: every bit is one setting.
     pub fn from_bits(bits: u8) -> Self {
         let mut manner = Manner::default();
         for (place, which) in (0..).zip(manner.all()) {
@@ -123,7 +123,7 @@ impl Manner {
         manner
     }
 
-    /// The number of this manner.
+    /// Returns the number of this manner.
     pub fn to_bits(mut self) -> u8 {
         (0..)
             .zip(self.all())
@@ -143,7 +143,7 @@ impl Manner {
     }
 }
 
-/// What was done and checked.
+/// What was run and checked.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tally {
     pub rounds: usize,
@@ -162,8 +162,8 @@ impl std::ops::AddAssign for Tally {
     }
 }
 
-/// Runs the rounds one after the other on one store, each with as many threads as the first has programs, then drops
-/// the store. What no order of instants explains is returned; whatever else goes wrong panics.
+/// Runs the rounds one after the other on one store, each with as many threads as the first has programs, then drops the
+/// store. Returns the histories that no order of instants explains; any other failure panics.
 pub fn run<R: Reclaim>(store: ShadowStore<R>, rounds: &[Round]) -> Result<Tally, Violation> {
     hush();
     let threads = rounds.first().map_or(0, |round| round.programs.len());
@@ -189,7 +189,7 @@ pub fn run<R: Reclaim>(store: ShadowStore<R>, rounds: &[Round]) -> Result<Tally,
                 Err(panic) => panics.push(panic),
             }
         }
-        // Whoever left because another panicked has nothing to say.
+        // A thread that left because another panicked has no message.
         if let Some(first) = panics.into_iter().min_by_key(|panic| panic.is::<Provoked>()) {
             resume_unwind(first);
         }
@@ -211,7 +211,7 @@ pub fn run<R: Reclaim>(store: ShadowStore<R>, rounds: &[Round]) -> Result<Tally,
     })
 }
 
-/// What the threads share besides the store.
+/// The state that the threads share besides the store.
 pub struct Scene {
     pub clock: Clock,
     pub counters: Arc<Counters>,
@@ -220,8 +220,8 @@ pub struct Scene {
     pub meeting: Meeting,
 }
 
-/// Where all threads wait for each other, turning rather than sleeping: they must leave at the same time. Unlike std's
-/// barrier it lets everybody go when one of them has panicked.
+/// A point where all threads wait for each other, spinning instead of sleeping, as they must leave at the same time. Unlike
+/// std's barrier, it releases all threads when one of them has panicked.
 pub struct Meeting {
     threads: usize,
     arrived: AtomicUsize,
@@ -237,7 +237,7 @@ impl Meeting {
         }
     }
 
-    /// Returns when as many threads have come as there are.
+    /// Returns when this many threads have arrived.
     pub fn wait(&self) {
         let before = self.arrived.fetch_add(1, Ordering::AcqRel);
         let target = (before / self.threads + 1) * self.threads;
@@ -252,7 +252,7 @@ impl Meeting {
                 yield_now();
             }
             if turns.is_multiple_of(1 << 16) && begin.elapsed() > PATIENCE {
-                // It cannot be made to go on, and the test cannot end without it.
+                // The thread cannot be made to continue, and the test cannot end without it.
                 let _ = writeln!(
                     stderr(),
                     "a thread of a round is stuck: {:?} waits",
@@ -264,7 +264,7 @@ impl Meeting {
         }
     }
 
-    /// A thread that will not come any more says so.
+    /// Announces that this thread will not arrive any more.
     pub fn abandon(&self) {
         self.broken.store(true, Ordering::Relaxed);
     }

@@ -1,7 +1,7 @@
-//! Operations that move the table and the garbage: filling and draining, guards held over many operations, reclamation.
+//! Operations that change the table and the garbage: filling and draining, guards held over many operations, reclamation.
 //!
-//! Proves: growth and shrinking lose nothing and move no value, iteration sees everything that is there for the whole of
-//! its run, what was read under a guard stays until the guard goes, and after `synchronize` nothing freed is alive.
+//! Proves: growth and shrinking lose nothing and move no value, iteration finds every variable that exists for its whole run,
+//! values read under a guard stay valid until the guard is dropped, and after `synchronize` no freed value is alive.
 
 use std::any::type_name;
 use std::sync::Arc;
@@ -14,13 +14,13 @@ use super::model::{Model, Value};
 use super::op::{FILLER, Slot, Via, filler};
 use super::payload::{Counters, Flag, Node, Payload, Plain, Wide};
 
-/// No more fillers than this exist at a time.
+/// At most this many fillers exist at a time.
 const MOST_FILLERS: usize = 600;
 
-/// Guards held at once.
+/// The number of guards held at once.
 const MOST_HELD: usize = 3;
 
-/// A guard, and what was read under it.
+/// A guard, and the values that were read under it.
 pub(super) struct Held<'s, R: Reclaim> {
     pub(super) guard: Guard<'s, R>,
     pub(super) watched: Vec<(Slot, Seen)>,
@@ -49,7 +49,7 @@ impl<R: Reclaim> Interpreter<'_, R> {
         self.model.fillers.0 = end;
     }
 
-    /// Creates and frees as many fillers, one after the other.
+    /// Creates and frees this many fillers, one after the other.
     pub(super) fn churn(&mut self, count: usize) {
         self.drain(MOST_FILLERS);
         for _ in 0..count {
@@ -86,7 +86,7 @@ impl<R: Reclaim> Interpreter<'_, R> {
     pub(super) fn synchronize(&mut self) {
         let local = self.held.iter().any(|held| matches!(held.guard, Guard::Local(_)));
         let owned = self.held.iter().any(|held| matches!(held.guard, Guard::Owned(_)));
-        // The backend that the store's own tests have for this does not know whose a guard is.
+        // The backend that the store's own tests use for this does not know which thread holds a guard.
         let blind = type_name::<R>().contains("Checked");
         match (local, owned) {
             (true, _) if blind => {}
@@ -95,7 +95,7 @@ impl<R: Reclaim> Interpreter<'_, R> {
                 Err(SyncError::Pinned),
                 "synchronize under a guard"
             ),
-            // An owned guard is nobody's in particular: waiting for it here would be waiting for ever.
+            // An owned guard belongs to no thread: waiting for it here would never end.
             (false, true) => {}
             (false, false) => {
                 assert_eq!(self.store.synchronize(), Ok(()), "synchronize");
@@ -133,7 +133,7 @@ impl<R: Reclaim> Interpreter<'_, R> {
         }
     }
 
-    /// Lets go of the oldest guard.
+    /// Drops the oldest guard.
     pub(super) fn release(&mut self) {
         self.verify_held();
         if !self.held.is_empty() {
@@ -141,11 +141,11 @@ impl<R: Reclaim> Interpreter<'_, R> {
         }
     }
 
-    /// What was read under a guard is still there, freed or not.
+    /// Values read under a guard are still valid, freed or not.
     pub(super) fn verify_held(&self) {
         for (slot, seen) in self.held.iter().flat_map(|held| &held.watched) {
             let serial = typed!(*slot, T => {
-                // SAFETY: the reference was got from the guard that it is kept with, so it is good until the guard is
+                // SAFETY: the reference was obtained under the guard that it is kept with, so it is valid until the guard is
                 // dropped or repinned, and `at` came from a value of the slot's type.
                 let value = unsafe { &*seen.at.cast::<T>() };
                 value.check()
@@ -155,7 +155,7 @@ impl<R: Reclaim> Interpreter<'_, R> {
     }
 }
 
-/// Creates so many more fillers.
+/// Creates this many more fillers.
 pub(super) fn fill<R: Reclaim>(store: &ShadowStore<R>, counters: &Arc<Counters>, model: &mut Model, count: usize) {
     let (first, next) = model.fillers;
     let count = count.min(MOST_FILLERS - (next - first));
@@ -166,7 +166,7 @@ pub(super) fn fill<R: Reclaim>(store: &ShadowStore<R>, counters: &Arc<Counters>,
     model.fillers.1 += count;
 }
 
-/// Creates the `n`th filler, and says with which serial number.
+/// Creates the `n`th filler, and returns its serial number.
 fn make_filler<R: Reclaim>(store: &ShadowStore<R>, counters: &Arc<Counters>, n: usize) -> u64 {
     let serial = counters.serial();
     let made = store.alloc(filler(n), ShadowId::<Plain>::new(FILLER), Plain::new(counters, serial));

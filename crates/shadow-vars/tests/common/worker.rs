@@ -1,4 +1,4 @@
-//! One thread of a round: runs its program, writes down what it sees.
+//! One thread of a round: runs its program, records what it sees.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -26,9 +26,9 @@ pub struct Worker<'a, R: Reclaim> {
     store: &'a ShadowStore<R>,
     scene: &'a Scene,
     thread: usize,
-    /// Written from within constructors as well.
+    /// Recorded from within constructors as well.
     events: RefCell<Vec<Event>>,
-    /// The fillers that exist: from the first number up to the second.
+    /// The existing fillers: from the first number up to the second.
     fillers: Cell<(usize, usize)>,
 }
 
@@ -98,7 +98,7 @@ impl<'a, R: Reclaim> Worker<'a, R> {
                 }
                 None => self.act(&self.store.pin(), place, step),
             }
-            // Dead fillers make the table move as well as living ones do, and a small table moves more often.
+            // Dead fillers make the table change as well as living ones do, and a small table changes more often.
             self.fill(step.fillers, if round.manner.crowd { 12 } else { 1 });
         }
         for (node, serial) in watched {
@@ -106,7 +106,7 @@ impl<'a, R: Reclaim> Worker<'a, R> {
         }
     }
 
-    /// The first thread ends a round alone: sees what is left, frees it, and sees that it is gone.
+    /// The first thread ends a round alone: reads what is left, frees it, and checks that it is not found any more.
     fn close(&self, place: &Place, round: &Round) {
         let pin = self.store.pin();
         for key in 0..KEYS {
@@ -248,7 +248,7 @@ impl<'a, R: Reclaim> Worker<'a, R> {
         self.record(place, key, called, call);
     }
 
-    /// All of the constructor but the value.
+    /// The constructor, except for the value.
     fn ctor(&self, pin: &Pinned<'_, R>, place: &Place, key: usize, how: Verb) -> Result<(), Refusal> {
         struct Done<'f>(&'f AtomicBool);
         impl Drop for Done<'_> {
@@ -257,14 +257,14 @@ impl<'a, R: Reclaim> Worker<'a, R> {
             }
         }
         let building = &self.scene.building[place.number][key];
-        // Relaxed: if one constructor's end did not happen before the next one's beginning, this may see it too.
+        // Relaxed: if the end of one constructor did not happen before the beginning of the next, this may detect it too.
         assert!(!building.swap(true, Ordering::Relaxed), "two constructors at a time");
         let _done = Done(building);
         match how {
             Verb::GetOrAllocSlowly => (0..4).for_each(|_| yield_now()),
             Verb::GetOrAllocFails => return Err(Refusal),
             Verb::GetOrAllocPanics => panic_any(Provoked),
-            // Only ever the next key, so that threads do not wait for each other in a ring.
+            // Always the next key, so that threads do not wait for each other in a cycle.
             Verb::GetOrAllocNested if key + 1 < KEYS => self.construct(pin, place, key + 1, Verb::GetOrAllocWith),
             _ => {}
         }
@@ -326,8 +326,8 @@ impl<'a, R: Reclaim> Worker<'a, R> {
         }
     }
 
-    /// What is there for the whole of an iteration is met once. What comes or goes meanwhile may be met or not: if it is,
-    /// it was there at an instant, if it is not, it was absent at one.
+    /// A variable that exists for the whole of an iteration is found once. One that is created or freed meanwhile may be
+    /// found or not: if it is, it existed at some instant; if it is not, it was absent at some instant.
     fn iterate(&self, pin: &Pinned<'_, R>, place: &Place) {
         let mut met = BTreeSet::new();
         let called = self.tick();
@@ -362,8 +362,8 @@ impl<'a, R: Reclaim> Worker<'a, R> {
         0x66_0000_0000 + (self.thread << 28) + n * 64
     }
 
-    /// Creates so many fillers, and frees the oldest beyond `most`. Nobody else knows their addresses, so every answer is
-    /// certain.
+    /// Creates this many fillers, and frees the oldest beyond `most`. No other thread knows their addresses, so every answer
+    /// is certain.
     fn fill(&self, count: usize, most: usize) {
         let (mut first, mut next) = self.fillers.get();
         for _ in 0..count {
@@ -390,7 +390,7 @@ impl<'a, R: Reclaim> Worker<'a, R> {
         self.scene.clock.tick()
     }
 
-    /// Writes down an operation that returns now.
+    /// Records an operation that returns now.
     fn record(&self, place: &Place, key: usize, called: u64, call: Call) {
         let returned = self.tick();
         let key = place.number * KEYS + key;
@@ -403,7 +403,7 @@ impl<'a, R: Reclaim> Worker<'a, R> {
         });
     }
 
-    /// Writes down an operation on several keys that returns now.
+    /// Records an operation on several keys that returns now.
     fn record_all(&self, place: &Place, keys: &[usize], called: u64, calls: impl Fn(usize) -> Vec<Call>) {
         for &key in keys {
             calls(key)
@@ -413,7 +413,7 @@ impl<'a, R: Reclaim> Worker<'a, R> {
     }
 }
 
-/// Where a round's variables are.
+/// The addresses of a round's variables.
 struct Place {
     number: usize,
     unfit: bool,

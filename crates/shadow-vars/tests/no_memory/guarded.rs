@@ -1,4 +1,4 @@
-//! What is done under a guard at hand, of either kind, and through handles of one id.
+//! Operations under a guard of either kind, and through handles of one id.
 
 use std::alloc::Layout;
 use std::ptr::null_mut;
@@ -10,7 +10,7 @@ use crate::Effect::{Frees, FreesAll, Makes, Nothing};
 use crate::support::failing::spared;
 use crate::{FAR, N, NEW, OLD, Operation, RAW, TEXT, WRONG, ZERO, constructed, done, obj, placed};
 
-/// Under an owned guard, for whose making and end there is memory: those are operations of their own.
+/// Operations under an owned guard; taking and dropping it has memory, as these are operations of their own.
 fn owned<R: Reclaim, O>(store: &Arc<ShadowStore<R>>, run: impl FnOnce(&mut OwnedPinned<'_, R>) -> O) -> O {
     let mut pin = spared(|| store.pin_owned());
     let result = run(&mut pin);
@@ -28,7 +28,7 @@ fn variable<R: Reclaim>(store: &Arc<ShadowStore<R>>) -> Variable<usize, Arc<Shad
     spared(|| Variable::new(store.clone(), N).unwrap())
 }
 
-/// Whether it refused, as its constructor did or for lack of memory.
+/// Returns whether the creation failed, by its constructor's error or for lack of memory.
 fn refused<O>(result: Result<O, CtorError<()>>) -> bool {
     matches!(
         result,
@@ -36,7 +36,7 @@ fn refused<O>(result: Result<O, CtorError<()>>) -> bool {
     )
 }
 
-/// The zeros of `NEW` go again.
+/// Frees the zeros of `NEW`.
 fn zeroed<R: Reclaim, O>(store: &ShadowStore<R>, result: Result<O, StoreError>) -> bool {
     let was_done = result.map_or_else(|error| done::<()>(Err(error)), |_| true);
     assert_eq!(spared(|| store.free(NEW, ZERO)), was_done);

@@ -1,10 +1,10 @@
-//! Every public function is tried, or it is said why not.
+//! Every public function is tested, or there is a reason why not.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-/// What is not tried, and why not.
+/// The functions that are not tested, and the reasons.
 const EXEMPT: &[(&str, &[&str])] = &[
     (
         "gives a field",
@@ -45,7 +45,7 @@ const EXEMPT: &[(&str, &[&str])] = &[
     ("not of the promised interface", &["Builder::provoke", "follow_forks"]),
 ];
 
-/// The type of an `impl`'s first line.
+/// Returns the type of an `impl`, from its first line.
 fn implemented(line: &str) -> &str {
     let mut rest = line.trim_start_matches("unsafe ").trim_start_matches("impl");
     if rest.starts_with('<') {
@@ -68,7 +68,7 @@ fn name(text: &str) -> &str {
     &text[..end.unwrap_or(text.len())]
 }
 
-/// Adds the public functions of a file: lints see to it that what is `pub` is public.
+/// Adds the public functions of a file: lints ensure that every `pub` item is public.
 fn add_functions_of(file: &Path, functions: &mut BTreeSet<String>) {
     let text = fs::read_to_string(file).unwrap();
     let mut of = "";
@@ -100,7 +100,7 @@ fn add_functions_in(folder: &Path, functions: &mut BTreeSet<String>) {
     }
 }
 
-/// Whether what an operation does, from its name to that of the next, calls the function.
+/// Returns whether the body of an operation, which ends at the name of the next, calls the function.
 fn calls(sources: &str, operation: &str, operations: &[&str], function: &str) -> bool {
     let quoted = |operation: &str| format!("\"{operation}\",");
     let (_, after) = sources.split_once(&quoted(operation)).expect(operation);

@@ -1,5 +1,5 @@
-//! Every operation on every backend, as a thread's first and later, while another thread constructs, fails or panics, with its
-//! n-th allocation failing: an error and a store that is whole, or the end of the process where that is documented.
+//! Every operation on every backend, as a thread's first and later, while another thread constructs, fails or panics, with
+//! its n-th allocation failing: it returns an error and the store is whole, or it ends the process where that is documented.
 //!
 //! Each attempt is a process of its own.
 
@@ -27,10 +27,10 @@ const N: ShadowId<usize> = ShadowId::new(1);
 const TEXT: ShadowId<Box<usize>> = ShadowId::new(2);
 const ZERO: ShadowId<[u64; 32]> = ShadowId::new(3);
 const RAW: u64 = 4;
-/// The same number, another type.
+/// The same number, with another type.
 const WRONG: ShadowId<u8> = ShadowId::new(1);
 
-/// Variables of `N` that are there, and where none is.
+/// The number of variables of `N` that exist, and a parent that has none.
 const OLD: usize = 20;
 const NEW: usize = 0x9990;
 /// Does not fit into a word.
@@ -40,7 +40,7 @@ fn obj(n: usize) -> usize {
     n * 16
 }
 
-/// Whether it was done; not for lack of memory.
+/// Returns whether the operation was done; it may only fail for lack of memory.
 fn done<O>(result: Result<O, StoreError>) -> bool {
     match result {
         Ok(_) => true,
@@ -61,22 +61,22 @@ fn constructed<O>(result: Result<O, CtorError<()>>) -> bool {
     }
 }
 
-/// What becomes of the variables when an operation is done. If it is not, nothing does.
+/// The effect on the variables when an operation is done. If it fails, there is none.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Effect {
     Nothing,
-    /// `N` of this parent is there.
+    /// `N` of this parent exists.
     Makes(usize),
-    /// `N` of the first parent is gone.
+    /// `N` of the first parent is freed.
     Frees,
     FreesAll,
 }
 use Effect::{Frees, FreesAll, Makes};
 
-/// Whether an operation was done.
+/// Returns whether an operation was done.
 type Run<R> = fn(&Arc<ShadowStore<R>>) -> bool;
 
-/// Named by the public function that it tries, and in what case.
+/// Named by the public function that it calls, and the case.
 type Operation<R> = (&'static str, Effect, Run<R>);
 
 fn operations<R: Reclaim>() -> Vec<Operation<R>> {
@@ -87,12 +87,13 @@ fn operations<R: Reclaim>() -> Vec<Operation<R>> {
     all
 }
 
-/// Whether an operation is this, in whatever case.
+/// Returns whether an operation is this one, in any case.
 fn is_of(op: &str, named: &str) -> bool {
     op == named || op.strip_prefix(named).is_some_and(|case| case.starts_with(", "))
 }
 
-/// What ends the process, with every backend, as [`docs::processes`](shadow_vars::docs::processes) says under "No memory".
+/// The operations that end the process, with every backend, as [`docs::processes`](shadow_vars::docs::processes) says under
+/// "No memory".
 const ENDS: &[&str] = &[
     // Needs a place among the readers.
     "ShadowStore::pin, when all places are taken",
@@ -105,18 +106,18 @@ const ENDS: &[&str] = &[
     // A parent's box.
     "Parent::new",
     "Parent::new_in",
-    // Some of the allocations that make a store, and panics for want of others.
+    // Some of the allocations that make a store; for lack of others, these panic.
     "Builder::build",
     "ShadowStore::new",
     "ShadowStore::with_capacity",
     "global",
     // Starts a thread.
     "start_reclaimer",
-    // Collects, and is given to rayon.
+    // Collects, and passes work to rayon.
     "OwnedPinned::par_iter",
 ];
 
-/// Where the process may end, as it says there, too.
+/// Returns whether the process may end, as that page says, too.
 fn may_end(backend: &str, op: &str, first: bool) -> bool {
     if ENDS.iter().any(|ends| is_of(op, ends)) {
         return true;
@@ -129,7 +130,7 @@ fn may_end(backend: &str, op: &str, first: bool) -> bool {
     }
 }
 
-/// What asks a backend that is not ours for a grace period, or pushes one on.
+/// Returns whether an operation requests a grace period of a third-party backend, or advances one.
 fn retires(op: &str) -> bool {
     let parts = [
         "free",
@@ -147,7 +148,7 @@ fn retires(op: &str) -> bool {
     parts.iter().any(|part| op.contains(part))
 }
 
-/// Ends the process with this if there were not so many allocations, else with 0.
+/// Ends the process with this code if there were fewer allocations, else with 0.
 const NONE_LEFT: i32 = 42;
 
 /// One attempt, in a process of its own.
@@ -174,7 +175,7 @@ fn attempt<R: Reclaim>(op: &str, first: bool, nth: usize, for_good: bool) -> ! {
     exit(if fired { 0 } else { NONE_LEFT });
 }
 
-/// The store is whole: what should be there is, and all goes on.
+/// Checks that the store is whole: the expected variables exist, and every operation works.
 fn check<R: Reclaim>(store: &Arc<ShadowStore<R>>, effect: Effect, was_done: bool) {
     for n in 1..=OLD {
         let gone = was_done && (effect == FreesAll || (effect == Frees && n == 1));
@@ -211,7 +212,7 @@ fn raw<R: Reclaim>(store: &ShadowStore<R>) -> u64 {
     unsafe { store.pin().raw_free_all(RAW, None, null_mut()) as u64 }
 }
 
-/// The variable that tells a process which attempt it is.
+/// The environment variable that tells a process which attempt to run.
 const ATTEMPT: &str = "SHADOW_NO_MEMORY";
 
 #[test]
@@ -233,7 +234,7 @@ fn one_attempt() {
     }
 }
 
-/// What came of the attempts at one operation.
+/// The outcome of the attempts at one operation.
 #[derive(Debug, Default)]
 struct Outcome {
     held: usize,
@@ -246,7 +247,7 @@ fn attempts(backend: &str, op: &str, first: bool) -> Outcome {
     let mut outcome = Outcome::default();
     for for_good in [false, true] {
         let mut nth = 0;
-        // Some ask for memory for each thing they free.
+        // Some need memory for each value that they free.
         while outcome.ended.len() <= 24 {
             nth += 1;
             assert!(nth < 60, "{backend}, {op}: there are more allocations than are tried");

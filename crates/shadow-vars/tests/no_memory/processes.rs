@@ -1,4 +1,4 @@
-//! How stores come and go, objects that own variables, and what a service sets once.
+//! Creating and dropping stores, objects that own variables, and process-wide settings.
 
 use std::panic::catch_unwind;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::Effect::Nothing;
 use crate::support::failing::spared;
 use crate::{N, NEW, Operation, placed};
 
-/// Whether it has done its work, or has panicked as there was no memory for a store.
+/// Returns whether it has succeeded, or has panicked for lack of memory for a store.
 fn or_panicked<O>(run: impl FnOnce() -> O + std::panic::UnwindSafe) -> bool {
     let ended = catch_unwind(run);
     spared(|| {
@@ -55,7 +55,7 @@ pub(crate) fn of_processes<R: Reclaim>() -> Vec<Operation<R>> {
             or_panicked(|| placed(ShadowStore::with_capacity(10_000).alloc(NEW, N, 7)))
         }),
         ("global", Nothing, |_| {
-            // The next that asks makes it.
+            // The next call creates it.
             or_panicked(|| placed(global().alloc(NEW, N, 7))) && spared(|| global().capacity() > 0)
         }),
         ("Parent::new", Nothing, |_| {
@@ -87,7 +87,7 @@ pub(crate) fn of_processes<R: Reclaim>() -> Vec<Operation<R>> {
             *attached.into_inner() == 7
         }),
         ("start_reclaimer", Nothing, |_| {
-            // Who is refused may ask again.
+            // A call that failed may be repeated.
             start_reclaimer().is_ok() || spared(|| start_reclaimer().is_ok())
         }),
         ("report_old_guards", Nothing, |_| {

@@ -1,4 +1,4 @@
-//! What a store does itself.
+//! The store's own operations.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, mpsc};
@@ -60,7 +60,7 @@ pub(crate) fn of_stores<R: Reclaim>() -> Vec<Operation<R>> {
             matches!(refused, CtorError::Ctor(()) | CtorError::Store(StoreError::OutOfMemory))
         }),
         ("ShadowStore::alloc_with, panics", Nothing, |store| {
-            // Memory for the panic itself is std's, and it gives it back while it unwinds.
+            // The memory for the panic itself is std's, which frees it while it unwinds.
             let caught = catch_unwind(AssertUnwindSafe(|| {
                 store.alloc_with(NEW, N, |_| spared(|| resume_unwind(Box::new(()))))
             }));
@@ -88,7 +88,7 @@ pub(crate) fn of_stores<R: Reclaim>() -> Vec<Operation<R>> {
         ("ShadowStore::free, often, of many ids", Nothing, |store| {
             const IDS: u64 = 8;
             let id_of = |n| ShadowId::<[u64; 5]>::new(80 + n % IDS);
-            // This thread's place is taken before the other's, so that it has nothing of what that one makes there.
+            // This thread's place is taken before the other's, so that it uses nothing that the other creates there.
             spared(|| store.flush());
             let prepare = || {
                 (0..4 * IDS).for_each(|n| store.alloc(NEW + 8 * n as usize, id_of(n), [n; 5]).unwrap());
@@ -96,7 +96,7 @@ pub(crate) fn of_stores<R: Reclaim>() -> Vec<Operation<R>> {
                 store.synchronize().unwrap();
             };
             spared(|| thread::scope(|scope| scope.spawn(prepare).join().unwrap()));
-            // Often enough for the shard to get magazines, and counters of its own for each id, if there is memory for them.
+            // Often enough for the shard to get magazines, and separate counters for each id, if there is memory for them.
             let mut made = 0;
             for n in 0..20 * IDS {
                 let there = placed(store.alloc(NEW, id_of(n), [n; 5]));
@@ -105,7 +105,7 @@ pub(crate) fn of_stores<R: Reclaim>() -> Vec<Operation<R>> {
                 assert_eq!(spared(counted), (usize::from(there), OLD + 1 + usize::from(there)));
                 assert_eq!(store.free(NEW, id_of(n)), there);
             }
-            // What was freed is used again.
+            // Freed memory is reused.
             assert!(made == 0 || made as u64 > 15 * IDS, "{made} of {}", 20 * IDS);
             true
         }),
@@ -200,7 +200,7 @@ pub(crate) fn of_stores<R: Reclaim>() -> Vec<Operation<R>> {
     ]
 }
 
-/// How the constructor ends that another thread runs.
+/// How the constructor that another thread runs ends.
 #[derive(Clone, Copy)]
 enum Ending {
     Made,
@@ -215,7 +215,7 @@ fn while_constructing<R: Reclaim, O>(store: &Arc<ShadowStore<R>>, ending: Ending
         let builder = thread::spawn(move || {
             let construct = |_| {
                 inside.send(()).unwrap();
-                // Mostly long enough for the other to wait.
+                // Usually long enough for the other thread to wait.
                 thread::sleep(Duration::from_millis(3));
                 match ending {
                     Ending::Made => Ok(7),

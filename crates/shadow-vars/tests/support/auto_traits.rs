@@ -1,6 +1,6 @@
-//! Which auto traits a type has, asked at run time, so that a test can say which it lacks.
+//! The auto traits of a type, determined at run time, so that a test can say which one it lacks.
 
-/// Whether a type has a trait: then a method of its own comes before that of a trait.
+/// Whether a type has a trait: if so, an inherent method takes precedence over that of a trait.
 macro_rules! has {
     ($trait:path, $type:ty) => {{
         struct Asked<T: ?Sized>(std::marker::PhantomData<T>);

@@ -1,6 +1,6 @@
 //! A sandbox: system calls that fail from now on.
 
-/// The system call fails with this error in this process from now on, in all its threads.
+/// Makes the system call fail with this error from now on, in this process and all its threads.
 fn deny(call: libc::c_long, error: libc::c_int) {
     let jump = |value: u32, yes, no| libc::sock_filter {
         code: (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16,
@@ -38,7 +38,7 @@ fn deny(call: libc::c_long, error: libc::c_int) {
     }
 }
 
-/// There is no barrier any more. Whether there was one.
+/// Denies the barrier from now on. Returns whether there was one.
 pub(crate) fn deny_membarrier() -> bool {
     let was_there = is_there_membarrier();
     deny(libc::SYS_membarrier, libc::EPERM);
@@ -46,6 +46,6 @@ pub(crate) fn deny_membarrier() -> bool {
 }
 
 pub(crate) fn is_there_membarrier() -> bool {
-    // SAFETY: asks, and touches no memory.
+    // SAFETY: only a query, which accesses no memory.
     unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_QUERY, 0, 0) > 0 }
 }

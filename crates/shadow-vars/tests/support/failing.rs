@@ -4,20 +4,20 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicIsize, Ordering};
 
-/// Fails a chosen allocation of the thread that asks for it.
+/// Fails a chosen allocation of the calling thread.
 pub struct Failing;
 
 thread_local! {
-    /// Allocations until one fails; 0 for none. Negative: failing already, and for as long as it is armed.
+    /// The number of allocations until one fails; 0 for none. Negative: failing already, and for as long as it is armed.
     static COUNTDOWN: Cell<isize> = const { Cell::new(0) };
     /// Whether all after the first fail too.
     static FOR_GOOD: Cell<bool> = const { Cell::new(false) };
-    /// Whether a few words never fail: `Arc::new` takes them for granted.
+    /// Whether a few words never fail: `Arc::new` does not handle failure.
     pub static SPARES_SMALL: Cell<bool> = const { Cell::new(false) };
     pub static FIRED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Allocations that have not been given back.
+/// Allocations that have not been deallocated.
 pub static HELD: AtomicIsize = AtomicIsize::new(0);
 
 fn fails(layout: Layout) -> bool {
@@ -39,14 +39,14 @@ fn fails(layout: Layout) -> bool {
     }
 }
 
-// SAFETY: passes everything on to the system's allocator, or gives nothing.
+// SAFETY: forwards everything to the system's allocator, or returns null.
 unsafe impl GlobalAlloc for Failing {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if fails(layout) {
             return std::ptr::null_mut();
         }
         HELD.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees what the system's allocator requires.
         unsafe { System.alloc(layout) }
     }
 
@@ -55,7 +55,7 @@ unsafe impl GlobalAlloc for Failing {
             return std::ptr::null_mut();
         }
         HELD.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees what the system's allocator requires.
         unsafe { System.alloc_zeroed(layout) }
     }
 
@@ -63,18 +63,18 @@ unsafe impl GlobalAlloc for Failing {
         if fails(layout) {
             return std::ptr::null_mut();
         }
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees what the system's allocator requires.
         unsafe { System.realloc(old, layout, size) }
     }
 
     unsafe fn dealloc(&self, old: *mut u8, layout: Layout) {
         HELD.fetch_sub(1, Ordering::Relaxed);
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees what the system's allocator requires.
         unsafe { System.dealloc(old, layout) }
     }
 }
 
-/// Runs `body` with its `nth` allocation failing; whether there were that many.
+/// Runs `body` with its `nth` allocation failing; returns whether there were that many.
 pub fn with_failure<T>(nth: usize, for_good: bool, body: impl FnOnce() -> T) -> (T, bool) {
     FIRED.set(false);
     FOR_GOOD.set(for_good);
@@ -84,7 +84,8 @@ pub fn with_failure<T>(nth: usize, for_good: bool, body: impl FnOnce() -> T) -> 
     (result, FIRED.get())
 }
 
-/// Runs `body` without failures, in the middle of one that is to fail. Goes on with that also if `body` panics.
+/// Runs `body` without failures, inside code whose allocations are to fail, which continues afterwards, also if `body`
+/// panics.
 pub fn spared<T>(body: impl FnOnce() -> T) -> T {
     struct Restore(isize);
     impl Drop for Restore {

@@ -1,4 +1,4 @@
-//! What the hand-written tests share: every test on every store, a watchdog, values that keep accounts.
+//! The parts that the hand-written tests share: every test on every store, a watchdog, values that are accounted for.
 
 #![allow(
     dead_code,
@@ -48,7 +48,7 @@ macro_rules! on_every_store {
 }
 pub(crate) use on_every_store;
 
-/// Runs a test on every configuration, naming the one that is under way.
+/// Runs a test on every configuration, naming the current one.
 pub fn each_config(test: fn(&configs::Config)) {
     for config in configs::Config::all() {
         // Captured unless the test fails.
@@ -57,7 +57,7 @@ pub fn each_config(test: fn(&configs::Config)) {
     }
 }
 
-/// Runs `body`, and ends the process if it takes longer than `limit`: a thread that hangs cannot be ended any other way.
+/// Runs `body`, and ends the process if it takes longer than `limit`: a hanging thread cannot be ended any other way.
 pub fn within<T>(limit: Duration, what: &str, body: impl FnOnce() -> T) -> T {
     let (alive, watch) = mpsc::channel::<()>();
     let what = format!("{what}, in test {:?}", std::thread::current().name());
@@ -77,7 +77,7 @@ const UNBORN: u8 = 0;
 const ALIVE: u8 = 1;
 const DROPPED: u8 = 2;
 
-/// The accounts of one test's values: each has a serial number, is born once and dropped once.
+/// The accounts of one test's values: each has a serial number, is created once and dropped once.
 pub struct Ledger {
     next: AtomicUsize,
     states: Vec<AtomicU8>,
@@ -85,7 +85,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Room for `limit` values.
+    /// Returns accounts with room for `limit` values.
     pub fn new(limit: usize) -> Arc<Self> {
         let states = (0..limit).map(|_| AtomicU8::new(UNBORN)).collect();
         Arc::new(Self {
@@ -96,7 +96,7 @@ impl Ledger {
     }
 
     pub fn value(self: &Arc<Self>) -> Counted {
-        // Relaxed, here and below: the ledger lends the store no ordering that it should have itself.
+        // Relaxed, here and below: the ledger gives the store no ordering that it should have itself.
         let serial = self.next.fetch_add(1, Ordering::Relaxed);
         let before = self.states[serial].swap(ALIVE, Ordering::Relaxed);
         assert_eq!(before, UNBORN, "serial {serial} given out twice");
@@ -107,12 +107,12 @@ impl Ledger {
         }
     }
 
-    /// Values made so far.
+    /// Returns the number of values created so far.
     pub fn made(&self) -> usize {
         self.next.load(Ordering::Relaxed)
     }
 
-    /// Serial numbers of the values that are not dropped.
+    /// Returns the serial numbers of the values that are not dropped.
     pub fn alive(&self) -> Vec<usize> {
         (0..self.made()).filter(|&serial| self.is_alive(serial)).collect()
     }
@@ -121,7 +121,7 @@ impl Ledger {
         self.states[serial].load(Ordering::Relaxed) == ALIVE
     }
 
-    /// Every value was dropped, once.
+    /// Checks that every value was dropped, once.
     #[track_caller]
     pub fn assert_balanced(&self) {
         let faults = self.faults.lock().unwrap();
@@ -139,7 +139,7 @@ impl Ledger {
 
 const MARK: usize = 0x5ade_0b1e_c7ed_0001;
 
-/// A value that is on the books of a [`Ledger`].
+/// A value that is accounted for in a [`Ledger`].
 pub struct Counted {
     mark: usize,
     serial: usize,
@@ -147,7 +147,7 @@ pub struct Counted {
 }
 
 impl Counted {
-    /// The serial number; panics if this is not a living value.
+    /// Returns the serial number; panics if this is not a living value.
     #[track_caller]
     pub fn serial(&self) -> usize {
         assert_eq!(self.mark ^ self.serial, MARK, "not a value");
@@ -164,7 +164,7 @@ impl Drop for Counted {
     fn drop(&mut self) {
         let before = self.ledger.states[self.serial].swap(DROPPED, Ordering::Relaxed);
         if before != ALIVE {
-            // The store catches panics of a drop, so a fault is noted.
+            // The store catches panics of a drop, so a fault is recorded.
             self.ledger
                 .faults
                 .lock()
@@ -202,7 +202,7 @@ pub fn panic_on_purpose(number: usize) -> ! {
     std::panic::panic_any(OnPurpose(number))
 }
 
-/// Runs `body`, which must panic on purpose; with which number.
+/// Runs `body`, which must panic on purpose; returns the number of the panic.
 #[track_caller]
 pub fn caught<T>(body: impl FnOnce() -> T) -> usize {
     hush();
@@ -212,7 +212,7 @@ pub fn caught<T>(body: impl FnOnce() -> T) -> usize {
     }
 }
 
-/// A number from a simple generator: the same in every run.
+/// Returns a number from a simple generator, the same in every run.
 pub struct Random(pub u64);
 
 impl Random {

@@ -1,4 +1,4 @@
-//! Cases that change their process for good: each is a process of its own.
+//! Cases that change their process permanently: each runs in a process of its own.
 
 use std::env;
 use std::process::Command;
@@ -32,7 +32,7 @@ pub(crate) fn drops() -> u64 {
     DROPS.load(Ordering::SeqCst)
 }
 
-/// Runs `case` in a process of its own, which is killed when it hangs.
+/// Runs `case` in a process of its own, which is killed if it hangs.
 pub(crate) fn in_a_process(name: &str, case: fn()) {
     if env::var(CASE).as_deref() == Ok(name) {
         // SAFETY: only sets a timer, whose signal ends the process.
@@ -64,10 +64,10 @@ macro_rules! processes {
 
 pub(crate) use processes;
 
-/// Forks, runs `body` in the child, which has a minute, and says how the child ended: 0 if `body` returned.
+/// Forks, runs `body` in the child, which has a minute, and returns how the child ended: 0 if `body` returned.
 pub(crate) fn fork(body: impl FnOnce()) -> i32 {
-    // SAFETY: the child uses what this crate promises of stores after a fork, and the standard library's allocator, which
-    // follows forks too.
+    // SAFETY: the child uses only what this crate promises of stores after a fork, and the standard library's allocator,
+    // which supports forks too.
     match unsafe { libc::fork() } {
         -1 => panic!("no fork: {}", std::io::Error::last_os_error()),
         0 => {
@@ -86,8 +86,8 @@ pub(crate) fn fork(body: impl FnOnce()) -> i32 {
     }
 }
 
-/// What a child does with a store: makes, finds, grows, constructs, frees from threads of its own; in the end everything
-/// that it freed is dropped.
+/// The operations of a child on a store: creates, finds, grows, constructs, frees from threads of its own; in the end
+/// everything that it freed is dropped.
 pub(crate) fn use_all<R: Reclaim>(store: &ShadowStore<R>) {
     let before = drops();
     for n in 0..500_usize {
@@ -115,7 +115,7 @@ pub(crate) fn use_all<R: Reclaim>(store: &ShadowStore<R>) {
     store.synchronize().unwrap();
     assert!(drops() >= before + 500, "{} of 500 dropped", drops() - before);
     let small = store.stats();
-    // Garbage does not pile up.
+    // Garbage does not accumulate.
     for n in 0..4_000_usize {
         let _ = store.alloc(0x10_0000 + n % 64 * 64, VALUE, Counted::new());
         store.free(0x10_0000 + n % 64 * 64, VALUE);

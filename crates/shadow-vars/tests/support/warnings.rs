@@ -1,4 +1,4 @@
-//! What the warnings of the process say about guards that are held for long, and about a barrier that is denied.
+//! The warnings of the process about guards that are held for a long time, and about a barrier that is denied.
 
 use std::fmt::Debug;
 use std::sync::Mutex;
@@ -12,17 +12,17 @@ static TOLD: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 static PANICS: AtomicBool = AtomicBool::new(false);
 
-/// Panics at each warning from now on, when it has noted it.
+/// Panics at each warning from now on, after recording it.
 pub(crate) fn panic() {
     PANICS.store(true, Ordering::Relaxed);
 }
 
-/// Notes the warnings of the whole process from now on.
+/// Records the warnings of the whole process from now on.
 pub(crate) fn listen() {
     tracing::subscriber::set_global_default(Listener).expect("one for a process");
 }
 
-/// Those that have come since the last call.
+/// Returns the warnings since the last call.
 pub(crate) fn take() -> Vec<String> {
     std::mem::take(&mut *TOLD.lock().unwrap())
 }
