@@ -408,7 +408,7 @@ impl<R: Reclaim> ShadowStore<R> {
     pub fn shrink_to_fit(&self) {
         let pin = self.pin();
         let _ = self.core.shrink(pin.shield());
-        self.core.settle();
+        self.core.flush_pool();
     }
 
     /// The store's counters. What was created and freed, of all ids, is of one moment, as [`len`](Self::len) is; the others
@@ -465,7 +465,7 @@ impl<R: Reclaim> ShadowStore<R> {
     pub fn flush(&self) {
         self.core.lists.flush_all::<R>();
         self.core.lists.look::<R>();
-        self.core.settle();
+        self.core.flush_pool();
     }
 
     /// Waits until all that was freed before the call has been dropped. Waits for every guard of the same backend that
@@ -504,7 +504,7 @@ impl<R: Reclaim> ShadowStore<R> {
             }
             tries = tries.saturating_add(1);
         }
-        self.core.settle();
+        self.core.flush_pool();
         Ok(())
     }
 }
