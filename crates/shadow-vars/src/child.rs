@@ -51,7 +51,7 @@ mod imp {
         release();
     }
 
-    /// F1 to F3. Runs before any other code in the child.
+    /// Does what F1 to F3 require. Runs before any other code in the child.
     extern "C" fn child() {
         fork::become_child();
         shard::release_vanished();

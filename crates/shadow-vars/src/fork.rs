@@ -86,7 +86,7 @@ mod imp {
         GENERATION.load(Ordering::Relaxed)
     }
 
-    /// The first step in a child: all threads but this one have [vanished].
+    /// Records that all threads but this one have [vanished]. The first step in a child.
     pub(crate) fn become_child() {
         // Relaxed, all: there is no other thread.
         BEFORE.store(tokens_given(), Ordering::Relaxed);

@@ -192,7 +192,7 @@ impl Pool {
         self.alloc_slow(class, shard)
     }
 
-    /// Slow path: the thread's own magazine is empty, or there is none.
+    /// Allocates on the slow path: the thread's own magazine is empty, or there is none.
     #[inline(never)]
     fn alloc_slow(&self, class: usize, shard: Shard) -> Option<NonNull<u8>> {
         match self.magazine(class, shard).or_else(|| self.make_magazine(class, shard)) {
@@ -227,7 +227,7 @@ impl Pool {
         }
     }
 
-    /// Slow path: the thread has no magazine of its own.
+    /// Frees on the slow path: the thread has no magazine of its own.
     ///
     /// # Safety
     ///

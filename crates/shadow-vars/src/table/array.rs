@@ -344,7 +344,7 @@ impl Table {
             .is_ok()
     }
 
-    /// FROZEN → MOVED, by any thread: FROZEN becomes nothing else, and MOVED never changes, so a plain store is enough,
+    /// Turns FROZEN into MOVED, by any thread: FROZEN becomes nothing else, and MOVED never changes, so a plain store is enough,
     /// however late.
     ///
     /// Release, as in `cas`: a thread that loads MOVED sees what was done in the successor before (O1).

@@ -282,7 +282,7 @@ mod tests {
     #[repr(align(64))]
     struct Bucket([AtomicU64; BUCKET]);
 
-    /// A word of any kind, with few tags and with addresses whose bits are mostly 0, so that fields meet their neighbours.
+    /// Returns a word of any kind, with few tags and with addresses whose bits are mostly 0, to test adjacent fields.
     fn word(random: usize) -> Word {
         let tag = [0, 1, 7, 8, 0x7fff, 0x8000, 0xffff, (random >> 40) as u16][random >> 8 & 7];
         let addr = [

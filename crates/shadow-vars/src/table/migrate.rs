@@ -388,8 +388,8 @@ impl<R: Reclaim> Core<R> {
         }
     }
 
-    /// Maintenance after a retirement: drains ready batches, makes a smaller successor if the table has become mostly empty,
-    /// and helps a running migration, which would otherwise not progress where variables are only freed.
+    /// Does the maintenance due after a retirement: drains ready batches, makes a smaller successor if the table has become
+    /// mostly empty, and helps a running migration, which would otherwise not progress where variables are only freed.
     #[inline]
     pub(crate) fn after_retire(&self, shield: Shield<'_, R>, shard: Shard, retired: Retired) {
         let root = self.drain_and_help(shield, shard, retired);

@@ -215,8 +215,8 @@ impl Node {
         Life::LIVE.of(self.index())
     }
 
-    /// LIVE → DEAD: the linearization point of removal (I4). Returns whether this call did it. `live` is the node's life word
-    /// [if it is LIVE](Self::as_live).
+    /// Turns LIVE into DEAD: the linearization point of removal (I4). Returns whether this call did it. `live` is the node's
+    /// life word [if it is LIVE](Self::as_live).
     #[inline]
     #[must_use = "only the winner may run the destructor"]
     pub(crate) fn kill(&self, live: Life) -> bool {
@@ -241,14 +241,14 @@ impl Node {
         was_live
     }
 
-    /// BUILDING → LIVE or FAILED, by the builder. Returns the life before, which tells whether there are waiters.
+    /// Turns BUILDING into LIVE or FAILED, by the builder. Returns the life before, which tells whether there are waiters.
     pub(crate) fn publish(&self, life: Life) -> Life {
         let index = Life(0).of(self.index()).0;
         // AcqRel: Release publishes the payload to `life`; Acquire pairs with `add_waiter`, whose waiter must be woken.
         Life(self.life.swap(index | life.0, Ordering::AcqRel))
     }
 
-    /// BUILDING → FAILED, in place of a builder that no longer exists. Returns whether this call did it.
+    /// Turns BUILDING into FAILED, in place of a builder that no longer exists. Returns whether this call did it.
     pub(crate) fn fail(&self, seen: Life) -> bool {
         let failed = Life::FAILED.0 | seen.0 & INDEX;
         // AcqRel: as in `publish`.

@@ -195,7 +195,7 @@ impl<R: Reclaim> Core<R> {
             .then(|| self.removed(shield, (node, entry), from, found))
     }
 
-    /// LIVE → DEAD (I4). Returns whether this call did it: then the caller counts, unlinks and retires the node.
+    /// Turns LIVE into DEAD (I4). Returns whether this call did it: then the caller counts, unlinks and retires the node.
     #[must_use]
     pub(crate) fn try_kill(&self, node: NodeRef<'_>, live: Life) -> bool {
         #[cfg(any(test, shadow_loom))]
@@ -331,7 +331,7 @@ impl<R: Reclaim> Core<R> {
         self.unlink_from(shield, node, from, found)
     }
 
-    /// The slow path of [`unlink`](Self::unlink): probes from table to table.
+    /// Probes from table to table: the slow path of [`unlink`](Self::unlink).
     #[cold]
     fn unlink_from<'g>(
         &'g self,

@@ -72,8 +72,8 @@ impl<R: Reclaim> Core<R> {
         count
     }
 
-    /// Maintenance after a sweep that freed `freed` variables: makes a smaller table, if that is worthwhile now, and migrates
-    /// as much as this many single frees would have done.
+    /// Does the maintenance due after a sweep that freed `freed` variables: makes a smaller table, if that is worthwhile now,
+    /// and migrates as much as this many single frees would have done.
     pub(crate) fn after_sweep(&self, shield: Shield<'_, R>, freed: usize) {
         self.shrink_if_empty(shield, self.root(shield));
         let mut left = freed;

@@ -94,7 +94,7 @@ impl Word {
         Self::new(obj as u64, TOMB, tag)
     }
 
-    /// LINK(n) → FROZEN(n).
+    /// Turns LINK(n) into FROZEN(n).
     pub(crate) const fn frozen(self) -> Self {
         debug_assert!(self.0 >> TAG_BITS & KIND == LINK);
         Self(self.0 ^ (LINK ^ FROZEN) << TAG_BITS)
