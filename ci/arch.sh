@@ -49,10 +49,10 @@ array group
 retire
 probe
 find
-prefetch
+batch
 migrate
 insert remove
-harvest
+sweep_batch
 sweep
 teardown
 '
@@ -209,7 +209,7 @@ F | src/table/find.rs      | fn f<R: Fn() -> u8>(core: &Core<R>, s: Shield<'"'"'
 F | src/table/word.rs      | impl<R> Drop for Seen<R> { fn drop(&mut self) { self.core.help(self.shield); } }
 F | src/table/group.rs     | fn f<R>(c: &Core<R>, s: Shield<'"'"'_>) { c.larger_successor(c.root(s)); }
 F | src/table/array.rs     | use super::Core; fn f<R>(c: &Core<R>, s: Shield<'"'"'_>) { Core::help(c, s); }
-B | src/table/insert.rs    | impl<R: Reclaim> Core<R> { fn bad(&self) { self.alloc_on(1) } }
+B | src/table/insert.rs    | impl<R: Reclaim> Core<R> { fn bad(&self) { self.alloc_slow(1) } }
 B | src/table/find.rs      | use crate::{iter::Iter, typed::Typed, variable::Variable, wait};
 B | src/table/sweep.rs     | use crate::stats::Stats;
 F | src/table/probe.rs     | use super::*;

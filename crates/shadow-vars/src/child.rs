@@ -1,4 +1,4 @@
-//! What happens around a fork: see [`fork`](crate::fork).
+//! Handlers that run around a fork: see [`fork`](crate::fork).
 
 pub(crate) use imp::watch;
 
@@ -9,23 +9,23 @@ mod imp {
     use crate::sync::stat::{AtomicBool, Ordering};
     use crate::{fork, reclaim, shard, wait};
 
-    /// What a fork holds from before to after it.
+    /// What a fork holds from its beginning to its end.
     struct Held(UnsafeCell<Option<(fork::Gate, wait::Frozen)>>);
 
-    // SAFETY: only touched by who forks, between the shutting of the gate and its end.
+    // SAFETY: only accessed by the thread that forks, while the gate is shut.
     unsafe impl Sync for Held {}
 
     static HELD: Held = Held(UnsafeCell::new(None));
 
-    /// Sees to it that forks are noticed from now on, or by the moment when another thread that has just begun this is done.
-    /// Whether there was memory for that.
+    /// Makes sure that forks are noticed from now on, or as soon as another thread that is doing this has finished. Returns
+    /// whether there was memory for that.
     pub(crate) fn watch() -> bool {
         static WATCHED: AtomicBool = AtomicBool::new(false);
-        // Relaxed: guards nothing.
+        // Relaxed: it guards no other memory.
         if WATCHED.load(Ordering::Relaxed) || WATCHED.swap(true, Ordering::Relaxed) {
             return true;
         }
-        // SAFETY: functions that live as long as this code: they are taken off the list when it is unloaded.
+        // SAFETY: functions that live as long as this code: they are unregistered when it is unloaded.
         let watched = unsafe { libc::pthread_atfork(Some(before), Some(parent), Some(child)) } == 0;
         if !watched {
             WATCHED.store(false, Ordering::Relaxed);
@@ -33,16 +33,16 @@ mod imp {
         watched
     }
 
-    /// Waits for nobody who holds the list's lock and is in a section: nobody is in both.
+    /// Shuts the gate and locks the waiters' list. Cannot deadlock: no thread holds the list's lock while it is in a section.
     extern "C" fn before() {
         let gate = fork::shut();
         let waiters = wait::freeze();
-        // SAFETY: with the gate shut.
+        // SAFETY: the gate is shut.
         unsafe { *HELD.0.get() = Some((gate, waiters)) };
     }
 
     fn release() {
-        // SAFETY: with the gate shut, which is in here; taken out before it is opened.
+        // SAFETY: the gate, which is in here, is shut; it is taken out before it opens.
         let held = unsafe { (*HELD.0.get()).take() };
         drop(held);
     }
@@ -51,10 +51,10 @@ mod imp {
         release();
     }
 
-    /// F1 to F3. Runs before anything else of the child.
+    /// Does what F1 to F3 require. Runs before any other code in the child.
     extern "C" fn child() {
         fork::become_child();
-        shard::let_go_of_others();
+        shard::release_vanished();
         reclaim::let_go_of_others();
         // SAFETY: as in `release`.
         if let Some((_, waiters)) = unsafe { &mut *HELD.0.get() } {
@@ -66,7 +66,7 @@ mod imp {
 
 #[cfg(not(all(target_os = "linux", not(miri), not(shadow_loom))))]
 mod imp {
-    /// Nothing here: forks are not followed.
+    /// Does nothing: forks are not followed here.
     pub(crate) fn watch() -> bool {
         true
     }

@@ -1,14 +1,14 @@
-//! The slow path: a constructor that runs exactly once per variable that comes to exist.
+//! Creating variables: from a value, or by a constructor that runs exactly once per variable.
 //!
-//! The key is claimed with a node under construction, the constructor runs with no lock held, then the node is published
-//! at once to everybody. Who wants to create the same variable waits, parked ([`crate::wait`]); `get` and `free` find
-//! nothing meanwhile and wait for nobody.
+//! A value is written into a node before the node claims its key. With a constructor, the key is claimed with a node under
+//! construction, the constructor runs with no lock held, and then the node is published to all threads at once. Threads that
+//! want to create the same variable wait, parked ([`crate::wait`]); `get` and `free` find nothing meanwhile and do not wait.
 //!
 //! - **C1** The constructor runs only after its node has claimed the key, and a key has at most one node that is LIVE or
-//!   BUILDING (I1): so one constructor per variable at a time, and none beside a live one.
+//!   BUILDING (I1): so at most one constructor per variable runs at a time, and none while the variable exists.
 //! - **C2** The value is written before LIVE is published; readers read LIVE before the value (O3).
-//! - **C3** If the constructor fails or panics, the node becomes FAILED, waiters wake and start over, and the builder
-//!   unlinks and retires the node as a remover would (I3, I5). Nothing is left behind.
+//! - **C3** If the constructor fails or panics, the node becomes FAILED, waiters wake and start over, and the builder unlinks
+//!   and retires the node as a remover would (I3, I5). Nothing is left behind.
 
 use std::alloc::Layout;
 use std::ptr::NonNull;
@@ -28,24 +28,24 @@ use crate::table::probe::Key;
 use crate::table::{Core, NodeRef, Shield};
 use crate::wait::{self, Refused};
 
-/// What to do when the variable exists.
+/// What to do if the variable exists.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum IfExists {
-    /// `get_or_alloc`: it is the answer.
+    /// `get_or_alloc`: return it.
     Get,
-    /// `alloc`: it is an error.
+    /// `alloc`: return an error.
     Refuse,
 }
 
-/// A value on its way into the store.
+/// A value that is not in the store yet.
 pub(crate) enum Unplaced<T> {
-    /// It has no node yet.
+    /// It has no node.
     Value(T),
-    /// In a node of its key that has not claimed it.
+    /// It is in a node of its key, which has not claimed the key.
     Node(NonNull<Node>),
 }
 
-/// A node that has not claimed its key: given back when dropped, its payload not.
+/// A node that has not claimed its key. Frees the node when dropped, but does not drop its payload.
 struct Unclaimed<'c, R: Reclaim> {
     core: &'c Core<R>,
     node: NonNull<Node>,
@@ -53,35 +53,35 @@ struct Unclaimed<'c, R: Reclaim> {
 
 impl<R: Reclaim> Drop for Unclaimed<'_, R> {
     fn drop(&mut self) {
-        // SAFETY: nobody else knows the node.
+        // SAFETY: the node was never shared.
         unsafe { Node::dealloc(self.core.memory(), self.node) };
     }
 }
 
-/// What an attempt to claim a key led to.
+/// The result of an attempt to claim a key.
 enum Claim<'g> {
-    /// The node given is in this table.
+    /// The key's slot in this table leads to the given node.
     New(&'g Table),
     Existing(NodeRef<'g>),
 }
 
 impl<R: Reclaim> Core<R> {
-    /// The variable of `key`, made from a value, in the most usual case: it does not exist, and nothing is in its way. Does
-    /// not look before it inserts: who asks mostly knows.
+    /// Fast path: creates the variable of `key` from a value, if it does not exist and the first attempt succeeds. Does not
+    /// look the key up first: callers mostly expect that it is absent.
     ///
     /// # Errors
     ///
-    /// What there is by then, for [`alloc_on`](Self::alloc_on) to go on with.
+    /// Returns the value, or the node it is in by now, for [`alloc_slow`](Self::alloc_slow).
     #[inline(always)]
-    pub(crate) fn alloc_at_once<'g, T>(
+    pub(crate) fn try_alloc_fast<'g, T>(
         &'g self,
         shield: Shield<'g, R>,
         key: &Key<'_>,
         value: T,
     ) -> Result<NodeRef<'g>, Unplaced<T>> {
-        let home = self.home_ahead(shield, key);
+        let home = self.prefetch_home(shield, key);
         let shard = self.shard();
-        // So that the rest need not ask. A model has one shard for all.
+        // So that the rest need not check it. A model has one shard for all threads.
         if !shard.is_own() && !cfg!(shadow_loom) {
             return Err(Unplaced::Value(value));
         }
@@ -90,18 +90,17 @@ impl<R: Reclaim> Core<R> {
         };
         self.note_birth(shield, node);
         // SAFETY: the node is new; its entry holds `T` (the callers bound or looked up the id with `T`), and `T` is written
-        // before anyone reads it.
+        // before any other thread reads it.
         unsafe { Node::value_ptr::<T>(node).write(value) };
-        if self.claim_at_once(shield, shard, home, key, node) {
+        if self.try_claim_fast(shield, shard, home, key, node) {
             Ok(self.created(shield, shard, key, node))
         } else {
             Err(Unplaced::Node(node))
         }
     }
 
-    /// The variable of `key`, made from a value if it does not exist, in any case. The value comes back if it was not
-    /// stored.
-    pub(crate) fn alloc_on<'g, T>(
+    /// Creates the variable of `key` from a value, unless it exists. Returns the value in the error if it was not stored.
+    pub(crate) fn alloc_slow<'g, T>(
         &'g self,
         shield: Shield<'g, R>,
         key: &Key<'_>,
@@ -111,14 +110,14 @@ impl<R: Reclaim> Core<R> {
         let node = match left {
             Unplaced::Node(node) => node,
             Unplaced::Value(value) => {
-                let Some(node) = Node::alloc_on(self.memory(), key.obj, key.entry, None, false, Life::LIVE) else {
+                let Some(node) = Node::alloc_slow(self.memory(), key.obj, key.entry, None, false, Life::LIVE) else {
                     return Err(AllocError {
                         value,
                         error: StoreError::OutOfMemory,
                     });
                 };
                 self.note_birth(shield, node);
-                // SAFETY: as in `alloc_at_once`.
+                // SAFETY: as in `try_alloc_fast`.
                 unsafe { Node::value_ptr::<T>(node).write(value) };
                 node
             }
@@ -126,27 +125,27 @@ impl<R: Reclaim> Core<R> {
         match self.claim(shield, key, node, if_exists) {
             Ok(Claim::New(..)) => Ok(self.created(shield, self.shard(), key, node)),
             Ok(Claim::Existing(existing)) => {
-                // SAFETY: written above or before, and not claimed.
+                // SAFETY: written above or by `try_alloc_fast`, and not claimed.
                 drop(unsafe { self.take_back::<T>(key.entry, node) });
                 Ok(existing)
             }
             Err(error) => {
-                // SAFETY: as above.
+                // SAFETY: written above or by `try_alloc_fast`, and not claimed.
                 let value = unsafe { self.take_back::<T>(key.entry, node) };
                 Err(AllocError { value, error })
             }
         }
     }
 
-    /// Counts a variable that exists from the start.
+    /// Counts a variable that was created from a value.
     #[inline]
     fn created<'g>(&self, shield: Shield<'g, R>, shard: Shard, key: &Key<'_>, node: NonNull<Node>) -> NodeRef<'g> {
         self.nodes.count_created(key.entry.counts(), shard);
         NodeRef::new(shield, node)
     }
 
-    /// The variable of `key`, made by a constructor if it does not exist. `raw` is the layout of an untyped one. Looks for
-    /// it first where finding it is an error; who wants it has looked.
+    /// Creates the variable of `key` by a constructor, unless it exists. `raw` is the layout of an untyped one. Looks the key
+    /// up first if finding it is an error; in the other case the caller has done so.
     ///
     /// # Safety
     ///
@@ -162,13 +161,13 @@ impl<R: Reclaim> Core<R> {
         if if_exists == IfExists::Refuse && self.find(shield, key.obj, key.entry).is_some() {
             return Err(exists(key).into());
         }
-        let home = self.home_ahead(shield, key);
+        let home = self.prefetch_home(shield, key);
         let (shard, life) = (self.shard(), Life::building(thread_token()));
         let node = Node::alloc::<R>((&self.heap, shard), key.obj, key.entry, raw, zeroed, life);
         let node = node.ok_or(StoreError::OutOfMemory)?;
         self.note_birth(shield, node);
         let unclaimed = Unclaimed { core: self, node };
-        let table = if self.claim_at_once(shield, shard, home, key, node) {
+        let table = if self.try_claim_fast(shield, shard, home, key, node) {
             home.0
         } else {
             match self.claim(shield, key, node, if_exists)? {
@@ -196,19 +195,19 @@ impl<R: Reclaim> Core<R> {
         Ok(node)
     }
 
-    /// Reads the value back out of an unclaimed node, and gives the node's memory back.
+    /// Moves the value out of an unclaimed node, and frees the node.
     ///
     /// # Safety
     ///
     /// The node was never claimed, is of this entry, and holds a `T`.
     unsafe fn take_back<T>(&self, entry: &IdEntry, node: NonNull<Node>) -> T {
         let unclaimed = Unclaimed { core: self, node };
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees that the node holds a `T`, which is read once.
         unsafe { Node::payload(unclaimed.node, entry).cast::<T>().read() }
     }
 
-    /// Claims the key for a node, which stays the caller's unless the answer is `New`. Waits for a constructor of the
-    /// same key, if one runs.
+    /// Claims the key for a node, which the caller keeps unless the result is `New`. Waits for a constructor of the same key,
+    /// if one runs.
     #[inline(never)]
     fn claim<'g>(
         &'g self,
@@ -223,7 +222,7 @@ impl<R: Reclaim> Core<R> {
                 Inserted::Exists(node) if if_exists == IfExists::Get => return Ok(Claim::Existing(node)),
                 Inserted::Exists(_) => return Err(exists(key)),
                 Inserted::Building(other) if is_abandoned(other) => self.fail_vanished(shield, key),
-                // On LIVE or FAILED, look again.
+                // When it is LIVE or FAILED, try again.
                 Inserted::Building(other) => wait::wait(other).map_err(|refused| {
                     let (obj, id) = (ObjAddr::new(key.obj), key.entry.id);
                     match refused {
@@ -236,7 +235,7 @@ impl<R: Reclaim> Core<R> {
     }
 }
 
-/// Whether the node is under construction by a thread that a fork left behind.
+/// Returns whether the node is under construction by a thread that does not exist in this process, the child of a fork.
 fn is_abandoned(node: NodeRef<'_>) -> bool {
     let life = node.life();
     life.state() == State::Building && fork::vanished(life.builder())
@@ -249,7 +248,7 @@ fn exists(key: &Key<'_>) -> StoreError {
     }
 }
 
-/// A running constructor. Dropped unfinished (error or panic), it takes the node back (C3).
+/// A running constructor. If it is dropped unfinished (error or panic), it takes the node back (C3).
 struct Construction<'g, 'k, R: Reclaim> {
     core: &'g Core<R>,
     shield: Shield<'g, R>,

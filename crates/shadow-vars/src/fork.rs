@@ -1,27 +1,27 @@
-//! The child of a fork: one thread, in the memory of many.
+//! Support for `fork`: the child has one thread, and the memory of many.
 //!
-//! What vanished threads held is let go of in the child, each by its own kind:
+//! What threads that do not exist in the child have held is released there, in one of these ways:
 //!
-//! - **F1** Whatever is held for long names its holder by a [token](crate::sync::thread_token): [`vanished`] says whether
-//!   that thread is gone, and then whoever meets it goes on in its place (retire lists, constructors).
-//! - **F2** What is locked for a moment (a store's ids, the memory of nodes) is locked inside a [`section`], and what waits
-//!   for constructors under the lock of [`wait`](crate::wait). A fork waits until nobody is inside, so the child finds none
-//!   of it locked.
-//! - **F3** A thread's participant, place and reader are taken away from it in the child's first steps ([`child`](crate::child)).
-//! - **F4** What a thread changes by plain stores of its own (a magazine, a plain push) is whole after every prefix
-//!   of them: a fork cuts each thread off between two stores, and keeps what came before.
+//! - **F1** Everything that is held for long names its holder by a [token](crate::sync::thread_token): [`vanished`] tells
+//!   whether that thread no longer exists, and then the next thread that needs it takes over (retire lists, constructors).
+//! - **F2** Short locks (of a store's ids and of the memory of nodes) are taken inside a [`section`], and the list of waiters
+//!   for constructors is locked by the lock of [`wait`](crate::wait). A fork waits until no thread is inside, so the child
+//!   finds all of them unlocked.
+//! - **F3** The participant, place and reader of a thread are freed in the child's first steps ([`child`](crate::child)).
+//! - **F4** What a thread changes by plain stores of its own (a magazine, a plain push) is consistent after every prefix of
+//!   them: a fork cuts each thread off between two stores, and keeps the stores before.
 //!
-//! Forks by other ways than `fork(3)` (`vfork`, `clone`, raw system calls) are not noticed. Who forks in the middle of an
-//! allocator that serves this crate waits for itself: as for any allocator, `fork` is not to be called from there.
+//! Forks by other means than `fork(3)` (`vfork`, `clone`, raw system calls) are not noticed. A thread that forks from within
+//! an allocator that serves this crate deadlocks with itself: as for any allocator, `fork` must not be called there.
 
 #[cfg(all(target_os = "linux", not(miri), not(shadow_loom)))]
 pub(crate) use imp::{Gate, become_child, shut};
 pub(crate) use imp::{generation, section, vanished};
 
-/// The generation of a process that no fork led to.
+/// The generation of a process that is not a forked child.
 const FIRST: u64 = 1;
 
-/// Whether the process is the child of a fork that was noticed.
+/// Returns whether the process is the child of a fork that was noticed.
 pub(crate) fn is_child() -> bool {
     generation() > FIRST
 }
@@ -35,7 +35,7 @@ mod imp {
     use crate::sync::stat::{AtomicU64, Ordering};
     use crate::sync::{thread_token, tokens_given};
 
-    /// Read-locked by whoever is in a section.
+    /// Read-locked by threads in a section.
     static GATE: RwLock<()> = RwLock::new(());
 
     thread_local! {
@@ -43,7 +43,7 @@ mod imp {
         static IS_SHUT: Cell<bool> = const { Cell::new(false) };
     }
 
-    /// While it is there, nobody is in a section but the thread that forks.
+    /// While it exists, only the thread that forks can be in a section.
     pub(crate) struct Gate(#[expect(dead_code, reason = "for its drop")] RwLockWriteGuard<'static, ()>);
 
     impl Drop for Gate {
@@ -52,40 +52,41 @@ mod imp {
         }
     }
 
-    /// Tokens below this were given out before the last fork that led to this process,
+    /// Tokens below this were given out before the last fork that led to this process;
     static BEFORE: AtomicU64 = AtomicU64::new(0);
-    /// and only this of them is still a thread's.
+    /// of these, only this one still belongs to a thread.
     static SURVIVOR: AtomicU64 = AtomicU64::new(0);
-    /// See [`generation`]. 64 bits, one for each fork: never full.
+    /// See [`generation`]. 64 bits, incremented by each fork: never overflows.
     static GENERATION: AtomicU64 = AtomicU64::new(FIRST);
 
-    /// Inside, short locks are held, which a fork waits for. Not to be nested: a fork that waits keeps others out. (But not
-    /// the thread that forks, whose other handlers may use a store.)
+    /// Enters a section, in which short locks may be held; a fork waits for its end. Not to be nested: a fork that waits keeps
+    /// others from entering. (But not the thread that forks, whose other handlers may use a store.)
     pub(crate) fn section() -> Option<RwLockReadGuard<'static, ()>> {
         (!IS_SHUT.get()).then(|| GATE.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Waits until nobody is in a section.
+    /// Waits until no thread is in a section, and keeps others out.
     pub(crate) fn shut() -> Gate {
         let gate = GATE.write().unwrap_or_else(PoisonError::into_inner);
         IS_SHUT.set(true);
         Gate(gate)
     }
 
-    /// Whether the thread with this token is gone, as it was in a process from which this one was forked.
+    /// Returns whether the thread with this token existed in a process from which this one was forked, and does not exist
+    /// here.
     pub(crate) fn vanished(token: u64) -> bool {
         // Relaxed: stored before any other thread of this process began.
         token < BEFORE.load(Ordering::Relaxed) && token != SURVIVOR.load(Ordering::Relaxed)
     }
 
-    /// The process's generation: one more in a child than in its parent, not 0.
+    /// Returns the process's generation: one more in a child than in its parent, never 0.
     #[inline(always)]
     pub(crate) fn generation() -> u64 {
-        // Relaxed: as above.
+        // Relaxed: as in `vanished`.
         GENERATION.load(Ordering::Relaxed)
     }
 
-    /// The first thing in a child: all threads but this one are [gone](vanished).
+    /// Records that all threads but this one have [vanished]. The first step in a child.
     pub(crate) fn become_child() {
         // Relaxed, all: there is no other thread.
         BEFORE.store(tokens_given(), Ordering::Relaxed);
@@ -98,7 +99,7 @@ mod imp {
 mod imp {
     use super::FIRST;
 
-    /// Nothing here: forks are not followed.
+    /// Nothing to hold: forks are not followed here.
     pub(crate) struct Section;
 
     pub(crate) fn section() -> Section {

@@ -1,4 +1,5 @@
-//! What nodes need beyond themselves: the entries of their ids, by index, and memory. One for each store.
+//! The heap of one store: the pool that its nodes are allocated from, and the entries of its ids, by the index that nodes
+//! hold.
 
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
@@ -8,27 +9,27 @@ use crate::pool::Pool;
 use crate::registry::IdEntry;
 use crate::sync::stat::{AtomicPtr, AtomicUsize, Ordering};
 
-/// The first index that a life word cannot hold. The nodes of such ids lead to their entries themselves.
+/// The first index that a life word cannot hold. Nodes of such ids hold a pointer to their entry instead.
 pub(crate) const WIDE: u32 = 0xffff;
 
-/// Entries of a page.
+/// Entries per page.
 const PAGE: usize = 16;
 
 type Page = [AtomicPtr<IdEntry>; PAGE];
 
-/// Shared by a store's registry, which adds to it, its core, and its retire lists. Small, as `Arc` takes its memory for
-/// granted.
+/// Shared by a store's core, its retire lists, and its registry, which adds entries. Small, as allocating an `Arc` cannot fail
+/// gracefully.
 pub(crate) struct Heap {
-    /// Where the pages are; null without ids. The first leads to the array that this took the place of, of half the length:
-    /// a look-up may still be in that.
+    /// The array of pages; null without ids. Its first element leads to the array that this one replaced, of half the length:
+    /// a look-up may still use that.
     pages: AtomicPtr<AtomicPtr<Page>>,
-    /// How many there are, the first counted. Used under the registry's lock.
+    /// The length of the array, including its first element. Used under the registry's lock.
     len: AtomicUsize,
     pub(crate) pool: Box<Pool>,
 }
 
 impl Heap {
-    /// Nothing if there is no memory.
+    /// Returns `None` if allocation fails.
     pub(crate) fn new(shards: usize, packed: bool) -> Option<Arc<Self>> {
         Some(Arc::new(Self {
             pages: AtomicPtr::new(ptr::null_mut()),
@@ -37,7 +38,8 @@ impl Heap {
         }))
     }
 
-    /// Makes an id's entry known. Whether there was memory for it. Under the registry's lock, before the entry is used.
+    /// Makes an id's entry known, and returns whether there was memory for it. Called under the registry's lock, before the
+    /// entry is used.
     #[must_use]
     pub(crate) fn add(&self, index: u32, entry: NonNull<IdEntry>) -> bool {
         index >= WIDE || self.try_add(index as usize, entry).is_some()
@@ -49,28 +51,28 @@ impl Heap {
         while page >= self.len.load(Ordering::Relaxed) {
             self.grow()?;
         }
-        // SAFETY: there are as many, and they are freed by the drop only.
+        // SAFETY: in bounds of the array, which is freed on drop only.
         let slot = unsafe { &*self.pages.load(Ordering::Relaxed).add(page) };
         if slot.load(Ordering::Relaxed).is_null() {
             let fresh: Box<Page> = try_box(std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())))?;
             // Release: pairs with `entry`.
             slot.store(Box::into_raw(fresh), Ordering::Release);
         }
-        // SAFETY: not null, and freed by the drop only.
+        // SAFETY: not null, and freed on drop only.
         let page = unsafe { &*slot.load(Ordering::Relaxed) };
-        // Release: as above.
+        // Release: pairs with `entry`.
         page[index % PAGE].store(entry.as_ptr(), Ordering::Release);
         Some(())
     }
 
-    /// An array of twice the length, with the same pages.
+    /// Replaces the array by one of twice the length, with the same pages.
     fn grow(&self) -> Option<()> {
-        // Relaxed, all: as above.
+        // Relaxed, all: writers are under the registry's lock.
         let (older, len) = (self.pages.load(Ordering::Relaxed), self.len.load(Ordering::Relaxed));
         let fresh = try_slice((2 * len).max(2), || AtomicPtr::<Page>::new(ptr::null_mut()))?;
         fresh[0].store(older.cast(), Ordering::Relaxed);
         for (at, page) in fresh.iter().enumerate().take(len).skip(1) {
-            // SAFETY: below the length of the older.
+            // SAFETY: in bounds of the older array.
             let same = unsafe { (*older.add(at)).load(Ordering::Relaxed) };
             page.store(same, Ordering::Relaxed);
         }
@@ -80,16 +82,16 @@ impl Heap {
         Some(())
     }
 
-    /// The entry of an index below [`WIDE`].
+    /// Returns the entry of an index below [`WIDE`].
     ///
     /// # Safety
     ///
-    /// A node of this store has the index: then its entry was added, and lives.
+    /// A node of this store has the index: then its entry was added, and exists.
     #[inline]
     pub(crate) unsafe fn entry(&self, index: u32) -> &IdEntry {
         let (page, at) = (1 + index as usize / PAGE, index as usize % PAGE);
-        // Acquire, all: pairs with `try_add`; and whoever sees the node sees what came before it anyway.
-        // SAFETY: the caller's: the page and the entry are there.
+        // Acquire, all: pairs with `try_add`; a thread that sees the node sees what came before it anyway.
+        // SAFETY: the caller guarantees that the entry was added, so it and its page exist.
         unsafe {
             let page = &*(*self.pages.load(Ordering::Acquire).add(page)).load(Ordering::Acquire);
             &*page[at].load(Ordering::Acquire)
@@ -102,12 +104,12 @@ impl Drop for Heap {
         let (mut pages, mut len) = (*self.pages.get_mut(), *self.len.get_mut());
         let mut newest = true;
         while !pages.is_null() {
-            // SAFETY: made by `grow`, once, of this length; nobody looks anything up any more.
+            // SAFETY: allocated by `grow`, once, with this length; no look-up runs any more.
             let array = unsafe { Box::from_raw(ptr::slice_from_raw_parts_mut(pages, len)) };
             let mut slots = array.into_iter().map(AtomicPtr::into_inner);
             pages = slots.next().unwrap_or(ptr::null_mut()).cast();
             for page in slots.filter_map(NonNull::new).filter(|_| newest) {
-                // SAFETY: made by `try_add`, once; the older arrays lead to the same.
+                // SAFETY: allocated by `try_add`, once; the older arrays lead to the same pages.
                 drop(unsafe { Box::from_raw(page.as_ptr()) });
             }
             (newest, len) = (false, len / 2);
@@ -128,7 +130,7 @@ mod tests {
             assert!(heap.add(index, entry(index)));
             for index in [0, index / 2, index] {
                 let pages = heap.pages.load(Ordering::Relaxed);
-                // SAFETY: as in `entry`, which would make a reference of what is none here.
+                // SAFETY: as in `entry`, which would create a reference to something that is no entry here.
                 let found = unsafe { &*(*pages.add(1 + index as usize / PAGE)).load(Ordering::Relaxed) };
                 assert_eq!(
                     found[index as usize % PAGE].load(Ordering::Relaxed),

@@ -99,7 +99,7 @@ impl<'g, R: Reclaim> Iter<'g, R> {
     fn advance(&mut self) -> Option<()> {
         if self.parts.is_empty() {
             let step = self.core.first_claimed(self.shield, self.walk, self.steps.clone())?;
-            self.core.ask_ahead(self.shield, self.walk, step);
+            self.core.prefetch_ahead(self.shield, self.walk, step);
             self.steps.start = step + 1;
             self.start = self.walk.point(step);
             let log2 = self.core.root(self.shield).log2;

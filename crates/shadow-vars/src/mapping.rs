@@ -1,9 +1,9 @@
-//! Large memory, from the system itself: tables, and chunks of nodes.
+//! Large memory, mapped directly from the system: tables, and chunks of nodes.
 //!
-//! An allocator hands out again what it was given back: in ordinary pages, and cleared by writing where zeros are asked
-//! for, which is milliseconds in the insert that needs a larger table. A fresh mapping is zero, takes memory only where it
-//! is touched, and may lie in huge pages from the first touch on: tables and nodes are read at random, and without those
-//! most reads miss the address translation, too.
+//! An allocator reuses freed memory: in ordinary pages, and cleared by writing if zeros are requested, which takes
+//! milliseconds in the insert that needs a larger table. A fresh mapping is zero, takes memory only where it is touched, and
+//! may consist of huge pages from the first touch on: tables and nodes are read at random, and without huge pages most reads
+//! miss the address translation, too.
 
 use std::alloc::{self, Layout};
 use std::ptr::NonNull;
@@ -13,18 +13,18 @@ use crate::sync::stat::{AtomicUsize, Ordering};
 /// Bytes of a huge page of the usual size. Mappings are aligned to it.
 pub(crate) const HUGE_PAGE: usize = 1 << 21;
 
-/// Bytes that are mapped.
+/// Bytes that are mapped now.
 static MAPPED: AtomicUsize = AtomicUsize::new(0);
 
-/// Bytes that the stores of this process have from the system itself, and not from the global allocator: large tables, and
-/// large chunks of variables. What of it was never touched takes no memory.
+/// Returns the bytes that the stores of this process have from the system itself, and not from the global allocator: large
+/// tables, and large chunks of variables. Pages that were never touched take no memory.
 pub fn mapped_bytes() -> usize {
     // Relaxed: statistics.
     MAPPED.load(Ordering::Relaxed)
 }
 
-/// Whether memory of this layout is a mapping of its own: whole huge pages are. All else comes from the global allocator;
-/// so does everything where nothing can be mapped.
+/// Returns whether memory of this layout is a mapping of its own: whole huge pages are. All other memory comes from the global
+/// allocator; on platforms without mappings, everything does.
 pub(crate) const fn is_mapped(layout: Layout) -> bool {
     layout.size() != 0
         && layout.size().is_multiple_of(HUGE_PAGE)
@@ -32,7 +32,8 @@ pub(crate) const fn is_mapped(layout: Layout) -> bool {
         && cfg!(all(target_os = "linux", not(miri), not(shadow_loom)))
 }
 
-/// Memory of this layout, zeroed if it is [mapped](is_mapped) or asked for so. Nothing if there is none.
+/// Allocates memory of this layout, zeroed if it is [mapped](is_mapped) or zeros are requested. Returns `None` if allocation
+/// fails.
 ///
 /// # Safety
 ///
@@ -41,7 +42,7 @@ pub(crate) unsafe fn alloc(layout: Layout, zeroed: bool) -> Option<NonNull<u8>> 
     if is_mapped(layout) {
         return map(layout.size());
     }
-    // SAFETY: the caller's.
+    // SAFETY: the caller guarantees that the size is not 0.
     NonNull::new(unsafe {
         if zeroed {
             alloc::alloc_zeroed(layout)
@@ -51,13 +52,13 @@ pub(crate) unsafe fn alloc(layout: Layout, zeroed: bool) -> Option<NonNull<u8>> 
     })
 }
 
-/// Gives memory back.
+/// Frees memory.
 ///
 /// # Safety
 ///
-/// It came from [`alloc()`] with this layout, and nobody uses it any more.
+/// The memory came from [`alloc()`] with this layout, and is not used any more.
 pub(crate) unsafe fn dealloc(memory: NonNull<u8>, layout: Layout) {
-    // SAFETY: the caller's.
+    // SAFETY: the caller guarantees that it came from `alloc` and is not used any more.
     unsafe {
         if is_mapped(layout) {
             unmap(memory, layout.size());
@@ -67,48 +68,51 @@ pub(crate) unsafe fn dealloc(memory: NonNull<u8>, layout: Layout) {
     }
 }
 
-/// So many huge pages, zeroed.
+/// Maps this many bytes of huge pages, zeroed.
 #[cfg(all(target_os = "linux", not(miri)))]
 fn map(bytes: usize) -> Option<NonNull<u8>> {
-    // Where the last mapping was aligned, the one beside it mostly is; else as much more as aligning takes.
+    // If the last mapping was aligned, the adjacent one mostly is; otherwise more is mapped, so that an aligned part can be
+    // cut out.
     let memory = match anonymous(bytes)? {
         memory if memory.align_offset(HUGE_PAGE) == 0 => memory,
         memory => {
             // SAFETY: mapped just now.
-            unsafe { give_back(memory, bytes) };
+            unsafe { unmap_pages(memory, bytes) };
             let memory = anonymous(bytes.checked_add(HUGE_PAGE)?)?;
             let before = memory.align_offset(HUGE_PAGE);
-            // SAFETY: what lies before and behind the aligned part is of this mapping, and nobody's.
+            // SAFETY: the parts before and after the aligned one are of this mapping, and never used.
             unsafe {
                 let aligned = memory.add(before);
-                give_back(memory, before);
-                give_back(aligned.add(bytes), HUGE_PAGE - before);
+                unmap_pages(memory, before);
+                unmap_pages(aligned.add(bytes), HUGE_PAGE - before);
                 aligned
             }
         }
     };
-    // SAFETY: mapped just now; only advises, and what it says holds for any content.
+    // SAFETY: mapped just now; a hint only, which holds for any content.
     unsafe { libc::madvise(memory.as_ptr().cast(), bytes, libc::MADV_HUGEPAGE) };
     // Relaxed, here and below: statistics.
     MAPPED.fetch_add(bytes, Ordering::Relaxed);
     Some(memory)
 }
 
+/// Unmaps memory.
+///
 /// # Safety
 ///
-/// It came from [`map`] with this size, and nobody uses it any more.
+/// The memory came from [`map`] with this size, and is not used any more.
 #[cfg(all(target_os = "linux", not(miri)))]
 unsafe fn unmap(memory: NonNull<u8>, bytes: usize) {
     MAPPED.fetch_sub(bytes, Ordering::Relaxed);
-    // SAFETY: the caller's.
-    unsafe { give_back(memory, bytes) };
+    // SAFETY: the caller guarantees that the memory is not used any more.
+    unsafe { unmap_pages(memory, bytes) };
 }
 
 #[cfg(all(target_os = "linux", not(miri)))]
 fn anonymous(bytes: usize) -> Option<NonNull<u8>> {
     let access = libc::PROT_READ | libc::PROT_WRITE;
     let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-    // SAFETY: a new mapping, wherever the system likes.
+    // SAFETY: a new mapping, at an address that the system chooses.
     let memory = unsafe { libc::mmap(std::ptr::null_mut(), bytes, access, kind, -1, 0) };
     if memory == libc::MAP_FAILED {
         return None;
@@ -116,23 +120,26 @@ fn anonymous(bytes: usize) -> Option<NonNull<u8>> {
     NonNull::new(memory.cast())
 }
 
+/// Unmaps pages.
+///
 /// # Safety
 ///
-/// Whole pages of a mapping, that nobody uses; or nothing.
+/// Whole pages of a mapping that are not used, or an empty range.
 #[cfg(all(target_os = "linux", not(miri)))]
-unsafe fn give_back(memory: NonNull<u8>, bytes: usize) {
+unsafe fn unmap_pages(memory: NonNull<u8>, bytes: usize) {
     if bytes > 0 {
-        // SAFETY: the caller's. It fails only where the system cannot split a mapping: then the memory stays mapped.
+        // SAFETY: the caller guarantees that the pages are not used. It fails only if the system cannot split a mapping: then
+        // the memory stays mapped.
         unsafe { libc::munmap(memory.as_ptr().cast(), bytes) };
     }
 }
 
-/// Never called: nothing [is mapped](is_mapped) here.
+/// Never called: nothing [is mapped](is_mapped) on this platform.
 #[cfg(not(all(target_os = "linux", not(miri))))]
 fn map(_bytes: usize) -> Option<NonNull<u8>> {
     None
 }
 
-/// Never called: nothing [is mapped](is_mapped) here.
+/// Never called: nothing [is mapped](is_mapped) on this platform.
 #[cfg(not(all(target_os = "linux", not(miri))))]
 unsafe fn unmap(_memory: NonNull<u8>, _bytes: usize) {}

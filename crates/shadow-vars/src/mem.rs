@@ -1,9 +1,9 @@
-//! Allocations that may fail, asking for memory ahead of time, and strides.
+//! Fallible allocation, prefetching, and strides.
 
 use std::alloc::{Layout, alloc};
 use std::ptr::NonNull;
 
-/// Boxes a value; nothing (and the value dropped) if there is no memory.
+/// Boxes a value. Returns `None` (and drops the value) if allocation fails.
 pub(crate) fn try_box<T>(value: T) -> Option<Box<T>> {
     const { assert!(size_of::<T>() > 0) };
     // SAFETY: the size is not 0.
@@ -15,7 +15,7 @@ pub(crate) fn try_box<T>(value: T) -> Option<Box<T>> {
     }
 }
 
-/// A slice of `len` values; nothing if there is no memory.
+/// Creates a slice of `len` values. Returns `None` if allocation fails.
 pub(crate) fn try_slice<T>(len: usize, make: impl FnMut() -> T) -> Option<Box<[T]>> {
     let mut values = Vec::new();
     values.try_reserve_exact(len).ok()?;
@@ -23,7 +23,7 @@ pub(crate) fn try_slice<T>(len: usize, make: impl FnMut() -> T) -> Option<Box<[T
     Some(values.into_boxed_slice())
 }
 
-/// A copy of a string; nothing if there is no memory.
+/// Copies a string. Returns `None` if allocation fails.
 pub(crate) fn try_string(of: &str) -> Option<String> {
     let mut copy = String::new();
     copy.try_reserve_exact(of.len()).ok()?;
@@ -31,15 +31,15 @@ pub(crate) fn try_string(of: &str) -> Option<String> {
     Some(copy)
 }
 
-/// A power of two, to do something every so many times without a division.
+/// A power of two, for doing something once in that many steps without a division.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stride {
-    /// One less.
+    /// The power less one.
     mask: u32,
 }
 
 impl Stride {
-    /// The largest that is at most `most`, at least 1 and below 2^32.
+    /// Creates the largest stride that is at most `most`, at least 1 and below 2^32.
     pub(crate) fn at_most(most: usize) -> Self {
         Self {
             mask: (1 << most.max(1).ilog2().min(u32::BITS - 1)) - 1,
@@ -55,14 +55,14 @@ impl Stride {
         count as u32 & self.mask == 0
     }
 
-    /// Whether it divides one of the last `by` numbers up to `count`.
+    /// Returns whether it divides one of the last `by` numbers up to `count`.
     #[inline]
     pub(crate) fn is_passed(self, count: u64, by: u64) -> bool {
         u64::from(count as u32 & self.mask) < by
     }
 }
 
-/// Starts to load the cache line at this address, if the platform has a way to say so. Never faults.
+/// Prefetches the cache line at this address, if the platform has an instruction for it. Never faults.
 #[inline]
 pub(crate) fn prefetch<T>(line: *const T) {
     #[cfg(target_arch = "x86_64")]
@@ -80,20 +80,20 @@ pub(crate) fn prefetch<T>(line: *const T) {
     let _ = line;
 }
 
-/// Starts to load what a value seems to own: its first words may be addresses, as in a box, a vector or a string. Wrong
-/// guesses do no harm.
+/// Prefetches what a value seems to own: its first words may be addresses, as in a box, a vector or a string. Wrong guesses do
+/// no harm.
 ///
 /// # Safety
 ///
-/// So many bytes there may be read, initialised or not.
+/// This many bytes may be read there, initialised or not.
 #[inline]
 pub(crate) unsafe fn prefetch_owned(value: NonNull<u8>, bytes: usize) {
-    /// Boxes have theirs in the first, vectors and strings in one of three.
+    /// A box has its pointer in the first word, a vector or string in one of three.
     const WORDS: usize = 3;
-    /// No memory is below.
+    /// No memory lies below.
     const LOWEST: usize = 1 << 16;
     for at in 0..(bytes / size_of::<usize>()).min(WORDS) {
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees that these bytes may be read.
         if let Some(word) = unsafe { peek(value.cast::<usize>().add(at)) }
             && word >= LOWEST
         {
@@ -102,7 +102,8 @@ pub(crate) unsafe fn prefetch_owned(value: NonNull<u8>, bytes: usize) {
     }
 }
 
-/// The word that is there, only to guess from: parts of it may never have been initialised. Nothing where that cannot be read.
+/// Reads a word, only to guess from it: parts of it may never have been initialised. Returns `None` on platforms where it
+/// cannot be read.
 ///
 /// # Safety
 ///
@@ -110,7 +111,7 @@ pub(crate) unsafe fn prefetch_owned(value: NonNull<u8>, bytes: usize) {
 #[inline]
 unsafe fn peek(word: NonNull<usize>) -> Option<usize> {
     #[cfg(all(target_arch = "x86_64", target_pointer_width = "64", not(miri)))]
-    // SAFETY: reads the caller's bytes.
+    // SAFETY: the caller guarantees that these bytes may be read.
     unsafe {
         let read: usize;
         std::arch::asm!(

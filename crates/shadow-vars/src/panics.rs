@@ -1,7 +1,7 @@
-//! Panics of user code that must not end what runs it.
+//! Handling panics of user code that must not end the code that calls it.
 //!
-//! A caught panic is a value like any other: its payload may have a `Drop`, which may panic too. So a payload is either
-//! handed on or given to [`discard`], never just dropped.
+//! A caught panic is a value like any other: its payload may have a `Drop`, which may panic too. So a payload is either passed
+//! on or given to [`discard`], never just dropped.
 
 use std::any::Any;
 use std::mem::ManuallyDrop;
@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 type Payload = Box<dyn Any + Send>;
 
-/// Drops what a panic carried. If that panics again, what it carries then is leaked: it might go on for ever.
+/// Drops the payload of a panic. If that panics again, the new payload is leaked, as this might go on for ever.
 #[cold]
 pub(crate) fn discard(payload: Payload) {
     if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
@@ -22,7 +22,7 @@ pub(crate) fn discard(payload: Payload) {
 pub(crate) struct FirstPanic(Option<Payload>);
 
 impl FirstPanic {
-    /// Makes a call, which ends here even if it panics.
+    /// Makes a call, and catches its panic.
     #[inline]
     pub(crate) fn catch(&mut self, call: impl FnOnce()) {
         if let Err(payload) = catch_unwind(AssertUnwindSafe(call)) {
@@ -38,7 +38,7 @@ impl FirstPanic {
         }
     }
 
-    /// The first panic of both.
+    /// Returns the first panic of both.
     #[cfg(feature = "rayon")]
     pub(crate) fn or(mut self, mut later: Self) -> Self {
         if let Some(payload) = later.0.take() {
@@ -47,7 +47,7 @@ impl FirstPanic {
         self
     }
 
-    /// Goes on with the panic, if there was one.
+    /// Resumes the panic, if there was one.
     pub(crate) fn resume(mut self) {
         if let Some(payload) = self.0.take() {
             resume_unwind(payload);
@@ -63,7 +63,7 @@ impl Drop for FirstPanic {
     }
 }
 
-/// Makes a call when it is dropped, whether a panic goes by or not.
+/// Makes a call when it is dropped, during a panic or not.
 pub(crate) struct OnDrop<F: FnOnce()>(ManuallyDrop<F>);
 
 impl<F: FnOnce()> OnDrop<F> {

@@ -355,7 +355,7 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         let (core, shield) = (self.core(), self.shield());
         let from = core.root(shield);
         let mut count = 0;
-        core.for_each_of(shield, obj.into_obj_addr().get(), |node, at| {
+        core.for_each_of_parent(shield, obj.into_obj_addr().get(), |node, at| {
             count += usize::from(core.remove_at(shield, node, from, at));
         });
         count
@@ -369,7 +369,7 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     pub fn ids_of<How>(&self, obj: impl IntoObjAddr<How>) -> Vec<u64> {
         let mut ids = Vec::new();
         self.core()
-            .for_each_of(self.shield(), obj.into_obj_addr().get(), |node, _| {
+            .for_each_of_parent(self.shield(), obj.into_obj_addr().get(), |node, _| {
                 ids.push(node.entry(&self.core().heap).id)
             });
         ids.sort_unstable();

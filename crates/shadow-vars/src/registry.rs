@@ -1,4 +1,7 @@
-//! The ids of one store: what type each holds, its small index, and its counts.
+//! The ids of one store: the type that each holds, its small index, and its counts.
+//!
+//! Look-ups are wait-free (but for the probe) and never write. The first use of an id takes a short lock. Entries are never
+//! removed while the store exists, so references to them are valid for as long as the store is.
 //!
 //! Look-ups are wait-free (but for the probe) and never write. The first use of an id takes a short lock. Entries
 //! are never removed while the store lives, so references to them are good for as long as the store is.
@@ -24,54 +27,54 @@ use crate::tally::{Common, Counted, Id, Tally};
 
 mod index;
 
-/// What a store knows of one id. What every look-up and every life cycle reads comes first, in one cache line.
+/// The store's record of one id. The fields that every look-up and every life cycle reads come first, in one cache line.
 #[repr(C, align(64))]
 pub(crate) struct IdEntry {
     pub(crate) id: u64,
     /// The type; [`Raw`] for raw variables.
     type_id: TypeId,
-    /// What the id does to the hash of an address: see [`Places::salt`].
+    /// The id's contribution to the hash of a key: see [`Places::salt`].
     pub(crate) salt: u64,
-    /// The life word of a variable of this id that exists. See [`Life::live`].
+    /// The life word of a live variable of this id. See [`Life::live`].
     pub(crate) live: Life,
-    /// The size of a typed variable whose key fits.
+    /// The size of a typed variable whose key is inline.
     plain: Option<Size>,
-    /// Position in order of first use; the low 16 bits go into the tags.
+    /// Position in order of first use; the low 16 bits are in the tags.
     pub(crate) index: u32,
     /// Whether values have a destructor.
     pub(crate) drops: bool,
-    /// What the type needs.
+    /// The layout and type, shared by ids of one type.
     pub(crate) shape: Shared,
-    /// How values are dropped: a [`DropValue`], or null. By the code of whoever allocated last: that which first did may be
-    /// in a library that was unloaded since.
+    /// The function that drops values: a [`DropValue`], or null. That of the code that allocated last: the code that first did
+    /// may be in a library that has been unloaded since.
     drop_with: AtomicPtr<()>,
-    /// What values weigh: a [`WeighValue`], or null.
+    /// The function that weighs values: a [`WeighValue`], or null.
     weigh_with: AtomicPtr<()>,
     counts: Common,
 }
 
 const _: () = assert!(size_of::<IdEntry>() == 128);
 
-/// What ids of one type have in common, copied: the library that the type lives in may be unloaded.
+/// What ids of one type have in common, copied: the library that defines the type may be unloaded.
 struct Kind {
     type_id: TypeId,
     shape: Shape,
     name: String,
-    /// Made before this.
+    /// The kind created before this one.
     older: Option<NonNull<Self>>,
 }
 
-/// A kind that lives as long as the registry, and so as every entry.
+/// A kind, which lives as long as the registry, and so as every entry.
 pub(crate) struct Shared(NonNull<Kind>);
 
-// SAFETY: leads to what is only read, and freed by the registry, after the entries.
+// SAFETY: the kind is only read, and freed by the registry, after the entries.
 unsafe impl Send for Shared {}
-// SAFETY: as above.
+// SAFETY: as for `Send`.
 unsafe impl Sync for Shared {}
 
 impl Shared {
     fn kind(&self) -> &Kind {
-        // SAFETY: whoever has the entry has the registry borrowed, which has the kind.
+        // SAFETY: a reference to the entry borrows the registry, which owns the kind.
         unsafe { self.0.as_ref() }
     }
 }
@@ -97,18 +100,18 @@ impl IdEntry {
         self.holds::<Raw>()
     }
 
-    /// The type's name.
+    /// Returns the type's name.
     pub(crate) fn type_name(&self) -> &str {
         &self.shape.kind().name
     }
 
-    /// The size of a typed variable whose key fits.
+    /// Returns the size of a typed variable whose key is inline.
     #[inline]
     pub(crate) fn plain(&self) -> Option<Size> {
         self.plain
     }
 
-    /// Where the id is counted.
+    /// Returns the counters of the id.
     #[inline]
     pub(crate) fn counts(&self) -> Id<'_> {
         Id {
@@ -117,15 +120,15 @@ impl IdEntry {
         }
     }
 
-    /// How a value of this id is dropped.
+    /// Returns the function that drops values of this id.
     pub(crate) fn drop_value(&self) -> Option<DropValue> {
-        // Relaxed: bound before the value was there, whose publication is acquired.
+        // Relaxed: stored before the value was published, whose publication is acquired.
         let drop = self.drop_with.load(Ordering::Relaxed);
         // SAFETY: null, or stored as a `DropValue`.
         unsafe { std::mem::transmute::<*mut (), Option<DropValue>>(drop) }
     }
 
-    /// Values are dropped by the caller's code for `T` from now on, which the id holds.
+    /// Makes values be dropped by the caller's code for `T` from now on. The id holds `T`.
     #[inline]
     pub(crate) fn drop_as<T: Send + Sync + 'static>(&self) {
         if let Some(drop) = const { Shape::of::<T>() }.drop {
@@ -136,30 +139,30 @@ impl IdEntry {
     #[inline]
     fn drop_by(&self, drop: DropValue) {
         let drop = drop as *mut ();
-        // Relaxed: the value that is allocated next publishes it. Looked at first: it seldom changes.
+        // Relaxed: published by the value that is allocated next. Checked first, as it rarely changes.
         if self.drop_with.load(Ordering::Relaxed) != drop {
             self.drop_with.store(drop, Ordering::Relaxed);
         }
     }
 
-    /// What values of this id are weighed by.
+    /// Returns the function that weighs values of this id.
     #[inline]
     pub(crate) fn weigh_value(&self) -> Option<WeighValue> {
-        // Relaxed: the function is code, and was there before.
+        // Relaxed: the function is code, which existed before.
         let weigh = self.weigh_with.load(Ordering::Relaxed);
         // SAFETY: null, or stored as a `WeighValue`.
         unsafe { std::mem::transmute::<*mut (), Option<WeighValue>>(weigh) }
     }
 
-    /// Values are weighed by this function from now on, or not at all. The id holds `T`.
+    /// Makes values be weighed by this function from now on, or not at all. The id holds `T`.
     pub(crate) fn weigh_by<T: Send + Sync + 'static>(&self, bytes: Option<fn(&T) -> usize>) {
         debug_assert!(self.holds::<T>());
         let weigh = bytes.map_or(ptr::null_mut(), |bytes| bytes as *mut ());
-        // Relaxed: as above.
+        // Relaxed: the function is code, which existed before.
         self.weigh_with.store(weigh, Ordering::Relaxed);
     }
 
-    /// Whether `index` can be read back from a tag.
+    /// Returns whether `index` can be read back from a tag.
     #[inline]
     pub(crate) fn index_fits(&self) -> bool {
         self.index < WIDE
@@ -176,16 +179,17 @@ impl IdEntry {
 
 /// All ids of a store: an open-addressing index that only grows.
 pub(crate) struct Registry {
-    /// The first entry of each home in a small index, or a vacancy: no pointer, no mask and no null to look at first.
+    /// A small direct-mapped index with the first entry of each home, or a vacancy: a look-up there needs no pointer, no mask
+    /// and no null check.
     front: [AtomicPtr<IdEntry>; FRONT],
     index: AtomicPtr<Index>,
     inner: Mutex<Inner>,
-    /// How many ids there are.
+    /// The number of ids.
     known: AtomicU64,
     pub(crate) places: Places,
     /// Whether nodes have intervals.
     intervals: bool,
-    /// Where nodes find their entries.
+    /// The heap, in which nodes find their entries.
     heap: Arc<Heap>,
 }
 
@@ -196,10 +200,10 @@ fn front_home(id: u64) -> usize {
     (id.wrapping_mul(GOLDEN) >> (u64::BITS - FRONT.ilog2())) as usize
 }
 
-/// 2^64 divided by the golden ratio: multiples of it keep apart in their high bits.
+/// 2^64 divided by the golden ratio: its multiples differ in their high bits.
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// Stands in an empty slot of the front for an entry: an id that is never looked up there, as it has another home.
+/// Returns the entry that stands in an empty slot of `front`: its id has another home, so it is never looked up there.
 fn vacancy(home: usize) -> *mut IdEntry {
     static IDS: [u64; 2] = [0, 1];
     debug_assert!(front_home(IDS[0]) != front_home(IDS[1]));
@@ -209,7 +213,7 @@ fn vacancy(home: usize) -> *mut IdEntry {
 
 #[derive(Default)]
 struct Inner {
-    /// The newest.
+    /// The newest kind.
     kinds: Option<NonNull<Kind>>,
 }
 
@@ -218,7 +222,7 @@ struct Inner {
 unsafe impl Send for Inner {}
 
 impl Registry {
-    /// Takes no memory.
+    /// Allocates nothing.
     pub(crate) fn new(places: Places, heap: Arc<Heap>, intervals: bool) -> Self {
         Self {
             front: std::array::from_fn(|home| AtomicPtr::new(vacancy(home))),
@@ -231,40 +235,40 @@ impl Registry {
         }
     }
 
-    /// The entry of an id that has been used before.
+    /// Returns the entry of an id that has been used before.
     #[inline]
     pub(crate) fn get(&self, id: u64) -> Option<&IdEntry> {
         // Acquire: pairs with the Release store in `insert`.
         let front = self.front[front_home(id)].load(Ordering::Acquire);
-        // SAFETY: an entry, whose id comes first, or a vacancy, which is an id and nothing more.
+        // SAFETY: an entry, whose first field is the id, or a vacancy, which is an id alone.
         if unsafe { front.cast::<u64>().read() } == id {
             // SAFETY: a vacancy has an id of another home, so this is an entry, which lives as long as the registry.
             return Some(unsafe { &*front });
         }
-        self.get_on(id)
+        self.get_slow(id)
     }
 
     #[cold]
     #[inline(never)]
-    fn get_on(&self, id: u64) -> Option<&IdEntry> {
+    fn get_slow(&self, id: u64) -> Option<&IdEntry> {
         // Acquire: pairs with the Release store in `insert`.
         // SAFETY: indexes live until the registry is dropped.
         let index = unsafe { &*self.index.load(Ordering::Acquire) };
         index.find(id)
     }
 
-    /// The entry of `id`, bound to `T` now if it was not bound before.
+    /// Returns the entry of `id`, bound to `T` now if it was not bound before.
     #[inline]
     pub(crate) fn bind<T: Send + Sync + 'static>(&self, id: u64) -> Result<&IdEntry, StoreError> {
         match self.get(id) {
             Some(entry) if entry.holds::<T>() => Ok(entry),
-            _ => self.bind_on::<T>(id),
+            _ => self.bind_slow::<T>(id),
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn bind_on<T: Send + Sync + 'static>(&self, id: u64) -> Result<&IdEntry, StoreError> {
+    fn bind_slow<T: Send + Sync + 'static>(&self, id: u64) -> Result<&IdEntry, StoreError> {
         let entry = self.get_or_insert(
             id,
             TypeId::of::<T>(),
@@ -278,7 +282,7 @@ impl Registry {
         }
     }
 
-    /// The entry of `id`, bound to raw variables now if it was not bound before.
+    /// Returns the entry of `id`, bound to raw variables now if it was not bound before.
     pub(crate) fn bind_raw(&self, id: u64) -> Result<&IdEntry, StoreError> {
         let entry = self.get_or_insert(id, TypeId::of::<Raw>(), "raw", self.shape(Shape::RAW))?;
         if entry.is_raw() {
@@ -292,7 +296,7 @@ impl Registry {
         if self.intervals { shape.with_intervals() } else { shape }
     }
 
-    /// Takes the lock only if the id is new.
+    /// Returns the entry of `id`, created now if there is none. Takes the lock only for that.
     fn get_or_insert(&self, id: u64, type_id: TypeId, name: &str, shape: Shape) -> Result<&IdEntry, StoreError> {
         match self.get(id) {
             Some(entry) => Ok(entry),
@@ -300,23 +304,23 @@ impl Registry {
         }
     }
 
-    /// All entries, in no order.
+    /// Returns all entries, in no order.
     pub(crate) fn entries(&self) -> impl Iterator<Item = &IdEntry> {
         // Acquire: as in `get`.
         // SAFETY: indexes live until the registry is dropped.
         unsafe { &*self.index.load(Ordering::Acquire) }.entries()
     }
 
-    /// How many ids there are, those of all variables among them that the caller has to know of.
+    /// Returns the number of ids, including those of all variables that the caller must take into account.
     #[inline]
     pub(crate) fn known(&self) -> u64 {
-        // Relaxed: counted before the id's entry is published, so before any variable of it was made (O7).
+        // Relaxed: counted before the id's entry is published, so before any variable of it was created (O7).
         self.known.load(Ordering::Relaxed)
     }
 
-    /// All ids in order of first use, with what was created and freed of each, as it was when the phase moved.
+    /// Returns all ids in order of first use, each with the variables created and freed by the time the phase advanced.
     pub(crate) fn counted(&self, tally: &Tally) -> Vec<(&IdEntry, Counted)> {
-        let [before, after] = tally.look(|side| {
+        let [before, after] = tally.snapshot(|side| {
             let entries = self.entries();
             let mut counts: Vec<_> = entries
                 .map(|entry| (entry, tally.of_id(entry.counts(), side)))
@@ -324,7 +328,7 @@ impl Registry {
             counts.sort_unstable_by_key(|(entry, _)| entry.index);
             counts
         });
-        // An id that came in between has counted nothing on the side that was read first.
+        // An id that was added in between has counted nothing on the side that was read first.
         let mut before = before.into_iter().peekable();
         let sides = after.into_iter().map(|(entry, after)| {
             let before = before.next_if(|(earlier, _)| ptr::eq(*earlier, entry));
@@ -349,7 +353,7 @@ impl Registry {
         let mut current = unsafe { &*self.index.load(Ordering::Relaxed) };
         if current.is_full(index as usize) {
             let grown = Index::grown(current).ok_or(StoreError::OutOfMemory)?;
-            // SAFETY: made just now, and freed by `drop` only.
+            // SAFETY: created above, and freed on drop only.
             current = unsafe { &*grown };
             // Release: pairs with the Acquire load in `get`.
             self.index.store(grown, Ordering::Release);
@@ -370,7 +374,7 @@ impl Registry {
         });
         let entry = NonNull::from(Box::leak(entry.ok_or(StoreError::OutOfMemory)?));
         if !self.heap.add(index, entry) {
-            // SAFETY: leaked just now, and known to nobody.
+            // SAFETY: leaked above, and never shared.
             drop(unsafe { Box::from_raw(entry.as_ptr()) });
             return Err(StoreError::OutOfMemory);
         }
@@ -383,20 +387,21 @@ impl Registry {
             // Release: pairs with the Acquire load in `get`.
             front.store(entry.as_ptr(), Ordering::Release);
         }
-        // SAFETY: freed by `Registry::drop` only.
+        // SAFETY: freed on drop only.
         Ok(unsafe { entry.as_ref() })
     }
 }
 
 impl Inner {
-    /// What ids of this type have in common: of the newest few, or made now. Nothing if there is no memory.
+    /// Returns what ids of this type have in common: one of the newest few kinds, or a new one. Returns `None` if allocation
+    /// fails.
     fn kind(&mut self, type_id: TypeId, name: &str, shape: Shape) -> Option<NonNull<Kind>> {
-        /// Types that are looked at: ids of one type mostly come one after the other.
+        /// Kinds that are compared: ids of one type are mostly created one after the other.
         const LOOKED_AT: usize = 8;
         let mut next = self.kinds;
         for _ in 0..LOOKED_AT {
             let Some(kind) = next else { break };
-            // SAFETY: freed by `Registry::drop` only.
+            // SAFETY: freed on drop only.
             let this = unsafe { kind.as_ref() };
             if this.is_for(type_id, name) {
                 return Some(kind);
@@ -415,7 +420,8 @@ impl Inner {
 }
 
 impl Kind {
-    /// Types of libraries that were built apart may have equal ids, and names that differ.
+    /// Returns whether this is the kind of a type. Types of libraries that were built separately may have equal type ids, but
+    /// different names.
     fn is_for(&self, type_id: TypeId, name: &str) -> bool {
         self.type_id == type_id && self.name == name
     }
@@ -424,20 +430,20 @@ impl Kind {
 impl Drop for Registry {
     fn drop(&mut self) {
         for entry in self.entries() {
-            // SAFETY: leaked by `insert`, once each; whoever borrowed it borrowed the registry.
+            // SAFETY: leaked by `insert`, once each; references to entries borrow the registry.
             drop(unsafe { Box::from_raw(ptr::from_ref(entry).cast_mut()) });
         }
         let mut next = lock_stat(&self.inner).kinds;
         while let Some(kind) = next {
-            // SAFETY: leaked by `kind`, once each; the entries that led to it are gone.
+            // SAFETY: leaked by `kind`, once each; the entries that led to it have been freed.
             next = unsafe { Box::from_raw(kind.as_ptr()) }.older;
         }
-        // SAFETY: made by `Index::grown`, or the empty one; nobody looks anything up any more.
+        // SAFETY: made by `Index::grown`, or the empty one; no look-up runs any more.
         unsafe { Index::free(*self.index.get_mut()) };
     }
 }
 
-/// The layout of a raw variable's bytes, checked.
+/// Returns the layout of a raw variable's bytes, if it is supported.
 pub(crate) fn raw_layout(layout: Layout) -> Result<Layout, StoreError> {
     if layout.align() <= crate::MAX_ALIGN {
         Ok(layout)

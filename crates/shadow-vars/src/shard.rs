@@ -1,7 +1,7 @@
-//! Counting without sharing: each thread has a shard of its own, for as long as there are enough.
+//! Per-thread state of a store: each thread has a shard of its own, as long as there are enough.
 //!
-//! A locked instruction costs more than the look-up beside it, and a counter needs one only if two threads may write it at
-//! once. So threads take *places*, the lowest that is free, and give them back when they end; a store has a shard for each
+//! A locked instruction costs more than the look-up beside it, and a counter needs one only if two threads may write it at the
+//! same time. So threads take *places*, the lowest that is free, and return them when they end; a store has a shard for each
 //! of its first places, written by one thread at a time, and one more that all other threads share.
 
 use std::cell::Cell;
@@ -13,22 +13,22 @@ use asymmetric_barrier::Reader;
 use crate::mem::{try_box, try_slice};
 use crate::sync::stat::{AtomicPtr, AtomicU64, Ordering};
 
-/// Shards that a store has at most.
+/// The most shards that a store has.
 pub(crate) const MAX_SHARDS: usize = 129;
 
 /// A thread's shard of one store.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shard {
     pub(crate) index: usize,
-    /// Whether no other thread writes it: 1, or 0. A whole word, as one with padding is copied byte by byte.
+    /// Whether no other thread writes it: 1, or 0. A whole word, as a struct with padding is copied byte by byte.
     own: usize,
 }
 
 impl Shard {
-    /// This thread's, of a store that has `shards`: the last one is shared.
+    /// Returns this thread's shard, in a store that has `shards`: the last one is shared.
     #[inline]
     pub(crate) fn of(shards: usize) -> Self {
-        // A model's threads are one to the thread-local below.
+        // All threads of a model share the thread-local below.
         if cfg!(shadow_loom) {
             return Self::shared(shards);
         }
@@ -53,13 +53,13 @@ impl Shard {
         Self::shared(shards)
     }
 
-    /// One by its number, for who looks at what it has.
+    /// Returns the shard with this index, for reading what it has.
     #[inline]
     pub(crate) fn at(index: usize) -> Self {
         Self { index, own: 0 }
     }
 
-    /// The one that threads without a place share.
+    /// Returns the shard that threads without a place share.
     pub(crate) fn shared(shards: usize) -> Self {
         Self {
             index: shards - 1,
@@ -67,22 +67,22 @@ impl Shard {
         }
     }
 
-    /// One that a model says is a thread's own.
+    /// Returns a shard that a model's thread uses as its own.
     #[cfg(shadow_loom)]
     pub(crate) fn owned(index: usize) -> Self {
         Self { index, own: 1 }
     }
 
-    /// Whether no other thread uses what this shard has.
+    /// Returns whether no other thread uses what this shard has.
     #[inline]
     pub(crate) fn is_own(self) -> bool {
         self.own != 0
     }
 
-    /// Adds to a counter of this shard; what it is then.
+    /// Adds to a counter of this shard, and returns its new value.
     #[inline]
     pub(crate) fn add(self, counter: &AtomicU64, by: u64) -> u64 {
-        // Relaxed: counts that sums are made of, which promise no instant. What must be seen in order is ordered by others.
+        // Relaxed: the counters are summed without any promise of an instant. Where order matters, other accesses provide it.
         if self.is_own() {
             let sum = counter.load(Ordering::Relaxed).wrapping_add(by);
             counter.store(sum, Ordering::Relaxed);
@@ -93,19 +93,19 @@ impl Shard {
     }
 }
 
-/// What each shard of a store has for itself, made when the shard first needs it: nothing before.
+/// A value for each shard of a store, created when the shard first needs it.
 pub(crate) struct PerShard<T> {
-    /// One for each shard, null or made by [`make`](Self::make); or [`NOTHING`], until the first is made.
+    /// One slot for each shard, null or set by [`make`](Self::make); or [`NOTHING`], until the first is made.
     slots: AtomicPtr<AtomicPtr<T>>,
     shards: usize,
     _owned: PhantomData<T>,
 }
 
-/// Stands for the slots of a store none of whose shards has anything. Never written.
+/// The slots of a store none of whose shards has a value. Never written.
 static NOTHING: [AtomicPtr<()>; MAX_SHARDS] = [const { AtomicPtr::new(ptr::null_mut()) }; MAX_SHARDS];
 
 impl<T> PerShard<T> {
-    /// Of a store with so many shards. Takes no memory.
+    /// Creates the values of a store with this many shards. Allocates nothing.
     pub(crate) fn new(shards: usize) -> Self {
         assert!(shards <= MAX_SHARDS, "more shards than a store has");
         Self {
@@ -119,18 +119,17 @@ impl<T> PerShard<T> {
         NOTHING.as_ptr().cast_mut().cast()
     }
 
-    /// How many there are, of which one is shared.
+    /// Returns the number of shards, of which one is shared.
     #[inline]
     pub(crate) fn shards(&self) -> usize {
         self.shards
     }
 
-    /// What the shard has, if it has anything yet.
+    /// Returns the shard's value, if it has one yet.
     #[inline]
     pub(crate) fn get(&self, shard: Shard) -> Option<&T> {
         assert!(shard.index < self.shards, "a shard of another store");
-        // Acquire, both: pairs with the exchanges in `make`.
-        // SAFETY: there are as many slots as shards; null, or what lives as long as this.
+        // SAFETY: there are as many slots as shards; null, or a value that lives as long as `self`.
         unsafe {
             (*self.slots.load(Ordering::Acquire).add(shard.index))
                 .load(Ordering::Acquire)
@@ -138,7 +137,7 @@ impl<T> PerShard<T> {
         }
     }
 
-    /// What the shard has, made now if it has nothing. Nothing if there is no memory.
+    /// Returns the shard's value, created now if it has none. Returns `None` if allocation fails.
     #[cold]
     pub(crate) fn make(&self, shard: Shard, new: impl FnOnce() -> T) -> Option<&T> {
         if let Some(made) = self.get(shard) {
@@ -148,13 +147,13 @@ impl<T> PerShard<T> {
         if ptr::eq(slots, Self::nothing()) {
             let fresh = try_slice(self.shards, || AtomicPtr::<T>::new(ptr::null_mut()))?;
             let fresh = Box::into_raw(fresh);
-            // AcqRel: Release publishes the slots to `get`; Acquire on failure, for those of whoever was first.
+            // AcqRel: Release publishes the slots to `get`; Acquire on failure, for the winner's.
             let ours = fresh.cast::<AtomicPtr<T>>();
             match (self.slots).compare_exchange(slots, ours, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => slots = ours,
                 Err(theirs) => {
                     slots = theirs;
-                    // SAFETY: made above, and never shared.
+                    // SAFETY: allocated above, and never shared.
                     drop(unsafe { Box::from_raw(fresh) });
                 }
             }
@@ -162,18 +161,18 @@ impl<T> PerShard<T> {
         let fresh = Box::into_raw(try_box(new())?);
         // SAFETY: as in `get`, which has checked the shard; these slots are no longer those of `NOTHING`.
         let slot = unsafe { &*slots.add(shard.index) };
-        // AcqRel: as above.
+        // AcqRel: as for the slots.
         if slot
             .compare_exchange(ptr::null_mut(), fresh, Ordering::AcqRel, Ordering::Acquire)
             .is_err()
         {
-            // SAFETY: made above, and never shared.
+            // SAFETY: allocated above, and never shared.
             drop(unsafe { Box::from_raw(fresh) });
         }
         self.get(shard)
     }
 
-    /// What the shards have that have anything.
+    /// Returns the values of the shards that have one.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         let shards = 0..self.shards;
         shards.filter_map(|index| self.get(Shard { index, own: 0 }))
@@ -186,84 +185,85 @@ impl<T> Drop for PerShard<T> {
         if ptr::eq(slots, Self::nothing()) {
             return;
         }
-        // SAFETY: made by `make` as a boxed slice of this length, and published once.
+        // SAFETY: allocated by `make` as a boxed slice of this length, and published once.
         let slots = unsafe { Box::from_raw(ptr::slice_from_raw_parts_mut(slots, self.shards)) };
         for slot in slots {
             if let Some(made) = NonNull::new(slot.into_inner()) {
-                // SAFETY: made by `make`, published once; nobody has this any more.
+                // SAFETY: allocated by `make`, published once; `self` is owned.
                 drop(unsafe { Box::from_raw(made.as_ptr()) });
             }
         }
     }
 }
 
-/// No place yet, so not below any number of shards.
+/// No place yet: not below any number of shards.
 const NONE: u32 = u32::MAX;
 /// No place any more, or none was free.
 const SHARED: u32 = u32::MAX - 1;
 
-/// Places in the process.
+/// The number of places in the process.
 const PLACES: u32 = 256;
 
 static TAKEN: [AtomicU64; PLACES as usize / 64] = [const { AtomicU64::new(0) }; PLACES as usize / 64];
 
-/// Of the threads that have places, for what they do in shards of their own. Active while the place is taken.
+/// The barrier readers of the threads that have places, for what these do in shards of their own. Active while the place is
+/// taken.
 static READERS: [Reader; PLACES as usize] = [const { Reader::new() }; PLACES as usize];
 
 thread_local! {
-    /// This thread's place, counted from 1. Has no destructor, so it is there to the thread's very end.
+    /// This thread's place, counted from 1. Has no destructor, so it is accessible until the very end of the thread.
     static PLACE: Cell<u32> = const { Cell::new(NONE) };
-    static GIVE_BACK: GiveBack = const { GiveBack };
+    static RELEASE: ReleaseOnExit = const { ReleaseOnExit };
 }
 
-struct GiveBack;
+struct ReleaseOnExit;
 
-impl Drop for GiveBack {
+impl Drop for ReleaseOnExit {
     fn drop(&mut self) {
-        // What the thread's other locals still do when they go is counted with the others'.
+        // What the thread's other locals do when they are dropped later goes to the shared shard.
         let place = PLACE.replace(SHARED);
         if (1..=PLACES).contains(&place) {
-            give_back(place);
+            release_place(place);
         }
     }
 }
 
-/// The reader of this thread's place, if it has one, fences where others do.
+/// Issues the fence of the reader of this thread's place, if it has one, where light barriers are fences.
 pub(crate) fn settle() {
     if let Some(reader) = reader() {
         reader.settle();
     }
 }
 
-/// The reader of this thread's place, for what it does in shards of its own.
+/// Returns the reader of this thread's place, for what it does in shards of its own.
 pub(crate) fn reader() -> Option<&'static Reader> {
     let place = PLACE.get();
     (1..=PLACES).contains(&place).then(|| &READERS[place as usize - 1])
 }
 
-fn give_back(place: u32) {
+fn release_place(place: u32) {
     READERS[place as usize - 1].deactivate();
     let (word, bit) = ((place - 1) as usize / 64, 1 << ((place - 1) % 64));
-    // Release: pairs with the Acquire in `free_place`, so that the next one goes on from this thread's counts.
+    // Release: pairs with the Acquire in `claim_place`, so that the next owner continues from this thread's counts.
     TAKEN[word].fetch_and(!bit, Ordering::Release);
 }
 
-/// In the child of a fork: other threads' places are free again. What their owners changed is whole, or was not begun (F4 of
+/// In the child of a fork: frees the places of all other threads. Their owners' changes are complete, or were not begun (F4 of
 /// [`fork`](crate::fork)).
 #[cfg(all(target_os = "linux", not(miri), not(shadow_loom)))]
-pub(crate) fn let_go_of_others() {
+pub(crate) fn release_vanished() {
     let mine = PLACE.get();
     for place in (1..=PLACES).filter(|&place| place != mine) {
         let taken = TAKEN[(place - 1) as usize / 64].load(Ordering::Relaxed);
         if taken & 1 << ((place - 1) % 64) != 0 {
-            give_back(place);
+            release_place(place);
         }
     }
 }
 
 fn take_place() -> u32 {
-    let place = if GIVE_BACK.try_with(|_| ()).is_ok() {
-        free_place().unwrap_or(SHARED)
+    let place = if RELEASE.try_with(|_| ()).is_ok() {
+        claim_place().unwrap_or(SHARED)
     } else {
         SHARED
     };
@@ -274,13 +274,13 @@ fn take_place() -> u32 {
     place
 }
 
-fn free_place() -> Option<u32> {
+fn claim_place() -> Option<u32> {
     for (word, taken) in TAKEN.iter().enumerate() {
-        // Relaxed: the exchange looks again.
+        // Relaxed: the exchange checks the value.
         let mut bits = taken.load(Ordering::Relaxed);
         while bits != u64::MAX {
             let free = (!bits).trailing_zeros();
-            // Acquire: pairs with the Release in `give_back`.
+            // Acquire: pairs with the Release in `release_place`.
             match taken.compare_exchange_weak(bits, bits | 1 << free, Ordering::Acquire, Ordering::Relaxed) {
                 Ok(_) => return Some(word as u32 * 64 + free + 1),
                 Err(found) => bits = found,
@@ -332,7 +332,7 @@ mod tests {
             let barrier = Barrier::new(4);
             assert!(of_shards.iter().next().is_none());
             let made: Vec<usize> = thread::scope(|scope| {
-                // Two of them want the same.
+                // Two of them create the value of one shard.
                 let threads = [0, 2, 2, 1].map(|index| {
                     let (of_shards, barrier, token) = (&of_shards, &barrier, &token);
                     scope.spawn(move || {

@@ -428,7 +428,7 @@ impl<R: Reclaim> ShadowStore<R> {
     pub fn shrink_to_fit(&self) {
         let pin = self.pin();
         let _ = self.core.shrink(pin.shield());
-        self.core.settle();
+        self.core.flush_pool();
     }
 
     /// Returns the store's counters. The numbers of created and freed variables, of all ids, are exact for one instant,
@@ -488,7 +488,7 @@ impl<R: Reclaim> ShadowStore<R> {
     pub fn flush(&self) {
         self.core.lists.flush_all::<R>();
         self.core.lists.upkeep::<R>();
-        self.core.settle();
+        self.core.flush_pool();
     }
 
     /// Waits until every value that was freed before the call has been dropped. Waits for every guard of the same backend
@@ -528,7 +528,7 @@ impl<R: Reclaim> ShadowStore<R> {
             }
             tries = tries.saturating_add(1);
         }
-        self.core.settle();
+        self.core.flush_pool();
         Ok(())
     }
 }

@@ -1,10 +1,10 @@
 //! The only file that names an atomics library: `std` in ordinary builds, `loom` under `--cfg shadow_loom`.
 //!
-//! What takes part in a protocol comes from here, so that loom sees every such access. Statistics and the id
-//! registry use [`stat`], which stays `std` even under loom: no protocol decision depends on how stale they are,
-//! and leaving them out keeps the number of schedules small.
+//! The atomics of protocols come from here, so that loom sees every such access. Statistics and the id registry use [`stat`],
+//! which stays `std` even under loom: no protocol decision depends on how stale they are, and leaving them out keeps the
+//! number of schedules small.
 
-/// Nothing to loom, as it is nothing to the processor.
+/// Not modelled by loom, as it is no instruction.
 pub(crate) use std::sync::atomic::compiler_fence;
 #[cfg(not(shadow_loom))]
 pub(crate) use std::sync::{
@@ -28,12 +28,12 @@ pub(crate) use modelled::loads_see_the_newest;
 #[cfg(shadow_loom)]
 pub(crate) use modelled::{AtomicPtr, AtomicU64, AtomicUsize};
 
-/// Loom's atomics, with loads that can be told to see the newest store only.
+/// Loom's atomics, with loads that can be restricted to the newest store.
 ///
-/// Loom tries two accesses of one word in both orders if it notices that they conflict, but it keeps one access per word
-/// in mind: a thread that loads a word and then exchanges it hides behind its own load that another thread had loaded
-/// the word before. Read-modify-writes are never overlooked, so a model is explored twice: once with true loads, which
-/// may see any store that the memory model allows, and once with loads that are exchanges which fail.
+/// Loom tries two accesses of one word in both orders if it notices that they conflict, but it remembers only one access per
+/// word: if a thread loads a word and then exchanges it, its own load hides that another thread had loaded the word before.
+/// Read-modify-writes are never overlooked, so a model is explored twice: once with true loads, which may see any store that
+/// the memory model allows, and once with loads that are exchanges which fail.
 #[cfg(shadow_loom)]
 mod modelled {
     use std::ops::{Deref, DerefMut};
@@ -44,7 +44,7 @@ mod modelled {
 
     static NEWEST: stat::AtomicBool = stat::AtomicBool::new(false);
 
-    /// Whether all loads from now on see the newest store only. Not to be changed in the middle of an execution.
+    /// Sets whether all loads from now on see the newest store only. Not to be changed in the middle of an execution.
     #[cfg(test)]
     pub(crate) fn loads_see_the_newest(newest: bool) {
         NEWEST.store(newest, Ordering::Relaxed);
@@ -104,7 +104,7 @@ pub(crate) mod stat {
     pub(crate) use std::sync::{Mutex, MutexGuard};
 }
 
-/// A static that takes part in a protocol: made anew for each execution of a model.
+/// Defines a static that takes part in a protocol: under loom, it is initialised anew for each execution of a model.
 #[cfg(not(shadow_loom))]
 macro_rules! static_global {
     ($(#[$meta:meta])* static $name:ident: $of:ty = $init:expr;) => {
@@ -119,7 +119,7 @@ macro_rules! static_global {
 }
 pub(crate) use static_global;
 
-/// A function that is `const` where loom's atomics, which are not, are not used.
+/// Defines a function that is `const` except under loom, whose atomics have no `const` constructors.
 #[cfg(not(shadow_loom))]
 macro_rules! const_unless_loom {
     ($(#[$meta:meta])* $vis:vis fn $($rest:tt)*) => { $(#[$meta])* $vis const fn $($rest)* };
@@ -130,7 +130,7 @@ macro_rules! const_unless_loom {
 }
 pub(crate) use const_unless_loom;
 
-/// A thread-local that is made without a run-time check.
+/// Defines a thread-local that needs no lazy initialisation.
 #[cfg(not(shadow_loom))]
 macro_rules! static_thread_local {
     ($(#[$meta:meta])* static $name:ident: $of:ty = $init:expr;) => {
@@ -145,26 +145,26 @@ macro_rules! static_thread_local {
 }
 pub(crate) use static_thread_local;
 
-/// Locks, ignoring poison: nothing that can panic runs under the locks of this crate.
+/// Locks a mutex, ignoring poison: no code that can panic runs under the locks of this crate.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// As [`lock`], for the locks that loom does not model.
+/// Like [`lock`], for mutexes that loom does not model.
 pub(crate) fn lock_stat<T>(mutex: &stat::Mutex<T>) -> stat::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// Tokens are below this: a life word holds a builder's.
+/// All tokens are below this: the builder's has to fit into a life word.
 pub(crate) const TOKENS: u64 = 1 << 44;
 
-/// A number that no other thread of the process has or will have, in a forked child neither; never 0, below [`TOKENS`].
+/// Returns a number that no other thread of the process, nor of a forked child, has or will have; never 0, below [`TOKENS`].
 /// When all of those have been given out (17 billion threads a year for a thousand years), threads share the last one: then
 /// constructors that meet may be refused as recursions, and nothing else changes.
 pub(crate) fn thread_token() -> u64 {
     use std::cell::Cell;
 
-    // No destructor, so it is there even while the thread's other locals are torn down.
+    // Without a destructor, so that it is accessible even while the thread's other locals are dropped.
     thread_local! {
         #[allow(clippy::missing_const_for_thread_local, reason = "loom's macro has no such form")]
         static TOKEN: Cell<u64> = Cell::new(0);
@@ -184,7 +184,7 @@ pub(crate) fn thread_token() -> u64 {
 
 static NEXT_TOKEN: stat::AtomicU64 = stat::AtomicU64::new(1);
 
-/// All tokens that were given out so far are below this.
+/// Returns a bound: all tokens given out so far are below it.
 #[cfg(all(target_os = "linux", not(miri), not(shadow_loom)))]
 pub(crate) fn tokens_given() -> u64 {
     NEXT_TOKEN.load(stat::Ordering::Relaxed)

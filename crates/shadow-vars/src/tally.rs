@@ -1,25 +1,26 @@
-//! Counting variables so that the sum was true once.
+//! Counting variables such that each reported sum was true at one instant.
 //!
-//! Each thread counts in a shard of its own. Who reads the shards one after the other would see an operation in one and miss
-//! the one before it in another: thousands of variables where there were never more than a few, as many as came and went
-//! while it read. So every counter is there twice, and a *phase* says which of the two operations add to. The other one
-//! *rests*.
+//! Each thread counts in a shard of its own. Reading the shards one after the other would include an operation in one and miss
+//! the one before it in another: it could report thousands of variables where there were never more than a few, as many as
+//! were created and freed during the reading. So every counter exists twice, and a *phase* says to which of the two sides
+//! operations add. The other side *rests*.
 //!
 //! - **N1** An operation reads the phase and adds to that side, once for each variable that it creates or frees.
-//! - **N2** A look reads the side that rests, moves the phase on by compare-and-swap, and reads the side that rests from then
-//!   on. It counts if nobody else moved the phase meanwhile: then each side rested while it was read, and the sum is what had
-//!   been counted when the phase moved, but for N3. Else it starts over. Who is stopped in a look delays nobody.
-//! - **N3** A thread may have read the phase before it moved and add afterwards: one operation on either side. For between
-//!   two additions of a thread lies a compare-and-swap of its second operation, a full barrier on x86-64, with which the
-//!   fence of the look pairs: who reads the old phase after that barrier has made the addition before it visible. (Elsewhere
-//!   it is a matter of the processor's buffers, which hold a few operations at most.)
-//! - **N4** What is freed was created: who frees reads the phase after who created did, or the creation still runs; so it
-//!   reads no older phase. A look that counts a free counts the creation, unless that still runs.
-//! - **N5** An operation adds to two sums, on one side: that of its id, and that of the store. N1 to N4 hold for each by
-//!   itself. A sum is made of a counter that all threads share, which is there from the start, and of one of each shard that
-//!   has counted it more than a few times. That is there, and published, before its first addition, and stays: a look that
-//!   does not find it has not found its additions, which are those of N3 then; and what could not be made for lack of memory
-//!   is counted in the shared one.
+//! - **N2** A snapshot reads the side that rests, advances the phase by compare-and-swap, and reads the side that rests from then
+//!   on. It is valid if no other thread advanced the phase meanwhile: then each side rested while it was read, and the sum is
+//!   what had been counted when the phase advanced, up to N3. Otherwise it starts over. A thread that is stopped in a snapshot
+//!   delays no other.
+//! - **N3** A thread may have read the phase before it advanced and add afterwards: one operation on either side. For between
+//!   two additions of a thread lies a compare-and-swap of its second operation, a full barrier on x86-64, with which the fence
+//!   of the snapshot pairs: a thread that reads the old phase after that barrier has made the addition before it visible.
+//!   (Elsewhere it depends on the processor's buffers, which hold a few operations at most.)
+//! - **N4** A variable that is freed was created: the freeing thread reads the phase after the creating thread did, or the
+//!   creation still runs; so it reads no older phase. A snapshot that counts a free counts the creation, unless that still runs.
+//! - **N5** An operation adds to two sums, on one side: that of its id, and that of the store. N1 to N4 hold for each
+//!   separately. A sum consists of a counter that all threads share, which exists from the start, and of one in each shard
+//!   that has counted it more than a few times. That one exists, and is published, before its first addition, and stays: a
+//!   snapshot that does not find it has not found its additions, which are then those of N3; counts for which there was no memory
+//!   go to the shared one.
 
 use std::ptr::{self, NonNull};
 use std::{hint, thread};
@@ -29,12 +30,12 @@ use crate::shard::{PerShard, Shard};
 use crate::sync::{Ordering, stat};
 use crate::table::defect::{Defect, planted_everywhere};
 
-/// What a phase and counters are made of: as the store has them, or as a model does.
+/// The words that a phase and its counters are made of: the store's, or those of a model.
 pub(crate) trait Word {
     fn load(&self, order: Ordering) -> u64;
     fn store(&self, value: u64, order: Ordering);
     fn fetch_add(&self, by: u64, order: Ordering);
-    /// AcqRel. Whether it did.
+    /// Exchanges, with AcqRel. Returns whether it did.
     fn swap_if(&self, from: u64, to: u64) -> bool;
     fn fence(order: Ordering);
 }
@@ -69,7 +70,7 @@ macro_rules! word {
 }
 word!(stat::AtomicU64, stat::fence);
 
-/// One of the two counters of each pair, as its distance from the first.
+/// One of the two counters of each pair, as its offset from the first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Side(usize);
 
@@ -79,18 +80,19 @@ impl Side {
         Self(phase as usize & STEP as usize)
     }
 
-    /// 0 or 1.
+    /// Returns 0 or 1.
     #[inline]
     pub(crate) fn index(self) -> usize {
         self.0 / STEP as usize
     }
 }
 
-/// What a phase grows by: the distance of the sides, so that an operation finds its own in few steps.
+/// The increment of the phase: the distance between the sides, so that an operation finds its own in few instructions.
 const STEP: u64 = size_of::<[Counts; CELLS]>() as u64;
 const _: () = assert!(STEP.is_power_of_two());
 
-/// The side that operations add to. Goes around after 2^57 looks, which does no harm: only its parity and changes are asked.
+/// The phase, which determines the side that operations add to. Wraps around after 2^57 snapshots, which does no harm: only its
+/// parity and its changes matter.
 #[derive(Default)]
 pub(crate) struct Phase<W = stat::AtomicU64>(W);
 
@@ -100,19 +102,19 @@ impl<W: Word> Phase<W> {
         Self(word)
     }
 
-    /// Where an operation counts that runs now.
+    /// Returns the side on which an operation that runs now counts.
     #[inline]
     pub(crate) fn side(&self) -> Side {
         if planted_everywhere(Defect::PhaseIgnored) {
             return Side(0);
         }
-        // Relaxed: coherence is all that N4 needs, the operation's compare-and-swap what N3 does.
+        // Relaxed: N4 needs coherence only, and for N3 the operation's compare-and-swap is enough.
         Side::of(self.0.load(Ordering::Relaxed))
     }
 
-    /// Reads both sides with `read`, as they were when the phase moved (N2). Never waits for an operation; starts over as
-    /// long as other looks come in between.
-    pub(crate) fn look<T>(&self, mut read: impl FnMut(Side) -> T) -> [T; 2] {
+    /// Reads both sides with `read`, as they were when the phase advanced (N2). Never waits for an operation; starts over as
+    /// long as other snapshots interfere.
+    pub(crate) fn snapshot<T>(&self, mut read: impl FnMut(Side) -> T) -> [T; 2] {
         let mut tries = 0_u32;
         loop {
             // Acquire: the reads come after it.
@@ -127,7 +129,7 @@ impl<W: Word> Phase<W> {
                     W::fence(Ordering::SeqCst);
                 }
                 let after = early.unwrap_or_else(|| read(Side::of(phase)));
-                // Acquire: pairs with the Release in `add`: who saw an addition of a later phase sees that phase.
+                // Acquire: pairs with the Release in `add`: a thread that saw an addition of a later phase sees that phase.
                 W::fence(Ordering::Acquire);
                 if self.0.load(Ordering::Relaxed) == next || planted_everywhere(Defect::LookUnchecked) {
                     return [before, after];
@@ -143,10 +145,10 @@ impl<W: Word> Phase<W> {
     }
 }
 
-/// Adds to a counter, which nobody else writes if it is the thread's own.
+/// Adds to a counter, which no other thread writes if it is the thread's own.
 #[inline]
 pub(crate) fn add<W: Word>(counter: &W, own: bool, by: u64) {
-    // Release: pairs with the fence in `Phase::look`.
+    // Release: pairs with the fence in `Phase::snapshot`.
     if own {
         counter.store(counter.load(Ordering::Relaxed).wrapping_add(by), Ordering::Release);
     } else {
@@ -154,14 +156,14 @@ pub(crate) fn add<W: Word>(counter: &W, own: bool, by: u64) {
     }
 }
 
-/// Of one sum, one side and one shard of threads.
+/// The counters of one sum, for one side and one shard.
 #[derive(Default)]
 pub(crate) struct Counts {
     created: stat::AtomicU64,
     freed: stat::AtomicU64,
 }
 
-/// What is counted: variables of an id that were created and freed so far.
+/// The numbers of variables created and freed so far.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub(crate) struct Counted {
     pub(crate) created: u64,
@@ -176,7 +178,7 @@ impl Counted {
         }
     }
 
-    /// Of the two sides of a look. A creation that still runs and whose variable was freed already counts.
+    /// Returns the sum of the two sides of a snapshot. A creation that still runs counts if its variable was freed already.
     pub(crate) fn of_sides([before, after]: [Self; 2]) -> Self {
         let sum = before.plus(after);
         Self {
@@ -202,7 +204,7 @@ impl Counts {
     }
 
     fn get(&self) -> Counted {
-        // Relaxed, both: a look has the fences.
+        // Relaxed, both: a snapshot has the fences.
         Counted {
             created: self.created.load(Ordering::Relaxed),
             freed: self.freed.load(Ordering::Relaxed),
@@ -210,7 +212,7 @@ impl Counts {
     }
 }
 
-/// The counters of one sum that all threads share, by side: always there.
+/// The counters of one sum that all threads share, by side. These always exist.
 #[derive(Default)]
 pub(crate) struct Common([Counts; 2]);
 
@@ -219,30 +221,30 @@ impl Common {
         &self.0[side.index()]
     }
 
-    /// Adds; whether that is what a shard has better a counter of its own for.
+    /// Adds, and returns whether the shard should get a counter of its own.
     fn add(&self, side: Side, counted: Counted) -> bool {
         self.at(side).add(false, counted);
-        // A guess.
+        // A heuristic.
         let so_far = self.0[0].get().plus(self.0[1].get());
         so_far.created.wrapping_add(so_far.freed) >= FEW
     }
 }
 
-/// Operations of a sum before shards count it apart: what is seldom used is not worth the memory.
+/// Operations of a sum before shards count it separately: for a sum that rarely changes, the memory is not worth it.
 const FEW: u64 = 16;
 
-/// Where an id is counted.
+/// The counters of one id.
 #[derive(Clone, Copy)]
 pub(crate) struct Id<'e> {
-    /// Its number among the store's ids.
+    /// The id's index in the store.
     pub(crate) index: u32,
     pub(crate) common: &'e Common,
 }
 
-/// Counters of one shard that share their lines.
+/// Counters of one shard that share cache lines.
 const CELLS: usize = 8;
 
-/// As many counters, a cache line or two a side.
+/// [`CELLS`] counters for each side, a cache line or two per side.
 #[derive(Default)]
 #[repr(align(128))]
 struct Lines([[Counts; CELLS]; 2]);
@@ -251,7 +253,7 @@ impl Lines {
     #[inline]
     fn at(&self, cell: usize, side: Side) -> &Counts {
         assert!(cell < CELLS);
-        // SAFETY: in the lines: a side is 0 or STEP, where the second side begins.
+        // SAFETY: in bounds: a side is 0 or STEP, where the second side begins.
         unsafe {
             NonNull::from(&self.0)
                 .cast::<Counts>()
@@ -262,17 +264,18 @@ impl Lines {
     }
 }
 
-/// The counters of one shard: of the store first, then of its ids.
+/// The counters of one shard: first that of the store, then those of its ids.
 struct Local {
-    /// Of the store, and the first ids.
+    /// The counters of the store and of the first ids.
     first: Lines,
-    /// The lines of the others, made when the shard counts one of them: in arrays of which each is twice the one before.
+    /// The lines of the other ids, created when the shard counts one of them: in arrays of which each is twice as long as the
+    /// one before.
     others: [stat::AtomicPtr<stat::AtomicPtr<Lines>>; ARRAYS],
 }
 
-/// Ids that are counted beside the store.
+/// Ids that are counted in the same lines as the store.
 const FIRST: u32 = CELLS as u32 - 1;
-/// Ids beyond what these have room for are counted by all threads in one place: from the 524,288th on.
+/// Ids beyond the capacity of these arrays are counted by all threads in one place: from the 524,288th on.
 const ARRAYS: usize = 16;
 
 impl Local {
@@ -283,7 +286,7 @@ impl Local {
         }
     }
 
-    /// The counter of an id, if there is one yet.
+    /// Returns the counter of an id, if there is one yet.
     #[inline]
     fn of(&self, index: u32, side: Side) -> Option<&Counts> {
         if index < FIRST {
@@ -296,12 +299,12 @@ impl Local {
         let (array, at, cell) = Self::place(index)?;
         // Acquire, both: pairs with the exchanges in `make`.
         let lines = self.others[array].load(Ordering::Acquire);
-        // SAFETY: null, or an array of 2^array pointers, each null or to lines; all live as long as this.
+        // SAFETY: null, or an array of 2^array pointers, each null or to lines; all live as long as `self`.
         let lines = unsafe { (!lines.is_null()).then(|| (*lines.add(at)).load(Ordering::Acquire).as_ref())?? };
         Some(lines.at(cell, side))
     }
 
-    /// Where an id is counted that is not among the first: which array, which of its lines, which of their counters.
+    /// Returns where an id that is not among the first is counted: which array, which of its lines, which of their counters.
     #[inline]
     fn place(index: u32) -> Option<(usize, usize, usize)> {
         let other = (index - FIRST) as usize;
@@ -310,7 +313,7 @@ impl Local {
         (array < ARRAYS).then_some((array, lines - (1 << array), other % CELLS))
     }
 
-    /// Makes the counter of an id, if there is memory.
+    /// Creates the counter of an id, if there is memory.
     #[cold]
     fn make(&self, index: u32) {
         let Some((array, at, _)) = (index >= FIRST).then(|| Self::place(index)).flatten() else {
@@ -322,22 +325,22 @@ impl Local {
                 return;
             };
             let fresh = Box::into_raw(fresh);
-            // AcqRel: Release publishes it to `of_other`; Acquire on failure, for that of whoever was first.
+            // AcqRel: Release publishes it to `of_other`; Acquire on failure, for the winner's.
             let made = others.compare_exchange(ptr::null_mut(), fresh.cast(), Ordering::AcqRel, Ordering::Acquire);
             if made.is_err() {
-                // SAFETY: made above, and never shared.
+                // SAFETY: allocated above, and never shared.
                 drop(unsafe { Box::from_raw(fresh) });
             }
         }
         let Some(fresh) = try_box(Lines::default()).map(Box::into_raw) else {
             return;
         };
-        // SAFETY: not null by now, and as in `of_other`.
+        // SAFETY: not null by now; otherwise as in `of_other`.
         let slot = unsafe { &*others.load(Ordering::Acquire).add(at) };
-        // AcqRel: as above.
+        // AcqRel: as for the array.
         let made = slot.compare_exchange(ptr::null_mut(), fresh, Ordering::AcqRel, Ordering::Acquire);
         if made.is_err() {
-            // SAFETY: made above, and never shared.
+            // SAFETY: allocated above, and never shared.
             drop(unsafe { Box::from_raw(fresh) });
         }
     }
@@ -350,20 +353,20 @@ impl Drop for Local {
             if others.is_null() {
                 continue;
             }
-            // SAFETY: made by `make` as a boxed slice of this length, and published once; nobody counts any more.
+            // SAFETY: allocated by `make` as a boxed slice of this length, and published once; no thread counts any more.
             let others = unsafe { Box::from_raw(ptr::slice_from_raw_parts_mut(others, 1 << array)) };
             for lines in others.into_iter().filter_map(|lines| NonNull::new(lines.into_inner())) {
-                // SAFETY: made by `make`, and published once.
+                // SAFETY: allocated by `make`, and published once.
                 drop(unsafe { Box::from_raw(lines.as_ptr()) });
             }
         }
     }
 }
 
-/// The counts of a store's variables, and of those of each id.
+/// The counts of a store's variables, in total and per id.
 pub(crate) struct Tally {
     phase: Phase,
-    /// Of the store.
+    /// The store's shared counters.
     common: Common,
     shards: PerShard<Local>,
 }
@@ -385,7 +388,7 @@ impl Tally {
                 add(&store.created, shard.is_own(), 1);
                 add(&of_id.created, shard.is_own(), 1);
             }
-            None => self.count_created_on(id, shard),
+            None => self.count_created_slow(id, shard),
         }
     }
 
@@ -397,11 +400,11 @@ impl Tally {
                 add(&store.freed, shard.is_own(), freed);
                 add(&of_id.freed, shard.is_own(), freed);
             }
-            None => self.count_freed_on(id, shard, freed),
+            None => self.count_freed_slow(id, shard, freed),
         }
     }
 
-    /// The shard's counters of the store and of the id, on the side that operations add to now, where they share a line.
+    /// Returns the shard's counters of the store and of the id, on the side that operations add to now, if they share a line.
     #[inline(always)]
     fn both(&self, id: Id<'_>, shard: Shard) -> Option<(&Counts, &Counts)> {
         let side = self.phase.side();
@@ -410,22 +413,22 @@ impl Tally {
     }
 
     #[inline(never)]
-    fn count_created_on(&self, id: Id<'_>, shard: Shard) {
+    fn count_created_slow(&self, id: Id<'_>, shard: Shard) {
         self.count(id, shard, Counted { created: 1, freed: 0 });
     }
 
     #[inline(never)]
-    fn count_freed_on(&self, id: Id<'_>, shard: Shard, freed: u64) {
+    fn count_freed_slow(&self, id: Id<'_>, shard: Shard, freed: u64) {
         self.count(id, shard, Counted { created: 0, freed });
     }
 
-    /// The same in any case.
+    /// Counts creations and frees, in any case.
     fn count(&self, id: Id<'_>, shard: Shard, counted: Counted) {
         let side = self.phase.side();
         let Some(local) = self.shards.get(shard) else {
             id.common.add(side, counted);
             if self.common.add(side, counted) {
-                // Without memory it goes on here.
+                // If there is no memory, counting continues here.
                 let _ = self.shards.make(shard, Local::new);
             }
             return;
@@ -438,38 +441,38 @@ impl Tally {
         }
     }
 
-    /// About how many variables live: for decisions that any value would do for.
+    /// Returns about how many variables exist: for decisions that any value is good enough for.
     pub(crate) fn sum(&self) -> usize {
         let counted = self.of_side(Side(0)).plus(self.of_side(Side(STEP as usize)));
-        // Below 0 if somebody's additions are not seen yet.
+        // Negative if additions of other threads are not seen yet.
         usize::try_from(counted.created.wrapping_sub(counted.freed).cast_signed()).unwrap_or(0)
     }
 
-    /// What was counted of the store on a side.
+    /// Returns what was counted of the store on a side.
     fn of_side(&self, side: Side) -> Counted {
         let shards = self.shards.iter().map(|local| local.first.at(0, side).get());
         shards.fold(self.common.at(side).get(), Counted::plus)
     }
 
-    /// What was counted of an id on a side: for a [look](Self::look).
+    /// Returns what was counted of an id on a side: for a [snapshot](Self::snapshot).
     pub(crate) fn of_id(&self, id: Id<'_>, side: Side) -> Counted {
         let shards = self.shards.iter().filter_map(|local| local.of(id.index, side));
         shards.map(Counts::get).fold(id.common.at(side).get(), Counted::plus)
     }
 
-    /// See [`Phase::look`].
-    pub(crate) fn look<T>(&self, read: impl FnMut(Side) -> T) -> [T; 2] {
-        self.phase.look(read)
+    /// See [`Phase::snapshot`].
+    pub(crate) fn snapshot<T>(&self, read: impl FnMut(Side) -> T) -> [T; 2] {
+        self.phase.snapshot(read)
     }
 
-    /// Variables that live now. Takes time proportional to the number of shards.
+    /// Returns the number of variables that exist now. Takes time proportional to the number of shards.
     pub(crate) fn live(&self) -> u64 {
-        Counted::of_sides(self.look(|side| self.of_side(side))).live()
+        Counted::of_sides(self.snapshot(|side| self.of_side(side))).live()
     }
 
-    /// Variables of an id that live now.
+    /// Returns the number of variables of an id that exist now.
     pub(crate) fn live_of(&self, id: Id<'_>) -> u64 {
-        Counted::of_sides(self.look(|side| self.of_id(id, side))).live()
+        Counted::of_sides(self.snapshot(|side| self.of_id(id, side))).live()
     }
 }
 
@@ -477,7 +480,7 @@ impl Tally {
 mod tests {
     use super::*;
 
-    /// A shard counts the store, the first ids and others in places that are all apart.
+    /// A shard counts the store, the first ids and the others in different counters.
     #[test]
     fn every_id_has_a_place_of_its_own() {
         let mut places: Vec<_> = (FIRST..20_000).map(|index| Local::place(index).unwrap()).collect();
@@ -491,7 +494,7 @@ mod tests {
         assert!(Local::place(524_287).is_none() && Local::place(u32::MAX).is_none());
     }
 
-    /// What is counted in common is not lost when a shard begins to count by itself, nor are ids that it never can.
+    /// Shared counts are not lost when a shard begins to count by itself, nor are those of ids that shards never count.
     #[test]
     fn all_that_was_counted_is_in_the_sum() {
         const SHARDS: usize = 3;

@@ -11,8 +11,8 @@ use crate::error::{AllocError, CtorError, StoreError};
 use crate::pinned::Pinned;
 use crate::reclaim::{Asymmetric, GuardKind, Reclaim};
 use crate::registry::IdEntry;
+use crate::table::batch::BATCH;
 use crate::table::node::Node;
-use crate::table::prefetch::BATCH;
 use crate::table::probe::Key;
 use crate::table::{Core, NodeRef, Shield};
 use crate::{IntoObjAddr, ObjAddr, ShadowId, events};
@@ -274,7 +274,7 @@ impl<'g, T: Send + Sync + 'static, R: Reclaim> Typed<'g, T, R> {
     #[inline(never)]
     fn by_value(self, obj: ObjAddr, value: T, if_exists: IfExists) -> Result<&'g T, AllocError<T>> {
         let key = self.key_to_alloc(obj);
-        match self.core.alloc_at_once(self.shield, &key, value) {
+        match self.core.try_alloc_fast(self.shield, &key, value) {
             // SAFETY: the entry holds `T`, and the node is live.
             Ok(node) => Ok(unsafe { node.value() }),
             Err(left) => self.by_value_slow(&key, if_exists, left),
@@ -285,7 +285,7 @@ impl<'g, T: Send + Sync + 'static, R: Reclaim> Typed<'g, T, R> {
     #[cold]
     #[inline(never)]
     fn by_value_slow(self, key: &Key<'_>, if_exists: IfExists, left: Unplaced<T>) -> Result<&'g T, AllocError<T>> {
-        let result = self.core.alloc_on(self.shield, key, if_exists, left);
+        let result = self.core.alloc_slow(self.shield, key, if_exists, left);
         // SAFETY: the key's entry holds `T`, and the node is live, or was when it was found.
         result
             .map(|node| unsafe { node.value() })

@@ -1,15 +1,15 @@
-//! Waiting for another thread's constructor: parked, and never in a ring.
+//! Waiting for another thread's constructor: parked, and never in a deadlock.
 //!
-//! Waiting is rare, so one lock for the process is enough: it guards the list of who waits for whom. A store's other
-//! operations never touch it; a constructor's end does only if somebody waits. The list goes through the waiters' own stack
-//! frames, so waiting needs no memory.
+//! Waiting is rare, so one lock for the process is enough: it guards the list of waiters. A store's other operations never
+//! touch it; the end of a constructor does only if a thread waits for it. The list links the waiters' own stack frames, so
+//! waiting needs no memory.
 //!
 //! - **W1** A waiter is on the list, and the node's WAITERS bit set, before it parks; both under the lock.
-//! - **W2** The builder ends the construction by one swap of the life word. If the swap finds the bit set, the builder
-//!   takes the node's waiters off the list, under the lock, and wakes them. With W1: no wake-up is lost.
-//! - **W3** A thread is on the list only while the builder that it waits for is building. So a chain of entries that
-//!   leads back to the asking thread is a true deadlock, and each ring is refused to the thread that would close it.
-//! - **W4** A waiter keeps its guard, so the node stays good for as long as it looks at it.
+//! - **W2** The builder ends the construction by one swap of the life word. If the swap finds the bit set, the builder takes
+//!   the node's waiters off the list, under the lock, and wakes them. With W1: no wake-up is lost.
+//! - **W3** A thread is on the list only while the builder that it waits for is building. So a chain of entries that leads
+//!   back to the calling thread is a true deadlock, and each cycle is refused to the thread that would close it.
+//! - **W4** A waiter keeps its guard, so the node is protected for as long as the waiter reads it.
 //! - **W5** A waiter's frame stays until the waiter is off the list: taken off by the builder, or by itself.
 
 use std::cell::Cell;
@@ -21,7 +21,7 @@ use crate::sync::{Condvar, Mutex, MutexGuard, lock, thread_token};
 use crate::table::NodeRef;
 use crate::table::node::{Life, State};
 
-/// Why a wait would never end.
+/// The reason why a wait would never end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Refused {
     /// This thread itself runs the constructor.
@@ -30,7 +30,7 @@ pub(crate) enum Refused {
     Cycle,
 }
 
-/// A thread that waits, in its own frame. The cells are touched under the lock only.
+/// A waiting thread, in its own stack frame. The cells are accessed under the lock only.
 pub(crate) struct Waiter {
     pub(crate) thread: u64,
     pub(crate) builder: u64,
@@ -43,16 +43,16 @@ pub(crate) struct Waiter {
 }
 
 impl Waiter {
-    /// Whether it is still on the list, whose lock is held.
+    /// Returns whether it is still on the list, whose lock is held.
     pub(crate) fn waits(&self, _: &List) -> bool {
         self.waits.get()
     }
 }
 
-/// Who waits, newest first.
+/// The list of waiters, newest first.
 pub(crate) struct List(Cell<*const Waiter>);
 
-// SAFETY: leads to waiters that stay while they are on it (W5), and are touched under its lock only.
+// SAFETY: leads to waiters that stay while they are on it (W5), and are accessed under its lock only.
 unsafe impl Send for List {}
 
 impl List {
@@ -60,6 +60,8 @@ impl List {
         Self(Cell::new(ptr::null()))
     }
 
+    /// Adds a waiter.
+    ///
     /// # Safety
     ///
     /// The waiter stays where it is until it is off the list.
@@ -77,14 +79,14 @@ impl List {
         })
     }
 
-    /// Takes off those that are to go.
+    /// Takes the waiters off the list for which `goes` returns true.
     pub(crate) fn take_off(&mut self, goes: impl Fn(&Waiter) -> bool) {
         let mut link = &self.0;
         // SAFETY: null, or on the list (W5).
         while let Some(waiter) = unsafe { link.get().as_ref() } {
             if goes(waiter) {
                 link.set(waiter.next.get());
-                // Its frame may go as soon as the lock is let go.
+                // Its frame may end as soon as the lock is released.
                 waiter.waits.set(false);
             } else {
                 link = &waiter.next;
@@ -121,10 +123,10 @@ pub(crate) fn wait(node: NodeRef<'_>) -> Result<(), Refused> {
         if life.builder() == me {
             return Err(Refused::Recursion);
         }
-        if leads_to(&list, life.builder(), me) {
+        if waits_for(&list, life.builder(), me) {
             return Err(Refused::Cycle);
         }
-        // W1. If the construction has just ended, look again.
+        // W1. If the construction has just ended, check again.
         if node.add_waiter(life) {
             let waiter = Waiter {
                 thread: me,
@@ -142,7 +144,7 @@ pub(crate) fn wait(node: NodeRef<'_>) -> Result<(), Refused> {
     }
 }
 
-/// Waits until the waiter is off the list: because the construction is over, or because that would never be.
+/// Waits until the waiter is off the list: because the construction has ended, or because it never would.
 fn park<'l>(mut list: MutexGuard<'l, List>, waiter: &Waiter) -> Result<MutexGuard<'l, List>, Refused> {
     #[cfg(feature = "rayon")]
     if let Some(mut watch) = stealing::Watch::of_this_thread() {
@@ -154,10 +156,10 @@ fn park<'l>(mut list: MutexGuard<'l, List>, waiter: &Waiter) -> Result<MutexGuar
             list = guard;
             if waiter.waits(&list) && watch.is_due(&list) {
                 drop(list);
-                let answers = watch.ask();
+                let replies = watch.poll_workers();
                 list = lock(&WAITERS.list);
                 waiter.mate.set(stealing::mate());
-                if waiter.waits(&list) && watch.is_stuck(&list, answers) {
+                if waiter.waits(&list) && watch.is_stuck(&list, replies) {
                     list.take_off(|other| ptr::eq(other, waiter));
                     return Err(Refused::Cycle);
                 }
@@ -174,7 +176,7 @@ fn park<'l>(mut list: MutexGuard<'l, List>, waiter: &Waiter) -> Result<MutexGuar
     Ok(list)
 }
 
-/// Ends a construction: LIVE or FAILED for everybody, and wakes who waited for it.
+/// Ends a construction as LIVE or FAILED, and wakes the threads that wait for it.
 pub(crate) fn publish(node: NodeRef<'_>, life: Life) {
     if node.publish(life).has_waiters() {
         // W2.
@@ -195,15 +197,15 @@ pub(crate) fn freeze() -> Frozen {
 
 #[cfg(all(target_os = "linux", not(miri), not(shadow_loom)))]
 impl Frozen {
-    /// In the child, in which none of those who waited is there any more.
+    /// Empties the list in the child, in which none of the waiting threads exists.
     pub(crate) fn forget_all(&mut self) {
         self.0.0.set(ptr::null());
     }
 }
 
-/// Whether `builder` waits, directly or through others, for `thread`.
-fn leads_to(list: &List, mut builder: u64, thread: u64) -> bool {
-    // Each thread waits for at most one; by W3 there is no ring yet, so this ends.
+/// Returns whether `builder` waits, directly or through others, for `thread`.
+fn waits_for(list: &List, mut builder: u64, thread: u64) -> bool {
+    // Each thread waits for at most one other; by W3 there is no cycle yet, so this ends.
     while let Some(waiter) = list.iter().find(|waiter| waiter.thread == builder) {
         if waiter.builder == thread {
             return true;
@@ -238,7 +240,7 @@ mod tests {
             // SAFETY: the waiters outlive the list.
             waiters.iter().for_each(|waiter| unsafe { list.add(waiter) });
             assert_eq!(threads(&list), [3, 2, 1]);
-            assert!(leads_to(&list, 1, 4) && !leads_to(&list, 1, 5) && !leads_to(&list, 4, 1));
+            assert!(waits_for(&list, 1, 4) && !waits_for(&list, 1, 5) && !waits_for(&list, 4, 1));
             let goes = |waiter: &Waiter| gone & (1 << (waiter.thread - 1)) != 0;
             list.take_off(goes);
             let left: Vec<_> = waiters
@@ -249,7 +251,7 @@ mod tests {
                 .collect();
             assert_eq!(threads(&list), left);
             assert!(waiters.iter().all(|waiter| waiter.waits(&list) != goes(waiter)));
-            // As the builder of them all does.
+            // As the builder of their node does.
             list.take_off(|waiter| waiter.node == 7);
             assert_eq!(threads(&list), []);
             assert!(!waiters.iter().any(|waiter| waiter.waits(&list)));

@@ -1,53 +1,53 @@
-//! Behind the magazines: the chunks of one class, and which memory of theirs is free.
+//! A depot: the chunks of one class, and the free memory in them.
 
 use std::alloc::Layout;
 use std::mem::size_of;
 use std::ptr::{self, NonNull};
 
-use super::{Free, Stock};
+use super::{FreeNode, Magazine};
 use crate::mapping::{self, HUGE_PAGE};
 
-/// A chunk is one page, or many, or smaller than a page. (These are the pool's own pages.)
+/// A chunk is one page, or many, or smaller than a page. (These are the pool's own pages, not the system's.)
 const PAGE: usize = 1 << 16;
-/// The smallest chunk, and how many sizes there are that are smaller than a page, each twice the one before.
+/// The smallest chunk, and the number of chunk sizes below a page, each twice the one before.
 const LEAST: usize = 1 << 8;
 const SMALLER: usize = (PAGE / LEAST).ilog2() as usize;
 const LARGE: usize = HUGE_PAGE;
 /// Bytes of one class in small chunks before it takes large ones.
 const SMALL: usize = 1 << 20;
-/// What the head of a page takes: of a chunk's first, and of the others; and the head of a chunk that is smaller.
+/// Bytes of the head of a page: of a chunk's first, and of the others; and of the head of a chunk that is smaller than a page.
 const FIRST_HEAD: usize = 128;
 const HEAD: usize = 64;
 const SMALL_HEAD: usize = 96;
 
-/// Every chunk of one class.
+/// All chunks of one class.
 pub(super) struct Depot {
     size: usize,
-    /// Those with free memory.
+    /// Chunks with free memory.
     partial: *mut Chunk,
-    /// The one whose `fresh` is given out.
+    /// The chunk whose `fresh` memory is given out.
     current: *mut Chunk,
-    /// One that is all free, kept for the next that asks.
-    kept: *mut Chunk,
-    /// Those that are smaller than a page, one of a size at most: memory in them leads to no page's head.
+    /// A chunk that is entirely free, cached for the next request.
+    cached: *mut Chunk,
+    /// Chunks that are smaller than a page, at most one of each size: their memory is not preceded by a page's head.
     small: [*mut Chunk; SMALLER],
-    /// All of them.
+    /// All chunks.
     all: *mut Chunk,
     bytes: usize,
-    /// Of what was given out, and how much of that is back.
+    /// Nodes given out so far, and how many of them are back.
     given: usize,
     free: usize,
 }
 
-/// At the head of its first page.
+/// A chunk, described at the head of its first page.
 #[repr(C)]
 struct Chunk {
     page: Page,
     bytes: usize,
-    free: *mut Free,
+    free: *mut FreeNode,
     /// Memory that was given to a magazine and came back untouched.
     runs: *mut Run,
-    /// How many are in `free` and `runs`, and how many were ever given out.
+    /// How many nodes are in `free` and `runs`, and how many were ever given out.
     free_count: usize,
     given: usize,
     /// Memory that was never given out begins here.
@@ -56,14 +56,14 @@ struct Chunk {
     all: Links,
 }
 
-/// Free memory side by side, all but its beginning untouched.
+/// Adjacent free nodes, untouched but for the beginning of the first.
 #[repr(C)]
 struct Run {
     next: *mut Run,
     end: *mut u8,
 }
 
-/// At the head of each page: the way from memory to its chunk.
+/// The head of each page: leads from memory to its chunk.
 #[repr(C)]
 struct Page {
     chunk: *mut Chunk,
@@ -84,7 +84,7 @@ impl Depot {
             size,
             partial: ptr::null_mut(),
             current: ptr::null_mut(),
-            kept: ptr::null_mut(),
+            cached: ptr::null_mut(),
             small: [ptr::null_mut(); SMALLER],
             all: ptr::null_mut(),
             bytes: 0,
@@ -93,21 +93,21 @@ impl Depot {
         }
     }
 
-    /// Gives a magazine that has nothing up to a full list. Nothing if there is no memory.
-    pub(super) fn take(&mut self, stock: &mut Stock) -> Option<()> {
-        let most = stock.full;
+    /// Fills an empty magazine with up to a full list. Returns `None` if allocation fails.
+    pub(super) fn fill(&mut self, magazine: &mut Magazine) -> Option<()> {
+        let most = magazine.full;
         if let Some(chunk) = NonNull::new(self.partial) {
             // SAFETY: a chunk of this depot (M3) that has free memory, in its list or runs.
             unsafe {
                 let chunk = chunk.as_ptr();
                 let count = if (*chunk).free.is_null() {
-                    (*chunk).take_run(self.size, most, stock)
+                    (*chunk).take_run(self.size, most, magazine)
                 } else {
-                    (*chunk).take_list(most, stock)
+                    (*chunk).take_list(most, magazine)
                 };
                 (*chunk).free_count -= count;
                 self.free -= count;
-                if (*chunk).has_none_back() {
+                if (*chunk).has_no_free() {
                     unlink(&mut self.partial, chunk, partial);
                 }
             }
@@ -115,25 +115,25 @@ impl Depot {
         }
         // SAFETY: null, or a chunk of this depot (M3).
         if !unsafe { self.current.as_ref() }.is_some_and(|current| current.has_fresh()) {
-            self.current = match std::mem::replace(&mut self.kept, ptr::null_mut()) {
-                kept if kept.is_null() => self.chunk()?,
-                kept => kept,
+            self.current = match std::mem::replace(&mut self.cached, ptr::null_mut()) {
+                cached if cached.is_null() => self.new_chunk()?,
+                cached => cached,
             };
         }
         // SAFETY: a chunk of this depot that has memory which was never given out.
-        self.given += unsafe { (*self.current).carve(self.size, most, stock) };
+        self.given += unsafe { (*self.current).carve(self.size, most, magazine) };
         Some(())
     }
 
-    /// Whether a quarter of a good deal of memory is in use, or less.
+    /// Returns whether the class has a considerable amount of memory of which at most a quarter is in use.
     pub(super) fn is_mostly_free(&self) -> bool {
         self.given * self.size >= SMALL && self.free >= self.given / 4 * 3
     }
 
-    /// A new chunk.
+    /// Allocates a chunk.
     #[cold]
-    fn chunk(&mut self) -> Option<*mut Chunk> {
-        // Those of a size are one at most, as `bytes` counts them.
+    fn new_chunk(&mut self) -> Option<*mut Chunk> {
+        // At most one chunk of each small size, as `bytes` is their sum.
         let small = (0..SMALLER).find(|&small| LEAST << small > self.bytes);
         let bytes = match small {
             Some(small) => LEAST << small,
@@ -152,7 +152,7 @@ impl Depot {
             next: ptr::null_mut(),
             prev: ptr::null_mut(),
         };
-        // SAFETY: fresh memory, whose first page begins with room for this.
+        // SAFETY: fresh memory, with room for this at the beginning of the first page.
         unsafe {
             chunk.write(Chunk {
                 page: Page { chunk },
@@ -174,11 +174,11 @@ impl Depot {
         Some(chunk)
     }
 
-    /// The chunk that memory of this depot lies in.
+    /// Returns the chunk that contains this memory.
     ///
     /// # Safety
     ///
-    /// It does, in one of this depot's.
+    /// The memory is in a chunk of this depot.
     unsafe fn chunk_of(&self, memory: NonNull<u8>) -> *mut Chunk {
         let addr = memory.addr().get();
         for (small, &chunk) in self.small.iter().enumerate() {
@@ -187,50 +187,51 @@ impl Depot {
             }
         }
         let page = ptr::with_exposed_provenance::<Page>(addr & !(PAGE - 1));
-        // SAFETY: the caller's: in a chunk of whole pages, each with the way to the chunk at its head (M3).
+        // SAFETY: the caller guarantees that it is in a chunk of this depot; not being small, that has whole pages, each with
+        // a pointer to the chunk at its head (M3).
         unsafe { (*page).chunk }
     }
 
-    /// Takes a list back, each to its chunk.
+    /// Takes a list back, each node to its chunk.
     ///
     /// # Safety
     ///
-    /// It is of this depot's class, and nobody's.
-    pub(super) unsafe fn put(&mut self, list: NonNull<Free>) {
+    /// The list is of this depot's class, and owned by the caller.
+    pub(super) unsafe fn put_list(&mut self, list: NonNull<FreeNode>) {
         let mut next = list.as_ptr();
         while let Some(free) = NonNull::new(next) {
             // SAFETY: free memory of this depot.
             unsafe {
                 next = free.as_ref().next;
                 let chunk = self.chunk_of(free.cast());
-                self.comes_back(chunk, 1, |chunk| {
-                    free.write(Free { next: (*chunk).free });
+                self.give_back(chunk, 1, |chunk| {
+                    free.write(FreeNode { next: (*chunk).free });
                     (*chunk).free = free.as_ptr();
                 });
             }
         }
     }
 
-    /// Takes back all that a magazine has. What was never used stays untouched.
+    /// Takes back all memory of a magazine. Memory that was never used stays untouched.
     ///
     /// # Safety
     ///
-    /// The magazine is of this depot's class, and the caller's.
-    pub(super) unsafe fn take_back(&mut self, stock: &mut Stock) {
-        for list in [&mut stock.first, &mut stock.spare] {
+    /// The magazine is of this depot's class, and owned by the caller.
+    pub(super) unsafe fn take_back(&mut self, magazine: &mut Magazine) {
+        for list in [&mut magazine.first, &mut magazine.spare] {
             if let Some(list) = NonNull::new(std::mem::replace(list, ptr::null_mut())) {
-                // SAFETY: a list of the magazine's, which it has no longer.
-                unsafe { self.put(list) };
+                // SAFETY: a list that has been taken out of the magazine.
+                unsafe { self.put_list(list) };
             }
         }
-        stock.count = 0;
-        let end = stock.end;
-        if let Some(run) = NonNull::new(std::mem::replace(&mut stock.fresh, end)).filter(|run| run.as_ptr() != end) {
-            // SAFETY: memory of this depot, of one page (`carve`), which the magazine has no longer; at least one of the class,
-            // which has room for a run.
+        magazine.count = 0;
+        let end = magazine.end;
+        if let Some(run) = NonNull::new(std::mem::replace(&mut magazine.fresh, end)).filter(|run| run.as_ptr() != end) {
+            // SAFETY: memory of this depot, of one page (`carve`), which has been taken out of the magazine; at least one node
+            // of the class, which has room for a run.
             unsafe {
                 let chunk = self.chunk_of(run);
-                self.comes_back(chunk, (end.addr() - run.addr().get()) / self.size, |chunk| {
+                self.give_back(chunk, (end.addr() - run.addr().get()) / self.size, |chunk| {
                     let run = run.cast::<Run>();
                     run.write(Run {
                         next: (*chunk).runs,
@@ -242,15 +243,15 @@ impl Depot {
         }
     }
 
-    /// So many come back to a chunk, into which `put` puts them.
+    /// Returns `count` nodes to a chunk; `put` links them into it.
     ///
     /// # Safety
     ///
-    /// They were given out of this chunk of this depot.
-    unsafe fn comes_back(&mut self, chunk: *mut Chunk, count: usize, put: impl FnOnce(*mut Chunk)) {
-        // SAFETY: the caller's; it is in `partial` if anything is back.
+    /// They were given out of this chunk, of this depot.
+    unsafe fn give_back(&mut self, chunk: *mut Chunk, count: usize, put: impl FnOnce(*mut Chunk)) {
+        // SAFETY: the caller guarantees that the chunk is of this depot; it is in `partial` if it has free memory.
         unsafe {
-            if (*chunk).has_none_back() {
+            if (*chunk).has_no_free() {
                 link(&mut self.partial, chunk, partial);
             }
             put(chunk);
@@ -258,25 +259,27 @@ impl Depot {
             self.free += count;
             if (*chunk).free_count == (*chunk).given && chunk != self.current {
                 unlink(&mut self.partial, chunk, partial);
-                self.keep_or_release(chunk);
+                self.cache_or_release(chunk);
             }
         }
     }
 
+    /// Caches an entirely free chunk, or returns it or the one that is cached now to the system.
+    ///
     /// # Safety
     ///
-    /// A chunk of this depot, all free, and not in `partial`.
-    unsafe fn keep_or_release(&mut self, chunk: *mut Chunk) {
-        // SAFETY: the caller's.
+    /// The chunk is of this depot, entirely free, and not in `partial`.
+    unsafe fn cache_or_release(&mut self, chunk: *mut Chunk) {
+        // SAFETY: the caller guarantees that the chunk is free and in no list but `all`.
         unsafe {
             self.given -= (*chunk).given;
             self.free -= (*chunk).given;
-            if let Some(kept) = self.kept.as_mut() {
-                // A page rather than less: small ones are only for stores that never had more.
-                if kept.bytes >= PAGE || (*chunk).bytes != PAGE {
+            if let Some(cached) = self.cached.as_mut() {
+                // A page is preferred to anything smaller: small chunks are only for stores that never had more.
+                if cached.bytes >= PAGE || (*chunk).bytes != PAGE {
                     return self.release(chunk);
                 }
-                self.release(kept);
+                self.release(cached);
             }
             (*chunk).free = ptr::null_mut();
             (*chunk).runs = ptr::null_mut();
@@ -284,31 +287,34 @@ impl Depot {
             (*chunk).given = 0;
             (*chunk).fresh = chunk.cast::<u8>().add(Chunk::head((*chunk).bytes));
         }
-        self.kept = chunk;
+        self.cached = chunk;
     }
 
-    /// Bytes of the chunks, and of what was given out of them and is not back.
+    /// Returns the bytes of the chunks, and of the memory that was given out of them and is not back.
     pub(super) fn bytes(&self) -> (usize, usize) {
         (self.bytes, (self.given - self.free) * self.size)
     }
 
-    /// Gives all chunks back.
+    /// Returns all chunks to the system.
     ///
     /// # Safety
     ///
-    /// Nobody uses memory of this depot, nor asks for any from now on.
+    /// No memory of this depot is in use, nor allocated from now on.
     pub(super) unsafe fn release_all(&mut self) {
         while let Some(chunk) = NonNull::new(self.all) {
-            // SAFETY: a chunk of this depot; the caller's.
+            // SAFETY: a chunk of this depot; the caller guarantees that it is not in use.
             unsafe { self.release(chunk.as_ptr()) };
         }
     }
 
+    /// Returns a chunk to the system.
+    ///
     /// # Safety
     ///
-    /// A chunk of this depot that nobody uses, and not in `partial`, unless the depot goes.
+    /// No memory of the chunk, which is of this depot, is in use, and it is not in `partial`, unless the whole depot is
+    /// released.
     unsafe fn release(&mut self, chunk: *mut Chunk) {
-        // SAFETY: the caller's; allocated by `chunk` with this layout.
+        // SAFETY: the caller guarantees that the chunk is not in use; allocated by `new_chunk` with this layout.
         unsafe {
             unlink(&mut self.all, chunk, all);
             let bytes = (*chunk).bytes;
@@ -323,9 +329,9 @@ impl Depot {
 
 impl Chunk {
     fn layout(bytes: usize) -> Layout {
-        // Pages are found by address; small ones have whole cache lines.
+        // Pages are found by address; small chunks consist of whole cache lines.
         let align = if bytes < PAGE { 64 } else { bytes };
-        // SAFETY: a power of two; and far from overflowing.
+        // SAFETY: a power of two, and far from overflowing.
         unsafe { Layout::from_size_align_unchecked(bytes, align) }
     }
 
@@ -333,18 +339,18 @@ impl Chunk {
         if bytes < PAGE { SMALL_HEAD } else { FIRST_HEAD }
     }
 
-    /// Whether nothing that was given out is back.
-    fn has_none_back(&self) -> bool {
+    /// Returns whether no memory that was given out is back.
+    fn has_no_free(&self) -> bool {
         self.free.is_null() && self.runs.is_null()
     }
 
-    /// Gives a magazine up to so many of the list, which has some. How many.
+    /// Moves up to `most` nodes of the list to a magazine. Returns how many.
     ///
     /// # Safety
     ///
-    /// The list is free memory, and has some.
-    unsafe fn take_list(&mut self, most: usize, stock: &mut Stock) -> usize {
-        // SAFETY: the caller's.
+    /// The list is free memory, and not empty.
+    unsafe fn take_list(&mut self, most: usize, magazine: &mut Magazine) -> usize {
+        // SAFETY: the caller guarantees that the list is not empty.
         unsafe {
             let (first, mut last, mut count) = (self.free, self.free, 1);
             while count < most && !(*last).next.is_null() {
@@ -353,26 +359,26 @@ impl Chunk {
             }
             self.free = (*last).next;
             (*last).next = ptr::null_mut();
-            (stock.first, stock.count) = (first, count);
+            (magazine.first, magazine.count) = (first, count);
             count
         }
     }
 
-    /// Gives a magazine up to so many of a run. How many.
+    /// Moves up to `most` nodes of a run to a magazine. Returns how many.
     ///
     /// # Safety
     ///
-    /// There is a run, of this size.
-    unsafe fn take_run(&mut self, size: usize, most: usize, stock: &mut Stock) -> usize {
-        // SAFETY: the caller's; what is left of the run has room for one.
+    /// There is a run, of nodes of this size.
+    unsafe fn take_run(&mut self, size: usize, most: usize, magazine: &mut Magazine) -> usize {
+        // SAFETY: the caller guarantees that there is a run; the rest of it has room for a node.
         unsafe {
             let Run { next, end } = self.runs.read();
             let first = self.runs.cast::<u8>();
             let count = ((end.addr() - first.addr()) / size).min(most);
-            (stock.fresh, stock.end) = (first, first.add(count * size));
+            (magazine.fresh, magazine.end) = (first, first.add(count * size));
             self.runs = next;
-            if stock.end != end {
-                let rest = stock.end.cast::<Run>();
+            if magazine.end != end {
+                let rest = magazine.end.cast::<Run>();
                 rest.write(Run { next, end });
                 self.runs = rest;
             }
@@ -384,20 +390,20 @@ impl Chunk {
         !self.fresh.is_null()
     }
 
-    /// Gives a magazine memory that was never given out: up to so many, of one page. How many.
-    fn carve(&mut self, size: usize, most: usize, stock: &mut Stock) -> usize {
+    /// Gives a magazine memory that was never given out: up to `most` nodes, of one page. Returns how many.
+    fn carve(&mut self, size: usize, most: usize, magazine: &mut Magazine) -> usize {
         let offset = self.fresh.addr() - ptr::from_ref(self).addr();
         let page_end = (offset / PAGE * PAGE + PAGE).min(self.bytes);
         let count = ((page_end - offset) / size).min(most);
-        stock.fresh = self.fresh;
-        // SAFETY: `count` of this size lie within the page.
+        magazine.fresh = self.fresh;
+        // SAFETY: `count` nodes of this size lie within the page.
         self.fresh = unsafe { self.fresh.add(count * size) };
-        stock.end = self.fresh;
+        magazine.end = self.fresh;
         self.given += count;
         if page_end - (offset + count * size) < size {
             self.fresh = if page_end < self.bytes {
                 let next = page_end + HEAD - (offset + count * size);
-                // SAFETY: behind the head of the chunk's next page.
+                // SAFETY: after the head of the chunk's next page.
                 unsafe { self.fresh.add(next) }
             } else {
                 ptr::null_mut()
@@ -407,8 +413,8 @@ impl Chunk {
     }
 }
 
-/// Which of a chunk's links.
-type Of = fn(&mut Chunk) -> &mut Links;
+/// Selects one of a chunk's links.
+type LinkField = fn(&mut Chunk) -> &mut Links;
 
 fn partial(chunk: &mut Chunk) -> &mut Links {
     &mut chunk.partial
@@ -423,8 +429,8 @@ fn all(chunk: &mut Chunk) -> &mut Links {
 /// # Safety
 ///
 /// Under the depot's lock; the chunk is not in the list.
-unsafe fn link(head: &mut *mut Chunk, chunk: *mut Chunk, of: Of) {
-    // SAFETY: the caller's; one borrow at a time.
+unsafe fn link(head: &mut *mut Chunk, chunk: *mut Chunk, of: LinkField) {
+    // SAFETY: the caller guarantees that the chunks are valid; one borrow at a time.
     unsafe {
         *of(&mut *chunk) = Links {
             next: *head,
@@ -442,8 +448,8 @@ unsafe fn link(head: &mut *mut Chunk, chunk: *mut Chunk, of: Of) {
 /// # Safety
 ///
 /// Under the depot's lock; the chunk is in the list.
-unsafe fn unlink(head: &mut *mut Chunk, chunk: *mut Chunk, of: Of) {
-    // SAFETY: the caller's; one borrow at a time.
+unsafe fn unlink(head: &mut *mut Chunk, chunk: *mut Chunk, of: LinkField) {
+    // SAFETY: the caller guarantees that the chunks are valid; one borrow at a time.
     unsafe {
         let Links { next, prev } = *of(&mut *chunk);
         if let Some(next) = next.as_mut() {
@@ -463,24 +469,24 @@ mod tests {
     const SIZE: usize = 32;
     const PATTERN: u8 = 0xa5;
 
-    fn filled(depot: &mut Depot, full: usize) -> Stock {
-        let mut stock = Stock::new(full);
-        depot.take(&mut stock).unwrap();
-        stock
+    fn filled(depot: &mut Depot, full: usize) -> Magazine {
+        let mut magazine = Magazine::new(full);
+        depot.fill(&mut magazine).unwrap();
+        magazine
     }
 
-    fn fresh(stock: &mut Stock) -> &mut [u8] {
+    fn fresh(magazine: &mut Magazine) -> &mut [u8] {
         // SAFETY: memory that the magazine has.
-        unsafe { std::slice::from_raw_parts_mut(stock.fresh, stock.end.addr() - stock.fresh.addr()) }
+        unsafe { std::slice::from_raw_parts_mut(magazine.fresh, magazine.end.addr() - magazine.fresh.addr()) }
     }
 
-    /// What a magazine never used goes back as it is but for its beginning, and is given out again.
+    /// Memory that a magazine never used is returned untouched but for its beginning, and is given out again.
     #[test]
     fn what_was_never_used_stays_untouched() {
         let mut depot = Depot::new(SIZE);
         // The small chunks, and most of a page.
-        let mut stocks: Vec<_> = (0..=SMALLER).map(|_| filled(&mut depot, PAGE)).collect();
-        let mut last = stocks.pop().unwrap();
+        let mut magazines: Vec<_> = (0..=SMALLER).map(|_| filled(&mut depot, PAGE)).collect();
+        let mut last = magazines.pop().unwrap();
         assert!(last.end.addr() - last.fresh.addr() > PAGE / 2);
         fresh(&mut last).fill(PATTERN);
         let used = last.pop_any(SIZE / super::super::STEP - 1).unwrap();
@@ -488,35 +494,35 @@ mod tests {
         // SAFETY: a magazine of this class, this test's.
         unsafe { depot.take_back(&mut last) };
         assert!(last.is_empty());
-        // SAFETY: nobody else has the memory.
+        // SAFETY: the depot has the memory, and does not use it meanwhile.
         let run = unsafe { std::slice::from_raw_parts(first, bytes) };
         assert!(run[size_of::<Run>()..].iter().all(|&byte| byte == PATTERN), "touched");
-        // In parts, and all of it: a page has no more than that.
+        // In parts, and all of it: a page has no more.
         for count in [1, 3, PAGE] {
-            let mut stock = filled(&mut depot, count);
-            assert!(stock.fresh >= first && stock.end <= first.wrapping_add(bytes));
-            assert_eq!(fresh(&mut stock).len(), SIZE * count.min(bytes / SIZE - 4));
-            stocks.push(stock);
+            let mut magazine = filled(&mut depot, count);
+            assert!(magazine.fresh >= first && magazine.end <= first.wrapping_add(bytes));
+            assert_eq!(fresh(&mut magazine).len(), SIZE * count.min(bytes / SIZE - 4));
+            magazines.push(magazine);
         }
         assert_eq!(depot.bytes().0, depot.bytes().1 + stray(&depot));
         // SAFETY: of this depot, once each.
         unsafe {
-            used.cast::<Free>().write(Free { next: ptr::null_mut() });
-            depot.put(used.cast());
-            stocks.iter_mut().for_each(|stock| depot.take_back(stock));
+            used.cast::<FreeNode>().write(FreeNode { next: ptr::null_mut() });
+            depot.put_list(used.cast());
+            magazines.iter_mut().for_each(|magazine| depot.take_back(magazine));
         }
-        // All but the last chunk, out of which memory was given, and one that is kept.
+        // All but the last chunk, from which memory was given out, and the cached one.
         assert!(
             depot.bytes().0 <= 2 * PAGE && depot.bytes().1 == 0,
             "{:?}",
             depot.bytes()
         );
-        // SAFETY: nothing of it is used.
+        // SAFETY: none of its memory is used.
         unsafe { depot.release_all() };
         assert_eq!(depot.bytes().0, 0);
     }
 
-    /// Bytes of heads, and behind the last of each chunk.
+    /// Returns the bytes of heads, and those after the last node of each chunk.
     fn stray(depot: &Depot) -> usize {
         depot.bytes - depot.given * SIZE
     }

@@ -1,24 +1,24 @@
-//! Memory for small nodes: packed, in chunks of their size class, and kept by the thread that gave it back last.
+//! Memory for small nodes: packed in chunks of their size class, and cached by the thread that freed it last.
 //!
-//! A general allocator puts a header before each node and lets every fourth one lie in two cache lines; look-ups that miss
-//! the caches pay for both. Here a node of 32 bytes takes 32 bytes, two to a line. The scheme is that of Bonwick and Adams,
+//! A general allocator puts a header before each node and lets every fourth node span two cache lines; look-ups that miss the
+//! caches pay for both. Here a node of 32 bytes takes 32 bytes, two to a line. The scheme is that of Bonwick and Adams,
 //! "Magazines and Vmem" (USENIX 2001): each shard of threads has a magazine for each class, and a depot behind all of them
 //! owns the chunks.
 //!
-//! - **M1** Memory is in one place: with its user, in one magazine, in its chunk's list or one of its runs, or never given
-//!   out (beyond the chunk's `fresh`).
+//! - **M1** Memory is in one place: with its user, in one magazine, in its chunk's list or one of its runs, or never given out
+//!   (beyond the chunk's `fresh`).
 //! - **M2** A magazine is used by the thread that owns its shard, or under the pool's lock if the shard is shared ([`Shard`]).
-//! - **M3** Chunks are only touched under their depot's lock. A chunk whose memory is all back in its list goes back to the
-//!   system, but for one, which is kept for the next that asks.
-//!   A class begins with small chunks, each twice the one before, so that what holds little takes little.
-//! - **M4** What an owner changes in its magazine is whole after every prefix of its stores, but for lost memory and a wrong
-//!   count of the list: so a place whose owner a fork left behind can be given to another thread (F4 of
-//!   [`fork`]). Locks are taken inside a [section](fork::section), which a fork waits for (F2).
+//! - **M3** Chunks are only accessed under their depot's lock. A chunk whose memory is all back in its list is returned to the
+//!   system, except for one, which is cached for the next request. The first chunks of a class are small, each twice the one
+//!   before, so that a small store takes little memory.
+//! - **M4** An owner's changes to its magazine leave it consistent after every prefix of its stores, except for lost memory
+//!   and a wrong count of the list: so the place of an owner that does not exist after a fork can be given to another thread
+//!   (F4 of [`fork`]). Locks are taken inside a [section](fork::section), for which a fork waits (F2).
 //!
-//! Shards get their magazines when a store is used more than a few times; until then, and where there is no memory for them,
-//! each piece of memory goes by its depot.
+//! Shards get their magazines when a store is used more than a few times; until then, and if there is no memory for them, each
+//! node is allocated from and freed to the depot.
 //!
-//! Progress: as any allocator's. Mostly a few instructions of the thread's own; once in a magazine's length a lock.
+//! Progress: like any allocator. Mostly a few instructions of the thread's own; once per magazine a lock.
 
 use std::alloc::{Layout, alloc, dealloc};
 use std::cell::UnsafeCell;
@@ -36,27 +36,26 @@ use crate::sync::{Ordering, compiler_fence, lock_stat};
 
 mod depot;
 
-/// Sizes are rounded up to this, and no stricter alignment is packed.
+/// Sizes are rounded up to a multiple of this; stricter alignments are not packed.
 const STEP: usize = 16;
-/// Larger nodes have allocations of their own.
+/// Larger nodes are allocations of their own.
 const LARGEST: usize = 128;
 const CLASSES: usize = LARGEST / STEP;
 
-/// Bytes of a full magazine. A shard keeps two at most: more than a batch of retired nodes gives back at once, or threads
-/// would exchange nodes by the depot, and wait for each other's cache lines.
+/// Bytes of a full list of a magazine. A magazine has at most two: more than a batch of retired nodes frees at once, as
+/// otherwise threads would exchange nodes by the depot, and wait for each other's cache lines.
 pub(crate) const MAGAZINE: usize = 1 << 16;
 
-/// What is asked for: a layout, and its class, or one that is none. In two whole words, as one with padding is copied byte by
-/// byte.
+/// A layout, and its class if it has one. Two whole words, as a struct with padding is copied byte by byte.
 #[derive(Clone, Copy)]
 pub(crate) struct Size {
     bytes: usize,
-    /// The class in the low byte; above, the logarithm of the alignment, and one more.
+    /// The class in the low byte; above, the logarithm of the alignment plus one.
     kind: NonZeroUsize,
 }
 
 impl Size {
-    /// Of a layout whose size is not 0.
+    /// Creates the size of a layout whose size is not 0.
     pub(crate) const fn of(layout: Layout) -> Self {
         let small = layout.size() <= LARGEST && layout.align() <= STEP;
         let class = if small {
@@ -81,11 +80,11 @@ impl Size {
     }
 
     const fn layout(self) -> Layout {
-        // SAFETY: that of the layout that this was made of.
+        // SAFETY: the size and alignment of the layout that this was made from.
         unsafe { Layout::from_size_align_unchecked(self.bytes, 1 << ((self.kind.get() >> 8) - 1)) }
     }
 
-    /// Whether a pool that packs has this in its chunks.
+    /// Returns whether a pool that packs allocates this from its chunks.
     pub(crate) const fn is_packed(self) -> bool {
         self.class() < CLASSES
     }
@@ -93,71 +92,73 @@ impl Size {
 
 /// The pool of one store.
 pub(crate) struct Pool {
-    magazines: PerShard<CachePadded<[Magazine; CLASSES]>>,
-    /// Held by whoever uses the last shard's (M2).
+    magazines: PerShard<CachePadded<[MagazineCell; CLASSES]>>,
+    /// Held by a thread that uses the magazines of the last shard (M2).
     shared: Mutex<()>,
-    /// Made when there is something to keep.
+    /// Created when a class is first used.
     depots: [AtomicPtr<Mutex<Depot>>; CLASSES],
-    /// What went by the depots because the shard had no magazines.
+    /// Allocations and frees that bypassed magazines, because the shard had none.
     direct: AtomicU64,
-    /// How many classes are packed: all, or none: then each node is an allocation of its own, which memory checkers can
+    /// How many classes are packed: all, or none. If none, each node is an allocation of its own, which memory checkers can
     /// follow.
     classes: usize,
 }
 
-/// What goes by the depots before shards get magazines, which would be the most that a store of a few variables has.
+/// Operations that go to the depots before shards get magazines, which would be the largest part of a store of a few
+/// variables.
 const FEW: u64 = 16;
 
-// SAFETY: magazines and chunks are memory that the pool owns, used as M2 and M3 say.
+// SAFETY: magazines and chunks are memory that the pool owns, used as M2 and M3 require.
 unsafe impl Send for Pool {}
-// SAFETY: as above.
+// SAFETY: as for `Send`.
 unsafe impl Sync for Pool {}
 
-/// A magazine that is the calling thread's own for as long as its shard is (M2).
+/// A magazine that belongs to the calling thread for as long as its shard does (M2).
 #[derive(Clone, Copy)]
-pub(crate) struct Own {
+pub(crate) struct OwnedMagazine {
     pool: NonNull<Pool>,
     class: usize,
-    stock: *mut Stock,
+    magazine: *mut Magazine,
 }
 
 // SAFETY: used by the thread that has the shard, which may change (M2).
-unsafe impl Send for Own {}
+unsafe impl Send for OwnedMagazine {}
 
 /// Whether the caller is in a [section](fork::section) already.
 #[derive(Clone, Copy)]
-struct Inside(bool);
+struct InSection(bool);
 
-/// Free memory, linked.
-struct Free {
-    next: *mut Free,
+/// A free node, linked to the next.
+struct FreeNode {
+    next: *mut FreeNode,
 }
 
-/// The free memory of one class that one shard has at hand.
-struct Magazine(UnsafeCell<Stock>);
+/// The magazine of one class and one shard.
+struct MagazineCell(UnsafeCell<Magazine>);
 
-struct Stock {
-    first: *mut Free,
-    /// Of `first`, or about (M4).
+/// Cached free memory of one class.
+struct Magazine {
+    first: *mut FreeNode,
+    /// The length of `first`, or about that (M4).
     count: usize,
-    /// How many a full list has.
+    /// The length of a full list.
     full: usize,
-    /// A full list, or none.
-    spare: *mut Free,
+    /// A full list, or null.
+    spare: *mut FreeNode,
     /// Memory that was never used, and its end.
     fresh: *mut u8,
     end: *mut u8,
 }
 
-impl Magazine {
+impl MagazineCell {
     fn new(class: usize) -> Self {
-        Self(UnsafeCell::new(Stock::new(MAGAZINE / ((class + 1) * STEP))))
+        Self(UnsafeCell::new(Magazine::new(MAGAZINE / ((class + 1) * STEP))))
     }
 }
 
 impl Pool {
     pub(crate) fn new(shards: usize, packed: bool) -> Self {
-        // Loom and Miri follow each allocation by itself.
+        // Loom and Miri track each allocation by itself.
         let packed = packed && !cfg!(any(shadow_loom, miri));
         Self {
             magazines: PerShard::new(shards),
@@ -168,12 +169,12 @@ impl Pool {
         }
     }
 
-    /// Whether small nodes lie in chunks.
+    /// Returns whether small nodes are in chunks.
     pub(crate) fn packs(&self) -> bool {
         self.classes > 0
     }
 
-    /// Memory of this size. Nothing if there is none.
+    /// Allocates memory of this size. Returns `None` if allocation fails.
     #[inline]
     pub(crate) fn alloc(&self, size: Size, shard: Shard) -> Option<NonNull<u8>> {
         let class = size.class();
@@ -181,183 +182,197 @@ impl Pool {
             // SAFETY: the size is not 0.
             return NonNull::new(unsafe { alloc(size.layout()) });
         }
-        let Some(stock) = self.own_stock(class, shard) else {
-            return self.alloc_on(class, shard);
+        let Some(magazine) = self.own_magazine(class, shard) else {
+            return self.alloc_slow(class, shard);
         };
         // SAFETY: this thread has the magazine (M2), and the borrow ends here.
-        if let Some(memory) = unsafe { &mut *stock }.pop_any(class) {
+        if let Some(memory) = unsafe { &mut *magazine }.pop_any(class) {
             return Some(memory);
         }
-        self.alloc_on(class, shard)
+        self.alloc_slow(class, shard)
     }
 
-    /// Where there is nothing in the thread's own magazine.
+    /// Allocates on the slow path: the thread's own magazine is empty, or there is none.
     #[inline(never)]
-    fn alloc_on(&self, class: usize, shard: Shard) -> Option<NonNull<u8>> {
-        match self.stock(class, shard).or_else(|| self.make_stock(class, shard)) {
-            Some(stock) => self.with(stock, shard, |stock, inside| self.pop_or_refill(class, stock, inside)),
+    fn alloc_slow(&self, class: usize, shard: Shard) -> Option<NonNull<u8>> {
+        match self.magazine(class, shard).or_else(|| self.make_magazine(class, shard)) {
+            Some(magazine) => self.with_magazine(magazine, shard, |magazine, inside| {
+                self.pop_or_refill(class, magazine, inside)
+            }),
             None => {
-                let mut one = Stock::new(1);
-                self.at_depot(class, Inside(false), |depot| depot.take(&mut one))?;
+                let mut one = Magazine::new(1);
+                self.at_depot(class, InSection(false), |depot| depot.fill(&mut one))?;
                 one.pop_any(class)
             }
         }
     }
 
-    /// Takes memory back.
+    /// Frees memory.
     ///
     /// # Safety
     ///
-    /// It came from [`alloc`](Self::alloc) of this pool with this size, and nobody uses it any more.
+    /// The memory came from [`alloc`](Self::alloc) of this pool with this size, and is not used any more.
     #[inline]
     pub(crate) unsafe fn dealloc(&self, memory: NonNull<u8>, size: Size, shard: Shard) {
         let class = size.class();
         if class >= self.classes {
-            // SAFETY: the caller's; of this size `alloc` makes an allocation of its own.
+            // SAFETY: the caller guarantees that `alloc` returned it for this size: then it is an allocation of its own.
             return unsafe { dealloc(memory.as_ptr(), size.layout()) };
         }
-        match self.own_stock(class, shard) {
-            // SAFETY: this thread has the magazine; the caller's.
-            Some(stock) => unsafe { self.give(class, stock, memory, Inside(false)) },
-            // SAFETY: the caller's.
-            None => unsafe { self.dealloc_on(memory, class, shard) },
+        match self.own_magazine(class, shard) {
+            // SAFETY: this thread has the magazine; the caller guarantees that the memory is free.
+            Some(magazine) => unsafe { self.push(class, magazine, memory, InSection(false)) },
+            // SAFETY: the caller guarantees that the memory is free.
+            None => unsafe { self.dealloc_slow(memory, class, shard) },
         }
     }
 
-    /// Where the thread has no magazine of its own.
+    /// Frees on the slow path: the thread has no magazine of its own.
     ///
     /// # Safety
     ///
-    /// As [`dealloc`](Self::dealloc).
+    /// Same as [`dealloc`](Self::dealloc).
     #[inline(never)]
-    unsafe fn dealloc_on(&self, memory: NonNull<u8>, class: usize, shard: Shard) {
-        match self.stock(class, shard).or_else(|| self.make_stock(class, shard)) {
-            // SAFETY: this thread has the magazine in there; the caller's.
-            Some(stock) => self.with(stock, shard, |stock, inside| unsafe {
-                self.give(class, stock, memory, inside);
+    unsafe fn dealloc_slow(&self, memory: NonNull<u8>, class: usize, shard: Shard) {
+        match self.magazine(class, shard).or_else(|| self.make_magazine(class, shard)) {
+            // SAFETY: this thread has the magazine in there; the caller guarantees that the memory is free.
+            Some(magazine) => self.with_magazine(magazine, shard, |magazine, inside| unsafe {
+                self.push(class, magazine, memory, inside);
             }),
-            // SAFETY: the caller's memory, by itself, which is large enough and aligned for a link.
+            // SAFETY: the caller guarantees that the memory is free; it is large enough and aligned for a link.
             None => unsafe {
-                let memory = memory.cast::<Free>();
-                memory.write(Free { next: ptr::null_mut() });
-                self.put(class, memory, Inside(false));
+                let memory = memory.cast::<FreeNode>();
+                memory.write(FreeNode { next: ptr::null_mut() });
+                self.put_list(class, memory, InSection(false));
             },
         }
     }
 
-    /// Where memory of this size goes to, if that is the thread's own magazine: for many at once.
+    /// Returns the magazine to which memory of this size is freed, if it is the thread's own: for freeing many nodes.
     #[inline]
-    pub(crate) fn own(&self, size: Size, shard: Shard) -> Option<Own> {
+    pub(crate) fn own_magazine_for(&self, size: Size, shard: Shard) -> Option<OwnedMagazine> {
         let class = size.class();
         if class >= self.classes {
             return None;
         }
-        Some(Own {
+        Some(OwnedMagazine {
             pool: NonNull::from(self),
             class,
-            stock: self.own_stock(class, shard)?,
+            magazine: self.own_magazine(class, shard)?,
         })
     }
 
-    /// The magazine that is the thread's own, if there is one, of a class that is packed.
+    /// Returns the thread's own magazine of a class that is packed, if there is one.
     #[inline(always)]
-    fn own_stock(&self, class: usize, shard: Shard) -> Option<*mut Stock> {
-        if shard.is_own() { self.stock(class, shard) } else { None }
+    fn own_magazine(&self, class: usize, shard: Shard) -> Option<*mut Magazine> {
+        if shard.is_own() {
+            self.magazine(class, shard)
+        } else {
+            None
+        }
     }
 
-    /// The shard's magazine, if it has any, of a class that is packed.
+    /// Returns the shard's magazine of a class that is packed, if there is one.
     #[inline(always)]
-    fn stock(&self, class: usize, shard: Shard) -> Option<*mut Stock> {
+    fn magazine(&self, class: usize, shard: Shard) -> Option<*mut Magazine> {
         self.magazines.get(shard).map(|magazines| magazines[class].0.get())
     }
 
-    /// The shard's magazine, made now, if enough went by the depots and there is memory for it.
-    fn make_stock(&self, class: usize, shard: Shard) -> Option<*mut Stock> {
-        // Relaxed: a guess.
+    /// Creates the shard's magazines, if enough operations went to the depots and there is memory for them; returns the one of
+    /// this class.
+    fn make_magazine(&self, class: usize, shard: Shard) -> Option<*mut Magazine> {
+        // Relaxed: a heuristic.
         if self.direct.fetch_add(1, Ordering::Relaxed) < FEW {
             return None;
         }
-        let magazines = (self.magazines).make(shard, || CachePadded::new(std::array::from_fn(Magazine::new)))?;
+        let magazines = (self.magazines).make(shard, || CachePadded::new(std::array::from_fn(MagazineCell::new)))?;
         Some(magazines[class].0.get())
     }
 
+    /// Puts memory into a magazine, and a full list of it into the depot.
+    ///
     /// # Safety
     ///
-    /// This thread has the magazine (M2), which is of this class; as [`dealloc`](Self::dealloc).
+    /// This thread has the magazine (M2), which is of this class. Otherwise same as [`dealloc`](Self::dealloc).
     #[inline(always)]
-    unsafe fn give(&self, class: usize, stock: *mut Stock, memory: NonNull<u8>, inside: Inside) {
-        // SAFETY: this thread has the magazine, and the borrow ends here; the memory is the caller's to give.
-        if let Some(full) = unsafe { (*stock).push(memory.cast()) } {
-            // SAFETY: a full list of this class, which is nobody's now.
-            unsafe { self.put(class, full, inside) };
+    unsafe fn push(&self, class: usize, magazine: *mut Magazine, memory: NonNull<u8>, inside: InSection) {
+        // SAFETY: this thread has the magazine, and the borrow ends here; the caller guarantees that the memory is free.
+        if let Some(full) = unsafe { (*magazine).push(memory.cast()) } {
+            // SAFETY: a full list of this class, owned by this function now.
+            unsafe { self.put_list(class, full, inside) };
         }
     }
 
-    /// Gives all chunks back.
+    /// Returns all chunks to the system.
     ///
     /// # Safety
     ///
-    /// Nobody uses memory of this pool, nor asks for any from now on.
+    /// No memory of this pool is in use, nor allocated from now on.
     pub(crate) unsafe fn release(&self) {
-        for depot in self.made() {
-            // SAFETY: the caller's.
+        for depot in self.existing_depots() {
+            // SAFETY: the caller guarantees that no memory is in use.
             unsafe { lock_stat(depot).release_all() };
         }
     }
 
-    /// Works with a shard's magazine.
+    /// Calls `f` with a shard's magazine, under the lock if the shard is shared.
     #[inline(always)]
-    fn with<T>(&self, stock: *mut Stock, shard: Shard, with: impl FnOnce(*mut Stock, Inside) -> T) -> T {
+    fn with_magazine<T>(
+        &self,
+        magazine: *mut Magazine,
+        shard: Shard,
+        f: impl FnOnce(*mut Magazine, InSection) -> T,
+    ) -> T {
         if shard.is_own() {
-            return with(stock, Inside(false));
+            return f(magazine, InSection(false));
         }
         let _section = fork::section();
         let _lock = lock_stat(&self.shared);
-        with(stock, Inside(true))
+        f(magazine, InSection(true))
     }
 
-    /// Memory of a magazine's, which gets more if it has none.
-    fn pop_or_refill(&self, class: usize, stock: *mut Stock, inside: Inside) -> Option<NonNull<u8>> {
+    /// Pops memory from a magazine, which is refilled if it is empty.
+    fn pop_or_refill(&self, class: usize, magazine: *mut Magazine, inside: InSection) -> Option<NonNull<u8>> {
         // SAFETY: this thread has the magazine (M2), and nothing below uses it otherwise.
-        let stock = unsafe { &mut *stock };
-        stock.pop_any(class).or_else(|| {
-            self.at_depot(class, inside, |depot| depot.take(stock))?;
-            stock.pop_any(class)
+        let magazine = unsafe { &mut *magazine };
+        magazine.pop_any(class).or_else(|| {
+            self.at_depot(class, inside, |depot| depot.fill(magazine))?;
+            magazine.pop_any(class)
         })
     }
 
-    /// Gives a full list back to its depot.
+    /// Returns a list to its depot.
     ///
     /// # Safety
     ///
-    /// It is of this class, and nobody's.
+    /// The list is of this class, and owned by the caller.
     #[cold]
-    unsafe fn put(&self, class: usize, full: NonNull<Free>, inside: Inside) {
-        // SAFETY: the caller's.
-        let put = self.at_depot(class, inside, |depot| unsafe {
-            depot.put(full);
+    unsafe fn put_list(&self, class: usize, full: NonNull<FreeNode>, inside: InSection) {
+        // SAFETY: the caller guarantees that the list is of this class and its own.
+        let done = self.at_depot(class, inside, |depot| unsafe {
+            depot.put_list(full);
             Some(())
         });
-        debug_assert!(put.is_some(), "of a depot that gave it out");
+        debug_assert!(done.is_some(), "of a depot that gave it out");
     }
 
-    /// Gives back to the depots what this thread has at hand: all of it, or of those classes of which little is in use. What
-    /// a magazine keeps may keep many chunks, each by a node.
-    pub(crate) fn settle(&self, shard: Shard, all: bool) {
+    /// Returns the memory cached by this thread to the depots: all of it, or that of classes that are mostly free. A magazine
+    /// can keep many chunks from being freed, by one node each.
+    pub(crate) fn flush(&self, shard: Shard, all: bool) {
         let Some(magazines) = self.magazines.get(shard) else {
             return;
         };
         for (class, magazine) in magazines[..self.classes].iter().enumerate() {
-            self.with(magazine.0.get(), shard, |stock, inside| {
+            self.with_magazine(magazine.0.get(), shard, |magazine, inside| {
                 // SAFETY: this thread has the magazine (M2), and nothing below uses it otherwise.
-                let stock = unsafe { &mut *stock };
-                if stock.is_empty() {
+                let magazine = unsafe { &mut *magazine };
+                if magazine.is_empty() {
                     return;
                 }
                 self.at_depot(class, inside, |depot| {
                     if all || depot.is_mostly_free() {
                         // SAFETY: a magazine of this class, and so of this depot.
-                        unsafe { depot.take_back(stock) };
+                        unsafe { depot.take_back(magazine) };
                     }
                     Some(())
                 });
@@ -365,39 +380,38 @@ impl Pool {
         }
     }
 
-    /// Works on a class's depot, made now if there is none, under its lock. Nothing if there is no memory.
-    fn at_depot<T>(&self, class: usize, inside: Inside, work: impl FnOnce(&mut Depot) -> Option<T>) -> Option<T> {
+    /// Calls `f` with a class's depot, created now if there is none, under its lock. Returns `None` if allocation fails.
+    fn at_depot<T>(&self, class: usize, inside: InSection, f: impl FnOnce(&mut Depot) -> Option<T>) -> Option<T> {
         let _section = (!inside.0).then(fork::section);
         let slot = &self.depots[class];
         // Acquire: pairs with the exchange below.
         if slot.load(Ordering::Acquire).is_null() {
             let fresh = Box::into_raw(try_box(Mutex::new(Depot::new((class + 1) * STEP)))?);
-            // AcqRel: Release publishes it; Acquire on failure, for that of whoever was first.
+            // AcqRel: Release publishes it; Acquire on failure, for the winner's.
             let made = slot.compare_exchange(ptr::null_mut(), fresh, Ordering::AcqRel, Ordering::Acquire);
             if made.is_err() {
-                // SAFETY: made above, and never shared.
+                // SAFETY: allocated above, and never shared.
                 drop(unsafe { Box::from_raw(fresh) });
             }
         }
-        // SAFETY: not null by now; freed by the pool's drop only.
-        work(&mut lock_stat(unsafe { &*slot.load(Ordering::Acquire) }))
+        // SAFETY: not null by now; freed when the pool is dropped.
+        f(&mut lock_stat(unsafe { &*slot.load(Ordering::Acquire) }))
     }
 
-    /// The depots that there are.
-    fn made(&self) -> impl Iterator<Item = &Mutex<Depot>> {
-        // Acquire: pairs with the exchange in `at_depot`.
-        // SAFETY: null, or as there.
+    /// Returns the depots that have been created.
+    fn existing_depots(&self) -> impl Iterator<Item = &Mutex<Depot>> {
+        // SAFETY: null, or a depot that is freed when the pool is dropped.
         let made = |slot: &AtomicPtr<Mutex<Depot>>| unsafe { slot.load(Ordering::Acquire).as_ref() };
         self.depots.iter().filter_map(made)
     }
 
-    /// Bytes of the chunks, and of what is free in them; what magazines have is not.
+    /// Returns the bytes of the chunks, and of the free memory in them, not counting what magazines hold.
     pub(crate) fn bytes(&self) -> (usize, usize) {
-        // All at once, as memory goes from one to another by the system: read apart, they could have it twice. In order, as
-        // nobody else holds two.
+        // All are locked at once, as memory moves from one to another through the system: read one after the other, they could
+        // count it twice. They are locked in order, and no other thread holds two.
         let _section = fork::section();
         let mut depots = [const { None }; CLASSES];
-        for (locked, depot) in depots.iter_mut().zip(self.made()) {
+        for (locked, depot) in depots.iter_mut().zip(self.existing_depots()) {
             *locked = Some(lock_stat(depot));
         }
         let sums = depots.iter().flatten().map(|depot| depot.bytes());
@@ -406,39 +420,43 @@ impl Pool {
     }
 }
 
-impl Own {
-    /// As [`Pool::dealloc`].
+impl OwnedMagazine {
+    /// Like [`Pool::dealloc`], into this magazine.
     ///
     /// # Safety
     ///
-    /// As there, for the size that this was asked for; this thread has the shard, and the pool is still there.
+    /// Same as [`Pool::dealloc`], with the size for which this was obtained; this thread has the shard, and the pool exists.
     #[inline(always)]
     pub(crate) unsafe fn dealloc(self, memory: NonNull<u8>) {
-        // SAFETY: the caller's.
-        unsafe { self.pool.as_ref().give(self.class, self.stock, memory, Inside(false)) };
+        // SAFETY: the caller guarantees that this thread has the magazine, and that the memory is free.
+        unsafe {
+            self.pool
+                .as_ref()
+                .push(self.class, self.magazine, memory, InSection(false))
+        };
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        // SAFETY: nobody has the pool.
+        // SAFETY: the pool is owned, so none of its memory is in use.
         unsafe { self.release() };
         for depot in &mut self.depots {
             if let Some(depot) = NonNull::new(*depot.get_mut()) {
-                // SAFETY: made by `at_depot`, and published once.
+                // SAFETY: created by `at_depot`, and published once.
                 drop(unsafe { Box::from_raw(depot.as_ptr()) });
             }
         }
     }
 }
 
-/// What comes before is stored before what comes after (M4).
+/// Orders the stores before it before those after it, within this thread (M4).
 #[inline(always)]
-fn in_this_order() {
+fn keep_order() {
     compiler_fence(Ordering::SeqCst);
 }
 
-impl Stock {
+impl Magazine {
     fn new(full: usize) -> Self {
         Self {
             first: ptr::null_mut(),
@@ -454,7 +472,7 @@ impl Stock {
         self.first.is_null() && self.spare.is_null() && self.fresh == self.end
     }
 
-    /// Of the list.
+    /// Pops from the list.
     #[inline]
     fn pop(&mut self) -> Option<NonNull<u8>> {
         let first = NonNull::new(self.first)?;
@@ -465,14 +483,14 @@ impl Stock {
         Some(first.cast())
     }
 
-    /// Of whatever there is.
+    /// Pops from the list, the spare list, or the memory that was never used.
     #[inline]
     fn pop_any(&mut self, class: usize) -> Option<NonNull<u8>> {
         if let Some(memory) = self.pop() {
             return Some(memory);
         }
         if let Some(spare) = NonNull::new(std::mem::replace(&mut self.spare, ptr::null_mut())) {
-            in_this_order();
+            keep_order();
             // SAFETY: as in `pop`.
             self.first = unsafe { spare.as_ref() }.next;
             self.count = self.full - 1;
@@ -482,25 +500,25 @@ impl Stock {
             return None;
         }
         let fresh = NonNull::new(self.fresh);
-        // SAFETY: a whole number of this class lies between the two.
+        // SAFETY: a whole number of nodes of this class lies between the two.
         self.fresh = unsafe { self.fresh.add((class + 1) * STEP) };
         fresh
     }
 
-    /// Adds to the list. A full one, if there are two then.
+    /// Pushes onto the list. If that was full, it becomes the spare one, and the previous spare list is returned.
     #[inline]
-    fn push(&mut self, free: NonNull<Free>) -> Option<NonNull<Free>> {
+    fn push(&mut self, free: NonNull<FreeNode>) -> Option<NonNull<FreeNode>> {
         let full = if self.count >= self.full {
             self.count = 0;
             let first = std::mem::replace(&mut self.first, ptr::null_mut());
-            in_this_order();
+            keep_order();
             NonNull::new(std::mem::replace(&mut self.spare, first))
         } else {
             None
         };
         // SAFETY: the caller's memory, which is large enough and aligned for a link.
-        unsafe { free.write(Free { next: self.first }) };
-        in_this_order();
+        unsafe { free.write(FreeNode { next: self.first }) };
+        keep_order();
         self.first = free.as_ptr();
         self.count += 1;
         full

@@ -1,4 +1,4 @@
-//! From an id to its entry: an open-addressing index that only grows.
+//! The index from ids to entries: open addressing; it only grows.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::{self, NonNull};
@@ -6,21 +6,21 @@ use std::ptr::{self, NonNull};
 use super::{GOLDEN, IdEntry};
 use crate::sync::stat::{AtomicPtr, Ordering};
 
-/// An array of pointers behind its mask, in one allocation: look-ups have one load less to wait for.
+/// An array of pointers after its mask, in one allocation, which saves look-ups a dependent load.
 #[repr(C)]
 pub(super) struct Index {
     mask: usize,
-    /// The one that this took the place of; a look-up may still be in it. Null if that is the empty one.
+    /// The index that this one replaced; a look-up may still use it. Null if that was the empty one.
     older: *mut Self,
-    /// As many as the mask says.
+    /// The slots: one more than the mask.
     slots: [AtomicPtr<IdEntry>; 0],
 }
 
-/// Of a store without ids: one slot, which is never taken.
+/// The index of a store without ids: one slot, which is never taken.
 #[repr(C)]
 struct Empty(Index, AtomicPtr<IdEntry>);
 
-// SAFETY: never written; leads nowhere.
+// SAFETY: never written; contains no pointers.
 unsafe impl Sync for Empty {}
 
 static EMPTY: Empty = Empty(
@@ -39,12 +39,12 @@ impl Index {
         empty.cast_mut().cast()
     }
 
-    /// Whether there is no room for one more than so many: a quarter of the slots stays empty.
+    /// Returns whether there is no room for one more id: a quarter of the slots stays empty.
     pub(super) fn is_full(&self, ids: usize) -> bool {
         (ids + 1) * 4 > self.slots().len() * 3
     }
 
-    /// One of twice the size, with the same entries, that keeps this. Nothing if there is no memory.
+    /// Returns an index of twice the size, with the same entries, which keeps this one. Returns `None` if allocation fails.
     pub(super) fn grown(&self) -> Option<*mut Self> {
         const LEAST: usize = 4;
         let slots = (2 * self.slots().len()).max(LEAST);
@@ -63,7 +63,7 @@ impl Index {
             (&raw mut (*fresh).older).write(older);
         }
         fresh.expose_provenance();
-        // SAFETY: whole by now.
+        // SAFETY: initialised above.
         let grown = unsafe { &*fresh };
         self.entries().for_each(|entry| grown.add(NonNull::from(entry)));
         Some(fresh)
@@ -76,17 +76,17 @@ impl Index {
         Some(layout)
     }
 
-    /// Frees an index and all that it took the place of.
+    /// Frees an index and all that it replaced.
     ///
     /// # Safety
     ///
-    /// Once, of the newest, when nobody looks anything up any more.
+    /// Called once, for the newest index, when no look-up runs any more.
     pub(super) unsafe fn free(newest: *mut Self) {
         let mut next = newest;
         while !next.is_null() && !ptr::eq(next, Self::empty()) {
-            // SAFETY: the caller's.
+            // SAFETY: the caller guarantees that the indexes are not used any more; each is freed below, after this.
             let (slots, older) = unsafe { ((*next).mask + 1, (*next).older) };
-            // The pointer may be of a shared reference; the one from `grown` may free.
+            // The pointer may have been derived from a shared reference; the one exposed by `grown` may free.
             let index = ptr::with_exposed_provenance_mut::<u8>(next.addr());
             if let Some(layout) = Self::layout(slots) {
                 // SAFETY: allocated with this layout.
@@ -98,14 +98,14 @@ impl Index {
 
     #[inline]
     fn slots(&self) -> &[AtomicPtr<IdEntry>] {
-        // SAFETY: `grown` allocated as many behind the header, as `EMPTY` has one; both expose their pointers.
+        // SAFETY: `grown` allocated this many after the header, and `EMPTY` has one; both expose their pointers.
         unsafe {
             let first = ptr::with_exposed_provenance::<Self>(ptr::from_ref(self).addr()).add(1);
             std::slice::from_raw_parts(first.cast(), self.mask + 1)
         }
     }
 
-    /// All entries, in no order.
+    /// Returns all entries, in no order.
     pub(super) fn entries(&self) -> impl Iterator<Item = &IdEntry> {
         // Acquire: pairs with the Release store in `add`.
         // SAFETY: null, or an entry that lives as long as the registry.
@@ -119,7 +119,7 @@ impl Index {
         (id.wrapping_mul(GOLDEN) >> 32) as usize
     }
 
-    /// From the id's home on. Not all slots are taken, so an empty one ends the search.
+    /// Looks an id up, from its home on. Some slots are always empty, so an empty one ends the search.
     #[inline]
     pub(super) fn find(&self, id: u64) -> Option<&IdEntry> {
         for at in Self::home(id).. {
@@ -131,7 +131,7 @@ impl Index {
         None
     }
 
-    /// The entry in a slot; wraps around.
+    /// Returns the entry in a slot; wraps around.
     #[inline]
     fn at(&self, at: usize) -> Option<&IdEntry> {
         // Acquire: pairs with the Release store in `add`.

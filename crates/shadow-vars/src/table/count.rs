@@ -1,4 +1,4 @@
-//! A counter that many threads add to and few read.
+//! A sharded counter: many threads add to it, few read it.
 
 use crossbeam_utils::CachePadded;
 
@@ -6,15 +6,16 @@ use crate::mem::try_slice;
 use crate::shard::Shard;
 use crate::sync::stat::{AtomicU64, Ordering};
 
-/// A sum, kept in one cell per shard of threads; or in one for all, where the lines would take more than what is counted.
+/// A sum with one cell per shard of threads; or with a single one, where the cells would take more memory than the things they
+/// count.
 pub(crate) struct ShardedCount {
     shards: Box<[CachePadded<AtomicU64>]>,
-    /// Of shards without a cell of their own: of all, or none.
+    /// The cell of shards that have none of their own.
     shared: AtomicU64,
 }
 
 impl ShardedCount {
-    /// With a cell for each of so many shards. Nothing if there is no memory.
+    /// Creates a counter with this many cells. Returns `None` if allocation fails.
     pub(crate) fn new(shards: usize) -> Option<Self> {
         Some(Self {
             shards: try_slice(shards, CachePadded::default)?,
@@ -22,7 +23,7 @@ impl ShardedCount {
         })
     }
 
-    /// Adds one; the count of the cell after it.
+    /// Adds one, and returns the new count of the cell.
     #[inline]
     pub(crate) fn add(&self, shard: Shard) -> u64 {
         match self.shards.get(shard.index) {
@@ -33,13 +34,13 @@ impl ShardedCount {
 
     #[cold]
     fn add_shared(&self) -> u64 {
-        // Relaxed: as [`Shard::add`].
+        // Relaxed: as in [`Shard::add`].
         self.shared.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
     }
 
-    /// About the number of calls of [`add`](Self::add) so far.
+    /// Returns about the number of calls of [`add`](Self::add) so far.
     pub(crate) fn sum(&self) -> usize {
-        // Relaxed: the sum only decides when to grow; any value is correct, a near one is cheap.
+        // Relaxed: the sum only decides when to grow; any value is correct, and a close one keeps tables well sized.
         let cells = self.shards.iter().map(|cell| cell.load(Ordering::Relaxed));
         let sum = cells.fold(self.shared.load(Ordering::Relaxed), u64::wrapping_add);
         usize::try_from(sum).unwrap_or(usize::MAX)

@@ -1,4 +1,4 @@
-//! Deliberate defects and stopping places, for tests only: in ordinary builds both are constants that vanish.
+//! Deliberate defects and stopping points, for tests only: in ordinary builds both are constants that compile to nothing.
 //!
 //! A test that cannot fail proves nothing. Each variant of [`Defect`] breaks one rule of the protocol; the tests in
 //! `src/tests` show that a model, the linearizability check or the stress test catches it.
@@ -14,21 +14,21 @@ pub(crate) enum Defect {
     AnyTomb,
     /// In a bucket, an EMPTY wins over an earlier SEALED.
     EmptyBeforeSealed,
-    /// Find and insert take EMPTY for the end in a table that has a successor.
+    /// Find and insert take EMPTY for the end of the probe in a table that has a successor.
     AnyIsLast,
-    /// Find and insert ask for the successor before what relaxed loads said is sure.
+    /// Find and insert load the successor without the fence after the relaxed loads.
     LastWithoutFence,
-    /// Find takes what a sieve does not have for absent, whether there is a successor or not.
+    /// Find takes a key that is not in the sieve for absent, whether there is a successor or not.
     SieveIsLast,
-    /// A sieve is told of a claim when that has been made.
+    /// A claim is recorded in the sieve after it was made.
     SieveAfterClaim,
-    /// A sieve is not told of a remover's claim.
+    /// A remover's claim is not recorded in the sieve.
     TombNotNoted,
-    /// Find goes to the successor at the first MOVED… and stops at EMPTY after it.
+    /// Find continues after MOVED, and stops at an EMPTY behind it.
     EmptyAfterMovedIsAbsent,
     /// Find takes SEALED for absent.
     SealedIsAbsent,
-    /// Find takes FROZEN(dead) for absent (insert moves on).
+    /// Find takes FROZEN(dead) for absent (insert continues in the successor).
     FrozenDeadIsAbsent,
     /// Find takes a full table for the last one.
     FullIsAbsent,
@@ -68,7 +68,7 @@ pub(crate) enum Defect {
     FrozenLeft,
     /// The remover turns FROZEN into TOMB.
     FrozenToTomb,
-    /// The remover leaves a TOMB where SEALED is due, after MOVED.
+    /// The remover leaves a TOMB after MOVED, where SEALED is required.
     TombAfterMoved,
     /// A failed constructor's node is retired without being unlinked.
     FailedNotUnlinked,
@@ -96,74 +96,74 @@ pub(crate) enum Defect {
     RetireTableFirst,
     /// A sweep reads `next` before it scans.
     SweepNextFirst,
-    /// A sweep goes on to the successor with what relaxed loads said.
+    /// A sweep continues in the successor without the fence after the relaxed loads.
     SweepWithoutFence,
-    /// A pass over one parent's variables looks where the first ids put them.
+    /// A pass over one parent's variables reads the place of the first ids only.
     FirstPlaceOnly,
-    /// A pass over one parent's variables goes on to the successor by what the last place said.
+    /// A pass over one parent's variables continues in the successor only if the last place requires it.
     LastPlaceDecides,
-    /// A shard's owner pushes by plain stores beside one who closes it.
+    /// A shard's owner pushes by plain stores while another thread closes the shard's batch.
     PushBesideClose,
-    /// Who closes another's shard does not look whether its owner is pushing.
+    /// A thread that closes another shard's batch does not check whether the owner is pushing.
     CloseBesidePush,
-    /// Who drains another's shard does not look whether its owner is inside.
+    /// A thread that drains another shard does not check whether the owner is inside.
     TakeBesideOwner,
     /// What an owner has in hand counts as dropped.
     HandForgotten,
     /// A close counts itself after it has emptied the chains.
     CountAfterClose,
-    /// A mark takes what is open for a part of the batch that was closed last.
+    /// A mark takes the open objects for a part of the batch that was closed last.
     MarkForgetsOpen,
-    /// Light barriers, of the asymmetric backend's readers and of owners who push, are left out.
+    /// Light barriers, of the asymmetric backend's readers and of owners that push, are left out.
     NoLightBarrier,
-    /// Heavy barriers are left out, before readers or owners are looked at.
+    /// Heavy barriers are left out before readers or owners are scanned.
     NoHeavyBarrier,
     /// A heavy barrier that was refused counts as one.
     RefusedCountsAsFenced,
-    /// The asymmetric backend ends a period whatever its readers say.
+    /// The asymmetric backend ends a period regardless of its readers.
     ReadersIgnored,
-    /// The asymmetric backend ends a period whatever owned guards there are.
+    /// The asymmetric backend ends a period regardless of owned guards.
     OwnedIgnored,
-    /// A scan looks for owned guards before it reads which periods have begun.
+    /// A scan reads the owned guards before it reads which periods have begun.
     OwnedSeenEarly,
     /// With intervals, a reader does not announce the era of what it loads.
     UpperNotPublished,
-    /// With intervals, a reader does not load again after it has announced an era.
+    /// With intervals, a reader does not repeat the load after it has announced an era.
     NoReload,
-    /// With intervals, what readers have announced is looked at though no barrier came since the period began.
+    /// With intervals, the readers' announcements are read although no barrier was issued since the period began.
     UppersSeenEarly,
-    /// With intervals, an object is born later than whoever made it has announced.
+    /// With intervals, an object's birth is later than the era that its creator has announced.
     BornLate,
-    /// With intervals, a successor is taken for protected whatever became of its table.
+    /// With intervals, a successor is taken for protected even if its table was retired.
     SuccessorUnchecked,
     /// Operations count on one side, whatever the phase.
     PhaseIgnored,
-    /// A look reads both sides before it moves the phase.
+    /// A snapshot reads both sides before it advances the phase.
     PhaseMovedLast,
-    /// A look does not ask whether another one has moved the phase since.
+    /// A snapshot does not check whether another one has advanced the phase since.
     LookUnchecked,
-    /// A look does not see to it that operations of the phase before are seen.
+    /// A snapshot does not make sure that operations of the phase before are seen.
     LookWithoutFence,
 }
 
-/// What is broken in the whole process, for code that belongs to no store.
+/// The rule that is broken in the whole process, for code that belongs to no store.
 #[cfg(all(test, shadow_loom))]
 pub(crate) static EVERYWHERE: std::sync::OnceLock<Option<Defect>> = std::sync::OnceLock::new();
 
-/// Whether this rule is broken on purpose in the whole process.
+/// Returns whether this rule is broken on purpose in the whole process.
 #[cfg(all(test, shadow_loom))]
 pub(crate) fn planted_everywhere(defect: Defect) -> bool {
     EVERYWHERE.get() == Some(&Some(defect))
 }
 
-/// Never, but in models.
+/// Returns false, except in models.
 #[inline(always)]
 #[cfg(not(all(test, shadow_loom)))]
 pub(crate) fn planted_everywhere(_: Defect) -> bool {
     false
 }
 
-/// A place inside migration, removal or construction where a test can stop a thread.
+/// A point inside migration, removal or construction at which a test can stop a thread.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Stage {
     /// A successor was installed.
@@ -190,23 +190,23 @@ pub(crate) enum Stage {
     Unlinked,
     /// A key was claimed for a node, whose constructor has not run.
     Claimed,
-    /// A sweep has looked at a bucket.
+    /// A sweep has read a bucket.
     Swept,
 }
 
 #[cfg(any(test, shadow_loom))]
 thread_local! {
-    /// What a test calls before every access of this thread to a node or a table.
+    /// Called before every access of this thread to a node or a table.
     pub(crate) static ON_ACCESS: std::cell::Cell<Option<fn()>> = const { std::cell::Cell::new(None) };
 }
 
 #[cfg(any(test, shadow_loom))]
 thread_local! {
-    /// Bits that this thread's new nodes and tables are said to have in their addresses, beside their own.
+    /// Bits added to the addresses of this thread's new nodes and tables, as far as checks see them.
     pub(crate) static FAR: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
-/// Every access to a node or a table comes by here first.
+/// Called before every access to a node or a table.
 #[cfg(any(test, shadow_loom))]
 pub(crate) fn access() {
     if let Some(call) = ON_ACCESS.get() {
@@ -214,7 +214,7 @@ pub(crate) fn access() {
     }
 }
 
-/// What a test plants and watches.
+/// The defect that a test plants, and the function by which it observes stages.
 #[derive(Default)]
 #[cfg(any(test, shadow_loom))]
 pub(crate) struct Rigging {
@@ -223,21 +223,21 @@ pub(crate) struct Rigging {
 }
 
 impl<R: Reclaim> Core<R> {
-    /// Whether this rule is broken on purpose.
+    /// Returns whether this rule is broken on purpose.
     #[inline(always)]
     #[cfg(any(test, shadow_loom))]
     pub(crate) fn planted(&self, defect: Defect) -> bool {
         self.rigging.defect == Some(defect)
     }
 
-    /// Never, in ordinary builds.
+    /// Returns false, in ordinary builds.
     #[inline(always)]
     #[cfg(not(any(test, shadow_loom)))]
     pub(crate) fn planted(&self, _: Defect) -> bool {
         false
     }
 
-    /// A place where a test can stop this thread.
+    /// Lets a test stop this thread at a stage.
     #[inline(always)]
     pub(crate) fn at(&self, _stage: Stage) {
         #[cfg(any(test, shadow_loom))]

@@ -1,4 +1,18 @@
-//! Finding a variable: never writes, never waits, helps nobody.
+//! Find: looks up the live node of a key. Never writes to a slot, never waits, never helps a migration.
+//!
+//! ```text
+//! fast path   snapshot of the home bucket in the root; the first slot with the key's tag
+//!               LINK(live) of the key                  → found                      (L1)
+//!               the key's TOMB                         → absent                     (L2)
+//!               no tag, an EMPTY, no successor         → absent                     (L3)
+//! slow path   a bit of the key is not in the sieve     → absent                     (L7)
+//!             bucket by bucket in the root             → found, absent or unclear   (L1 to L3)
+//!             if unclear: slot by slot, through all tables
+//!               LINK(live), FROZEN(live)               → found                      (I4)
+//!               LINK(dead), TOMB, RECORD, BUILDING     → absent                     (I1, I4)
+//!               EMPTY, no MOVED on the way             → absent                     (I1, I9)
+//!               anything else                          → the successor              (I2, I6, O4)
+//! ```
 
 use super::array::{SlotIndex, Table};
 use super::defect::Defect;
@@ -11,28 +25,28 @@ use crate::reclaim::Reclaim;
 use crate::registry::IdEntry;
 use crate::sync::{Ordering, fence};
 
-/// What a look at whole buckets says.
-pub(crate) enum Look<'g> {
+/// The outcome of reading whole buckets.
+pub(crate) enum Scan<'g> {
     /// The key's live node, and the LINK that leads to it.
     Live(NodeRef<'g>, SlotIndex, Word),
-    /// There is none.
+    /// The key has no live node.
     Absent,
-    /// Something here has to be looked at word by word.
+    /// The slots have to be read again, one by one and in order.
     Unclear,
 }
 
 impl<R: Reclaim> Core<R> {
-    /// The live node of a key. Wait-free but for the length of the probe and of the chain of tables.
+    /// Returns the live node of a key. Wait-free but for the length of the probe and of the chain of tables.
     #[inline(always)]
     pub(crate) fn find<'g>(&'g self, shield: Shield<'g, R>, obj: usize, entry: &IdEntry) -> Option<NodeRef<'g>> {
         self.find_as(shield, obj, entry, |node| node)
     }
 
-    /// The same, but `value` of it: applied where a node is found, so that the usual case does not ask once more whether
-    /// there is one.
+    /// Like [`find`](Self::find), but returns `value` of the node: applied where the node is found, so that the fast path does
+    /// not check twice whether there is one.
     ///
-    /// Here is the usual case, in registers: the first slot of the home bucket with the key's tag leads to it, or no slot
-    /// has the tag and the bucket ends the probe.
+    /// The fast path keeps everything in registers: the first slot of the home bucket with the key's tag leads to the key's
+    /// node, or no slot has the tag and the bucket ends the probe.
     #[inline(always)]
     pub(crate) fn find_as<'g, V>(
         &'g self,
@@ -42,15 +56,15 @@ impl<R: Reclaim> Core<R> {
         value: impl Fn(NodeRef<'g>) -> V,
     ) -> Option<V> {
         let key = self.key(obj, entry);
-        // Before the bucket's place, which is multiplied in the register that the hash is in.
+        // Before the bucket is located: the multiplication for that needs the register that holds the hash.
         let announced = shield.announced();
         let Some(root) = self.root_since(shield, announced) else {
-            return self.find_on(shield, obj, entry).map(value);
+            return self.find_slow(shield, obj, entry).map(value);
         };
-        let (tags, root) = Tags::new(key.wide_tag).before(root);
-        // In the tables of models all keys have the one bucket as their home that finds look at otherwise.
-        if cfg!(shadow_loom) && root.asks_sieve() {
-            return self.find_on(shield, obj, entry).map(value);
+        let (tags, root) = Tags::new(key.wide_tag).ordered_before(root);
+        // In models, all keys have the one home bucket, which finds would otherwise read instead of the sieve.
+        if cfg!(shadow_loom) && root.checks_sieve() {
+            return self.find_slow(shield, obj, entry).map(value);
         }
         let bucket = root.find_bucket(key.hash);
         let group = Group::load(bucket);
@@ -58,7 +72,7 @@ impl<R: Reclaim> Core<R> {
             Some(lane) => {
                 let word = root.load_lane(bucket, lane, R::LOAD);
                 if !R::counts(announced) {
-                    return self.find_on(shield, obj, entry).map(value);
+                    return self.find_slow(shield, obj, entry).map(value);
                 }
                 if let Some(node) = word.linked() {
                     let node = NodeRef::new(shield, node);
@@ -72,17 +86,18 @@ impl<R: Reclaim> Core<R> {
             None if group.empty().first().is_some() && self.is_last_without_sieve(root) => return None, // L3
             None => {}
         }
-        self.find_on(shield, obj, entry).map(value)
+        self.find_slow(shield, obj, entry).map(value)
     }
 
-    /// Whether nothing in snapshots of this table, taken before, can have been MOVED or SEALED: it has no successor.
+    /// Returns whether the table has no successor: then none of its slots was MOVED or SEALED in snapshots taken before (L3).
     #[inline(always)]
     pub(super) fn is_last(&self, table: &Table) -> bool {
         self.fence_after_snapshots();
         !table.has_next() || self.planted(Defect::AnyIsLast)
     }
 
-    /// The same, and whether the table has no sieve: then what is said of a key's home was read in its home.
+    /// Like [`is_last`](Self::is_last), but also requires that the table has no sieve: only then is the bucket of the fast
+    /// path certainly the key's home.
     #[inline(always)]
     fn is_last_without_sieve(&self, table: &Table) -> bool {
         self.fence_after_snapshots();
@@ -92,33 +107,33 @@ impl<R: Reclaim> Core<R> {
     #[inline(always)]
     fn fence_after_snapshots(&self) {
         if !self.planted(Defect::LastWithoutFence) {
-            // Acquire: makes of every relaxed load of the snapshots one that pairs with `Table::cas` (O1), so that who saw
-            // MOVED or SEALED there sees the successor (O4).
+            // Acquire: turns every relaxed load of the snapshots into one that pairs with `Table::cas` (O1), so that a thread
+            // that saw MOVED or SEALED there sees the successor (O4).
             fence(Ordering::Acquire);
         }
     }
 
-    /// All other cases, and where most look-ups find nothing.
+    /// Handles all other cases, and most look-ups that find nothing.
     #[cold]
     #[inline(never)]
-    fn find_on<'g>(&'g self, shield: Shield<'g, R>, obj: usize, entry: &IdEntry) -> Option<NodeRef<'g>> {
+    fn find_slow<'g>(&'g self, shield: Shield<'g, R>, obj: usize, entry: &IdEntry) -> Option<NodeRef<'g>> {
         let (key, root) = (self.key(obj, entry), self.root(shield));
-        let asks = root.asks_sieve();
-        if asks && !root.may_have(key.hash) && (self.is_last(root) || self.planted(Defect::SieveIsLast)) {
+        let checks = root.checks_sieve();
+        if checks && !root.may_contain(key.hash) && (self.is_last(root) || self.planted(Defect::SieveIsLast)) {
             return None; // L7
         }
-        let found = match self.look(shield, root, &key) {
-            Look::Live(node, ..) => Some(node),
-            Look::Absent => None,
-            Look::Unclear => self.find_by_words(shield, self.root(shield), &key),
+        let found = match self.scan_buckets(shield, root, &key) {
+            Scan::Live(node, ..) => Some(node),
+            Scan::Absent => None,
+            Scan::Unclear => self.find_by_words(shield, self.root(shield), &key),
         };
-        if asks == found.is_some() {
-            root.choose_way(root.home_bucket(key.hash), !asks);
+        if checks == found.is_some() {
+            root.adapt_finds(root.home_bucket(key.hash), !checks);
         }
         found
     }
 
-    /// The live node of a key and its LINK in the usual case, as for [`find`](Self::find): that of the first slot of its
+    /// Returns the live node of a key and its LINK on the fast path, like [`find`](Self::find): from the first slot of its
     /// home bucket with its tag.
     #[inline]
     pub(crate) fn first_live<'g>(
@@ -128,7 +143,7 @@ impl<R: Reclaim> Core<R> {
         key: &Key<'_>,
     ) -> Option<(NodeRef<'g>, SlotIndex, Word)> {
         // As in `find`.
-        let (tags, root) = Tags::new(key.wide_tag).before(root);
+        let (tags, root) = Tags::new(key.wide_tag).ordered_before(root);
         let bucket = root.home_bucket(key.hash);
         let lane = Group::load(bucket).with(tags).first()?;
         let word = shield.load(|order| root.load_lane(bucket, lane, order));
@@ -137,10 +152,10 @@ impl<R: Reclaim> Core<R> {
             .then(|| (node, root.slot_in(bucket, lane), word))
     }
 
-    /// Looks for a key in the root, at whole buckets, for as long as nothing in them speaks of migration or of a node that
-    /// is not live. The words of one bucket are read in no order, which is enough (L1 to L3).
+    /// Looks up a key in the root by whole buckets, up to the first slot that tells of a migration or of a node that is not
+    /// live. The words of one bucket are read in no order, which is enough (L1 to L3).
     #[inline]
-    pub(crate) fn look<'g>(&'g self, shield: Shield<'g, R>, root: &'g Table, key: &Key<'_>) -> Look<'g> {
+    pub(crate) fn scan_buckets<'g>(&'g self, shield: Shield<'g, R>, root: &'g Table, key: &Key<'_>) -> Scan<'g> {
         let home = root.home_bucket(key.hash);
         let mut bucket = home;
         loop {
@@ -150,37 +165,40 @@ impl<R: Reclaim> Core<R> {
                 let Some(node) = word.linked() else {
                     match word.kind() {
                         // L2.
-                        Kind::Tomb if key.tomb() == Some(word) => return Look::Absent,
+                        Kind::Tomb if key.tomb() == Some(word) => return Scan::Absent,
+                        // Another key's tomb.
                         Kind::Tomb => continue,
-                        _ => return Look::Unclear,
+                        // FROZEN, RECORD, MOVED, or a word that changed since the snapshot.
+                        _ => return Scan::Unclear,
                     }
                 };
                 let node = NodeRef::new(shield, node);
+                // Another key's node with the same tag is passed.
                 if node.is_for(key.obj, key.entry) {
                     // L1.
                     return if node.is_live() {
-                        Look::Live(node, root.slot_in(bucket, lane), word)
+                        Scan::Live(node, root.slot_in(bucket, lane), word)
                     } else {
-                        Look::Unclear
+                        Scan::Unclear
                     };
                 }
             }
             let ends = group.ends();
             if ends.closed() {
-                return Look::Unclear;
+                return Scan::Unclear;
             }
             if ends.empty().is_some() {
                 // L3.
-                return Look::Absent;
+                return Scan::Absent;
             }
             bucket = root.bucket_after(bucket);
             if std::ptr::eq(bucket, home) {
-                return Look::Unclear;
+                return Scan::Unclear;
             }
         }
     }
 
-    /// The same, word by word, through all tables from one on that was the root.
+    /// Looks up a key slot by slot, in `table`, which is or was the root, and in all its successors.
     pub(crate) fn find_by_words<'g>(
         &'g self,
         shield: Shield<'g, R>,
@@ -197,12 +215,14 @@ impl<R: Reclaim> Core<R> {
                             State::Live => return Some(node),
                             State::Building if self.planted(Defect::BuildingIsFound) => return Some(node),
                             State::Building => return None,
-                            // The key may live again in the successor (I6): a LINK, though, is its newest node.
+                            // A dead node: LINK leads to the newest node of the key, so the key is absent; after FROZEN it may
+                            // live again in the successor (I6).
                             _ if matches!(word.kind(), Kind::Link(_)) => return None,
                             _ if self.planted(Defect::FrozenDeadIsAbsent) => return None,
                             _ => {}
                         }
                     }
+                    // A tomb.
                     _ => return None,
                 },
                 Found::Empty(_) if !probe.seen || self.planted(Defect::EmptyAfterMovedIsAbsent) => return None,
@@ -210,7 +230,7 @@ impl<R: Reclaim> Core<R> {
                 Found::Full if !probe.seen && self.planted(Defect::FullIsAbsent) => return None,
                 Found::Empty(_) | Found::Sealed | Found::Full => {}
             }
-            // Read after the scan (O4). Always there after MOVED, SEALED or FROZEN; else this is the last table.
+            // Read after the scan (O4). There is a successor after MOVED, SEALED or FROZEN; otherwise this is the last table.
             table = self.next(shield, table)?;
         }
     }

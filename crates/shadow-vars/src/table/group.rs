@@ -1,27 +1,27 @@
-//! A bucket's eight words looked at together.
+//! Snapshots of a bucket: its eight words, loaded together and compared in parallel.
 //!
-//! A snapshot is eight loads in no order. It says where to look; whatever is used is loaded again by
-//! [`Table::load`](super::array::Table::load). Vector loads of words that others change are beyond what the language can
-//! say, so on x86-64 they are inline assembly: there, each aligned 8-byte lane of a 16-byte load is read at once. Elsewhere
-//! (and under loom) they are eight relaxed loads.
+//! A snapshot is eight loads in no order. It only tells which slots to load again, by
+//! [`Table::load`](super::array::Table::load). Vector loads of words that other threads change cannot be expressed in the
+//! language, so on x86-64 they are inline assembly: there, each aligned 8-byte lane of a 16-byte load is read at once.
+//! Elsewhere (and under loom) they are eight relaxed loads.
 
 use super::array::BUCKET;
 use super::hash::TagPart;
 use crate::sync::AtomicU64;
 
-/// What a bucket says beside its tags: a bit for each lane that is EMPTY, and from bit 8 on one for each that is MOVED or
-/// SEALED.
+/// The lanes of a bucket that belong to no key: a bit for each EMPTY lane, and from bit 8 on one for each lane that is MOVED
+/// or SEALED.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Ends(u32);
 
 impl Ends {
-    /// Whether something is MOVED or SEALED: a key may have gone on to the successor.
+    /// Returns whether a lane is MOVED or SEALED: a key may have been moved to the successor.
     #[inline]
     pub(crate) fn closed(self) -> bool {
         self.0 > 0xff
     }
 
-    /// The first EMPTY lane.
+    /// Returns the first EMPTY lane.
     #[inline]
     pub(crate) fn empty(self) -> Option<Lane> {
         let empty = self.0 & 0xff;
@@ -32,14 +32,14 @@ impl Ends {
 /// Bytes of a slot: 8, but more under loom.
 const SLOT: u32 = size_of::<AtomicU64>() as u32;
 
-/// A slot's place in its bucket, in bytes: that of one of the [`BUCKET`] by construction.
+/// A slot's offset in its bucket, in bytes: that of one of the [`BUCKET`] slots by construction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Lane(u32);
 
 impl Lane {
     pub(crate) const FIRST: Self = Self(0);
 
-    /// As a position.
+    /// Returns the slot's position in the bucket.
     #[inline]
     pub(crate) fn get(self) -> usize {
         (self.0 / SLOT) as usize
@@ -51,7 +51,7 @@ impl Lane {
     }
 }
 
-/// Lanes of a bucket: every second bit stands for one.
+/// A set of lanes: every second bit stands for one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Lanes(u32);
 
@@ -84,35 +84,35 @@ mod sse2 {
     use super::*;
     use crate::table::word::{FROZEN, KIND, LINK, NO_KEY, TAG_BITS};
 
-    /// A bit for each lane.
+    /// All lanes.
     const ALL: u32 = 0x5555;
 
     /// The words' low halves, four to a register: tag, kind, and the lowest bits of the address.
     #[derive(Clone, Copy)]
     pub(crate) struct Group([__m128i; 2]);
 
-    /// A tag, in every place of a group where it may be.
+    /// A tag, in every lane of a group.
     #[derive(Clone, Copy)]
     pub(crate) struct Tags(__m128i);
 
     impl Tags {
-        /// The tag is in the argument's low 16 bits. What the others are does not matter.
+        /// Uses the low 16 bits of the argument; the others are ignored.
         #[inline]
         pub(crate) fn new(tag: u32) -> Self {
-            // SAFETY: SSE2 is there (`cfg` above).
+            // SAFETY: SSE2 is available (`cfg` above).
             Self(unsafe { _mm_set1_epi32(tag as i32) })
         }
 
-        /// The same, and a reference to what is used after this only: so what is done with it may take the register that the
-        /// tag comes from.
+        /// Register-allocation hint: makes the compiler compute the tags before `next` is used, so that computing with `next`
+        /// may reuse the register that held the tag.
         #[inline]
         #[allow(
             clippy::pointers_in_nomem_asm_block,
             reason = "the assembly is empty: it reads nothing there"
         )]
-        pub(crate) fn before<T>(mut self, next: &T) -> (Self, &T) {
+        pub(crate) fn ordered_before<T>(mut self, next: &T) -> (Self, &T) {
             let mut next: *const T = next;
-            // SAFETY: does nothing, so the pointer is still that of a reference.
+            // SAFETY: the assembly does nothing, so the pointer is still that of a reference.
             unsafe {
                 asm!("/* {} {} */", inout(xmm_reg) self.0, inout(reg) next, options(pure, nomem, nostack, preserves_flags));
                 (self, &*next)
@@ -140,22 +140,24 @@ mod sse2 {
             Self([a, b])
         }
 
+        // Returns the lanes with this tag.
         #[inline]
         pub(crate) fn with(&self, tags: Tags) -> Lanes {
-            // SAFETY: as above.
+            // SAFETY: SSE2 is available, as above.
             unsafe {
                 let [a, b] = self.0.map(|low| _mm_cmpeq_epi16(low, tags.0));
-                // A half's upper 16 bits say nothing here; whatever they are, packing leaves the lower in the low byte.
+                // The upper 16 bits of each half are ignored; whatever they are, packing leaves the comparison of the lower
+                // ones in the low byte.
                 Lanes(_mm_movemask_epi8(_mm_packs_epi32(a, b)) as u32 & ALL)
             }
         }
 
-        /// The lanes that are LINK or FROZEN, with a tag that has this part.
+        /// Returns the lanes that are LINK or FROZEN, with a tag that has this part.
         #[inline]
         pub(crate) fn nodes_with(&self, part: TagPart) -> Lanes {
             let mask = (KIND as u32) << TAG_BITS | u32::from(part.mask);
             let bits = u32::from(part.bits);
-            // SAFETY: as above.
+            // SAFETY: SSE2 is available, as above.
             unsafe {
                 let mask = _mm_set1_epi32(mask as i32);
                 let link = _mm_set1_epi32(((LINK as u32) << TAG_BITS | bits) as i32);
@@ -168,10 +170,10 @@ mod sse2 {
             }
         }
 
-        /// The lanes that are EMPTY: the only ones whose low half is 0, as all others have a kind, or a bit above it there.
+        /// Returns the EMPTY lanes: the only ones whose low half is 0, as all others have a kind, or a bit above it there.
         #[inline]
         pub(crate) fn empty(&self) -> Lanes {
-            // SAFETY: as above.
+            // SAFETY: SSE2 is available, as above.
             unsafe {
                 let [a, b] = self.0.map(|low| _mm_cmpeq_epi32(low, _mm_setzero_si128()));
                 Lanes(_mm_movemask_epi8(_mm_packs_epi32(a, b)) as u32 & ALL)
@@ -180,13 +182,13 @@ mod sse2 {
 
         #[inline]
         pub(crate) fn ends(&self) -> Ends {
-            // SAFETY: as above.
+            // SAFETY: SSE2 is available, as above.
             unsafe {
                 let [a, b] = self.0.map(|low| _mm_srai_epi32::<{ TAG_BITS as i32 }>(low));
                 let rest = _mm_packs_epi32(a, b);
                 let kind = _mm_and_si128(rest, _mm_set1_epi16(KIND as i16));
                 let no_key = _mm_cmpeq_epi16(kind, _mm_set1_epi16(NO_KEY as i16));
-                // Of these, only EMPTY has no bit above.
+                // Of the words without a key, only EMPTY has no bit above the kind.
                 let empty = _mm_cmpeq_epi16(rest, _mm_setzero_si128());
                 let closed = _mm_xor_si128(no_key, empty);
                 Ends(_mm_movemask_epi8(_mm_packs_epi16(empty, closed)) as u32)
@@ -214,7 +216,7 @@ mod portable {
         }
 
         #[inline]
-        pub(crate) fn before<T>(self, next: &T) -> (Self, &T) {
+        pub(crate) fn ordered_before<T>(self, next: &T) -> (Self, &T) {
             (self, next)
         }
     }
@@ -231,7 +233,7 @@ mod portable {
             }))
         }
 
-        /// A bit, this far from the next, for each lane of which it holds.
+        /// Returns a bit for each lane whose word satisfies `is`, with `stride` bits per lane.
         #[inline]
         fn lanes(&self, stride: usize, is: impl Fn(Word) -> bool) -> u32 {
             let lanes = self.0.iter().enumerate();
@@ -280,7 +282,7 @@ mod tests {
     #[repr(align(64))]
     struct Bucket([AtomicU64; BUCKET]);
 
-    /// A word of any kind, with few tags and with addresses whose bits are mostly 0, so that fields meet their neighbours.
+    /// Returns a word of any kind, with few tags and with addresses whose bits are mostly 0, to test adjacent fields.
     fn word(random: usize) -> Word {
         let tag = [0, 1, 7, 8, 0x7fff, 0x8000, 0xffff, (random >> 40) as u16][random >> 8 & 7];
         let addr = [
@@ -314,8 +316,8 @@ mod tests {
             let tag = random.next().unwrap() as u32;
             for tag in [0, 1, 7, 8, 0x7fff, 0x8000, 0xffff, tag].map(|low| tag << 16 | low & 0xffff) {
                 let lanes = sse2.with(Tags::new(tag));
-                assert_eq!(lanes, sse2.with(Tags::new(tag).before(&bucket).0));
-                assert_eq!(lanes, portable.with(portable::Tags::new(tag).before(&bucket).0));
+                assert_eq!(lanes, sse2.with(Tags::new(tag).ordered_before(&bucket).0));
+                assert_eq!(lanes, portable.with(portable::Tags::new(tag).ordered_before(&bucket).0));
                 for mask in [0, 0xf, 0xfff0, 0xffff] {
                     let part = TagPart {
                         bits: tag as u16 & mask,

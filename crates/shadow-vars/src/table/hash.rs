@@ -1,33 +1,32 @@
-//! From a key to its home bucket and to its tag.
+//! Hashing: from a key to its home bucket and its tag.
 //!
-//! Addresses come in regular strides, which hashes that are good enough for other keys cluster on. A folded
-//! multiplication brings every bit of the address down into the low half; a second multiplication spreads it over
-//! the high bits, which name the bucket. The id has its say last: an exclusive or with its salt moves the key to the place
-//! of its id.
+//! Addresses come in regular strides, on which many otherwise good hash functions cluster. A folded multiplication brings
+//! every bit of the address down into the low half; a second multiplication spreads it over the high bits, which select the
+//! bucket. Last, the id's salt is exclusive-or'ed in, which moves the key to the place of its id.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 
 use crate::sync::stat::{AtomicU64, Ordering};
 
-/// Low bits of a tag in which a hash is 0, so that those of an id's index stand there as they are.
-pub(crate) const PLAIN: u32 = 4;
+/// The low bits of a tag in which the hash is 0, so that they hold those of the id's index unchanged.
+pub(crate) const INDEX_BITS: u32 = 4;
 
-/// An odd constant with no pattern, the first digits of e, times a power of two: products end in zeros.
-const SPREAD: u64 = 0xadf8_5458_a2bb_4a9b << PLAIN;
+/// An odd constant without a pattern, the first digits of e, times a power of two: products end in zeros.
+const SPREAD: u64 = 0xadf8_5458_a2bb_4a9b << INDEX_BITS;
 
 /// A hash function for addresses, keyed per store.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AddrHasher {
-    /// The first factor: odd, without a pattern, another for each seed. Zero makes all hashes equal (tests).
+    /// The first factor: odd, without a pattern, different for each seed. Zero makes all hashes equal (tests).
     fold: u64,
-    /// The second: [`SPREAD`], here where the other is loaded from.
+    /// The second factor: [`SPREAD`], stored next to the first so that both are loaded from one line.
     spread: u64,
 }
 
 impl AddrHasher {
     pub(crate) fn new(seed: u64) -> Self {
-        // Steele, Lea and Flood's SplitMix64 (OOPSLA 2014): seeds that differ in a bit give factors that differ in many.
+        // Steele, Lea and Flood's SplitMix64 (OOPSLA 2014): seeds that differ in one bit give factors that differ in many.
         let mut mixed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -37,15 +36,15 @@ impl AddrHasher {
         }
     }
 
-    /// A hasher with a seed of the process's own randomness, which is drawn once; another for each.
+    /// Creates a hasher with a random seed, different for each. The process draws its randomness once.
     pub(crate) fn random() -> Self {
         static DRAWN: AtomicU64 = AtomicU64::new(0);
         static GIVEN: AtomicU64 = AtomicU64::new(0);
-        // Relaxed, all: numbers by themselves.
+        // Relaxed, all: the numbers stand for nothing else.
         let drawn = match DRAWN.load(Ordering::Relaxed) {
             0 => {
                 let drawn = RandomState::new().build_hasher().finish() | 1;
-                // Two threads that draw at once go on from what was drawn first.
+                // Two threads that draw at the same time both use what was stored first.
                 match DRAWN.compare_exchange(0, drawn, Ordering::Relaxed, Ordering::Relaxed) {
                     Ok(_) => drawn,
                     Err(first) => first,
@@ -54,11 +53,11 @@ impl AddrHasher {
             drawn => drawn,
         };
         let given = GIVEN.fetch_add(1, Ordering::Relaxed);
-        // `new` mixes; an odd factor keeps the seeds apart.
+        // `new` mixes the seed; an odd factor keeps the seeds apart.
         Self::new(drawn.wrapping_add(given.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
     }
 
-    /// A hasher that gives every address the same hash.
+    /// Creates a hasher that gives every address the same hash.
     pub(crate) fn constant() -> Self {
         Self {
             fold: 0,
@@ -70,22 +69,22 @@ impl AddrHasher {
     pub(crate) fn hash(self, obj: usize) -> AddrHash {
         let wide = u128::from(obj as u64) * u128::from(self.fold);
         let folded = wide as u64 ^ (wide >> 64) as u64;
-        // In models all hashes are equal, and no tag is that of an EMPTY word: that would hide the usual cases.
-        let some_tag = u64::from(cfg!(shadow_loom)) << PLAIN;
+        // In models all hashes are equal, but no tag is that of an EMPTY word, which would hide the common cases.
+        let some_tag = u64::from(cfg!(shadow_loom)) << INDEX_BITS;
         AddrHash {
             spread: folded.wrapping_mul(self.spread) | some_tag,
         }
     }
 }
 
-/// The hash of one address. Its last [`PLAIN`] bits are 0.
+/// The hash of one address. Its last [`INDEX_BITS`] bits are 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AddrHash {
     spread: u64,
 }
 
 impl AddrHash {
-    /// The hash of a key: of an address, and an id by its [salt](Places::salt).
+    /// Returns the hash of a key: of this address, and of an id by its [salt](Places::salt).
     #[inline]
     pub(crate) fn with(self, salt: u64) -> KeyHash {
         KeyHash {
@@ -93,12 +92,12 @@ impl AddrHash {
         }
     }
 
-    /// What the tags of this address's keys have in common whose ids are among so many, and in this of so many places, a
-    /// power of two.
+    /// Returns the bits shared by the tags of this address's keys whose ids are among the first `ids` and have this place,
+    /// modulo `of` (a power of two).
     #[inline]
-    pub(crate) fn tags_of(self, places: Places, ids: u64, (place, of): (usize, usize)) -> TagPart {
+    pub(crate) fn shared_tag_bits(self, places: Places, ids: u64, (place, of): (usize, usize)) -> TagPart {
         let place_bits = ((of - 1) << places.share) as u16;
-        // Of an index that a tag does not hold whole, the bits may be any.
+        // The bits of an index that does not fit into a tag are unknown.
         let rest = if ids > 1 << u16::BITS {
             0
         } else {
@@ -111,7 +110,7 @@ impl AddrHash {
         }
     }
 
-    /// The home, in a table of `2^log2` buckets, of this address's key of the first id.
+    /// Returns the home, in a table of `2^log2` buckets, of this address's key of the first id.
     #[cfg(test)]
     pub(crate) fn home(self, log2: u32) -> usize {
         home(self.spread, log2)
@@ -126,29 +125,29 @@ pub(crate) struct KeyHash {
 }
 
 impl KeyHash {
-    /// The low 16 bits, which no table is large enough to use.
+    /// Returns the tag: the low 16 bits, which no table is large enough to use.
     #[inline]
     pub(crate) fn tag(self) -> u16 {
         self.point as u16
     }
 }
 
-/// What some tags have in common.
+/// Bits that some tags have in common.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TagPart {
     pub(crate) bits: u16,
-    /// Which bits.
+    /// The bits that count.
     pub(crate) mask: u16,
 }
 
 impl TagPart {
-    /// Nothing.
+    /// No bits: every tag matches.
     pub(crate) const ANY: Self = Self { bits: 0, mask: 0 };
 
-    /// Of all keys of an id: the low bits of its index.
+    /// Returns the bits shared by all keys of an id: the low bits of its index.
     #[inline]
     pub(crate) fn of_id(index: u32) -> Self {
-        const MASK: u16 = (1 << PLAIN) - 1;
+        const MASK: u16 = (1 << INDEX_BITS) - 1;
         Self {
             bits: index as u16 & MASK,
             mask: MASK,
@@ -156,61 +155,61 @@ impl TagPart {
     }
 }
 
-/// Where the ids of a store put a parent's variables: in [`MOST`](Self::MOST) places at equal distances in the hash space,
-/// each for as many ids in turn, by the order of their first use.
+/// The mapping from ids to places: a parent's variables lie in [`MOST`](Self::MOST) places at equal distances in the hash
+/// space. Ids take the places in turn, by the order of their first use, and equally many ids share each.
 ///
-/// A place is the reverse of its number, in the highest bits of the salt. So a table of 2^n buckets, if they are fewer, has
-/// place p where it has place p mod 2^n; and the first places are the farthest apart.
+/// A place is its number reversed, in the highest bits of the salt. So a table of 2^n buckets, if that is fewer than the
+/// places, has place p where it has place p mod 2^n; and the first places are the farthest apart.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Places {
-    /// The logarithm of how many ids share a place before the next begins.
+    /// The logarithm of how many consecutive ids share a place.
     share: u32,
 }
 
 impl Places {
-    /// Half a bucket to a place: what few ids put on a parent is in one line, and 64 ids fill no bucket.
+    /// Half a bucket to a place: a parent's variables of a few ids are in one cache line, and 64 ids fill no bucket.
     pub(crate) const USUAL: Self = Self { share: 2 };
-    /// Every id at another place than the one before (tests).
+    /// Each id at another place than the one before (tests).
     pub(crate) const APART: Self = Self { share: 0 };
 
-    /// A power of two, and all that a pass over one parent's variables has to look at.
+    /// The number of places, a power of two: a pass over one parent's variables has no more homes to visit.
     pub(crate) const MOST: usize = 16;
 
-    /// The place of an id, by the low bits of its index.
+    /// Returns the place of an id, by the low bits of its index.
     #[inline]
     pub(crate) fn of(self, index: u16) -> usize {
         usize::from(index >> self.share) % Self::MOST
     }
 
-    /// How many places so many ids have.
+    /// Returns how many places this many ids use.
     #[inline]
     pub(crate) fn used(self, ids: u64) -> usize {
         ids.div_ceil(1 << self.share).min(Self::MOST as u64) as usize
     }
 
-    /// The salt of the id with this index: its place, and the low bits of the index for the tag.
+    /// Returns the salt of the id with this index: its place, and the low bits of the index for the tag.
     pub(crate) fn salt(self, index: u32) -> u64 {
         Self::start(self.of(index as u16)) | u64::from(index as u16)
     }
 
-    /// What a place is in a salt.
+    /// Returns a place as it appears in a salt.
     #[inline]
     pub(crate) fn start(place: usize) -> u64 {
         (place as u64).reverse_bits()
     }
 }
 
-/// The order in which a walk takes the 2^log2 regions of the hash space, or the buckets of a table, which are the same.
+/// The order in which a walk visits the 2^log2 regions of the hash space, or the buckets of a table, which are the same.
 ///
-/// Not in the order of points, in which tables keep their entries: each step goes on by about the golden section of the
-/// whole, around the end. Any stretch of such a walk is spread evenly over the space: the gaps that it leaves have three
-/// lengths at most (Sós, 1958), the longest two and a half times their mean. So is what a walk has not come to (P5).
+/// This is not the order of points, in which tables keep their entries: each step advances by about the golden section of the
+/// whole, wrapping around. Any stretch of such a walk is spread evenly over the space: the gaps that it leaves have at most
+/// three lengths (Sós, 1958), the longest two and a half times their mean. So are the regions not yet visited (P5).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Walk {
     pub(crate) log2: u32,
-    /// Regions of a step: odd, so that the walk comes to each once.
+    /// Regions per step: odd, so that the walk visits each once.
     step: u64,
-    /// Its inverse modulo 2^64.
+    /// The inverse of `step` modulo 2^64.
     inverse: u64,
     /// The bits of a region's number.
     pub(super) mask: u64,
@@ -218,17 +217,17 @@ pub(crate) struct Walk {
 
 impl Walk {
     pub(crate) fn new(log2: u32) -> Self {
-        /// The fractional part of the golden ratio, of 2^64.
+        /// The fractional part of the golden ratio, times 2^64.
         const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-        /// How many odd numbers the step is away from the golden section, for each size: to the next such that no partial
-        /// quotient of what part it is of the whole is above 4. The largest of them says how uneven a stretch may be.
+        /// For each size, by how many odd numbers the step differs from the golden section: to the next number such that no
+        /// partial quotient of its ratio to the whole is above 4. The largest quotient bounds how uneven a stretch may be.
         const AWAY: [i64; 41] = [
             0, 0, 0, 0, 0, 2, 0, 0, 0, 3, 2, -4, 0, 1, 1, -1, 3, 18, -2, 17, -1, -20, -6, 21, -39, -1, -64, 11, 16, 70,
             -45, 22, -114, -29, -15, -14, -27, -87, 351, -426, -1102,
         ];
         let section = u128::from(GOLDEN) << log2 >> 64;
         let step = (section as u64 | 1).wrapping_add_signed(2 * AWAY[log2 as usize]);
-        // Newton's: an odd number is its own inverse modulo 8, and each round doubles the bits.
+        // Newton's method: an odd number is its own inverse modulo 8, and each round doubles the correct bits.
         let inverse = (0..5).fold(step, |inverse, _| {
             inverse.wrapping_mul(2_u64.wrapping_sub(step.wrapping_mul(inverse)))
         });
@@ -240,27 +239,27 @@ impl Walk {
         }
     }
 
-    /// The region, by number, that the walk comes to after so many others.
+    /// Returns the number of the region that the walk visits after `after` others.
     #[inline]
     pub(crate) fn region(self, after: usize) -> usize {
         ((after as u64).wrapping_mul(self.step) & self.mask) as usize
     }
 
-    /// The first point of that region.
+    /// Returns the first point of that region.
     #[inline]
     pub(crate) fn point(self, after: usize) -> u64 {
         // Rotated, not shifted, as in `home`.
         (self.region(after) as u64).rotate_right(self.log2)
     }
 
-    /// How many others the walk comes to before this region.
+    /// Returns how many others the walk visits before this region.
     #[inline]
     pub(crate) fn before(self, region: usize) -> usize {
         ((region as u64).wrapping_mul(self.inverse) & self.mask) as usize
     }
 }
 
-/// The home bucket of a point in the hash space: its `log2` high bits.
+/// Returns the home bucket of a point in the hash space: its `log2` high bits.
 #[inline]
 pub(crate) fn home(point: u64, log2: u32) -> usize {
     // Rotated, not shifted: a shift by 64 (a table of one bucket) is not defined.
@@ -298,8 +297,8 @@ mod tests {
         }
     }
 
-    /// A walk comes to each region once, and any stretch of it is spread evenly: however long, it leaves no gap, around the
-    /// end of the space, longer than two and a half times their mean, nor one shorter than a fifth of it.
+    /// A walk visits each region once, and any stretch of it is spread evenly: whatever its length, it leaves no gap, wrapping
+    /// around, longer than two and a half times the mean gap, nor one shorter than a fifth of it.
     #[test]
     fn any_stretch_of_a_walk_is_spread_evenly() {
         for log2 in 0..=13 {
@@ -314,7 +313,7 @@ mod tests {
                 assert_eq!((walk.before(region), home(walk.point(step), log2)), (step, region));
                 assert_eq!(walk.region(step + regions), region);
             }
-            // A stretch that begins elsewhere is the same one, turned round the space.
+            // A stretch that begins elsewhere is a rotation of this one.
             let lengths = (1..=regions).filter(|length| *length < 200 || length.is_multiple_of(97));
             for length in lengths {
                 let start = length * 31 % regions;
@@ -372,8 +371,8 @@ mod tests {
         }
     }
 
-    /// A parent's keys have as many homes as there are places, or buckets if those are fewer; and each of them is in just
-    /// one of these, by its home and by its tag.
+    /// A parent's keys have as many homes as there are places, or buckets if those are fewer; and each key belongs to exactly
+    /// one of them, by its home and by its tag.
     #[test]
     fn places_divide_a_parents_keys() {
         let is_in = |part: TagPart, key: KeyHash| key.tag() & part.mask == part.bits;
@@ -390,7 +389,7 @@ mod tests {
                         home(key.point, log2) == home(start.point, log2)
                     };
                     let by_home: Vec<_> = (0..of).filter(place_of).collect();
-                    let tags = |place: usize| hash.tags_of(places, u64::from(ids), (place, of));
+                    let tags = |place: usize| hash.shared_tag_bits(places, u64::from(ids), (place, of));
                     let by_tag: Vec<_> = (0..of).filter(|&place| is_in(tags(place), key)).collect();
                     assert_eq!(
                         (by_home.len(), &by_home),

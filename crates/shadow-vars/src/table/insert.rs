@@ -1,4 +1,20 @@
-//! Putting a node in: claims the key's slot, or says who has it.
+//! Insert: claims the slot of a key for a new node, or returns the node that owns the key.
+//!
+//! The outcomes are [`Inserted`]. The fast path reads the home bucket in the root, and claims only if there is no successor
+//! and the key has a tomb or no slot (L2, L3). Otherwise whole buckets are read, and as a last resort the slots one by one:
+//!
+//! ```text
+//! LINK, FROZEN with a live or building node    → Exists, Building        (I1)
+//! LINK(dead), TOMB, RECORD, not migrating      → LINK(new): Claimed      (I1, I7)
+//!           ... and migrating                  → FROZEN or MOVED; on to the successor
+//! FROZEN(dead)                                 → MOVED; on to the successor (I6)
+//! EMPTY, not migrating, no MOVED on the way    → LINK(new): Claimed      (I1, P4)
+//!           ... otherwise                      → SEALED; on to the successor
+//! SEALED                                       → on to the successor
+//! table full                                   → on to the successor, made larger if there was none (P4)
+//! ```
+//!
+//! A lost compare-and-swap reads the same bucket again (P2). An insert that meets a migration migrates a block first (P1).
 
 use std::ptr::NonNull;
 
@@ -13,30 +29,30 @@ use crate::reclaim::Reclaim;
 use crate::shard::Shard;
 use crate::sync::AtomicU64;
 
-/// How an insert ended.
+/// The outcome of an insert.
 #[must_use]
 pub(crate) enum Inserted<'g> {
     /// The key's slot in this table leads to the new node.
     Claimed(&'g Table),
     /// The variable exists.
     Exists(NodeRef<'g>),
-    /// Somebody runs a constructor for the variable.
+    /// Another thread runs a constructor for the variable, or this thread does, further up its stack.
     Building(NodeRef<'g>),
 }
 
-/// Where an insert goes after one look at a table.
+/// What an insert does after one step of its probe.
 enum Next<'g> {
     Done(Inserted<'g>),
-    /// The key's turn in this table is over: on to the successor.
+    /// The key is closed in this table: continue in the successor.
     Successor,
-    /// A compare-and-swap was lost: look again.
+    /// A compare-and-swap was lost: read the bucket again.
     Reload,
-    /// Something older had to be finished first: start over at this table.
+    /// Something older had to be finished first: start over in this table.
     Again,
 }
 
 impl<R: Reclaim> Core<R> {
-    /// Claims the key for `new`, whose life is LIVE or BUILDING. Lock-free. The node stays the caller's unless claimed.
+    /// Claims the key for `new`, whose life is LIVE or BUILDING. Lock-free. The caller keeps the node unless it is claimed.
     pub(crate) fn insert<'g>(
         &'g self,
         shield: Shield<'g, R>,
@@ -54,7 +70,7 @@ impl<R: Reclaim> Core<R> {
             let migrating = table.has_next() && self.root(shield).generation >= table.generation;
             if migrating && !helped {
                 helped = true;
-                // No memory to place a node does not keep this insert from trying.
+                // An insert may still succeed if there is no memory to place a node.
                 let _ = self.help(shield);
             }
             let mut probe = Probe::new(self, shield, table, key);
@@ -64,7 +80,7 @@ impl<R: Reclaim> Core<R> {
                     Next::Reload => {}
                     Next::Again => continue 'table,
                     Next::Successor => {
-                        // There is one after MOVED, SEALED or FROZEN (O4), and where `try_insert` saw or made it.
+                        // There is a successor after MOVED, SEALED or FROZEN (O4), and where `try_insert` saw or made one.
                         table = self.next(shield, table).unwrap_or(table);
                         continue 'table;
                     }
@@ -73,10 +89,10 @@ impl<R: Reclaim> Core<R> {
         }
     }
 
-    /// Claims the key for a new node in the most usual case: in its home bucket in the root, nothing speaks of migration, and
-    /// the key has a tomb there or nothing. Whether it did; else nothing was done.
+    /// Fast path: claims the key for a new node if, in the key's home bucket in the root, no slot tells of a migration, and
+    /// the key has a tomb there or nothing. Returns whether it was claimed.
     #[inline(always)]
-    pub(crate) fn claim_at_once(
+    pub(crate) fn try_claim_fast(
         &self,
         shield: Shield<'_, R>,
         shard: Shard,
@@ -85,7 +101,7 @@ impl<R: Reclaim> Core<R> {
         new: NonNull<Node>,
     ) -> bool {
         let group = Group::load(bucket);
-        // As in `insert`: whoever sees no successor yet claims in the root.
+        // As in `insert`: a thread that sees no successor yet claims in the root.
         if self.is_slow_only() || !self.is_last(root) {
             return false;
         }
@@ -105,15 +121,15 @@ impl<R: Reclaim> Core<R> {
         won
     }
 
-    /// Whether a defect is planted that breaks rules of the slow way, which is too rare behind the quick ones for a test to
-    /// meet.
+    /// Returns whether a planted defect breaks a rule of the slow path, which tests would hardly ever reach behind the fast
+    /// path.
     #[inline]
     fn is_slow_only(&self) -> bool {
         self.planted(Defect::ClaimAfterMoved) || self.planted(Defect::DeadLinkLeft)
     }
 
-    /// The usual case, at whole buckets as in [`look`](Self::look): nothing speaks of migration, and the key has a live node,
-    /// a tomb, or nothing. Decides nothing else.
+    /// Claims or finds the key by whole buckets, as in [`scan_buckets`](Self::scan_buckets): if no slot tells of a migration,
+    /// and the key has a live node, a tomb, or nothing. Returns `None` in all other cases; then the key is not claimed.
     #[inline]
     fn insert_by_buckets<'g>(
         &'g self,
@@ -122,7 +138,7 @@ impl<R: Reclaim> Core<R> {
         key: &Key<'_>,
         new: NonNull<Node>,
     ) -> Option<Inserted<'g>> {
-        // As in `insert`: whoever sees no successor yet claims in the root.
+        // As in `insert`: a thread that sees no successor yet claims in the root.
         if root.has_next() {
             return None;
         }
@@ -135,16 +151,20 @@ impl<R: Reclaim> Core<R> {
                 let word = shield.load(|order| root.load_lane(bucket, lane, order));
                 let Some(node) = word.linked() else {
                     match word.kind() {
+                        // The key's tomb (L2).
                         Kind::Tomb if key.tomb() == Some(word) => {
                             let won = root.cas(root.slot_in(bucket, lane), word, link);
                             return won.then_some(Inserted::Claimed(root));
                         }
+                        // Another key's tomb.
                         Kind::Tomb => continue,
+                        // A migration, a key record, or a word that changed since the snapshot.
                         _ => return None,
                     }
                 };
                 let node = NodeRef::new(shield, node);
                 if node.is_for(key.obj, key.entry) {
+                    // L1. A node that is not live is left to the slow path.
                     return node.is_live().then_some(Inserted::Exists(node));
                 }
             }
@@ -170,6 +190,7 @@ impl<R: Reclaim> Core<R> {
         }
     }
 
+    /// Performs one step of the probe. `migrating` says that the table is the root, or was, and has a successor.
     fn try_insert<'g>(
         &'g self,
         shield: Shield<'g, R>,
@@ -186,6 +207,7 @@ impl<R: Reclaim> Core<R> {
                 Kind::Link(node) | Kind::Frozen(node) => {
                     let node = NodeRef::new(shield, node);
                     match node.life().state() {
+                        // A live node has the key.
                         State::Live => return Ok(Next::Done(Inserted::Exists(node))),
                         State::Building if self.planted(Defect::BuildingExists) => {
                             return Ok(Next::Done(Inserted::Exists(node)));
@@ -199,17 +221,17 @@ impl<R: Reclaim> Core<R> {
                         return then(table.cas(slot, word, link), Next::Done(Inserted::Claimed(table)));
                     }
                     if frozen {
-                        // The dead node's turn here is over; losing means that somebody else said so.
+                        // The key is closed here by the dead node's slot; if the exchange is lost, another thread has done it.
                         return then(table.cas(slot, word, Word::MOVED), Next::Successor);
                     }
                     if migrating && self.planted(Defect::DeadLinkLeft) {
                         return Ok(Next::Successor);
                     }
                     if migrating {
-                        // Through FROZEN, as for every LINK; the next look moves it on.
+                        // LINK becomes MOVED by way of FROZEN only; the next step does that.
                         return then(table.cas(slot, word, word.frozen()), Next::Reload);
                     }
-                    // The dead node's remover will find the slot taken, and retires it (I5).
+                    // The dead node's remover finds the slot changed, and retires the node (I5).
                     let won = table.cas(slot, word, link);
                     if won && self.planted(Defect::ReplacerRetires) {
                         self.retire(shield, node.as_ptr());
@@ -217,6 +239,7 @@ impl<R: Reclaim> Core<R> {
                     then(won, Next::Done(Inserted::Claimed(table)))
                 }
                 _ if migrating && self.planted(Defect::TombLeft) => Ok(Next::Successor),
+                // The key's own tomb: reused, or closed while the table migrates.
                 tomb => {
                     let (to, next) = if migrating {
                         (Word::MOVED, Next::Successor)
@@ -225,7 +248,7 @@ impl<R: Reclaim> Core<R> {
                     };
                     let won = table.cas(slot, word, to);
                     if let (true, Kind::Record(record)) = (won, tomb) {
-                        // Whoever takes a record out of its slot retires it (I7).
+                        // The thread that takes a record out of its slot retires it (I7).
                         self.retire(shield, record);
                     }
                     then(won, next)
@@ -234,12 +257,13 @@ impl<R: Reclaim> Core<R> {
             Found::Empty(slot) => {
                 let closed = (migrating && !self.planted(Defect::NoSeal))
                     || (probe.seen && !self.planted(Defect::ClaimAfterMoved));
+                // The key must not be claimed here any more: SEALED closes it.
                 if closed {
                     return then(table.cas(slot, Word::EMPTY, Word::SEALED), Next::Successor);
                 }
                 let root = self.root(shield);
                 if root.generation < table.generation && !table.take_ticket() {
-                    // No room for new keys before the old table's are in (P4).
+                    // No room for new keys before those of the old table are placed (P4).
                     self.finish(shield, root)?;
                     return Ok(Next::Again);
                 }
@@ -250,8 +274,11 @@ impl<R: Reclaim> Core<R> {
                 self.at(Stage::Claimed);
                 Ok(Next::Done(Inserted::Claimed(table)))
             }
+            // A SEALED before any EMPTY closes the key here.
             Found::Sealed => Ok(Next::Successor),
+            // All slots belong to other keys, and some are MOVED or there is a successor.
             Found::Full if probe.seen || table.has_next() => Ok(Next::Successor),
+            // The table is full: finish the older one first, or make a larger successor.
             Found::Full => {
                 let root = self.root(shield);
                 if root.generation < table.generation {

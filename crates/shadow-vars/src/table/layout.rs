@@ -1,12 +1,13 @@
-//! How a node is laid out: header, payload, and what those nodes have beside that need more.
+//! The layout of a node: header, payload, and the parts that only some nodes need.
 //!
 //! ```text
-//! fits: │ obj │ life │ [raw: size, align] │ payload │
-//! far:  │ obj │ life │ [raw: size, align] │ payload │ record │──▶ │ obj │ life: RECORD │
-//! wide: │ entry │ far ...                                          │ entry │ obj │ life: RECORD │
+//! inline:              │ obj │ life │ [raw: size, align] │ payload │
+//! out-of-line address: │ obj │ life │ [raw: size, align] │ payload │ record │──▶ │ obj │ life: RECORD │
+//! out-of-line id:      │ entry │ as before ...                               │ entry │ obj │ life: RECORD │
 //! ```
 //!
-//! In stores whose backend has intervals, each has its own before all that: │ born │ retired │ (entry) │ obj │ life │ ...
+//! In stores whose backend has intervals, each node and record begins with its own: │ born │ retired │ (entry) │ obj │ life │
+//! ...
 
 use std::alloc::Layout;
 use std::mem::{align_of, needs_drop, size_of};
@@ -20,33 +21,33 @@ use crate::sync::AtomicPtr;
 /// Drops a payload in place.
 pub(crate) type DropValue = unsafe fn(*mut u8);
 
-/// Raw nodes keep their layout right behind the header.
+/// Offset of the layout that each raw node keeps, after its header.
 pub(super) const RAW_LAYOUT: usize = size_of::<Node>();
 const _: () = assert!(size_of::<Node>().is_multiple_of(align_of::<Layout>()));
 
-/// What a payload owns beside its own bytes: a function of the value's type, called by the address of a value.
+/// Returns what a value owns beyond its own bytes: a function of the value's type, called with the address of a value.
 pub(crate) type WeighValue = unsafe fn(*const u8) -> usize;
 
-/// How much a node's key needs.
+/// How a node's key is represented.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
-    /// A word can hold it.
-    Fits,
-    /// A tomb needs a record of it: the address does not fit.
-    Far,
-    /// The same, and the life word cannot hold the id's index: a pointer to its entry comes before the header.
-    Wide,
+pub(super) enum KeyRepr {
+    /// A slot's word can hold the key.
+    Inline,
+    /// The address does not fit into a word: a tomb needs a record with the key.
+    OutOfLineAddr,
+    /// Like `OutOfLineAddr`, and the life word cannot hold the id's index: a pointer to the id's entry precedes the header.
+    OutOfLineId,
 }
 
-impl Form {
+impl KeyRepr {
     #[inline]
     pub(super) fn of(obj: usize, entry: &IdEntry) -> Self {
         if key_fits(obj, entry) {
-            Self::Fits
+            Self::Inline
         } else if entry.index_fits() {
-            Self::Far
+            Self::OutOfLineAddr
         } else {
-            Self::Wide
+            Self::OutOfLineId
         }
     }
 }
@@ -55,18 +56,18 @@ impl Form {
 #[derive(Clone, Copy)]
 pub(crate) struct Shape {
     pub(super) payload: Layout,
-    /// Drops the payload in place. See [`IdEntry::drop_with`] for the one that is called.
+    /// Drops the payload in place. [`IdEntry::drop_value`] returns the function to call.
     pub(crate) drop: Option<DropValue>,
-    /// The layout is the node's own, kept before the payload; `parts` are nobody's.
+    /// Each node has a layout of its own, stored before the payload; `parts` are not used.
     pub(super) raw: bool,
     /// Whether nodes have intervals.
     pub(super) intervals: bool,
-    /// By form.
+    /// The parts of a node, by [`KeyRepr`].
     parts: [Parts; 3],
 }
 
 impl Shape {
-    /// Raw variables: each has its own layout, and nothing to drop.
+    /// The shape of raw variables: each has its own layout, and nothing to drop.
     pub(crate) const RAW: Self = Self {
         payload: Layout::new::<()>(),
         drop: None,
@@ -91,7 +92,7 @@ impl Shape {
         }
     }
 
-    /// The same, with intervals.
+    /// Returns the shape of the same payload with intervals.
     pub(crate) const fn with_intervals(self) -> Self {
         Self {
             intervals: true,
@@ -100,33 +101,33 @@ impl Shape {
         }
     }
 
-    /// Whether variables own nothing but memory of the pool's, whatever their keys.
+    /// Returns whether variables own no memory outside the pool, whatever their keys.
     pub(crate) fn is_packed(&self) -> bool {
-        !self.raw && self.drop.is_none() && self.parts.iter().all(|parts| parts.whole.is_packed())
+        !self.raw && self.drop.is_none() && self.parts.iter().all(|parts| parts.size.is_packed())
     }
 
-    /// The size of a typed variable whose key fits, if it is aligned as its lead is.
+    /// Returns the size of a typed variable whose key is inline, if the prefix needs no padding.
     pub(crate) fn plain(&self) -> Option<Size> {
-        let parts = self.parts[Form::Fits as usize];
-        (!self.raw && parts.lead == lead_of(Form::Fits, self.intervals)).then_some(parts.whole)
+        let parts = self.parts[KeyRepr::Inline as usize];
+        (!self.raw && parts.prefix == prefix_of(KeyRepr::Inline, self.intervals)).then_some(parts.size)
     }
 
     const fn parts(payload: Layout, intervals: bool) -> [Parts; 3] {
         match (
-            Parts::new(payload, false, Form::Fits, intervals),
-            Parts::new(payload, false, Form::Far, intervals),
-            Parts::new(payload, false, Form::Wide, intervals),
+            Parts::new(payload, false, KeyRepr::Inline, intervals),
+            Parts::new(payload, false, KeyRepr::OutOfLineAddr, intervals),
+            Parts::new(payload, false, KeyRepr::OutOfLineId, intervals),
         ) {
             (Some(fits), Some(far), Some(wide)) => [fits, far, wide],
-            // No type is so large that a few words more overflow.
+            // No type is so large that a few more words overflow.
             _ => panic!("a type larger than the address space"),
         }
     }
 }
 
-/// Bytes that come before the header, but for what aligns it.
-pub(super) const fn lead_of(form: Form, intervals: bool) -> usize {
-    let entry = if matches!(form, Form::Wide) {
+/// Returns the number of bytes before the header, without padding.
+pub(super) const fn prefix_of(repr: KeyRepr, intervals: bool) -> usize {
+    let entry = if matches!(repr, KeyRepr::OutOfLineId) {
         size_of::<*const IdEntry>()
     } else {
         0
@@ -134,42 +135,42 @@ pub(super) const fn lead_of(form: Form, intervals: bool) -> usize {
     entry + if intervals { size_of::<Interval>() } else { 0 }
 }
 
-/// Where the parts of one node are, from its header on.
+/// The offsets of the parts of a node, from its header on, and its size.
 #[derive(Clone, Copy)]
 pub(super) struct Parts {
-    pub(super) whole: Size,
-    /// What comes before the header.
-    pub(super) lead: usize,
+    pub(super) size: Size,
+    /// Bytes before the header.
+    pub(super) prefix: usize,
     pub(super) payload: usize,
     pub(super) record: Option<usize>,
 }
 
 impl Parts {
-    /// Nothing if the size overflows.
-    const fn new(payload: Layout, raw: bool, form: Form, intervals: bool) -> Option<Self> {
+    /// Returns `None` if the size overflows.
+    const fn new(payload: Layout, raw: bool, repr: KeyRepr, intervals: bool) -> Option<Self> {
         let header = if raw {
             Layout::new::<(Node, Layout)>()
         } else {
             Layout::new::<Node>()
         };
-        let Ok((mut whole, offset)) = header.extend(payload) else {
+        let Ok((mut layout, offset)) = header.extend(payload) else {
             return None;
         };
         let mut record = None;
-        if !matches!(form, Form::Fits) {
-            let Ok((with_record, at)) = whole.extend(Layout::new::<AtomicPtr<Node>>()) else {
+        if !matches!(repr, KeyRepr::Inline) {
+            let Ok((with_record, at)) = layout.extend(Layout::new::<AtomicPtr<Node>>()) else {
                 return None;
             };
-            (whole, record) = (with_record, Some(at));
+            (layout, record) = (with_record, Some(at));
         }
-        let lead = lead_of(form, intervals).next_multiple_of(whole.align());
-        let Some(size) = whole.size().checked_add(lead) else {
+        let prefix = prefix_of(repr, intervals).next_multiple_of(layout.align());
+        let Some(size) = layout.size().checked_add(prefix) else {
             return None;
         };
-        match Layout::from_size_align(size, whole.align()) {
-            Ok(whole) => Some(Self {
-                whole: Size::of(whole),
-                lead,
+        match Layout::from_size_align(size, layout.align()) {
+            Ok(layout) => Some(Self {
+                size: Size::of(layout),
+                prefix,
                 payload: offset,
                 record,
             }),
@@ -177,24 +178,24 @@ impl Parts {
         }
     }
 
-    /// Of a node of this entry, which is known if the payload is.
+    /// Returns the parts of a node of this entry. Never `None` for a node that was allocated with these arguments.
     #[inline]
-    pub(super) fn of(entry: &IdEntry, payload: Layout, form: Form) -> Option<Self> {
+    pub(super) fn of(entry: &IdEntry, payload: Layout, repr: KeyRepr) -> Option<Self> {
         if entry.shape.raw {
-            Self::new(payload, true, form, entry.shape.intervals)
+            Self::new(payload, true, repr, entry.shape.intervals)
         } else {
-            Some(entry.shape.parts[form as usize])
+            Some(entry.shape.parts[repr as usize])
         }
     }
 
-    /// Of the record of a key that needs one.
-    pub(super) fn of_record(form: Form, intervals: bool) -> Self {
-        let lead = lead_of(form, intervals);
+    /// Returns the parts of the record of a key that is not inline.
+    pub(super) fn of_record(repr: KeyRepr, intervals: bool) -> Self {
+        let prefix = prefix_of(repr, intervals);
         let header = Layout::new::<Node>();
         Self {
-            // SAFETY: a header and a word more do not overflow.
-            whole: Size::of(unsafe { Layout::from_size_align_unchecked(header.size() + lead, header.align()) }),
-            lead,
+            // SAFETY: the size of a header and a few words does not overflow.
+            size: Size::of(unsafe { Layout::from_size_align_unchecked(header.size() + prefix, header.align()) }),
+            prefix,
             payload: 0,
             record: None,
         }

@@ -1,4 +1,15 @@
-//! Growing, shrinking, rebuilding: moves the slots of the root into its successor, block by block, by many hands.
+//! Migration: moves the slots of the root into its successor, block by block, by any number of threads; and when and at what
+//! size tables are replaced.
+//!
+//! ```text
+//! freeze   LINK → FROZEN, TOMB and RECORD → MOVED, the first EMPTY of a bucket → SEALED
+//! place    a FROZEN live or building node claims its key's slot in the successor, unless the key owns or has closed one (I2, I3)
+//! finish   FROZEN → MOVED, a plain store (I8)
+//! promote  when every slot is finished: swing the root to the successor, retire the table (I5, O5)
+//! ```
+//!
+//! Every step may be repeated by any thread, at any pace (I8). Only the root is migrated (P3). Inserts and frees help, a block
+//! at a time (P1).
 
 use super::array::{BUCKET, MAX_LOG2, Plan, SlotIndex, Table};
 use super::defect::{Defect, Stage};
@@ -13,12 +24,12 @@ use crate::reclaim::retired::Retired;
 use crate::shard::Shard;
 use crate::sync::Ordering;
 
-/// Fewer variables than this have a small table anyway, which a core has at hand. Where keys come and go, it gets the room
-/// of twice as many: new ones are made half as often, and fewer keys are not at home. Models are of the tightest tables.
+/// Tables for fewer variables than this are small and stay in a core's cache. With changing keys, such a table gets the room
+/// of twice as many: it is replaced half as often, and fewer keys lie outside their homes. Models use the tightest tables.
 const FEW: usize = if cfg!(shadow_loom) { 1 } else { 1 << 14 };
 
 impl<R: Reclaim> Core<R> {
-    /// Migrates one block of the root, if the root has a successor; swings the root if that was the last.
+    /// Migrates one block of the root, if the root has a successor; swings the root if that was the last block.
     pub(crate) fn help(&self, shield: Shield<'_, R>) -> Result<(), NoMemory> {
         let root = self.root(shield);
         let Some(next) = self.next(shield, root) else {
@@ -50,7 +61,7 @@ impl<R: Reclaim> Core<R> {
 
     /// Finishes every slot of a block. Idempotent: any number of threads may do it, at any pace (I8).
     ///
-    /// First all of it is frozen, so that the nodes are under way when the first of them is placed.
+    /// The whole block is frozen first, so that its nodes have been prefetched when the first of them is placed.
     fn migrate_block(&self, shield: Shield<'_, R>, table: &Table, next: &Table, block: usize) -> Result<(), NoMemory> {
         self.at(Stage::BlockTaken);
         let buckets = table.block(block);
@@ -68,21 +79,21 @@ impl<R: Reclaim> Core<R> {
         Ok(())
     }
 
-    /// After this, each slot of the bucket is FROZEN or finished. Its nodes are asked for.
+    /// Makes each slot of the bucket FROZEN or finished, and prefetches the nodes.
     fn freeze_bucket(&self, shield: Shield<'_, R>, table: &Table, next: &Table, bucket: usize) -> Result<(), NoMemory> {
         if self.planted(Defect::SealLast) {
             let _ = table.cas(table.index(bucket, BUCKET - 1), Word::EMPTY, Word::SEALED);
         }
         for position in 0..BUCKET {
             if self.freeze_slot(shield, table, next, table.index(bucket, position))? == Word::SEALED {
-                // The slots behind it are finished with it (I9).
+                // The slots behind it are finished, too (I9).
                 break;
             }
         }
         Ok(())
     }
 
-    /// Brings a slot to FROZEN, MOVED or SEALED: what it is then.
+    /// Brings a slot to FROZEN, MOVED or SEALED, and returns that word.
     #[inline]
     fn freeze_slot(
         &self,
@@ -94,14 +105,18 @@ impl<R: Reclaim> Core<R> {
         loop {
             let word = shield.load(|order| table.load(slot, order));
             let to = match word.kind() {
+                // Frozen or finished already.
                 Kind::Frozen(_) | Kind::Moved | Kind::Sealed => return Ok(word),
                 Kind::Empty if self.planted(Defect::SealLast) => return Ok(word),
+                // The first EMPTY of the bucket: never claimed, and now never will be.
                 Kind::Empty => Word::SEALED,
+                // Tombs are not moved.
                 Kind::Tomb | Kind::Record(_) => Word::MOVED,
                 Kind::Link(node) if self.planted(Defect::PlaceBeforeFreeze) => {
                     self.place(shield, self.shard(), NodeRef::new(shield, node), next)?;
                     Word::MOVED
                 }
+                // Frozen first; `place` follows when the whole block is frozen (I2).
                 Kind::Link(node) => {
                     prefetch(node.as_ptr());
                     word.frozen()
@@ -116,7 +131,7 @@ impl<R: Reclaim> Core<R> {
             }
             if table.cas(slot, word, to) {
                 if let Kind::Record(record) = word.kind() {
-                    // Whoever takes a record out of its slot retires it (I7).
+                    // The thread that takes a record out of its slot retires it (I7).
                     self.retire(shield, record);
                 }
                 self.at(Stage::Frozen);
@@ -125,7 +140,7 @@ impl<R: Reclaim> Core<R> {
         }
     }
 
-    /// Places what is FROZEN in a bucket; after this, each of its slots is finished.
+    /// Places the FROZEN nodes of a bucket; after this, each of its slots is finished.
     fn move_bucket(
         &self,
         shield: Shield<'_, R>,
@@ -146,7 +161,7 @@ impl<R: Reclaim> Core<R> {
                 continue;
             }
             match node.life().state() {
-                // A node under construction owns its key: it moves like a live one.
+                // A node under construction owns its key: it is moved like a live one.
                 State::Building if self.planted(Defect::BuildingNotPlaced) => {}
                 State::Live | State::Building => self.place(shield, shard, node, next)?,
                 _ if self.planted(Defect::HelperRetires) => self.retire(shield, node.as_ptr()),
@@ -161,11 +176,12 @@ impl<R: Reclaim> Core<R> {
         Ok(())
     }
 
-    /// Makes sure that the node's key owns a slot in `table` or beyond, claiming one for the node if the key never did.
+    /// Makes sure that the node's key owns a slot in `table` or beyond, or has been closed there; claims a slot for the node
+    /// if the key never had one.
     ///
-    /// Here is why no node is placed twice, or after its death: a slot is claimed once, and whoever ends a node's life
-    /// claims the key's slot in the successor before the node is retired (I3). A helper that slept through all that
-    /// finds the key's slot taken.
+    /// No node is placed twice, or after its death: a slot is claimed once, and the thread that ends a node's life claims the
+    /// key's slot in the successor before the node is retired (I3). A helper that was delayed past all this finds the key's
+    /// slot taken.
     fn place<'g>(
         &'g self,
         shield: Shield<'g, R>,
@@ -194,10 +210,13 @@ impl<R: Reclaim> Core<R> {
                             return Ok(());
                         }
                     }
+                    // The key owns a slot here or was closed: the node is placed, or dead (I3).
                     Found::Own(..) | Found::Sealed => return Ok(()),
+                    // MOVED: this table is the root by now, so every slot of the older one is finished.
                     Found::Empty(_) | Found::Full if probe.seen && !self.planted(Defect::PlaceAfterMoved) => {
                         return Ok(());
                     }
+                    // The key never owned a slot here: claim it for the node.
                     Found::Empty(slot) => {
                         table.mark(table.home(key.hash));
                         if self.claim_slot(shield, shard, table, (slot, &key), link) {
@@ -205,10 +224,10 @@ impl<R: Reclaim> Core<R> {
                         }
                     }
                     Found::Full => {
-                        // Cannot nearly ever be (P4), and must not be the end if it is.
+                        // Almost impossible (P4), but must not fail if it happens.
                         let next = self.larger_successor(shield, table)?;
                         if next.generation > table.generation + 1 {
-                            // The table is finished, and so is the one before it: somebody else has placed the node (B4).
+                            // The table is finished, and so is the one before it: another thread has placed the node (B4).
                             return Ok(());
                         }
                         table = next;
@@ -222,7 +241,7 @@ impl<R: Reclaim> Core<R> {
     /// Swings the root from a table whose every slot is finished to its successor. The winner retires the table.
     fn promote(&self, shield: Shield<'_, R>, table: &Table, next: &Table) {
         debug_assert!(self.planted(Defect::PromoteEarly) || table.next_unfinished().is_none());
-        // Not in models, to which each load is one more place to switch threads at.
+        // Not in models, where each load is one more point at which threads can switch.
         debug_assert!(cfg!(shadow_loom) || self.planted(Defect::PromoteEarly) || is_finished(table));
         self.at(Stage::Finished);
         if self.planted(Defect::RetireTableFirst) && self.root(shield).generation == table.generation {
@@ -231,19 +250,19 @@ impl<R: Reclaim> Core<R> {
         if self.swing_root(table, next) {
             self.at(Stage::Swung);
             if !self.planted(Defect::RetireTableFirst) {
-                // Nothing leads to it: the root did, and the table before it is gone (I5).
+                // Nothing leads to it: the root did, and the table before it has been retired (I5).
                 self.retire(shield, std::ptr::NonNull::from(table).cast());
             }
         }
     }
 
-    /// The successor of a table, made now if there is none: as large as what lives needs.
+    /// Returns the successor of a table, made now if there is none: as large as the present number of variables needs.
     pub(crate) fn successor<'g>(&'g self, shield: Shield<'g, R>, table: &'g Table) -> Result<&'g Table, NoMemory> {
         self.successor_of(shield, table, |needed| needed)
     }
 
-    /// The successor of a full table, made now if there is none: larger, whatever the counters say. They lag behind by
-    /// what other threads have claimed and not yet counted, and those threads may be stopped.
+    /// Returns the successor of a full table, made now if there is none: larger than the table, whatever the counters say.
+    /// They do not include claims that other threads have not counted yet, and those threads may be stopped.
     pub(crate) fn larger_successor<'g>(
         &'g self,
         shield: Shield<'g, R>,
@@ -252,7 +271,8 @@ impl<R: Reclaim> Core<R> {
         self.successor_of(shield, table, |needed| needed.max(table.log2 + 1))
     }
 
-    /// `size` makes of the size that what lives needs the one that there is to be.
+    /// Returns the successor of a table, made now if there is none. `size` maps the size that the present number of variables
+    /// needs to the size to use.
     fn successor_of<'g>(
         &'g self,
         shield: Shield<'g, R>,
@@ -292,33 +312,33 @@ impl<R: Reclaim> Core<R> {
             // SAFETY: just published, and protected from its birth on (B2); or retired after `table` (O6).
             return Ok(unsafe { fresh.as_ref() });
         }
-        // SAFETY: ours, and never shared.
+        // SAFETY: allocated above, and never shared.
         unsafe { Table::dealloc(fresh) };
-        // There is one: or the exchange had succeeded.
+        // There is one, or the exchange would have succeeded.
         Ok(self.next(shield, table).unwrap_or(table))
     }
 
-    /// About how many nodes a table leads to that are live or under construction: what a successor needs room for. What is under
-    /// construction is counted nowhere, so the slots are asked too: each was claimed for a node, and of those that are gone all
-    /// were retired.
+    /// Returns about how many nodes that are live or under construction a table leads to: what a successor needs room for.
+    /// Nodes under construction are counted nowhere, so claimed slots are used as well: each was claimed for a node, and the
+    /// nodes of those that are free again were all retired.
     fn nodes_in(&self, table: &Table) -> usize {
         let gone = self.lists.retired().saturating_sub(table.retired);
         let claimed = table
             .claimed
             .sum()
             .saturating_sub(usize::try_from(gone).unwrap_or(usize::MAX));
-        // There are no more nodes than slots, whatever counters say that were read one after the other.
+        // There are no more nodes than slots, whatever the counters say, which are not read at one instant.
         self.nodes.sum().max(claimed).min(table.capacity())
     }
 
-    /// Whether keys come that were never here before while others go: then the table fills with tombs, and a larger one
-    /// has to be left less often. Where keys come back, their tombs do.
+    /// Returns whether new keys come while others go: then the table fills with tombs, and a larger one has to be replaced
+    /// less often. Keys that come back reuse their tombs.
     fn is_churning(&self, table: &Table) -> bool {
         let retired = self.lists.retired().saturating_sub(table.retired);
         retired > 0 && table.claimed.sum() as u64 > retired / 2
     }
 
-    /// The size of a table for this many variables: at most half full; two fifths if keys come and go.
+    /// Returns the size of a table for this many variables: at most half full; two fifths if keys come and go.
     pub(crate) fn log2_for(&self, live: usize, churning: bool) -> u32 {
         let slots = if churning {
             live.saturating_mul(5) / 2
@@ -332,8 +352,9 @@ impl<R: Reclaim> Core<R> {
             .clamp(self.min_log2, MAX_LOG2)
     }
 
-    /// EMPTY → LINK, counted. Whether this call did it. The slot is the first EMPTY of the key's probe, or of a bucket as in
-    /// L3: then nobody else can have claimed another for the key. If it is not at home, that is marked already (L6).
+    /// Claims a slot for a key: EMPTY → LINK, counted. Returns whether this call did it. The slot is the first EMPTY of the
+    /// key's probe, or of a bucket as in L3: then no other slot can have been claimed for the key. If the slot is not in the
+    /// key's home, the caller has marked the home already (L6).
     #[inline(always)]
     pub(super) fn claim_slot(
         &self,
@@ -358,17 +379,17 @@ impl<R: Reclaim> Core<R> {
         won
     }
 
-    /// Counts a claim, and asks for a successor when the table has passed its load limit.
+    /// Counts a claim, and makes a successor when the table has passed its load limit.
     #[inline]
     pub(crate) fn count_claim(&self, shield: Shield<'_, R>, shard: Shard, table: &Table) {
         if table.count_claim(shard) && self.is_root(shield, table) {
-            // Without memory the table goes on filling; a full one is an error to who needs it.
+            // Without memory, the table keeps filling; the operations that need room in a full table return an error.
             let _ = self.successor(shield, table);
         }
     }
 
-    /// After a retirement: drops what is ready, asks for a smaller successor when the table has become mostly empty, and helps
-    /// a running migration, which would rest where only frees happen.
+    /// Does the maintenance due after a retirement: drains ready batches, makes a smaller successor if the table has become
+    /// mostly empty, and helps a running migration, which would otherwise not progress where variables are only freed.
     #[inline]
     pub(crate) fn after_retire(&self, shield: Shield<'_, R>, shard: Shard, retired: Retired) {
         let root = self.drain_and_help(shield, shard, retired);
@@ -377,8 +398,8 @@ impl<R: Reclaim> Core<R> {
         }
     }
 
-    /// The same but for the smaller successor: a sweep asks for that at its end, as what it takes need not move before. The
-    /// root, as it was after the drain.
+    /// Like [`after_retire`](Self::after_retire), but makes no smaller successor: a sweep does that at its end, so that
+    /// entries it is about to free are not moved. Returns the root, as it was after the drain.
     #[inline]
     pub(crate) fn drain_and_help<'g>(&'g self, shield: Shield<'g, R>, shard: Shard, retired: Retired) -> &'g Table {
         self.lists.follow_up::<R>(shard, retired);
@@ -389,7 +410,7 @@ impl<R: Reclaim> Core<R> {
         root
     }
 
-    /// Asks for a smaller successor if the table has become mostly empty.
+    /// Makes a smaller successor if the table has become mostly empty.
     #[cold]
     pub(crate) fn shrink_if_empty(&self, shield: Shield<'_, R>, root: &Table) {
         if root.log2 <= self.min_log2 || root.has_next() {
@@ -400,7 +421,7 @@ impl<R: Reclaim> Core<R> {
         }
     }
 
-    /// Moves into the smallest table that does for what lives now, and finishes all migration on the way.
+    /// Moves into the smallest table that the present number of variables needs, and finishes all migration on the way.
     pub(crate) fn shrink(&self, shield: Shield<'_, R>) -> Result<(), NoMemory> {
         self.finish(shield, self.root(shield))?;
         let root = self.root(shield);
@@ -413,10 +434,11 @@ impl<R: Reclaim> Core<R> {
     }
 }
 
-/// Whether every slot is: in each bucket some that are MOVED, then perhaps one that is SEALED, and EMPTY ones behind it (I9).
+/// Returns whether every slot is finished: in each bucket some that are MOVED, then perhaps one that is SEALED, with EMPTY
+/// ones behind it (I9).
 fn is_finished(table: &Table) -> bool {
     (0..table.buckets()).all(|bucket| {
-        // Relaxed: nothing is reached through it, and whoever promotes has seen that all blocks are (O5).
+        // Relaxed: nothing is reached through it, and the thread that promotes has seen that all blocks are finished (O5).
         let word = |position| table.load(table.index(bucket, position), Ordering::Relaxed);
         let moved = (0..BUCKET).take_while(|&at| word(at) == Word::MOVED).count();
         moved == BUCKET || word(moved) == Word::SEALED && (moved + 1..BUCKET).all(|at| word(at) == Word::EMPTY)

@@ -1,4 +1,4 @@
-//! Nodes: a header and what [`layout`](super::layout) puts around it, in one allocation.
+//! Nodes: a header and the parts that [`layout`](super::layout) places around it, in one allocation.
 //!
 //! ```text
 //!        63        48 47                                       3 2     0
@@ -7,15 +7,15 @@
 //!       └────────────┴──────────────────────────────────────────┴───────┘
 //! ```
 //!
-//! What the middle means depends on the state: who builds (BUILDING), nothing (LIVE), the next node of a retire list (all
-//! others, once retired). The index stays as it is, so one comparison says whether a node is LIVE and of an id. If it is
-//! [`WIDE`], a pointer to the id's entry comes before the header.
+//! The meaning of the middle bits depends on the state: the builder's token (BUILDING), unused (LIVE), the next node of a
+//! retire list (all others, once retired). The index does not change, so one comparison tells whether a node is LIVE and of an
+//! id. If the index is [`WIDE`], a pointer to the id's entry precedes the header.
 
 use std::alloc::Layout;
 use std::mem::{align_of, size_of};
 use std::ptr::{self, NonNull};
 
-use super::layout::{Form, Parts, RAW_LAYOUT};
+use super::layout::{KeyRepr, Parts, RAW_LAYOUT};
 use crate::heap::{Heap, WIDE};
 use crate::reclaim::object::Link;
 use crate::registry::IdEntry;
@@ -28,18 +28,18 @@ use crate::sync::{AtomicPtr, Ordering};
 pub(crate) struct Node {
     pub(crate) obj: usize,
     pub(super) life: Link,
-    /// The index of the life word: under loom each load is one more place to switch threads at.
+    /// The index in the life word, separately: under loom, each load is one more point at which threads can switch.
     #[cfg(shadow_loom)]
     index: u32,
-    /// Set in place of freeing by the checked backend, so that a late access is caught instead of undefined.
+    /// Set instead of freeing by the checked backend, so that a late access is caught instead of being undefined behaviour.
     #[cfg(any(test, shadow_loom))]
     reclaimed: stat::AtomicBool,
 }
 
-/// Where a node is in its life. Only ever moves down this list, and from `Building` at most once.
+/// The state of a node. Changes only to a later one of this list, and from `Building` at most once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum State {
-    /// Its constructor runs; the key is claimed, the variable does not exist yet.
+    /// The constructor runs; the key is claimed, the variable does not exist yet.
     Building,
     /// The variable exists.
     Live,
@@ -53,7 +53,7 @@ pub(crate) enum State {
     Table,
 }
 
-/// One reading of a life word.
+/// A value of a life word.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Life(u64);
 
@@ -70,18 +70,18 @@ impl Life {
     pub(crate) const RECORD: Self = Self(4);
     pub(crate) const TABLE: Self = Self(5);
 
-    /// Under construction by the thread with this token.
+    /// Returns BUILDING, by the thread with this token.
     pub(crate) const fn building(builder: u64) -> Self {
         Self((builder << BUILDER_SHIFT) & !INDEX)
     }
 
-    /// The same of a node of the id with this index.
+    /// Returns this life with the index of an id.
     pub(super) const fn of(self, index: u32) -> Self {
         let index = if index < WIDE { index } else { WIDE };
         Self(self.0 | (index as u64) << INDEX_SHIFT)
     }
 
-    /// LIVE, of the id with this index: what a look-up compares with. Nothing is like that if the index is WIDE.
+    /// Returns LIVE, of the id with this index: the word that look-ups compare with. If the index is WIDE, no node has it.
     pub(crate) const fn live(index: u32) -> Self {
         if index < WIDE {
             Self::LIVE.of(index)
@@ -90,7 +90,7 @@ impl Life {
         }
     }
 
-    /// The id's index, or WIDE.
+    /// Returns the id's index, or WIDE.
     fn index(self) -> u32 {
         (self.0 >> INDEX_SHIFT) as u32
     }
@@ -106,17 +106,17 @@ impl Life {
         }
     }
 
-    /// The token of the building thread. Only for `State::Building`.
+    /// Returns the token of the building thread. Only for `State::Building`.
     pub(crate) fn builder(self) -> u64 {
         (self.0 & !INDEX) >> BUILDER_SHIFT
     }
 
-    /// Whether somebody is parked until the constructor ends. Only for `State::Building`.
+    /// Returns whether a thread is parked until the constructor ends. Only for `State::Building`.
     pub(crate) fn has_waiters(self) -> bool {
         self.0 & WAITERS != 0
     }
 
-    /// The id's index and the state alone.
+    /// Returns the id's index and the state alone.
     #[inline]
     pub(super) fn without_link(self) -> Self {
         Self(self.0 & (INDEX | STATE))
@@ -128,8 +128,8 @@ const _: () = assert!(size_of::<Node>() == 16);
 const _: () = assert!(align_of::<Node>() == align_of::<*const IdEntry>());
 
 impl Node {
-    /// A header for a table, so that it can travel on retire lists. In place of an object it has where
-    /// the interval is, if it has one.
+    /// Creates the header of a table, with which the table can be put on retire lists. In place of an object, it holds the
+    /// address of the interval, if there is one.
     pub(crate) fn for_table() -> Self {
         Self::header(0, Life::TABLE)
     }
@@ -145,7 +145,7 @@ impl Node {
         }
     }
 
-    /// The id's entry. Not for tables.
+    /// Returns the id's entry. Not for tables.
     #[inline]
     pub(crate) fn entry<'h>(&self, heap: &'h Heap) -> &'h IdEntry {
         match self.index() {
@@ -156,10 +156,10 @@ impl Node {
         }
     }
 
-    /// The entry of a node whose index is WIDE.
+    /// Returns the entry of a node whose index is WIDE.
     fn wide_entry(&self) -> *const IdEntry {
         let header = ptr::with_exposed_provenance::<*const IdEntry>(ptr::from_ref(self).addr());
-        // SAFETY: the index is WIDE, so `begin` wrote it there.
+        // SAFETY: the index is WIDE, so `begin` wrote the pointer there.
         unsafe { header.sub(1).read() }
     }
 
@@ -169,17 +169,17 @@ impl Node {
         self.obj == obj && self.is_of(entry)
     }
 
-    /// The id's index, or WIDE: the same for as long as the node lives.
+    /// Returns the id's index, or WIDE. Constant for the node's lifetime.
     #[inline]
     fn index(&self) -> u32 {
         #[cfg(shadow_loom)]
         return self.index;
-        // Relaxed: it has been there since before the node was.
+        // Relaxed: the index was written before the node was published, and never changes.
         #[cfg(not(shadow_loom))]
         return Life(self.life.load(Ordering::Relaxed)).index();
     }
 
-    /// Whether the node is of this id.
+    /// Returns whether the node is of this id.
     #[inline]
     pub(crate) fn is_of(&self, entry: &IdEntry) -> bool {
         match self.index() {
@@ -188,47 +188,48 @@ impl Node {
         }
     }
 
-    /// Whether the node is the variable of this key, and exists. May say no of an id whose index is WIDE. As
-    /// [`life`](Self::life).
+    /// Returns whether the node is the variable of this key, and exists. May return false for an id whose index is WIDE.
+    /// Ordered like [`life`](Self::life).
     #[inline]
     pub(crate) fn is_live_for(&self, obj: usize, entry: &IdEntry) -> bool {
         self.obj == obj && self.life() == entry.live
     }
 
-    /// Whether the variable exists. As [`life`](Self::life).
+    /// Returns whether the variable exists. Ordered like [`life`](Self::life).
     #[inline]
     pub(crate) fn is_live(&self) -> bool {
         self.life().state() == State::Live
     }
 
-    /// Acquire: pairs with the Release half of `publish` and `kill`; who reads LIVE sees the whole value (O3).
+    /// Loads the life word. Acquire: pairs with the Release half of `publish` and `kill`; a thread that reads LIVE sees the
+    /// whole value (O3).
     #[inline]
     pub(crate) fn life(&self) -> Life {
         self.check();
         Life(self.life.load(Ordering::Acquire))
     }
 
-    /// The life word that the node has if it is LIVE.
+    /// Returns the life word that the node has if it is LIVE.
     #[inline]
     pub(crate) fn as_live(&self) -> Life {
         Life::LIVE.of(self.index())
     }
 
-    /// LIVE → DEAD: *the* moment of removal (I4). Whether this call did it. `live` is the node's word [if it is
-    /// LIVE](Self::as_live).
+    /// Turns LIVE into DEAD: the linearization point of removal (I4). Returns whether this call did it. `live` is the node's
+    /// life word [if it is LIVE](Self::as_live).
     #[inline]
     #[must_use = "only the winner may run the destructor"]
     pub(crate) fn kill(&self, live: Life) -> bool {
         self.check();
         let dead = live.0 ^ (Life::LIVE.0 ^ Life::DEAD.0);
-        // AcqRel: Release for those who read DEAD in `life`, Acquire for the value (partner: `publish`).
-        // Relaxed on failure: the caller reads again or gives up.
+        // AcqRel: Release for threads that read DEAD in `life`, Acquire for the value (partner: `publish`). Relaxed on
+        // failure: the caller reads again or gives up.
         self.life
             .compare_exchange(live.0, dead, Ordering::AcqRel, Ordering::Relaxed)
             .is_ok()
     }
 
-    /// A deliberate defect: kill without compare-and-swap.
+    /// A deliberate defect: kills without compare-and-swap.
     #[cfg(any(test, shadow_loom))]
     pub(crate) fn kill_by_store(&self) -> bool {
         let life = self.life();
@@ -240,14 +241,14 @@ impl Node {
         was_live
     }
 
-    /// BUILDING → LIVE or FAILED, by the builder. What the life was before: with or without waiters.
+    /// Turns BUILDING into LIVE or FAILED, by the builder. Returns the life before, which tells whether there are waiters.
     pub(crate) fn publish(&self, life: Life) -> Life {
         let index = Life(0).of(self.index()).0;
-        // AcqRel: Release publishes the payload to `life`; Acquire pairs with `add_waiter`, whose waiter we must wake.
+        // AcqRel: Release publishes the payload to `life`; Acquire pairs with `add_waiter`, whose waiter must be woken.
         Life(self.life.swap(index | life.0, Ordering::AcqRel))
     }
 
-    /// BUILDING → FAILED, in place of a builder that is gone. Whether this call did it.
+    /// Turns BUILDING into FAILED, in place of a builder that no longer exists. Returns whether this call did it.
     pub(crate) fn fail(&self, seen: Life) -> bool {
         let failed = Life::FAILED.0 | seen.0 & INDEX;
         // AcqRel: as in `publish`.
@@ -256,7 +257,7 @@ impl Node {
             .is_ok()
     }
 
-    /// Marks that somebody waits for this builder. Whether the node is still as it was read.
+    /// Records that a thread waits for this builder. Returns whether the node is still as it was read.
     pub(crate) fn add_waiter(&self, seen: Life) -> bool {
         // AcqRel: Release pairs with `publish`; on failure the caller reads again, so Relaxed is enough.
         seen.has_waiters()
@@ -266,50 +267,50 @@ impl Node {
                 .is_ok()
     }
 
-    /// Whether the key can be read back from a TOMB word.
+    /// Returns whether the key can be read back from a TOMB word.
     #[inline]
     pub(crate) fn key_fits(&self) -> bool {
         addr_fits(self.obj) && self.index() != WIDE
     }
 
-    pub(super) fn form(&self) -> Form {
+    pub(super) fn key_repr(&self) -> KeyRepr {
         match self.index() {
-            WIDE => Form::Wide,
-            _ if addr_fits(self.obj) => Form::Fits,
-            _ => Form::Far,
+            WIDE => KeyRepr::OutOfLineId,
+            _ if addr_fits(self.obj) => KeyRepr::Inline,
+            _ => KeyRepr::OutOfLineAddr,
         }
     }
 
-    /// Where the payload is. Not for records and tables.
+    /// Returns the address of the payload. Not for records and tables.
     ///
     /// # Safety (here and in the functions below that take a pointer)
     ///
-    /// The node is allocated and under the caller's guard, or the caller's alone; `entry` is the node's.
+    /// The node is allocated and protected by the caller's guard, or owned by the caller alone; `entry` is the node's.
     pub(crate) unsafe fn payload(node: NonNull<Self>, entry: &IdEntry) -> NonNull<u8> {
-        // SAFETY: the caller's; and the parts are those that the node was allocated with.
+        // SAFETY: the caller guarantees that the node is allocated; these are the parts with which it was.
         unsafe { node.byte_add(Self::parts(node, entry).payload).cast() }
     }
 
-    /// The payload of a typed variable, without asking the entry for its place.
+    /// Returns the payload of a typed variable, whose offset follows from the type alone.
     ///
     /// # Safety
     ///
     /// The node's entry holds `T`, and the payload is initialised.
     #[inline]
     pub(crate) unsafe fn value<'g, T>(node: NonNull<Self>) -> &'g T {
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees the type, and that the payload is initialised.
         unsafe { Self::value_ptr(node).as_ref() }
     }
 
-    /// Where the value is. As [`value`](Self::value), but for its being there.
+    /// Returns the address of the value. Like [`value`](Self::value), but the payload need not be initialised.
     #[inline]
     pub(crate) unsafe fn value_ptr<T>(node: NonNull<Self>) -> NonNull<T> {
         let offset = const { size_of::<Node>().next_multiple_of(align_of::<T>()) };
-        // SAFETY: `Layout::extend` puts a `T` behind the header at just this offset.
+        // SAFETY: `Layout::extend` puts a `T` after the header at this very offset.
         unsafe { node.byte_add(offset).cast() }
     }
 
-    /// The payload's layout. Not for records and tables.
+    /// Returns the payload's layout. Not for records and tables.
     pub(crate) unsafe fn payload_layout(node: NonNull<Self>, entry: &IdEntry) -> Layout {
         if entry.shape.raw {
             // SAFETY: `alloc` wrote it for every raw node.
@@ -319,31 +320,32 @@ impl Node {
         }
     }
 
-    /// The key record of a node whose key does not fit; null once it has become a tomb.
+    /// Returns the key record of a node whose key does not fit into a word; null once it has become a tomb.
     pub(crate) unsafe fn record<'g>(node: NonNull<Self>, entry: &IdEntry) -> Option<&'g AtomicPtr<Self>> {
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees that the node is allocated, and of this entry.
         let offset = unsafe { Self::parts(node, entry) }.record?;
-        // SAFETY: `alloc` put it there.
+        // SAFETY: `alloc` put the pointer there.
         Some(unsafe { node.byte_add(offset).cast().as_ref() })
     }
 
     #[inline]
     pub(super) unsafe fn parts(node: NonNull<Self>, entry: &IdEntry) -> Parts {
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees that the node is allocated, and of this entry.
         let (layout, this) = unsafe { (Self::payload_layout(node, entry), node.as_ref()) };
-        let parts = Parts::of(entry, layout, this.form());
+        let parts = Parts::of(entry, layout, this.key_repr());
         // The same computation succeeded when the node was allocated.
         parts.unwrap_or_else(|| unreachable!("the layout of an allocated node"))
     }
 
-    /// Tells loom that the memory goes: an access that does not happen before this, or comes after, ends the model.
+    /// Tells loom that the memory is freed: an access that does not happen before this, or comes later, fails the model.
     ///
     /// # Safety
     ///
     /// The node is allocated, and reclaimed now. Not for tables.
     #[cfg(shadow_loom)]
-    pub(crate) unsafe fn let_go(node: NonNull<Self>, heap: &Heap) {
-        // SAFETY: the caller's. Loom runs one thread at a time, and none is inside an access to the word.
+    pub(crate) unsafe fn loom_free(node: NonNull<Self>, heap: &Heap) {
+        // SAFETY: the caller guarantees that the node is reclaimed now. Loom runs one thread at a time, and none is inside an
+        // access to the word.
         unsafe {
             let this = node.as_ref();
             if this.life().state() != State::Record
@@ -355,14 +357,14 @@ impl Node {
         }
     }
 
-    /// Marks the node as reclaimed, in place of freeing it.
+    /// Marks the node as reclaimed, instead of freeing it.
     #[cfg(any(test, shadow_loom))]
     pub(crate) fn poison(&self) {
         let before = self.reclaimed.swap(true, Ordering::SeqCst);
         assert!(!before, "reclaimed twice");
     }
 
-    /// Takes the mark away again, for the store's drop.
+    /// Clears the mark, when the store is dropped.
     #[cfg(any(test, shadow_loom))]
     pub(crate) fn unpoison(&self) {
         self.reclaimed.store(false, Ordering::SeqCst);
@@ -381,12 +383,12 @@ impl Node {
 /// The bits that an address in a slot's word may have: 3 to 47.
 pub(crate) const ADDR: u64 = 0x0000_ffff_ffff_fff8;
 
-/// Whether a slot's word can hold this address.
+/// Returns whether a slot's word can hold this address.
 pub(super) const fn addr_fits(addr: usize) -> bool {
     addr as u64 & !ADDR == 0
 }
 
-/// Whether a slot's word, and a retire list's link, can hold the address of what was made just now. Exposes it.
+/// Returns whether a slot's word, and the link of a retire list, can hold the address of a new allocation. Exposes it.
 #[inline]
 pub(super) fn is_near<T>(made: *mut T) -> bool {
     let addr = made.expose_provenance();
@@ -395,7 +397,7 @@ pub(super) fn is_near<T>(made: *mut T) -> bool {
     addr_fits(addr)
 }
 
-/// Whether a TOMB word can hold this key.
+/// Returns whether a TOMB word can hold this key.
 pub(crate) fn key_fits(obj: usize, entry: &IdEntry) -> bool {
     addr_fits(obj) && entry.index_fits()
 }

@@ -1,4 +1,4 @@
-//! Looking for a key's slot in one table, bucket by bucket from its home.
+//! The probe for a key's slot in one table: slot by slot, bucket by bucket from the key's home.
 
 use super::array::{BUCKET, SlotIndex, Table};
 use super::defect::Defect;
@@ -9,15 +9,15 @@ use super::{Core, Shield};
 use crate::reclaim::Reclaim;
 use crate::registry::IdEntry;
 
-/// A key, with all that is computed from it once.
+/// A key, with the values computed from it once.
 #[derive(Clone, Copy)]
 pub(crate) struct Key<'a> {
     pub(crate) obj: usize,
     pub(crate) entry: &'a IdEntry,
     pub(crate) hash: KeyHash,
-    /// What the key's LINK, FROZEN and RECORD words carry.
+    /// The tag of the key's LINK, FROZEN and RECORD words.
     pub(crate) tag: u16,
-    /// The same in the low 16 bits, and others as they come: in fewer steps.
+    /// The tag in the low 16 bits; the upper bits are unspecified, which saves a mask.
     pub(crate) wide_tag: u32,
 }
 
@@ -34,26 +34,26 @@ impl<'a> Key<'a> {
         }
     }
 
-    /// The key's TOMB word, if the key fits into one.
+    /// Returns the key's TOMB word, if the key fits into one.
     pub(crate) fn tomb(&self) -> Option<Word> {
         key_fits(self.obj, self.entry).then(|| Word::tomb(self.obj, self.tag))
     }
 }
 
-/// What ends a probe.
+/// The slot at which a probe ends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Found {
     /// The key's slot: LINK, FROZEN, TOMB or RECORD.
     Own(SlotIndex, Word),
-    /// The first slot that nobody claimed.
+    /// The first slot that was never claimed.
     Empty(SlotIndex),
-    /// A slot that nobody will claim.
+    /// A slot that will never be claimed.
     Sealed,
-    /// The probe went round the whole table.
+    /// The probe has passed every slot of the table.
     Full,
 }
 
-/// A probe in progress. Asking again after a lost compare-and-swap goes on at the same bucket.
+/// A probe in progress. Calling [`next`](Self::next) again after a lost compare-and-swap continues at the same bucket.
 pub(crate) struct Probe<'t, 'k, R: Reclaim> {
     core: &'t Core<R>,
     shield: Shield<'t, R>,
@@ -61,7 +61,7 @@ pub(crate) struct Probe<'t, 'k, R: Reclaim> {
     key: &'k Key<'k>,
     /// Buckets passed so far.
     passed: usize,
-    /// Whether MOVED was met: a key may have gone to the successor by way of such a slot.
+    /// Whether MOVED was met: the key may have been moved to the successor from such a slot.
     pub(crate) seen: bool,
 }
 
@@ -78,8 +78,8 @@ impl<'t, 'k, R: Reclaim> Probe<'t, 'k, R> {
         }
     }
 
-    /// The next decision. Slots are passed only for what can never change back: another key's, or MOVED (I1), so a
-    /// stale word can only lead to a compare-and-swap that fails, or to an answer that was true when it was read.
+    /// Returns the slot that decides. Only slots whose state can never change back are passed, another key's or MOVED (I1), so
+    /// a stale word can only lead to a compare-and-swap that fails, or to an answer that was true when the word was read.
     #[inline]
     pub(crate) fn next(&mut self) -> Found {
         let home = self.table.home(self.key.hash);
@@ -100,21 +100,23 @@ impl<'t, 'k, R: Reclaim> Probe<'t, 'k, R> {
             // The backend's ordering, Acquire at least: pairs with every `Table::cas` (O1), and protects the node (G4).
             let word = self.shield.load(|order| self.table.load(slot, order));
             match word.kind() {
+                // Slots behind an EMPTY were never claimed (I9).
                 Kind::Empty => return Some(Found::Empty(slot)),
                 Kind::Link(node) | Kind::Frozen(node) | Kind::Record(node) if word.tag() == self.key.tag => {
-                    // SAFETY: the word was loaded under the caller's guard, and no slot leads to what was retired before
-                    // the guard was made (I5).
+                    // SAFETY: the word was loaded under the caller's guard, and no slot leads to a node that was retired
+                    // before the guard was created (I5).
                     let node: &Node = unsafe { node.as_ref() };
                     if node.is_for(self.key.obj, self.key.entry) {
                         return Some(Found::Own(slot, word));
                     }
                 }
+                // Another key's, by its tag.
                 Kind::Link(_) | Kind::Frozen(_) | Kind::Record(_) => {}
                 Kind::Tomb if self.key.tomb() == Some(word) => return Some(Found::Own(slot, word)),
                 Kind::Tomb if self.core.planted(Defect::AnyTomb) => return Some(Found::Own(slot, word)),
                 Kind::Tomb => {}
                 Kind::Moved => self.seen = true,
-                // Slot order decides: an EMPTY behind a SEALED does not count.
+                // The order of slots decides: an EMPTY behind a SEALED does not count.
                 Kind::Sealed if self.core.planted(Defect::EmptyBeforeSealed) => sealed = true,
                 Kind::Sealed => return Some(Found::Sealed),
             }

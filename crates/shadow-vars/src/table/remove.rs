@@ -1,11 +1,25 @@
-//! Taking a variable away: kill, then see to it that no slot leads to the node, then retire it.
+//! Remove: kills a variable's node, makes sure that no slot leads to it, and retires it.
+//!
+//! ```text
+//! kill     LIVE → DEAD by compare-and-swap; the winner removes the node           (I4)
+//!          (the caller's destructor runs here)
+//! unlink   from the root where the operation began, at least to the table where the node was found (I3):
+//!            LINK(node)                  → the key's TOMB or RECORD
+//!            FROZEN(node)                → MOVED, after the successors are done   (I6)
+//!            EMPTY, no MOVED on the way  → the key's TOMB or RECORD, so that no slow helper can place the node
+//!            EMPTY after MOVED           → SEALED
+//! retire   the node, and the batch if it is full (I5)
+//! ```
+//!
+//! A panic of the destructor does not keep the node from being unlinked and retired. If there is no memory for a table in
+//! which the key has to be closed, the node is kept as an orphan until the store is dropped.
 
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
 use super::array::{SlotIndex, Table};
 use super::defect::{Defect, Stage};
-use super::find::Look;
+use super::find::Scan;
 use super::node::{Life, Node, State, key_fits};
 use super::probe::{Found, Key, Probe};
 use super::word::{Kind, Word};
@@ -17,19 +31,19 @@ use crate::registry::IdEntry;
 use crate::shard::Shard;
 use crate::sync::Ordering;
 
-/// A variable that this thread killed. The destructor runs while this exists; then it is [finished](Self::finish), or
-/// dropped, if the destructor panics: either unlinks and retires the node.
+/// A variable that this thread has killed. The destructor runs while this exists; then it is [finished](Self::finish), or
+/// dropped if the destructor panics: both unlink and retire the node.
 pub(crate) struct Removed<'g, R: Reclaim> {
     core: &'g Core<R>,
     shield: Shield<'g, R>,
     pub(crate) node: NodeRef<'g>,
     entry: &'g IdEntry,
-    /// This thread's.
+    /// This thread's shard.
     pub(crate) shard: Shard,
     /// The root when the operation began, and the table in which the node was found.
     from: &'g Table,
     found: &'g Table,
-    /// The LINK that led to the node, if that is in `from`.
+    /// The LINK that led to the node, if it is in `from`.
     link: Option<(SlotIndex, Word)>,
 }
 
@@ -48,19 +62,19 @@ impl<'g, R: Reclaim> Removed<'g, R> {
             .unlink_and_retire(self.shield, self.shard, (node, entry), self.from, self.found, self.link);
     }
 
-    /// Shows the node to a destructor, and takes it out.
+    /// Calls the destructor with the node, then unlinks and retires it.
     #[inline(always)]
     fn finish<O>(self, dtor: impl FnOnce(NodeRef<'g>) -> O) -> O {
         let done = dtor(self.node);
-        // Not by its drop, which would have it in memory.
+        // Not by dropping, which would keep `self` in memory.
         ManuallyDrop::new(self).unlink_and_retire();
         done
     }
 }
 
 impl<R: Reclaim> Core<R> {
-    /// Kills the variable of a key, if it has one, shows it to a destructor, unlinks and retires it, also if that panics.
-    /// Lock-free, but for the destructor.
+    /// Kills the variable of a key, if it exists, calls the destructor with it, and unlinks and retires it, even if the
+    /// destructor panics. Lock-free, but for the destructor.
     #[inline(always)]
     pub(crate) fn remove<'g, O>(
         &'g self,
@@ -69,59 +83,60 @@ impl<R: Reclaim> Core<R> {
         dtor: impl FnOnce(NodeRef<'g>) -> O,
     ) -> Option<O> {
         let from = self.root(shield);
-        // Who takes a variable away mostly does so because the parent goes next.
+        // A caller that frees a variable is mostly about to free its parent.
         prefetch(std::ptr::without_provenance::<u8>(key.obj));
         if let Some((node, slot, word)) = self.first_live(shield, from, key)
-            && self.end_life(node, key.entry.live)
+            && self.try_kill(node, key.entry.live)
         {
-            let mut removed = self.killed(shield, (node, key.entry), from, from);
+            let mut removed = self.removed(shield, (node, key.entry), from, from);
             removed.link = Some((slot, word));
             return Some(removed.finish(dtor));
         }
-        self.remove_late(shield, from, key, dtor)
+        self.remove_slow(shield, from, key, dtor)
     }
 
-    /// All other cases.
+    /// Handles all other cases.
     #[cold]
     #[inline(never)]
-    fn remove_late<'g, O>(
+    fn remove_slow<'g, O>(
         &'g self,
         shield: Shield<'g, R>,
         from: &'g Table,
         key: &Key<'g>,
         dtor: impl FnOnce(NodeRef<'g>) -> O,
     ) -> Option<O> {
-        Some(self.remove_on(shield, from, key)?.finish(dtor))
+        Some(self.kill_slow(shield, from, key)?.finish(dtor))
     }
 
+    /// Kills the variable of a key, if it exists, by whole buckets, then slot by slot.
     #[cold]
-    pub(crate) fn remove_on<'g>(
+    pub(crate) fn kill_slow<'g>(
         &'g self,
         shield: Shield<'g, R>,
         from: &'g Table,
         key: &Key<'g>,
     ) -> Option<Removed<'g, R>> {
-        match self.look(shield, from, key) {
-            Look::Live(node, slot, word) => {
+        match self.scan_buckets(shield, from, key) {
+            Scan::Live(node, slot, word) => {
                 if let Some(mut removed) = self.kill(shield, (node, key.entry), from, from) {
                     removed.link = Some((slot, word));
                     return Some(removed);
                 }
             }
-            Look::Absent => return None,
-            Look::Unclear => {}
+            Scan::Absent => return None,
+            Scan::Unclear => {}
         }
-        self.walk(shield, from, key, |node, table| {
+        self.probe_chain(shield, from, key, |node, table| {
             self.kill(shield, (node, key.entry), from, table)
         })
     }
 
-    /// In the child of a fork: ends a construction whose builder is gone, as that would have if its constructor had failed
-    /// (C3). Its value was never whole, and is not dropped.
+    /// In the child of a fork: ends a construction whose builder does not exist any more, in the way that the builder would
+    /// have if its constructor had failed (C3). The value was never complete, and is not dropped.
     #[cold]
     pub(crate) fn fail_vanished<'g>(&'g self, shield: Shield<'g, R>, key: &Key<'g>) {
         let from = self.root(shield);
-        let failed = self.walk(shield, from, key, |node, table| {
+        let failed = self.probe_chain(shield, from, key, |node, table| {
             let life = node.life();
             let gone = life.state() == State::Building && fork::vanished(life.builder());
             (gone && node.fail(life)).then_some((node, table))
@@ -133,9 +148,9 @@ impl<R: Reclaim> Core<R> {
         }
     }
 
-    /// Walks along the chain from the root `from`, and shows `meet` what the key's slots lead to, with the table, until it
-    /// has an answer or there can be no variable further on.
-    fn walk<'g, O>(
+    /// Probes for the key in the chain of tables from the root `from`, and calls `meet` with each node that the key's slots
+    /// lead to, and its table, until `meet` returns `Some` or the key cannot have a variable further on.
+    fn probe_chain<'g, O>(
         &'g self,
         shield: Shield<'g, R>,
         from: &'g Table,
@@ -152,11 +167,12 @@ impl<R: Reclaim> Core<R> {
                         if let Some(answer) = meet(node, table) {
                             return Some(answer);
                         }
-                        // Under construction, or dead: by now if not before. As in `find`.
+                        // The node is under construction, or dead (it may have died just now). As in `find_by_words`.
                         if node.life().state() == State::Building || matches!(word.kind(), Kind::Link(_)) {
                             return None;
                         }
                     }
+                    // A tomb.
                     _ => return None,
                 },
                 Found::Empty(_) if !probe.seen => return None,
@@ -166,7 +182,7 @@ impl<R: Reclaim> Core<R> {
         }
     }
 
-    /// Kills this very node, of this entry, found in `found` by an operation that began at the root `from`.
+    /// Kills this node, of this entry, found in `found` by an operation that began at the root `from`.
     #[inline(always)]
     fn kill<'g>(
         &'g self,
@@ -175,13 +191,13 @@ impl<R: Reclaim> Core<R> {
         from: &'g Table,
         found: &'g Table,
     ) -> Option<Removed<'g, R>> {
-        self.end_life(node, node.as_live())
-            .then(|| self.killed(shield, (node, entry), from, found))
+        self.try_kill(node, node.as_live())
+            .then(|| self.removed(shield, (node, entry), from, found))
     }
 
-    /// LIVE → DEAD (I4). Whether this call did it: then the caller counts, unlinks and retires.
+    /// Turns LIVE into DEAD (I4). Returns whether this call did it: then the caller counts, unlinks and retires the node.
     #[must_use]
-    pub(crate) fn end_life(&self, node: NodeRef<'_>, live: Life) -> bool {
+    pub(crate) fn try_kill(&self, node: NodeRef<'_>, live: Life) -> bool {
         #[cfg(any(test, shadow_loom))]
         if self.planted(Defect::KillByStore) {
             return node.kill_by_store();
@@ -189,7 +205,7 @@ impl<R: Reclaim> Core<R> {
         node.kill(live)
     }
 
-    /// The same of a node that was met in a slot, which spares its unlinking a probe; and takes it out. Whether this call
+    /// Kills, unlinks and retires a node that was met in a slot, which saves its unlinking a probe. Returns whether this call
     /// killed it.
     #[inline]
     pub(crate) fn remove_at<'g>(
@@ -209,8 +225,9 @@ impl<R: Reclaim> Core<R> {
         true
     }
 
+    /// Counts a node that was just killed, and returns the handle that unlinks it.
     #[inline(always)]
-    fn killed<'g>(
+    fn removed<'g>(
         &'g self,
         shield: Shield<'g, R>,
         (node, entry): (NodeRef<'g>, &'g IdEntry),
@@ -240,7 +257,7 @@ impl<R: Reclaim> Core<R> {
         }
     }
 
-    /// Ends the life of a node in the hands of the one who ended it: its killer, or the builder that failed.
+    /// Unlinks and retires a node whose life this thread has ended: by killing it, or by a constructor that failed.
     #[inline(always)]
     pub(crate) fn unlink_and_retire<'g>(
         &'g self,
@@ -259,15 +276,15 @@ impl<R: Reclaim> Core<R> {
         }
     }
 
-    /// Retires a node of so many bytes, and does what is due after that; `soon` says that it has a destructor.
+    /// Retires a node of this size, and does the maintenance that is due after that. `soon` says that it has a destructor.
     #[inline(never)]
     fn retire_variable(&self, shield: Shield<'_, R>, shard: Shard, node: NonNull<Node>, bytes: u64, soon: bool) {
-        // SAFETY: each caller is the one who unlinked the node (I5); it is pinned, as the shield says.
+        // SAFETY: each caller has unlinked the node itself (I5); it is pinned, as the shield proves.
         let retired = unsafe { self.lists.retire::<R>(Node::link(node), bytes, soon, shard) };
         self.after_retire(shield, shard, retired);
     }
 
-    /// Takes the node out of all slots. Whether it is to be retired then.
+    /// Takes the node out of all slots. Returns whether it is to be retired now.
     #[inline(always)]
     pub(crate) fn unlink_or_orphan<'g>(
         &'g self,
@@ -282,14 +299,14 @@ impl<R: Reclaim> Core<R> {
             self.at(Stage::Unlinked);
             return true;
         }
-        // No memory for the table in which to close the key: a slow helper may still place the node. So it stays
-        // out of reclamation until the store is dropped; being dead, it harms nobody who finds it.
+        // There is no memory for the table in which to close the key, so a slow helper may still place the node. So it is not
+        // reclaimed until the store is dropped; operations that find it treat it as dead.
         self.orphan(node.as_ptr());
         false
     }
 
-    /// Sees to it that no slot leads to the dead `node`, and that none will: in every table from `from` to at least
-    /// `found`, its key owns a slot or can never claim one (I3). Lock-free.
+    /// Makes sure that no slot leads to the dead `node`, and that none will: in every table from `from` to at least `found`,
+    /// its key owns a slot or can never claim one (I3). Lock-free.
     #[inline(always)]
     fn unlink<'g>(
         &'g self,
@@ -299,7 +316,7 @@ impl<R: Reclaim> Core<R> {
         found: &'g Table,
         link: Option<(SlotIndex, Word)>,
     ) -> Result<(), NoMemory> {
-        // What the walk below comes to if it meets the LINK in the table where it begins, without another probe.
+        // What `unlink_from` does if it meets the LINK in the first table, without another probe.
         if let Some((slot, word)) = link
             && self.leave_tomb(
                 found,
@@ -314,6 +331,7 @@ impl<R: Reclaim> Core<R> {
         self.unlink_from(shield, node, from, found)
     }
 
+    /// Probes from table to table: the slow path of [`unlink`](Self::unlink).
     #[cold]
     fn unlink_from<'g>(
         &'g self,
@@ -324,20 +342,22 @@ impl<R: Reclaim> Core<R> {
     ) -> Result<(), NoMemory> {
         let key = self.key_of(&node);
         let mut table = from;
-        // The newest FROZEN slot that leads to the node. Older ones are MOVED by now: a table is only frozen as the
-        // root, and becomes the root when every slot of the one before is finished (I8).
+        // The newest FROZEN slot that leads to the node. Older ones are MOVED by now: a table is frozen only as the root, and
+        // becomes the root when every slot of the one before is finished (I8).
         let mut frozen: Option<(&Table, SlotIndex, Word)> = None;
         'table: loop {
             let older = table.generation < found.generation;
             let mut probe = Probe::new(self, shield, table, &key);
-            let go_on = loop {
+            let advance = loop {
                 match probe.next() {
                     Found::Own(slot, word) => match word.kind() {
+                        // The node's LINK.
                         Kind::Link(owner) if owner == node.as_ptr() => {
                             if self.leave_tomb(table, slot, word, node, key.tomb()) {
                                 break older;
                             }
                         }
+                        // The node's FROZEN: changed last, when the key is closed in all successors.
                         Kind::Frozen(owner) if owner == node.as_ptr() => {
                             frozen = Some((table, slot, word));
                             if self.planted(Defect::RemoverStopsAtFrozen) {
@@ -345,8 +365,10 @@ impl<R: Reclaim> Core<R> {
                             }
                             break true;
                         }
+                        // The key's slot has another node or a tomb: no helper can place the node here.
                         _ => break older,
                     },
+                    // The node may have been moved on from here: close the key, and continue in the successor.
                     Found::Empty(slot) if probe.seen && !self.planted(Defect::TombAfterMoved) => {
                         if table.cas(slot, Word::EMPTY, Word::SEALED) {
                             break true;
@@ -367,7 +389,9 @@ impl<R: Reclaim> Core<R> {
                             break older;
                         }
                     }
+                    // The key can never claim a slot here.
                     Found::Sealed => break probe.seen || older,
+                    // Every slot is another key's or MOVED.
                     Found::Full => {
                         if !probe.seen {
                             self.larger_successor(shield, table)?;
@@ -376,11 +400,11 @@ impl<R: Reclaim> Core<R> {
                     }
                 }
             };
-            if !go_on {
+            if !advance {
                 break;
             }
             self.at(Stage::UnlinkNext);
-            // There is one: older than `found`, or after MOVED, SEALED or FROZEN (O4), or made just now.
+            // There is a successor: `table` is older than `found`, or had MOVED, SEALED or FROZEN (O4), or one was just made.
             let Some(next) = self.next(shield, table) else { break };
             table = next;
         }
@@ -391,13 +415,14 @@ impl<R: Reclaim> Core<R> {
                 Some(tomb) if self.planted(Defect::FrozenToTomb) => tomb,
                 _ => Word::MOVED,
             };
-            // Losing is fine: then somebody else let go of the node.
+            // If the exchange is lost, another thread has finished the slot.
             let _ = table.cas(slot, word, to);
         }
         Ok(())
     }
 
-    /// Leaves the key's tomb in a slot: a TOMB word, or the node's key record, which the slot owns from then on (I7).
+    /// Puts the key's tomb into a slot: a TOMB word, or the node's key record, which the slot owns from then on (I7). Returns
+    /// whether the exchange succeeded.
     #[inline]
     fn leave_tomb(&self, table: &Table, slot: SlotIndex, from: Word, node: NodeRef<'_>, tomb: Option<Word>) -> bool {
         #[cfg(any(test, shadow_loom))]

@@ -1,9 +1,9 @@
-//! What is retired, as the retire lists know it: nodes, key records, and tables.
+//! The table's side of the retire lists: what is retired are nodes, key records and tables.
 
 use std::mem::offset_of;
 use std::ptr::NonNull;
 
-use super::alloc::Plain;
+use super::alloc::LastFreed;
 use super::array::Table;
 use super::node::{Node, State};
 use crate::heap::Heap;
@@ -12,7 +12,7 @@ use crate::reclaim::object::{Freed, Interval, Link, Objects, Weighed};
 use crate::shard::Shard;
 
 impl Node {
-    /// The node's part in a retire list. Exposed, as links are addresses.
+    /// Returns the node's link in retire lists. Exposes its address, as links are stored as addresses.
     #[inline(always)]
     pub(crate) fn link(node: NonNull<Self>) -> NonNull<Link> {
         node.as_ptr().expose_provenance();
@@ -20,26 +20,26 @@ impl Node {
         unsafe { node.byte_add(offset_of!(Self, life)).cast() }
     }
 
-    /// The node that this is a part of.
+    /// Returns the node that this link is a part of.
     ///
     /// # Safety
     ///
-    /// It is one of a node.
+    /// `link` is the link of a node.
     #[inline(always)]
     pub(super) unsafe fn of_link(link: NonNull<Link>) -> NonNull<Self> {
         let node = std::ptr::with_exposed_provenance_mut(link.addr().get() - offset_of!(Self, life));
-        // SAFETY: the caller's: an address in a node, less where that is in it.
+        // SAFETY: the caller guarantees that the link lies in a node, at this offset.
         unsafe { NonNull::new_unchecked(node) }
     }
 }
 
-/// Bytes of a retired object.
+/// Returns the bytes of a retired object.
 ///
 /// # Safety
 ///
 /// The object is allocated.
 pub(super) unsafe fn bytes(node: NonNull<Node>, heap: &Heap) -> u64 {
-    // SAFETY: the caller's; a TABLE header is the first field of a table.
+    // SAFETY: the caller guarantees that the object is allocated; a TABLE header is the first field of a table.
     let bytes = unsafe {
         match node.as_ref().life().state() {
             State::Table => node.cast::<Table>().as_ref().bytes(),
@@ -49,28 +49,28 @@ pub(super) unsafe fn bytes(node: NonNull<Node>, heap: &Heap) -> u64 {
     bytes as u64
 }
 
-/// Drops an object's value, if it has one. Whether that panicked.
+/// Drops an object's value, if it has one. Returns whether that panicked.
 ///
 /// # Safety
 ///
-/// Nobody can reach the object any more; once.
+/// The object cannot be reached any more. Called once for each object.
 unsafe fn drop_object(node: NonNull<Node>, heap: &Heap) -> bool {
-    // SAFETY: the caller's.
+    // SAFETY: the caller guarantees that the value is dropped once, and by then unreachable.
     unsafe { node.as_ref().life().state() != State::Table && !Node::drop_value(node, heap) }
 }
 
-/// Gives an object's memory back.
+/// Frees an object's memory.
 ///
 /// # Safety
 ///
-/// Nobody can reach it any more; once; its value was dropped.
+/// The object cannot be reached any more, and its value has been dropped. Called once for each object.
 unsafe fn free(memory: (&Heap, Shard), node: NonNull<Node>) {
     #[cfg(shadow_loom)]
-    // SAFETY: the caller's.
+    // SAFETY: the caller guarantees that the object is allocated.
     unsafe {
-        let_go(node, memory.0);
+        loom_free(node, memory.0);
     }
-    // SAFETY: the caller's; a TABLE header is the first field of a table.
+    // SAFETY: the caller guarantees that nothing uses the object any more; a TABLE header is the first field of a table.
     unsafe {
         match node.as_ref().life().state() {
             State::Table => Table::dealloc(node.cast()),
@@ -79,38 +79,39 @@ unsafe fn free(memory: (&Heap, Shard), node: NonNull<Node>) {
     }
 }
 
-/// Tells loom that an object's memory goes.
+/// Tells loom that an object's memory is freed.
 ///
 /// # Safety
 ///
 /// The object is allocated, and reclaimed now.
 #[cfg(shadow_loom)]
-unsafe fn let_go(node: NonNull<Node>, heap: &Heap) {
-    // SAFETY: the caller's; a TABLE header is the first field of a table.
+unsafe fn loom_free(node: NonNull<Node>, heap: &Heap) {
+    // SAFETY: the caller guarantees that the object is allocated; a TABLE header is the first field of a table.
     unsafe {
         match node.as_ref().life().state() {
-            State::Table => node.cast::<Table>().as_mut().let_go(),
-            _ => Node::let_go(node, heap),
+            State::Table => node.cast::<Table>().as_mut().loom_free(),
+            _ => Node::loom_free(node, heap),
         }
     }
 }
 
 impl Objects for Heap {
-    type Kind = Plain;
+    type Kind = LastFreed;
 
     #[inline(always)]
     unsafe fn free_plain<R: Reclaim>(
         &self,
         object: NonNull<Link>,
         shard: Shard,
-        kind: &mut Option<Plain>,
+        kind: &mut Option<LastFreed>,
     ) -> Option<u64> {
-        // SAFETY: the caller's; all that is retired in a store are nodes, or begin with one.
+        // SAFETY: the caller guarantees that the object is reclaimed now; every object retired in a store is a node, or begins
+        // with one.
         unsafe { Node::free_plain::<R>((self, shard), Node::of_link(object), kind) }
     }
 
     unsafe fn interval(&self, object: NonNull<Link>) -> NonNull<Interval> {
-        // SAFETY: as above; tables of such stores have theirs in place of an object.
+        // SAFETY: as in `free_plain`; tables of stores with intervals have the address of theirs in place of `obj`.
         unsafe {
             let node = Node::of_link(object);
             match node.as_ref().life().state() {
@@ -121,7 +122,7 @@ impl Objects for Heap {
     }
 
     unsafe fn reclaim(&self, object: NonNull<Link>, shard: Shard) -> Freed {
-        // SAFETY: as above.
+        // SAFETY: as in `free_plain`.
         unsafe {
             let node = Node::of_link(object);
             let bytes = bytes(node, self);
@@ -133,28 +134,28 @@ impl Objects for Heap {
 
     #[inline(always)]
     unsafe fn weigh(&self, object: NonNull<Link>) -> Weighed {
-        // SAFETY: as above; the caller's.
+        // SAFETY: as in `free_plain`; the caller guarantees that the object still has its value.
         unsafe { Node::weigh_value(Node::of_link(object), self) }
     }
 
     unsafe fn bytes(&self, object: NonNull<Link>) -> u64 {
-        // SAFETY: as above.
+        // SAFETY: as in `free_plain`; the caller guarantees that the object is allocated.
         unsafe { bytes(Node::of_link(object), self) }
     }
 
     fn settle(&self, shard: Shard) {
-        self.pool.settle(shard, false);
+        self.pool.flush(shard, false);
     }
 
     #[cfg(any(test, shadow_loom))]
     unsafe fn poison(&self, object: NonNull<Link>) -> Freed {
-        // SAFETY: as above.
+        // SAFETY: as in `reclaim`; the memory stays allocated.
         unsafe {
             let node = Node::of_link(object);
             let bytes = bytes(node, self);
             let panicked = drop_object(node, self);
             #[cfg(shadow_loom)]
-            let_go(node, self);
+            loom_free(node, self);
             node.as_ref().poison();
             Freed { bytes, panicked }
         }
@@ -162,7 +163,7 @@ impl Objects for Heap {
 
     #[cfg(any(test, shadow_loom))]
     unsafe fn free_poisoned(&self, object: NonNull<Link>, shard: Shard) {
-        // SAFETY: as above.
+        // SAFETY: the caller guarantees that the object was poisoned, and that nothing uses it any more.
         unsafe {
             let node = Node::of_link(object);
             node.as_ref().unpoison();

@@ -1,12 +1,14 @@
-//! What a table was never asked to hold: a few bits for each bucket, for those who look for what mostly is not there.
+//! A Bloom filter over the keys of a table, for look-ups that mostly find nothing.
 //!
-//! A bucket is a cache line. A look-up that finds nothing has read one for nothing, and of a large table those of all homes fit
-//! into no near cache. A *sieve* has 32 bits for each bucket, three of which stand for a key with that home (Bloom, *Space/time
-//! trade-offs in hash coding with allowable errors*, CACM 1970): a sixteenth of the slots, and three keys in a hundred seem to be
-//! there that are not. They are set before the first slot is claimed for such a key, and never cleared (L7).
+//! A bucket is a cache line. A look-up that finds nothing has to read one, and in a large table the lines of all homes fit
+//! into no near cache. A *sieve* has 32 bits for each bucket, three of which stand for a key with that home (Bloom,
+//! *Space/time trade-offs in hash coding with allowable errors*, CACM 1970): it takes a sixteenth of the memory of the slots,
+//! and three absent keys in a hundred pass it. The bits are set before the first slot is claimed for such a key, and never
+//! cleared (L7).
 //!
-//! Hits would pay for a look at it and learn nothing. So finds pass it by until one in [a thousand](Sieve::is_sample) of those
-//! that find nothing says otherwise, and again when as many find something behind it.
+//! Look-ups that find their key would pay for the check and gain nothing. So finds skip the sieve until one in [a
+//! thousand](Sieve::is_sample) of those that find nothing enables it, and use it until one in a thousand of those that find
+//! something disables it.
 
 use std::alloc::Layout;
 use std::ptr::NonNull;
@@ -15,37 +17,37 @@ use super::hash::{KeyHash, home};
 use crate::mapping;
 use crate::sync::{AtomicU64, Ordering};
 
-/// Bits for each bucket, and buckets in a word.
+/// Bits per bucket, and buckets per word.
 const BITS: usize = 32;
 const BUCKETS: usize = u64::BITS as usize / BITS;
 
-/// Which tables of a store have a sieve.
+/// The sizes of tables that get a sieve.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sieved {
-    /// The logarithm of the buckets of the smallest, and of the first that is too large.
+    /// The logarithm of the number of buckets of the smallest such table, and of the first that is too large.
     smallest: u32,
     too_large: u32,
-    /// Whether finds ask it from the first on, and each changes its mind.
-    at_once: bool,
+    /// Whether finds check the sieve from the start, and each may switch (tests).
+    from_start: bool,
 }
 
 impl Sieved {
-    /// What fits into a near cache needs none; and of the largest tables it fits into none itself, so that it would cost those
-    /// who insert more than it spares others.
+    /// A table that fits into a near cache needs no sieve; and the sieve of a very large table would not fit into one either,
+    /// so that it would cost inserts more than it saves look-ups.
     pub(crate) const USUAL: Self = Self {
         smallest: 17,
         too_large: 21,
-        at_once: false,
+        from_start: false,
     };
 
-    /// All, and finds ask as often as not: for tests.
+    /// All tables, and finds keep switching: for tests.
     pub(crate) const ALL: Self = Self {
         smallest: 0,
         too_large: u32::MAX,
-        at_once: true,
+        from_start: true,
     };
 
-    /// None, for models of other things.
+    /// No table, for models of other parts.
     #[cfg(all(test, shadow_loom))]
     pub(crate) const NONE: Self = Self {
         too_large: 0,
@@ -60,13 +62,14 @@ impl Sieved {
 /// The sieve of one table.
 pub(crate) struct Sieve {
     words: NonNull<AtomicU64>,
-    /// Of the table's buckets.
+    /// The logarithm of the table's number of buckets.
     log2: u32,
-    at_once: bool,
+    from_start: bool,
 }
 
 impl Sieve {
-    /// Of a table with 2^log2 buckets, if it is to have one. Nothing also if there is no memory: then it goes without.
+    /// Creates the sieve of a table with 2^log2 buckets, if it should have one. Also returns `None` if allocation fails: then
+    /// the table does without.
     pub(super) fn new(log2: u32, sieved: Sieved) -> Option<Self> {
         if !sieved.has(log2) {
             return None;
@@ -81,55 +84,55 @@ impl Sieve {
         Some(Self {
             words: memory,
             log2,
-            at_once: sieved.at_once,
+            from_start: sieved.from_start,
         })
     }
 
-    /// Bytes that it takes.
+    /// Returns the bytes it occupies.
     pub(super) fn bytes(&self) -> usize {
         words(self.log2) * size_of::<AtomicU64>()
     }
 
-    /// The word and the bits that stand for keys with this hash.
+    /// Returns the word and the bits that stand for keys with this hash.
     #[inline(always)]
     fn place(&self, hash: KeyHash) -> (&AtomicU64, u64) {
         let home = home(hash.point, self.log2);
-        // The lowest tell the ids of one place apart.
+        // The lowest bits of the hash distinguish the ids of one place.
         let bits = [0, 16, 21].map(|from| 1_u64 << ((hash.point >> from) as usize % BITS));
         let bits = bits.iter().fold(0, |all, bit| all | bit);
-        // SAFETY: a word for each few of the 2^log2 buckets; zero bytes are valid.
+        // SAFETY: in bounds: the words hold `BITS` bits for each of the 2^log2 buckets; zero bytes are valid.
         let word = unsafe { self.words.add(home / BUCKETS).as_ref() };
         (word, bits << (home % BUCKETS * BITS))
     }
 
-    /// Notes that a slot is about to be claimed for a key (L7).
+    /// Records that a slot is about to be claimed for a key (L7).
     #[inline(always)]
     pub(super) fn note(&self, hash: KeyHash) {
         let (word, bits) = self.place(hash);
-        // Relaxed, both: who has to see it is ordered behind the claim (L7).
+        // Relaxed, both: a thread that must see the bits is ordered after the claim (L7).
         if word.load(Ordering::Relaxed) & bits != bits {
             word.fetch_or(bits, Ordering::Relaxed);
         }
     }
 
-    /// Whether a slot may have been claimed for a key.
+    /// Returns whether a slot may have been claimed for a key.
     #[inline(always)]
-    pub(super) fn may_have(&self, hash: KeyHash) -> bool {
+    pub(super) fn may_contain(&self, hash: KeyHash) -> bool {
         let (word, bits) = self.place(hash);
         // Relaxed: as in `note`.
         word.load(Ordering::Relaxed) & bits == bits
     }
 
-    /// Whether look-ups of keys with this home are among those by which finds choose their way: one in 1,024.
+    /// Returns whether look-ups of keys with this home decide whether finds use the sieve: one in 1,024.
     #[inline(always)]
     pub(super) fn is_sample<B>(bucket: &B) -> bool {
         // A bucket is a line.
         std::ptr::from_ref(bucket).addr() & (1023 * 64) == 0
     }
 
-    /// Whether finds ask it from the first on.
-    pub(super) fn asks_at_first(&self) -> bool {
-        self.at_once
+    /// Returns whether finds check the sieve from the start.
+    pub(super) fn starts_with_sieve(&self) -> bool {
+        self.from_start
     }
 }
 
@@ -149,7 +152,7 @@ unsafe impl Sync for Sieve {}
 impl Drop for Sieve {
     fn drop(&mut self) {
         if let Some(layout) = layout(self.log2) {
-            // SAFETY: allocated with this layout; nobody uses it any more.
+            // SAFETY: allocated with this layout; not used any more.
             unsafe { mapping::dealloc(self.words.cast(), layout) };
         }
     }

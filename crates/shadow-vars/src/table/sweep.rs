@@ -1,6 +1,13 @@
-//! Operations over many variables: all of one id, all of one parent, and looking at all.
+//! Operations over many variables: sweeping those of an id, visiting those of a parent, and iterating over all.
 //!
-//! None of them is an instant. Each visits every variable that is there for the whole of its run.
+//! ```text
+//! sweep of an id     all tables, oldest first, each in the order of a walk (P5); marks select the buckets (L6), snapshots
+//!                    the slots with the id's bits (L4); nodes are killed, unlinked, and retired in batches
+//! pass of a parent   in each table, one run of buckets for each place that ids use (L5, O7)
+//! iteration          region by region of the hash space, in the order of a walk (P5, L6)
+//! ```
+//!
+//! None of them is atomic. Each visits every variable that exists for the whole of its run.
 
 use std::ops::Range;
 use std::ptr::NonNull;
@@ -8,9 +15,9 @@ use std::ptr::NonNull;
 use super::array::{BUCKET, SlotIndex, Table};
 use super::defect::{Defect, Stage};
 use super::group::Group;
-use super::harvest::{Swept, UnderWay};
 use super::hash::{Places, TagPart, Walk};
 use super::node::{Node, State};
+use super::sweep_batch::{PrefetchRing, SweepBatch};
 use super::word::{Kind, Word};
 use super::{Core, NodeRef, Shield};
 use crate::mem::prefetch;
@@ -19,15 +26,15 @@ use crate::reclaim::Reclaim;
 use crate::registry::IdEntry;
 use crate::sync::{Ordering, fence};
 
-/// Buckets that a sweep asks for before it comes to them.
+/// How many buckets ahead a sweep prefetches.
 const AHEAD: usize = 24;
 
-/// Regions of an iteration whose nodes are asked for before it comes to them.
+/// How many regions ahead an iteration prefetches nodes.
 const NODES_AHEAD: usize = 8;
 
 impl<R: Reclaim> Core<R> {
-    /// Calls `visit` for the tables of the chain, old to new, but for those that are finished meanwhile. The successor is
-    /// looked up after the visit (O4).
+    /// Calls `visit` for the tables of the chain, oldest first, except those that are finished meanwhile. The successor is
+    /// loaded after the visit (O4).
     pub(crate) fn for_each_table<'g>(&'g self, shield: Shield<'g, R>, mut visit: impl FnMut(&'g Table)) {
         let mut table = self.root(shield);
         loop {
@@ -44,8 +51,8 @@ impl<R: Reclaim> Core<R> {
         }
     }
 
-    /// Kills every variable of an id, calling `dtor` with each. How many there were. A panic of one call waits until the others
-    /// are done.
+    /// Kills every variable of an id, calls `dtor` with each, and returns how many there were. A panic of `dtor` is resumed
+    /// when all variables have been freed.
     pub(crate) fn free_all<'g>(
         &'g self,
         shield: Shield<'g, R>,
@@ -65,8 +72,8 @@ impl<R: Reclaim> Core<R> {
         count
     }
 
-    /// After so many variables were freed by a sweep: asks for a smaller table, if that is worth it now, and migrates as much
-    /// as those who free one variable each would have done.
+    /// Does the maintenance due after a sweep that freed `freed` variables: makes a smaller table, if that is worthwhile now,
+    /// and migrates as much as this many single frees would have done.
     pub(crate) fn after_sweep(&self, shield: Shield<'_, R>, freed: usize) {
         self.shrink_if_empty(shield, self.root(shield));
         let mut left = freed;
@@ -75,8 +82,8 @@ impl<R: Reclaim> Core<R> {
         }
     }
 
-    /// Kills every variable of an id in the buckets of some steps of a walk through a table (P5). Calls `removed` with each; the
-    /// variable is unlinked when `removed` returns.
+    /// Kills every variable of an id in the buckets of some steps of a walk through a table (P5). Calls `removed` with each;
+    /// the variable is unlinked when `removed` returns.
     pub(crate) fn sweep_id<'g>(
         &'g self,
         shield: Shield<'g, R>,
@@ -85,10 +92,11 @@ impl<R: Reclaim> Core<R> {
         entry: &'g IdEntry,
         mut removed: impl FnMut(NodeRef<'g>),
     ) {
-        // Where each of these removals begins (I3). If it is past the table already, nothing is left in that.
+        // Each of these removals begins at this root (I3). If it is newer than the table, the table is finished and nothing is
+        // left in it.
         let from = self.root(shield);
-        let mut swept = Swept::new(self, shield, entry, from, table);
-        let mut under_way = UnderWay::new();
+        let mut batch = SweepBatch::new(self, shield, entry, from, table);
+        let mut prefetched = PrefetchRing::new();
         let mut left = steps;
         while let Some(step) = table.first_marked(left.clone()) {
             left.start = step + 1;
@@ -98,28 +106,28 @@ impl<R: Reclaim> Core<R> {
                 let slot = table.index(bucket, lane.get());
                 let word = shield.load(|order| table.load(slot, order));
                 let (Kind::Link(node) | Kind::Frozen(node)) = word.kind() else {
-                    // Tombs are nobody's; what moved since the snapshot is in the successor.
+                    // A tomb has no node; an entry that moved since the snapshot is in the successor.
                     continue;
                 };
-                if let Some((slot, word, node)) = under_way.swap((slot, word, NodeRef::new(shield, node))) {
-                    swept.kill(node, slot, word, &mut removed);
+                if let Some((slot, word, node)) = prefetched.swap((slot, word, NodeRef::new(shield, node))) {
+                    batch.kill(node, slot, word, &mut removed);
                 }
             }
             self.at(Stage::Swept);
         }
-        while let Some((slot, word, node)) = under_way.take() {
-            swept.kill(node, slot, word, &mut removed);
+        while let Some((slot, word, node)) = prefetched.take() {
+            batch.kill(node, slot, word, &mut removed);
         }
         if !self.planted(Defect::SweepWithoutFence) {
-            // Acquire: makes of every relaxed load of the snapshots one that pairs with `Table::cas` (O1), so that who saw
-            // MOVED or SEALED there sees the successor, and what was placed in it, next (O4).
+            // Acquire: turns every relaxed load of the snapshots into one that pairs with `Table::cas` (O1), so that a thread
+            // that saw MOVED or SEALED there sees the successor, and what was placed in it, next (O4).
             fence(Ordering::Acquire);
         }
     }
 
-    /// Calls `visit` for every live node of a parent, with the table it was found in. Looks at a run of buckets for each
-    /// place that ids have, and at few nodes but the parent's own.
-    pub(crate) fn for_each_of<'g>(
+    /// Calls `visit` for every live node of a parent, with the table it was found in. Reads a run of buckets for each place
+    /// that ids use, and few nodes but the parent's own.
+    pub(crate) fn for_each_of_parent<'g>(
         &'g self,
         shield: Shield<'g, R>,
         obj: usize,
@@ -127,7 +135,7 @@ impl<R: Reclaim> Core<R> {
     ) {
         let hash = self.hasher.hash(obj);
         let places = self.registry.places;
-        // Before the first slot: ids that come later have no variable that is there throughout (O7).
+        // Before the first slot: ids that are added later have no variable that exists throughout (O7).
         let ids = self.registry.known();
         let mut table = self.root(shield);
         loop {
@@ -141,9 +149,10 @@ impl<R: Reclaim> Core<R> {
             (1..used).for_each(|place| prefetch(table.home_bucket(start(place))));
             let mut open = false;
             for place in 0..used {
-                let tags = hash.tags_of(places, ids, (place, of));
-                // All variables of one place probe from one bucket, so where their probes end, all have been passed.
-                let more = self.run_of(shield, table, table.home(start(place)), tags, |slot, word, node| {
+                let tags = hash.shared_tag_bits(places, ids, (place, of));
+                // All variables of one place have the same home bucket, so the bucket where their probes end comes after all
+                // of them.
+                let more = self.visit_run(shield, table, table.home(start(place)), tags, |slot, word, node| {
                     let node = NodeRef::new(shield, node);
                     if node.obj == obj && node.life().state() == State::Live {
                         visit(node, (table, slot, word));
@@ -158,10 +167,10 @@ impl<R: Reclaim> Core<R> {
         }
     }
 
-    /// Visits the nodes with such tags in the run of buckets that starts at `home`, up to the first with an EMPTY or SEALED
-    /// (L5). Whether the successor may have more.
+    /// Visits the nodes with these tag bits in the run of buckets that starts at `home`, up to the first bucket with an EMPTY
+    /// or SEALED (L5). Returns whether the successor may have more.
     #[inline]
-    fn run_of(
+    fn visit_run(
         &self,
         shield: Shield<'_, R>,
         table: &Table,
@@ -178,7 +187,7 @@ impl<R: Reclaim> Core<R> {
                 match word.kind() {
                     Kind::Link(node) | Kind::Frozen(node) => visit(slot, word, node),
                     Kind::Moved => open = true,
-                    // A tomb by now: nobody's.
+                    // A tomb by now.
                     _ => {}
                 }
             }
@@ -196,8 +205,8 @@ impl<R: Reclaim> Core<R> {
         true
     }
 
-    /// Whether a slot of the bucket is SEALED. Loads all slots before that one again: those that are MOVED say, other than in
-    /// the snapshot, that what they led to is there to be seen in the successor (O1). No key has its slot behind a SEALED.
+    /// Returns whether a slot of the bucket is SEALED. Loads all slots before that one again: unlike the snapshot, these loads
+    /// make the entries of MOVED slots visible in the successor (O1). No key has its slot behind a SEALED.
     #[cold]
     #[inline(never)]
     fn is_sealed(&self, shield: Shield<'_, R>, table: &Table, bucket: usize) -> bool {
@@ -205,7 +214,7 @@ impl<R: Reclaim> Core<R> {
             .any(|position| shield.load(|order| table.load(table.index(bucket, position), order)) == Word::SEALED)
     }
 
-    /// The first of these steps of a walk in whose [region](Self::region) there may be something.
+    /// Returns the first of these steps of a walk whose [region](Self::region) may have a variable.
     pub(crate) fn first_claimed(&self, shield: Shield<'_, R>, walk: Walk, steps: Range<usize>) -> Option<usize> {
         let root = self.root(shield);
         if root.log2 == walk.log2 {
@@ -218,9 +227,9 @@ impl<R: Reclaim> Core<R> {
         Some(steps.start).filter(|start| *start < steps.end)
     }
 
-    /// Asks for what a walk through the regions comes to a little later: a bucket, and the nodes of one before.
+    /// Prefetches what a walk through the regions needs a few steps later: a bucket, and the nodes of an earlier one.
     #[inline]
-    pub(crate) fn ask_ahead(&self, shield: Shield<'_, R>, walk: Walk, step: usize) {
+    pub(crate) fn prefetch_ahead(&self, shield: Shield<'_, R>, walk: Walk, step: usize) {
         let root = self.root(shield);
         if root.log2 != walk.log2 || cfg!(shadow_loom) {
             return;
@@ -234,13 +243,13 @@ impl<R: Reclaim> Core<R> {
         }
     }
 
-    /// The variables in the region of the hash space that begins at the point `from` and is one of `2^log2`, each key once.
-    /// Regions stay what they are while tables of other sizes take over (split order).
+    /// Collects the live nodes in the region of the hash space that begins at the point `from` and is one of `2^log2`, each
+    /// key once. Regions do not change when tables of other sizes replace the root (split order).
     pub(crate) fn region<'g>(&'g self, shield: Shield<'g, R>, from: u64, log2: u32, found: &mut Vec<NodeRef<'g>>) {
         found.clear();
         let last = from | u64::MAX >> log2;
         let mut table = self.root(shield);
-        // In one table, a key owns one slot at most.
+        // Within one table, a key owns one slot at most.
         let first = table.generation;
         loop {
             let homes = super::hash::home(from, table.log2)..=super::hash::home(last, table.log2);
@@ -253,7 +262,7 @@ impl<R: Reclaim> Core<R> {
                     }
                 }
             });
-            // A variable that moved during the scan is in the successor by now, in the same region.
+            // A variable that was moved during the scan is in the successor by now, in the same region.
             match self.next(shield, table) {
                 Some(next) => table = next,
                 None => break,
@@ -267,8 +276,8 @@ impl<R: Reclaim> Core<R> {
     }
 }
 
-/// Visits the words of the run of buckets that starts at `home` and is at least `least` buckets longer than one, up to
-/// the first EMPTY or SEALED after those.
+/// Visits the words of the run of buckets that starts at `home`: of `least` buckets, and of those that follow up to the first
+/// EMPTY or SEALED.
 fn run<R: Reclaim>(
     table: &Table,
     shield: Shield<'_, R>,

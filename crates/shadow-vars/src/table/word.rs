@@ -1,4 +1,4 @@
-//! One slot's word: what it says about its key, packed into 64 bits.
+//! The word in a slot: the state of its key, packed into 64 bits.
 //!
 //! ```text
 //!  63                                    19 18 16 15           0
@@ -8,28 +8,28 @@
 //! ```
 //!
 //! The tag is *(low 16 bits of the id's index) xor (hash bits of the parent's address, the low four 0)*. A TOMB holds the
-//! parent's address itself, so its whole key can be read from the word: the address, and with its hash bits the id's
-//! index. The index's low four bits stand there as they are, so that a sweep for one id passes most of the others by
-//! without a look at their nodes.
+//! parent's address itself, so its whole key can be read from the word: the address, and, with the address's hash bits, the
+//! id's index. The index's low four bits are stored unchanged, so that a sweep for one id skips most of the others without
+//! reading their nodes.
 //!
-//! Tag and kind share the low half, so only half of a bucket's bytes are looked at; and between a LINK and its node are
-//! one bit to test and one shift. Words that are no key's have kind 0: EMPTY is all zeros, MOVED and SEALED have a bit in
-//! place of the address.
+//! Tag and kind are in the low half, so only half of a bucket's bytes are compared; getting from a LINK to its node takes one
+//! bit test and one shift. Words that belong to no key have kind 0: EMPTY is all zeros, MOVED and SEALED have a bit in place
+//! of the address.
 
 use std::ptr::NonNull;
 
 use super::node::{ADDR, Node};
 
-/// Where kind and address begin.
+/// The lowest bit of kind and address.
 pub(crate) const TAG_BITS: u32 = 16;
 pub(crate) const KIND: u64 = 0b111;
 
-/// EMPTY, MOVED and SEALED.
+/// The kind of EMPTY, MOVED and SEALED.
 pub(crate) const NO_KEY: u64 = 0;
 pub(crate) const FROZEN: u64 = 1;
 const TOMB: u64 = 2;
 const RECORD: u64 = 3;
-/// A bit that no other kind has.
+/// The only kind with this bit.
 pub(crate) const LINK: u64 = 4;
 
 const MOVED: u64 = 0b01_000 | NO_KEY;
@@ -39,22 +39,22 @@ const SEALED: u64 = 0b10_000 | NO_KEY;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Word(u64);
 
-/// A word taken apart.
+/// A decoded word.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
     /// Never claimed.
     Empty,
     /// Leads to the newest node of its key.
     Link(NonNull<Node>),
-    /// As `Link`, while the table migrates: changes to MOVED only.
+    /// Like `Link`, while the table migrates: changes to MOVED only.
     Frozen(NonNull<Node>),
     /// Its key has no node now; the key is in the word.
     Tomb,
-    /// Its key has no node now; the key is in a record of its own.
+    /// Its key has no node now; the key is in a record, for this word alone.
     Record(NonNull<Node>),
-    /// Its key's turn in this table is over.
+    /// Its key is closed in this table.
     Moved,
-    /// Was EMPTY when the table migrated.
+    /// Was the first EMPTY of its bucket when that migrated.
     Sealed,
 }
 
@@ -89,12 +89,12 @@ impl Word {
         Self::pointing(record, tag, RECORD)
     }
 
-    /// The tomb of a key that [fits](super::node::key_fits).
+    /// Returns the tomb of a key that [fits](super::node::key_fits).
     pub(crate) const fn tomb(obj: usize, tag: u16) -> Self {
         Self::new(obj as u64, TOMB, tag)
     }
 
-    /// LINK(n) → FROZEN(n).
+    /// Turns LINK(n) into FROZEN(n).
     pub(crate) const fn frozen(self) -> Self {
         debug_assert!(self.0 >> TAG_BITS & KIND == LINK);
         Self(self.0 ^ (LINK ^ FROZEN) << TAG_BITS)
@@ -121,14 +121,14 @@ impl Word {
         }
     }
 
-    /// The node, if this is a LINK. Of which key, the node has to be asked, even where a snapshot had the tag: an EMPTY word
-    /// looks as if its tag were 0, and by now may be another key's.
+    /// Returns the node, if this is a LINK. The caller has to compare the node's key even if a snapshot had the tag: an EMPTY
+    /// word looks as if its tag were 0, and may belong to another key by now.
     #[inline]
     pub(crate) fn linked(self) -> Option<NonNull<Node>> {
         self.is_link().then(|| {
-            // The kind is subtracted from the pointer, which is where its fields' offsets are added.
+            // The kind is subtracted from the pointer, so that it is folded into the offsets of the node's fields.
             let node: *mut Node = std::ptr::with_exposed_provenance_mut((self.0 >> TAG_BITS) as usize);
-            // SAFETY: as in `at`; a LINK's kind is this bit alone, and so many bytes after its address are in the node.
+            // SAFETY: as in `at`; a LINK's kind is this bit alone, and its value as an offset stays within the node.
             unsafe { NonNull::new_unchecked(node.byte_sub(LINK as usize)) }
         })
     }

@@ -130,7 +130,7 @@ fn empty_chunks_go_back() {
     }
     held.into_iter().for_each(|held| held.free(&pool));
     // The nodes of the magazine may lie in any chunk.
-    pool.settle(Shard::of(SHARDS), false);
+    pool.flush(Shard::of(SHARDS), false);
     // A chunk that is retained, and the one from which memory is given out.
     assert!(pool.bytes().0 <= 2 << 21, "{} bytes of {full}", pool.bytes().0);
 }

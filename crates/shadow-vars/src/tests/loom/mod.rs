@@ -299,8 +299,8 @@ impl<R: Reclaim> Store<R> {
     fn alloc_of(&self, entry: &IdEntry, obj: usize, number: usize) -> bool {
         self.pinned(|core, shield| {
             let key = core.key(obj, entry);
-            let made = core.alloc_at_once(shield, &key, Value::new(number));
-            match made.or_else(|left| core.alloc_on(shield, &key, IfExists::Refuse, left)) {
+            let made = core.try_alloc_fast(shield, &key, Value::new(number));
+            match made.or_else(|left| core.alloc_slow(shield, &key, IfExists::Refuse, left)) {
                 Ok(_) => true,
                 Err(error) => {
                     assert!(matches!(error.error, StoreError::Exists { .. }), "{:?}", error.error);
@@ -378,7 +378,7 @@ impl<R: Reclaim> Store<R> {
     /// Like `free`, by a thread with this shard.
     fn free_in(&self, shard: Shard, obj: usize) {
         self.pinned(|core, shield| {
-            let removed = core.remove_on(shield, core.root(shield), &self.key(obj));
+            let removed = core.kill_slow(shield, core.root(shield), &self.key(obj));
             removed.unwrap_or_else(|| panic!("{obj:#x} is there")).shard = shard;
         });
     }

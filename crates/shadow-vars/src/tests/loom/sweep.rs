@@ -43,7 +43,7 @@ fn parents(store: &Store) -> Vec<usize> {
 fn met_of(store: &Store, obj: usize) -> usize {
     store.pinned(|core, shield| {
         let mut met = 0;
-        core.for_each_of(shield, obj, |_, _| met += 1);
+        core.for_each_of_parent(shield, obj, |_, _| met += 1);
         met
     })
 }
@@ -52,7 +52,7 @@ fn met_of(store: &Store, obj: usize) -> usize {
 fn ids_of(store: &Store, obj: usize) -> Vec<u64> {
     store.pinned(|core, shield| {
         let mut ids = Vec::new();
-        core.for_each_of(shield, obj, |node, _| ids.push(node.entry(&core.heap).id));
+        core.for_each_of_parent(shield, obj, |node, _| ids.push(node.entry(&core.heap).id));
         ids.sort_unstable();
         ids.dedup();
         ids
@@ -64,7 +64,7 @@ fn free_object(store: &Store, obj: usize) -> usize {
     store.pinned(|core, shield| {
         let from = core.root(shield);
         let mut count = 0;
-        core.for_each_of(shield, obj, |node, at| {
+        core.for_each_of_parent(shield, obj, |node, at| {
             count += usize::from(core.remove_at(shield, node, from, at));
         });
         count

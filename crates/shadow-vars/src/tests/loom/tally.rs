@@ -71,7 +71,7 @@ impl<const SHARDS: usize> Counters<SHARDS> {
         };
         let sides = self
             .phase
-            .look(|side| (read(CREATED, side.index()), read(FREED, side.index())));
+            .snapshot(|side| (read(CREATED, side.index()), read(FREED, side.index())));
         (sides[0].0 + sides[1].0, sides[0].1 + sides[1].1)
     }
 
@@ -227,7 +227,7 @@ impl Late {
         };
         let sides = self
             .phase
-            .look(|side| (read(CREATED, side.index()), read(FREED, side.index())));
+            .snapshot(|side| (read(CREATED, side.index()), read(FREED, side.index())));
         (sides[0].0 + sides[1].0, sides[0].1 + sides[1].1)
     }
 }

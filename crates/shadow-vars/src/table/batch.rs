@@ -1,4 +1,4 @@
-//! Looking up a batch of keys in stages, one behind the other, so that the memory of many is waited for at once.
+//! Look-ups of a batch of keys, in pipelined stages, so that the cache misses of many keys overlap.
 
 use std::ptr::{self, NonNull};
 
@@ -12,26 +12,26 @@ use crate::reclaim::Reclaim;
 use crate::registry::IdEntry;
 use crate::sync::AtomicU64;
 
-/// Look-ups of one batch: so few that what they load stays in a core's first cache.
+/// The most look-ups in one batch: few enough that what they load stays in a core's first-level cache.
 pub(crate) const BATCH: usize = 64;
 
-/// Look-ups between asking for a bucket and looking at it, and between that and looking at the node: enough to keep a
-/// core's line-fill buffers busy all the while.
+/// Look-ups between the prefetch of a bucket and its use, and between that and the use of the node: enough to keep a core's
+/// line-fill buffers busy throughout.
 const AHEAD: usize = 24;
 
-/// A look-up on its way.
+/// A look-up in progress.
 #[derive(Clone, Copy)]
 struct Staged<'g> {
     bucket: &'g [AtomicU64; BUCKET],
-    /// As [`Key`]'s `wide_tag`.
+    /// [`Key`]'s `wide_tag`.
     tag: u32,
-    /// Where the first slot with the tag leads to. Null if there is none, or no LINK.
+    /// The node that the first slot with the tag leads to. Null if there is none, or the slot is not a LINK.
     node: *const Node,
 }
 
 impl<R: Reclaim> Core<R> {
-    /// Finds the live nodes of up to [`BATCH`] keys, each as [`find`](Self::find) does. A key without an entry has none.
-    /// Asks for each key twice.
+    /// Finds the live nodes of up to [`BATCH`] keys, each as [`find`](Self::find) does, and calls `found` with each. A key
+    /// without an entry has none. Calls `key` twice for each.
     #[inline]
     pub(crate) fn find_batch<'g>(
         &'g self,
@@ -49,6 +49,7 @@ impl<R: Reclaim> Core<R> {
         let count = count.min(BATCH);
         let ahead = AHEAD.min(count);
         for step in 0..count + 2 * ahead {
+            // Stage 1: prefetch the home bucket.
             if step < count {
                 let (obj, entry) = key(step);
                 let hash = self.hasher.hash(obj).with(entry.map_or(0, |entry| entry.salt));
@@ -57,6 +58,7 @@ impl<R: Reclaim> Core<R> {
                 prefetch(staged.bucket);
                 staged.tag = hash.point as u32;
             }
+            // Stage 2: prefetch the node.
             let at = step.wrapping_sub(ahead);
             if at < count {
                 let staged = &mut staged[at];
@@ -67,6 +69,7 @@ impl<R: Reclaim> Core<R> {
                     prefetch(staged.node);
                 }
             }
+            // Stage 3: check the node (L1), or look the key up by itself.
             let at = step.wrapping_sub(2 * ahead);
             if at < count {
                 let (obj, entry) = key(at);
@@ -74,7 +77,6 @@ impl<R: Reclaim> Core<R> {
                 found(
                     at,
                     match (node, entry) {
-                        // L1.
                         (Some(node), Some(entry)) if node.is_live_for(obj, entry) => Some(node),
                         (_, Some(entry)) => self.find(shield, obj, entry),
                         _ => None,
@@ -84,9 +86,9 @@ impl<R: Reclaim> Core<R> {
         }
     }
 
-    /// The home bucket of a key in the root, asked for: for an insert that has something else to do first.
+    /// Prefetches and returns the home bucket of a key in the root: for an insert that has other work to do first.
     #[inline]
-    pub(crate) fn home_ahead<'g>(
+    pub(crate) fn prefetch_home<'g>(
         &'g self,
         shield: Shield<'g, R>,
         key: &Key<'_>,

@@ -1,8 +1,8 @@
-//! What a sweep takes: nodes on their way to the cache, and nodes that are dead but not yet handed over.
+//! Batches of a sweep: nodes that have been prefetched, and nodes that are dead but not yet retired.
 //!
-//! Of a few million nodes each is a miss, and each handed over by itself a few locked instructions. So a sweep asks for a
-//! node long before it looks at it, and counts and retires by the batch. Until then what it took is held back, as its
-//! guard would hold it back anyway.
+//! In a table of a few million nodes, each node is a cache miss, and each one retired by itself takes a few locked
+//! instructions. So a sweep prefetches a node long before it reads it, and counts and retires nodes by the batch. Until a
+//! batch is retired its nodes are held back, as the sweep's guard would hold them back anyway.
 
 use std::mem::ManuallyDrop;
 
@@ -16,19 +16,19 @@ use crate::reclaim::Reclaim;
 use crate::reclaim::chain::Chain;
 use crate::registry::IdEntry;
 
-/// More than a core has misses under way, so that none is waited for.
+/// More than a core has outstanding misses, so that none is waited for.
 const NODES: usize = 32;
 
 /// A node, and the word that led to it.
-type Met<'g> = (SlotIndex, Word, NodeRef<'g>);
+type Candidate<'g> = (SlotIndex, Word, NodeRef<'g>);
 
-/// Nodes that were asked for and not yet looked at, oldest first.
-pub(super) struct UnderWay<'g> {
-    ring: [Option<Met<'g>>; NODES],
+/// Nodes that have been prefetched and not yet read, oldest first.
+pub(super) struct PrefetchRing<'g> {
+    ring: [Option<Candidate<'g>>; NODES],
     next: usize,
 }
 
-impl<'g> UnderWay<'g> {
+impl<'g> PrefetchRing<'g> {
     pub(super) fn new() -> Self {
         Self {
             ring: [None; NODES],
@@ -36,36 +36,37 @@ impl<'g> UnderWay<'g> {
         }
     }
 
-    /// Asks for a node, and gives out the one that was asked for longest ago.
+    /// Prefetches a node, and returns the one that was prefetched longest ago.
     #[inline]
-    pub(super) fn swap(&mut self, met: Met<'g>) -> Option<Met<'g>> {
-        prefetch(met.2.as_ptr().as_ptr());
-        let oldest = self.ring[self.next % NODES].replace(met);
+    pub(super) fn swap(&mut self, candidate: Candidate<'g>) -> Option<Candidate<'g>> {
+        prefetch(candidate.2.as_ptr().as_ptr());
+        let oldest = self.ring[self.next % NODES].replace(candidate);
         self.next = self.next.wrapping_add(1);
         oldest
     }
 
-    /// The rest, oldest first.
-    pub(super) fn take(&mut self) -> Option<Met<'g>> {
+    /// Removes the oldest of the remaining nodes.
+    pub(super) fn take(&mut self) -> Option<Candidate<'g>> {
         let left = (0..NODES).map(|step| self.next.wrapping_add(step) % NODES);
         let oldest = left.into_iter().find(|&at| self.ring[at].is_some())?;
         self.ring[oldest].take()
     }
 }
 
-/// What one sweep of an id killed and unlinked in one table. Counted and retired by the batch, and on the way out.
-pub(super) struct Swept<'g, R: Reclaim> {
+/// The nodes that one sweep of an id has killed and unlinked in one table and not yet retired. Retired when the batch is full,
+/// and on drop.
+pub(super) struct SweepBatch<'g, R: Reclaim> {
     core: &'g Core<R>,
     shield: Shield<'g, R>,
     entry: &'g IdEntry,
-    /// The root when the operation began, and the table that is swept.
+    /// The root when the operation began, and the table that is batch.
     from: &'g Table,
     table: &'g Table,
     killed: u64,
     dead: Chain,
 }
 
-impl<'g, R: Reclaim> Swept<'g, R> {
+impl<'g, R: Reclaim> SweepBatch<'g, R> {
     pub(super) fn new(
         core: &'g Core<R>,
         shield: Shield<'g, R>,
@@ -84,7 +85,7 @@ impl<'g, R: Reclaim> Swept<'g, R> {
         }
     }
 
-    /// Kills the node if it is of the id, shows it to `removed`, and unlinks it, also if `removed` panics.
+    /// Kills the node if it is of the id, calls `removed` with it, and unlinks it, even if `removed` panics.
     #[inline(always)]
     pub(super) fn kill(
         &mut self,
@@ -98,7 +99,7 @@ impl<'g, R: Reclaim> Swept<'g, R> {
             _ if node.is_of(self.entry) => node.as_live(),
             _ => return,
         };
-        if !self.core.end_life(node, live) {
+        if !self.core.try_kill(node, live) {
             return;
         }
         self.killed += 1;
@@ -109,40 +110,42 @@ impl<'g, R: Reclaim> Swept<'g, R> {
         let root = std::ptr::eq(self.from, self.table);
         let link = (root && matches!(word.kind(), Kind::Link(_))).then_some((slot, word));
         let unlink = Unlink {
-            swept: self,
+            batch: self,
             node,
             link,
         };
         removed(node);
-        // Not by its drop, which would have it in memory.
+        // Not by dropping, which would keep it in memory.
         ManuallyDrop::new(unlink).finish();
     }
 
-    fn hand_over(&mut self) {
+    /// Counts and retires the nodes of the batch, drains ready batches, and helps a running migration.
+    fn retire_batch(&mut self) {
         let Self { core, shield, .. } = *self;
         let shard = core.shard();
         let killed = std::mem::take(&mut self.killed);
         core.nodes.count_freed(self.entry.counts(), shard, killed);
         let dead = std::mem::replace(&mut self.dead, Chain::new());
-        // SAFETY: this sweep unlinked the nodes (I5), and is pinned, as the shield says.
+        // SAFETY: this sweep unlinked the nodes (I5), and is pinned, as the shield proves.
         let retired = unsafe { core.lists.retire_chain::<R>(dead, self.entry.drops, shard) };
         core.drain_and_help(shield, shard, retired);
     }
 }
 
-impl<R: Reclaim> Drop for Swept<'_, R> {
+impl<R: Reclaim> Drop for SweepBatch<'_, R> {
     fn drop(&mut self) {
         if self.killed > 0 {
-            self.hand_over();
+            self.retire_batch();
         }
     }
 }
 
-/// A node that is dead and linked. [Finished](Self::finish), or dropped if what it is shown to panics.
+/// A node that is dead and still linked. It is [finished](Self::finish), or dropped if the caller's `removed` panics: both
+/// unlink it.
 struct Unlink<'s, 'g, R: Reclaim> {
-    swept: &'s mut Swept<'g, R>,
+    batch: &'s mut SweepBatch<'g, R>,
     node: NodeRef<'g>,
-    /// The LINK that led to the node, if that is in the root.
+    /// The LINK that led to the node, if it is in the root.
     link: Option<(SlotIndex, Word)>,
 }
 
@@ -154,31 +157,32 @@ impl<R: Reclaim> Drop for Unlink<'_, '_, R> {
 }
 
 impl<R: Reclaim> Unlink<'_, '_, R> {
+    /// Unlinks the node and adds it to the batch.
     #[inline(always)]
     fn finish(&mut self) {
-        let (swept, node) = (&mut *self.swept, self.node);
-        let core = swept.core;
+        let (batch, node) = (&mut *self.batch, self.node);
+        let core = batch.core;
         let from = if core.planted(Defect::UnlinkFromFound) {
-            swept.table
+            batch.table
         } else {
-            swept.from
+            batch.from
         };
-        let retire = core.unlink_or_orphan(swept.shield, (node, swept.entry), from, swept.table, self.link);
+        let retire = core.unlink_or_orphan(batch.shield, (node, batch.entry), from, batch.table, self.link);
         if retire && !core.planted(Defect::RetireBeforeUnlink) {
             let object = Node::link(node.as_ptr());
-            let weight = match swept.entry.weigh_value() {
+            let weight = match batch.entry.weigh_value() {
                 // SAFETY: a variable, which the sweep's guard protects.
-                Some(_) if swept.entry.drops => unsafe { core.lists.weigh(object) },
+                Some(_) if batch.entry.drops => unsafe { core.lists.weigh(object) },
                 _ => 0,
             };
-            // SAFETY: dead and unlinked by this thread, and in no list.
+            // SAFETY: dead and unlinked by this thread, and in no other list.
             unsafe {
-                let bytes = Node::bytes_as(node.as_ptr(), swept.entry);
-                swept.dead.push(object, bytes, weight);
+                let bytes = Node::bytes_as(node.as_ptr(), batch.entry);
+                batch.dead.push(object, bytes, weight);
             }
         }
-        if swept.killed >= core.lists.batch() {
-            swept.hand_over();
+        if batch.killed >= core.lists.batch() {
+            batch.retire_batch();
         }
     }
 }
