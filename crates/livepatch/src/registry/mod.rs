@@ -46,7 +46,7 @@ use crate::fork::{self, Hook, Part};
 use crate::patch::{CallbackKind, Context, Ended, Mapped, ModuleState, Patch, PrevState};
 use crate::point::RawPoint;
 use crate::sync::{Lock, Locked};
-use crate::task::{self, leaving};
+use crate::task::{self, waiter};
 use inner::Inner;
 use points::Points;
 use turn::{NoTurn, TurnLock};
@@ -226,7 +226,7 @@ impl Registry {
                     unsettled: asymmetric_barrier::unsettled(),
                 });
             }
-            if leaving::has_waiter() && !self.unattended.load(Ordering::Relaxed) {
+            if waiter::exists() && !self.unattended.load(Ordering::Relaxed) {
                 // Not for good: the barrier may come to be refused meanwhile.
                 thread::park_timeout(left.min(LONGEST));
             } else {

@@ -8,7 +8,7 @@ use super::Registry;
 use super::inner::Inner;
 use crate::events::Direction;
 use crate::patch::{self, LibraryKind, LibraryStatus, Listed, ModuleState, Needed};
-use crate::task::{Seen, Side, TaskKind, WORLD};
+use crate::task::{Side, TaskKind, TaskSnapshot, WORLD};
 
 /// All patches, modules and tasks, as they are at one moment.
 #[derive(Clone, Debug)]
@@ -388,8 +388,8 @@ pub(crate) mod millis {
 }
 
 /// `transition`: where it goes, the side that it leaves, and whether it was forced.
-fn task(seen: &Seen, transition: Option<(Direction, Side, bool)>) -> TaskStatus {
-    let about = seen.record.about();
+fn task(seen: &TaskSnapshot, transition: Option<(Direction, Side, bool)>) -> TaskStatus {
+    let info = seen.record.info();
     let is_on = |left| matches!(seen.inside, Some((side, _)) if side == left);
     let state = match transition {
         None => TaskState::None,
@@ -399,13 +399,13 @@ fn task(seen: &Seen, transition: Option<(Direction, Side, bool)>) -> TaskStatus 
     // As `World::is_empty` has it (T6).
     let switched = transition.is_none_or(|(_, left, forced)| !is_on(left) && (forced || !seen.forced));
     TaskStatus {
-        name: about.name.into_owned(),
-        kind: about.kind,
+        name: info.name.into_owned(),
+        kind: info.kind,
         state,
         inside: seen.inside.map(|(_, since)| TaskInside {
             since,
             entered_at: seen.entered_at.clone(),
-            entered_by: match about.kind {
+            entered_by: match info.kind {
                 TaskKind::Future => EnteredBy::Future,
                 TaskKind::Thread if seen.by_call => EnteredBy::Call,
                 TaskKind::Thread => EnteredBy::Guard,

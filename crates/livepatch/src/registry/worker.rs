@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Registry, registry};
 use crate::callout;
-use crate::task::leaving;
+use crate::task::waiter;
 
 /// How long the worker sleeps between looks, at first and at most. Units that leave the old side wake it.
 const NAPS: (Duration, Duration) = (Duration::from_millis(1), LOOK);
@@ -15,14 +15,14 @@ pub(super) const LOOK: Duration = Duration::from_millis(100);
 
 /// There is a transition that could not end at once. Only the turn's holder comes here.
 pub(super) fn start() {
-    leaving::waiter(|| {
+    waiter::ensure(|| {
         // If there can be no thread, `Registry::poll` is what ends transitions.
         let spawned = thread::Builder::new().name("livepatch".to_owned()).spawn(work);
         spawned.ok().map(|handle| handle.thread().clone())
     });
     // Not itself: it would not nap any more.
-    if !leaving::is_waiter() {
-        leaving::wake();
+    if !waiter::is_current() {
+        waiter::wake();
     }
 }
 
