@@ -85,7 +85,7 @@ impl Here {
         as_record(self.record_ptr())
     }
 
-    /// Returns the running task's record, or [`PLACEHOLDER`](super::record::PLACEHOLDER). Never `None` except in models.
+    /// Returns the running task's record, or [`PLACEHOLDER`]. Never `None` except in models.
     #[inline(always)]
     pub(super) fn record_or_placeholder(self) -> Option<&'static Record> {
         if cfg!(shadow_loom) {
