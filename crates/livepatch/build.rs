@@ -1,4 +1,5 @@
-//! Tells the feature `library` which compiler builds it: Rust has no stable ABI, so a library's compiler must be the same.
+//! Records for the feature `library` which compiler builds it: Rust has no stable ABI, so a library's compiler must be
+//! the same.
 
 use std::env;
 use std::process::Command;
@@ -8,7 +9,7 @@ fn main() {
     if env::var_os("CARGO_FEATURE_LIBRARY").is_none() {
         return;
     }
-    // Cargo sets both, and runs this anew when the compiler changes.
+    // Cargo sets both, and reruns this when the compiler changes.
     let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let target = env::var("TARGET").expect("cargo sets TARGET");
     let told = Command::new(&rustc).arg("-vV").output();

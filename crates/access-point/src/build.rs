@@ -1,7 +1,7 @@
 //! Builds the service, its patches and the operator's tool.
 //!
-//! All of them with `-C prefer-dynamic`, so that the service and the patches share one copy of the interface and of what
-//! it is built on. That flag makes other programs of everything, so they have a target directory of their own.
+//! All are built with `-C prefer-dynamic`, so that the service and the patches share one copy of the interface and its
+//! dependencies. As this flag changes the build of every crate, they have a separate target directory.
 
 use std::env;
 use std::ffi::OsString;
@@ -13,24 +13,24 @@ use anyhow::{Context, Result, ensure};
 /// The packages to build.
 const PACKAGES: [&str; 4] = ["access-point-service", "ps-race", "ps-race-2", "livepatch-cli"];
 
-/// What was built.
+/// The programs and libraries that were built.
 #[derive(Debug)]
 pub(crate) struct Programs {
-    /// Where all of it is.
+    /// The directory that contains them.
     out: PathBuf,
-    /// Where the linker finds shared libraries.
+    /// The directories in which the dynamic linker finds shared libraries.
     libraries: OsString,
 }
 
 impl Programs {
-    /// A command that runs a program.
+    /// Returns a command that runs a program.
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.out.join(program));
         command.env("LD_LIBRARY_PATH", &self.libraries);
         command
     }
 
-    /// A patch's file.
+    /// Returns the path of a patch's library.
     pub(crate) fn patch(&self, package: &str) -> PathBuf {
         self.out.join(format!("lib{}.so", package.replace('-', "_")))
     }
@@ -54,7 +54,7 @@ pub(crate) fn programs(quiet: bool) -> Result<Programs> {
         .env("RUSTFLAGS", rust_flags())
         // Link-time optimisation and shared libraries exclude each other.
         .env("CARGO_PROFILE_RELEASE_LTO", "off")
-        // Set for this program's build; they would change the others'.
+        // Set for this program's own build; it would take precedence over RUSTFLAGS.
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .stdin(Stdio::null());
     let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
@@ -73,7 +73,7 @@ pub(crate) fn programs(quiet: bool) -> Result<Programs> {
     Ok(Programs { out, libraries })
 }
 
-/// Beside the directory that this program was built in.
+/// Returns a directory beside the one that this program was built in.
 fn target_directory(root: &Path) -> PathBuf {
     let own = env::current_exe().ok();
     let target = own.as_deref().and_then(Path::parent).and_then(Path::parent);
@@ -86,13 +86,13 @@ fn rust_flags() -> OsString {
     flags
 }
 
-/// Where the shared standard library is.
+/// Returns the directory of the shared standard library.
 fn standard_library() -> Result<PathBuf> {
     let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let printed = Command::new(rustc)
         .args(["--print", "target-libdir"])
         .output()
-        .context("asking rustc where its libraries are")?;
-    ensure!(printed.status.success(), "rustc does not say where its libraries are");
+        .context("running rustc to find its libraries")?;
+    ensure!(printed.status.success(), "rustc does not print where its libraries are");
     Ok(PathBuf::from(String::from_utf8(printed.stdout)?.trim()))
 }

@@ -1,7 +1,7 @@
 //! Builds an access point with a race in it, its patches and the tool that loads them; runs the service, and patches it
 //! while frames flow.
 //!
-//! [`build`] makes the programs, [`play`] is what an operator would do.
+//! [`build`] builds the programs, [`play`] acts as the operator.
 
 use std::process::ExitCode;
 
@@ -10,10 +10,10 @@ use clap::Parser;
 mod build;
 mod play;
 
-/// Runs an access point with a power-save race, patches it twice while frames flow, takes the patches off, and shows what
+/// Runs an access point with a power-save race, patches it twice while frames flow, disables the patches, and shows what
 /// was lost when.
 ///
-/// The exit status is 0 when no frame is lost or overtaken while patched, and nothing of the patches is left; 1 when not;
+/// The exit status is 0 if no frame is lost or overtaken while patched, and nothing of the patches is left; 1 otherwise;
 /// 2 for wrong options.
 #[derive(Clone, Debug, Parser)]
 #[command(version)]
@@ -33,7 +33,7 @@ struct Options {
           value_parser = clap::value_parser!(u64).range(1..=60))]
     seconds: u64,
 
-    /// Seed for who sends to whom, who naps, and who leaves
+    /// Seed for the choice of senders, naps, and departures
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
 

@@ -1,4 +1,4 @@
-//! What an operator does: looks, loads a patch, loads the next, disables it, looks again.
+//! The operator's actions: lists patches, loads a patch, loads the next, disables it, lists again.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -14,9 +14,9 @@ use crate::Options;
 use crate::build::Programs;
 
 /// How long a transition, or the service's start, may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Runs the service and patches it. Whether all went well.
+/// Runs the service and patches it. Returns whether all went well.
 pub(crate) fn play(options: &Options, programs: &Programs) -> Result<bool> {
     let directory = tempfile::tempdir().context("a directory for the control socket")?;
     let operator = Operator {
@@ -34,13 +34,13 @@ pub(crate) fn play(options: &Options, programs: &Programs) -> Result<bool> {
     operator.load("ps-race-2")?;
     operator.expect(&["ps-race-2"])?;
     operator.pass(each, "ps-race-2: counts what the locks save");
-    operator.show(&["disable", "ps-race-2", "--wait", &PATIENCE.as_secs().to_string()])?;
+    operator.show(&["disable", "ps-race-2", "--wait", &TIMEOUT.as_secs().to_string()])?;
     operator.expect(&[])?;
     operator.pass(each, "unpatched again");
     service.end()
 }
 
-/// Whoever has the tool and the socket.
+/// An operator, who has the tool and the socket.
 struct Operator<'p> {
     programs: &'p Programs,
     socket: PathBuf,
@@ -48,7 +48,7 @@ struct Operator<'p> {
 }
 
 impl Operator<'_> {
-    /// Runs the tool, and shows what it says.
+    /// Runs the tool, and prints its output.
     fn show(&self, arguments: &[&str]) -> Result<()> {
         let output = self.tool(arguments)?;
         if !self.quiet {
@@ -57,14 +57,14 @@ impl Operator<'_> {
         Ok(())
     }
 
-    /// Loads a patch, and shows which are there.
+    /// Loads a patch, and lists the enabled ones.
     fn load(&self, package: &str) -> Result<()> {
         let file = self.programs.patch(package);
         let file = file.to_str().context("a path that is text")?;
-        let output = self.tool(&["load", file, "--wait", &PATIENCE.as_secs().to_string()])?;
+        let output = self.tool(&["load", file, "--wait", &TIMEOUT.as_secs().to_string()])?;
         if !self.quiet {
             let name = Path::new(file).file_name().unwrap_or_default().to_string_lossy();
-            println!("$ livepatch load {name} --wait {}\n{output}", PATIENCE.as_secs());
+            println!("$ livepatch load {name} --wait {}\n{output}", TIMEOUT.as_secs());
         }
         self.show(&["list"])
     }
@@ -86,12 +86,12 @@ impl Operator<'_> {
         Ok(String::from_utf8(output.stdout)?)
     }
 
-    /// Whether these patches are enabled, and no others.
+    /// Checks that these patches are enabled, and no others.
     fn expect(&self, names: &[&str]) -> Result<()> {
         let answer: Value = serde_json::from_str(&self.tool(&["--json", "list"])?)?;
         let patches = answer["patches"].as_array().context("an answer without patches")?;
         let there: Vec<&str> = patches.iter().filter_map(|patch| patch["name"].as_str()).collect();
-        ensure!(there == names, "patches {there:?} are there, expected {names:?}");
+        ensure!(there == names, "patches {there:?} are enabled, expected {names:?}");
         Ok(())
     }
 
@@ -99,15 +99,15 @@ impl Operator<'_> {
         let started = Instant::now();
         while !self.socket.exists() {
             if let Some(status) = service.child.try_wait()? {
-                bail!("the service ended at once: {status}");
+                bail!("the service ended immediately: {status}");
             }
-            ensure!(started.elapsed() < PATIENCE, "the service made no control socket");
+            ensure!(started.elapsed() < TIMEOUT, "the service created no control socket");
             thread::sleep(Duration::from_millis(10));
         }
         Ok(())
     }
 
-    /// Lets time pass, with a bar on a terminal.
+    /// Waits, with a progress bar on a terminal.
     fn pass(&self, time: Duration, what: &'static str) {
         let bar = match self.quiet {
             true => ProgressBar::hidden(),
@@ -146,7 +146,7 @@ impl Service {
         })
     }
 
-    /// Tells the service to end, and shows what it says. Whether all went well.
+    /// Ends the service, and prints its report. Returns whether all went well.
     fn end(mut self) -> Result<bool> {
         drop(self.child.stdin.take());
         let mut report = String::new();
@@ -159,7 +159,7 @@ impl Service {
 }
 
 impl Drop for Service {
-    /// After an error, the service ends all the same.
+    /// Ends the service after an error.
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

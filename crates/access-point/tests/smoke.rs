@@ -3,7 +3,7 @@
 use std::process::{Command, Output};
 use std::sync::Mutex;
 
-/// One at a time: they build the same things, and two cores are few for two access points.
+/// One test at a time: they build the same programs, and two access points would compete for the cores.
 static ONE: Mutex<()> = Mutex::new(());
 
 fn access_point(arguments: &[&str]) -> Output {
@@ -18,7 +18,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).expect("plain text")
 }
 
-/// The numbers of each line of the phase table, with the phase's name.
+/// Returns the numbers of each line of the phase table, with the phase's name.
 fn phases(stdout: &str) -> Vec<(String, Vec<f64>)> {
     let table = stdout.lines().skip_while(|line| !line.starts_with("phase")).skip(1);
     table

@@ -1,4 +1,4 @@
-//! What can be said on the command line.
+//! The command line.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,34 +17,35 @@ Examples:
 
 Exit codes:
   0  done
-  1  refused by the service, or the change did not end as asked
+  1  refused by the service, or the change did not end as requested
   2  wrong usage
-  3  the service cannot be reached, is not trusted, or gave no answer
+  3  the service cannot be reached, is not trusted, or did not answer
   4  still in transition after --wait
-  5  nothing to do: loaded what is enabled, or disabled what is not
-  6  not over after --wait, and reversed as --or-reverse asks";
+  5  nothing to do: the patch to load is enabled, or the one to disable is not
+  6  still in transition after --wait, and reversed because of --or-reverse";
 
-/// Sees and changes the live patches of a running service, over its control socket.
+/// Inspects and changes the live patches of a running service, over its control socket.
 ///
-/// A patch replaces functions of the service while it runs. It comes into effect by a transition: units of work (requests,
-/// messages) that begin run the new functions, those inside finish with the old ones. A unit that takes long holds the
-/// transition up; `watch` and `status` say which and where. A transition can be reversed, or forced.
+/// A patch replaces functions of the service while it runs. It takes effect by a transition: units of work (requests,
+/// messages) that begin run the new functions, and units in progress finish with the old ones. A unit that takes long
+/// holds up the transition; `watch` and `status` show which and where. A transition can be reversed or forced.
 #[derive(Debug, Parser)]
 #[command(name = "livepatch", version, about, long_about, after_long_help = EXAMPLES, after_help = "See --help for examples and exit codes.")]
 pub(crate) struct Args {
     /// The service's control socket.
     #[arg(long, short, global = true, env = "LIVEPATCH_SOCKET", value_name = "PATH")]
     pub(crate) socket: Option<PathBuf>,
-    /// A user whose service is trusted, beside your own and root: a number, or a name of /etc/passwd.
+    /// A user whose service is trusted, besides your own and root: a number, or a name in /etc/passwd.
     ///
-    /// Needed if the service runs as another user, as when root asks. Who answers must be of a trusted user, and so must the
-    /// socket and all directories on the way to it, which others must not be able to write to.
+    /// Needed if the service runs as another user, for instance when root runs this tool. The listening process must be
+    /// of a trusted user, and so must the socket and all directories on the way to it, which others must not be able to
+    /// write to.
     #[arg(long, short, global = true, env = "LIVEPATCH_USER", value_name = "USER", value_parser = user)]
     pub(crate) user: Option<u32>,
-    /// Print JSON: the service's answers, one on a line.
+    /// Print JSON: the service's answers, one per line.
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// How long to wait for an answer, beside --wait.
+    /// How long to wait for an answer, in addition to --wait.
     #[arg(long, global = true, value_name = "SECS", default_value = "60", value_parser = seconds)]
     pub(crate) timeout: Duration,
     #[command(subcommand)]
@@ -53,80 +54,80 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// The patches that are enabled or in transition, oldest first.
+    /// Lists the patches that are enabled or in transition, oldest first.
     List,
-    /// Everything: patches with their functions and states, modules, the transition, and the tasks.
+    /// Shows everything: patches with their functions and states, modules, the transition, and the tasks.
     Status,
     /// Loads a patch and enables it.
     ///
-    /// The service loads it, with its own rights; a relative path is made absolute here. Without --wait the command ends when
-    /// the transition has begun.
+    /// The service loads it, with its own permissions; a relative path is made absolute here. Without --wait the command
+    /// ends when the transition has begun.
     #[command(
         after_help = "Examples:\n  livepatch load ./libfix.so --wait 10\n  livepatch load ./libfix.so --wait 10 --or-reverse"
     )]
     Load {
         /// The patch: a shared library, or whatever the service's loader takes.
         file: PathBuf,
-        /// Wait for the end of the transition, at most so long.
+        /// Wait for the end of the transition, at most this long.
         #[arg(long, value_name = "SECS", num_args = 0..=1, default_missing_value = "30", value_parser = seconds)]
         wait: Option<Duration>,
-        /// Reverse the transition if it is not over by then, and wait for that, at most as long again.
+        /// Reverse the transition if it has not ended by then, and wait for that, at most as long again.
         #[arg(long, requires = "wait")]
         or_reverse: bool,
     },
-    /// Disables a patch. One whose enabling still runs is reversed.
+    /// Disables a patch. If it is still being enabled, that is reversed.
     #[command(after_help = "Example:\n  livepatch disable fix --wait 10")]
     Disable {
         /// The patch.
         name: String,
-        /// Wait for the end of the transition, at most so long.
+        /// Wait for the end of the transition, at most this long.
         #[arg(long, value_name = "SECS", num_args = 0..=1, default_missing_value = "30", value_parser = seconds)]
         wait: Option<Duration>,
-        /// Reverse the transition if it is not over by then, and wait for that, at most as long again.
+        /// Reverse the transition if it has not ended by then, and wait for that, at most as long again.
         #[arg(long, requires = "wait")]
         or_reverse: bool,
     },
-    /// Lets the running transition of a patch go back.
+    /// Reverses the running transition of a patch.
     Reverse {
         /// The patch.
         name: String,
     },
     /// Ends the running transition of a patch now, in the middle of units of work.
     ///
-    /// Units that hold it up go over in the middle of their work, and may see both versions. What they may still be running is
-    /// never unloaded. Asks first on a terminal; without one, --yes must be given.
-    #[command(after_help = "Example:\n  livepatch watch fix      # who holds it up, and where\n  livepatch force fix")]
+    /// Units that hold it up are moved over in the middle of their work, and may see both versions. Code that they may
+    /// still be running is never unloaded. Asks for confirmation on a terminal; without one, --yes is required.
+    #[command(after_help = "Example:\n  livepatch watch fix      # what holds it up, and where\n  livepatch force fix")]
     Force {
         /// The patch.
         name: String,
-        /// Do not ask.
+        /// Do not ask for confirmation.
         #[arg(long, short)]
         yes: bool,
     },
-    /// Shows the running transition, the tasks that hold it up, and what happens, until the transition ends.
+    /// Shows the running transition, the tasks that hold it up, and events, until the transition ends.
     #[command(after_help = "Examples:\n  livepatch watch\n  livepatch --json watch --follow | jq 'select(.event)'")]
     Watch {
         /// Only this patch.
         name: Option<String>,
-        /// Go on when the transition ends, and wait for one if none runs.
+        /// Continue when the transition ends, and wait for one if none is running.
         #[arg(long, short)]
         follow: bool,
         /// How often the transition is shown.
         #[arg(long, value_name = "SECS", default_value = "1", value_parser = seconds)]
         interval: Duration,
     },
-    /// Prints a script that completes this tool's arguments.
+    /// Prints a completion script for a shell.
     #[command(
         after_help = "Example:\n  livepatch completions bash > ~/.local/share/bash-completion/completions/livepatch"
     )]
     Completions {
-        /// For which shell.
+        /// The shell.
         shell: clap_complete::Shell,
     },
 }
 
 impl Args {
-    /// The socket's path. Without one, ends the program as clap does.
+    /// Returns the socket's path. If there is none, ends the program as clap does.
     pub(crate) fn socket(&self) -> &Path {
         self.socket.as_deref().unwrap_or_else(|| {
             let message = "no control socket: give --socket PATH, or set LIVEPATCH_SOCKET";
@@ -142,7 +143,7 @@ fn user(text: &str) -> Result<u32, String> {
     })
 }
 
-/// A user's number, by lines like those of `/etc/passwd`.
+/// Returns a user's number, from lines like those of `/etc/passwd`.
 fn number_of(name: &str, users: &str) -> Option<u32> {
     users.lines().find_map(|line| {
         let mut fields = line.split(':');

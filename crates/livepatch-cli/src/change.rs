@@ -1,4 +1,4 @@
-//! The commands that change something.
+//! The commands that change patches.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use livepatch::control::{Answer, Change, ClientError, ErrorCode, Request};
 
 use crate::args::Args;
-use crate::{End, Failure, ask, text};
+use crate::{End, Failure, send_request, text};
 
 pub(crate) fn load(
     args: &Args,
@@ -23,7 +23,7 @@ pub(crate) fn load(
     let Some(path) = absolute.to_str() else {
         return Err(Failure::Usage(format!("{} is not UTF-8", file.display())));
     };
-    let answer = ask(
+    let answer = send_request(
         args,
         &Request::Load {
             path: path.to_owned(),
@@ -31,8 +31,8 @@ pub(crate) fn load(
             or_reverse,
         },
     )
-    .map_err(|failure| already(failure, &[ErrorCode::AlreadyEnabled]))?;
-    tell(args, out, &answer, Some(true), wait.is_some())
+    .map_err(|failure| nothing_to_do(failure, &[ErrorCode::AlreadyEnabled]))?;
+    report(args, out, &answer, Some(true), wait.is_some())
 }
 
 pub(crate) fn disable(
@@ -42,7 +42,7 @@ pub(crate) fn disable(
     wait: Option<Duration>,
     or_reverse: bool,
 ) -> Result<End, Failure> {
-    let answer = ask(
+    let answer = send_request(
         args,
         &Request::Disable {
             patch: name.to_owned(),
@@ -50,37 +50,37 @@ pub(crate) fn disable(
             or_reverse,
         },
     )
-    .map_err(|failure| already(failure, &[ErrorCode::UnknownPatch, ErrorCode::AlreadyDisabled]))?;
-    tell(args, out, &answer, Some(false), wait.is_some())
+    .map_err(|failure| nothing_to_do(failure, &[ErrorCode::UnknownPatch, ErrorCode::AlreadyDisabled]))?;
+    report(args, out, &answer, Some(false), wait.is_some())
 }
 
 pub(crate) fn reverse(args: &Args, out: &mut impl Write, name: &str) -> Result<End, Failure> {
     let patch = name.to_owned();
-    let answer = ask(args, &Request::Reverse { patch })?;
-    tell(args, out, &answer, None, false)
+    let answer = send_request(args, &Request::Reverse { patch })?;
+    report(args, out, &answer, None, false)
 }
 
 pub(crate) fn force(args: &Args, out: &mut impl Write, name: &str, yes: bool) -> Result<End, Failure> {
     if !yes {
         if !io::stdin().is_terminal() {
-            let message = "forcing is not asked for on a terminal: give --yes";
+            let message = "without a terminal, forcing requires --yes";
             return Err(Failure::Usage(message.to_owned()));
         }
         if !confirm(&mut io::stdin().lock(), &mut io::stderr(), name)? {
             let _ = writeln!(io::stderr(), "livepatch: not forced");
-            return Ok(End::Otherwise);
+            return Ok(End::Unexpected);
         }
     }
     let patch = name.to_owned();
-    let answer = ask(args, &Request::Force { patch })?;
-    tell(args, out, &answer, None, false)
+    let answer = send_request(args, &Request::Force { patch })?;
+    report(args, out, &answer, None, false)
 }
 
-/// Only a plain yes is one.
+/// Asks for confirmation. Only a plain "yes" or "y" confirms.
 fn confirm(from: &mut impl BufRead, to: &mut impl Write, name: &str) -> io::Result<bool> {
     writeln!(
         to,
-        "Units of work that hold the transition of '{}' up will go over in the middle of their work,",
+        "Units of work that hold up the transition of '{}' will be moved over in the middle of their work,",
         text::plain(name)
     )?;
     writeln!(
@@ -94,8 +94,8 @@ fn confirm(from: &mut impl BufRead, to: &mut impl Write, name: &str) -> io::Resu
     Ok(matches!(line.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
-/// Says how the patch is now, and whether that is what was wanted.
-fn tell(
+/// Prints the patch's status after the change, and returns whether it is the requested one.
+fn report(
     args: &Args,
     out: &mut impl Write,
     answer: &Answer,
@@ -103,30 +103,30 @@ fn tell(
     waited: bool,
 ) -> Result<End, Failure> {
     let Answer::Changed(change) = answer else {
-        let message = "not what was asked for".to_owned();
+        let message = "an answer to another request".to_owned();
         return Err(ClientError::Protocol(message).into());
     };
     if args.json {
         writeln!(out, "{}", answer.to_json().map_err(io::Error::other)?)?;
     } else {
-        say(out, change)?;
+        print_change(out, change)?;
     }
     Ok(match &change.transition {
         _ if change.reversed => End::Reversed,
         Some(_) if waited => End::StillInTransition,
         Some(_) => End::Done,
-        // Somebody else has reversed it meanwhile.
-        None if wanted.is_some_and(|wanted| wanted != change.enabled) => End::Otherwise,
+        // Another client has reversed it meanwhile.
+        None if wanted.is_some_and(|wanted| wanted != change.enabled) => End::Unexpected,
         None => End::Done,
     })
 }
 
-fn say(out: &mut impl Write, change: &Change) -> io::Result<()> {
+fn print_change(out: &mut impl Write, change: &Change) -> io::Result<()> {
     let name = text::plain(&change.patch);
     if change.reversed {
         writeln!(
             out,
-            "the transition of patch '{name}' was not over in time, and was reversed"
+            "the transition of patch '{name}' did not end in time, and was reversed"
         )?;
     }
     match &change.transition {
@@ -142,10 +142,12 @@ fn say(out: &mut impl Write, change: &Change) -> io::Result<()> {
     }
 }
 
-/// A refusal of these kinds says that nothing had to be done.
-fn already(failure: Failure, codes: &[ErrorCode]) -> Failure {
+/// Turns a refusal of these kinds into a failure that says that there was nothing to do.
+fn nothing_to_do(failure: Failure, codes: &[ErrorCode]) -> Failure {
     match failure {
-        Failure::Client(ClientError::Refused(refused)) if codes.contains(&refused.code) => Failure::AlreadySo(refused),
+        Failure::Client(ClientError::Refused(refused)) if codes.contains(&refused.code) => {
+            Failure::NothingToDo(refused)
+        }
         other => other,
     }
 }

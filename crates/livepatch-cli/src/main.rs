@@ -1,4 +1,4 @@
-//! The operator's tool: sees and changes the live patches of a running service, over its control socket.
+//! The operator's tool: inspects and changes the live patches of a running service, over its control socket.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("control sockets of livepatch are for Linux");
@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Ends the program as clap does: after its help, or with what is wrong about the command line.
+/// Ends the program as clap does: after its help, or with an error about the command line.
 fn end_with(error: &clap::Error) -> ! {
     if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") {
         let refused = Refused::new(ErrorCode::Usage, error.to_string());
@@ -39,27 +39,27 @@ fn end_with(error: &clap::Error) -> ! {
     error.exit()
 }
 
-/// How a command ended, as the tool's exit code. The rest are [`Failure`]s.
+/// The outcome of a command, as the tool's exit code. See also [`Failure`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     Done = 0,
-    /// It was carried out, but what came of it is not what was asked for.
-    Otherwise = 1,
-    /// The transition runs on after the time that was to be waited.
+    /// It was carried out, but the outcome is not the requested one.
+    Unexpected = 1,
+    /// The transition has not ended after the time to wait.
     StillInTransition = 4,
     /// There was nothing to do.
-    AlreadySo = 5,
-    /// The transition was not over in time, and was reversed as was asked for.
+    NothingToDo = 5,
+    /// The transition did not end in time, and was reversed as requested.
     Reversed = 6,
 }
 
-/// Why there is no result.
+/// Why a command failed.
 enum Failure {
     Client(ClientError),
     Connect(ConnectError),
     Usage(String),
-    /// Nothing had to be done, which the service says by refusing.
-    AlreadySo(Refused),
+    /// There was nothing to do, which the service reports as a refusal.
+    NothingToDo(Refused),
     Output(io::Error),
 }
 
@@ -89,12 +89,12 @@ fn run(args: &Args, out: &mut impl Write) -> Result<End, Failure> {
             Ok(End::Done)
         }
         Command::List => {
-            let answer = ask(args, &Request::List {})?;
+            let answer = send_request(args, &Request::List {})?;
             show::list(args, out, &answer)?;
             Ok(End::Done)
         }
         Command::Status => {
-            let answer = ask(args, &Request::Status {})?;
+            let answer = send_request(args, &Request::Status {})?;
             show::status(args, out, &answer)?;
             Ok(End::Done)
         }
@@ -116,15 +116,15 @@ fn connect(args: &Args) -> Result<Client, Failure> {
     Ok(client)
 }
 
-fn ask(args: &Args, request: &Request) -> Result<Answer, Failure> {
+fn send_request(args: &Args, request: &Request) -> Result<Answer, Failure> {
     Ok(connect(args)?.request(request)?)
 }
 
 impl Failure {
-    /// Says it on standard error; with `--json`, as the services say theirs, on standard output too.
+    /// Reports the failure on standard error; with `--json` also on standard output, in the form of a service's answer.
     fn report(self, args: &Args, out: &mut impl Write) -> ExitCode {
         let (end, refused) = match self {
-            // Whoever reads has seen enough, as `head` does.
+            // The reader has closed the pipe, as `head` does.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
             Self::Output(error) => (
                 1,
@@ -135,7 +135,7 @@ impl Failure {
             Self::Client(ClientError::Refused(refused)) => (1, refused),
             Self::Client(ClientError::Connect(error)) => (3, cannot_connect(&error)),
             Self::Client(error) => (3, Refused::new(ErrorCode::NoAnswer, error.to_string())),
-            Self::AlreadySo(refused) => (End::AlreadySo as u8, refused),
+            Self::NothingToDo(refused) => (End::NothingToDo as u8, refused),
         };
         let _ = writeln!(io::stderr(), "livepatch: {}", text::plain(&refused.message));
         if args.json

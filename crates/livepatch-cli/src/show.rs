@@ -1,4 +1,4 @@
-//! The commands that only look.
+//! The commands that only inspect.
 
 use std::io::{self, Write};
 
@@ -40,8 +40,8 @@ pub(crate) fn status(args: &Args, out: &mut impl Write, answer: &Answer) -> Resu
         writeln!(out, "\n{}", text::table(head, status.tasks.iter().map(task)))?;
     }
     for task in status.holding_up() {
-        if let Some(what) = task.unusual() {
-            writeln!(out, "\n{}: {what}", text::plain(&task.name))?;
+        if let Some(unusual) = task.unusual() {
+            writeln!(out, "\n{}: {unusual}", text::plain(&task.name))?;
         }
     }
     Ok(())
@@ -157,5 +157,5 @@ pub(crate) fn json(out: &mut impl Write, answer: &Answer) -> Result<(), Failure>
 }
 
 fn unexpected() -> Failure {
-    ClientError::Protocol("not what was asked for".to_owned()).into()
+    ClientError::Protocol("an answer to another request".to_owned()).into()
 }

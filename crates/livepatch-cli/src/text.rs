@@ -1,11 +1,11 @@
-//! Words and tables for people.
+//! Texts and tables for people.
 
 use std::time::Duration;
 
 use comfy_table::{Table, presets};
 use livepatch::{TaskStatus, TransitionStatus};
 
-/// The text without what a terminal would obey: names and messages are the service's.
+/// Escapes control characters, which a terminal would interpret: names and messages come from the service.
 pub(crate) fn plain(text: &str) -> String {
     let shown = |c: char| match c {
         c if c.is_control() => c.escape_default().to_string(),
@@ -14,7 +14,7 @@ pub(crate) fn plain(text: &str) -> String {
     text.chars().map(shown).collect()
 }
 
-/// A table without frames, which other tools can cut.
+/// Formats a table without borders, which other tools can split into columns.
 pub(crate) fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_header(head);
@@ -36,7 +36,7 @@ pub(crate) fn transition(transition: &TransitionStatus) -> String {
     };
     let unsettled = match transition.unsettled {
         0 => String::new(),
-        some => format!(", and {some} that have come to no barrier since membarrier was denied"),
+        some => format!(", and {some} that have executed no barrier since membarrier was denied"),
     };
     format!(
         "patch '{}' is in transition ({}) for {}, {tasks}{unsettled}",

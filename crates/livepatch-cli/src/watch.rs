@@ -21,9 +21,9 @@ pub(crate) fn watch(
         if args.json {
             show::json(out, &answer)?;
         } else {
-            say(out, &answer, in_transition)?;
+            print_answer(out, &answer, in_transition)?;
         }
-        // Who reads a pipe sees each line as it comes; and if nobody does any more, this is where it is noticed.
+        // So that the reader of a pipe sees each line at once; and a closed pipe is noticed here.
         out.flush()?;
         if let Answer::Transition { transition, .. } = &answer {
             in_transition = transition.is_some();
@@ -35,7 +35,7 @@ pub(crate) fn watch(
     Err(ClientError::Closed.into())
 }
 
-fn say(out: &mut impl Write, answer: &Answer, in_transition: bool) -> Result<(), Failure> {
+fn print_answer(out: &mut impl Write, answer: &Answer, in_transition: bool) -> Result<(), Failure> {
     match answer {
         Answer::Event { event } => writeln!(out, "{}", text::plain(&event.to_string()))?,
         Answer::Missed { events } => writeln!(out, "({events} events were missed)")?,
@@ -48,7 +48,7 @@ fn say(out: &mut impl Write, answer: &Answer, in_transition: bool) -> Result<(),
                 writeln!(out, "  {}", text::task(task))?;
             }
         }
-        Answer::Transition { transition: None, .. } if in_transition => writeln!(out, "the transition is over")?,
+        Answer::Transition { transition: None, .. } if in_transition => writeln!(out, "the transition has ended")?,
         Answer::Transition { transition: None, .. } => writeln!(out, "no patch is in transition")?,
         _ => {}
     }

@@ -1,5 +1,5 @@
-//! The README's service that takes patches: its files are written as they stand there, its commands are run as they stand
-//! there, with nothing set in the environment that would help.
+//! The README's service that takes patches: its files are written and its commands run exactly as printed there, with
+//! nothing set in the environment that would help.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -9,7 +9,7 @@ const README: &str = include_str!("../../../README.md");
 
 const TOOL: &str = env!("CARGO_BIN_EXE_livepatch");
 
-/// The section, and the fenced blocks of it, each with the text before it.
+/// Returns the section, and its fenced blocks, each with the text before it.
 fn blocks() -> Vec<(&'static str, &'static str, &'static str)> {
     let (_, section) = README
         .split_once("\n## A service that takes patches\n")
@@ -26,7 +26,7 @@ fn blocks() -> Vec<(&'static str, &'static str, &'static str)> {
     blocks
 }
 
-/// Runs commands in a folder, with the paths that rustup and cargo need, and the tool as if it was installed.
+/// Runs commands in a directory, with the paths that rustup and cargo need, and the tool as if it was installed.
 fn run(commands: &str, folder: &Path, offline: bool) -> Output {
     let mut shell = Command::new("sh");
     shell.args(["-eu", "-c", commands]).current_dir(folder).env_clear();
@@ -77,7 +77,7 @@ fn a_service_that_takes_patches_is_built_and_run_as_the_readme_says() {
         let name = name.unwrap_or_else(|| panic!("no file's name: {paragraph}"));
         let path = beside.join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        // What has not changed need not be built again.
+        // Unchanged files need not be rebuilt.
         if fs::read_to_string(&path).is_ok_and(|there| there == text) {
             files += 1;
             continue;
@@ -86,7 +86,7 @@ fn a_service_that_takes_patches_is_built_and_run_as_the_readme_says() {
         files += 1;
     }
     assert_eq!(files, 8);
-    // The versions that this build has: they are there without a network.
+    // The versions of this build, which are available without a network.
     if let (lock, false) = (repository.join("Cargo.lock"), shop.join("Cargo.lock").exists())
         && lock.exists()
     {
@@ -95,7 +95,7 @@ fn a_service_that_takes_patches_is_built_and_run_as_the_readme_says() {
 
     let commands = commands.expect("commands");
     let online = !run("cargo build --release --quiet", &shop, true).status.success();
-    // Between these, what an operator would ask: why the library is loaded.
+    // In between, the query of an operator: why the library is loaded.
     let list = "livepatch --socket run/control list\nsleep 1\n";
     let status = "livepatch --socket run/control status\nlivepatch --socket run/control --json status\n";
     let asked = commands.replacen(list, &format!("{list}{status}"), 1);

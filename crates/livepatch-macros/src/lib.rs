@@ -1,4 +1,5 @@
-//! The attribute of livepatch's patch points, and the hash of its interfaces. Use it through the crate `livepatch`, which documents it.
+//! The attribute for livepatch's patch points, and the hash of its interfaces. Use it through the crate `livepatch`,
+//! which documents it.
 
 mod source_hash;
 
@@ -20,7 +21,7 @@ pub fn patchable(arguments: TokenStream, item: TokenStream) -> TokenStream {
         .into()
 }
 
-/// A hash over the sources of the crate that says it. See `livepatch::interface`.
+/// Expands to a hash of the calling crate's sources. See `livepatch::interface`.
 #[proc_macro]
 pub fn source_hash(also: TokenStream) -> TokenStream {
     source_hash::expand(also.into())
@@ -28,7 +29,7 @@ pub fn source_hash(also: TokenStream) -> TokenStream {
         .into()
 }
 
-/// What the attribute says in parentheses.
+/// The arguments of the attribute.
 struct Options {
     name: Option<LitStr>,
     krate: Path,
@@ -78,14 +79,14 @@ fn expand(options: &Options, function: ItemFn) -> syn::Result<Tokens> {
     let mut inner = sig.clone();
     inner.ident = original.clone();
 
-    // The wrapper's own names for its arguments: patterns belong to the original alone.
+    // The wrapper's own argument names: patterns are only for the original.
     let mut outer = sig.clone();
     let mut arguments: Vec<Ident> = Vec::new();
     for (index, argument) in outer.inputs.iter_mut().enumerate() {
         if let FnArg::Typed(typed) = argument {
             let ident = match &*typed.pat {
                 Pat::Ident(pattern) if pattern.subpat.is_none() => pattern.ident.clone(),
-                // Not to be taken for an argument of that name.
+                // Hygienic, so that it cannot shadow an argument of that name.
                 _ => Ident::new(&format!("argument_{index}"), Span::mixed_site()),
             };
             typed.pat = parse_quote!(#ident);
@@ -111,19 +112,19 @@ fn expand(options: &Options, function: ItemFn) -> syn::Result<Tokens> {
         Some(name) => quote!(#name),
         None => quote!(::core::concat!(::core::module_path!(), "::", ::core::stringify!(#name))),
     };
-    // The same.
+    // Hygienic too.
     let guard = Ident::new("call", Span::mixed_site());
     let token = Ident::new("outside", Span::mixed_site());
-    // SAFETY (of what is generated): the guard outlives the call; the caller of an unsafe function has its duties.
+    // SAFETY (of the generated code): the guard outlives the call; the caller of an unsafe function upholds its contract.
     let function = quote!(unsafe { #guard.function() });
     let call = match sig.unsafety {
         Some(_) => quote!(unsafe { (#function)(#(#arguments),*) }),
         None => quote!((#function)(#(#arguments),*)),
     };
-    // Inlined where it is called, unless the function itself says: so a call inside a unit is one call, not two.
+    // Inlined into the caller, unless the function has its own attribute: so a call inside a unit is one call, not two.
     let inline = (!attrs.iter().any(|one| one.path().is_ident("inline"))).then(|| quote!(#[inline]));
-    // A call that begins a unit has a function of its own, as it is long; and one for what is seldom, in which nothing that
-    // the other does is kept for it.
+    // A call that begins a unit is long, so it is a function of its own; and so is its slow path, for which the fast path
+    // then need not preserve anything.
     let [outside, seldom] = ["outside", "seldom"].map(|what| format_ident!("__{}_{}", what, name));
     let [on_outside, on_seldom] = [&outside, &seldom].map(|function| {
         let mut sig = outer.clone();
@@ -142,7 +143,7 @@ fn expand(options: &Options, function: ItemFn) -> syn::Result<Tokens> {
         #[allow(
             clippy::too_many_arguments, clippy::type_complexity, clippy::missing_safety_doc,
             clippy::undocumented_unsafe_blocks, unused_unsafe,
-            reason = "said at the function itself, whose duties it has"
+            reason = "as at the function itself, whose contract it shares"
         )]
     };
     let about = format!("The patch point of `{name}`: name it to replace the function.");
@@ -150,8 +151,8 @@ fn expand(options: &Options, function: ItemFn) -> syn::Result<Tokens> {
         #(#attrs)*
         #inline
         #(#lints)*
-        #[allow(clippy::undocumented_unsafe_blocks, reason = "the guard outlives the call; its caller has the function's duties")]
-        #[allow(unused_unsafe, reason = "an unsafe function's call has two")]
+        #[allow(clippy::undocumented_unsafe_blocks, reason = "the guard outlives the call; the caller upholds the function's contract")]
+        #[allow(unused_unsafe, reason = "the call of an unsafe function has two blocks")]
         #vis #outer {
             match unsafe { <#name as #krate::Patchable>::point().enter_inside() } {
                 ::core::result::Result::Ok(#guard) => #call,
@@ -178,7 +179,7 @@ fn expand(options: &Options, function: ItemFn) -> syn::Result<Tokens> {
         #inner #block
 
         #[doc = #about]
-        #[allow(non_camel_case_types, reason = "named as the function")]
+        #[allow(non_camel_case_types, reason = "named like the function")]
         #[derive(Debug)]
         #vis enum #name {}
 
@@ -198,13 +199,13 @@ fn expand(options: &Options, function: ItemFn) -> syn::Result<Tokens> {
     })
 }
 
-/// The attributes for who calls the function, and those of lints: they are for what it does, too. An expectation becomes
-/// a permission, as a lint is met in one of the two at most.
+/// Splits the attributes into those for the wrapper and those of lints, which also apply to the original. `expect`
+/// becomes `allow`, as a lint occurs in at most one of the two.
 fn split(attrs: Vec<Attribute>) -> (Vec<Attribute>, Vec<Attribute>) {
     attrs
         .into_iter()
         .map(|mut attribute| {
-            attribute.style = AttrStyle::Outer; // Those at the top of the body belong to the function as well.
+            attribute.style = AttrStyle::Outer; // Inner attributes of the body belong to the function as well.
             if let Meta::List(list) = &mut attribute.meta
                 && list.path.is_ident("expect")
             {
@@ -218,7 +219,7 @@ fn split(attrs: Vec<Attribute>) -> (Vec<Attribute>, Vec<Attribute>) {
         })
 }
 
-/// An argument as a function pointer's type has it.
+/// Returns an argument as in a function pointer's type.
 fn bare_argument(argument: &FnArg) -> Option<BareFnArg> {
     match argument {
         FnArg::Receiver(_) => None, // Refused before.
@@ -230,7 +231,7 @@ fn bare_argument(argument: &FnArg) -> Option<BareFnArg> {
     }
 }
 
-/// What has no function pointer, or more than one.
+/// Refuses functions that have no function pointer, or more than one.
 fn refuse(function: &ItemFn) -> syn::Result<()> {
     let sig = &function.sig;
     let error = |span: proc_macro2::Span, what: &str| Err(syn::Error::new(span, what));
@@ -278,7 +279,7 @@ fn refuse(function: &ItemFn) -> syn::Result<()> {
     refuse_types(sig)
 }
 
-/// Types that no function pointer can have.
+/// Refuses types that no function pointer can have.
 fn refuse_types(sig: &Signature) -> syn::Result<()> {
     let error = |span: Span, what: &str| Err(syn::Error::new(span, what));
     for argument in &sig.inputs {
@@ -319,7 +320,7 @@ fn refuse_types(sig: &Signature) -> syn::Result<()> {
     Ok(())
 }
 
-/// Where an identifier is among these tokens.
+/// Returns the position of an identifier among these tokens.
 fn find(tokens: Tokens, name: &str) -> Option<Span> {
     tokens.into_iter().find_map(|token| match token {
         TokenTree::Group(group) => find(group.stream(), name),

@@ -1,4 +1,4 @@
-//! A hash over the sources of the crate that is compiled.
+//! The hash of the sources of the crate that is being compiled.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -13,8 +13,8 @@ use syn::parse::Parser;
 use syn::punctuated::Punctuated;
 use syn::{LitStr, Token};
 
-/// The hash, as a string, of the crate's manifest, its `src` and what else is named. The compiler is told of each file, so
-/// that a change of it compiles the crate anew.
+/// Returns the hash of the crate's manifest, its `src` and the files in `also`, as a string literal. The compiler is told
+/// of each file, so that a change recompiles the crate.
 pub(crate) fn expand(also: Tokens) -> syn::Result<Tokens> {
     let also = Punctuated::<LitStr, Token![,]>::parse_terminated.parse2(also)?;
     let error = |span, message: String| syn::Error::new(span, message);
@@ -43,7 +43,7 @@ pub(crate) fn expand(also: Tokens) -> syn::Result<Tokens> {
     }))
 }
 
-/// Files by their names from the crate's folder.
+/// Files by their names relative to the crate's directory.
 type Files = BTreeMap<String, (PathBuf, Vec<u8>)>;
 
 fn collect(path: &Path, name: &str, files: &mut Files) -> io::Result<()> {
@@ -59,8 +59,8 @@ fn collect(path: &Path, name: &str, files: &mut Files) -> io::Result<()> {
     Ok(())
 }
 
-/// 128 bits against accidents, not against malice. The standard hasher may change with the compiler, which is compared
-/// before.
+/// Returns a hash of 128 bits, which protects against accidents, not against malice. The standard hasher may change with
+/// the compiler, but the compiler is compared first.
 fn hash(files: &Files) -> String {
     let half = |seed: u8| {
         let mut hasher = DefaultHasher::new();

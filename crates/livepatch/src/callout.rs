@@ -1,8 +1,8 @@
-//! Calls of code that is not ours: callbacks, observers, subscribers, formatters, destructors.
+//! Calls of foreign code: callbacks, observers, subscribers, formatters, destructors.
 //!
-//! Whatever it does, the caller goes on: a panic becomes its message. No other file of the life cycle may catch panics
-//! (`ci/arch.sh`), so that none can forget that dropping a panic's payload is such a call, too. And none is made under a lock
-//! of ours: it could ask for the same.
+//! The caller always continues: a panic becomes its message. No other file of the life cycle may catch panics
+//! (`ci/arch.sh`), because dropping a panic's payload is such a call too, which is easily forgotten. No such call is made
+//! under one of our locks: the callee could take the same.
 
 use std::any::Any;
 use std::fmt::Display;
@@ -11,34 +11,34 @@ use std::panic::{self, AssertUnwindSafe};
 
 use crate::fork;
 
-/// Calls it. If it panics: what it said.
+/// Calls `call`, and returns the message if it panics.
 pub(crate) fn guarded<R>(call: impl FnOnce() -> R) -> Result<R, String> {
     debug_assert!(!fork::is_in_section(), "another's code under a lock of ours");
     panic::catch_unwind(AssertUnwindSafe(call)).map_err(message)
 }
 
-/// Calls what has no say: a panic of it is ignored.
+/// Calls code whose failure has no effect: a panic is ignored.
 pub(crate) fn quietly(call: impl FnOnce()) {
     let _ = guarded(call);
 }
 
-/// Drops what may be another's.
+/// Drops a value whose destructor may be foreign code.
 pub(crate) fn discard<T>(value: T) {
     quietly(|| drop(value));
 }
 
-/// The text of what may be another's.
+/// Formats a value whose `Display` may be foreign code.
 pub(crate) fn text(of: &(impl Display + ?Sized)) -> String {
     guarded(|| of.to_string()).unwrap_or_else(|panic| format!("(no text: it panicked: {panic})"))
 }
 
-/// What a panic said. Its payload is dropped, unless that panics.
+/// Returns the message of a panic. Drops the payload; if that panics too, leaks the second payload.
 pub(crate) fn message(payload: Box<dyn Any + Send>) -> String {
     let text = match payload.downcast_ref::<&str>() {
         Some(text) => Some((*text).to_owned()),
         None => payload.downcast_ref::<String>().cloned(),
     };
-    // The second payload may be as bad as the first: leaked.
+    // Dropping the second payload could panic again: leak it.
     let _ = panic::catch_unwind(AssertUnwindSafe(|| drop(payload))).map_err(mem::forget);
     text.unwrap_or_else(|| "a panic with no text".to_owned())
 }
@@ -47,7 +47,7 @@ pub(crate) fn message(payload: Box<dyn Any + Send>) -> String {
 mod tests {
     use super::*;
 
-    /// Panics as it is dropped, with another of its kind.
+    /// Panics with another of its kind when it is dropped.
     struct Endless;
 
     impl Drop for Endless {

@@ -1,8 +1,8 @@
-//! What can be wrong, each kind by itself.
+//! Errors.
 
 use crate::patch::{CallbackError, CallbackKind};
 
-/// Why there is no patch: what [`PatchBuilder::build`](crate::PatchBuilder::build) refuses.
+/// Why [`PatchBuilder::build`](crate::PatchBuilder::build) refused a patch.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PatchError {
@@ -15,7 +15,7 @@ pub enum PatchError {
         crate::MAX_NAME
     )]
     BadName {
-        /// Its beginning.
+        /// The beginning of the name.
         name: String,
     },
     /// The patch names no object.
@@ -24,27 +24,27 @@ pub enum PatchError {
     /// An object has neither functions nor callbacks.
     #[error("object `{object}` has neither functions nor callbacks")]
     EmptyObject {
-        /// Which.
+        /// The object.
         object: String,
     },
     /// An object is named twice.
     #[error("object `{object}` is named twice")]
     DuplicateObject {
-        /// Which.
+        /// The object.
         object: String,
     },
     /// A function of an object is replaced twice.
     #[error("function `{function}` of object `{object}` is replaced twice")]
     DuplicateFunction {
-        /// Of which object.
+        /// The object.
         object: String,
-        /// Which.
+        /// The function.
         function: String,
     },
-    /// State ids are not 0.
+    /// A state has the id 0, which is not allowed.
     #[error("a state has the id 0")]
     StateIdZero,
-    /// A state is named twice.
+    /// Two states have the same id.
     #[error("state {state} is named twice")]
     DuplicateState {
         /// Its id.
@@ -52,11 +52,11 @@ pub enum PatchError {
     },
 }
 
-/// Why a patch was not enabled. Nothing of it is left.
+/// Why a patch was not enabled. All of its effects were undone.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EnableError {
-    /// The patch is enabled, or in transition.
+    /// The patch is already enabled, or in transition.
     #[error("patch `{patch}` is already enabled")]
     AlreadyEnabled {
         /// Its name.
@@ -74,12 +74,12 @@ pub enum EnableError {
         /// The other patch.
         patch: String,
     },
-    /// The patch does not go with the states of one that is enabled.
+    /// The patch is not compatible with the states of an enabled one.
     #[error("not compatible with patch `{with}`: {why}")]
     Incompatible {
-        /// The patch that is enabled.
+        /// The enabled patch.
         with: String,
-        /// In what.
+        /// The conflict.
         why: Incompatibility,
     },
     /// A function cannot be replaced.
@@ -96,28 +96,28 @@ pub enum EnableError {
     Forked(#[from] Forked),
 }
 
-/// Why states do not go together.
+/// Why states are not compatible.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Incompatibility {
     /// A version is older than the one in effect.
-    #[error("state {state} has version {new}, in effect is version {old}")]
+    #[error("state {state} has version {new}, but version {old} is in effect")]
     Older {
         /// Its id.
         state: u64,
-        /// In effect.
+        /// The version in effect.
         old: u32,
-        /// In the new patch.
+        /// The version in the new patch.
         new: u32,
     },
-    /// A replacing patch lacks a state that nobody could undo: one without callbacks and variables of its own.
-    #[error("it replaces a patch with state {state}, which it does not have and which does not say how it is undone")]
+    /// A replacing patch lacks a state that could not be undone: one that has neither callbacks nor variables.
+    #[error("it replaces a patch with state {state}, which it lacks and which does not define how it is undone")]
     Missing {
         /// Its id.
         state: u64,
     },
     /// A replacing patch lacks a state that cannot be undone.
-    #[error("it replaces a patch with state {state}, which it does not have and which cannot be undone")]
+    #[error("it replaces a patch with state {state}, which it lacks and which cannot be undone")]
     Blocked {
         /// Its id.
         state: u64,
@@ -145,7 +145,7 @@ pub enum ResolveError {
         function: String,
         /// The type of the function.
         found: String,
-        /// The type of what should replace it.
+        /// The type of the replacement.
         replacement: String,
     },
 }
@@ -154,9 +154,9 @@ pub enum ResolveError {
 #[derive(Debug, thiserror::Error)]
 #[error("{callback} of {of} {how}")]
 pub struct Refusal {
-    /// Which callback.
+    /// The callback.
     pub callback: CallbackKind,
-    /// Whose.
+    /// Its owner.
     pub of: CallbackOwner,
     /// How it ended.
     pub how: RefusedHow,
@@ -168,12 +168,12 @@ pub enum RefusedHow {
     /// It returned this error.
     #[error("refused: {0}")]
     Error(CallbackError),
-    /// It panicked, saying this.
+    /// It panicked with this message.
     #[error("panicked: {0}")]
     Panic(String),
 }
 
-/// Whose callback.
+/// The owner of a callback.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(
     feature = "serde",
@@ -181,9 +181,9 @@ pub enum RefusedHow {
     serde(rename_all = "lowercase")
 )]
 pub enum CallbackOwner {
-    /// An object's, by name.
+    /// An object, by name.
     Object(String),
-    /// A state's, by id.
+    /// A state, by id.
     State(u64),
 }
 
@@ -196,16 +196,17 @@ impl std::fmt::Display for CallbackOwner {
     }
 }
 
-/// Called from a callback of a patch: patches change one at a time, so the call could not end.
+/// The call came from a callback of a patch. Patches change one at a time, so the call could never return.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("called from a callback: patches and modules cannot change while one does")]
+#[error("called from a callback: patches and modules cannot be changed from within a change")]
 pub struct Reentrant;
 
-/// This process is the child of a fork, and the parent was in the middle of a change of its patches or modules: a callback
-/// that did not end in time. Nobody will end it here, so nothing can change any more. Units of work and calls go on as they
-/// were; [`exec`](std::os::unix::process::CommandExt::exec), or fork when no change runs.
+/// This process is the child of a fork, and the parent was in the middle of a change of its patches or modules: a
+/// callback had not returned in time. The change cannot be completed here, so no further change is possible. Units of
+/// work and calls continue as before. To avoid this, [`exec`](std::os::unix::process::CommandExt::exec), or fork while no
+/// change runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the process was forked in the middle of a change of patches or modules, which nobody can end in this child")]
+#[error("the process was forked during a change of patches or modules, which cannot be completed in this child")]
 pub struct Forked;
 
 /// Why a patch was not disabled, reversed or forced.
@@ -218,8 +219,8 @@ pub enum ChangeError {
         /// The name.
         patch: String,
     },
-    /// The patch is being disabled already.
-    #[error("patch `{patch}` is being disabled already")]
+    /// The patch is already being disabled.
+    #[error("patch `{patch}` is already being disabled")]
     AlreadyDisabled {
         /// The name.
         patch: String,
@@ -236,7 +237,7 @@ pub enum ChangeError {
         /// The name.
         patch: String,
     },
-    /// The patch is the last that holds a state which cannot be undone.
+    /// The patch is the last holder of a state that cannot be undone.
     #[error("patch `{patch}` cannot be disabled: state {state} cannot be undone")]
     Blocked {
         /// The name.
@@ -252,29 +253,29 @@ pub enum ChangeError {
     Forked(#[from] Forked),
 }
 
-/// Why a module may not come, or go.
+/// Why a module was refused, or could not be removed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModuleError {
-    /// A module needs a name of its own.
+    /// The name is not valid for a module.
     #[error("`{module}` cannot be the name of a module")]
     BadName {
         /// The name.
         module: String,
     },
-    /// A module of that name is there.
-    #[error("module `{module}` is there already")]
+    /// A module of that name is already present.
+    #[error("module `{module}` is already present")]
     AlreadyThere {
         /// The name.
         module: String,
     },
-    /// No module of that name is there.
+    /// No module of that name is present.
     #[error("there is no module `{module}`")]
     Unknown {
         /// The name.
         module: String,
     },
-    /// Two of the module's patch points have one name.
+    /// Two of the module's patch points have the same name.
     #[error("module `{module}` has two patch points named `{function}`")]
     DuplicatePoint {
         /// The module.
@@ -285,17 +286,17 @@ pub enum ModuleError {
     /// A patch cannot be applied to the module.
     #[error("patch `{patch}` cannot be applied: {why}")]
     Resolve {
-        /// Which patch.
+        /// The patch.
         patch: String,
-        /// Why not.
+        /// Why it cannot be applied.
         why: ResolveError,
     },
     /// A patch's `pre_patch` refused the module.
     #[error("patch `{patch}` refused the module: {why}")]
     Refused {
-        /// Which patch.
+        /// The patch.
         patch: String,
-        /// How.
+        /// How it refused.
         why: Refusal,
     },
     /// Called from a callback.
@@ -306,20 +307,20 @@ pub enum ModuleError {
     Forked(#[from] Forked),
 }
 
-/// No patch is in transition: there is no previous state to speak of.
+/// No patch is in transition, so there is no previous state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no patch is in transition")]
 pub struct NoTransition;
 
-/// The transition was not over in time.
+/// The transition did not end in time.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("patch `{patch}` is still in transition, which {tasks} tasks hold up{}", self.of_unsettled())]
+#[error("patch `{patch}` is still in transition, held up by {tasks} tasks{}", self.of_unsettled())]
 pub struct WaitError {
     /// The patch in transition.
     pub patch: String,
     /// How many tasks have not switched.
     pub tasks: usize,
-    /// As [`TransitionStatus::unsettled`](crate::TransitionStatus::unsettled).
+    /// See [`TransitionStatus::unsettled`](crate::TransitionStatus::unsettled).
     pub unsettled: usize,
 }
 
@@ -327,7 +328,7 @@ impl WaitError {
     fn of_unsettled(&self) -> String {
         match self.unsettled {
             0 => String::new(),
-            some => format!(", and {some} that have come to no barrier since membarrier was denied"),
+            some => format!(", and by {some} that have executed no barrier since membarrier was denied"),
         }
     }
 }

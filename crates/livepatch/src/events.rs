@@ -1,4 +1,4 @@
-//! What happens to patches, in order: for logs, tests and operators.
+//! Events in the life of patches, in order: for logs, tests and operators.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::error::CallbackOwner;
 use crate::patch::{CallbackKind, ModuleState};
 
-/// Where a transition goes.
+/// The direction of a transition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(
     feature = "serde",
@@ -14,14 +14,14 @@ use crate::patch::{CallbackKind, ModuleState};
     serde(rename_all = "lowercase")
 )]
 pub enum Direction {
-    /// Units of work go over to the patch's functions.
+    /// Units of work switch to the patch's functions.
     Patching,
-    /// Units of work leave the patch's functions.
+    /// Units of work switch away from the patch's functions.
     Unpatching,
 }
 
 impl Direction {
-    /// The opposite.
+    /// Returns the opposite direction.
     #[must_use]
     pub fn reversed(self) -> Self {
         match self {
@@ -40,7 +40,7 @@ impl fmt::Display for Direction {
     }
 }
 
-/// One step in the life of a patch. Its text, by `Display`, is a log line.
+/// One step in the life of a patch. Its `Display` output is a log line.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(tag = "event", rename_all = "snake_case"))]
@@ -48,123 +48,123 @@ impl fmt::Display for Direction {
 pub enum Event {
     /// A patch was found valid and compatible.
     Enabling {
-        /// Which.
+        /// The patch.
         patch: String,
     },
-    /// A transition is prepared: callbacks before it follow.
+    /// A transition is prepared: the callbacks before it follow.
     Initializing {
-        /// Of which patch.
+        /// The patch.
         patch: String,
-        /// Where to.
+        /// The direction of the transition.
         direction: Direction,
     },
     /// Units of work begin on the other side.
     Starting {
-        /// Of which patch.
+        /// The patch.
         patch: String,
-        /// Where to.
+        /// The direction of the transition.
         direction: Direction,
     },
-    /// No unit of work is on the old side: callbacks after the transition follow.
+    /// No unit of work is on the old side: the callbacks after the transition follow.
     Completing {
-        /// Of which patch.
+        /// The patch.
         patch: String,
-        /// Where to.
+        /// The direction of the transition.
         direction: Direction,
     },
-    /// The transition is over.
+    /// The transition has ended.
     Complete {
-        /// Of which patch.
+        /// The patch.
         patch: String,
-        /// Where to.
+        /// The direction of the transition.
         direction: Direction,
-        /// Whether it was forced: units may have seen both versions, and what they may still run is never unloaded.
+        /// Whether it was forced: units may have seen both versions, and code that they may still run is never unloaded.
         forced: bool,
     },
-    /// The transition runs for longer than it should: see [`Watchdog`](crate::Watchdog).
+    /// The transition has been running for too long: see [`Watchdog`](crate::Watchdog).
     Overdue {
-        /// Of which patch.
+        /// The patch.
         patch: String,
-        /// Where to.
+        /// The direction of the transition.
         direction: Direction,
-        /// For how long it has been running.
+        /// How long it has been running.
         #[cfg_attr(feature = "serde", serde(rename = "running_ms", with = "crate::registry::millis"))]
         running: Duration,
-        /// The tasks that hold it up, in words.
+        /// Descriptions of the tasks that hold it up.
         held_up_by: Vec<String>,
-        /// Whether it goes back now.
+        /// Whether it is being reversed now.
         reversing: bool,
     },
-    /// A running transition goes back.
+    /// A running transition is reversed.
     Reversing {
-        /// Of which patch.
+        /// The patch.
         patch: String,
-        /// Where it goes now.
+        /// The new direction.
         to: Direction,
     },
-    /// An enabling failed before its transition started: what was done is undone.
+    /// Enabling a patch failed before its transition started: its effects are undone.
     Canceling {
-        /// Which patch.
+        /// The patch.
         patch: String,
     },
-    /// The units that hold the transition up are taken over in the middle of their work.
+    /// The units that hold up the transition are moved over in the middle of their work.
     Forcing {
-        /// Of which patch.
+        /// The patch.
         patch: String,
-        /// How many units. None yet where the system refuses its barrier: then they are when that is there again.
+        /// How many units. 0 while the system refuses its barrier: they are moved once it succeeds.
         units: usize,
     },
-    /// A patch is applied to a module that comes.
+    /// A patch is applied to a module that is being loaded.
     Applying {
-        /// Which patch.
+        /// The patch.
         patch: String,
-        /// To which module.
+        /// The module.
         module: String,
     },
-    /// A patch is taken from a module that goes.
+    /// A patch is reverted from a module that is being unloaded.
     Reverting {
-        /// Which patch.
+        /// The patch.
         patch: String,
-        /// From which module.
+        /// The module.
         module: String,
     },
     /// A callback is called.
     Callback {
-        /// Of which patch.
+        /// The patch.
         patch: String,
-        /// Whose it is.
+        /// The owner of the callback.
         of: CallbackOwner,
-        /// Which.
+        /// The callback.
         callback: CallbackKind,
-        /// Where the module is in its life, if it is a module's.
+        /// The module's state, if the callback is a module's.
         module: Option<ModuleState>,
     },
     /// A callback refused, or panicked.
     CallbackFailed {
-        /// Of which patch.
+        /// The patch.
         patch: String,
-        /// Whose it is.
+        /// The owner of the callback.
         of: CallbackOwner,
-        /// Which.
+        /// The callback.
         callback: CallbackKind,
-        /// What it said.
+        /// The message of the error or panic.
         message: String,
     },
     /// A patch was not enabled.
     Refused {
-        /// Which.
+        /// The patch.
         patch: String,
-        /// Why.
+        /// The reason.
         message: String,
     },
-    /// A module may not come, as a patch cannot be applied to it.
+    /// A module was refused, as a patch cannot be applied to it.
     ModuleRefused {
-        /// Which module.
+        /// The module.
         module: String,
-        /// Why.
+        /// The reason.
         message: String,
     },
-    /// The variables of a state whose last holder is gone were freed.
+    /// The variables of a state without holders were freed.
     Freed {
         /// The patch that was its last holder.
         patch: String,
@@ -172,10 +172,10 @@ pub enum Event {
         state: u64,
         /// The variables' id.
         shadow: u64,
-        /// How many there were.
+        /// How many variables were freed.
         variables: usize,
     },
-    /// Freeing the variables of a state panicked: a destructor did. All of them are gone nevertheless.
+    /// Freeing the variables of a state panicked in a destructor. All of them were freed nevertheless.
     FreeFailed {
         /// The patch that was its last holder.
         patch: String,
@@ -183,14 +183,14 @@ pub enum Event {
         state: u64,
         /// The variables' id.
         shadow: u64,
-        /// What the panic said.
+        /// The message of the panic.
         message: String,
     },
     /// A module's own clean-up panicked.
     ModuleFailed {
-        /// Which module.
+        /// The module.
         module: String,
-        /// What the panic said.
+        /// The message of the panic.
         message: String,
     },
     /// The library of a patch or module was unloaded.
@@ -198,17 +198,17 @@ pub enum Event {
         /// The patch's or module's name.
         library: String,
     },
-    /// The library of a patch or module that is gone stays loaded.
+    /// The library of a removed patch or module stays loaded.
     StaysLoaded {
         /// The patch's or module's name.
         library: String,
-        /// Why.
+        /// The reason.
         why: String,
     },
 }
 
 impl Event {
-    /// The patch that it is about.
+    /// Returns the patch that the event concerns, if any.
     pub fn patch(&self) -> Option<&str> {
         match self {
             Self::Enabling { patch }
@@ -234,7 +234,7 @@ impl Event {
         }
     }
 
-    /// Whether it is about the patch or the module of this name, or its library.
+    /// Returns whether the event concerns the patch or module of this name, or its library.
     pub fn concerns(&self, name: &str) -> bool {
         let other = match self {
             Self::ModuleRefused { module, .. }
@@ -247,7 +247,7 @@ impl Event {
         self.patch() == Some(name) || other.is_some_and(|other| other == name)
     }
 
-    /// Whether something went wrong.
+    /// Returns whether the event reports a failure.
     pub fn is_failure(&self) -> bool {
         matches!(
             self,
@@ -297,7 +297,7 @@ impl fmt::Display for Event {
                 write!(f, "'{patch}': reversing transition from {} to {to}", to.reversed())
             }
             Self::Canceling { patch } => write!(f, "'{patch}': canceling patching transition, going to unpatch"),
-            Self::Forcing { patch, units } => write!(f, "'{patch}': forcing transition, {units} units in their work"),
+            Self::Forcing { patch, units } => write!(f, "'{patch}': forcing transition, {units} units moved over"),
             Self::Applying { patch, module } => write!(f, "applying patch '{patch}' to loading module '{module}'"),
             Self::Reverting { patch, module } => write!(f, "reverting patch '{patch}' on unloading module '{module}'"),
             Self::Callback {

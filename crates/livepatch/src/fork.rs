@@ -1,29 +1,29 @@
-//! What happens to our locks and lists when the process forks: the child has one thread, and all the memory.
+//! What happens to our locks and lists when the process forks: the child has one thread, and a copy of all memory.
 //!
-//! - **Sections**: whoever takes a lock of the slow path is in a section, for moments and with none but our own code. A fork
-//!   waits until no other thread is in one, so the child finds all of them free, and all that they protect whole.
-//! - **Hooks**: each part that keeps something for threads lets go, in the child, of what belongs to those that are not there.
+//! - **Sections**: a thread that takes a lock of the slow path is in a section, briefly and running only our own code. A
+//!   fork waits until no other thread is in one, so the child finds all locks free and the data under them consistent.
+//! - **Hooks**: each part that keeps state for threads releases, in the child, the state of those that do not exist there.
 //!
-//! `pthread_atfork` calls us, so `fork` of the C library is what is meant. A child that is made by the system call itself
-//! has no such care; nor has one of `vfork`, which may not use what it shares with its parent anyway. Elsewhere than on
-//! Linux, nothing is done.
+//! The hooks are registered with `pthread_atfork`, so they cover `fork` of the C library. A child made by the bare system
+//! call is not covered; nor is one of `vfork`, which must not use the memory that it shares with its parent anyway. On
+//! other systems than Linux, nothing is done.
 
 use std::cell::Cell;
 use std::thread;
 
 use crate::sync::stat::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
-/// What a part does about a fork.
+/// What a part of the crate does at a fork.
 pub(crate) struct Hook {
-    /// Before, in the parent: may wait, but not for long, as the thread may hold what others wait for.
+    /// Before the fork, in the parent: may wait, but only briefly, as the thread may hold locks that others wait for.
     pub(crate) prepare: fn(),
-    /// After, in the parent.
+    /// After the fork, in the parent.
     pub(crate) parent: fn(),
-    /// After, in the child, whose only thread is the caller.
+    /// After the fork, in the child, whose only thread is the caller.
     pub(crate) child: fn(),
 }
 
-/// Whose hook it is. In the child they are called in this order.
+/// The part that a hook belongs to. The child calls the hooks in this order.
 #[derive(Clone, Copy)]
 pub(crate) enum Part {
     #[cfg_attr(shadow_loom, allow(dead_code, reason = "models do not fork"))]
@@ -36,68 +36,68 @@ pub(crate) enum Part {
     Libraries,
 }
 
-/// By part.
+/// The hooks, by part.
 static HOOKS: [AtomicPtr<Hook>; 3] = [const { AtomicPtr::new(std::ptr::null_mut()) }; 3];
-/// Sections that threads are in: one for each thread at most.
+/// How many threads are in sections.
 static INSIDE: AtomicUsize = AtomicUsize::new(0);
-/// Threads that are about to fork.
+/// How many threads are about to fork.
 static FORKING: AtomicUsize = AtomicUsize::new(0);
 /// Whether our handlers have run in the child of a fork.
 static FORKED: AtomicBool = AtomicBool::new(false);
 
-/// What each thread has: together, as a library that is shared asks the dynamic linker where it is.
-struct Here {
-    /// Sections that this thread is in, one in the other: bounded by its stack.
+/// The state of each thread: in one variable, as each access from a shared library calls into the dynamic linker.
+struct ThreadState {
+    /// Nested sections that this thread is in: bounded by its stack.
     depth: Cell<u32>,
-    /// How often this thread is preparing a fork: once for each time that our handlers were registered.
+    /// How many `prepare` handlers of a fork have run on this thread: one for each time that they were registered.
     preparing: Cell<u32>,
-    /// Which thread this is; 0: nobody has asked.
+    /// The thread's number; 0 until it is requested.
     number: Cell<u64>,
 }
 
 thread_local! {
-    /// Has no destructor, so it is there to the thread's very end.
-    static HERE: Here = const {
-        Here { depth: Cell::new(0), preparing: Cell::new(0), number: Cell::new(0) }
+    /// Has no destructor, so it is valid until the very end of the thread.
+    static STATE: ThreadState = const {
+        ThreadState { depth: Cell::new(0), preparing: Cell::new(0), number: Cell::new(0) }
     };
 }
 
-/// Tells one thread from all others that there ever were.
+/// Returns a number that no other thread of this process ever had.
 pub(crate) fn this_thread() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
-    HERE.with(|here| {
-        if here.number.get() == 0 {
-            // Relaxed: only unique.
-            here.number.set(NEXT.fetch_add(1, Ordering::Relaxed));
+    STATE.with(|state| {
+        if state.number.get() == 0 {
+            // Relaxed: the numbers only have to be unique.
+            state.number.set(NEXT.fetch_add(1, Ordering::Relaxed));
         }
-        here.number.get()
+        state.number.get()
     })
 }
 
-/// While it lives, no other thread forks. Stays on its thread.
+/// Prevents other threads from forking while it lives. Stays on its thread.
 #[derive(Debug)]
-pub(crate) struct Section(*const Here);
+pub(crate) struct Section(*const ThreadState);
 
 impl Section {
     #[inline]
     pub(crate) fn enter() -> Self {
-        HERE.with(|here| {
-            let depth = here.depth.get();
+        STATE.with(|state| {
+            let depth = state.depth.get();
             if depth == 0 {
-                // SeqCst, here and in `prepare`: either we see that somebody forks, or are seen inside.
+                // SeqCst, here and in `prepare`: either this thread sees that another forks, or that one sees it inside.
                 INSIDE.fetch_add(1, Ordering::SeqCst);
                 if FORKING.load(Ordering::SeqCst) != 0 {
-                    here.wait_for_forks();
+                    state.wait_for_forks();
                 }
             }
-            here.depth.set(depth + 1);
-            Self(here)
+            state.depth.set(depth + 1);
+            Self(state)
         })
     }
 }
 
-impl Here {
-    /// Waits until nobody forks, as one who is not inside meanwhile.
+impl ThreadState {
+    /// Waits until no thread forks, and does not count as inside meanwhile.
     #[cold]
     #[inline(never)]
     fn wait_for_forks(&self) {
@@ -114,37 +114,37 @@ impl Here {
 impl Drop for Section {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: this thread's, which has no destructor: it is there as long as the thread is.
-        let here = unsafe { &*self.0 };
-        let depth = here.depth.get() - 1;
-        here.depth.set(depth);
+        // SAFETY: this thread's, which has no destructor, so it is valid as long as the thread runs.
+        let state = unsafe { &*self.0 };
+        let depth = state.depth.get() - 1;
+        state.depth.set(depth);
         if depth == 0 {
-            // Release: with the load of `prepare`.
+            // Release: pairs with the load of `prepare`.
             INSIDE.fetch_sub(1, Ordering::Release);
         }
     }
 }
 
-/// Whether this thread is in a section.
+/// Returns whether this thread is in a section.
 pub(crate) fn is_in_section() -> bool {
     depth() > 0
 }
 
 fn depth() -> u32 {
-    HERE.with(|here| here.depth.get())
+    STATE.with(|state| state.depth.get())
 }
 
-/// Whether this process is the child of a fork that our handlers know of, or a child of such a one.
+/// Returns whether this process is the child of a fork that our handlers covered, or a descendant of one.
 pub(crate) fn is_child() -> bool {
     // Relaxed: set while there is one thread.
     FORKED.load(Ordering::Relaxed)
 }
 
-/// From now on, forks call this hook; unless there is no memory for that: the next call tries again.
+/// Makes later forks call this hook. Has no effect if memory for that cannot be allocated; the next call tries again.
 pub(crate) fn watch(part: Part, hook: &'static Hook) {
     let place = &HOOKS[part as usize];
     if place.load(Ordering::Relaxed).is_null() && register() {
-        // Release: with the Acquire of `each`.
+        // Release: pairs with the Acquire of `each`.
         place.store(std::ptr::from_ref(hook).cast_mut(), Ordering::Release);
     }
 }
@@ -158,18 +158,19 @@ fn each(call: impl Fn(&Hook)) {
     }
 }
 
-/// Lets the C library call us: whether it will. Maybe more than once, if threads come here at once: the handlers know.
+/// Registers the handlers with the C library, and returns whether they are registered. Concurrent calls may register them
+/// more than once, which the handlers account for.
 #[cfg(all(target_os = "linux", not(miri)))]
 fn register() -> bool {
     static REGISTERED: AtomicBool = AtomicBool::new(false);
     if REGISTERED.load(Ordering::Acquire) {
         return true;
     }
-    // Before ours, so that ours come first before a fork: whom they wait for may need a store.
+    // Before ours, so that ours run first before a fork: threads that they wait for may need a store.
     let _ = shadow_vars::follow_forks();
-    // SAFETY: the handlers are there as long as this crate is, which is never unloaded, and unwind nowhere.
+    // SAFETY: the handlers are in this crate, which is never unloaded, and do not unwind.
     let answer = unsafe { libc::pthread_atfork(Some(prepare), Some(parent), Some(child)) };
-    // Without memory for it, forks are as they are without us.
+    // Without memory for them, forks are not handled.
     if answer == 0 {
         REGISTERED.store(true, Ordering::Release);
     }
@@ -178,7 +179,7 @@ fn register() -> bool {
 
 #[cfg(not(all(target_os = "linux", not(miri))))]
 fn register() -> bool {
-    // Nobody calls them.
+    // They are never called.
     let _ = (
         prepare as extern "C" fn(),
         parent as extern "C" fn(),
@@ -188,7 +189,7 @@ fn register() -> bool {
 }
 
 extern "C" fn prepare() {
-    let times = HERE.with(|here| here.preparing.replace(here.preparing.get() + 1));
+    let times = STATE.with(|state| state.preparing.replace(state.preparing.get() + 1));
     if times > 0 {
         return;
     }
@@ -200,11 +201,11 @@ extern "C" fn prepare() {
     }
 }
 
-/// Whether this is the last of the handlers of one fork.
+/// Returns whether this is the last of the handlers of one fork.
 fn is_last() -> bool {
-    HERE.with(|here| {
-        let left = here.preparing.get().saturating_sub(1);
-        here.preparing.set(left);
+    STATE.with(|state| {
+        let left = state.preparing.get().saturating_sub(1);
+        state.preparing.set(left);
         left == 0
     })
 }

@@ -24,42 +24,44 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The Linux kernel has this for itself; the rules here are its rules, as far as a process has what they speak of:
+//! The rules are those of the Linux kernel's live patching, as far as they apply to a process:
 //!
-//! - **Functions** marked [`patchable`] can be replaced by others of the same type. Inside a unit a call costs little more
-//!   than an indirect call, outside it costs a unit as well; patched or not.
-//! - **Units of work** ([`unit()`], [`UnitExt::in_unit`]) run one version of everything. A patch comes into effect by a
-//!   *transition*: units that begin run the new functions, those inside finish with the old ones. Transitions can be
-//!   reversed, or forced.
-//! - **Objects**: the program, and modules that come and go ([`Registry::module_coming`]).
-//! - **Callbacks** before and after, for each object; **states** with versions, so that a later patch can take over what an
-//!   earlier one changed, or is refused. States own [shadow variables](shadow_vars), freed when their last holder goes.
-//! - **Patches** stack, are disabled in any order, or [replace](PatchBuilder::replace) all before them at once.
+//! - **Functions** marked [`patchable`] can be replaced by others of the same type. A call inside a unit costs little
+//!   more than an indirect call; a call outside one costs a unit as well. Patched and unpatched functions cost the same.
+//! - **Units of work** ([`unit()`], [`UnitExt::in_unit`]) run one version of everything. A patch takes effect by a
+//!   *transition*: units that begin run the new functions, and units in progress finish with the old ones. Transitions
+//!   can be reversed or forced.
+//! - **Objects**: the program, and modules that are loaded and unloaded ([`Registry::module_coming`]).
+//! - **Callbacks** run before and after a change, for each object. **States** have versions: a later patch can take over
+//!   what an earlier one changed, or is refused. States own [shadow variables](shadow_vars), which are freed with their
+//!   last holder.
+//! - **Patches** stack, are disabled in any order, or [replace](PatchBuilder::replace) all earlier ones at once.
 //!
 //! # Fork
 //!
-//! On Linux, the child of a `fork` of the C library goes on with the patches that were in effect, and can change them:
+//! On Linux, the child of a C library `fork` keeps the patches that were in effect, and can change them:
 //!
-//! - What other threads were doing is over. Their units of work, and those of futures that they polled last, are left; if
-//!   such a future is polled in the child after all, it begins a unit anew, of the version in effect then.
-//! - A transition that was running goes on, and waits for units of the child's thread only. The thread that ends transitions
-//!   is started again when it is needed: by the next change, or by [`Registry::wait`].
-//! - A fork waits for up to 100 ms for a change that another thread is in the middle of, its callbacks included. If that is
-//!   not over then, the child can change nothing: every attempt is the error [`Forked`]. If another thread is
-//!   loading or unloading a library, every load in the child is the error `LoadFault::Forked`.
-//! - A library that another thread was unloading stays ([`Stays::Forked`]). One that variables of a state may owe
-//!   their destructors to stays until the state's last holder goes: the child cannot tell how many there are. The parent's control socket is not served.
+//! - The work of other threads ends. Their units, and those of futures that they polled last, count as left; if such a
+//!   future is polled in the child after all, it begins a new unit, of the version in effect then.
+//! - A running transition continues, and waits only for units of the child's thread. The thread that completes
+//!   transitions is restarted when it is needed: by the next change, or by [`Registry::wait`].
+//! - A fork waits for up to 100 ms for a change that another thread is making, including its callbacks. If it has not
+//!   finished by then, the child can change nothing: every attempt fails with [`Forked`]. If another thread is loading or
+//!   unloading a library, every load in the child fails with `LoadFault::Forked`.
+//! - A library that another thread was unloading stays loaded ([`Stays::Forked`]). A library that may contain
+//!   destructors of a state's variables stays until the state's last holder is removed: the child cannot tell how many
+//!   variables are left. The parent's control socket is not served.
 //!
-//! It is the store's own matter what becomes of shadow variables: see [`shadow_vars`]. A child that is made by the bare system
-//! call (`clone`), or by `vfork`, has no such care.
+//! What happens to shadow variables is up to the store: see [`shadow_vars`]. None of this holds for a child made by the
+//! bare system call (`clone`) or by `vfork`.
 //!
 //! # Features
 //!
-//! - `tracing`: every [`Event`] goes to `tracing` too, target `livepatch`.
-//! - `library`: patches and modules that arrive as shared libraries (Linux).
+//! - `tracing`: every [`Event`] is also emitted through `tracing`, target `livepatch`.
+//! - `library`: patches and modules loaded from shared libraries (Linux).
 //! - `serde`: `Serialize` and `Deserialize` for [`Status`] and [`Event`].
-//! - `control` (Linux): a socket by which operators see and change the patches of the service, and its client. See
-//!   `livepatch::control`, and the tool of the crate `livepatch-cli`.
+//! - `control` (Linux): a socket through which operators inspect and change the patches of the service, and its client.
+//!   See `livepatch::control`, and the tool in the crate `livepatch-cli`.
 
 #[cfg(test)]
 extern crate self as livepatch;
@@ -82,22 +84,23 @@ mod tests;
 #[cfg(doctest)]
 mod variance;
 
-/// Makes a function patchable: its calls go through a patch point, which patches name as a type of the function's name.
+/// Makes a function patchable: calls go through a patch point, which patches name by a type of the function's name.
 ///
-/// The signature and the way it is called stay. Not for methods, generic, `async`, `const` or variadic functions, nor those
-/// that return `impl Trait`: mark a function that they call.
+/// The signature stays, and so does the way the function is called. Methods and generic, `async`, `const` or variadic
+/// functions are not supported, nor are functions that return `impl Trait`: mark a function that they call.
 ///
-/// The type of the same name makes links in documentation ambiguous: write ``[`handle()`]`` for the function.
+/// Because of that type, links in documentation are ambiguous: write ``[`handle()`]`` for the function.
 ///
-/// - `#[patchable(name = "…")]`: the name by which modules' functions are found; else the function's path.
+/// - `#[patchable(name = "…")]`: the name by which functions of modules are found; by default, the function's path.
 ///
-/// A call outside every [`unit()`] is a unit of its own, and costs what [`unit()`] does; inside one it costs about what a call
-/// through a pointer does. A thread's first allocates.
+/// A call outside every [`unit()`] is a unit of its own, and costs as much as [`unit()`] does; a call inside one costs
+/// about as much as a call through a pointer. A thread's first call allocates.
 ///
-/// **A call that does not return holds every transition up**, as a unit that does not end does: a patch is in effect for
-/// those that begin after it. So mark what a main loop calls for each turn, never the loop itself, nor what waits for long
-/// in between; else no patch of the whole program ever comes into effect without [force](Registry::force). A
-/// [`Status`] says so of a task ([`TaskStatus::unusual`]), and a [`Watchdog`] tells without being asked.
+/// **A call that does not return holds up every transition**, like a unit that does not end: a patch only affects calls
+/// that begin after it. So mark the functions that a main loop calls in each iteration, never the loop itself, nor a
+/// function that blocks for long; otherwise no patch of the whole program ever takes effect without
+/// [force](Registry::force). [`Status`] reports such a task ([`TaskStatus::unusual`]), and a [`Watchdog`] reports it
+/// unprompted.
 pub use livepatch_macros::patchable;
 
 pub use error::{CallbackOwner, ChangeError, EnableError, Incompatibility, ModuleError, NoTransition, PatchError};
@@ -124,7 +127,7 @@ pub use task::Outside;
 #[doc(hidden)]
 pub use library::export as __library;
 
-/// A list of patch points: `points![handle, answer]`, for [`Registry::announce_points`] and
+/// Builds an array of patch points: `points![handle, answer]`, for [`Registry::announce_points`] and
 /// [`Registry::module_coming`].
 #[macro_export]
 macro_rules! points {
@@ -133,7 +136,7 @@ macro_rules! points {
     };
 }
 
-/// The README's examples are tests, too.
+/// The README's examples are tested too.
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;

@@ -1,4 +1,4 @@
-//! Patch points: functions whose calls go where the unit's side says.
+//! Patch points: functions whose calls are dispatched by the unit's side.
 
 use std::any::{TypeId, type_name};
 use std::fmt;
@@ -9,10 +9,10 @@ use std::panic::Location;
 use crate::sync::Ordering;
 use crate::task::{self, Outside, Place, Side};
 
-/// Under loom too: statics are made at compile time. Models have [`Sides`] of loom's.
+// Under loom too: statics are initialised at compile time. Models have [`Sides`] of loom's.
 use std::sync::atomic::AtomicPtr;
 
-/// A function marked [`patchable`](crate::patchable), as a type of the same name: what a patch names to replace it.
+/// A function marked [`patchable`](crate::patchable), as a type of the same name, by which a patch replaces it.
 pub trait Patchable {
     /// The function's type, as a pointer: `for<'a> fn(&'a Request) -> Answer`.
     type Fn: Copy + 'static;
@@ -21,14 +21,14 @@ pub trait Patchable {
     fn point() -> &'static PatchPoint<Self::Fn>;
 }
 
-/// Where the calls of one patchable function part. Made by [`patchable`](crate::patchable).
+/// The point at which the calls of one patchable function are dispatched. Made by [`patchable`](crate::patchable).
 pub struct PatchPoint<F> {
     raw: RawPoint,
-    /// Invariant: replacements go in as what calls get out.
+    /// Invariant: replacements are put in, and calls take them out.
     function: PhantomData<fn(F) -> F>,
 }
 
-/// A patch point of whatever type, as lists of points have it. See [`points!`](crate::points).
+/// A patch point without its type, as in lists of points. See [`points!`](crate::points).
 pub struct RawPoint {
     sides: Sides<AtomicPtr<()>>,
     original: Address,
@@ -37,10 +37,10 @@ pub struct RawPoint {
     place: Place,
 }
 
-/// What each side calls. See T1, T2 of the page.
+/// The function of each side. See T1, T2 of the page.
 pub(crate) struct Sides<P>([P; 2]);
 
-/// An atomic pointer, `std`'s or loom's.
+/// An atomic pointer, of `std` or loom.
 pub(crate) trait Pointer {
     fn load(&self, order: Ordering) -> *mut ();
     fn store(&self, pointer: *mut (), order: Ordering);
@@ -65,7 +65,7 @@ impl<P> Sides<P> {
 }
 
 impl<P: Pointer> Sides<P> {
-    /// What units on this side call.
+    /// Returns the function that units on this side call.
     #[inline(always)]
     pub(crate) fn get(&self, side: Side) -> *mut () {
         // Relaxed: stored before the flip that the unit has acquired (O1), and not changed while it is inside (T2).
@@ -74,13 +74,13 @@ impl<P: Pointer> Sides<P> {
         pointer.load(Ordering::Relaxed)
     }
 
-    /// Sets what a side calls (T2: nobody is on it).
+    /// Sets the function of a side (T2: no unit is on it).
     pub(crate) fn set(&self, side: Side, function: *mut ()) {
         // Relaxed: the flip that follows releases it (O1).
         self.0[side.index()].store(function, Ordering::Relaxed);
     }
 
-    /// Gives one side what the other has.
+    /// Copies the function of one side to the other.
     pub(crate) fn copy(&self, from: Side, to: Side) {
         self.set(to, self.get(from));
     }
@@ -102,30 +102,30 @@ impl Signature {
     }
 }
 
-/// A function's address, as only its type's owner may call it.
+/// The address of a function, whose type is recorded elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Address(*const ());
 
-// SAFETY: functions may be called from every thread; the address is only made into a function of its own type again.
+// SAFETY: functions may be called from every thread; the address is only converted back to a function of its own type.
 unsafe impl Send for Address {}
 // SAFETY: as above.
 unsafe impl Sync for Address {}
 
 impl Address {
-    /// The address of a function pointer.
+    /// Returns the address of a function pointer.
     ///
     /// # Safety
     ///
     /// `F` is a function pointer type.
     pub(crate) unsafe fn of<F: Copy>(function: F) -> Self {
         assert_eq!(size_of::<F>(), size_of::<*const ()>());
-        // SAFETY: a function pointer, by contract, of the same size.
+        // SAFETY: the caller guarantees that `F` is a function pointer type; the sizes are equal.
         Self(unsafe { mem::transmute_copy(&function) })
     }
 }
 
 impl<F: Copy + 'static> PatchPoint<F> {
-    /// The point of `original`, known by `name`.
+    /// Returns the point of `original`, known by `name`.
     ///
     /// # Safety
     ///
@@ -146,42 +146,42 @@ impl<F: Copy + 'static> PatchPoint<F> {
         }
     }
 
-    /// The running task goes on with the unit that it is in, to call the function of its side. Else [`begin`](Self::begin) is
-    /// to follow.
+    /// Continues the unit that the running task is in, and returns the call of its side's function. If the task is in no
+    /// unit, the caller must [`begin`](Self::begin) one.
     ///
     /// # Safety
     ///
-    /// It does follow if this is an error, before anything else of this crate is called.
+    /// If this is an error, `begin` follows before anything else of this crate is called.
     #[inline(always)]
     #[doc(hidden)]
     pub unsafe fn enter_inside(&self) -> Result<Call<F>, Outside> {
-        // SAFETY: by contract.
+        // SAFETY: the caller guarantees that `begin` follows an error.
         let inside = unsafe { task::enter_inside() }?;
         let side = inside.record().side();
         // SAFETY: `F` is a function pointer type, that of the point (`new`).
         Ok(unsafe { self.raw.call(side) })
     }
 
-    /// The running task begins a unit, to call the function of its side. If that takes longer,
-    /// [`begin_seldom`](Self::begin_seldom) is to follow, as promised to `enter_inside`.
+    /// Begins a unit of the running task, and returns the call of its side's function. If this is an error,
+    /// [`begin_seldom`](Self::begin_seldom) must follow, by the contract of `enter_inside`.
     #[inline(always)]
     #[doc(hidden)]
     pub fn begin(&self, outside: Outside) -> Result<Call<F>, Outside> {
-        let (_, side) = task::begin(outside, || self.raw.place)?;
+        let (_, side) = task::try_begin(outside, || self.raw.place)?;
         // SAFETY: as in `enter_inside`.
         Ok(unsafe { self.raw.call(side) })
     }
 
-    /// The running task begins a unit, to call the function of its side: a thread's first, or while a transition starts.
+    /// Slow path of [`begin`](Self::begin): a thread's first unit, or one that begins while a transition starts.
     #[doc(hidden)]
     pub fn begin_seldom(&self, outside: Outside) -> Call<F> {
-        let inside = task::begin_seldom(outside, self.raw.place);
+        let inside = task::begin_slow(outside, self.raw.place);
         let side = inside.record().side();
         // SAFETY: as in `enter_inside`.
         unsafe { self.raw.call(side) }
     }
 
-    /// The running task begins a unit, or goes on with the one it is in, to call the function of its side.
+    /// Begins a unit of the running task, or continues the one it is in, and returns the call of its side's function.
     #[inline]
     #[doc(hidden)]
     pub fn enter(&self) -> Call<F> {
@@ -189,14 +189,14 @@ impl<F: Copy + 'static> PatchPoint<F> {
         unsafe { self.raw.enter() }
     }
 
-    /// The point without its type.
+    /// Returns the point without its type.
     pub const fn raw(&self) -> &RawPoint {
         &self.raw
     }
 }
 
 impl RawPoint {
-    /// What the function is known by: its path, or what its attribute says.
+    /// Returns the name of the function: its path, or the name that its attribute gives.
     pub fn name(&self) -> &'static str {
         self.name
     }
@@ -216,7 +216,7 @@ impl RawPoint {
     /// `F` is a function pointer type, that of the point.
     #[inline(always)]
     pub(crate) unsafe fn enter<F>(&self) -> Call<F> {
-        // SAFETY: by contract.
+        // SAFETY: the caller guarantees that `F` is the point's function type.
         unsafe {
             let inside = task::enter(|| self.place);
             let side = inside.record().side();
@@ -224,7 +224,7 @@ impl RawPoint {
         }
     }
 
-    /// A call of this task, which has entered for it and is on this side.
+    /// Returns a call of this task, which has entered its unit for it and is on this side.
     ///
     /// # Safety
     ///
@@ -233,18 +233,19 @@ impl RawPoint {
     unsafe fn call<F>(&self, side: Side) -> Call<F> {
         let address = self.sides.get(side);
         Call {
-            // SAFETY: by contract; and only functions of that type are put here.
+            // SAFETY: the caller guarantees that `F` is the point's function type; only functions of that type are stored
+            // here.
             function: unsafe { mem::transmute_copy(&address) },
             _not_send: PhantomData,
         }
     }
 
-    /// Sets what a side calls (T2: nobody is on it).
+    /// Sets the function of a side (T2: no unit is on it).
     pub(crate) fn set(&self, side: Side, function: Address) {
         self.sides.set(side, function.0.cast_mut());
     }
 
-    /// Gives one side what the other has.
+    /// Copies the function of one side to the other.
     pub(crate) fn copy(&self, from: Side, to: Side) {
         self.sides.copy(from, to);
     }
@@ -264,7 +265,7 @@ impl<F> fmt::Debug for PatchPoint<F> {
     }
 }
 
-/// A call that is on its way: the function to call, and the unit that it is part of.
+/// A call in progress: the function to call, and the unit that it is part of.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Call<F> {
@@ -273,11 +274,11 @@ pub struct Call<F> {
 }
 
 impl<F: Copy> Call<F> {
-    /// The function that the unit's side has.
+    /// Returns the function of the unit's side.
     ///
     /// # Safety
     ///
-    /// It is called, if at all, before `self` is dropped: its code may go when the unit ends.
+    /// The function is called, if at all, before `self` is dropped: its code may be unloaded when the unit ends.
     #[inline]
     #[must_use]
     pub unsafe fn function(&self) -> F {

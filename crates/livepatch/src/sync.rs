@@ -1,4 +1,5 @@
-//! The only file that names an atomics library for the protocol: `std`, or `loom` under `--cfg shadow_loom`; and the locks.
+//! Atomics and locks. The only file that names an atomics library for the protocol: `std`, or `loom` under `--cfg
+//! shadow_loom`.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::PoisonError;
@@ -19,7 +20,7 @@ pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, 
 #[cfg(not(shadow_loom))]
 pub(crate) use {Lock as Mutex, Locked as MutexGuard};
 
-/// Loom's atomics, with loads that can be told to see the newest store only: `shadow-vars` has the same, and says why.
+/// Loom's atomics, with loads that can be restricted to the newest store: `shadow-vars` has the same, and explains why.
 #[cfg(shadow_loom)]
 mod modelled {
     use std::ops::Deref;
@@ -29,7 +30,7 @@ mod modelled {
 
     static NEWEST: AtomicBool = AtomicBool::new(false);
 
-    /// Whether all loads from now on see the newest store only. Not to be changed in the middle of an execution.
+    /// Sets whether all later loads see the newest store only. Must not be changed during an execution.
     #[cfg(test)]
     pub(crate) fn loads_see_the_newest(newest: bool) {
         NEWEST.store(newest, Ordering::Relaxed);
@@ -49,7 +50,7 @@ mod modelled {
                 #[track_caller]
                 pub(crate) fn load(&self, order: Ordering) -> $value {
                     if NEWEST.load(Ordering::Relaxed) {
-                        // No word ever has this value; and if one had, it would keep it.
+                        // No word ever has this value; and if one had, it would be stored unchanged.
                         let (Ok(value) | Err(value)) = self.0.compare_exchange($never, $never, order, order);
                         value
                     } else {
@@ -75,7 +76,7 @@ mod modelled {
     }
 }
 
-/// A function that is `const` where loom's atomics, which are not, are not used.
+/// Makes a function `const`, except with loom's atomics, whose constructors are not.
 #[cfg(not(shadow_loom))]
 macro_rules! const_unless_loom {
     ($(#[$meta:meta])* $vis:vis fn $($rest:tt)*) => { $(#[$meta])* $vis const fn $($rest)* };
@@ -86,17 +87,17 @@ macro_rules! const_unless_loom {
 }
 pub(crate) use const_unless_loom;
 
-/// What takes no part in the protocol: names, places, flags for a status, and what goes on around a fork.
+/// Atomics that take no part in the protocol: for names, places, flags of a status, and the handling of forks.
 pub(crate) mod stat {
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 }
 
-/// A lock of the slow path, held for moments and over none but our own code: free in the child of a fork ([`Section`]).
-/// Nothing that can panic runs under it, so there is no poison.
+/// A lock of the slow path, held briefly and only over our own code: free in the child of a fork ([`Section`]). No code
+/// that can panic runs under it, so it is never poisoned.
 #[derive(Debug, Default)]
 pub(crate) struct Lock<T>(std::sync::Mutex<T>);
 
-/// A [`Lock`] that is held.
+/// The guard of a [`Lock`].
 #[derive(Debug)]
 pub(crate) struct Locked<'l, T> {
     // Dropped before the section.
@@ -140,26 +141,26 @@ impl<T> DerefMut for Locked<'_, T> {
     }
 }
 
-/// A light barrier, where the system has a heavy one: a compiler fence.
+/// Executes a light barrier where the system has a heavy one: a compiler fence.
 #[cfg(not(shadow_loom))]
 #[inline(always)]
 pub(crate) fn light_fence() {
     std::sync::atomic::compiler_fence(Ordering::SeqCst);
 }
 
-/// What it does together with the heavy one, as loom has it.
+/// Executes a light barrier in a model: a fence, which is its effect in combination with the heavy one.
 #[cfg(shadow_loom)]
 pub(crate) fn light_fence() {
     fence(Ordering::SeqCst);
 }
 
-/// A lock of the protocol.
+/// Takes a lock of the protocol.
 #[cfg(not(shadow_loom))]
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock()
 }
 
-/// A lock of the protocol, as loom has it.
+/// Takes a lock of the protocol, in a model.
 #[cfg(shadow_loom)]
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

@@ -1,7 +1,7 @@
-//! Which types may stand for which, held by examples that must compile, and twins of theirs that must not.
+//! The variance of the types, held by examples that must compile, and twins that must not.
 //!
-//! A patch point is invariant in its function's type: else a replacement goes in as a `fn(&'static str)` where calls pass what
-//! does not live. What only hands functions out may stand for less, never for more.
+//! A patch point is invariant in its function's type: otherwise a `fn(&'static str)` could be put in as a replacement
+//! where calls pass shorter-lived references. Types that only hand functions out are covariant.
 
 /// ```compile_fail,E0308
 /// use livepatch::PatchPoint;
@@ -17,7 +17,7 @@
 /// ```
 struct OfPatchPoint;
 
-/// A type of one's own that stands for a function has its type, too.
+/// A user's own type that implements `Patchable` has the function's exact type, too.
 ///
 /// ```compile_fail,E0308
 /// use livepatch::{ObjectPatch, PatchPoint, Patchable, patchable};

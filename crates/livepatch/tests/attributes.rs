@@ -98,7 +98,7 @@ fn sysfs_test_replace_disabled() {
     session.expect("R: EN T+ S+ C+ D+ T- S- C- D-");
 }
 
-/// 5: those above move up when one leaves.
+/// 5: patches above move up when one is removed.
 #[test]
 fn sysfs_test_stack_order_value() {
     let session = Session::new();
@@ -127,7 +127,7 @@ fn sysfs_test_stack_order_value() {
     assert_eq!(order(), []);
 }
 
-/// `enabled` changes as a transition starts, `transition` at its start and end; the tasks say who holds it up.
+/// `enabled` changes when a transition starts, `transition` at its start and end; the tasks show which of them hold it up.
 #[test]
 fn enabled_and_transition_of_a_stalled_patch() {
     let session = Session::new();
@@ -149,7 +149,7 @@ fn enabled_and_transition_of_a_stalled_patch() {
     registry().disable("L1").expect("it is reversed");
     assert!(registry().status().patches.is_empty());
 
-    // Forced, to and fro: only the way out leaves the patch's functions behind in a unit.
+    // Forced in both directions: only the one away from the patch leaves units in its functions.
     let second = with("L2", false);
     registry().enable(&second).expect("the patch is enabled");
     registry().force("L2").expect("it is in transition");

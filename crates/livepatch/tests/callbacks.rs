@@ -1,5 +1,5 @@
-//! Callbacks and observers that misbehave: the patch is undone exactly, or goes on; the registry is not poisoned, and the
-//! process goes on.
+//! Callbacks and observers that misbehave: the patch is undone exactly, or enabled nevertheless; the registry is not
+//! poisoned, and the process continues.
 
 mod common;
 
@@ -31,7 +31,7 @@ fn patch(object: ObjectPatch) -> Arc<Patch> {
     Patch::builder("P").object(object).build().expect("a valid patch")
 }
 
-/// A panic whose payload is no text, and panics itself as it is dropped.
+/// A panic payload that is not a string, and panics itself when it is dropped.
 struct Bomb;
 
 impl Drop for Bomb {
@@ -82,7 +82,7 @@ fn panics_of_all_kinds() {
     }
 }
 
-/// Texts of panics, as an operator finds them in the log.
+/// Messages of panics, as an operator finds them in the log.
 #[test]
 fn texts_of_panics() {
     let session = Session::new();
@@ -109,7 +109,7 @@ fn texts_of_panics() {
     );
 }
 
-/// What a callback may do: ask, wait in vain, call patched functions, begin units.
+/// A callback may query, wait (which times out), call patched functions, and begin units.
 #[test]
 fn what_callbacks_may_do() {
     let session = Session::new();
@@ -158,7 +158,7 @@ fn observers_that_meddle_and_panic() {
     session.expect("P: EN T+ S+ C+ D+ T- S- C- D-");
 }
 
-/// An observer may be taken off from inside a callback, and by another observer.
+/// An observer may be removed from inside a callback, and by another observer.
 #[test]
 fn observers_that_come_and_go() {
     let session = Session::new();
@@ -179,7 +179,7 @@ fn observers_that_come_and_go() {
     ));
 }
 
-/// What a patch holds is dropped when nothing is being changed any more: its destructor may use the registry, and panic.
+/// The contents of a patch are dropped after the change is over: their destructors may use the registry, and panic.
 #[test]
 fn patches_with_destructors() {
     struct Last(Arc<AtomicUsize>);

@@ -1,6 +1,6 @@
-//! A panic planted at every call of code that is not the library's, one after the other: callbacks, observers, subscribers of
-//! `tracing`, texts and destructors of errors, data, variables and closures, stores that are borrowed. None comes out of a
-//! change, none leaves the registry between states, and the thread that ends transitions lives.
+//! A panic planted at every call of foreign code, one after another: callbacks, observers, subscribers of `tracing`,
+//! texts and destructors of errors, data, variables and closures, stores that are borrowed. No panic escapes from a
+//! change, none leaves the registry in an intermediate state, and the thread that ends transitions survives.
 
 mod common;
 mod solo;
@@ -30,14 +30,14 @@ fn of_module() -> usize {
     0
 }
 
-/// Calls so far, and which of them panics.
+/// The number of calls so far, and which of them panics.
 static CALLS: AtomicUsize = AtomicUsize::new(0);
 static PANICS: AtomicUsize = AtomicUsize::new(0);
 
-/// Whether the observer was told that a transition is overdue.
+/// Whether the observer was notified that a transition is overdue.
 static OVERDUE: AtomicBool = AtomicBool::new(false);
 
-/// Code that is not the library's was called.
+/// Counts a call of foreign code, and panics if it is the chosen one.
 fn called() {
     let number = CALLS.fetch_add(1, Ordering::SeqCst) + 1;
     if number == PANICS.load(Ordering::SeqCst) && !thread::panicking() {
@@ -45,7 +45,7 @@ fn called() {
     }
 }
 
-/// A payload that panics as it is dropped, with another of its kind.
+/// A payload that panics with another of its kind when it is dropped.
 struct Endless;
 
 impl Drop for Endless {
@@ -54,7 +54,7 @@ impl Drop for Endless {
     }
 }
 
-/// Its destructor is a call.
+/// A value whose destructor is such a call.
 struct Owned;
 
 impl Drop for Owned {
@@ -81,7 +81,7 @@ impl fmt::Display for Refusing {
 
 impl std::error::Error for Refusing {}
 
-/// A way to a store.
+/// A handle to a store.
 #[derive(Clone)]
 struct Store(Arc<ShadowStore>);
 
@@ -94,7 +94,7 @@ impl Borrow<ShadowStore> for Store {
 
 const VARIABLE: ShadowId<Owned> = ShadowId::new(0x90);
 
-/// A patch all of whose parts are calls.
+/// Returns a patch all of whose parts are such calls.
 fn patch(name: &str, replace: bool, refuses: bool, store: &Store) -> Arc<Patch> {
     let plain = || {
         let owned = Owned;
@@ -139,7 +139,7 @@ fn patch(name: &str, replace: bool, refuses: bool, store: &Store) -> Arc<Patch> 
     builder.build().expect("a valid patch")
 }
 
-/// A call of the registry: nothing comes out of it.
+/// Calls the registry, from which no panic may escape.
 #[track_caller]
 fn holds<R>(call: impl FnOnce() -> R) -> R {
     panic::catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|payload| {
@@ -148,15 +148,15 @@ fn holds<R>(call: impl FnOnce() -> R) -> R {
     })
 }
 
-/// What is our own may panic.
+/// Runs the test's own code, which may panic.
 fn ours(call: impl FnOnce()) {
     let _ = panic::catch_unwind(AssertUnwindSafe(call)).map_err(std::mem::forget);
 }
 
-/// Enables the patch; it is enabled if that says so, and not if not.
+/// Enables the patch, and checks that it is enabled if and only if that succeeds.
 #[track_caller]
 fn enable(build: impl FnOnce() -> Arc<Patch>) -> bool {
-    // That it is built is the caller's own doing.
+    // Building it runs the caller's code.
     let Ok(patch) = panic::catch_unwind(AssertUnwindSafe(build)).map_err(std::mem::forget) else {
         return false;
     };
@@ -186,7 +186,7 @@ fn settled() {
     waited.unwrap_or_else(|late| panic!("call {}: {late}", PANICS.load(Ordering::SeqCst)));
 }
 
-/// Everything that calls out, once at least.
+/// Runs everything that calls foreign code, at least once.
 fn scenario() {
     let store = Store(Arc::new(ShadowStore::new()));
     let attach = |number: usize| ours(|| drop(store.0.alloc(number * 64, VARIABLE, Owned)));
@@ -198,12 +198,12 @@ fn scenario() {
     });
     let task = Task::new("holds it up");
 
-    // Refused by a callback, in the middle.
+    // Refused by a callback, in the middle of a change.
     holds(|| registry().module_coming("late", [])).expect("no patch names it");
     let refused = enable(|| patch("refused", false, true, &store));
     assert!(!refused);
     holds(|| registry().module_going("late")).expect("it is there");
-    // Ended by the registry's thread; a module comes and goes.
+    // Ended by the registry's thread; a module is loaded and unloaded.
     task.enter();
     if enable(|| patch("P", false, false, &store)) {
         attach(1);
@@ -236,7 +236,7 @@ fn scenario() {
         settled();
     }
     task.leave();
-    // The watchdog barks.
+    // The watchdog reports.
     OVERDUE.store(false, Ordering::SeqCst);
     registry().set_watchdog(Some(Watchdog::after(Duration::from_millis(1))));
     task.enter();
@@ -270,7 +270,7 @@ mod subscriber {
     use tracing::span::{Attributes, Id, Record};
     use tracing::{Event, Metadata, Subscriber};
 
-    /// Every look at an event is a call.
+    /// A subscriber for which every access to an event is such a call.
     pub(super) struct Calls;
 
     impl Subscriber for Calls {
@@ -303,7 +303,7 @@ mod subscriber {
 fn a_panic_at_every_call_out() {
     let _alone = alone();
     #[cfg(feature = "tracing")]
-    tracing::subscriber::set_global_default(subscriber::Calls).expect("nobody else has set one");
+    tracing::subscriber::set_global_default(subscriber::Calls).expect("no other subscriber is set");
     let mut planted = 0;
     loop {
         planted += 1;
@@ -311,7 +311,7 @@ fn a_panic_at_every_call_out() {
         PANICS.store(planted, Ordering::SeqCst);
         if let Err(payload) = panic::catch_unwind(scenario) {
             let why = payload.downcast_ref::<String>().cloned();
-            std::mem::forget(payload); // It may be ours.
+            std::mem::forget(payload); // It may be one of this test's.
             panic!("at call {planted}: {why:?}");
         }
         PANICS.store(0, Ordering::SeqCst);
@@ -321,7 +321,7 @@ fn a_panic_at_every_call_out() {
             "call {planted}: {status:?}"
         );
         assert!(status.transition.is_none(), "call {planted}");
-        // As if nothing had been: the registry's thread ends what a unit holds up.
+        // The registry works as before: its thread ends a transition that a unit held up.
         let task = Task::new("after");
         task.enter();
         let plain = Patch::builder("after").object(ObjectPatch::program().function::<answer>(|| 2));

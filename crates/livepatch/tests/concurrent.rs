@@ -1,5 +1,5 @@
-//! Many threads that change patches and modules at once, while others are in units: nothing deadlocks, one transition runs
-//! at a time, and every callback comes in its turn.
+//! Many threads that change patches and modules at once, while others are in units: nothing deadlocks, one transition
+//! runs at a time, and callbacks are called in the right order.
 
 mod common;
 
@@ -41,7 +41,7 @@ fn patch(session: &Session, number: usize) -> Arc<Patch> {
         .expect("a valid patch")
 }
 
-/// Whoever is refused tries again, or goes on: what is asked here is what becomes of it all.
+/// A refused thread retries, or continues: only the overall result is checked.
 fn enable_and_disable(patch: &Arc<Patch>, number: usize) {
     for round in 0..ROUNDS {
         let _ = registry().enable(patch);
@@ -58,14 +58,14 @@ fn enable_and_disable(patch: &Arc<Patch>, number: usize) {
 
 fn come_and_go() {
     for _ in 0..ROUNDS {
-        registry().module_coming("m", []).expect("nobody refuses it");
+        registry().module_coming("m", []).expect("no callback refuses it");
         registry().module_live("m").expect("it is there");
         thread::yield_now();
         registry().module_going("m").expect("it is there");
     }
 }
 
-/// Units of which some are long. Those that are forced may see two versions, so what they see is not asked here.
+/// Runs units, some of which are long. Forced ones may see two versions, so results are not checked.
 fn work(stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
         let _unit = unit();
@@ -118,7 +118,8 @@ fn changes_from_many_threads() {
     }
 }
 
-/// From its preparation to its end, nothing happens to other patches but what modules bring. How many transitions ended.
+/// Checks that nothing happens to other patches during a transition, except through modules. Returns how many transitions
+/// ended.
 fn judge_transitions(words: &[Word]) -> usize {
     let mut running: Option<&str> = None;
     let mut completed = 0;
@@ -138,7 +139,7 @@ fn judge_transitions(words: &[Word]) -> usize {
     completed
 }
 
-/// Of each object of each patch: the callbacks come in the order of the life cycle, cut short or going back as that is.
+/// Checks for each object of each patch that callbacks follow the life cycle, possibly cut short or reversed.
 fn judge_callbacks(calls: &[Word]) {
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     enum At {
@@ -159,7 +160,7 @@ fn judge_callbacks(calls: &[Word]) {
             (At::Prepared | At::Leaving, "post") => At::On,
             (At::On, "preU") => At::Leaving,
             (At::Prepared | At::Leaving, "postU") => At::Off,
-            // A patch that was replaced is told nothing, and begins anew.
+            // A replaced patch gets no callbacks, and begins anew.
             (At::On, "pre") => At::Prepared,
             (at, _) => panic!("{call:?} of an object that is {at:?}"),
         };

@@ -1,4 +1,4 @@
-//! Units of many threads while patches go on and off as fast as they can: no unit sees two versions.
+//! Units of many threads while patches are enabled and disabled as fast as possible: no unit sees two versions.
 
 mod solo;
 
@@ -24,7 +24,7 @@ fn calls_second() -> u32 {
     second()
 }
 
-/// A patch to this version of all three.
+/// Makes a patch to this version of all three.
 macro_rules! version {
     ($name:literal, $version:literal, replace: $replace:literal) => {
         Patch::builder($name)
@@ -40,7 +40,7 @@ macro_rules! version {
     };
 }
 
-/// What went on.
+/// Counts of what happened.
 #[derive(Default)]
 struct Counts {
     units: AtomicU64,
@@ -69,14 +69,14 @@ fn work(round: u64, guards: &mut Option<Unit>) {
             assert_eq!(calls_second(), version, "after a pause");
         }
         3 => {
-            // Outside; then of whatever version, and again of one.
+            // Outside; then with any version, and again with a single one.
             guard.quiescent(thread::yield_now);
             let version = first();
             assert_eq!(second(), version, "after a quiescent wait");
             return;
         }
         4 => {
-            // The unit goes on in a guard that stays for a while.
+            // The unit continues in a guard that stays for a while.
             *guards = Some(guard);
             let kept = first();
             assert_eq!(second(), kept, "in a kept guard");
@@ -91,7 +91,7 @@ fn work(round: u64, guards: &mut Option<Unit>) {
     assert_eq!(first(), version, "in the end");
 }
 
-/// Patches go on, off, over each other, and back in the middle.
+/// Enables and disables patches, stacks them, and reverses transitions.
 fn change(round: u64, patches: &[Arc<Patch>; 3]) {
     let [one, two, replacing] = patches;
     let off = |patch: &Arc<Patch>| {
@@ -120,7 +120,7 @@ fn change(round: u64, patches: &[Arc<Patch>; 3]) {
             off(replacing);
         }
         _ => {
-            // If it is still running, back; and forth; else there is nothing to reverse.
+            // If it is still running, it is reversed, twice; otherwise there is nothing to reverse.
             registry().enable(one).unwrap();
             if registry().reverse(one.name()).is_ok() {
                 let _ = registry().reverse(one.name());
@@ -168,7 +168,7 @@ fn stress(threads: usize, usual: f64) {
                 counts.units.fetch_add(units, Ordering::Relaxed);
             });
         }
-        // Threads that come and go.
+        // Threads that are started and end.
         let (stop, counts) = (&stop, &counts);
         scope.spawn(move || {
             while !stop.load(Ordering::Relaxed) {
@@ -232,7 +232,7 @@ fn calls_outside_units_are_units_of_their_own() {
                 solo::settle();
                 registry().disable("one").unwrap();
                 solo::settle();
-                // The caller has had its turn: not all rounds pass before it begins.
+                // Waits for the caller to have run, so that not all rounds pass before it begins.
                 while calls.load(Ordering::Relaxed) < round && !caller.is_finished() {
                     thread::yield_now();
                 }
@@ -245,7 +245,7 @@ fn calls_outside_units_are_units_of_their_own() {
     assert!(calls.into_inner() > 0);
 }
 
-/// T6: a unit that was forced holds up the reversal of the next transition too.
+/// T6: a forced unit also holds up the reversal of the next transition.
 #[test]
 fn a_forced_unit_holds_up_the_reversal_of_the_next_transition() {
     let _alone = solo::alone();

@@ -1,5 +1,5 @@
-//! A process that is denied the barrier after it has used it: transitions wait for who may not have seen them, say so, and
-//! end when they can.
+//! A process that is denied the barrier after having used it: transitions wait for tasks that may not have seen them,
+//! report that, and end when they can.
 
 #![cfg(all(target_os = "linux", not(miri)))]
 
@@ -23,7 +23,7 @@ fn other_answer() -> u32 {
     2
 }
 
-/// The one test of this process, which it changes for good.
+/// The only test of this process, which it changes for good.
 #[test]
 fn a_denied_barrier_holds_transitions_up_until_all_have_fenced() {
     let patch = Patch::builder("other")
@@ -31,7 +31,7 @@ fn a_denied_barrier_holds_transitions_up_until_all_have_fenced() {
         .build()
         .unwrap();
     assert_eq!(answer(), 1);
-    // A thread that has begun a unit, and sleeps outside until it is asked for another.
+    // A thread that has begun a unit, and sleeps outside until it is told to begin another.
     let (ask, asked) = mpsc::channel::<()>();
     let (tell, told) = mpsc::channel();
     let sleeper = thread::spawn(move || {
@@ -41,7 +41,7 @@ fn a_denied_barrier_holds_transitions_up_until_all_have_fenced() {
         }
     });
     assert_eq!(told.recv().unwrap(), 1);
-    // One that is inside all the while, and comes to a barrier when it is asked to.
+    // One that is inside all the while, and executes a barrier when it is told to.
     let (meet, met) = mpsc::channel::<()>();
     let (say, said) = mpsc::channel();
     let insider = thread::spawn(move || {
@@ -56,7 +56,7 @@ fn a_denied_barrier_holds_transitions_up_until_all_have_fenced() {
     let was_there = deny::deny_membarrier();
 
     registry().enable(&patch).unwrap();
-    // What begins now is of the new version, whatever is waited for.
+    // A unit that begins now is of the new version, whatever the transition waits for.
     assert_eq!(answer(), 2);
     if was_there {
         let error = registry().wait(Duration::from_millis(300)).unwrap_err();
@@ -80,7 +80,7 @@ fn a_denied_barrier_holds_transitions_up_until_all_have_fenced() {
     } else {
         registry().force("other").unwrap();
     }
-    // It is forced when the barrier is there, not before.
+    // Units are forced once the barrier succeeds, not before.
     meet.send(()).unwrap();
     assert!([1, 2].contains(&said.recv().unwrap()));
     registry().wait(LONG).unwrap();
@@ -89,7 +89,7 @@ fn a_denied_barrier_holds_transitions_up_until_all_have_fenced() {
     drop(meet);
     insider.join().unwrap();
 
-    // From then on fences do.
+    // From then on fences suffice.
     registry().disable("other").unwrap();
     registry().wait(LONG).unwrap();
     assert_eq!(answer(), 1);

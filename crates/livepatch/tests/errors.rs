@@ -1,4 +1,4 @@
-//! Every error that there is, each from what causes it, with its words as an operator reads them.
+//! Every error, produced by its cause, with its message as an operator reads it.
 
 mod common;
 
@@ -199,16 +199,16 @@ mod of_enabling {
         );
         assert_eq!(
             text,
-            "not compatible with patch `P`: state 7 has version 1, in effect is version 2"
+            "not compatible with patch `P`: state 7 has version 1, but version 2 is in effect"
         );
         let (missing, text) = why(&with_state("Q", true, State::new(8, 2)));
         assert_eq!(missing, Incompatibility::Missing { state: 7 });
         assert_eq!(
             text,
-            "not compatible with patch `P`: it replaces a patch with state 7, which it does not have and which does not \
-             say how it is undone"
+            "not compatible with patch `P`: it replaces a patch with state 7, which it lacks and which does not define how \
+             it is undone"
         );
-        // The other has callbacks: it knows how it is undone.
+        // This one has callbacks, which can undo it.
         session.load(&with_state("Q", true, State::new(7, 2)));
         session.unload("Q");
 
@@ -217,8 +217,7 @@ mod of_enabling {
         assert_eq!(blocked, Incompatibility::Blocked { state: 9 });
         assert_eq!(
             text,
-            "not compatible with patch `P`: it replaces a patch with state 9, which it does not have and which cannot be \
-             undone"
+            "not compatible with patch `P`: it replaces a patch with state 9, which it lacks and which cannot be undone"
         );
         session.load(&with_state("Q", true, State::new(9, 1)));
         session.unload("Q");
@@ -235,7 +234,7 @@ mod of_enabling {
             EnableError::Resolve(ResolveError::UnknownPoint { .. })
         ));
         says(&error, "object `program` has no patch point named `nowhere`");
-        // Nor is a module's function the program's, nor the other way round.
+        // A module's function is not the program's, nor vice versa.
         session.load_module("m", &points![question]);
         let stranger = ObjectPatch::program().function::<question>(|number| number + 1);
         let error = session.refuses(&build(Patch::builder("P").object(stranger)));
@@ -314,7 +313,7 @@ mod of_changes {
         registry().disable("P").expect("the patch is disabled");
         let already = ChangeError::AlreadyDisabled { patch: name() };
         assert_eq!(registry().disable("P"), Err(already.clone()));
-        says(&already, "patch `P` is being disabled already");
+        says(&already, "patch `P` is already being disabled");
         let busy = ChangeError::Busy { patch: name() };
         assert_eq!(registry().disable("Q"), Err(busy.clone()));
         says(&busy, "patch `P` is in transition");
@@ -324,7 +323,7 @@ mod of_changes {
 
         let late = registry().wait(Duration::ZERO).expect_err("the task is inside");
         assert_eq!((late.patch.as_str(), late.tasks), ("P", 1));
-        says(&late, "patch `P` is still in transition, which 1 tasks hold up");
+        says(&late, "patch `P` is still in transition, held up by 1 tasks");
         task.leave();
         session.wait();
         session.unload("Q");
@@ -343,14 +342,15 @@ mod of_changes {
         assert_eq!(registry().disable("P"), Err(blocked.clone()));
         says(&blocked, "patch `P` cannot be disabled: state 7 cannot be undone");
         session.load(&with_state("Q", false, State::new(7, 1)));
-        session.unload("P"); // It is not the last.
-        // That one says nothing of it, and yet holds what cannot be undone.
+        session.unload("P"); // Not the last holder.
+        // Q declares nothing about the state, and yet holds one that cannot be undone.
         let blocked = ChangeError::Blocked {
             patch: "Q".to_owned(),
             state: 7,
         };
         assert_eq!(registry().disable("Q"), Err(blocked));
-        session.load(&with_state("R", true, State::new(7, 1))); // It has taken it over, and says that it can.
+        // R takes over the state, and declares that it can be undone.
+        session.load(&with_state("R", true, State::new(7, 1)));
         session.unload("R");
     }
 }
@@ -379,7 +379,7 @@ mod of_modules {
         session.load_module("m", &[]);
         let error = session.try_load_module("m", &[]).expect_err("it is there");
         assert!(matches!(&error, ModuleError::AlreadyThere { module } if module == "m"));
-        says(&error, "module `m` is there already");
+        says(&error, "module `m` is already present");
         session.unload_module("m");
     }
 
@@ -434,7 +434,7 @@ mod of_modules {
     }
 }
 
-/// Whatever is called from a callback says the same.
+/// Every operation called from a callback fails with the same error.
 #[test]
 fn reentrant() {
     let session = Session::new();
@@ -450,7 +450,7 @@ fn reentrant() {
     session.load(&build(Patch::builder("P").object(asking)));
     session.unload("P");
     let (enable, change, module) = answers.recv().expect("the callback ran");
-    let expected = "called from a callback: patches and modules cannot change while one does";
+    let expected = "called from a callback: patches and modules cannot be changed from within a change";
     says(&enable.expect_err("refused"), expected);
     says(&change.expect_err("refused"), expected);
     says(&module.expect_err("refused"), expected);

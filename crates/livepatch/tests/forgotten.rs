@@ -1,5 +1,5 @@
-//! A guard that is forgotten is a unit that never ends: it holds up every later transition of its process, so this test
-//! has one of its own.
+//! A forgotten guard is a unit that never ends: it holds up every later transition of its process, so this test has a
+//! separate one.
 
 use std::mem;
 use std::thread;
@@ -45,7 +45,7 @@ fn a_forgotten_guard_holds_transitions_up_until_they_are_forced() {
     assert_eq!((first(), second()), (1, 1), "units that begin are of the new version");
     registry().force("one").unwrap();
     assert!(registry().status().transition.is_none());
-    // It is on the side of the new version now, and holds the next transition up as well.
+    // The unit is on the side of the new version now, and holds up the next transition as well.
     registry().disable("one").unwrap();
     registry().poll().unwrap();
     assert!(registry().status().transition.is_some());

@@ -1,5 +1,5 @@
-//! The child of a fork goes on: no transition waits for a thread that is not there, no lock is held by one, and what cannot be
-//! ended is an error.
+//! The child of a fork continues: no transition waits for a thread that does not exist there, no lock is held by one, and
+//! a change that cannot be completed is an error.
 #![cfg(target_os = "linux")]
 
 mod common;
@@ -17,7 +17,7 @@ use common::task::Task;
 use livepatch::{ChangeError, EnableError, ModuleError, ObjectPatch, Patch, Unit, UnitExt, patchable, registry, unit};
 use solo::alone;
 
-/// Far more than anything takes; a child that hangs is killed by its alarm.
+/// Far longer than any operation takes; a child that hangs is killed by its alarm.
 const LONG: Duration = Duration::from_secs(60);
 
 #[patchable]
@@ -53,26 +53,26 @@ fn disable(name: &str) {
 /// Forks, and runs this in the child.
 #[track_caller]
 fn in_child(what: &str, work: impl FnOnce()) {
-    // SAFETY: the child runs only what may run there: `work`, and it ends by `_exit`.
+    // SAFETY: the child runs `work`, which is allowed there, and ends by `_exit`.
     match unsafe { libc::fork() } {
         -1 => panic!("no fork: {}", std::io::Error::last_os_error()),
         0 => {
-            // SAFETY: a number.
+            // SAFETY: only takes a number.
             unsafe { libc::alarm(50) };
             let done = panic::catch_unwind(AssertUnwindSafe(work));
-            // SAFETY: ends the child at once.
+            // SAFETY: exits the child.
             unsafe { libc::_exit(i32::from(done.is_err())) }
         }
         child => {
             let mut status = 0;
-            // SAFETY: our child, and a place for its status.
+            // SAFETY: a child of this process, and a local variable for its status.
             assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
             assert_eq!(status, 0, "{what}: signal {}, or it panicked", libc::WTERMSIG(status));
         }
     }
 }
 
-/// A transition from beginning to end that must wait for a unit, and so for the thread that ends transitions.
+/// Runs a whole transition that must wait for a unit, and so for the thread that ends transitions.
 fn stalled_and_ended(name: &str) {
     let task = Task::new("in the child");
     task.enter();
@@ -97,14 +97,14 @@ fn units_of_other_threads_are_left() {
         assert_eq!(answer(), 1);
         disable("child");
         stalled_and_ended("child");
-        // A new thread takes the record over.
+        // A new thread claims the record.
         let task = Task::new("busy");
         task.enter();
         enable("child");
         let late = registry().wait(Duration::from_millis(20)).expect_err("it is inside");
         assert_eq!(late.tasks, 1);
     });
-    // Nothing of that is the parent's.
+    // None of this affects the parent.
     enable("parent");
     assert!(registry().status().transition.is_some());
     task.leave();
@@ -146,22 +146,22 @@ fn a_transition_that_runs_goes_on() {
     let task = Task::new("holds it up");
     task.enter();
     enable("both");
-    // By waiting only.
+    // Only by waiting.
     in_child("waits", || {
         settled();
         assert_eq!(answer(), 1);
         disable("both");
     });
-    // By changing something.
+    // By a change.
     in_child("changes", || {
-        enable("another"); // Not refused, as if it still ran.
+        enable("another"); // Not refused as it would be if the other were still running.
         settled();
         assert_eq!((answer(), registry().status().patches.len()), (1, 2));
         disable("another");
         disable("both");
         stalled_and_ended("another");
     });
-    // Held up by the forking thread as well: reversed there.
+    // Also held up by the forking thread: reversed there.
     registry().disable("both").expect("it is reversed");
     task.leave();
     settled();
@@ -191,7 +191,7 @@ fn patches_stay_in_effect_in_both() {
     disable("both");
 }
 
-/// Ready when told.
+/// A future that is ready when the flag is set.
 struct Gate(Arc<AtomicBool>);
 
 impl Future for Gate {
@@ -244,7 +244,7 @@ fn futures_go_with_the_thread_that_polled_them() {
         go.store(true, Ordering::SeqCst);
         assert_eq!(poll(&mut own), Poll::Ready(0), "as it began");
         settled();
-        // Let go of, and found after all: it begins anew, and is in a unit again.
+        // Released, but polled after all: it begins anew, and is in a unit again.
         assert_eq!(poll(&mut others), Poll::Ready(1));
         go.store(false, Ordering::SeqCst);
         assert!(poll(&mut dropped).is_pending());
@@ -287,7 +287,9 @@ fn a_child_of_a_change_that_nobody_ends_gets_errors() {
         assert!(matches!(registry().force("slow"), Err(ChangeError::Forked(_))));
         assert!(matches!(registry().module_coming("m", []), Err(ModuleError::Forked(_))));
         registry().poll().expect("it does nothing");
-        registry().wait(LONG * 1000).expect_err("at once: nobody will end it");
+        registry()
+            .wait(LONG * 1000)
+            .expect_err("fails at once, as it can never end");
         assert_eq!(registry().status().patches.len(), 1);
         let _unit = unit();
         assert_eq!(answer(), 0);
@@ -299,20 +301,20 @@ fn a_child_of_a_change_that_nobody_ends_gets_errors() {
     disable("slow");
 }
 
-/// A callback that forks: the child is in the middle of the change, and ends it.
+/// A callback that forks: the child is in the middle of the change, and completes it.
 #[test]
 fn a_callback_forks() {
     let _alone = alone();
     let forking = patch_with("forking", |object| {
         object.pre_patch(|_| {
-            // SAFETY: as in `in_child`; here the child goes on.
+            // SAFETY: as in `in_child`; but here the child continues.
             match unsafe { libc::fork() } {
                 -1 => return Err("no fork".into()),
-                // SAFETY: a number.
+                // SAFETY: only takes a number.
                 0 => drop(unsafe { libc::alarm(50) }),
                 child => {
                     let mut status = 0;
-                    // SAFETY: our child, and a place for its status.
+                    // SAFETY: a child of this process, and a local variable for its status.
                     unsafe { libc::waitpid(child, &mut status, 0) };
                     assert_eq!(status, 0);
                 }
@@ -327,12 +329,12 @@ fn a_callback_forks() {
     disable("forking");
     stalled_and_ended("after");
     if std::process::id() != parent {
-        // SAFETY: ends the child.
+        // SAFETY: exits the child.
         unsafe { libc::_exit(0) };
     }
 }
 
-/// Forks at any moment of everything that the others do: each child finds every lock free, and nothing half done.
+/// Forks at arbitrary times while others do everything: each child finds every lock free, and all data consistent.
 #[test]
 fn forks_of_a_busy_process() {
     let _alone = alone();

@@ -47,7 +47,7 @@ fn futures() -> Vec<TaskStatus> {
         .collect()
 }
 
-/// A request that waits between its calls. The threads that it ran on.
+/// A request that waits between its calls. Returns the threads that it ran on.
 async fn request(awaits: usize) -> (u32, Vec<ThreadId>) {
     let version = first();
     let mut threads = vec![thread::current().id()];
@@ -193,7 +193,7 @@ fn what_a_dropped_future_drops_is_of_its_version() {
     assert!(future.as_mut().poll(&mut Context::from_waker(waker)).is_pending());
     registry().enable(&patch()).unwrap();
     assert_eq!(first(), 1);
-    // On another thread, as executors do.
+    // On another thread, as with executors.
     thread::spawn(move || drop(future)).join().unwrap();
     assert!(asked.load(Ordering::Relaxed));
     solo::settle();
@@ -205,7 +205,7 @@ thread_local! {
     static LEFT: RefCell<Vec<Unit>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Leaves guards on the threads that poll it.
+/// A future that leaves guards on the threads that poll it.
 struct Careless(u32);
 
 impl Future for Careless {

@@ -1,4 +1,4 @@
-//! A transition that waits for a long unit costs no time of a processor.
+//! A transition that waits for a long unit uses no processor time.
 
 use std::thread;
 use std::time::Duration;
@@ -10,7 +10,7 @@ fn answer() -> u32 {
     1
 }
 
-/// The processor time of this process, in ticks.
+/// Returns the processor time of this process, in ticks.
 #[cfg(target_os = "linux")]
 fn ticks() -> u64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
@@ -36,6 +36,6 @@ fn waiting_for_a_unit_takes_no_processor() {
     assert_eq!(answer(), 2);
     registry().disable("idle").unwrap();
     registry().wait(Duration::from_secs(20)).unwrap();
-    // A tick is 10 ms: a loop would have had some 100 of them, however busy the machine.
+    // A tick is 10 ms: a busy loop would have used some 100 of them, however busy the machine.
     assert!(spent < 30, "{spent} ticks");
 }

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
-/// The folder of the service and its libraries, which are built on first use.
+/// The directory of the service and its libraries, which are built on first use.
 static BUILT: LazyLock<PathBuf> = LazyLock::new(|| {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("library");
-    // The versions that this build has: they are there without a network.
+    // The versions of this build, which are available without a network.
     let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Cargo.lock");
     if !fixtures.join("Cargo.lock").exists() && lock.exists() {
         std::fs::copy(lock, fixtures.join("Cargo.lock")).expect("the lock file can be copied");
@@ -19,7 +19,7 @@ static BUILT: LazyLock<PathBuf> = LazyLock::new(|| {
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["build", "--quiet", "--target-dir"]).arg(&target);
         cargo.current_dir(&fixtures);
-        // What this test was built with is not for the fixtures, which have a configuration of their own.
+        // Settings of this test's build must not apply to the fixtures, which have their own configuration.
         for name in [
             "RUSTFLAGS",
             "CARGO_ENCODED_RUSTFLAGS",

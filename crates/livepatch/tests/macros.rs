@@ -1,4 +1,4 @@
-//! What `#[patchable]` takes, what it keeps of it, and what it refuses.
+//! The functions that `#[patchable]` accepts, what it preserves of them, and those that it refuses.
 
 mod solo;
 
@@ -7,7 +7,7 @@ use std::panic;
 
 use livepatch::{ObjectPatch, Patch, Patchable, patchable, registry};
 
-/// A patch of this one function, on while `body` runs.
+/// Enables a patch of this one function while `body` runs.
 fn patched<P: Patchable>(name: &str, new: P::Fn, body: impl FnOnce()) {
     let patch = Patch::builder(name)
         .object(ObjectPatch::program().function::<P>(new))
@@ -20,7 +20,7 @@ fn patched<P: Patchable>(name: &str, new: P::Fn, body: impl FnOnce()) {
     solo::settle();
 }
 
-/// Documented, with lifetimes, references in and out, and lints of its own.
+/// Documented, with lifetimes, references in and out, and its own lint levels.
 #[patchable]
 #[must_use]
 #[expect(clippy::needless_lifetimes, reason = "they are what is tested")]
@@ -57,7 +57,7 @@ fn destructured(Point { x, y }: Point, scale: i32) -> i32 {
 /// `number` points to a number.
 #[patchable]
 unsafe fn raw(number: *mut u32) -> u32 {
-    // SAFETY: by contract.
+    // SAFETY: the caller guarantees that `number` points to a number.
     unsafe {
         *number *= 2;
         *number
@@ -166,7 +166,7 @@ fn calls_are_as_without_the_attribute() {
     assert_eq!(outer::one::same(), "one");
     assert_eq!(outer::two::same(), "two");
     assert_eq!(recursive(10), 3_628_800);
-    // As values, they are functions of the type they were written with.
+    // Used as values, they are functions of the type they were written with.
     let pointers: [fn(u32) -> u32; 1] = [r#move];
     assert_eq!(pointers.map(|pointer| pointer(9)), [9]);
     assert_eq!(["1", "2"].map(fallible), [Ok(1), Ok(2)]);
@@ -182,9 +182,9 @@ fn each_kind_is_replaced() {
     }
     /// # Safety
     ///
-    /// As [`raw`].
+    /// Same as [`raw`].
     unsafe fn tripled(number: *mut u32) -> u32 {
-        // SAFETY: by contract.
+        // SAFETY: the caller guarantees that `number` points to a number.
         unsafe { *number * 3 }
     }
     extern "C" fn minus(number: i32) -> i32 {

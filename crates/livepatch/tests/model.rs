@@ -1,6 +1,6 @@
-//! Random sequences of everything that can be done to a registry, held against the rules: after each operation its answer,
-//! the exact log of events and callbacks, the attributes of patches, modules and tasks, the variables, and what every
-//! function is to every unit and outside.
+//! Random sequences of all operations on a registry, compared with the rules: after each operation its result, the exact
+//! log of events and callbacks, the attributes of patches, modules and tasks, the variables, and what every function
+//! returns in every unit and outside.
 
 mod common;
 
@@ -13,7 +13,7 @@ use proptest::{prop_assert_eq, proptest};
 fn cases(number: u32) -> ProptestConfig {
     ProptestConfig {
         cases: number,
-        // A failure is turned into a fixed sequence in this file.
+        // A failure is to be made a fixed sequence in this file.
         failure_persistence: None,
         max_shrink_iters: 20_000,
         ..ProptestConfig::default()
@@ -28,7 +28,7 @@ proptest! {
         check(&bytes.into_iter().map(Op::decode).collect::<Vec<_>>());
     }
 
-    /// The fuzzer's seeds are written with one and read with the other.
+    /// The fuzzer's seeds are written by encoding and read by decoding.
     #[test]
     fn encoding_comes_back(bytes in any::<[u8; WIDTH]>()) {
         let op = Op::decode(bytes);

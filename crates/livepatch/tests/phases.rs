@@ -1,18 +1,18 @@
-//! The product of what can be going on with what can happen then, each held against the rules: every phase of a patch, with
-//! and without replace, with a module absent or there; then a module that comes or goes, a failure, a reversal, a force, in
-//! every order of two; and then every way to an end.
+//! All combinations of phases and events, each compared with the rules: every phase of a patch, with and without replace,
+//! with a module absent or loaded; then a module that is loaded or unloaded, a failure, a reversal, a force, in every
+//! order of two; and then every way to end.
 
 mod common;
 
 use common::driver::Driver;
 use common::op::{Bad, Manner, Object, Op, Spec, StateKind, StateSpec};
 
-/// The patch that is enabled before, and the one that is looked at.
+/// The patch that is enabled before, and the one under test.
 const BASE: u8 = 0;
 const OWN: u8 = 1;
-/// One more, that may come in between.
+/// One more patch, which may be enabled in between.
 const OTHER: u8 = 2;
-/// The tasks: one that holds transitions up, and one that comes in the middle.
+/// The tasks: one that holds up transitions, and one that begins a unit in the middle.
 const OLD: u8 = 0;
 const NEW: u8 = 1;
 
@@ -22,9 +22,9 @@ enum Phase {
     Enabling,
     Enabled,
     Disabling,
-    /// An enabling that goes back.
+    /// An enabling that is reversed.
     EnablingReversed,
-    /// A disabling that goes back.
+    /// A disabling that is reversed.
     DisablingReversed,
 }
 
@@ -45,7 +45,7 @@ fn state(version: u32, kind: StateKind) -> Option<StateSpec> {
     })
 }
 
-/// Enabled before: has two states with all there is, one of which the other patch has too.
+/// Returns the patch enabled before: it has two states with everything, one of which the other patch has too.
 fn base() -> Spec {
     Spec {
         states: [state(1, StateKind::Both), state(1, StateKind::Both), None],
@@ -84,7 +84,7 @@ fn reach(driver: &mut Driver, phase: Phase, spec: Spec) {
     assert_eq!(driver.rules().is_in_transition(), runs, "{phase:?} of {spec:?}");
 }
 
-/// What can happen in a phase.
+/// Returns the events that can happen in a phase.
 fn happenings() -> Vec<Vec<Op>> {
     let failing = |manner| {
         Op::Enable(Spec {
@@ -123,7 +123,7 @@ fn happenings() -> Vec<Vec<Op>> {
     ]
 }
 
-/// For each phase of the patch, with what was before it, whether it replaces that, and whether the module is there.
+/// Runs for each phase of the patch: with or without an earlier one, replacing it or not, the module loaded or not.
 fn in_each_phase(mut then: impl FnMut(&mut dyn FnMut() -> Driver)) {
     for phase in PHASES {
         for replace in [false, true] {
@@ -165,7 +165,7 @@ fn two_things_in_every_phase() {
     assert_eq!(sequences, 6 * 8 * 18 * 18);
 }
 
-/// Every owner's `pre_patch` fails, or panics, with and without replace: exactly what came before it is undone.
+/// Every owner's `pre_patch` fails, or panics, with and without replace: exactly the earlier steps are undone.
 #[test]
 fn failures_of_every_pre_patch() {
     for failing in [Manner::Refuses, Manner::Panics] {
@@ -199,7 +199,7 @@ fn failures_of_every_pre_patch() {
     }
 }
 
-/// A module comes to several patches, each of which may be the one that cannot be applied, in every phase of the last.
+/// A module is loaded with several patches, each of which may be the one that cannot be applied, in every phase of the last.
 #[test]
 fn modules_that_are_refused() {
     let patch = |name, manner, bad| Spec {
@@ -267,7 +267,7 @@ fn unruly_callbacks_in_every_phase() {
     }
 }
 
-/// Versions, kinds and replace: which states go with which.
+/// Versions, kinds and replace: which states are compatible.
 #[test]
 fn every_pair_of_states() {
     let kinds = [StateKind::Note, StateKind::Told, StateKind::Owns, StateKind::Both];

@@ -176,7 +176,7 @@ mod callbacks {
         session.expect(format!("{} exit(b)", off("P1", &["v", "b LIVE"])));
     }
 
-    /// 9: a unit of the busy module's holds the transition up, which is then reversed.
+    /// 9: a unit of the busy module holds up the transition, which is then reversed.
     #[test]
     fn busy_target_module() {
         let session = Session::new();
@@ -228,10 +228,10 @@ mod states {
     const CONSOLE: u64 = 1;
     const USUAL: u32 = 7;
 
-    /// The system that is changed.
+    /// The setting that is changed.
     static LEVEL: Mutex<u32> = Mutex::new(USUAL);
 
-    /// Whether an earlier patch has the state, which then has data.
+    /// Returns the data of an earlier patch's state, if there is one.
     fn before(context: &Context<'_>) -> Option<Arc<u32>> {
         Some(
             context
@@ -323,7 +323,7 @@ mod states {
         session.load(&first);
         session.load(&state_patch(&session, "S2", 2));
         session.expect(format!("{} {}", on("S1", "a", "f"), on("S2", "al", "to")));
-        // "unload S1": nothing holds it any more.
+        // "unload S1": nothing refers to it any more.
         assert_eq!(Arc::strong_count(&first), 1);
         assert_eq!(level(), 10);
         session.unload("S2");
@@ -452,7 +452,7 @@ mod livepatches {
         session.expect("init(target) T: EN T+ S+ C+ D+ T- S- C- D- exit(target)");
     }
 
-    /// 5: the module comes after its patch, goes, and comes again.
+    /// 5: the module is loaded after its patch, unloaded, and loaded again.
     #[test]
     fn module_target_reloaded() {
         let session = Session::new();
@@ -475,7 +475,7 @@ mod livepatches {
     }
 }
 
-/// One busy thread for each processor and more, each of which calls the function and does nothing else.
+/// At least one busy thread per processor, each of which only calls the function.
 #[test]
 fn patch_getpid_while_heavily_hammered() {
     let session = Session::new();

@@ -1,5 +1,5 @@
-//! The scenarios of states with callbacks and shadow variables of their own, as proposed for the kernel: a target module
-//! with a function `welcome`, whose new text has the contents of a variable in it.
+//! The scenarios of states with callbacks and shadow variables, as proposed for the kernel: a target module with a
+//! function `welcome`, whose new text contains the value of a variable.
 
 mod common;
 
@@ -17,7 +17,7 @@ use shadow_vars::{ObjAddr, ShadowId, ShadowStore};
 
 const APPLAUSE: ShadowId<Mutex<&'static str>> = ShadowId::new(10);
 const ENCORE: ShadowId<Mutex<&'static str>> = ShadowId::new(11);
-/// The variables are of the whole system, not of an object.
+/// The variables belong to the whole system, not to an object.
 const SYSTEM: ObjAddr = ObjAddr::new(0);
 
 static STORE: std::sync::LazyLock<ShadowStore> = std::sync::LazyLock::new(ShadowStore::new);
@@ -42,16 +42,16 @@ fn target() -> [&'static RawPoint; 1] {
     points![welcome]
 }
 
-/// How a patch of these scenarios is.
+/// The description of a patch of these scenarios.
 #[derive(Clone, Default)]
 struct Plan {
-    /// Ids of the states, none of which the patch calls back if empty.
+    /// Ids of the states. If empty, the patch has no state callbacks.
     states: Vec<u64>,
     replace: bool,
     version: u32,
     refuses: bool,
     blocks: bool,
-    /// Counts what the destructors were called for.
+    /// How often the destructors were called.
     freed: Arc<AtomicUsize>,
 }
 
@@ -180,7 +180,7 @@ fn module_coming_and_going_hooks() {
     session.expect("P: EN T+ S+ C+ D+ APPLY(target) init(target) exit(target) REVERT(target) T- S- C- D-");
 }
 
-/// Two modules have a function of one name.
+/// Two modules have a function of the same name.
 #[test]
 fn multiple_target_modules() {
     let session = Session::new();
@@ -292,7 +292,7 @@ fn unblocked_transition() {
     session.unload_module("target");
 }
 
-/// 5: the livepatch is replaced by one with the same state: no callback at all.
+/// 5: the patch is replaced by one with the same state: no callback at all.
 #[test]
 fn replaced_livepatch_with_the_same_state() {
     let session = Session::new();
@@ -356,7 +356,7 @@ fn taking_over_system_state_modification() {
     session.expect("S3: T- preU(s10) S- C- postU(s10) free(s10 0xa*1) D-");
 }
 
-/// 4: what cannot be undone may be handed on, but not dropped; nor disabled by its last holder.
+/// 4: a state that cannot be undone may be passed on, but not dropped; nor may its last holder be disabled.
 #[test]
 fn state_that_blocks_disabling() {
     let session = Session::new();
@@ -388,7 +388,7 @@ fn state_that_blocks_disabling() {
     assert_eq!(last.freed(), 1);
 }
 
-/// The cancelling of a running enable is not refused by a state that blocks disabling.
+/// Cancelling a running enable is not refused because of a state that blocks disabling.
 #[test]
 fn blocking_state_of_a_running_enable() {
     let session = Session::new();

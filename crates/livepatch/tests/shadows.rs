@@ -1,5 +1,5 @@
-//! States own shadow variables: these are freed, with their destructors, exactly once, when the last holder goes by whatever
-//! way; and stay while any holder is left.
+//! States own shadow variables: these are freed, with their destructors, exactly once, when the last holder is removed,
+//! in whichever way; and stay while any holder is left.
 
 mod common;
 
@@ -22,11 +22,11 @@ impl Drop for Counted {
 
 const VARIABLE: ShadowId<Counted> = ShadowId::new(0x70);
 
-/// A store with variables in it, and what became of them.
+/// A store with variables in it, and the record of their destruction.
 struct Variables {
     store: Arc<ShadowStore>,
     dropped: Arc<AtomicUsize>,
-    /// By which patch's destructor.
+    /// The patches whose destructors were called.
     destroyed: Arc<parking_lot::Mutex<Vec<&'static str>>>,
 }
 
@@ -53,12 +53,12 @@ impl Variables {
         })
     }
 
-    /// `count` were freed, once each, by `patch`; and none is left.
+    /// Asserts that `count` variables were freed, once each, by `patch`; and that none is left.
     #[track_caller]
     fn freed(&self, count: usize, patch: &'static str) {
         assert_eq!(*self.destroyed.lock(), vec![patch; count]);
         assert_eq!(self.store.len(), 0);
-        self.store.synchronize().expect("nobody reads");
+        self.store.synchronize().expect("no guard is held");
         assert_eq!(self.dropped.load(Ordering::Relaxed), count);
     }
 
@@ -122,7 +122,7 @@ fn by_a_canceled_enabling() {
     session.unload_module("never");
 }
 
-/// The `pre_patch` of the state itself attaches some, and then refuses.
+/// The `pre_patch` of the state itself attaches variables, and then refuses.
 #[test]
 fn by_its_own_pre_patch_that_refuses() {
     let session = Session::new();
@@ -133,7 +133,7 @@ fn by_its_own_pre_patch_that_refuses() {
         assert!(store.alloc(64, VARIABLE, Counted(Arc::clone(&dropped))).is_ok());
         Err("too late".into())
     });
-    // A state after it, which was never come to, is left alone.
+    // A later state, which was not reached, is left alone.
     let later = Variables::new(2);
     let id = later.state("P", 8);
     session.refuses(&patch("P", false, [state, id]));
@@ -167,7 +167,7 @@ fn not_while_a_holder_is_left() {
     let holder = |name, replace| patch(name, replace, [variables.state(name, 7)]);
     session.load(&holder("P", false));
     session.load(&holder("Q", false));
-    session.unload("P"); // Q holds it.
+    session.unload("P"); // Q still holds it.
     variables.kept(2);
     session.load(&holder("R", true)); // R has taken it over.
     variables.kept(2);
@@ -181,7 +181,7 @@ fn not_while_a_holder_is_left() {
     variables.freed(2, "R");
 }
 
-/// Each of two replaced patches must not leave it to the other.
+/// Of two replaced patches, neither may leave the freeing to the other.
 #[test]
 fn once_for_two_replaced_holders() {
     let session = Session::new();
@@ -197,7 +197,7 @@ fn once_for_two_replaced_holders() {
     session.unload("R");
 }
 
-/// A patch that could not take a state over has no say in how its variables are freed.
+/// A patch that failed to take a state over does not decide how its variables are freed.
 #[test]
 fn not_by_who_only_tried() {
     let session = Session::new();
@@ -212,7 +212,7 @@ fn not_by_who_only_tried() {
     variables.freed(2, "P");
 }
 
-/// One id that two states name goes with the last of them.
+/// An id that two states name is freed with the last of them.
 #[test]
 fn of_an_id_of_two_states() {
     let session = Session::new();
@@ -225,14 +225,14 @@ fn of_an_id_of_two_states() {
     session.unload("Q");
     variables.freed(2, "Q");
 
-    // And within one patch.
+    // Also within one patch.
     let variables = Variables::new(2);
     session.load(&patch("R", false, [variables.state("R", 7), variables.state("R", 8)]));
     session.unload("R");
     variables.freed(2, "R");
 }
 
-/// The same id in two stores is of two kinds of variables.
+/// The same id in two stores means two kinds of variables.
 #[test]
 fn of_two_stores() {
     let session = Session::new();
@@ -268,12 +268,12 @@ fn with_a_destructor_that_panics() {
     others.freed(2, "P");
     session.expect("P: EN T+ S+ C+ D+ T- preU(v) S- C- postU(s7) unfreed(s7 0x70) free(s8 0x70*2) P: D-");
     assert_eq!(Arc::strong_count(&patch), 1);
-    // The registry is none the worse.
+    // The registry still works.
     session.load(&patch);
     session.unload("P");
 }
 
-/// A patch is kept for the variables that only it can free, and for no others.
+/// A patch is retained for the variables that only it can free, and for no others.
 #[test]
 fn patches_live_as_long_as_only_they_can_free_variables() {
     let session = Session::new();
@@ -289,7 +289,7 @@ fn patches_live_as_long_as_only_they_can_free_variables() {
     session.unload("Q");
     variables.kept(2);
     assert_eq!(Arc::strong_count(&second), 2, "R holds the state, and cannot");
-    // Even if the state goes, as long as another has its variables.
+    // Even if the state is removed, as long as another has its variables.
     let fourth = patch("S", false, [variables.state("S", 8)]);
     session.load(&fourth);
     session.unload("R");

@@ -1,5 +1,5 @@
-//! States whose callbacks of objects do the work: the five situations that every patch must handle, each as an example; and
-//! what earlier states are seen in which phase.
+//! States for which callbacks of objects do the work: the five situations that every patch must handle, each as an
+//! example; and which earlier states are visible in which phase.
 
 mod common;
 
@@ -10,7 +10,7 @@ use common::task::Task;
 use livepatch::{Context, NoTransition, ObjectPatch, Patch, State, StateData, patchable, registry};
 use parking_lot::Mutex;
 
-/// The system that is changed: how many requests a client may have open.
+/// The setting that is changed: how many requests a client may have open.
 static LIMIT: Mutex<u32> = Mutex::new(10);
 const LIMIT_STATE: u64 = 0x1001;
 
@@ -27,12 +27,12 @@ fn limit() -> u32 {
     *LIMIT.lock()
 }
 
-/// What the limit was before any patch changed it: the data of the state.
+/// Returns the limit before any patch changed it: the data of the state.
 fn before(context: &Context<'_>) -> Option<Arc<u32>> {
     context.prev_state(LIMIT_STATE)?.data::<u32>()
 }
 
-/// A cumulative patch that sets the limit, and gives it back. Written so that it handles all five situations.
+/// Returns a cumulative patch that sets the limit, and restores it. Handles all five situations.
 fn limiting(name: &str, version: u32, limit: u32) -> Arc<Patch> {
     limiting_with(name, version, limit, |object| object)
 }
@@ -41,7 +41,7 @@ fn limiting_with(name: &str, version: u32, limit: u32, more: impl FnOnce(ObjectP
     let object = ObjectPatch::program()
         .function::<refusal>(polite_refusal)
         .pre_patch(|context| {
-            // The only place that may refuse: all that could fail is done here, and nothing is changed yet.
+            // The only place that may refuse: everything that can fail is done here, and nothing is changed yet.
             let data: StateData = match before(context) {
                 Some(original) => original,
                 None => Arc::new(*LIMIT.lock()),
@@ -66,8 +66,8 @@ fn own<'c>(context: &Context<'c>) -> &'c State {
     context.patch().state(LIMIT_STATE).expect("the patch has it")
 }
 
-/// 1. Nobody had changed the state: it is modified.
-/// 3. And restored as the patch is disabled.
+/// 1. No patch had changed the state: it is modified.
+/// 3. And restored when the patch is disabled.
 #[test]
 fn modify_and_restore() {
     let session = Session::new();
@@ -82,7 +82,7 @@ fn modify_and_restore() {
     assert!(state.any_data().is_none());
 }
 
-/// 2. A patch that is replaced had changed it: it is taken over, with what the first had saved.
+/// 2. A patch that is replaced had changed it: it is taken over, with the data that the first had saved.
 #[test]
 fn take_over() {
     let session = Session::new();
@@ -116,7 +116,7 @@ fn reverse() {
     assert_eq!((limit(), task.run(refusal)), (5, "please wait"));
     task.leave();
 
-    // And of a disabling: `post_patch` does again what `pre_unpatch` has undone.
+    // Also of a disabling: `post_patch` redoes what `pre_unpatch` has undone.
     task.enter();
     registry().disable("P").expect("the patch is disabled");
     assert_eq!(limit(), 10);
@@ -128,8 +128,8 @@ fn reverse() {
     assert_eq!(limit(), 10);
 }
 
-/// What only the replaced patch has is undone before the transition, while units still run its functions. Reversing does it
-/// again; what is undone in `post_unpatch` is there until no unit runs them.
+/// States that only the replaced patch has are undone before the transition, while units still run its functions.
+/// Reversing redoes them; what is undone in `post_unpatch` stays until no unit runs these functions.
 #[test]
 fn a_stalled_replace_has_undone_and_does_again() {
     static DONE: Mutex<[bool; 2]> = Mutex::new([false; 2]);
@@ -167,7 +167,7 @@ fn a_stalled_replace_has_undone_and_does_again() {
     session.unload("new");
 }
 
-/// 5. An error while it is enabled: what was done is undone, and the replaced patch's state stays.
+/// 5. Enabling fails: the changes are undone, and the replaced patch's state stays.
 #[test]
 fn undo_on_error() {
     let session = Session::new();
@@ -195,7 +195,7 @@ mod earlier_states {
 
     const ID: u64 = 7;
 
-    /// A patch that notes, at each callback, whose state it finds; and at the end, what it found.
+    /// Returns a patch that notes, at each callback, whose state it finds.
     fn noting(session: &Session, name: &'static str, replace: bool, modules: &[&'static str]) -> Arc<Patch> {
         session.lenient();
         let look = |when: &'static str| {
@@ -226,7 +226,7 @@ mod earlier_states {
         builder.state(State::new(ID, 1)).build().expect("a valid patch")
     }
 
-    /// What the callbacks found, without the events.
+    /// Asserts what the callbacks found, without the events.
     #[track_caller]
     fn found(session: &Session, expected: &str) {
         let (words, _) = session.log.take();
@@ -262,7 +262,7 @@ mod earlier_states {
         let session = Session::new();
         session.load(&noting(&session, "A", false, &[]));
         session.load(&noting(&session, "B", true, &[]));
-        session.unload("B"); // Nobody to hand back to.
+        session.unload("B"); // There is no earlier patch.
         found(
             &session,
             "program.pre<- program.post<- program.pre<A program.post<A program.preU<- program.postU<-",
@@ -303,12 +303,12 @@ mod earlier_states {
         session.load(&noting(&session, "A", false, &["m"]));
         session.load(&noting(&session, "B", false, &["m"]));
         session.log.take();
-        // Outside transitions there is no "earlier".
+        // Outside transitions there is no "earlier" patch.
         session.load_module("m", &[]);
         found(&session, "m.pre<- m.post<- m.pre<- m.post<- init(m)");
         session.unload_module("m");
         found(&session, "exit(m) m.preU<- m.postU<- m.preU<- m.postU<-");
-        // Inside one, it is earlier than the patch in transition, whoever asks.
+        // Inside one, it is relative to the patch in transition, whichever callback queries it.
         let task = Task::new("stays");
         task.enter();
         registry().disable("B").expect("the patch is disabled");
@@ -342,7 +342,7 @@ mod earlier_states {
         assert_eq!(registry().prev_state(ID).err(), Some(NoTransition));
         session.unload("B");
         session.unload("A");
-        // It is kept alive by who found it.
+        // The returned state keeps the patch alive.
         assert_eq!(earlier.patch().name(), "A");
     }
 }

@@ -10,7 +10,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-/// Level and fields of an event.
+/// The level and fields of an event.
 type Seen = (Level, BTreeMap<&'static str, String>);
 
 #[derive(Clone, Default)]

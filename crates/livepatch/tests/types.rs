@@ -27,14 +27,14 @@ fn auto_traits_are_as_promised() {
         // Units and calls are counted by their thread.
         Unit: false false false;
         Call<fn(u8)>: false false true;
-        // A future in a unit goes where the future may go.
+        // A future in a unit is as `Send` and `Sync` as the future itself.
         InUnit<Ready<u8>>: true true false;
         InUnit<Ready<Local>>: false false false;
-        // A point is shared by all, whatever its function takes.
+        // A point is shared by all threads, whatever its function takes.
         PatchPoint<fn(u8)>: true true true;
         PatchPoint<fn(Local)>: true true true;
         RawPoint: true true true;
-        // What patches are made of, and the registry. Callbacks need not be unwind-safe.
+        // The parts of patches, and the registry. Callbacks need not be unwind-safe.
         Patch: true true false;
         PatchBuilder: true true false;
         ObjectPatch: true true false;
@@ -43,11 +43,11 @@ fn auto_traits_are_as_promised() {
         Registry: true true true;
         Observation: true true true;
         Watchdog: true true true;
-        // For the callback that is told, on its thread.
+        // For the called callback, on its thread.
         Context<'static>: false false false;
         CallbackKind: true true true;
         ModuleState: true true true;
-        // What is said of all that.
+        // Statuses and events.
         Status: true true true;
         PatchStatus: true true true;
         ObjectStatus: true true true;
@@ -66,7 +66,7 @@ fn auto_traits_are_as_promised() {
         Needed: true true true;
         Event: true true true;
         Direction: true true true;
-        // Errors. Those that hold what a callback answered are as little unwind-safe as that.
+        // Errors. Those that contain a callback's error are no more unwind-safe than that.
         PatchError: true true true;
         EnableError: true true false;
         Incompatibility: true true true;
@@ -84,7 +84,7 @@ fn auto_traits_are_as_promised() {
     }
 }
 
-/// What arrives by libraries and by the control socket.
+/// The types of libraries and of the control socket.
 #[cfg(all(feature = "library", feature = "control", target_os = "linux"))]
 #[test]
 fn so_are_those_of_libraries_and_control() {
@@ -107,7 +107,7 @@ fn so_are_those_of_libraries_and_control() {
         StillLoaded: true true true;
         UnloadError: true true false;
         Module: true true true;
-        // As points are: the function is called, not handed over.
+        // As with points: the function is called, not handed over.
         ModuleFunction<fn(u8)>: true true true;
         ModuleFunction<fn(Local)>: true true true;
         ModuleCall<fn(u8)>: false false true;

@@ -1,4 +1,4 @@
-//! Transitions that units hold up: what a status says of those, and what the watchdog does.
+//! Transitions that units hold up: what a status reports about them, and what the watchdog does.
 
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +10,7 @@ use livepatch::{
     Direction, EnteredBy, Event, ObjectPatch, Patch, TaskStatus, UnitExt, Watchdog, patchable, registry, unit,
 };
 
-/// Long enough that only a defect needs it.
+/// So long that only a defect reaches it.
 const LONG: Duration = Duration::from_secs(60);
 
 #[patchable]
@@ -18,13 +18,13 @@ fn answer() -> u32 {
     41
 }
 
-/// As no program should be: the loop itself can be patched, and so never lets a transition end.
+/// A mistake, for the test: the loop itself is patchable, and so never lets a transition end.
 #[patchable]
 fn main_loop(turns: &Receiver<()>) -> usize {
     turns.iter().fold(0, |turns, ()| turns + usize::from(answer() > 0))
 }
 
-/// The registry is the process's: one test at a time.
+/// Locks out other tests, as the process has one registry.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -83,7 +83,7 @@ fn by_of(task: &TaskStatus) -> Option<EnteredBy> {
     task.inside.as_ref().map(|inside| inside.entered_by)
 }
 
-/// What the transition waits for, once that is unusual.
+/// Returns the task that the transition waits for, once that is unusual.
 fn unusual() -> TaskStatus {
     loop {
         let status = registry().status();
@@ -123,7 +123,7 @@ fn a_status_says_what_is_unusual_about_a_unit_that_does_not_end() {
     }
 }
 
-/// Calls for each event, until it is dropped.
+/// Returns a channel of events, until the observation is dropped.
 fn events() -> (Receiver<Event>, livepatch::Observation) {
     let (sender, events) = mpsc::channel();
     let observation = registry().observe(move |event| drop(sender.send(event.clone())));
@@ -170,7 +170,7 @@ fn the_watchdog_tells_once_and_leaves_the_transition_alone() {
         "{rest:?}"
     );
     assert_eq!(answer(), 42);
-    // Nothing is told of one that ends in time.
+    // A transition that ends in time is not reported.
     registry().set_watchdog(Some(Watchdog::after(LONG).and_reverse()));
     let holder = Holder::new(EnteredBy::Guard);
     registry().disable("fix").unwrap();
@@ -188,13 +188,13 @@ fn the_watchdog_reverses() {
     registry().set_watchdog(Some(Watchdog::after(Duration::from_millis(20)).and_reverse()));
     let (events, _observation) = events();
     registry().enable(&patch()).unwrap();
-    // The loop runs on; the patch is gone nevertheless.
+    // The loop continues; the patch is disabled nevertheless.
     let (direction, _, reversing) = overdue(&events);
     assert_eq!((direction, reversing), (Direction::Patching, true));
     registry().wait(LONG).unwrap();
     assert!(registry().status().patches.is_empty());
     assert_eq!(answer(), 41);
-    // As disabled by hand, the other way round.
+    // The same for a patch disabled by hand, in the other direction.
     holder.leave();
     registry().enable(&patch()).unwrap();
     registry().wait(LONG).unwrap();

@@ -1,10 +1,10 @@
-//! Values that know how often they were made and dropped: how the run tells that nothing is left of a patch.
+//! Values that record how often they were made and dropped, so that a run can check that nothing is left of a patch.
 
 use std::ops::Deref;
 
 use parking_lot::Mutex;
 
-/// A value that is entered in a ledger when it is made and when it is dropped.
+/// A value that is recorded in a ledger when it is made and when it is dropped.
 #[derive(Debug)]
 pub struct Counted<T> {
     value: T,
@@ -13,7 +13,7 @@ pub struct Counted<T> {
 }
 
 impl<T> Counted<T> {
-    /// A value, entered in `ledger`.
+    /// Returns a value that is recorded in `ledger`.
     pub fn new(value: T, ledger: &'static Ledger) -> Self {
         let mut drops = ledger.drops.lock();
         drops.push(0);
@@ -46,11 +46,11 @@ pub struct Ledger {
     drops: Mutex<Vec<u32>>,
 }
 
-/// All ledgers. Never freed: patches that used them may be gone.
+/// All ledgers. Never freed, and so valid after the patches that used them are unloaded.
 static LEDGERS: Mutex<Vec<&'static Ledger>> = Mutex::new(Vec::new());
 
 impl Ledger {
-    /// The ledger of this name.
+    /// Returns the ledger of this name.
     pub fn named(name: &str) -> &'static Self {
         let mut all = LEDGERS.lock();
         if let Some(known) = all.iter().find(|ledger| ledger.name == name) {
@@ -64,27 +64,27 @@ impl Ledger {
         ledger
     }
 
-    /// All ledgers, in the order in which they were first named.
+    /// Returns all ledgers, in the order in which they were first named.
     pub fn all() -> Vec<&'static Self> {
         LEDGERS.lock().clone()
     }
 
-    /// What the kind is called.
+    /// Returns the name of the kind.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Values made.
+    /// Returns how many values were made.
     pub fn made(&self) -> usize {
         self.drops.lock().len()
     }
 
-    /// Values dropped exactly once.
+    /// Returns how many values were dropped exactly once.
     pub fn dropped_once(&self) -> usize {
         self.drops.lock().iter().filter(|&&times| times == 1).count()
     }
 
-    /// Values dropped never, or more than once.
+    /// Returns how many values were dropped never, or more than once.
     pub fn wrong(&self) -> usize {
         self.made() - self.dropped_once()
     }

@@ -1,8 +1,8 @@
-//! Data frames, as they go over sockets.
+//! Data frames, as they are sent over sockets.
 
 use std::io::{self, ErrorKind};
 
-/// Bytes of a frame.
+/// The length of a frame in bytes.
 pub const FRAME: usize = 64;
 
 /// One data frame: station, sequence number, payload, check sum.
@@ -10,7 +10,7 @@ pub const FRAME: usize = 64;
 pub struct Frame([u8; FRAME]);
 
 impl Frame {
-    /// The frame `seq` for `station`; the payload follows from both.
+    /// Returns the frame `seq` for `station`; the payload follows from both.
     pub fn new(station: u32, seq: u64) -> Self {
         let mut bytes = [0; FRAME];
         bytes[..4].copy_from_slice(&station.to_le_bytes());
@@ -25,7 +25,7 @@ impl Frame {
         Self(bytes)
     }
 
-    /// The frame in these bytes, or an error when it is damaged.
+    /// Parses these bytes, or returns an error if they are damaged.
     pub fn parse(bytes: [u8; FRAME]) -> io::Result<Self> {
         let frame = Self(bytes);
         if frame.is_whole() {
@@ -35,28 +35,28 @@ impl Frame {
         }
     }
 
-    /// Whether the check sum fits the rest.
+    /// Returns whether the check sum matches the rest.
     pub fn is_whole(&self) -> bool {
         check_sum(&self.0[..56]).to_le_bytes() == self.0[56..]
     }
 
-    /// Whom the frame is for.
+    /// Returns the station that the frame is for.
     pub fn station(&self) -> u32 {
         u32::from_le_bytes(self.0[..4].try_into().expect("four bytes"))
     }
 
-    /// Its place in the station's stream, from 0.
+    /// Returns its position in the station's stream, from 0.
     pub fn seq(&self) -> u64 {
         u64::from_le_bytes(self.0[4..12].try_into().expect("eight bytes"))
     }
 
-    /// The bytes as they go over a socket.
+    /// Returns the bytes as they are sent over a socket.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 }
 
-/// FNV-1a, eight bytes at a step.
+/// FNV-1a, eight bytes at a time.
 fn check_sum(bytes: &[u8]) -> u64 {
     bytes.chunks_exact(8).fold(0xcbf2_9ce4_8422_2325, |sum, chunk| {
         let word = u64::from_le_bytes(chunk.try_into().expect("eight bytes"));

@@ -1,8 +1,7 @@
-//! A station as the access point keeps it.
+//! The data of a station.
 //!
-//! The structure is the one the old code was built with. It has no lock that joins "is it asleep?"
-//! with "put the frame into its queue", and no field is ever added: what the fixed code needs
-//! lives beside it, as shadow variables.
+//! The structure is the one the old code was built with. It has no lock that makes "is it asleep?" and "put the frame
+//! into its queue" one step, and no field is ever added: the fixed code keeps its additional data as shadow variables.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -15,10 +14,10 @@ use parking_lot::Mutex;
 
 use crate::frame::Frame;
 
-/// Age at which a frame that is still queued when its station goes to sleep is given up.
+/// The age at which a frame that is still queued when its station goes to sleep is dropped.
 ///
-/// Only frames that a wake-up missed can be there at that moment. mac80211 expires them after
-/// seconds; here naps last milliseconds, and so does this.
+/// Only frames that a wake-up missed can be in the queue then. mac80211 expires them after seconds; here naps last
+/// milliseconds, and so does this.
 pub const EXPIRY: Duration = Duration::from_millis(2);
 
 /// One associated station.
@@ -26,20 +25,20 @@ pub const EXPIRY: Duration = Duration::from_millis(2);
 pub struct Station {
     /// Its address.
     pub id: u32,
-    /// Whether it told us that it sleeps.
+    /// Whether it has announced that it sleeps.
     pub asleep: AtomicBool,
     /// Frames that wait for its wake-up.
     pub ps_tx_buf: PsQueue,
-    /// The way to it.
+    /// The connection to it.
     pub link: Link,
-    /// Frames that came for it and were sent or queued.
+    /// How many frames for it were sent or queued.
     pub handled: AtomicU64,
-    /// Whether it said that it leaves.
+    /// Whether it has announced that it leaves.
     pub left: AtomicBool,
 }
 
 impl Station {
-    /// An awake station with nothing queued.
+    /// Returns an awake station with an empty queue.
     pub fn new(id: u32, link: Link) -> Self {
         Self {
             id,
@@ -51,39 +50,39 @@ impl Station {
         }
     }
 
-    /// The station goes to sleep. Returns how many stale frames were dropped from its queue.
+    /// Marks the station asleep. Returns how many stale frames were dropped from its queue.
     pub fn ps_start(&self) -> usize {
         let expired = self.ps_tx_buf.expire(EXPIRY);
-        // Relaxed: who sees it late sends one frame more, as to a radio not yet switched off.
+        // Relaxed: a thread that sees it late sends one more frame, as to a radio that is not switched off yet.
         self.asleep.store(true, Ordering::Relaxed);
         expired
     }
 }
 
-/// What becomes of a frame after the power-save check.
+/// What to do with a frame after the power-save check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tx {
     /// Send it now.
     Continue,
-    /// It waits in the station's queue.
+    /// It was put into the station's queue.
     Queued,
 }
 
-/// What both versions of the code do between seeing that a station sleeps and queueing its frame.
+/// The work of both versions of the code between seeing that a station sleeps and queueing its frame.
 ///
-/// In a kernel that is some accounting, and an interrupt at any moment. The yield stands for it:
-/// it makes a window of instructions one of microseconds, so that seconds suffice to see the race.
+/// In a kernel that is some accounting, and an interrupt at any time. The yield stands for it: it widens a window of
+/// instructions to one of microseconds, so that seconds suffice to see the race.
 pub fn prepare_to_queue(frame: &Frame) {
     debug_assert!(frame.is_whole());
     thread::yield_now();
 }
 
-/// A queue of frames with a lock of its own, which is held for single operations only.
+/// A queue of frames with its own lock, which is held for single operations only.
 #[derive(Debug, Default)]
 pub struct PsQueue(Mutex<VecDeque<(Instant, Frame)>>);
 
 impl PsQueue {
-    /// Puts a frame at its end.
+    /// Appends a frame.
     pub fn push(&self, frame: Frame) {
         self.0.lock().push_back((Instant::now(), frame));
     }
@@ -93,7 +92,7 @@ impl PsQueue {
         std::mem::take(&mut *self.0.lock()).into_iter().map(|(_, frame)| frame)
     }
 
-    /// Drops frames of at least `age`, and returns their number.
+    /// Drops frames of at least this age, and returns their number.
     pub fn expire(&self, age: Duration) -> usize {
         let mut queue = self.0.lock();
         let stale = queue.iter().take_while(|(since, _)| since.elapsed() >= age).count();
@@ -101,18 +100,18 @@ impl PsQueue {
         stale
     }
 
-    /// How many frames wait.
+    /// Returns how many frames are queued.
     pub fn waiting(&self) -> usize {
         self.0.lock().len()
     }
 }
 
-/// The socket to a station. Its lock keeps frames whole and says nothing about their order.
+/// The socket to a station. Its lock keeps frames whole, but does not order them.
 #[derive(Debug)]
 pub struct Link(Mutex<TcpStream>);
 
 impl Link {
-    /// A way to a station over this socket.
+    /// Returns a link to a station over this socket.
     pub fn new(stream: TcpStream) -> Self {
         Self(Mutex::new(stream))
     }

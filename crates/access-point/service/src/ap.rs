@@ -16,7 +16,7 @@ use crate::phase::{Clock, PerPhase};
 /// The access point.
 pub(crate) struct AccessPoint {
     stations: RwLock<HashMap<u32, Known>>,
-    /// The phase that counters are kept by.
+    /// Tells the phase to which events are counted.
     pub(crate) clock: Arc<Clock>,
     /// Naps begun.
     pub(crate) sleeps: PerPhase<AtomicU64>,
@@ -44,7 +44,7 @@ impl AccessPoint {
         }
     }
 
-    /// Takes frames from a client and brings them to their stations, or into their queues.
+    /// Receives frames from a client, and sends them to their stations or queues them.
     pub(crate) fn tx_worker(&self, mut frames: Inlet<FRAME>) -> Result<()> {
         loop {
             match frames.next()? {
@@ -55,7 +55,7 @@ impl AccessPoint {
         }
     }
 
-    /// Takes the notices of stations: naps begin, wake-ups deliver what was buffered.
+    /// Receives the notices of stations: begins naps, and delivers buffered frames at wake-ups.
     pub(crate) fn rx_worker(&self, mut notices: Inlet<NOTICE>) -> Result<()> {
         loop {
             match notices.next()? {
@@ -66,7 +66,7 @@ impl AccessPoint {
         }
     }
 
-    /// One unit of work: a frame is sent, or queued.
+    /// One unit of work: sends or queues a frame.
     fn transmit(&self, frame: &Frame) -> Result<()> {
         let _unit = livepatch::unit();
         let Known { sta, handled } = self.find(frame.station())?;
@@ -74,12 +74,12 @@ impl AccessPoint {
             sta.link.send(frame)?;
         }
         handled[self.clock.get()].fetch_add(1, Ordering::Relaxed);
-        // Release: with the Acquire of who waits for the last frame of a station that leaves.
+        // Release: pairs with the Acquire of `leave_station`, which waits for the last frame of a station.
         sta.handled.fetch_add(1, Ordering::Release);
         Ok(())
     }
 
-    /// One unit of work: a station goes to sleep, wakes, or leaves.
+    /// One unit of work: a station goes to sleep, wakes up, or leaves.
     fn receive(&self, notice: Notice) -> Result<()> {
         let _unit = livepatch::unit();
         match notice {
@@ -92,13 +92,13 @@ impl AccessPoint {
                 ps_deliver_wakeup(&self.find(id)?.sta)?;
                 self.wakes[self.clock.get()].fetch_add(1, Ordering::Relaxed);
             }
-            // Release: with the Acquire of who waits for the station to have left.
+            // Release: pairs with the Acquire of `leave_station`, which waits for the station to have left.
             Notice::Leave(id) => self.find(id)?.sta.left.store(true, Ordering::Release),
         }
         Ok(())
     }
 
-    /// The station of this address. Workers use it for one record, then let it go.
+    /// Returns the station of this address. Workers use it for one record, then drop it.
     pub(crate) fn find(&self, id: u32) -> Result<Known> {
         self.stations
             .read()
@@ -113,12 +113,12 @@ impl AccessPoint {
         self.stations.write().insert(sta.id, Known { sta, handled });
     }
 
-    /// Makes a station unknown. Workers may still be using it.
+    /// Removes a station from the table. Workers may still be using it.
     pub(crate) fn unpublish(&self, id: u32) -> Option<Known> {
         self.stations.write().remove(&id)
     }
 
-    /// Makes all stations unknown.
+    /// Removes all stations from the table.
     pub(crate) fn unpublish_all(&self) -> Vec<Known> {
         self.stations.write().drain().map(|(_, known)| known).collect()
     }

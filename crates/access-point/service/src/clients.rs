@@ -1,4 +1,4 @@
-//! The senders: each hands the access point frames for its stations, over one connection.
+//! The senders: each sends frames for its stations to the access point, over one connection.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -10,18 +10,17 @@ use parking_lot::Mutex;
 
 use crate::net::Outlet;
 
-/// Frames of one write.
+/// Frames per write.
 const BATCH: usize = 16;
-/// The longest run of frames for one station.
+/// The maximum number of consecutive frames for one station.
 const BURST: usize = 4;
 /// How long to wait when there is no station to send to.
 const PAUSE: Duration = Duration::from_micros(200);
 
 /// One sender.
 ///
-/// All frames of a station come from one client and are handled, one after the other, by the
-/// worker at the other end of its connection. So the order of sending is well defined, and only
-/// a wake-up on another thread can spoil it.
+/// All frames of a station come from one client and are handled in order by the worker at the other end of its
+/// connection. So the order of sending is well defined, and only a wake-up on another thread can change it.
 #[derive(Default)]
 pub(crate) struct Client {
     flows: Mutex<Vec<Flow>>,
@@ -30,24 +29,24 @@ pub(crate) struct Client {
 /// The frames for one station.
 struct Flow {
     station: u32,
-    /// The number of the next frame: how many were sent.
+    /// The number of the next frame, which is how many were sent.
     next: u64,
 }
 
 impl Client {
-    /// Starts to send to a station.
+    /// Starts sending to a station.
     pub(crate) fn add(&self, station: u32) {
         self.flows.lock().push(Flow { station, next: 0 });
     }
 
-    /// Stops sending to a station, and says how many frames were sent.
+    /// Stops sending to a station, and returns how many frames were sent.
     pub(crate) fn remove(&self, station: u32) -> Option<u64> {
         let mut flows = self.flows.lock();
         let at = flows.iter().position(|flow| flow.station == station)?;
         Some(flows.swap_remove(at).next)
     }
 
-    /// Sends until it is `enough`, and returns when all that was sent has been handled.
+    /// Sends until `enough` is set, and returns when all sent frames have been handled.
     pub(crate) fn run(&self, mut outlet: Outlet, enough: &AtomicBool, seed: u64) -> Result<()> {
         let mut rng = fastrand::Rng::with_seed(seed);
         let mut batch = Vec::with_capacity(BATCH * FRAME);

@@ -1,25 +1,25 @@
-//! What was handled, what arrived, and what that makes: lost, overtaken, or in order.
+//! Compares the frames that were handled with those that arrived: lost, overtaken, or in order.
 
 use std::collections::BTreeSet;
 use std::ops::AddAssign;
 
 use crate::phase::{MAX_PHASES, PerPhase};
 
-/// What one station has received.
+/// The frames that one station has received.
 #[derive(Default)]
 pub(crate) struct Account {
     /// One more than the highest sequence number seen.
     next: u64,
-    /// Numbers below `next` that have not come.
+    /// Numbers below `next` that have not arrived.
     missing: BTreeSet<u64>,
-    /// Numbers that came after a higher one.
+    /// Numbers that arrived after a higher one.
     overtaken: Vec<u64>,
-    /// Frames that came more than once.
+    /// Frames that arrived more than once.
     duplicates: u64,
 }
 
 impl Account {
-    /// A frame has arrived.
+    /// Records the arrival of a frame.
     pub(crate) fn note(&mut self, seq: u64) {
         if seq >= self.next {
             self.missing.extend(self.next..seq);
@@ -31,7 +31,7 @@ impl Account {
         }
     }
 
-    /// Compares with what the access point handled, by the phase in which it did.
+    /// Compares the arrivals with what the access point handled, for each phase in which it did.
     pub(crate) fn settle(&self, handled: &HandledLog) -> PerPhase<Tally> {
         let mut tallies = PerPhase::<Tally>::default();
         let mut first = 0;
@@ -52,7 +52,7 @@ impl Account {
         tallies
     }
 
-    /// Frames that should not have come: a second time, or without having been handled.
+    /// Returns the number of frames that should not have arrived: a second time, or without having been handled.
     pub(crate) fn strange(&self, handled: &HandledLog) -> u64 {
         self.duplicates + self.next.saturating_sub(handled.total())
     }
@@ -61,16 +61,16 @@ impl Account {
 /// How many frames for one station were handled in each phase. They are handled in the order of their numbers.
 pub(crate) type HandledLog = PerPhase<u64>;
 
-/// What became of the frames of one phase.
+/// The outcome of the frames of one phase.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
-    /// Frames that the access point took.
+    /// Frames that the access point handled.
     pub(crate) handled: u64,
-    /// Frames that came, in order or not.
+    /// Frames that arrived, in order or not.
     pub(crate) delivered: u64,
-    /// Frames that never came.
+    /// Frames that never arrived.
     pub(crate) lost: u64,
-    /// Frames that came after one sent later.
+    /// Frames that arrived after one sent later.
     pub(crate) overtaken: u64,
 }
 
@@ -93,7 +93,7 @@ mod tests {
         account
     }
 
-    /// What was handled in the first three phases.
+    /// Returns a log of the first three phases.
     fn handled(counts: [u64; 3]) -> HandledLog {
         let mut log = HandledLog::default();
         counts
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_frame_counts_for_the_phase_that_handled_it() {
-        // Frame 1 was queued in the first phase, and comes after frames that were handled behind it.
+        // Frame 1 was queued in the first phase, and arrives after frames that were handled later.
         let tallies = account([0, 2, 3, 4, 5, 1]).settle(&handled([2, 2, 2]));
         assert_eq!(first_three(&tallies), [tally(2, 0, 1), tally(2, 0, 0), tally(2, 0, 0)]);
     }

@@ -1,13 +1,14 @@
 //! An access point whose stations sleep and wake, with a race in it, and the world around it, as one service.
 //!
-//! Clients send frames over loopback sockets; the access point queues those for sleeping stations and delivers them when a
-//! station wakes. A frame that is queued just as the wake-up empties the queue is lost or overtaken: the race that Linux
-//! fixed in commit 1d147bfa6429 with a new lock in the station's structure. The service has no such field. It has a control
-//! socket, through which patches come while it runs.
+//! Clients send frames over loopback sockets; the access point queues those for sleeping stations and delivers them when
+//! a station wakes up. A frame that is queued just as the wake-up empties the queue is lost or overtaken: the race that
+//! Linux fixed in commit 1d147bfa6429 with a new lock in the station's structure. The service has no such field. It has a
+//! control socket, through which patches are loaded while it runs.
 //!
-//! - [`ap`] is the access point, [`net`] what it talks over; its types and patchable functions are the crate `access-point-interface`;
+//! - [`ap`] is the access point, [`net`] its network; its types and patchable functions are in the crate
+//!   `access-point-interface`;
 //! - [`clients`], [`sleepers`] and [`radios`] are the world around it;
-//! - [`manager`] and [`run`] let it all happen; [`phase`], [`count`] and [`report`] keep the books.
+//! - [`manager`] and [`run`] control the run; [`phase`], [`count`] and [`report`] account for the frames.
 
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
@@ -35,14 +36,14 @@ mod sleepers;
 
 use report::Report;
 
-/// Runs an access point with a power-save race until its standard input ends, then prints what became of every frame.
+/// Runs an access point with a power-save race until its standard input ends, then prints the outcome of every frame.
 ///
-/// Patches come through the control socket. The exit status is 0 when no frame was lost or overtaken while patched and
-/// every shadow variable made was dropped exactly once; 1 when not; 2 for wrong options.
+/// Patches are loaded through the control socket. The exit status is 0 if no frame was lost or overtaken while patched
+/// and every shadow variable made was dropped exactly once; 1 otherwise; 2 for wrong options.
 #[derive(Clone, Debug, Parser)]
 #[command(version)]
 struct Options {
-    /// Where the control socket is made
+    /// Path of the control socket
     #[arg(long, value_name = "PATH")]
     socket: PathBuf,
 
@@ -55,7 +56,7 @@ struct Options {
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = threads)]
     threads: usize,
 
-    /// Seed for who sends to whom, who naps, and who leaves
+    /// Seed for the choice of senders, naps, and departures
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
 
@@ -95,7 +96,7 @@ fn serve(options: &Options) -> Result<Report> {
     });
     let _control = Control::builder(&options.socket)
         .loader(|path| {
-            // SAFETY: whoever may use the socket could as well have started another program in place of this one; that the
+            // SAFETY: a user of the socket could as well have started another program in place of this one; whether the
             // library is a patch, built against this interface, is checked before its code runs.
             let patch = unsafe { registry().load_patch(path, &INTERFACE) }?;
             registry().enable(&patch)?;
@@ -106,7 +107,7 @@ fn serve(options: &Options) -> Result<Report> {
     let enough = Arc::new(AtomicBool::new(false));
     let ended = Arc::clone(&enough);
     thread::spawn(move || {
-        // An error ends it too.
+        // An error ends the service too.
         let _ = io::stdin().lock().read_to_end(&mut Vec::new());
         ended.store(true, Ordering::Relaxed);
     });

@@ -19,24 +19,24 @@ use crate::net;
 use crate::report::Report;
 use crate::run::{World, wait_for};
 
-/// How often the manager looks up.
+/// The interval of the manager's checks.
 const TICK: Duration = Duration::from_millis(10);
-/// The mean time between two comings and goings, in milliseconds.
+/// The mean time between two changes of stations, in milliseconds.
 const CHURN_MS: u64 = 60;
-/// How long the patches that are left at the end may take to go.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the patches that are left at the end may take to be disabled.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What the manager works on, and what it notes for the report.
+/// The manager of stations, which also collects the report.
 pub(crate) struct Manager<'a> {
     options: &'a Options,
     ap: &'a AccessPoint,
     world: &'a World,
     trouble: &'a AtomicBool,
     rng: fastrand::Rng,
-    /// The stations there are.
+    /// The stations that are present.
     present: Vec<u32>,
     next_id: u32,
-    /// What was handled for the stations that have left.
+    /// The frames handled for the stations that have left.
     handled: HashMap<u32, HandledLog>,
     report: Report,
 }
@@ -56,7 +56,7 @@ impl<'a> Manager<'a> {
         }
     }
 
-    /// Lets stations come and go until it is `enough`.
+    /// Makes stations come and go until `enough` is set.
     pub(crate) fn stay(&mut self, enough: &AtomicBool) -> Result<()> {
         for _ in 0..self.options.stations {
             self.join_station()?;
@@ -75,7 +75,7 @@ impl<'a> Manager<'a> {
         Ok(())
     }
 
-    /// A new station associates: a socket, a structure, then frames and naps.
+    /// Associates a new station: a socket, a structure, then frames and naps.
     fn join_station(&mut self) -> Result<()> {
         let id = self.next_id;
         self.next_id += 1;
@@ -89,13 +89,13 @@ impl<'a> Manager<'a> {
         Ok(())
     }
 
-    /// A station leaves, after the last frame for it has been handled and it has woken up.
+    /// Makes a station leave, after the last frame for it has been handled and it has woken up.
     fn leave_station(&mut self, id: u32) -> Result<()> {
         let sent = self.stop_sending(id)?;
         self.world.sleeper(id).remove(id)?;
         let Known { sta, .. } = self.ap.find(id)?;
         wait_for("a station to leave", self.trouble, || {
-            // Acquire: with the Release of `transmit` and of `receive`.
+            // Acquire: pairs with the Release of `transmit` and of `receive`.
             sta.handled.load(Ordering::Acquire) == sent && sta.left.load(Ordering::Acquire)
         })?;
         drop(sta);
@@ -103,7 +103,8 @@ impl<'a> Manager<'a> {
         self.free_station(known)
     }
 
-    /// Frees a station that is published no more, as soon as no worker uses it. What is still queued for it goes with it.
+    /// Frees a station that was removed from the table, as soon as no worker uses it. Frames that are still queued are
+    /// dropped.
     fn free_station(&mut self, known: Known) -> Result<()> {
         let Known { mut sta, handled } = known;
         wait_for("the last user of a station", self.trouble, || {
@@ -116,13 +117,13 @@ impl<'a> Manager<'a> {
         Ok(())
     }
 
-    /// Takes the flow of a station from its client, and returns how many frames were sent.
+    /// Stops the client of a station, and returns how many frames were sent.
     fn stop_sending(&mut self, id: u32) -> Result<u64> {
         self.world.client(id).remove(id).context("a station without a flow")
     }
 
-    /// After the workers have ended: half of the stations go, then all patches that are left with the variables of the
-    /// rest, and last those stations.
+    /// After the workers have ended: frees half of the stations, then disables all patches that are left, which frees the
+    /// variables of the other stations, and last frees those stations.
     pub(crate) fn free_everything(&mut self) -> Result<()> {
         let all = self.ap.unpublish_all();
         for known in &all {
@@ -132,10 +133,10 @@ impl<'a> Manager<'a> {
         for known in half {
             self.free_station(known)?;
         }
-        registry().wait(PATIENCE)?;
+        registry().wait(TIMEOUT)?;
         for patch in registry().status().patches {
             registry().disable(&patch.name)?;
-            registry().wait(PATIENCE)?;
+            registry().wait(TIMEOUT)?;
         }
         for known in rest {
             self.free_station(known)?;
@@ -143,7 +144,7 @@ impl<'a> Manager<'a> {
         Ok(())
     }
 
-    /// Puts what was handled beside what was received.
+    /// Compares the handled frames with the received ones.
     pub(crate) fn settle(mut self, accounts: Vec<(u32, Account)>) -> Result<Report> {
         global().synchronize()?;
         let report = &mut self.report;

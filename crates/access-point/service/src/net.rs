@@ -1,38 +1,37 @@
-//! Loopback sockets and what goes over them.
+//! Loopback sockets and the records sent over them.
 //!
-//! Everything is TCP, with a window of records in flight, so that no socket ever drops a frame or
-//! puts two of them out of order: a frame that is missing at its station was lost by the access
-//! point.
+//! Everything is TCP, with a window of records in flight, so that no socket ever drops or reorders a frame: a frame that
+//! does not arrive at its station was lost by the access point.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::time::Duration;
 
-/// Bytes of a power-save notice.
+/// The length of a power-save notice in bytes.
 pub(crate) const NOTICE: usize = 8;
 
-/// How long a socket may block before the run is given up.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a worker waits for a record before it looks up again.
+/// How long a socket may block before the run is aborted.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a worker waits for a record before it returns to its loop.
 const IDLE: Duration = Duration::from_millis(5);
-/// Records that one byte of acknowledgement stands for.
+/// Records acknowledged by one byte.
 const ACKED: usize = 32;
-/// Records that may be on their way before the sender waits.
+/// The maximum number of records in flight before the sender waits.
 const WINDOW: usize = 4 * ACKED;
 
-/// What a station tells the access point about itself.
+/// A station's notice to the access point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Notice {
-    /// It goes to sleep: buffer what comes for it.
+    /// It goes to sleep: buffer its frames.
     Sleep(u32),
-    /// It is awake again: deliver what was buffered.
+    /// It is awake again: deliver the buffered frames.
     Wake(u32),
     /// It leaves, and sends no notice after this one.
     Leave(u32),
 }
 
 impl Notice {
-    /// The notice as it goes over a socket.
+    /// Returns the notice as it is sent over a socket.
     pub(crate) fn to_bytes(self) -> [u8; NOTICE] {
         let (kind, station) = match self {
             Notice::Sleep(station) => (1u32, station),
@@ -42,7 +41,7 @@ impl Notice {
         (u64::from(kind) << 32 | u64::from(station)).to_le_bytes()
     }
 
-    /// The notice in these bytes.
+    /// Parses a notice.
     pub(crate) fn parse(bytes: [u8; NOTICE]) -> io::Result<Self> {
         let word = u64::from_le_bytes(bytes);
         let station = word as u32;
@@ -55,26 +54,26 @@ impl Notice {
     }
 }
 
-/// Two connected sockets on 127.0.0.1, on ports the system chose.
+/// Returns two connected sockets on 127.0.0.1, on ports chosen by the system.
 pub(crate) fn pair() -> io::Result<(TcpStream, TcpStream)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let near = TcpStream::connect(listener.local_addr()?)?;
     loop {
         let (far, peer) = listener.accept()?;
-        // Any other local process may have been faster.
+        // Another local process may have connected first.
         if peer != near.local_addr()? {
             continue;
         }
         for end in [&near, &far] {
             end.set_nodelay(true)?;
-            end.set_read_timeout(Some(PATIENCE))?;
-            end.set_write_timeout(Some(PATIENCE))?;
+            end.set_read_timeout(Some(TIMEOUT))?;
+            end.set_write_timeout(Some(TIMEOUT))?;
         }
         return Ok((near, far));
     }
 }
 
-/// The sending end of a stream of records, which waits when too many are on their way.
+/// The sending end of a stream of records, which waits when too many are in flight.
 #[derive(Debug)]
 pub(crate) struct Outlet {
     stream: TcpStream,
@@ -89,18 +88,18 @@ pub(crate) struct Inlet<const N: usize> {
     unacked: usize,
 }
 
-/// What an [`Inlet`] has for its reader.
+/// The result of reading from an [`Inlet`].
 #[derive(Debug)]
 pub(crate) enum Next<const N: usize> {
     /// The next record.
     Record([u8; N]),
-    /// Nothing came for a while.
+    /// Nothing arrived for a while.
     Idle,
     /// The sender has finished, and everything was read.
     Finished,
 }
 
-/// A stream of records of `N` bytes: an end to send on, an end to receive from.
+/// Returns the two ends of a stream of records of `N` bytes.
 pub(crate) fn channel<const N: usize>() -> io::Result<(Outlet, Inlet<N>)> {
     let (near, far) = pair()?;
     far.set_read_timeout(Some(IDLE))?;
@@ -131,7 +130,7 @@ impl Outlet {
         Ok(())
     }
 
-    /// Says that no more will come, and waits until all that was sent has been handled.
+    /// Ends the stream, and waits until all sent records have been handled.
     pub(crate) fn finish(&mut self) -> io::Result<()> {
         self.stream.shutdown(Shutdown::Write)?;
         // Reading to the end also keeps the close from resetting the connection.
@@ -141,7 +140,7 @@ impl Outlet {
 }
 
 impl<const N: usize> Inlet<N> {
-    /// The next record. To ask for it says that the one before has been handled.
+    /// Returns the next record. Calling it acknowledges that the previous one has been handled.
     pub(crate) fn next(&mut self) -> io::Result<Next<N>> {
         if self.unacked == ACKED {
             self.stream.write_all(&[1])?;
@@ -164,7 +163,7 @@ impl<const N: usize> Inlet<N> {
     }
 }
 
-/// Cuts a byte stream into records.
+/// Splits a byte stream into records.
 #[derive(Debug)]
 pub(crate) struct Records<const N: usize> {
     bytes: Vec<u8>,
@@ -173,7 +172,7 @@ pub(crate) struct Records<const N: usize> {
 }
 
 impl<const N: usize> Records<N> {
-    /// No bytes yet.
+    /// Returns an empty buffer.
     pub(crate) fn new() -> Self {
         Self {
             bytes: vec![0; 256 * N],
@@ -182,7 +181,7 @@ impl<const N: usize> Records<N> {
         }
     }
 
-    /// Reads once. Take all records out before.
+    /// Reads once. All records must have been taken out before.
     pub(crate) fn fill(&mut self, from: &mut impl Read) -> io::Result<usize> {
         self.bytes.copy_within(self.read..self.filled, 0);
         self.filled -= self.read;
@@ -194,13 +193,13 @@ impl<const N: usize> Records<N> {
             }
         };
         if n == 0 && self.filled > 0 {
-            return Err(io::Error::new(ErrorKind::UnexpectedEof, "half a record"));
+            return Err(io::Error::new(ErrorKind::UnexpectedEof, "incomplete record"));
         }
         self.filled += n;
         Ok(n)
     }
 
-    /// The next whole record that was read.
+    /// Returns the next complete record.
     pub(crate) fn next(&mut self) -> Option<[u8; N]> {
         let record = self.bytes[self.read..self.filled].first_chunk().copied()?;
         self.read += N;

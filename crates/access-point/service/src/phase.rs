@@ -1,4 +1,4 @@
-//! The phases of a run: unpatched, in transition, patched, as the registry's events tell them.
+//! The phases of a run, derived from the registry's events: unpatched, in transition, patched.
 
 use std::ops::{Index, IndexMut};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,23 +7,23 @@ use std::time::Instant;
 use livepatch::{Direction, Event, registry};
 use parking_lot::Mutex;
 
-/// The most phases that are told apart. What comes later counts for the last, which claims nothing.
+/// The maximum number of distinct phases. Later ones count as the last, which claims nothing.
 pub(crate) const MAX_PHASES: usize = 32;
 
-/// Which phase, from 0.
+/// The index of a phase.
 pub(crate) type Phase = usize;
 
-/// The phases so far, and the one that the run is in.
+/// The phases so far, and the current one.
 #[derive(Debug)]
 pub(crate) struct Clock {
     now: AtomicUsize,
-    phases: Mutex<Vec<About>>,
+    phases: Mutex<Vec<PhaseInfo>>,
 }
 
 /// One phase.
 #[derive(Clone, Debug)]
-pub(crate) struct About {
-    /// What it is called in the report.
+pub(crate) struct PhaseInfo {
+    /// Its name in the report.
     pub(crate) name: String,
     /// Whether all units of work that begin in it run a patch.
     pub(crate) patched: bool,
@@ -32,9 +32,9 @@ pub(crate) struct About {
 }
 
 impl Clock {
-    /// In the first phase: unpatched.
+    /// Begins with the first phase, unpatched.
     pub(crate) fn new() -> Self {
-        let first = About {
+        let first = PhaseInfo {
             name: "unpatched".to_owned(),
             patched: false,
             began: Instant::now(),
@@ -45,9 +45,9 @@ impl Clock {
         }
     }
 
-    /// Takes an event of the registry, in the middle of what it tells.
+    /// Processes an event of the registry, while the registry is reporting it.
     ///
-    /// A transition begins before units begin on its other side, and ends after the last has left the one that it left.
+    /// A transition phase begins before units begin on the other side, and ends after the last unit has left the old one.
     /// So a unit that finds itself in a patched phase runs a patch.
     pub(crate) fn note(&self, event: &Event) {
         match event {
@@ -56,7 +56,7 @@ impl Clock {
                 self.begin(format!("{direction} {patch}"), stays);
             }
             Event::Complete { direction, .. } => {
-                // The patch in transition is still in the list, and not enabled if it goes.
+                // The patch in transition is still in the list, and not enabled if it is being removed.
                 let newest = registry()
                     .status()
                     .patches
@@ -73,7 +73,7 @@ impl Clock {
         }
     }
 
-    fn last(&self) -> About {
+    fn last(&self) -> PhaseInfo {
         self.phases.lock().last().expect("there is a first").clone()
     }
 
@@ -81,23 +81,23 @@ impl Clock {
         let mut phases = self.phases.lock();
         let overflow = phases.len() == MAX_PHASES - 1;
         if phases.len() < MAX_PHASES {
-            phases.push(About {
+            phases.push(PhaseInfo {
                 name: if overflow { "later".to_owned() } else { name },
                 patched: patched && !overflow,
                 began: Instant::now(),
             });
         }
-        // Release: with the Acquire of `get`.
+        // Release: pairs with the Acquire of `get`.
         self.now.store(phases.len() - 1, Ordering::Release);
     }
 
-    /// The phase now.
+    /// Returns the current phase.
     pub(crate) fn get(&self) -> Phase {
         self.now.load(Ordering::Acquire)
     }
 
-    /// All phases so far.
-    pub(crate) fn phases(&self) -> Vec<About> {
+    /// Returns all phases so far.
+    pub(crate) fn phases(&self) -> Vec<PhaseInfo> {
         self.phases.lock().clone()
     }
 }
@@ -113,19 +113,19 @@ impl<T: Default> Default for PerPhase<T> {
 }
 
 impl PerPhase<u64> {
-    /// The sum over all phases.
+    /// Returns the sum over all phases.
     pub(crate) fn total(&self) -> u64 {
         self.0.iter().sum()
     }
 }
 
 impl<T> PerPhase<T> {
-    /// Each value, in the order of the phases.
+    /// Iterates over the values, in the order of the phases.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.0.iter()
     }
 
-    /// Another value for each.
+    /// Maps each value.
     pub(crate) fn map<U>(&self, other: impl Fn(&T) -> U) -> PerPhase<U> {
         PerPhase(std::array::from_fn(|phase| other(&self.0[phase])))
     }

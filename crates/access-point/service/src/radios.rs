@@ -14,10 +14,10 @@ use parking_lot::Mutex;
 use crate::count::Account;
 use crate::net::Records;
 
-/// How long to wait for events before looking whether the run is over.
+/// How long to wait for events before checking whether the run has ended.
 const IDLE: Duration = Duration::from_millis(20);
-/// How long stations may take to reach the end of their streams once the run is over.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the streams may take to end once the run has ended.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The radios of some stations, served by one thread.
 pub(crate) struct Radios {
@@ -33,7 +33,7 @@ struct Radio {
 }
 
 impl Radios {
-    /// No radios yet, and what their thread waits on.
+    /// Returns an empty set of radios, and the poll of their thread.
     pub(crate) fn new() -> Result<(Self, Poll)> {
         let poll = Poll::new()?;
         let registry = poll.registry().try_clone()?;
@@ -41,7 +41,7 @@ impl Radios {
         Ok((Self { registry, tuned }, poll))
     }
 
-    /// Starts to receive for a station.
+    /// Starts receiving for a station.
     pub(crate) fn add(&self, station: u32, stream: TcpStream) -> Result<()> {
         stream.set_nonblocking(true)?;
         let mut stream = mio::net::TcpStream::from_std(stream);
@@ -59,8 +59,7 @@ impl Radios {
         Ok(())
     }
 
-    /// Receives until the access point has `closed` all streams. Returns what each station
-    /// has received.
+    /// Receives until the access point has `closed` all streams. Returns what each station has received.
     pub(crate) fn run(&self, mut poll: Poll, closed: &AtomicBool) -> Result<Vec<(u32, Account)>> {
         let mut events = Events::with_capacity(256);
         let mut accounts = Vec::new();
@@ -83,7 +82,7 @@ impl Radios {
                 if tuned.is_empty() {
                     return Ok(accounts);
                 }
-                let deadline = *deadline.get_or_insert_with(|| Instant::now() + PATIENCE);
+                let deadline = *deadline.get_or_insert_with(|| Instant::now() + TIMEOUT);
                 ensure!(Instant::now() < deadline, "{} streams were never closed", tuned.len());
             }
         }
@@ -91,7 +90,7 @@ impl Radios {
 }
 
 impl Radio {
-    /// Reads all there is; true at the end of the stream.
+    /// Reads all available data, and returns whether the stream has ended.
     fn receive(&mut self, station: u32) -> Result<bool> {
         loop {
             match self.records.fill(&mut self.stream) {

@@ -1,4 +1,4 @@
-//! The table at the end, and the verdict.
+//! The final tables and the verdict.
 
 use std::io::{self, Write};
 use std::time::Instant;
@@ -8,14 +8,14 @@ use shadow_vars::global;
 
 use crate::Options;
 use crate::count::Tally;
-use crate::phase::{About, PerPhase};
+use crate::phase::{PerPhase, PhaseInfo};
 
-/// All that a run has to tell.
+/// The results of a run.
 #[derive(Default)]
 pub(crate) struct Report {
     /// The phases of the run, in order.
-    pub(crate) phases: Vec<About>,
-    /// Frames, by the phase in which the access point took them.
+    pub(crate) phases: Vec<PhaseInfo>,
+    /// Frames, by the phase in which the access point handled them.
     pub(crate) tallies: PerPhase<Tally>,
     /// Naps begun.
     pub(crate) sleeps: PerPhase<u64>,
@@ -25,18 +25,18 @@ pub(crate) struct Report {
     pub(crate) expired: u64,
     /// Lost frames that were still queued when their station was freed.
     pub(crate) purged: u64,
-    /// Frames that came twice, or that nobody sent.
+    /// Frames that arrived twice, or that were not sent.
     pub(crate) strange: u64,
-    /// Stations there have been.
+    /// The number of stations in all.
     pub(crate) stations: u32,
-    /// Variables that went with their station.
+    /// Variables that were freed with their station.
     pub(crate) freed_by_parent: usize,
-    /// Variables that went with the last patch that held their state.
+    /// Variables that were freed with the last patch that held their state.
     pub(crate) freed_by_state: usize,
 }
 
 impl Report {
-    /// What went wrong; nothing if the run has passed.
+    /// Returns what went wrong; nothing if the run has passed.
     pub(crate) fn faults(&self) -> Vec<String> {
         let patched = self.patched();
         let lost: u64 = self.tallies.iter().map(|tally| tally.lost).sum();
@@ -72,18 +72,18 @@ impl Report {
         faults
     }
 
-    /// What was handled while every unit of work ran a patch.
+    /// Returns the frames that were handled while every unit of work ran a patch.
     pub(crate) fn patched(&self) -> Tally {
         let mut sum = Tally::default();
-        for (about, tally) in self.phases.iter().zip(self.tallies.iter()) {
-            if about.patched {
+        for (info, tally) in self.phases.iter().zip(self.tallies.iter()) {
+            if info.patched {
                 sum += *tally;
             }
         }
         sum
     }
 
-    /// Prints the tables and the verdict; with `quiet` the verdict only.
+    /// Prints the tables and the verdict; if quiet, only the verdict.
     pub(crate) fn print(&self, options: &Options, out: &mut impl Write) -> io::Result<()> {
         if !options.quiet {
             self.print_phases(options, out)?;
@@ -119,15 +119,15 @@ impl Report {
             .skip(1)
             .map(|next| next.began)
             .chain([Instant::now()]);
-        for (phase, (about, end)) in self.phases.iter().zip(ends).enumerate() {
+        for (phase, (info, end)) in self.phases.iter().zip(ends).enumerate() {
             let Tally {
                 handled,
                 delivered,
                 lost,
                 overtaken,
             } = self.tallies[phase];
-            let seconds = end.duration_since(about.began).as_secs_f64();
-            let name = &about.name;
+            let seconds = end.duration_since(info.began).as_secs_f64();
+            let name = &info.name;
             writeln!(
                 out,
                 "{name:<22}{seconds:>9.4}{handled:>10}{delivered:>11}{lost:>7}{overtaken:>11}{:>8}{:>8}",
@@ -145,7 +145,7 @@ impl Report {
             .phases
             .iter()
             .zip(self.tallies.iter())
-            .filter(|(about, _)| !about.patched);
+            .filter(|(info, _)| !info.patched);
         if unpatched.map(|(_, tally)| tally.lost + tally.overtaken).sum::<u64>() == 0 {
             writeln!(out, "The race did not show while unpatched; more seconds may help.\n")?;
         }

@@ -19,9 +19,9 @@ use crate::report::Report;
 use crate::sleepers::Sleeper;
 
 /// How long anything may take that takes microseconds on an idle machine.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Runs until it is `enough`, and settles the accounts.
+/// Runs until `enough` is set, and compares the counts.
 pub(crate) fn run(options: &Options, clock: Arc<Clock>, enough: &AtomicBool) -> Result<Report> {
     let ap = &AccessPoint::new(clock);
     let until = &Until::default();
@@ -36,7 +36,7 @@ pub(crate) fn run(options: &Options, clock: Arc<Clock>, enough: &AtomicBool) -> 
     let mut seeds = fastrand::Rng::with_seed(options.seed);
 
     thread::scope(|scope| {
-        // If this thread panics, the others must end all the same.
+        // If this thread panics, the others must still end.
         let _end = EndAll(until);
         let mut manager = Manager::new(options, ap, world, &until.trouble);
         let (mut receivers, mut senders, mut nappers) = (Vec::new(), Vec::new(), Vec::new());
@@ -54,7 +54,7 @@ pub(crate) fn run(options: &Options, clock: Arc<Clock>, enough: &AtomicBool) -> 
             nappers.push(scope.spawn(move || until.watch(|| sleeper.run(&until.napped, seed))));
         }
 
-        // Each group ends when all that the one before has sent is handled.
+        // Each group ends when everything that the previous one has sent is handled.
         let stayed = manager.stay(enough);
         until.sent.store(true, Ordering::Relaxed);
         let sent = join(senders);
@@ -64,7 +64,7 @@ pub(crate) fn run(options: &Options, clock: Arc<Clock>, enough: &AtomicBool) -> 
         until.closed.store(true, Ordering::Relaxed);
         let received = join(receivers);
 
-        // A thread that gave up knows why; what this brought about elsewhere says less.
+        // The error of the thread that failed first explains more than its consequences in others.
         let accounts = received?.into_iter().flatten().collect();
         sent?;
         napped?;
@@ -74,7 +74,7 @@ pub(crate) fn run(options: &Options, clock: Arc<Clock>, enough: &AtomicBool) -> 
     })
 }
 
-/// What is around the access point. Stations are spread evenly over each.
+/// The world around the access point. Stations are distributed evenly over each group.
 pub(crate) struct World {
     clients: Vec<Client>,
     sleepers: Vec<Sleeper>,
@@ -82,23 +82,23 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// The client that sends to this station.
+    /// Returns the client that sends to this station.
     pub(crate) fn client(&self, station: u32) -> &Client {
         &self.clients[station as usize % self.clients.len()]
     }
 
-    /// The sleeper that lets it nap.
+    /// Returns the sleeper that controls its naps.
     pub(crate) fn sleeper(&self, station: u32) -> &Sleeper {
         &self.sleepers[station as usize % self.sleepers.len()]
     }
 
-    /// The radios its own is among.
+    /// Returns the radios that include its own.
     pub(crate) fn radios(&self, station: u32) -> &Radios {
         &self.radios[station as usize % self.radios.len()]
     }
 }
 
-/// What the threads run until.
+/// The conditions that end the threads.
 #[derive(Default)]
 struct Until {
     /// The clients have sent enough.
@@ -107,12 +107,12 @@ struct Until {
     napped: AtomicBool,
     /// The access point has closed all links.
     closed: AtomicBool,
-    /// A thread has given up.
+    /// A thread has failed.
     trouble: AtomicBool,
 }
 
 impl Until {
-    /// Runs a thread's work; an error or a panic in it is trouble for the whole run.
+    /// Runs a thread's work. If it fails or panics, that is recorded for the whole run.
     fn watch<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         struct Armed<'a>(&'a AtomicBool);
         impl Drop for Armed<'_> {
@@ -127,7 +127,7 @@ impl Until {
     }
 }
 
-/// Ends all threads when it goes.
+/// Ends all threads when it is dropped.
 struct EndAll<'a>(&'a Until);
 
 impl Drop for EndAll<'_> {
@@ -138,7 +138,7 @@ impl Drop for EndAll<'_> {
     }
 }
 
-/// Waits for all threads of a group. The first error wins.
+/// Waits for all threads of a group, and returns the first error.
 fn join<T>(threads: Vec<ScopedJoinHandle<'_, Result<T>>>) -> Result<Vec<T>> {
     let ends: Vec<_> = threads.into_iter().map(ScopedJoinHandle::join).collect();
     ends.into_iter()
@@ -146,9 +146,9 @@ fn join<T>(threads: Vec<ScopedJoinHandle<'_, Result<T>>>) -> Result<Vec<T>> {
         .collect()
 }
 
-/// Polls until something has happened; an error if it takes much too long.
+/// Polls until something has happened; returns an error if it takes much too long.
 pub(crate) fn wait_for(what: &str, trouble: &AtomicBool, mut happened: impl FnMut() -> bool) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !happened() {
         ensure!(!trouble.load(Ordering::Relaxed), "a thread has given up");
         ensure!(Instant::now() < deadline, "waited too long for {what}");
@@ -161,7 +161,7 @@ fn channels<const N: usize>(count: usize) -> Result<(Vec<Outlet>, Vec<Inlet<N>>)
     both((0..count).map(|_| Ok(net::channel()?)))
 }
 
-/// The left and the right halves of all pairs, or the first error.
+/// Returns the left and the right halves of all pairs, or the first error.
 fn both<A, B>(pairs: impl Iterator<Item = Result<(A, B)>>) -> Result<(Vec<A>, Vec<B>)> {
     Ok(pairs.collect::<Result<Vec<_>>>()?.into_iter().unzip())
 }

@@ -1,4 +1,4 @@
-//! The stations' power saving: who sleeps when, told to the access point over a socket.
+//! The stations' power saving: decides which stations sleep, and notifies the access point over a socket.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,13 +14,12 @@ use crate::net::{Notice, Outlet};
 const NAP: Range<u64> = 500..3_000;
 /// How long a station stays awake, in microseconds.
 const AWAKE: Range<u64> = 500..4_000;
-/// How often to look for stations whose time has come.
+/// The interval between checks for stations whose nap begins or ends.
 const TICK: Duration = Duration::from_micros(200);
 
 /// The naps of some stations.
 ///
-/// The notices of a station go over one connection and are handled in order; no two wake-ups of
-/// one station run at a time.
+/// The notices of a station are sent over one connection and handled in order; no two wake-ups of one station run at a time.
 pub(crate) struct Sleeper {
     shared: Mutex<Shared>,
 }
@@ -37,7 +36,7 @@ struct Nap {
 }
 
 impl Sleeper {
-    /// A sleeper that sends its notices here.
+    /// Returns a sleeper that sends its notices here.
     pub(crate) fn new(uplink: Outlet) -> Self {
         Self {
             shared: Mutex::new(Shared {
@@ -47,7 +46,7 @@ impl Sleeper {
         }
     }
 
-    /// Lets a station begin to nap.
+    /// Starts the naps of a station.
     pub(crate) fn add(&self, station: u32) {
         let until = Instant::now();
         self.shared.lock().naps.push(Nap {
@@ -57,7 +56,7 @@ impl Sleeper {
         });
     }
 
-    /// Lets a station wake up, if it sleeps, and leave.
+    /// Makes a station wake up, if it sleeps, and leave.
     pub(crate) fn remove(&self, station: u32) -> Result<()> {
         let mut shared = self.shared.lock();
         if let Some(at) = shared.naps.iter().position(|nap| nap.station == station) {
@@ -67,7 +66,7 @@ impl Sleeper {
         Ok(())
     }
 
-    /// Sends stations to sleep and wakes them, until it is `enough`; then all of them leave.
+    /// Sends stations to sleep and wakes them up until `enough` is set; then makes all of them leave.
     pub(crate) fn run(&self, enough: &AtomicBool, seed: u64) -> Result<()> {
         let mut rng = fastrand::Rng::with_seed(seed);
         while !enough.load(Ordering::Relaxed) {
@@ -83,7 +82,7 @@ impl Sleeper {
 }
 
 impl Shared {
-    /// Sends a notice for each station whose time has come.
+    /// Sends a notice for each station whose nap begins or ends now.
     fn turn(&mut self, rng: &mut fastrand::Rng) -> Result<()> {
         let now = Instant::now();
         for nap in self.naps.iter_mut().filter(|nap| nap.until <= now) {

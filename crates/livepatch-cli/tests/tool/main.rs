@@ -1,4 +1,4 @@
-//! The tool as a process, against a service: this test's own process.
+//! The tool as a process, run against a service, which is this test's own process.
 
 mod scripts;
 
@@ -25,19 +25,19 @@ fn mended() -> u32 {
     42
 }
 
-/// Long enough that only a defect needs it.
+/// So long that only a defect reaches it.
 const LONG: Duration = Duration::from_secs(60);
 
 const TOOL: &str = env!("CARGO_BIN_EXE_livepatch");
 
-/// The registry is the process's: one test at a time. Leaves nothing enabled.
+/// A service, for one test at a time, as the process has one registry. Leaves nothing enabled.
 struct Service {
     control: Option<Control>,
     directory: TempDir,
     _alone: MutexGuard<'static, ()>,
 }
 
-/// The file's name is the patch's.
+/// Loads the patch that is named like the file.
 fn load(path: &Path) -> Result<String, Box<dyn Error + Send + Sync>> {
     let name = path.file_name().and_then(|name| name.to_str()).ok_or("no name")?;
     if name.starts_with("bad") {
@@ -81,7 +81,7 @@ impl Service {
         tool
     }
 
-    /// What it printed and how it ended.
+    /// Runs the tool, and returns its output and exit code.
     fn run(&self, arguments: &[&str]) -> Ended {
         Ended::of(self.tool(arguments).output().unwrap())
     }
@@ -118,7 +118,7 @@ impl Ended {
         serde_json::from_str(&self.out).unwrap()
     }
 
-    /// That it ended so, and said nothing wrong if that is well.
+    /// Asserts the exit code, and that nothing is printed on standard error if it is 0.
     #[track_caller]
     fn with(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "{self:?}");
@@ -128,7 +128,7 @@ impl Ended {
     }
 }
 
-/// A thread in a unit, which holds transitions up until it is dropped.
+/// A thread in a unit, which holds up transitions until it is dropped.
 struct Busy(Option<(Sender<()>, JoinHandle<()>)>);
 
 impl Busy {
@@ -159,7 +159,7 @@ impl Drop for Busy {
 fn a_patch_is_loaded_listed_and_disabled() {
     let service = Service::new();
     assert_eq!(service.run(&["list"]).with(0).out, "no patch is enabled\n");
-    // A relative path is of the tool's directory, not of the service's.
+    // A relative path is relative to the tool's directory, not to the service's.
     let loaded = service.run(&["load", "fix", "--wait", "60"]).with(0);
     assert_eq!(loaded.out, "patch 'fix' is enabled\n");
     assert_eq!(answer(), 42);
@@ -287,7 +287,7 @@ fn no_service_is_3() {
     drop(UnixListener::bind(&other).unwrap());
     let stale = service.run(&["--socket", other.to_str().unwrap(), "list"]).with(3);
     assert!(stale.err.contains("cannot connect to"), "{stale:?}");
-    // One that hangs, and ones that answer nonsense.
+    // A service that hangs, and ones that send nonsense.
     std::fs::remove_file(&other).unwrap();
     let listener = UnixListener::bind(&other).unwrap();
     let hangs = service
@@ -322,7 +322,7 @@ fn a_transition_that_lasts_is_4() {
     let busy = Busy::new("slow");
     let waited = service.run(&["load", "fix", "--wait", "0.05"]).with(4);
     assert!(waited.out.contains("in transition"), "{waited:?}");
-    // Back, and forth by force.
+    // Reversed, then forced.
     service.run(&["reverse", "fix"]).with(0);
     registry().wait(LONG).unwrap();
     service.run(&["load", "fix"]).with(0);
@@ -352,7 +352,7 @@ fn a_watch_ends_with_the_transition() {
     drop(busy);
     let rest: Vec<_> = lines.map(Result::unwrap).collect();
     assert!(rest.contains(&"'fix': patching complete".to_owned()), "{rest:?}");
-    assert_eq!(rest.last().unwrap(), "the transition is over");
+    assert_eq!(rest.last().unwrap(), "the transition has ended");
     assert_eq!(watch.wait().unwrap().code(), Some(0));
 }
 
@@ -388,7 +388,7 @@ fn a_reader_may_go() {
     let mut stdout = watch.stdout.take().unwrap();
     stdout.read_exact(&mut [0]).unwrap();
     drop(stdout);
-    // It notices when there is something to say.
+    // The tool only notices the closed pipe when it has something to print.
     while watch.try_wait().unwrap().is_none() {
         service.run(&["load", "fix", "--wait"]).with(0);
         service.run(&["disable", "fix", "--wait"]).with(0);
@@ -400,7 +400,7 @@ fn a_reader_may_go() {
 fn ctrl_c_ends_a_watch() {
     use std::os::unix::process::ExitStatusExt;
     let service = Service::new();
-    // Where the tests are a background job, all its processes ignore the signal.
+    // If the tests run as a background job, all their processes ignore the signal.
     let mut listens = Command::new("env");
     listens.args(["--default-signal=INT", TOOL]);
     let mut watch = service.to_run(listens, &["watch", "--follow"]).spawn().unwrap();
@@ -411,7 +411,7 @@ fn ctrl_c_ends_a_watch() {
     assert_eq!(service.run(&["list"]).with(0).out, "no patch is enabled\n");
 }
 
-/// Answers the question of `force` on a terminal.
+/// Answers the confirmation of `force` on a terminal.
 fn force_on_a_terminal(service: &Service, answer: &str) -> Ended {
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();

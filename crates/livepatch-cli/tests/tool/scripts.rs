@@ -1,4 +1,4 @@
-//! What scripts and programs rely on: the one form of all that is said in JSON, and the exit codes.
+//! The interface for scripts and programs: the one form of all JSON output, and the exit codes.
 
 use super::*;
 
@@ -56,7 +56,7 @@ fn all_that_is_said_in_json_has_one_form() {
     }
 }
 
-/// What a script may do twice has an exit code of its own the second time.
+/// An operation that a script may repeat has its own exit code the second time.
 #[test]
 fn what_is_so_already_is_5() {
     let service = Service::new();
@@ -76,7 +76,7 @@ fn what_is_so_already_is_5() {
     drop(busy);
     registry().wait(LONG).unwrap();
     service.run(&["disable", "fix"]).with(5);
-    // What is not there cannot be reversed or forced: that is no success.
+    // A missing transition cannot be reversed or forced: that is not a success.
     service.run(&["reverse", "fix"]).with(1);
     service.run(&["force", "fix", "--yes"]).with(1);
 }
@@ -85,11 +85,11 @@ fn what_is_so_already_is_5() {
 fn what_is_not_over_in_time_is_reversed_if_asked_for() {
     let service = Service::new();
     let busy = Busy::new("slow");
-    // The unit is of the old side: so the way back is free at once.
+    // The unit is on the old side, so the reversal ends at once.
     let loaded = service.run(&["load", "fix", "--wait", "0.05", "--or-reverse"]).with(6);
     assert_eq!(
         loaded.out,
-        "the transition of patch 'fix' was not over in time, and was reversed\npatch 'fix' is disabled\n"
+        "the transition of patch 'fix' did not end in time, and was reversed\npatch 'fix' is disabled\n"
     );
     assert!(registry().status().patches.is_empty());
     drop(busy);
@@ -139,7 +139,7 @@ fn force_is_said_with_the_end() {
 #[test]
 fn the_readme_has_every_code_event_and_exit_code() {
     let readme = include_str!("../../README.md");
-    /// The names of an enum's variants, as JSON has them.
+    /// Returns the names of an enum's variants, as in JSON.
     fn variants(source: &str, declared: &str) -> Vec<String> {
         let body = source.split_once(declared).expect(declared).1;
         let body = &body[..body.find("\n}").unwrap()];

@@ -1,4 +1,4 @@
-//! The client's side: what the command-line tool, or a program, asks a service.
+//! The client: requests that the command-line tool, or a program, makes to a service.
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::net::UnixStream;
@@ -10,7 +10,7 @@ use super::socket;
 use super::trust::{NotSafe, Trusted, UnsafePath};
 use crate::registry::Status;
 
-/// The longest answer that a client takes.
+/// The maximum length of an answer.
 const MAX_ANSWER: u64 = 64 * 1024 * 1024;
 
 /// A connection to the control socket of a service.
@@ -31,35 +31,35 @@ pub struct Client {
     timeout: Option<Duration>,
 }
 
-/// Why there is no answer.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// The service refused.
+    /// The service refused the request.
     #[error(transparent)]
     Refused(#[from] Refused),
-    /// There is no connection.
+    /// Connecting failed.
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// The service has closed the connection.
     #[error("the service has closed the connection")]
     Closed,
-    /// No answer came in time. The service may still carry the request out.
-    #[error("the service has not answered in time; it may still carry the request out")]
+    /// No answer arrived in time. The service may still carry out the request.
+    #[error("the service has not answered in time; it may still carry out the request")]
     TimedOut,
-    /// What came is no answer.
-    #[error("the service answered what is no answer: {0}")]
+    /// The service sent an invalid answer.
+    #[error("the service sent an invalid answer: {0}")]
     Protocol(String),
-    /// The system refused.
+    /// A system call failed.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
-/// Why there is no connection.
+/// Why connecting failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// Others could have put a socket of their own there.
+    /// Other users could have put their own socket there.
     #[error("not connected to {}, where others could be listening: {unsafe_path}", path.display())]
     UnsafePath {
         /// The socket.
@@ -67,17 +67,17 @@ pub enum ConnectError {
         /// What is unsafe.
         unsafe_path: UnsafePath,
     },
-    /// Who listens is no user that is believed.
+    /// The listening process is not of a trusted user.
     #[error("{} is listened on by process {process} of user {user}, who is not trusted", path.display())]
     Untrusted {
         /// The socket.
         path: PathBuf,
         /// The user that the service ran as when it began to listen.
         user: u32,
-        /// Its process. 0 if that cannot be told here.
+        /// Its process id. 0 if that cannot be determined.
         process: i32,
     },
-    /// Nobody listens there, or this user may not connect.
+    /// No service listens there, or this user may not connect.
     #[error("cannot connect to {}: {source}", path.display())]
     Io {
         /// The socket, or a part of its path.
@@ -87,7 +87,7 @@ pub enum ConnectError {
     },
 }
 
-/// Connects to a service whose user is not this process's. See [`Client::builder`].
+/// Connects to a service of another user than this process's. See [`Client::builder`].
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it connects"]
 pub struct ClientBuilder {
@@ -96,17 +96,17 @@ pub struct ClientBuilder {
 }
 
 impl ClientBuilder {
-    /// Believes this user too: a service of this user's, and directories and links on the way to its socket.
+    /// Trusts this user too: as the user of the service, and as the owner of directories and links on the path to its socket.
     pub fn trust_user(mut self, user: u32) -> Self {
         self.trusted.add(user);
         self
     }
 
-    /// Connects, once nobody but the trusted users could have put the socket there.
+    /// Connects, after checking that only trusted users could have put the socket there.
     ///
     /// # Errors
     ///
-    /// If others could, if another user listens there, or if nobody does: see [`ConnectError`].
+    /// If others could, if an untrusted user listens there, or if there is no listener: see [`ConnectError`].
     pub fn connect(self) -> Result<Client, ConnectError> {
         let Self { path, trusted } = self;
         trusted.check(&path).map_err(|refused| match refused {
@@ -133,39 +133,40 @@ impl ClientBuilder {
 }
 
 impl Client {
-    /// Connects to a service of this process's own user, or of root's. [`builder`](Self::builder) is for others.
+    /// Connects to a service of this process's own user, or of root. Use [`builder`](Self::builder) for others.
     ///
     /// # Errors
     ///
-    /// As [`ClientBuilder::connect`].
+    /// Same as [`ClientBuilder::connect`].
     pub fn connect(path: impl Into<PathBuf>) -> Result<Self, ConnectError> {
         Self::builder(path).connect()
     }
 
-    /// To connect to a service of another user.
+    /// Returns a builder for a connection to a service of another user.
     ///
-    /// Who answers is believed, and what it says is shown to operators. So every directory on the way to the socket, after
-    /// all symbolic links, must be of a trusted user and not to be written to by others (sticky ones, like `/tmp`, are
-    /// allowed), the socket must be of one, and so must be who listens, by what the kernel says (`SO_PEERCRED`). Trusted are
-    /// the user of this process, root, and [whom else is named](ClientBuilder::trust_user).
+    /// The answers are trusted, and shown to operators. So every directory on the path to the socket, after resolving all
+    /// symbolic links, must belong to a trusted user and not be writable by others (sticky ones, like `/tmp`, are
+    /// allowed); the socket must belong to a trusted user; and so must the listening process, according to the kernel
+    /// (`SO_PEERCRED`). Trusted are the user of this process, root, and [any others that are
+    /// named](ClientBuilder::trust_user).
     pub fn builder(path: impl Into<PathBuf>) -> ClientBuilder {
         ClientBuilder {
             path: path.into(),
-            trusted: Trusted::ours(),
+            trusted: Trusted::own_user(),
         }
     }
 
-    /// How long to wait for an answer, beside what the request itself says to wait. None, as at first: for as long as it
-    /// takes, which may be the time of the patch's callbacks.
+    /// Sets how long to wait for an answer, in addition to the time that the request itself waits. With `None`, the
+    /// default, there is no limit; an answer may take as long as the patch's callbacks.
     pub fn set_timeout(&mut self, timeout: Option<Duration>) {
         self.timeout = timeout;
     }
 
-    /// All that there is to see.
+    /// Returns the service's full status.
     ///
     /// # Errors
     ///
-    /// As [`request`](Self::request).
+    /// Same as [`request`](Self::request).
     pub fn status(&mut self) -> Result<Status, ClientError> {
         match self.request(&Request::Status {})? {
             Answer::Status { status } => Ok(status),
@@ -173,11 +174,11 @@ impl Client {
         }
     }
 
-    /// Loads the patch at an absolute path and enables it; waits for its transition if `wait` says so.
+    /// Loads the patch at an absolute path and enables it. If `wait` is set, waits for its transition.
     ///
     /// # Errors
     ///
-    /// As [`request`](Self::request). A transition that runs on is none.
+    /// Same as [`request`](Self::request). A transition that has not ended is not an error.
     pub fn load(&mut self, path: &str, wait: Option<Duration>) -> Result<Change, ClientError> {
         self.change(&Request::Load {
             path: path.to_owned(),
@@ -186,11 +187,11 @@ impl Client {
         })
     }
 
-    /// Disables a patch; waits for its transition if `wait` says so.
+    /// Disables a patch. If `wait` is set, waits for its transition.
     ///
     /// # Errors
     ///
-    /// As [`request`](Self::request). A transition that runs on is none.
+    /// Same as [`request`](Self::request). A transition that has not ended is not an error.
     pub fn disable(&mut self, patch: &str, wait: Option<Duration>) -> Result<Change, ClientError> {
         self.change(&Request::Disable {
             patch: patch.to_owned(),
@@ -199,11 +200,11 @@ impl Client {
         })
     }
 
-    /// Lets the transition of a patch go back.
+    /// Reverses the transition of a patch.
     ///
     /// # Errors
     ///
-    /// As [`request`](Self::request).
+    /// Same as [`request`](Self::request).
     pub fn reverse(&mut self, patch: &str) -> Result<Change, ClientError> {
         self.change(&Request::Reverse {
             patch: patch.to_owned(),
@@ -214,33 +215,34 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// As [`request`](Self::request).
+    /// Same as [`request`](Self::request).
     pub fn force(&mut self, patch: &str) -> Result<Change, ClientError> {
         self.change(&Request::Force {
             patch: patch.to_owned(),
         })
     }
 
-    /// What happens from now on, to one patch or to all, and how the running transition goes.
+    /// Watches events from now on, of one patch or of all, and the progress of the running transition.
     ///
     /// # Errors
     ///
-    /// If the request cannot be sent. What is refused is an error of the first answer.
+    /// If the request cannot be sent. A refusal is an error of the first answer.
     pub fn watch(mut self, patch: Option<&str>, interval: Option<Duration>) -> Result<Watch, ClientError> {
         self.send(&Request::Watch {
             patch: patch.map(str::to_owned),
             interval_ms: interval.map(millis),
         })?;
-        // Events come when they come.
+        // There is no limit to the time between events.
         self.stream.get_ref().set_read_timeout(None)?;
         Ok(Watch { client: Some(self) })
     }
 
-    /// Asks anything but to watch.
+    /// Sends a request other than to watch, and returns its answer.
     ///
     /// # Errors
     ///
-    /// If the service refuses, if it is gone, or if it says what this version does not understand. Then use a new connection.
+    /// If the service refuses, has ended, or sends an answer that this version does not understand. Then use a new
+    /// connection.
     pub fn request(&mut self, request: &Request) -> Result<Answer, ClientError> {
         let wait = match request {
             Request::Load {
@@ -277,7 +279,7 @@ impl Client {
         let timeout = self.timeout.unwrap_or(Duration::from_secs(30));
         match socket::send_all(self.stream.get_ref(), &line, timeout) {
             Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(ClientError::TimedOut),
-            // The service has closed the connection: it may have said why before.
+            // The service has closed the connection, possibly after sending the reason.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => match self.receive()? {
                 Answer::Error(refused) => Err(refused.into()),
                 other => Err(unexpected(&other)),
@@ -297,7 +299,7 @@ impl Client {
             Err(error) => return Err(error.into()),
         }
         if line.pop() != Some(b'\n') {
-            return Err(ClientError::Protocol("half a line".to_owned()));
+            return Err(ClientError::Protocol("incomplete line".to_owned()));
         }
         let line: Line<Answer> =
             serde_json::from_slice(&line).map_err(|error| ClientError::Protocol(error.to_string()))?;
@@ -309,7 +311,7 @@ impl Client {
     }
 }
 
-/// What a service tells a watcher, as it happens. Ends after an error, and when the service closes the connection.
+/// The answers that a service sends a watching client. Ends after an error, and when the service closes the connection.
 #[derive(Debug)]
 pub struct Watch {
     client: Option<Client>,

@@ -1,6 +1,6 @@
-//! The control socket: how operators see and change the patches of a running service.
+//! The control socket: operators inspect and change the patches of a running service through it.
 //!
-//! The service opens it; the tool `livepatch` of the crate `livepatch-cli`, or a [`Client`], talks to it.
+//! The service opens it; the tool `livepatch` of the crate `livepatch-cli`, or a [`Client`], connects to it.
 //!
 //! ```
 //! use livepatch::control::{Client, Control};
@@ -12,7 +12,7 @@
 //!
 //! # let directory = tempfile::tempdir()?;
 //! # let path = directory.path().join("control");
-//! // How this service loads a patch: here by its name only, else from the shared library at the path.
+//! // How this service loads a patch: here by its name only, normally from the shared library at the path.
 //! let control = Control::builder(&path)
 //!     .loader(|path| {
 //!         let name = path.file_name().ok_or("no name")?.to_string_lossy();
@@ -27,34 +27,37 @@
 //! assert_eq!(answer(), 42);
 //! operator.disable("fix", None)?;
 //! assert_eq!(answer(), 41);
-//! drop(control); // the socket is gone
+//! drop(control); // the socket is removed
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # Who may
+//! # Permissions
 //!
-//! The user that the service runs as, and root: nobody else can open the socket, whose mode is 0600 from its first moment,
-//! and whoever comes by another way is refused by what the kernel says of the other end (`SO_PEERCRED`). Who may connect may
-//! have the service load code, and so do all that the service can. Bind it after privileges are dropped: the user is who the
-//! service runs as when a client comes. No directory on the way to the socket, after all symbolic links, may be another
-//! user's or open to others ([`UnsafePath`]; sticky ones, like `/tmp`, are allowed); the last is made with mode 0700 if it is
-//! not there. A client checks the same, and that the kernel names a user at the other end whom it trusts: see
+//! The user that the service runs as, and root. No other user can open the socket, whose mode is 0600 from the beginning,
+//! and a client that gets through in another way is refused by the credentials that the kernel reports for it
+//! (`SO_PEERCRED`). Clients can make the service load code, and so can do everything that the service can. Bind the
+//! socket after privileges are dropped: the user that counts is the one that the service runs as when a client connects.
+//! No directory on the path to the socket, after resolving all symbolic links, may belong to another user or be writable
+//! by others ([`UnsafePath`]; sticky ones, like `/tmp`, are allowed); the last one is created with mode 0700 if it does
+//! not exist. A client checks the same, and that the kernel reports a trusted user at the other end: see
 //! [`Client::builder`].
 //!
-//! A socket that a service of the same user left behind as it died is replaced; anything else at the path is an error.
-//! Two services that start at once on one path: one gets it, the other is told ([`BindError::InUse`]).
+//! A socket that a crashed service of the same user has left is replaced; anything else at the path is an error. If two
+//! services start on one path at the same time, one gets it and the other fails with [`BindError::InUse`].
 //!
-//! # What it costs the service
+//! # Costs
 //!
-//! A thread that accepts, and one for each client: [at most so many](ControlBuilder::max_clients). Requests are at most
-//! [`MAX_REQUEST`] bytes, must be there whole [in time](ControlBuilder::timeout), and their answers taken in time. Changes wait
-//! for each other as those of the program do, nothing else of the service waits for a client: a watcher that does not take
-//! its events misses some, and is told how many. No input makes it panic, or ends it.
+//! One thread that accepts connections, and one for each client, of which there is [a
+//! maximum](ControlBuilder::max_clients). Requests are limited to [`MAX_REQUEST`] bytes, must arrive completely [in
+//! time](ControlBuilder::timeout), and their answers must be read in time. Changes wait for each other as those of the
+//! program do; nothing else in the service waits for a client: a watcher that does not read its events misses some, and
+//! is told how many. No input makes the service panic or end.
 //!
 //! # The protocol
 //!
 //! Each line is a JSON object in UTF-8, ended by a newline, with the protocol's version `v`: [`VERSION`]. A client sends
-//! [`Request`]s, and gets one [`Answer`] to each, in order. Durations are whole milliseconds, which names of fields say.
+//! [`Request`]s, and gets one [`Answer`] to each, in order. Durations are whole milliseconds, as the names of their
+//! fields say.
 //!
 //! ```text
 //! > {"v":1,"request":"list"}
@@ -74,11 +77,13 @@
 //! < {"v":1,"answer":"error","code":"not_in_transition","message":"patch `fix` is not in transition"}
 //! ```
 //!
-//! (An answer is on one line; it is broken here to be read.) `changed` is an answer to what was begun: the transition runs
-//! on if it is not null. With `wait_ms`, the answer comes when it is over, at the latest after that time; with `or_reverse`
-//! beside it, a transition that is not over then goes back, which `reversed` says, and is waited for once more.
+//! (An answer is one line; it is broken here for reading.) `changed` answers a change that has begun: if its transition
+//! is not null, that is still running. With `wait_ms`, the answer is sent when the transition has ended, or after that
+//! time; with `or_reverse` in addition, a transition that has not ended by then is reversed, as `reversed` reports, and
+//! waited for once more.
 //!
-//! `watch` ends the questions: from then on the service tells what happens, until the client closes the connection.
+//! `watch` is the last request on a connection: from then on the service reports events, until the client closes the
+//! connection.
 //!
 //! ```text
 //! > {"v":1,"request":"watch","patch":"fix","interval_ms":1000}
@@ -90,23 +95,24 @@
 //! < {"v":1,"answer":"transition","transition":null,"held_up_by":[]}
 //! ```
 //!
-//! The first line says what runs; then a `transition` comes when one begins, while it runs, and, with null, when it is over.
+//! The first line reports the running transition; later a `transition` is sent when one begins, while it runs, and, with
+//! null, when it has ended.
 //!
-//! Whatever is wrong is an `error` with a `code` ([`ErrorCode`]) for programs and a `message` for people. After a line that
-//! is no request the connection goes on; after one that is too long, or too slow, it is closed. A last line without a
-//! newline is not carried out. Unknown fields are refused in requests; a client should skip those of answers, and answers,
-//! events and codes that it does not know.
+//! Every failure is an `error` with a `code` ([`ErrorCode`]) for programs and a `message` for people. After a line that
+//! is not a valid request the connection continues; after one that is too long, or too slow, it is closed. A last line
+//! without a newline is not carried out. Unknown fields are refused in requests; a client should ignore unknown fields of
+//! answers, and unknown answers, events and codes.
 //!
-//! **One schema for all**: each line, of a service or of the tool with `--json`, is an [`Answer`] with `v`; an event in it is
-//! an [`Event`](crate::Event), a refusal a [`Refused`] with an [`ErrorCode`]. The types are the schema, field by field.
-//! `v` changes when a line of an older version would be misunderstood; fields, answers, events and codes are added without.
-//! What is there already is not an error of its own kind: [`AlreadyEnabled`](ErrorCode::AlreadyEnabled) answers a load,
-//! [`UnknownPatch`](ErrorCode::UnknownPatch) and [`AlreadyDisabled`](ErrorCode::AlreadyDisabled) a disabling, so that
-//! scripts may repeat both.
+//! **One schema for all**: each line, of a service or of the tool with `--json`, is an [`Answer`] with `v`; an event in
+//! it is an [`Event`](crate::Event), a refusal a [`Refused`] with an [`ErrorCode`]. The types are the schema, field by
+//! field. `v` changes when a line of an older version would be misunderstood; fields, answers, events and codes are added
+//! without changing it. Repeating a request that has already taken effect has a code of its own, so that scripts may
+//! repeat it: [`AlreadyEnabled`](ErrorCode::AlreadyEnabled) for loading, [`UnknownPatch`](ErrorCode::UnknownPatch) and
+//! [`AlreadyDisabled`](ErrorCode::AlreadyDisabled) for disabling.
 //!
-//! To watch a patch is to be told all that concerns it: its own events, those of its library and of what its states own, and
-//! failures of the modules that it patches. Whether a transition was forced is said with its end, after which the patch may
-//! not be there any more.
+//! Watching a patch reports everything that concerns it: its own events, those of its library and of the variables that
+//! its states own, and failures of the modules that it patches. Whether a transition was forced is reported at its end,
+//! after which the patch may no longer exist.
 
 mod client;
 mod protocol;

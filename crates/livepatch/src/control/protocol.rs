@@ -1,4 +1,4 @@
-//! What goes over the socket: requests and answers, one JSON object to a line.
+//! The messages of the protocol: requests and answers, one JSON object per line.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -7,132 +7,132 @@ use crate::error::{ChangeError, EnableError};
 use crate::events::Event;
 use crate::registry::{PatchStatus, Status, TaskStatus, TransitionStatus};
 
-/// The protocol's version: the `v` of every line. Changes when a line of the old one would be misunderstood.
+/// The protocol's version: the `v` of every line. Changes when a line of an older version would be misunderstood.
 pub const VERSION: u32 = 1;
 
-/// The longest request, in bytes, without its newline.
+/// The maximum length of a request, in bytes, without its newline.
 pub const MAX_REQUEST: usize = 64 * 1024;
 
-/// What an operator asks.
+/// A request of an operator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Request {
-    /// Which patches there are. Answered by [`Answer::Patches`].
+    /// Lists the patches. Answered by [`Answer::Patches`].
     List {},
-    /// All that there is to see. Answered by [`Answer::Status`].
+    /// Requests the full status. Answered by [`Answer::Status`].
     Status {},
     /// Loads a patch and enables it. Answered by [`Answer::Changed`].
     Load {
         /// The patch, as the service's loader takes it: an absolute path.
         path: String,
-        /// How long to wait for the end of the transition. None: not at all.
+        /// How long to wait for the end of the transition. `None`: do not wait.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         wait_ms: Option<u64>,
-        /// Lets the transition go back if it has not ended by then, and waits for that, at most as long again.
+        /// Reverses the transition if it has not ended by then, and waits for that, at most as long again.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         or_reverse: bool,
     },
     /// Disables a patch. Answered by [`Answer::Changed`].
     Disable {
-        /// Which.
+        /// The patch.
         patch: String,
-        /// How long to wait for the end of the transition. None: not at all.
+        /// How long to wait for the end of the transition. `None`: do not wait.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         wait_ms: Option<u64>,
-        /// Lets the transition go back if it has not ended by then, and waits for that, at most as long again.
+        /// Reverses the transition if it has not ended by then, and waits for that, at most as long again.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         or_reverse: bool,
     },
-    /// Lets the transition of a patch go back. Answered by [`Answer::Changed`].
+    /// Reverses the transition of a patch. Answered by [`Answer::Changed`].
     Reverse {
-        /// Which.
+        /// The patch.
         patch: String,
     },
     /// Ends the transition of a patch in the middle of units of work. Answered by [`Answer::Changed`].
     Force {
-        /// Which.
+        /// The patch.
         patch: String,
     },
-    /// Events as they come, and transitions as they run, until the client closes the connection. The first answer is an
-    /// [`Answer::Transition`]; then come those, [`Answer::Event`]s and [`Answer::Missed`].
+    /// Reports events as they happen, and running transitions, until the client closes the connection. The first answer
+    /// is an [`Answer::Transition`]; then follow those, [`Answer::Event`]s and [`Answer::Missed`].
     Watch {
-        /// Only what is about this patch, its library, its states and the modules that it patches; or the module of this
-        /// name.
+        /// Only reports what concerns this patch, its library, its states and the modules that it patches; or the module
+        /// of this name.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         patch: Option<String>,
-        /// How often a running transition is told: at most every 10 ms. None: every half second.
+        /// How often a running transition is reported: at most every 10 ms. `None`: every half second.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         interval_ms: Option<u64>,
     },
 }
 
-/// What the service says.
+/// An answer of the service.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Answer {
     /// The patches.
     Patches {
-        /// Enabled or in transition, oldest first.
+        /// The patches that are enabled or in transition, oldest first.
         patches: Vec<PatchStatus>,
-        /// The transition that runs.
+        /// The running transition.
         transition: Option<TransitionStatus>,
     },
-    /// All that there is to see.
+    /// The full status.
     Status {
-        /// It.
+        /// The status.
         status: Status,
     },
     /// A change was made, or has begun.
     Changed(Change),
-    /// Watching: something happened.
+    /// To a watcher: an event.
     Event {
-        /// What.
+        /// The event.
         event: Event,
     },
-    /// Watching: the transition that runs, as it is now. None: none runs (any more).
+    /// To a watcher: the running transition, or `None` if there is none (any more).
     Transition {
-        /// It.
+        /// The transition.
         transition: Option<TransitionStatus>,
         /// The tasks that hold it up.
         held_up_by: Vec<TaskStatus>,
     },
-    /// Watching: events are lost, as they came faster than they were taken.
+    /// To a watcher: events were lost, because they arrived faster than they were read.
     Missed {
         /// How many.
         events: u64,
     },
     /// The request was refused.
     Error(Refused),
-    /// An answer that this version does not know.
+    /// An answer that is unknown to this version.
     #[serde(other)]
     Unknown,
 }
 
-/// How a patch is after a change, and after waiting for it if that was asked.
+/// A patch after a change, and after waiting for its transition if that was requested.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Change {
-    /// Which.
+    /// The patch.
     pub patch: String,
-    /// Whether it is enabled: since its transition began, not since it ended.
+    /// Whether it is enabled. Changes when a transition starts, not when it ends.
     pub enabled: bool,
-    /// Whether its transition did not end in time, and was reversed as was asked for.
+    /// Whether its transition did not end in time, and was reversed as requested.
     #[serde(default)]
     pub reversed: bool,
-    /// Its transition, if that still runs.
+    /// Its transition, if that is still running.
     pub transition: Option<TransitionStatus>,
-    /// The tasks that hold the transition up.
+    /// The tasks that hold up the transition.
     pub held_up_by: Vec<TaskStatus>,
 }
 
-/// A request that was refused. Its text is for people, its code for programs.
+/// The refusal of a request: a message for people, a code for programs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct Refused {
-    /// Why.
+    /// The reason, for programs.
     pub code: ErrorCode,
-    /// Why, in words.
+    /// The reason, for people.
     pub message: String,
 }
 
@@ -141,11 +141,11 @@ pub struct Refused {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ErrorCode {
-    /// The line is no request: no JSON, no UTF-8, a wrong type, a missing or an unknown field.
+    /// The line is not a request: not JSON, not UTF-8, a wrong type, a missing or an unknown field.
     BadRequest,
     /// The line is longer than [`MAX_REQUEST`]. The connection is closed.
     TooLong,
-    /// The request was not there in whole in time. The connection is closed.
+    /// No complete request arrived in time. The connection is closed.
     TimedOut,
     /// There is no such request.
     UnknownRequest,
@@ -153,46 +153,46 @@ pub enum ErrorCode {
     UnsupportedVersion,
     /// The client is of another user. The connection is closed.
     NotPermitted,
-    /// As many clients as may be have requests being carried out; or this one was silent for longest when another came. The
-    /// connection is closed.
+    /// The maximum number of clients have requests in progress; or this client was disconnected for another, because it
+    /// had been silent for longest. The connection is closed.
     TooManyClients,
-    /// As many clients as may be are watching.
+    /// The maximum number of clients are watching.
     TooManyWatchers,
     /// The service was built without a way to load patches.
     NoLoader,
-    /// The loader refused: the library is no patch for this service, or the loader has reasons of its own.
+    /// The loader refused: the library is not a patch for this service, or the loader has its own reasons.
     LoadFailed,
-    /// The patch, or another of its name, is enabled already. Nothing has changed.
+    /// The patch, or another of its name, is already enabled. Nothing has changed.
     AlreadyEnabled,
-    /// The patch's states do not go with those of one that is enabled.
+    /// The patch's states are not compatible with those of an enabled patch.
     Incompatible,
-    /// A function that the patch replaces is not there, or of another type.
+    /// A function that the patch replaces does not exist, or has another type.
     Unresolved,
     /// A callback of the patch refused, or panicked.
     CallbackRefused,
     /// No patch of that name is enabled, or in transition.
     UnknownPatch,
-    /// The patch is being disabled already.
+    /// The patch is already being disabled.
     AlreadyDisabled,
     /// Another patch is in transition.
     Busy,
     /// The patch is not in transition.
     NotInTransition,
-    /// The patch is the last that holds a state which cannot be undone.
+    /// The patch is the last holder of a state that cannot be undone.
     Blocked,
-    /// The service failed to carry the request out. It goes on.
+    /// The service failed to carry out the request. It continues to run.
     Internal,
-    /// Said by the tool, not by a service: the command line is wrong.
+    /// From the tool, not from a service: the command line is wrong.
     Usage,
-    /// Said by the tool: nobody listens at the socket, or this user may not connect.
+    /// From the tool: no service listens at the socket, or this user may not connect.
     CannotConnect,
-    /// Said by the tool: others could be listening, or are.
+    /// From the tool: untrusted users could be listening, or are.
     Untrusted,
-    /// Said by the tool: no answer came in time, or none that it understands.
+    /// From the tool: no answer arrived in time, or none that it understands.
     NoAnswer,
-    /// Said by the tool: what it has to say cannot be written.
+    /// From the tool: its output cannot be written.
     CannotWrite,
-    /// A reason that this version does not know.
+    /// A reason that is unknown to this version.
     #[serde(other)]
     Unknown,
 }
@@ -208,30 +208,30 @@ pub(super) struct Line<T> {
 const REQUESTS: [&str; 7] = ["list", "status", "load", "disable", "reverse", "force", "watch"];
 
 impl Request {
-    /// A request's line, without its newline.
+    /// Returns the request as a line, without its newline.
     pub(super) fn to_line(&self) -> serde_json::Result<Vec<u8>> {
         serde_json::to_vec(&Line { v: VERSION, body: self })
     }
 
-    /// The request that a line, without its newline, is. Whatever the line is, the answer is a request or a refusal.
-    pub(super) fn of_line(line: &[u8]) -> Result<Self, Refused> {
+    /// Parses a line, without its newline. Any line yields a request or a refusal.
+    pub(super) fn from_line(line: &[u8]) -> Result<Self, Refused> {
         let bad = |message: String| Refused::new(ErrorCode::BadRequest, message);
         let text = std::str::from_utf8(line).map_err(|_| bad("the request is not UTF-8".to_owned()))?;
-        // Deep nesting is an error of the parser, not a deep stack.
+        // Deep nesting is an error of the parser, and does not overflow the stack.
         let value: Value =
-            serde_json::from_str(text).map_err(|error| bad(format!("the request is no JSON: {error}")))?;
+            serde_json::from_str(text).map_err(|error| bad(format!("the request is not JSON: {error}")))?;
         let Value::Object(mut request) = value else {
-            return Err(bad("the request is no JSON object".to_owned()));
+            return Err(bad("the request is not a JSON object".to_owned()));
         };
         match request.remove("v").as_ref().map(Value::as_u64) {
             Some(Some(version)) if version == u64::from(VERSION) => {}
             Some(Some(version)) => {
                 return Err(Refused::new(
                     ErrorCode::UnsupportedVersion,
-                    format!("version {version} of the protocol is not spoken here, {VERSION} is"),
+                    format!("version {version} of the protocol is not supported here, only {VERSION} is"),
                 ));
             }
-            Some(None) => return Err(bad("`v` is no version".to_owned())),
+            Some(None) => return Err(bad("`v` is not a version".to_owned())),
             None => return Err(bad("the request has no version `v`".to_owned())),
         }
         match request.get("request").map(Value::as_str) {
@@ -240,35 +240,35 @@ impl Request {
                 let name: String = name.chars().take(64).collect();
                 return Err(Refused::new(
                     ErrorCode::UnknownRequest,
-                    format!("there is no request {name:?}; there are {}", REQUESTS.join(", ")),
+                    format!("unknown request {name:?}; the requests are {}", REQUESTS.join(", ")),
                 ));
             }
-            _ => return Err(bad("`request` is no name of a request".to_owned())),
+            _ => return Err(bad("`request` is not the name of a request".to_owned())),
         }
         Self::deserialize(Value::Object(request)).map_err(|error| bad(error.to_string()))
     }
 }
 
 impl Answer {
-    /// An answer's line, with its newline.
+    /// Returns the answer as a line, with its newline.
     pub(super) fn to_line(&self) -> serde_json::Result<Vec<u8>> {
         let mut line = serde_json::to_vec(&Line { v: VERSION, body: self })?;
         line.push(b'\n');
         Ok(line)
     }
 
-    /// The answer with the protocol's version, as it goes over the socket: one line of JSON, without its newline.
+    /// Returns the answer with the protocol's version, as it is sent over the socket: one line of JSON, without its newline.
     ///
     /// # Errors
     ///
-    /// None that is known: all its keys are strings.
+    /// None are known: all keys are strings.
     pub fn to_json(&self) -> serde_json::Result<String> {
         serde_json::to_string(&Line { v: VERSION, body: self })
     }
 }
 
 impl Refused {
-    /// A refusal.
+    /// Returns a refusal.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self {
             code,
@@ -278,7 +278,7 @@ impl Refused {
 }
 
 impl ErrorCode {
-    /// The code as it is in JSON.
+    /// Returns the code as it is in JSON.
     pub fn name(self) -> String {
         match serde_json::to_value(self) {
             Ok(Value::String(name)) => name,
@@ -301,7 +301,7 @@ impl From<ChangeError> for Refused {
     }
 }
 
-/// What a loader's error says: an [`EnableError`] that it passes on keeps its meaning.
+/// Returns the refusal for a loader's error. If that wraps an [`EnableError`], the code is the one of the `EnableError`.
 pub(super) fn load_failed(error: &(dyn std::error::Error + 'static)) -> Refused {
     let mut message = error.to_string();
     let mut code = ErrorCode::LoadFailed;
@@ -333,7 +333,7 @@ mod tests {
     use super::*;
 
     fn code_of(line: &[u8]) -> ErrorCode {
-        Request::of_line(line).expect_err("no request").code
+        Request::from_line(line).expect_err("no request").code
     }
 
     #[test]
@@ -359,11 +359,11 @@ mod tests {
             },
         ];
         for request in all {
-            assert_eq!(Request::of_line(&request.to_line().unwrap()), Ok(request));
+            assert_eq!(Request::from_line(&request.to_line().unwrap()), Ok(request));
         }
         let by_hand = br#" {"request":"disable", "patch":"p", "v":1} "#;
         assert_eq!(
-            Request::of_line(by_hand),
+            Request::from_line(by_hand),
             Ok(Request::Disable {
                 patch: "p".to_owned(),
                 wait_ms: None,
@@ -429,12 +429,12 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(line in proptest::collection::vec(any::<u8>(), 0..512)) {
-            if let Err(refused) = Request::of_line(&line) {
+            if let Err(refused) = Request::from_line(&line) {
                 prop_assert!(!refused.message.is_empty());
             }
         }
 
-        /// Close to requests: objects with the right names and any values.
+        /// Objects with the right names and arbitrary values.
         #[test]
         fn nor_does_what_looks_like_a_request(
             name in "(list|load|disable|reverse|force|watch|x)",
@@ -442,7 +442,7 @@ mod tests {
             value in "(null|true|-1|1e400|0.5|\"a\"|\"\\\\u0000\"|\\[\\]|\\{\\})",
         ) {
             let line = format!("{{\"v\":1,\"request\":\"{name}\",\"{key}\":{value}}}");
-            if let Err(refused) = Request::of_line(line.as_bytes()) {
+            if let Err(refused) = Request::from_line(line.as_bytes()) {
                 prop_assert!(!refused.message.is_empty());
             }
         }

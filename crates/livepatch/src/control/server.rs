@@ -1,4 +1,4 @@
-//! The server: who may connect, how many, and the end of all of them.
+//! The server: accepts clients, limits their number, and ends their sessions.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -18,16 +18,16 @@ use super::session;
 use super::socket::{self, BindError, Polled, Socket};
 use crate::registry::registry;
 
-/// How a service loads a patch.
+/// The function by which a service loads a patch.
 type Loader = Box<dyn Fn(&Path) -> Result<String, Box<dyn Error + Send + Sync>> + Send + Sync>;
 
-/// How long to wait before accepting again when the system has no room for a connection.
-const OUT_OF_ROOM: Duration = Duration::from_millis(100);
+/// How long to wait before accepting again when the system has no resources for a connection.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// The control socket of this service. Dropping it disconnects all clients, and removes the socket.
 ///
-/// The drop waits for requests that are being carried out, and so for the loader and for callbacks; not for transitions.
-/// If a callback, an observer or the loader itself drops it, they go on alone, without an answer.
+/// The drop waits for requests in progress, and so for the loader and for callbacks, but not for transitions. If a
+/// callback, an observer or the loader itself drops it, they continue, and their request is not answered.
 #[derive(Debug)]
 #[must_use = "dropping it closes the control socket"]
 pub struct Control {
@@ -44,7 +44,7 @@ pub struct ControlBuilder {
     loader: Option<Loader>,
 }
 
-/// What a client may take.
+/// The limits of clients.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     pub(super) clients: usize,
@@ -54,12 +54,12 @@ pub(super) struct Limits {
     pub(super) events: usize,
 }
 
-/// What the server and its sessions share.
+/// The state that the server and its sessions share.
 pub(super) struct Shared {
     pub(super) limits: Limits,
     pub(super) loader: Option<Loader>,
     sessions: Mutex<Sessions>,
-    /// A session ended, or no more is to begin.
+    /// Notified when a session has ended, and when no more are to begin.
     ended: Condvar,
     wakeup: OwnedFd,
 }
@@ -74,44 +74,47 @@ struct Sessions {
 struct Session {
     stream: Arc<UnixStream>,
     thread: Option<ThreadId>,
-    doing: Doing,
-    /// Since when it does that.
+    activity: Activity,
+    /// The beginning of that activity.
     since: Instant,
 }
 
-/// What a client does. The order is that in which those who are silent make room.
+/// What a client is doing. Ordered: among silent clients, those of a lesser activity are disconnected first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Doing {
-    /// It has not asked anything yet.
-    Nothing,
-    /// It has had its answers.
-    Idling,
-    /// A request of it is carried out.
-    Asking,
+enum Activity {
+    /// It has not sent a request yet.
+    New,
+    /// Its requests have been answered.
+    Idle,
+    /// A request is in progress.
+    Busy,
     Watching,
-    /// It has made room, and is about to end.
-    Leaving,
+    /// It was disconnected to make room, and is about to end.
+    Evicted,
 }
 
 impl Sessions {
-    fn count(&self, of: impl Fn(Doing) -> bool) -> usize {
-        self.open.values().filter(|session| of(session.doing)).count()
+    fn count(&self, of: impl Fn(Activity) -> bool) -> usize {
+        self.open.values().filter(|session| of(session.activity)).count()
     }
 
-    /// Makes room for one more client: whether there is.
+    /// Makes room for one more client, and returns whether there is.
     fn make_room(&mut self, limits: &Limits) -> bool {
-        if self.count(|doing| doing < Doing::Watching) < limits.clients {
+        if self.count(|activity| activity < Activity::Watching) < limits.clients {
             return true;
         }
-        let silent = self.open.values_mut().filter(|session| session.doing < Doing::Asking);
-        let Some(session) = silent.min_by_key(|session| (session.doing, session.since)) else {
+        let silent = self
+            .open
+            .values_mut()
+            .filter(|session| session.activity < Activity::Busy);
+        let Some(session) = silent.min_by_key(|session| (session.activity, session.since)) else {
             return false;
         };
-        session.doing = Doing::Leaving;
+        session.activity = Activity::Evicted;
         refuse(
             &session.stream,
             ErrorCode::TooManyClients,
-            "silent for longest, and others came",
+            "disconnected for another client, as this one had been silent for longest",
         );
         let _ = session.stream.shutdown(Shutdown::Both);
         true
@@ -119,7 +122,8 @@ impl Sessions {
 }
 
 impl Control {
-    /// Begins a control socket at this path. Its directory is made if it is not there, for this user alone.
+    /// Returns a builder for a control socket at this path. If its directory does not exist, it is created for this user
+    /// alone.
     pub fn builder(path: impl Into<PathBuf>) -> ControlBuilder {
         ControlBuilder {
             path: path.into(),
@@ -134,17 +138,18 @@ impl Control {
         }
     }
 
-    /// Where the socket is.
+    /// Returns the path of the socket.
     pub fn path(&self) -> &Path {
         &self.socket.as_ref().expect("there until the drop").path
     }
 }
 
 impl ControlBuilder {
-    /// How the service loads a patch: it takes the path of a library, an absolute one, and gives the name of the patch that
-    /// it has enabled. Called on a thread of the client's, maybe on several at once; a panic of it is an error.
+    /// Sets how the service loads a patch: the function takes the absolute path of a library, and returns the name of the
+    /// patch that it has enabled. It is called on a thread of the client's session, possibly on several at once; if it
+    /// panics, that is an error.
     ///
-    /// Without one, requests to load are refused.
+    /// Without a loader, requests to load are refused.
     pub fn loader(
         mut self,
         loader: impl Fn(&Path) -> Result<String, Box<dyn Error + Send + Sync>> + Send + Sync + 'static,
@@ -153,48 +158,49 @@ impl ControlBuilder {
         self
     }
 
-    /// How many clients may be connected at a time, beside those who watch: each has a thread. 32 unless said otherwise.
+    /// Sets how many clients may be connected at a time, apart from those that watch; each has a thread. The default is 32.
     ///
-    /// One more takes the place of the client that has been silent for longest, of those that never asked anything first. It
-    /// is only refused if all of them have a request being carried out.
+    /// One more displaces the client that has been silent for longest, clients that never sent a request first. It is
+    /// only refused if all of them have a request in progress.
     pub fn max_clients(mut self, clients: usize) -> Self {
         self.limits.clients = clients;
         self
     }
 
-    /// How many clients may watch at a time: each has a thread. 16 unless said otherwise; one more is refused.
+    /// Sets how many clients may watch at a time; each has a thread. The default is 16; one more is refused.
     pub fn max_watchers(mut self, watchers: usize) -> Self {
         self.limits.watchers = watchers;
         self
     }
 
-    /// How long a client may take for its first request, if not [so long as for the others](Self::timeout). 5 seconds unless
-    /// said otherwise.
+    /// Sets how long a client may take for its first request, if that is less than [for later ones](Self::timeout). The
+    /// default is 5 seconds.
     pub fn first_timeout(mut self, timeout: Duration) -> Self {
         self.limits.first_timeout = timeout.max(Duration::from_millis(1));
         self
     }
 
-    /// How long a client may take for a request, from its last answer on, and for taking an answer. 30 seconds unless said
-    /// otherwise.
+    /// Sets how long a client may take for a request, from its last answer on, and for reading an answer. The default is
+    /// 30 seconds.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.limits.timeout = timeout.max(Duration::from_millis(1));
         self
     }
 
-    /// How many events are kept for a watcher that does not take them; what is more, it misses. 1024 unless said otherwise.
+    /// Sets how many events are queued for a watcher that does not read them; it misses any more. The default is 1024.
     pub fn max_events(mut self, events: usize) -> Self {
         self.limits.events = events;
         self
     }
 
-    /// Listens from now on, on a thread of its own.
+    /// Begins to listen, on a separate thread.
     ///
-    /// A socket that a service of this user has left behind is replaced; one that is listened on is not, nor anything else.
+    /// A stale socket of this user is replaced; one that a service listens on is not, nor is anything else.
     ///
     /// # Errors
     ///
-    /// If something else is there, if others could replace the socket, or if the system refuses: see [`BindError`].
+    /// If there is something else at the path, if others could replace the socket, or if a system call fails: see
+    /// [`BindError`].
     pub fn bind(self) -> Result<Control, BindError> {
         let failed = |what| {
             let path = self.path.clone();
@@ -206,7 +212,7 @@ impl ControlBuilder {
             loader: self.loader,
             sessions: Mutex::default(),
             ended: Condvar::new(),
-            wakeup: socket::wakeup().map_err(failed("no wake-up for"))?,
+            wakeup: socket::wakeup().map_err(failed("cannot create a wake-up for"))?,
         });
         let server = thread::Builder::new()
             .name("livepatch-ctl".to_owned())
@@ -214,7 +220,7 @@ impl ControlBuilder {
                 let (shared, socket) = (Arc::clone(&shared), Arc::clone(&socket));
                 move || serve(&shared, &socket)
             })
-            .map_err(failed("no thread for"))?;
+            .map_err(failed("cannot create a thread for"))?;
         Ok(Control {
             shared,
             socket: Some(socket),
@@ -243,18 +249,18 @@ impl fmt::Debug for Shared {
 
 impl Drop for Control {
     fn drop(&mut self) {
-        self.shared.sessions.lock().stopped = true; // No session begins any more.
+        self.shared.sessions.lock().stopped = true; // No more sessions begin.
         self.shared.ended.notify_all();
         socket::wake(&self.shared.wakeup);
         if let Some(server) = self.server.take() {
             let _ = server.join(); // It only accepts, and never waits for long.
         }
-        drop(self.socket.take()); // The last: removes the file, before any client can know.
+        drop(self.socket.take()); // The last reference: removes the file, before any client can notice.
         for session in self.shared.sessions.lock().open.values() {
             let _ = session.stream.shutdown(Shutdown::Both);
         }
         if registry().is_changing_here() {
-            return; // A session may wait for what this thread is in the middle of.
+            return; // A session may wait for the change that this thread is making.
         }
         let me = thread::current().id();
         let mut sessions = self.shared.sessions.lock();
@@ -265,7 +271,7 @@ impl Drop for Control {
 }
 
 impl Shared {
-    /// Whether the server is to end.
+    /// Returns whether the server is to end.
     pub(super) fn is_stopped(&self) -> bool {
         self.sessions.lock().stopped
     }
@@ -276,22 +282,22 @@ fn serve(shared: &Arc<Shared>, socket: &Socket) {
         match socket::poll(&socket.listener, &shared.wakeup, true, None) {
             Ok(Polled::Readable) => match socket.listener.accept() {
                 Ok((stream, _)) => admit(shared, stream),
-                // The client is gone already, or was a spurious one.
-                Err(error) if is_passing(&error) => {}
-                Err(_) => thread::sleep(OUT_OF_ROOM),
+                // The client has disconnected already, or there was none.
+                Err(error) if is_transient(&error) => {}
+                Err(_) => thread::sleep(ACCEPT_RETRY),
             },
             Ok(_) => {}
-            Err(_) => thread::sleep(OUT_OF_ROOM),
+            Err(_) => thread::sleep(ACCEPT_RETRY),
         }
     }
 }
 
-fn is_passing(error: &std::io::Error) -> bool {
+fn is_transient(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{ConnectionAborted, Interrupted, WouldBlock};
     matches!(error.kind(), ConnectionAborted | Interrupted | WouldBlock)
 }
 
-/// Gives a client a session, or says why not.
+/// Starts a session for a client, or refuses it.
 fn admit(shared: &Arc<Shared>, stream: UnixStream) {
     let (user, process) = match socket::peer(&stream) {
         Ok(peer) if socket::is_permitted(peer.0) => peer,
@@ -308,8 +314,8 @@ fn admit(shared: &Arc<Shared>, stream: UnixStream) {
     let stream = Arc::new(stream);
     let number = {
         let mut sessions = shared.sessions.lock();
-        // Each has a thread still, which ends soon: its client is disconnected, and no request of it is carried out.
-        while !sessions.stopped && sessions.count(|doing| doing == Doing::Leaving) > shared.limits.clients {
+        // Each of these still has a thread, which ends soon: its client is disconnected, and no request of it is carried out.
+        while !sessions.stopped && sessions.count(|activity| activity == Activity::Evicted) > shared.limits.clients {
             shared.ended.wait(&mut sessions);
         }
         if sessions.stopped {
@@ -320,7 +326,7 @@ fn admit(shared: &Arc<Shared>, stream: UnixStream) {
             return refuse(
                 &stream,
                 ErrorCode::TooManyClients,
-                "too many clients have requests being carried out",
+                "too many clients have requests in progress",
             );
         }
         sessions.next += 1;
@@ -328,13 +334,13 @@ fn admit(shared: &Arc<Shared>, stream: UnixStream) {
         let session = Session {
             stream: Arc::clone(&stream),
             thread: None,
-            doing: Doing::Nothing,
+            activity: Activity::New,
             since: Instant::now(),
         };
         sessions.open.insert(number, session);
         number
     };
-    let open = Open {
+    let open = SessionHandle {
         shared: Arc::clone(shared),
         number,
     };
@@ -345,10 +351,10 @@ fn admit(shared: &Arc<Shared>, stream: UnixStream) {
             session.thread = Some(thread::current().id());
         }
         session::run(&open, &stream, (user, process));
-    }); // If there is no thread, the client is dropped with the closure.
+    }); // If no thread can be created, the client is dropped with the closure.
 }
 
-/// At once or not at all: nobody waits for a client without a session.
+/// Sends a refusal if that is possible without waiting, as the client has no session.
 fn refuse(stream: &UnixStream, code: ErrorCode, message: &str) {
     if let (Ok(()), Ok(line)) = (
         stream.set_nonblocking(true),
@@ -358,49 +364,49 @@ fn refuse(stream: &UnixStream, code: ErrorCode, message: &str) {
     }
 }
 
-/// A session's place in the table.
-pub(super) struct Open {
+/// A session's entry in the table.
+pub(super) struct SessionHandle {
     pub(super) shared: Arc<Shared>,
     number: u64,
 }
 
-impl Open {
-    /// A request has come: whether it is to be carried out. Not if the client has had to make room.
-    pub(super) fn asks(&self) -> bool {
-        self.goes_on(Doing::Asking)
+impl SessionHandle {
+    /// Begins a request, and returns whether it is to be carried out: not if the client was disconnected to make room.
+    pub(super) fn begin_request(&self) -> bool {
+        self.set_activity(Activity::Busy)
     }
 
-    /// A request is answered.
-    pub(super) fn idles(&self) {
-        self.goes_on(Doing::Idling);
+    /// Ends a request, which has been answered.
+    pub(super) fn end_request(&self) {
+        self.set_activity(Activity::Idle);
     }
 
-    /// The client watches from now on. An error if too many do.
-    pub(super) fn watches(&self) -> Result<(), Refused> {
+    /// Makes the client a watcher, or returns an error if there are too many.
+    pub(super) fn begin_watch(&self) -> Result<(), Refused> {
         let limit = self.shared.limits.watchers;
         let mut sessions = self.shared.sessions.lock();
-        if sessions.count(|doing| doing == Doing::Watching) >= limit {
-            let message = format!("{limit} clients watch, and no more may");
+        if sessions.count(|activity| activity == Activity::Watching) >= limit {
+            let message = format!("{limit} clients are watching already, which is the limit");
             return Err(Refused::new(ErrorCode::TooManyWatchers, message));
         }
         if let Some(session) = sessions.open.get_mut(&self.number) {
-            session.doing = Doing::Watching;
+            session.activity = Activity::Watching;
         }
         Ok(())
     }
 
-    fn goes_on(&self, doing: Doing) -> bool {
+    fn set_activity(&self, activity: Activity) -> bool {
         let mut sessions = self.shared.sessions.lock();
         let session = sessions.open.get_mut(&self.number);
-        let Some(session) = session.filter(|session| session.doing != Doing::Leaving) else {
+        let Some(session) = session.filter(|session| session.activity != Activity::Evicted) else {
             return false;
         };
-        (session.doing, session.since) = (doing, Instant::now());
+        (session.activity, session.since) = (activity, Instant::now());
         true
     }
 }
 
-impl Drop for Open {
+impl Drop for SessionHandle {
     fn drop(&mut self) {
         self.shared.sessions.lock().open.remove(&self.number);
         self.shared.ended.notify_all();

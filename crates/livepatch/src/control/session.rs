@@ -1,4 +1,4 @@
-//! One client's session: its lines, what they ask, and the answers.
+//! The session of one client: reads requests, carries them out, and sends the answers.
 
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
@@ -7,17 +7,17 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::protocol::{Answer, Change, ErrorCode, MAX_REQUEST, Refused, Request, load_failed};
-use super::server::{Open, Shared};
+use super::server::{SessionHandle, Shared};
 use super::{socket, watch};
 use crate::events::Direction;
 use crate::patch::panic_message;
 use crate::registry::{TaskStatus, registry};
 
-/// How often who waits for a transition looks whether its client is still there.
-const LOOK: Duration = Duration::from_millis(50);
+/// How often a session that waits for a transition checks whether its client is still connected.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Serves a client, of this user and process, until it goes or does what closes the connection.
-pub(super) fn run(open: &Open, stream: &UnixStream, peer: (u32, i32)) {
+/// Serves a client of this user and process until it disconnects, or an error closes the connection.
+pub(super) fn run(open: &SessionHandle, stream: &UnixStream, peer: (u32, i32)) {
     let shared = &*open.shared;
     let mut lines = Lines {
         stream,
@@ -34,14 +34,14 @@ pub(super) fn run(open: &Open, stream: &UnixStream, peer: (u32, i32)) {
                 return;
             }
         };
-        if !open.asks() {
+        if !open.begin_request() {
             return;
         }
         lines.timeout = shared.limits.timeout;
-        let answer = match Request::of_line(&line) {
-            Ok(Request::Watch { patch, interval_ms }) => match open.watches() {
+        let answer = match Request::from_line(&line) {
+            Ok(Request::Watch { patch, interval_ms }) => match open.begin_watch() {
                 Ok(()) => {
-                    // It ends with the connection.
+                    // The watch ends with the connection.
                     let _ = watch::run(shared, stream, patch.as_deref(), interval_ms);
                     return;
                 }
@@ -57,14 +57,14 @@ pub(super) fn run(open: &Open, stream: &UnixStream, peer: (u32, i32)) {
             }
             Err(refused) => Err(refused),
         };
-        open.idles(); // Who does not take its answer is silent, too.
+        open.end_request(); // A client that does not read its answer counts as silent too.
         if send(&answer.unwrap_or_else(Answer::Error)).is_err() {
             return;
         }
     }
 }
 
-/// Sends an answer within the time.
+/// Sends an answer within the timeout.
 pub(super) fn send(stream: &UnixStream, answer: &Answer, timeout: Duration) -> io::Result<()> {
     let line = answer.to_line().map_err(io::Error::other)?;
     socket::send_all(stream, &line, timeout)
@@ -116,17 +116,17 @@ fn answer(shared: &Shared, stream: &UnixStream, request: Request) -> Result<Answ
             registry().force(&patch)?;
             Ok(changed(stream, patch, None, None))
         }
-        Request::Watch { .. } => Err(Refused::new(ErrorCode::Internal, "a watch has no one answer")),
+        Request::Watch { .. } => Err(Refused::new(ErrorCode::Internal, "a watch has no single answer")),
     }
 }
 
 fn load(shared: &Shared, path: &Path) -> Result<String, Refused> {
     let Some(loader) = &shared.loader else {
-        let message = "this service loads no patches: its control socket was made without a loader";
+        let message = "this service cannot load patches: its control socket has no loader";
         return Err(Refused::new(ErrorCode::NoLoader, message));
     };
     if !path.is_absolute() || path.as_os_str().as_encoded_bytes().contains(&0) {
-        let message = format!("{path:?} is no absolute path: the service is in a directory of its own");
+        let message = format!("{path:?} is not an absolute path: the service has its own working directory");
         return Err(Refused::new(ErrorCode::BadRequest, message));
     }
     match panic::catch_unwind(AssertUnwindSafe(|| loader(path))) {
@@ -138,15 +138,15 @@ fn load(shared: &Shared, path: &Path) -> Result<String, Refused> {
     }
 }
 
-/// How the patch is once its transition is over, or the time is, or the client has gone. If the time is over, the transition
-/// is reversed first, if it still has that direction.
+/// Returns the answer about the patch once its transition has ended, the time is up, or the client has disconnected. If
+/// the time is up, reverses the transition first, if it still has the direction `reverse`.
 fn changed(stream: &UnixStream, patch: String, wait_ms: Option<u64>, reverse: Option<Direction>) -> Answer {
     let mut reversed = false;
     if let Some(wait) = wait_ms.map(Duration::from_millis)
-        && wait_for(stream, &patch, wait) == Waited::InVain
+        && wait_for(stream, &patch, wait) == Waited::TimedOut
         && let Some(direction) = reverse
     {
-        // An error: it ended just now, or somebody else was faster.
+        // It fails if the transition has just ended, or has been reversed in another way.
         reversed = registry().reverse_from(&patch, direction).is_ok();
         wait_for(stream, &patch, wait);
     }
@@ -164,28 +164,28 @@ fn changed(stream: &UnixStream, patch: String, wait_ms: Option<u64>, reverse: Op
     })
 }
 
-/// How waiting for a transition ended.
+/// The outcome of waiting for a transition.
 #[derive(PartialEq, Eq)]
 enum Waited {
-    /// It is over.
-    Over,
-    /// The client has gone: it waits for nothing any more, and nothing is done for it.
-    Gone,
-    /// The time is over.
-    InVain,
+    /// The transition has ended.
+    Ended,
+    /// The client has disconnected: nothing more is done for it.
+    Disconnected,
+    /// The time is up.
+    TimedOut,
 }
 
 /// Waits for the end of the transition of this patch.
 fn wait_for(stream: &UnixStream, patch: &str, wait: Duration) -> Waited {
     let until = Instant::now().checked_add(wait);
     loop {
-        let left = until.map_or(LOOK, |until| until.saturating_duration_since(Instant::now()));
-        match registry().wait(left.min(LOOK)) {
-            Err(error) if error.patch == patch && socket::is_hung_up(stream) => return Waited::Gone,
-            Err(error) if error.patch == patch && left.is_zero() => return Waited::InVain,
+        let remaining = until.map_or(POLL_INTERVAL, |until| until.saturating_duration_since(Instant::now()));
+        match registry().wait(remaining.min(POLL_INTERVAL)) {
+            Err(error) if error.patch == patch && socket::is_hung_up(stream) => return Waited::Disconnected,
+            Err(error) if error.patch == patch && remaining.is_zero() => return Waited::TimedOut,
             Err(error) if error.patch == patch => {}
-            // If another patch is in transition, this one's is over.
-            _ => return Waited::Over,
+            // If another patch is in transition, this one's has ended.
+            _ => return Waited::Ended,
         }
     }
 }
@@ -205,7 +205,7 @@ fn trace(request: &Request, (user, process): (u32, i32)) {
 #[cfg(not(feature = "tracing"))]
 fn trace(_: &Request, _: (u32, i32)) {}
 
-/// The lines of a client: bounded in length and in time.
+/// Reads a client's lines, with limits on their length and time.
 struct Lines<'s> {
     stream: &'s UnixStream,
     buffer: Vec<u8>,
@@ -213,7 +213,7 @@ struct Lines<'s> {
 }
 
 impl Lines<'_> {
-    /// The next line, without its newline. None: there is none, and nobody to tell. An error ends the session.
+    /// Returns the next line, without its newline; `None` if the client has disconnected. After an error the session ends.
     fn next(&mut self) -> Result<Option<Vec<u8>>, Refused> {
         let until = Instant::now() + self.timeout;
         let mut searched = 0;
@@ -230,18 +230,18 @@ impl Lines<'_> {
             if searched > MAX_REQUEST {
                 return Err(too_long());
             }
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(Refused::new(ErrorCode::TimedOut, "no whole request came in time"));
+            let remaining = until.saturating_duration_since(Instant::now());
+            if remaining.is_zero() {
+                return Err(Refused::new(ErrorCode::TimedOut, "no complete request arrived in time"));
             }
             let mut chunk = [0; 4096];
-            if self.stream.set_read_timeout(Some(left)).is_err() {
+            if self.stream.set_read_timeout(Some(remaining)).is_err() {
                 return Ok(None);
             }
             let mut stream = self.stream;
             match stream.read(&mut chunk) {
                 Ok(0) if self.buffer.is_empty() => return Ok(None),
-                // Never carried out: what is missing may have changed its meaning.
+                // Never carried out: the missing part may have changed its meaning.
                 Ok(0) => {
                     return Err(Refused::new(
                         ErrorCode::BadRequest,

@@ -1,4 +1,4 @@
-//! The socket's file: made so that nobody else can reach it at any moment, taken over only from who is gone.
+//! The socket's file: created so that other users can never reach it, and only taken over from a service that has ended.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -15,63 +15,63 @@ use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketT
 
 use super::trust::{NotSafe, Trusted, UnsafePath};
 
-/// How long to wait for another service that binds, or removes, a socket in the same directory.
-const LOCK_PATIENCE: Duration = Duration::from_secs(2);
-/// Read and write, for the owner.
+/// How long to wait for another service that binds or removes a socket in the same directory.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
+/// Read and write permission for the owner.
 const OWNER_ONLY: u32 = 0o600;
-/// Clients that may wait to be accepted.
+/// The maximum number of clients that wait to be accepted.
 const BACKLOG: i32 = 32;
 
-/// Why there is no control socket.
+/// Why the control socket could not be bound.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BindError {
     /// A service listens there.
     #[error("{} is the control socket of a running service", path.display())]
     InUse {
-        /// Where.
+        /// The path.
         path: PathBuf,
     },
-    /// Something is there that is no stale socket of this user. It is left alone.
-    #[error("{} is there and is {what}", path.display())]
+    /// There is something that is not a stale socket of this user. It is left alone.
+    #[error("{} exists and is {what}", path.display())]
     NotOurs {
-        /// Where.
+        /// The path.
         path: PathBuf,
         /// What it is.
         what: &'static str,
     },
-    /// Others could put a socket of their own in the place of this one.
+    /// Other users could replace the socket by their own.
     #[error(transparent)]
     UnsafePath(#[from] UnsafePath),
-    /// The system refused.
+    /// A system call failed.
     #[error("{what} {}: {source}", path.display())]
     Io {
-        /// What was tried.
+        /// The operation.
         what: &'static str,
-        /// On what.
+        /// The path.
         path: PathBuf,
-        /// Its error.
+        /// The error.
         source: io::Error,
     },
 }
 
-/// A socket that listens, and its file, which goes when this is dropped.
+/// A listening socket and its file, which is removed when this is dropped.
 #[derive(Debug)]
 pub(super) struct Socket {
     pub(super) listener: UnixListener,
     pub(super) path: PathBuf,
-    /// Device and inode of the file: what is there may be another's by then.
+    /// Device and inode of the file, as the path may lead to another file later.
     file: (u64, u64),
 }
 
 impl Socket {
-    /// Makes the directory if it is not there, and listens.
+    /// Creates the directory if it does not exist, and listens.
     pub(super) fn bind(path: &Path) -> Result<Self, BindError> {
         let io = |what, path: &Path| {
             let path = path.to_owned();
             move |source: io::Error| BindError::Io { what, path, source }
         };
-        // The service may change its directory later.
+        // The service may change its working directory later.
         let path = std::path::absolute(path).map_err(io("cannot make an absolute path of", path))?;
         let address =
             SocketAddrUnix::new(&path).map_err(|error| io("cannot use as a socket's path", &path)(error.into()))?;
@@ -80,10 +80,10 @@ impl Socket {
             .recursive(true)
             .mode(0o700)
             .create(directory)
-            .map_err(io("cannot make the directory", directory))?;
-        Trusted::ours().check(directory).map_err(|refused| match refused {
+            .map_err(io("cannot create the directory", directory))?;
+        Trusted::own_user().check(directory).map_err(|refused| match refused {
             NotSafe::Unsafe(refused) => BindError::UnsafePath(refused),
-            NotSafe::Io(path, source) => io("cannot look at", &path)(source),
+            NotSafe::Io(path, source) => io("cannot examine", &path)(source),
         })?;
         let _lock = lock(directory).map_err(io("cannot lock the directory", directory))?;
         remove_stale(&path, &address)?;
@@ -91,12 +91,13 @@ impl Socket {
         let failed = |error: Errno| io("cannot listen at", &path)(error.into());
         let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
             .map_err(failed)?;
-        // The file takes its mode from the socket's: nobody else can open it, not even before the next line.
+        // The file gets its mode from the socket: no other user can open it, not even before the next line.
         rustix::fs::fchmod(&socket, Mode::from_raw_mode(OWNER_ONLY)).map_err(failed)?;
         rustix::net::bind(&socket, &address).map_err(failed)?;
         let listener = UnixListener::from(socket);
         let finish = || {
-            // A strange umask may have taken the owner's own rights. Only we and root can have changed the path.
+            // An unusual umask may have removed the owner's own permissions. Only this user and root can have changed the
+            // path.
             rustix::fs::chmod(&path, Mode::from_raw_mode(OWNER_ONLY))?;
             listener.set_nonblocking(true)?;
             rustix::net::listen(&listener, BACKLOG)?;
@@ -118,7 +119,7 @@ impl Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        // The listener is open still, so its inode's number is nobody else's.
+        // The listener is still open, so its inode number has not been reused.
         let _lock = self.path.parent().map(lock);
         if fs::symlink_metadata(&self.path).is_ok_and(|file| (file.dev(), file.ino()) == self.file) {
             let _ = fs::remove_file(&self.path);
@@ -126,10 +127,10 @@ impl Drop for Socket {
     }
 }
 
-/// Orders who binds and removes sockets in a directory, until the file is dropped.
+/// Takes the lock under which sockets are bound and removed in a directory. It is held until the file is dropped.
 fn lock(directory: &Path) -> io::Result<File> {
     let file = File::open(directory)?;
-    let until = Instant::now() + LOCK_PATIENCE;
+    let until = Instant::now() + LOCK_TIMEOUT;
     loop {
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(file),
@@ -140,7 +141,7 @@ fn lock(directory: &Path) -> io::Result<File> {
     }
 }
 
-/// Removes a socket of ours on which nobody listens. Anything else that is there is an error.
+/// Removes a socket of this user that has no listener. Anything else at the path is an error.
 fn remove_stale(path: &Path, address: &SocketAddrUnix) -> Result<(), BindError> {
     let io = |what| {
         let path = path.to_owned();
@@ -154,10 +155,10 @@ fn remove_stale(path: &Path, address: &SocketAddrUnix) -> Result<(), BindError> 
     };
     let there = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        there => there.map_err(io("cannot look at"))?,
+        there => there.map_err(io("cannot examine"))?,
     };
     if !there.file_type().is_socket() {
-        return not_ours("no socket");
+        return not_ours("not a socket");
     }
     if there.uid() != rustix::process::geteuid().as_raw() {
         return not_ours("a socket of another user");
@@ -168,13 +169,14 @@ fn remove_stale(path: &Path, address: &SocketAddrUnix) -> Result<(), BindError> 
     match rustix::net::connect(&probe, address) {
         Err(Errno::CONNREFUSED) => fs::remove_file(path).map_err(io("cannot remove the stale socket")),
         Err(Errno::PROTOTYPE) => not_ours("a socket of another kind"),
-        // A full queue of clients is a listener too.
+        // A full backlog means that there is a listener.
         Ok(()) | Err(Errno::AGAIN) => Err(BindError::InUse { path: path.to_owned() }),
         Err(error) => Err(io("cannot probe")(error.into())),
     }
 }
 
-/// Who is at the other end: user and process, as they were when it connected. The process is 0 if it cannot be told here.
+/// Returns the user and process at the other end, as they were when it connected. The process is 0 if it cannot be
+/// determined.
 pub(super) fn peer(stream: &UnixStream) -> io::Result<(u32, i32)> {
     let mut peer = libc::ucred {
         pid: 0,
@@ -199,20 +201,21 @@ pub(super) fn peer(stream: &UnixStream) -> io::Result<(u32, i32)> {
     }
 }
 
-/// Whether a user may use the socket: the one that the service runs as, and root, who can do all that anyway.
+/// Returns whether a user may use the socket: the one that the service runs as, and root, which has all its permissions
+/// anyway.
 pub(super) fn is_permitted(user: u32) -> bool {
     user == rustix::process::geteuid().as_raw() || user == 0
 }
 
-/// Writes all, or fails when the time is over. Never raises SIGPIPE, whatever the program did to that.
+/// Writes all bytes, or fails when the time is up. Never raises SIGPIPE, whatever the program's disposition of it.
 pub(super) fn send_all(stream: &UnixStream, mut bytes: &[u8], timeout: Duration) -> io::Result<()> {
     let until = Instant::now() + timeout;
     while !bytes.is_empty() {
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
+        let remaining = until.saturating_duration_since(Instant::now());
+        if remaining.is_zero() {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        stream.set_write_timeout(Some(left))?;
+        stream.set_write_timeout(Some(remaining))?;
         match rustix::net::send(stream, bytes, SendFlags::NOSIGNAL) {
             Ok(sent) => bytes = &bytes[sent..],
             Err(Errno::INTR | Errno::AGAIN) => {}
@@ -222,32 +225,32 @@ pub(super) fn send_all(stream: &UnixStream, mut bytes: &[u8], timeout: Duration)
     Ok(())
 }
 
-/// Something that another thread can wake a poll with.
+/// Returns an event descriptor by which another thread can wake a poll.
 pub(super) fn wakeup() -> io::Result<OwnedFd> {
     use rustix::event::{EventfdFlags, eventfd};
     Ok(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)
 }
 
-/// Wakes who polls. Never waits.
+/// Wakes a polling thread. Does not block.
 pub(super) fn wake(wakeup: &OwnedFd) {
-    // It fails only if it is awake already, as often as can be counted.
+    // Fails only if the counter is at its maximum, when the thread is woken anyway.
     let _ = rustix::io::write(wakeup, &1_u64.to_ne_bytes());
 }
 
-/// What a poll met.
+/// The outcome of a poll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Polled {
-    /// The time is over.
-    Nothing,
-    /// Somebody woke us.
+    /// The time is up.
+    TimedOut,
+    /// Another thread has called [`wake`].
     Woken,
-    /// The other end is gone, or this one was shut down.
+    /// The other end has disconnected, or this one was shut down.
     HungUp,
-    /// There is something to read, or to accept.
+    /// There is data to read, or a connection to accept.
     Readable,
 }
 
-/// Waits for a wake-up, or for something about `fd`: anything that comes, if `reads`, else only its end.
+/// Waits for a wake-up, or for `fd`: to become readable if `reads` is set, otherwise only for its end.
 pub(super) fn poll(fd: impl AsFd, wakeup: &OwnedFd, reads: bool, timeout: Option<Duration>) -> io::Result<Polled> {
     use rustix::event::{PollFd, PollFlags, Timespec};
     let wanted = if reads { PollFlags::IN } else { PollFlags::empty() };
@@ -258,7 +261,7 @@ pub(super) fn poll(fd: impl AsFd, wakeup: &OwnedFd, reads: bool, timeout: Option
     });
     match rustix::event::poll(&mut fds, timeout.as_ref()) {
         Ok(_) => {}
-        Err(Errno::INTR) => return Ok(Polled::Nothing),
+        Err(Errno::INTR) => return Ok(Polled::TimedOut),
         Err(error) => return Err(error.into()),
     }
     let (of_fd, of_wakeup) = (fds[0].revents(), fds[1].revents());
@@ -270,14 +273,15 @@ pub(super) fn poll(fd: impl AsFd, wakeup: &OwnedFd, reads: bool, timeout: Option
     } else if !of_fd.is_empty() {
         Ok(Polled::Readable)
     } else {
-        Ok(Polled::Nothing)
+        Ok(Polled::TimedOut)
     }
 }
 
-/// Whether the other end is gone, or this one was shut down. Who only has nothing more to say is still there.
+/// Returns whether the other end has disconnected, or this one was shut down. A client that has only closed its sending
+/// half is still connected.
 pub(super) fn is_hung_up(stream: &UnixStream) -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec};
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     let mut fds = [PollFd::new(stream, PollFlags::empty())];
-    matches!(rustix::event::poll(&mut fds, Some(&now)), Ok(met) if met > 0)
+    matches!(rustix::event::poll(&mut fds, Some(&now)), Ok(ready) if ready > 0)
 }

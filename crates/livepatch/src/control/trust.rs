@@ -1,4 +1,4 @@
-//! Whom to believe: the user at the other end of a socket, and everybody who could put another socket at its path.
+//! Trusted users: those that may be at the other end of a socket, and that may own what is on its path.
 
 use std::fmt;
 use std::fs::{self, Metadata};
@@ -6,33 +6,33 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 
-/// As many symbolic links as the kernel follows.
+/// The maximum number of symbolic links, the same as the kernel's.
 const MAX_LINKS: usize = 40;
 
-/// What others could change: then what is found there may be anybody's.
+/// A part of a path that other users could change, so that its contents cannot be trusted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{} {why}", path.display())]
 pub struct UnsafePath {
     /// The part of the path: a directory, a symbolic link, or the socket itself.
     pub path: PathBuf,
-    /// Why.
+    /// The reason.
     pub why: String,
 }
 
-/// Why a path was not found safe.
+/// Why a path is not considered safe.
 #[derive(Debug)]
 pub(super) enum NotSafe {
     Unsafe(UnsafePath),
     Io(PathBuf, io::Error),
 }
 
-/// The users that are believed: root, whom nothing could be kept from anyway, and some more.
+/// The trusted users: root, from which nothing can be protected anyway, and others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Trusted(Vec<u32>);
 
 impl Trusted {
-    /// The user of this process.
-    pub(super) fn ours() -> Self {
+    /// Returns root and the user of this process.
+    pub(super) fn own_user() -> Self {
         Self(vec![0, rustix::process::geteuid().as_raw()])
     }
 
@@ -44,9 +44,10 @@ impl Trusted {
         self.0.contains(&user)
     }
 
-    /// Whether nobody else can change what is found at this path: every directory on the way, after each symbolic link, and
-    /// what is at its end are of a trusted user, and others can write to none, but to sticky directories, where they cannot
-    /// touch what is not theirs. What is at the end may be missing.
+    /// Checks that no untrusted user can change what is found at this path: every directory on the way, after each
+    /// symbolic link, and the file at its end must belong to a trusted user, and directories must not be writable by
+    /// others unless they are sticky, in which others cannot touch files that are not theirs. The last component may be
+    /// missing.
     pub(super) fn check(&self, path: &Path) -> Result<(), NotSafe> {
         let mut ahead: Vec<PathBuf> =
             parts(&std::path::absolute(path).map_err(|error| NotSafe::Io(path.into(), error))?);
@@ -55,7 +56,7 @@ impl Trusted {
         self.check_one(&at, &look(&at)?)?;
         while let Some(part) = ahead.pop() {
             if part.as_os_str() == ".." {
-                at.pop(); // After all links: so it is the directory that it is in.
+                at.pop(); // All links are resolved, so this is the parent directory.
                 continue;
             }
             let next = at.join(part);
@@ -93,7 +94,7 @@ impl Trusted {
         if !self.has(found.uid()) {
             return refuse(format!("is {kind} of another user, {}", found.uid()));
         }
-        // Nobody can change a symbolic link, and what a socket's mode says is who may connect.
+        // A symbolic link cannot be modified, and a socket's mode only says which users may connect.
         let (others_write, sticky) = (found.mode() & 0o022 != 0, found.mode() & 0o1000 != 0);
         if found.is_dir() && others_write && !sticky {
             return refuse("is a directory that can be written to by others".to_owned());
@@ -102,7 +103,7 @@ impl Trusted {
     }
 }
 
-/// A path's parts, the first one last.
+/// Returns the components of a path, in reverse.
 fn parts(path: &Path) -> Vec<PathBuf> {
     let of_use = |part: &Component<'_>| matches!(part, Component::Normal(_) | Component::ParentDir);
     let parts = path.components().filter(of_use);
@@ -113,7 +114,7 @@ fn look(path: &Path) -> Result<Metadata, NotSafe> {
     fs::symlink_metadata(path).map_err(|error| NotSafe::Io(path.to_owned(), error))
 }
 
-/// What is found somewhere, in words.
+/// Displays the kind of a file.
 struct Kind<'m>(&'m Metadata);
 
 impl fmt::Display for Kind<'_> {

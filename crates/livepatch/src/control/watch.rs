@@ -1,6 +1,6 @@
-//! Watching: events as they come, and the transition that runs.
+//! Watching: reports events as they happen, and the running transition.
 //!
-//! The registry's observer only puts events into a bounded queue: it never waits for a client.
+//! The registry's observer only pushes events to a bounded queue: it never waits for a client.
 
 use std::collections::VecDeque;
 use std::io;
@@ -18,17 +18,17 @@ use super::socket::{self, Polled};
 use crate::events::Event;
 use crate::registry::{TaskStatus, registry};
 
-/// How often a running transition is told: unless said otherwise, and at most.
+/// The interval at which a running transition is reported: the default, and the minimum.
 const INTERVALS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_millis(10));
 
-/// Events that the client has not been sent.
+/// The events that have not been sent to the client yet.
 struct Queue {
     waiting: Mutex<Waiting>,
-    room: usize,
+    capacity: usize,
     wakeup: OwnedFd,
 }
 
-/// In order: the events, then those that had no room.
+/// The queued events, and the number of those after them that were dropped.
 #[derive(Default)]
 struct Waiting {
     events: VecDeque<Event>,
@@ -36,10 +36,10 @@ struct Waiting {
 }
 
 impl Queue {
-    fn put(&self, event: &Event) {
+    fn push(&self, event: &Event) {
         let mut waiting = self.waiting.lock();
-        // Once some are missed, all are until the client has caught up: so it is told where the gap is.
-        if waiting.missed > 0 || waiting.events.len() >= self.room {
+        // Once an event is dropped, all are until the client has caught up, so that it can be told where the gap is.
+        if waiting.missed > 0 || waiting.events.len() >= self.capacity {
             waiting.missed = waiting.missed.saturating_add(1);
         } else {
             waiting.events.push_back(event.clone());
@@ -49,7 +49,7 @@ impl Queue {
     }
 }
 
-/// Tells a client what happens, until it goes or is too slow.
+/// Reports events to a client, until it disconnects or is too slow.
 pub(super) fn run(
     shared: &Shared,
     stream: &UnixStream,
@@ -60,28 +60,28 @@ pub(super) fn run(
     let send = |answer: &Answer| send(stream, answer, shared.limits.timeout);
     let queue = Arc::new(Queue {
         waiting: Mutex::default(),
-        room: shared.limits.events,
+        capacity: shared.limits.events,
         wakeup: socket::wakeup()?,
     });
     let _observation = registry().observe({
         let (queue, patch) = (Arc::clone(&queue), patch.map(str::to_owned));
         move |event| {
             if patch.as_deref().is_none_or(|name| concerns(event, name)) {
-                queue.put(event);
+                queue.push(event);
             }
         }
     });
-    // The transition that the client knows of, and when it was told.
+    // The transition that was last reported to the client, and when.
     let mut known = transition(patch);
-    let mut told = Instant::now();
+    let mut reported_at = Instant::now();
     let first = report(patch);
     if first.is_none() {
         known = None;
     }
-    send(&first.unwrap_or_else(none))?;
+    send(&first.unwrap_or_else(no_transition))?;
     loop {
-        // Looked at before the events are taken: the end of a transition is told after its events.
-        let runs = transition(patch);
+        // Read before the events are taken, so that the end of a transition is reported after its events.
+        let running = transition(patch);
         let Waiting { events, missed } = std::mem::take(&mut *queue.waiting.lock());
         for event in events {
             send(&Answer::Event { event })?;
@@ -89,29 +89,29 @@ pub(super) fn run(
         if missed > 0 {
             send(&Answer::Missed { events: missed })?;
         }
-        if runs != known && known.is_some() {
-            send(&none())?;
+        if running != known && known.is_some() {
+            send(&no_transition())?;
         }
-        if runs.is_some() && (runs != known || told.elapsed() >= interval) {
-            told = Instant::now();
-            // None: it is over by now, with events to come.
+        if running.is_some() && (running != known || reported_at.elapsed() >= interval) {
+            reported_at = Instant::now();
+            // `None`: it has ended by now, and its events follow.
             if let Some(report) = report(patch) {
                 send(&report)?;
             }
         }
-        known = runs;
+        known = running;
         let pause = known.as_ref().map(|_| {
-            // The last event comes before the end itself, which so is seen soon.
-            interval.saturating_sub(told.elapsed()).min(INTERVALS.1 * 10)
+            // The last event precedes the end itself, so the end is noticed soon.
+            interval.saturating_sub(reported_at.elapsed()).min(INTERVALS.1 * 10)
         });
         match socket::poll(stream, &queue.wakeup, false, pause)? {
             Polled::HungUp => return Ok(()),
-            Polled::Nothing | Polled::Woken | Polled::Readable => {}
+            Polled::TimedOut | Polled::Woken | Polled::Readable => {}
         }
     }
 }
 
-/// Whether an event is about the patch or module of this name, or about a module that the patch has to do with.
+/// Returns whether an event concerns the patch or module of this name, or a module that the patch patches.
 fn concerns(event: &Event, name: &str) -> bool {
     let of_its_modules = |module: &str| {
         let patch = registry().patch(name);
@@ -126,14 +126,14 @@ fn concerns(event: &Event, name: &str) -> bool {
         }
 }
 
-/// The running transition, if the client wants to know of it.
+/// Returns the running transition, if the client watches it.
 fn transition(patch: Option<&str>) -> Option<(String, Instant)> {
     registry()
         .transition()
         .filter(|(name, _)| patch.is_none_or(|patch| patch == name))
 }
 
-/// The running transition as it is now, if one runs still.
+/// Returns a report of the running transition, if there still is one.
 fn report(patch: Option<&str>) -> Option<Answer> {
     let status = registry().status();
     let held_up_by: Vec<TaskStatus> = status.holding_up().cloned().collect();
@@ -146,7 +146,7 @@ fn report(patch: Option<&str>) -> Option<Answer> {
         })
 }
 
-fn none() -> Answer {
+fn no_transition() -> Answer {
     Answer::Transition {
         transition: None,
         held_up_by: Vec::new(),
@@ -160,7 +160,7 @@ mod tests {
     use crate::patch::{ObjectPatch, Patch};
     use crate::registry::registry;
 
-    /// What becomes of a patch is told to who watches it, not only the steps of its transitions.
+    /// A watcher is told all that concerns the patch, not only the steps of its transitions.
     #[test]
     fn a_patch_is_concerned_by_its_library_states_and_modules() {
         let name = |name: &str| name.to_owned();

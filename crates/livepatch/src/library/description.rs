@@ -1,16 +1,16 @@
-//! What a library says of itself, in a section of its own, to be read before any of its code runs.
+//! The description of a library, in a section of its own, which is read before any of its code runs.
 //!
-//! Numbers are little-endian; a text is its length (`u32`) and its bytes, UTF-8.
+//! Numbers are little-endian; a string is its length (`u32`) and its UTF-8 bytes.
 //!
-//! | what | bytes |
+//! | field | bytes |
 //! |---|---|
 //! | `LIVEPTCH` | 8 |
 //! | format | 4 |
 //! | kind: 1 a patch, 2 a module | 1 |
 //! | flags: 1 stays loaded | 1 |
 //! | zero | 2 |
-//! | length of all this | 4 |
-//! | name, compiler, target, interface's name, version, hash | texts |
+//! | total length | 4 |
+//! | name, compiler, target, interface's name, version, hash | strings |
 
 use super::LibraryKind;
 use super::interface::{COMPILER, Interface, TARGET};
@@ -19,23 +19,23 @@ use super::interface::{COMPILER, Interface, TARGET};
 pub(super) const SECTION: &str = ".livepatch";
 
 const MAGIC: [u8; 8] = *b"LIVEPTCH";
-/// The format of the description, and of what follows when a library is entered.
+/// The format of the description, and of the entry.
 pub(super) const FORMAT: u32 = 1;
 const HEAD: usize = 20;
 const STAYS: u8 = 1;
 
-/// What a library says of itself.
+/// The description of a library.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct LibraryInfo {
-    /// What it holds.
+    /// Whether it contains a patch or a module.
     pub kind: LibraryKind,
     /// The name of the patch or module.
     pub name: String,
-    /// Whether it asks to stay loaded for good.
+    /// Whether it is declared to stay loaded for good.
     pub stays: bool,
-    /// A function that it imports, and by which it can be called, or memory of it used, when it is gone. If there is one, it
-    /// stays loaded for good.
+    /// A function that it imports, and through which its code could be called, or its memory used, after it is unloaded.
+    /// If there is one, the library stays loaded for good.
     pub reaches_back: Option<String>,
     /// The compiler that built it.
     pub compiler: String,
@@ -45,11 +45,11 @@ pub struct LibraryInfo {
     pub interface: String,
     /// That crate's version.
     pub interface_version: String,
-    /// The hash over that crate's sources.
+    /// The hash of that crate's sources.
     pub interface_hash: String,
 }
 
-/// What a library's macro says of it, at compile time.
+/// The compile-time data that a library's macro puts in its description.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Said {
@@ -65,7 +65,7 @@ impl Said {
         [self.name, COMPILER, TARGET, name, version, hash]
     }
 
-    /// The length of its description.
+    /// Returns the length of the description in bytes.
     #[must_use]
     pub const fn len(&self) -> usize {
         let texts = self.texts();
@@ -77,13 +77,13 @@ impl Said {
         len
     }
 
-    /// Never: a description has a head.
+    /// Returns `false`: a description has a header.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         false
     }
 
-    /// Its description.
+    /// Returns the description.
     #[must_use]
     pub const fn bytes<const N: usize>(&self) -> [u8; N] {
         assert!(N == self.len() && N <= u32::MAX as usize);
@@ -113,7 +113,7 @@ impl Said {
     }
 }
 
-/// Puts `what` at `at`. Where the next goes.
+/// Copies `what` to `at`. Returns the end of the copy.
 const fn put(bytes: &mut [u8], at: usize, what: &[u8]) -> usize {
     let mut index = 0;
     while index < what.len() {
@@ -131,24 +131,24 @@ pub(super) enum Unreadable {
 }
 
 impl LibraryInfo {
-    /// Reads a section's bytes.
+    /// Parses the section's bytes.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, Unreadable> {
         use Unreadable::{Format, Malformed};
         let mut rest = bytes;
         if take(&mut rest, MAGIC.len()) != Some(&MAGIC) {
-            return Err(Malformed("it does not begin as one"));
+            return Err(Malformed("it does not begin with its magic bytes"));
         }
-        let format = number(&mut rest).ok_or(Malformed("it ends in its head"))?;
+        let format = number(&mut rest).ok_or(Malformed("it ends within its header"))?;
         if format != FORMAT {
             return Err(Format(format));
         }
         let Some(&[kind, flags, 0, 0]) = take(&mut rest, 4) else {
-            return Err(Malformed("its head is not as it should be"));
+            return Err(Malformed("its header is malformed"));
         };
         let kind = match kind {
             1 => LibraryKind::Patch,
             2 => LibraryKind::Module,
-            _ => return Err(Malformed("it is neither of a patch nor of a module")),
+            _ => return Err(Malformed("it describes neither a patch nor a module")),
         };
         if flags & !STAYS != 0 {
             return Err(Malformed("it has unknown flags"));
@@ -157,7 +157,7 @@ impl LibraryInfo {
             Some(len) if len as usize == bytes.len() => {}
             Some(len) if (len as usize) < bytes.len() => {
                 return Err(Malformed(
-                    "it is longer than it says: are there two patches or modules in it?",
+                    "it is longer than it says: does the library contain two patches or modules?",
                 ));
             }
             _ => return Err(Malformed("it is shorter than it says")),
@@ -167,12 +167,12 @@ impl LibraryInfo {
             let text = take(&mut rest, len as usize)?;
             Some(std::str::from_utf8(text).ok()?.to_owned())
         };
-        let mut text = || text().ok_or(Malformed("a text in it is none"));
+        let mut text = || text().ok_or(Malformed("a string in it is malformed"));
         let info = Self {
             kind,
             stays: flags & STAYS != 0,
             name: text()?,
-            reaches_back: None, // Its symbols tell.
+            reaches_back: None, // Determined from its symbols.
             compiler: text()?,
             target: text()?,
             interface: text()?,
@@ -180,7 +180,7 @@ impl LibraryInfo {
             interface_hash: text()?,
         };
         if !rest.is_empty() {
-            return Err(Malformed("there is more in it than should be"));
+            return Err(Malformed("it has trailing data"));
         }
         Ok(info)
     }
@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_changed_byte_of_the_head_or_of_a_length_is_refused() {
-        // What is a text, or a flag or kind that means something else, may change.
+        // The bytes of strings, and flags or kinds that are valid but different, may change.
         let mut heads: Vec<usize> = (0..12).chain(14..HEAD).collect();
         let mut at = HEAD;
         for text in SAID.texts() {

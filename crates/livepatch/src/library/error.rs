@@ -1,4 +1,4 @@
-//! What can be wrong with a library.
+//! Errors of libraries.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::{LibraryKind, Stays};
 use crate::error::{ModuleError, PatchError};
 
-/// A library was not loaded. Nothing of it is left, unless it must [stay](super#what-stays-loaded).
+/// A library was not loaded. All of its effects were undone, unless it must [stay](super#what-stays-loaded).
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {fault}", .path.display())]
 pub struct LoadError {
@@ -23,186 +23,186 @@ impl LoadError {
         }
     }
 
-    /// The file.
+    /// Returns the path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What is wrong.
+    /// Returns the cause.
     #[must_use]
     pub fn fault(&self) -> &LoadFault {
         &self.fault
     }
 
-    /// What is wrong, by itself.
+    /// Consumes the error and returns the cause.
     #[must_use]
     pub fn into_fault(self) -> LoadFault {
         *self.fault
     }
 }
 
-/// Why a library was not loaded: what was found, and what was expected.
+/// Why a library was not loaded: the value found, and the value expected.
 ///
-/// All but the last six are found before any of its code runs.
+/// All but the last six are detected before any of its code runs.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadFault {
-    /// There is no such file, or it may not be read.
+    /// There is no such file, or it cannot be read.
     #[error("cannot be read: {0}")]
     Read(#[source] io::Error),
-    /// It is a folder, a pipe, a device.
+    /// It is a directory, a pipe, or a device.
     #[error("it is a {found}, expected a regular file")]
     NotAFile {
-        /// What it is.
+        /// The kind of file.
         found: &'static str,
     },
     /// It is on a file system that is mounted `noexec`. See [`LoadOptions::allow_noexec`](super::LoadOptions::allow_noexec).
     #[error("it is on a file system mounted noexec, expected one from which code may be run")]
     NoExec,
     /// It is larger than allowed. See [`LoadOptions::max_size`](super::LoadOptions::max_size).
-    #[error("it has {found} bytes, expected {limit} at most")]
+    #[error("it has {found} bytes, expected at most {limit}")]
     TooLarge {
         /// Its size.
         found: u64,
-        /// What is allowed.
+        /// The maximum size.
         limit: u64,
     },
-    /// It is no shared library.
+    /// It is not a shared library.
     #[error("not a shared library: {found}, expected {expected}")]
     NotALibrary {
-        /// What is there.
+        /// What was found.
         found: String,
-        /// What should be.
+        /// What was expected.
         expected: &'static str,
     },
     /// Part of it is missing, or it is damaged.
     #[error("truncated or damaged: expected {what}, which is not whole within its {found} bytes")]
     Truncated {
-        /// What is not there.
+        /// The missing part.
         what: &'static str,
-        /// How long it is.
+        /// The length of the file.
         found: u64,
     },
-    /// It is for another kind of processor.
+    /// It is for another machine architecture.
     #[error("built for another machine: {found}, this process is {expected}")]
     Machine {
-        /// In the library.
+        /// The library's.
         found: String,
-        /// Here.
+        /// The process's.
         expected: String,
     },
-    /// It has no description: it exports neither a patch nor a module.
+    /// It has no description, so it exports neither a patch nor a module.
     #[error("a shared library, but neither a patch nor a module: it has no section `.livepatch`")]
     NoDescription,
-    /// Its description is damaged, or it has more than one.
+    /// Its description is damaged, or there is more than one.
     #[error("its description is damaged: {what}")]
     Description {
-        /// In what way.
+        /// The defect.
         what: &'static str,
     },
-    /// Its description is of another format: it was built with another version of this library.
+    /// Its description has another format: it was built with another version of this crate.
     #[error("its description has format {found}, expected {expected}")]
     Format {
-        /// In the library.
+        /// The library's.
         found: u32,
-        /// Here.
+        /// The process's.
         expected: u32,
     },
-    /// A patch was asked for, and it is a module, or the other way round.
+    /// A patch was to be loaded but it is a module, or vice versa.
     #[error("it is a {found}, expected a {expected}")]
     Kind {
-        /// In the library.
+        /// The library's.
         found: LibraryKind,
-        /// Asked for.
+        /// The requested kind.
         expected: LibraryKind,
     },
     /// It was built by another compiler.
     #[error("built by `{found}`, this process by `{expected}`")]
     Compiler {
-        /// In the library.
+        /// The library's.
         found: String,
-        /// Here.
+        /// The process's.
         expected: String,
     },
     /// It was built for another target.
     #[error("built for target {found}, this process for {expected}")]
     Target {
-        /// In the library.
+        /// The library's.
         found: String,
-        /// Here.
+        /// The process's.
         expected: String,
     },
     /// It was built against another interface crate.
     #[error("built against interface `{found}`, this process has `{expected}`")]
     Interface {
-        /// In the library.
+        /// The library's.
         found: String,
-        /// Here.
+        /// The process's.
         expected: String,
     },
     /// It was built against another version of the interface crate.
     #[error("built against version {found} of interface `{interface}`, this process has {expected}")]
     InterfaceVersion {
-        /// The crate.
+        /// The interface crate.
         interface: String,
-        /// In the library.
+        /// The library's.
         found: String,
-        /// Here.
+        /// The process's.
         expected: String,
     },
     /// It was built against other sources of the interface crate.
     #[error("built against other sources of interface `{interface}`: hash {found}, this process has {expected}")]
     InterfaceHash {
-        /// The crate.
+        /// The interface crate.
         interface: String,
-        /// In the library.
+        /// The library's.
         found: String,
-        /// Here.
+        /// The process's.
         expected: String,
     },
-    /// There is no memory for a copy of it, or the system allows no executable memory files.
+    /// There is no memory for a copy of it, or the system does not allow executable memory files.
     #[error("cannot be copied to a sealed memory file: {0}")]
     Copy(#[source] io::Error),
-    /// This process is the child of a fork in the middle of which the parent was loading or unloading a library: the dynamic
-    /// linker may wait for a thread that is not there.
+    /// This process is the child of a fork that happened while its parent was loading or unloading a library: the dynamic
+    /// linker may wait for a thread that does not exist here.
     #[error("the process was forked while its parent was loading or unloading a library")]
     Forked,
-    /// The dynamic linker refuses it: libraries that it needs are not there, or other things.
+    /// The dynamic linker refuses it, for instance because libraries that it needs are missing.
     #[error("the dynamic linker refuses it: {message}")]
     Link {
-        /// What it says.
+        /// The linker's message.
         message: String,
     },
-    /// Symbols that it needs are not there.
+    /// Symbols that it needs are missing.
     #[error(
-        "it needs what this process does not have: {message}; \
+        "it needs symbols that this process does not have: {message}; \
          was it built with another profile, other features, or other versions of crates than this process?"
     )]
     Symbols {
-        /// What the dynamic linker says.
+        /// The linker's message.
         message: String,
     },
-    /// It has a copy of this crate of its own, and so of the registry: it was not built with `-C prefer-dynamic`, or not
+    /// It has its own copy of this crate, and so of the registry: it was not built with `-C prefer-dynamic`, or not
     /// against the service's interface.
     #[error("it has its own copy of livepatch: build it with `-C prefer-dynamic`, against the service's interface")]
     OwnCopy,
-    /// Its function returned an error: that which builds the patch, or initialises the module.
-    #[error("it refuses: {message}")]
+    /// The function that builds its patch, or initialises its module, returned an error.
+    #[error("it refused: {message}")]
     Refused {
-        /// What it says.
+        /// The message of the error.
         message: String,
     },
-    /// Its function panicked.
+    /// That function panicked.
     #[error("it panicked: {message}")]
     Panicked {
-        /// What it says.
+        /// The message of the panic.
         message: String,
     },
-    /// Its patch is none.
+    /// Its patch is not valid.
     #[error("its patch is not valid: {0}")]
     Patch(#[source] PatchError),
-    /// Its module may not come.
+    /// Its module was refused.
     #[error(transparent)]
     Module(ModuleError),
 }
@@ -211,18 +211,18 @@ pub enum LoadFault {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{name}` is still loaded{}", .stays.as_ref().map(|why| format!(", for good: {why}")).unwrap_or_default())]
 pub struct StillLoaded {
-    /// The patch or module.
+    /// The name of the patch or module.
     pub name: String,
     /// Why it stays loaded for good, if it does.
     pub stays: Option<Stays>,
 }
 
-/// Why a module is not unloaded.
+/// Why a module was not unloaded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum UnloadError {
     /// The caller is in a unit of work, which unloading would wait for.
-    #[error("called inside a unit of work, for which it would wait")]
+    #[error("called inside a unit of work, which unloading would wait for")]
     Inside,
     /// Units of work that may be inside the module have not ended in time.
     #[error("{units} units of work may still be inside the module")]
@@ -230,7 +230,7 @@ pub enum UnloadError {
         /// How many.
         units: usize,
     },
-    /// The registry does not let it go.
+    /// The registry refused to remove the module.
     #[error(transparent)]
     Module(#[from] ModuleError),
 }

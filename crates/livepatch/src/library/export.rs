@@ -1,4 +1,4 @@
-//! What a library exports: its description and its entry.
+//! The exports of a library: its description and its entry.
 
 use std::sync::atomic::AtomicU8;
 
@@ -9,37 +9,37 @@ pub use super::LibraryKind;
 pub use super::description::Said;
 pub use livepatch_macros::source_hash;
 
-/// The symbol by which a library is entered. Given the address of the caller's [`COPY`], it answers with its
-/// [`PatchEntry`] or [`ModuleEntry`]; with null if it has a copy of this crate of its own.
+/// The symbol of a library's entry. Called with the address of the caller's [`COPY`], it returns the library's
+/// [`PatchEntry`] or [`ModuleEntry`], or null if the library has its own copy of this crate.
 pub(super) const ENTRY: &str = "__livepatch_entry";
 
 /// The entry's type.
 pub(super) type Enter = extern "C" fn(copy: *const ()) -> *const ();
 
-/// Its address tells one copy of this crate from another.
+/// Distinguishes copies of this crate by its address.
 static COPY: AtomicU8 = AtomicU8::new(0);
 
-/// The address of this copy of the crate.
+/// Returns the address of this copy of the crate.
 #[must_use]
 pub fn copy() -> *const () {
     std::ptr::from_ref(&COPY).cast()
 }
 
-/// What a patch's library does.
+/// The functions of a patch's library.
 #[derive(Debug)]
 pub struct PatchEntry {
-    /// Says what the patch is.
+    /// Builds the patch.
     pub build: fn(PatchBuilder) -> Result<PatchBuilder, CallbackError>,
 }
 
-/// What a module's library does.
+/// The functions of a module's library.
 #[derive(Debug)]
 pub struct ModuleEntry {
-    /// Its patch points.
+    /// Returns its patch points.
     pub points: fn() -> Vec<&'static RawPoint>,
-    /// Its initialisation.
+    /// Initialises the module.
     pub init: fn() -> Result<(), CallbackError>,
-    /// Its clean-up.
+    /// Cleans up.
     pub exit: fn(),
 }
 
@@ -67,11 +67,11 @@ pub struct ModuleEntry {
 /// ```
 ///
 /// - `interface`: the interface crate's constant.
-/// - `name`, optional: the patch's name; else the name of the package.
+/// - `name`, optional: the patch's name; by default, the name of the package.
 /// - `patch`: a function that gets a builder with that name and returns it, or an error.
 /// - `unload: never`, optional: the library stays loaded for good. See [`library`](crate::library#what-stays-loaded).
 ///
-/// A library holds one patch or module.
+/// A library contains one patch or module.
 #[macro_export]
 macro_rules! export_patch {
     (interface: $interface:expr, patch: $patch:expr $(, unload: $never:ident)? $(,)?) => {
@@ -114,10 +114,11 @@ macro_rules! export_patch {
 /// ```
 ///
 /// - `interface`: the interface crate's constant.
-/// - `name`, optional: the module's name; else the name of the package.
-/// - `points`: the patchable functions by which the program reaches the module, and which patches may replace.
-/// - `init`: runs once patches are applied to the module, before any of its functions is called; an error refuses it.
-/// - `exit`: runs before the module goes, when nobody is inside. It must end what `init` began: threads above all.
+/// - `name`, optional: the module's name; by default, the name of the package.
+/// - `points`: the patchable functions through which the program calls the module, and which patches may replace.
+/// - `init`: runs once patches are applied to the module, before any of its functions is called; an error refuses the module.
+/// - `exit`: runs before the module is unloaded, when no unit is inside. It must end whatever `init` began, threads above
+///   all.
 /// - `unload: never`, optional: the library stays loaded for good. See [`library`](crate::library#what-stays-loaded).
 #[macro_export]
 macro_rules! export_module {
@@ -167,7 +168,7 @@ macro_rules! __livepatch_export {
             #[unsafe(no_mangle)]
             extern "C" fn __livepatch_entry(copy: *const ()) -> *const () {
                 static ENTRY: $type = $entry;
-                // Named by exported code: else some linkers leave it out.
+                // Referenced by exported code: otherwise some linkers drop it.
                 ::core::hint::black_box(&DESCRIPTION);
                 if ::core::ptr::eq(copy, $crate::__library::copy()) {
                     ::core::ptr::from_ref(&ENTRY).cast()

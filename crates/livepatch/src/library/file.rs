@@ -1,7 +1,7 @@
-//! Reading a library's file: what it is, and what it says of itself, before the dynamic linker sees it.
+//! Reading a library's file: its format and its description are checked before the dynamic linker sees it.
 //!
-//! The file is read once. What is checked is what is loaded: a copy in memory that nobody can write to any more. So it does
-//! no harm if the file is replaced meanwhile, or written over later while its code runs.
+//! The file is read once. The bytes that are checked are those that are loaded: they are copied to memory that is sealed
+//! against writing. So it does no harm if the file is replaced meanwhile, or overwritten later while its code runs.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -24,19 +24,19 @@ type Header = elf::FileHeader64<NativeEndian>;
 #[cfg(target_pointer_width = "32")]
 type Header = elf::FileHeader32<NativeEndian>;
 
-/// Where a file says which class, byte order and machine it is for.
+/// The length of the part of an ELF header that gives class, byte order and machine.
 const IDENT: usize = 20;
 
-/// A library's bytes, found whole and of this machine.
+/// A library's bytes, checked to be complete and for this machine.
 #[derive(Debug)]
 pub(super) struct Image {
     bytes: Vec<u8>,
     pub(super) info: LibraryInfo,
-    /// It has thread-local variables, whose destructors may run at the end of any thread.
+    /// Whether it has thread-local variables, whose destructors may run at the end of any thread.
     pub(super) thread_locals: bool,
 }
 
-/// Bounds on what may be loaded.
+/// Limits on the libraries that may be loaded.
 ///
 /// ```
 /// let options = livepatch::library::LoadOptions::default().max_size(16 << 20);
@@ -57,18 +57,18 @@ impl Default for LoadOptions {
 }
 
 impl LoadOptions {
-    /// How large a file may be unless another bound is set: 256 MiB.
+    /// The default maximum size of a file: 256 MiB.
     pub const MAX_SIZE: u64 = 256 << 20;
 
-    /// Files of more bytes are refused. They are read into memory, and copied there.
+    /// Sets the maximum size of a file in bytes. Files are read into memory, and copied there.
     #[must_use]
     pub fn max_size(mut self, bytes: u64) -> Self {
         self.max_size = bytes;
         self
     }
 
-    /// Whether a file may be on a file system that is mounted `noexec`, which says that no code of it is to run: not unless
-    /// this is set.
+    /// Sets whether a file may be on a file system that is mounted `noexec`, from which no code is supposed to run. By
+    /// default it may not.
     #[must_use]
     pub fn allow_noexec(mut self, allow: bool) -> Self {
         self.allow_noexec = allow;
@@ -77,9 +77,9 @@ impl LoadOptions {
 }
 
 impl Image {
-    /// Reads a file: first its head, and only then, if it can be a library of a size that is allowed, all of it.
+    /// Reads a file: first its header, and only if that is of a library and the size is allowed, the rest.
     pub(super) fn read(path: &Path, options: &LoadOptions) -> Result<Self, LoadFault> {
-        // A pipe or a device must not even be opened: that may block, or do things. It is looked at again once open.
+        // A pipe or a device must not even be opened, as that may block or have effects. Checked again once it is open.
         regular(&fs::metadata(path).map_err(LoadFault::Read)?)?;
         let mut file = File::open(path).map_err(LoadFault::Read)?;
         let metadata = file.metadata().map_err(LoadFault::Read)?;
@@ -119,8 +119,8 @@ impl Image {
         check_machine(&bytes, found)?;
         check_head(&bytes, found)?;
         let data = bytes.as_slice();
-        let header = Header::parse(data).map_err(|_| fault("its head"))?;
-        let endian = header.endian().map_err(|_| fault("its head"))?;
+        let header = Header::parse(data).map_err(|_| fault("its header"))?;
+        let endian = header.endian().map_err(|_| fault("its header"))?;
         let segments = header
             .program_headers(endian, data)
             .map_err(truncated("the list of its segments"))?;
@@ -153,7 +153,7 @@ impl Image {
             Unreadable::Malformed(what) => LoadFault::Description { what },
         })?;
         let thread_locals = segments.iter().any(|segment| segment.p_type(endian) == PT_TLS);
-        info.reaches_back = imports::that_reach_back::<Header>(endian, data, &sections)
+        info.reaches_back = imports::find_reaching_back::<Header>(endian, data, &sections)
             .map_err(truncated("the list of its symbols"))?;
         Ok(Self {
             bytes,
@@ -162,7 +162,7 @@ impl Image {
         })
     }
 
-    /// Whether it is what is asked for, and goes with this process.
+    /// Checks whether it is of the requested kind, and compatible with this process.
     pub(super) fn check(&self, kind: LibraryKind, interface: &Interface) -> Result<(), LoadFault> {
         let info = &self.info;
         if info.kind != kind {
@@ -206,13 +206,13 @@ impl Image {
         Ok(())
     }
 
-    /// Copies it to where nobody can write to it any more.
+    /// Copies it to memory that is sealed against writing.
     pub(super) fn seal(&self) -> Result<Sealed, LoadFault> {
         self.try_seal().map(Sealed).map_err(LoadFault::Copy)
     }
 
     fn try_seal(&self) -> io::Result<File> {
-        // Shown in /proc/self/maps. The system has a limit for it.
+        // The name is shown in /proc/self/maps, and the system limits its length.
         let mut name = format!("livepatch:{}", self.info.name);
         name.truncate((0..=200).rev().find(|&end| name.is_char_boundary(end)).unwrap_or(0));
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
@@ -228,13 +228,13 @@ impl Image {
     }
 }
 
-/// A copy of a library that nobody can write to. Once it is loaded, its mapping is enough.
+/// A copy of a library in sealed memory. Once it is loaded, the mapping keeps it.
 #[derive(Debug)]
 pub(super) struct Sealed(File);
 
 impl Sealed {
-    /// The name by which the calling thread can load it. The dynamic linker tells libraries by name as well, so it is spelled
-    /// as no other is: the bits of the number are `/` and `./`.
+    /// Returns the path by which the calling thread can load it. The dynamic linker identifies libraries by name as well,
+    /// so the path is spelled uniquely: `/` and `./` are the bits of the number.
     pub(super) fn path(&self, number: u64) -> PathBuf {
         let thread = rustix::thread::gettid().as_raw_nonzero();
         let mut path = format!("/proc/self/task/{thread}/fd/");
@@ -259,13 +259,14 @@ fn regular(metadata: &fs::Metadata) -> Result<(), LoadFault> {
     Err(LoadFault::NotAFile { found })
 }
 
-/// Whether the file is an ELF of the same class, byte order and machine as the program. `len`: the file's.
+/// Checks whether the file is an ELF file of the same class, byte order and machine as the program. `len` is the length
+/// of the file.
 fn check_machine(bytes: &[u8], len: u64) -> Result<(), LoadFault> {
     let magic = &elf::ELFMAG;
     if !bytes.starts_with(magic) {
         if magic.starts_with(bytes) && !bytes.is_empty() {
             return Err(LoadFault::Truncated {
-                what: "its head",
+                what: "its header",
                 found: len,
             });
         }
@@ -284,7 +285,7 @@ fn check_machine(bytes: &[u8], len: u64) -> Result<(), LoadFault> {
         .map_err(LoadFault::Read)?;
     let Some(head) = bytes.get(..IDENT) else {
         return Err(LoadFault::Truncated {
-            what: "its head",
+            what: "its header",
             found: len,
         });
     };
@@ -303,11 +304,11 @@ fn check_machine(bytes: &[u8], len: u64) -> Result<(), LoadFault> {
     }
 }
 
-/// Whether it is a shared library, and as long as its head says that its list of sections is.
+/// Checks whether it is a shared library, and long enough for the list of sections that its header gives.
 fn check_head(bytes: &[u8], len: u64) -> Result<(), LoadFault> {
     let truncated = |what| LoadFault::Truncated { what, found: len };
-    let header = Header::parse(bytes).map_err(|_| truncated("its head"))?;
-    let endian = header.endian().map_err(|_| truncated("its head"))?;
+    let header = Header::parse(bytes).map_err(|_| truncated("its header"))?;
+    let endian = header.endian().map_err(|_| truncated("its header"))?;
     let found = match header.e_type(endian) {
         ET_DYN => {
             let sections = u64::from(header.e_shnum(endian)) * u64::from(header.e_shentsize(endian));
@@ -330,12 +331,12 @@ fn check_head(bytes: &[u8], len: u64) -> Result<(), LoadFault> {
 }
 
 impl LibraryInfo {
-    /// What a library says of itself, read from its file. None of its code runs.
+    /// Reads the description of a library from its file. None of its code runs.
     ///
     /// # Errors
     ///
-    /// If it cannot be read, or is no library that could be loaded here. Whether it goes with this process is not asked, nor
-    /// whether code may be run from where it is.
+    /// If it cannot be read, or is not a library that could be loaded here. Does not check whether it is compatible with
+    /// this process, nor whether code may run from where it is.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, LoadError> {
         let path = path.as_ref();
         let image = Image::read(path, &LoadOptions::default().allow_noexec(true));
@@ -352,12 +353,12 @@ mod tests {
 
     use super::*;
 
-    /// A descriptor's number and a thread's are used again, so the spelling is what tells names apart; and it is a name still.
+    /// Descriptors and thread ids are reused, so the spelling is what distinguishes names; and each is still a valid path.
     #[test]
     fn no_two_libraries_have_one_name() {
         let sealed = Sealed(File::open("/dev/null").unwrap());
         let numbers = (0..2000).chain([u64::MAX]);
-        // Compared as texts: paths that differ in this are equal.
+        // Compared as strings: as paths they would be equal.
         let names: BTreeSet<_> = numbers.map(|number| sealed.path(number).into_os_string()).collect();
         assert_eq!(names.len(), 2001);
         let null = fs::metadata("/dev/null").unwrap().rdev();

@@ -1,22 +1,22 @@
-//! What a library may leave behind, as far as the functions that it imports tell.
+//! Imports through which a library could be used after it is unloaded.
 
 use object::elf::{SHN_UNDEF, SHT_DYNSYM};
 use object::read::elf::{FileHeader, SectionTable, Sym};
 
-/// Functions of the C library, and of C++'s, to which one passes a function or memory of one's own, to be used later.
-const OF_C: [&str; 44] = [
-    // At the end of a thread.
+/// Functions of the C and C++ libraries that retain a function or memory passed to them, for later use.
+const C_FUNCTIONS: [&str; 44] = [
+    // Called at the end of a thread.
     "pthread_key_create",
     "tss_create",
     "__cxa_thread_atexit",
     "__cxa_thread_atexit_impl",
-    // At the end of the process.
+    // Called at the end of the process.
     "atexit",
     "__cxa_atexit",
     "on_exit",
     "at_quick_exit",
     "__cxa_at_quick_exit",
-    // At signals, in whose frame it may even be interrupted.
+    // Called at signals, which may even interrupt the library.
     "signal",
     "bsd_signal",
     "__sysv_signal",
@@ -26,10 +26,10 @@ const OF_C: [&str; 44] = [
     "sigvec",
     "sigaction",
     "__sigaction",
-    // At forks.
+    // Called at forks.
     "pthread_atfork",
     "__register_atfork",
-    // On threads of the C library's.
+    // Called on threads of the C library.
     "timer_create",
     "mq_notify",
     "getaddrinfo_a",
@@ -41,17 +41,17 @@ const OF_C: [&str; 44] = [
     "aio_fsync64",
     "lio_listio",
     "lio_listio64",
-    // As something is printed.
+    // Called when something is printed.
     "register_printf_function",
     "register_printf_specifier",
     "register_printf_type",
     "register_printf_modifier",
-    // Memory that is kept.
+    // Memory that is retained.
     "putenv",
     "openlog",
     "setvbuf",
     "setbuf",
-    // As something goes wrong in C++.
+    // Called on failures in C++.
     "_ZSt13set_terminatePFvvE",
     "_ZSt14set_unexpectedPFvvE",
     "_ZSt15set_new_handlerPFvvE",
@@ -59,8 +59,8 @@ const OF_C: [&str; 44] = [
     "__register_frame_info",
 ];
 
-/// Parts of the names of Rust's, whatever way they are mangled.
-const OF_RUST: [(&str, &str); 5] = [
+/// Parts of the names of Rust functions that are the same in every mangling scheme.
+const RUST_FUNCTIONS: [(&str, &str); 5] = [
     ("9panicking8set_hook", "std::panic::set_hook"),
     ("9panicking11update_hook", "std::panic::update_hook"),
     ("5alloc20set_alloc_error_hook", "std::alloc::set_alloc_error_hook"),
@@ -68,8 +68,9 @@ const OF_RUST: [(&str, &str); 5] = [
     ("12tracing_core8callsite", "tracing_core::callsite"),
 ];
 
-/// A function that the library imports, and by which it can be called, or memory of it used, after it has gone.
-pub(super) fn that_reach_back<'d, H: FileHeader>(
+/// Returns a function that the library imports, and through which it could be called, or its memory used, after it is
+/// unloaded.
+pub(super) fn find_reaching_back<'d, H: FileHeader>(
     endian: H::Endian,
     data: &'d [u8],
     sections: &SectionTable<'d, H>,
@@ -83,10 +84,10 @@ pub(super) fn that_reach_back<'d, H: FileHeader>(
         let Ok(name) = std::str::from_utf8(name.unwrap_or_default()) else {
             continue;
         };
-        if OF_C.contains(&name) {
+        if C_FUNCTIONS.contains(&name) {
             return Ok(Some(name.to_owned()));
         }
-        if let Some((_, known)) = OF_RUST.iter().find(|(part, _)| name.contains(part)) {
+        if let Some((_, known)) = RUST_FUNCTIONS.iter().find(|(part, _)| name.contains(part)) {
             return Ok(Some((*known).to_owned()));
         }
     }

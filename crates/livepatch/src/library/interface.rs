@@ -1,8 +1,8 @@
-//! Interfaces: what a service and its libraries share, and how one is told from another.
+//! Interfaces: the identity of what a service and its libraries share.
 
 use std::fmt;
 
-/// What identifies the crate that a service shares with its patches and modules. Made by [`interface!`](crate::interface).
+/// The identity of the crate that a service shares with its patches and modules. Made by [`interface!`](crate::interface).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Interface {
     pub(super) name: &'static str,
@@ -22,19 +22,19 @@ impl Interface {
         Self { name, version, hash }
     }
 
-    /// The crate's name.
+    /// Returns the crate's name.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         self.name
     }
 
-    /// The crate's version.
+    /// Returns the crate's version.
     #[must_use]
     pub const fn version(&self) -> &'static str {
         self.version
     }
 
-    /// A hash over the crate's sources.
+    /// Returns the hash of the crate's sources.
     #[must_use]
     pub const fn hash(&self) -> &'static str {
         self.hash
@@ -47,16 +47,16 @@ impl fmt::Display for Interface {
     }
 }
 
-/// The [`Interface`] of the crate that says it: its name, its version, and a hash over its manifest and the files in `src`.
+/// Returns the [`Interface`] of the calling crate: its name, its version, and a hash of its manifest and the files in `src`.
 ///
 /// ```
 /// pub const INTERFACE: livepatch::Interface = livepatch::interface!();
 /// # assert_eq!(INTERFACE.hash().len(), 32);
 /// ```
 ///
-/// Types that come from other crates of the same workspace are not seen by that hash. Name their folders or files, from
-/// the crate's own folder: `interface!("../wire/src")`. What comes from a package registry, and with which features, is
-/// part of the symbols' names: there, a difference is found as undefined symbols when a library is loaded.
+/// The hash does not cover types from other crates of the same workspace. Name their directories or files, relative to
+/// the crate's own directory: `interface!("../wire/src")`. The versions and features of crates from a registry are part
+/// of their symbols' names: a difference shows as undefined symbols when a library is loaded.
 #[macro_export]
 macro_rules! interface {
     ($($also:literal),* $(,)?) => {

@@ -1,4 +1,7 @@
-//! Libraries that are loaded, and how they are unloaded.
+//! The list of loaded libraries, and how they are unloaded.
+//!
+//! A [`Library`] keeps its library loaded. Dropping it starts a thread that waits for the destructors that stores owe it,
+//! and then unloads it, unless it must stay ([`Open::try_close`]).
 
 use std::ffi::{CStr, c_int, c_void};
 use std::mem::{self, ManuallyDrop};
@@ -13,7 +16,7 @@ use libloading::os::unix::{Library as Handle, RTLD_LOCAL, RTLD_NOW};
 use shadow_vars::SyncError;
 
 use super::file::Image;
-use super::module::left;
+use super::module::wait_for_units;
 use super::{LibraryKind, LibraryStatus, LoadFault, Needed, Stays, StillLoaded};
 use crate::callout;
 use crate::events::Event;
@@ -23,38 +26,38 @@ use crate::registry::{Registry, registry};
 use crate::sync::{Lock, Locked};
 use crate::task::WORLD;
 
-/// How long who unloads a library waits for a barrier that is denied, and sleeps between tries.
-const PATIENCE: Duration = Duration::from_secs(10);
-const NAP: Duration = Duration::from_millis(50);
+/// How long an unloading thread waits for a barrier that is denied, and how long it sleeps between attempts.
+const BARRIER_TIMEOUT: Duration = Duration::from_secs(10);
+const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Waits until a store has run the destructors that it owes.
+/// Waits until a store has run its pending destructors.
 pub(crate) type Synchronize = Arc<dyn Fn() -> Result<(), SyncError> + Send + Sync>;
 
-/// A library that is loaded. Once dropped, it is unloaded by a thread of its own.
+/// A loaded library. Once dropped, it is unloaded by a separate thread.
 #[derive(Debug)]
 pub(crate) struct Library {
     open: ManuallyDrop<Open>,
 }
 
-/// What is needed to unload a library.
+/// The data needed to unload a library.
 struct Open {
     number: u64,
     name: String,
     handle: Handle,
     /// The name by which the dynamic linker knows it.
     path: PathBuf,
-    owed: Lock<Vec<Synchronize>>,
+    pending: Lock<Vec<Synchronize>>,
 }
 
-/// All that are loaded, and who waits for one to go.
+/// All loaded libraries, and the threads that wait for one to be unloaded.
 static LOADED: Lock<Ledger> = Lock::new(Ledger {
     libraries: Vec::new(),
     waiting: Vec::new(),
 });
-/// Threads that are in the dynamic linker for us.
+/// How many threads are in the dynamic linker on our behalf.
 static LINKING: AtomicUsize = AtomicUsize::new(0);
-/// The process was forked while another thread was there.
-static TORN: AtomicBool = AtomicBool::new(false);
+/// The process was forked while another thread was in the dynamic linker.
+static POISONED: AtomicBool = AtomicBool::new(false);
 
 struct Ledger {
     libraries: Vec<Loaded>,
@@ -66,7 +69,7 @@ struct Loaded {
     kind: LibraryKind,
     name: String,
     path: String,
-    /// Which it is to the dynamic linker.
+    /// The linker's handle, which identifies it there.
     handle: usize,
     stays: Option<Stays>,
     is_unloading: bool,
@@ -76,9 +79,9 @@ static FORK: Hook = Hook {
     prepare: || {},
     parent: || {},
     child: || {
-        // Ours are none of them: who forks in a library's constructor is in the linker itself.
+        // The forking thread is not one of them: in a library's constructor it is inside the linker itself.
         if LINKING.swap(0, Ordering::Relaxed) != 0 {
-            TORN.store(true, Ordering::Relaxed);
+            POISONED.store(true, Ordering::Relaxed);
         }
         let mut loaded = LOADED.lock();
         loaded.waiting.clear();
@@ -89,16 +92,16 @@ static FORK: Hook = Hook {
     },
 };
 
-/// While it lives, this thread is in the dynamic linker.
+/// Marks this thread as being in the dynamic linker.
 struct Linking;
 
 impl Linking {
     fn enter() -> Result<Self, LoadFault> {
         fork::watch(Part::Libraries, &FORK);
-        // Relaxed: only a fork looks, which orders what was before it.
+        // Relaxed: only read at a fork, which orders what was before it.
         LINKING.fetch_add(1, Ordering::Relaxed);
         let this = Self;
-        match TORN.load(Ordering::Relaxed) {
+        match POISONED.load(Ordering::Relaxed) {
             true => Err(LoadFault::Forked),
             false => Ok(this),
         }
@@ -107,7 +110,7 @@ impl Linking {
 
 impl Drop for Linking {
     fn drop(&mut self) {
-        // Relaxed: as above. In a child that was forked inside, it is 0.
+        // Relaxed: as above. The count is 0 in a child that was forked inside.
         let _ = LINKING.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |linking| linking.checked_sub(1));
     }
 }
@@ -117,22 +120,22 @@ impl Library {
     ///
     /// # Safety
     ///
-    /// Its code may run: see [`Registry::load_patch`].
+    /// The library's code may be run: see [`Registry::load_patch`].
     pub(super) unsafe fn open(image: &Image, path: &Path) -> Result<Self, LoadFault> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        // Relaxed: only unique.
+        // Relaxed: the numbers only have to be unique.
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let linking = Linking::enter()?;
         let sealed = image.seal()?;
         let open = || {
             let name = sealed.path(number);
-            // SAFETY: by the caller's promise.
+            // SAFETY: the caller guarantees that the library's code may be run.
             let handle = unsafe { Handle::open(Some(&name), RTLD_NOW | RTLD_LOCAL) };
             handle
                 .map(|handle| (handle, name.clone()))
                 .map_err(|error| text(&error).replace(&*name.to_string_lossy(), &path.to_string_lossy()))
         };
-        let (handle, name) = on_a_thread(open).map_err(|message| match message {
+        let (handle, name) = on_temporary_thread(open).map_err(|message| match message {
             message if message.contains("undefined symbol") || message.contains("symbol not found") => {
                 LoadFault::Symbols { message }
             }
@@ -141,7 +144,7 @@ impl Library {
         drop(linking);
         drop(sealed); // The mapping keeps the file.
         let raw = handle.into_raw();
-        // SAFETY: from just above.
+        // SAFETY: from the line above.
         let handle = unsafe { Handle::from_raw(raw) };
         let stays = match () {
             () if image.info.stays => Some(Stays::Asked),
@@ -157,7 +160,7 @@ impl Library {
             drop(loaded);
             drop(handle);
             return Err(LoadFault::Link {
-                message: "it takes it for another library that is loaded".to_owned(),
+                message: "it identified it with another library that is loaded".to_owned(),
             });
         }
         loaded.libraries.push(Loaded {
@@ -176,17 +179,17 @@ impl Library {
                 name: image.info.name.clone(),
                 handle,
                 path: name,
-                owed: Lock::new(Vec::new()),
+                pending: Lock::new(Vec::new()),
             }),
         })
     }
 
-    /// Its place in the list.
+    /// Returns its number in the list.
     pub(crate) fn number(&self) -> u64 {
         self.open.number
     }
 
-    /// The address of a symbol.
+    /// Returns the address of a symbol.
     pub(super) fn symbol(&self, name: &str) -> Result<*const (), LoadFault> {
         // SAFETY: only its address is taken.
         let symbol = unsafe { self.open.handle.get::<*const ()>(name) };
@@ -195,44 +198,45 @@ impl Library {
             .map_err(|error| LoadFault::Link { message: text(&error) })
     }
 
-    /// To be waited for before it is unloaded.
-    pub(crate) fn owe(&self, owed: impl IntoIterator<Item = Synchronize>) {
-        let owed: Vec<_> = owed.into_iter().collect();
-        self.open.owed.lock().extend(owed);
+    /// Adds stores to wait for before the library is unloaded.
+    pub(crate) fn wait_for(&self, pending: impl IntoIterator<Item = Synchronize>) {
+        let pending: Vec<_> = pending.into_iter().collect();
+        self.open.pending.lock().extend(pending);
     }
 
-    /// It must not be unloaded.
+    /// Makes the library stay loaded for good.
     pub(crate) fn stay(&self, why: Stays) {
-        if let Some(loaded) = of(&mut LOADED.lock(), self.open.number) {
+        if let Some(loaded) = find(&mut LOADED.lock(), self.open.number) {
             loaded.stays.get_or_insert(why);
         }
     }
 
-    /// Unloads it now, on this thread: after a failure, when nobody has seen anything of it.
+    /// Unloads it now, on this thread: after a failure, when nothing refers to it yet.
     pub(super) fn close_after(self, error: &LoadFault) {
         if let LoadFault::OwnCopy = error {
-            // Nothing of it ran that could be a reason to stay.
-            if let Some(own) = of(&mut LOADED.lock(), self.open.number) {
+            // No code of it ran that could be a reason to stay.
+            if let Some(own) = find(&mut LOADED.lock(), self.open.number) {
                 own.stays = None;
             }
         }
         let mut this = ManuallyDrop::new(self);
-        // SAFETY: not used again, nor dropped.
+        // SAFETY: neither used nor dropped again.
         let open = unsafe { ManuallyDrop::take(&mut this.open) };
         open.close();
     }
 }
 
-/// The dynamic linker keeps the name under which a library was loaded, which leads through a descriptor that is closed then.
-/// By a thread's own name for it, that leads nowhere once the thread has ended, and to no other file that has the number
-/// then: for who wants to read symbols of a backtrace, for one. Where there can be no thread, the caller does it.
-fn on_a_thread<R: Send>(work: impl Fn() -> Result<R, String> + Send + Sync) -> Result<R, String> {
+/// Runs `work` on a temporary thread. The dynamic linker retains the name under which a library was loaded, a path
+/// through a descriptor that is closed afterwards. As the path also goes through the thread's own directory, it is
+/// invalid once the thread has ended, and never leads to another file that gets the descriptor's number, for instance
+/// when symbols of a backtrace are read. If no thread can be created, the caller runs `work`.
+fn on_temporary_thread<R: Send>(work: impl Fn() -> Result<R, String> + Send + Sync) -> Result<R, String> {
     thread::scope(|scope| {
         let loader = thread::Builder::new().name("livepatch-load".to_owned());
         match loader.spawn_scoped(scope, &work) {
             Ok(loader) => match loader.join() {
                 Ok(done) => done,
-                Err(payload) => Err(format!("it panicked as it was loaded: {}", callout::message(payload))),
+                Err(payload) => Err(format!("it panicked while being loaded: {}", callout::message(payload))),
             },
             Err(_) => work(),
         }
@@ -243,20 +247,20 @@ impl Drop for Library {
     fn drop(&mut self) {
         // SAFETY: not used again.
         let open = unsafe { ManuallyDrop::take(&mut self.open) };
-        let open = ManuallyDrop::new(open); // If there can be no thread, it stays.
+        let open = ManuallyDrop::new(open); // If no thread can be created, it stays loaded.
         let number = open.number;
-        if let Some(loaded) = of(&mut LOADED.lock(), number) {
+        if let Some(loaded) = find(&mut LOADED.lock(), number) {
             loaded.is_unloading = true;
         }
         let unload = thread::Builder::new().name("livepatch-unload".to_owned());
         if unload.spawn(move || ManuallyDrop::into_inner(open).close()).is_err() {
-            told(number, Some(Stays::NoThread));
+            set_outcome(number, Some(Stays::NoThread));
         }
     }
 }
 
 impl Open {
-    /// Waits until nothing of the library is owed, and unloads it.
+    /// Waits until stores have run their pending destructors, and unloads the library.
     fn close(self) {
         let number = self.number;
         let name = self.name.clone();
@@ -269,81 +273,81 @@ impl Open {
             },
         };
         registry().emit(&event);
-        told(number, stays); // Who waits for it has been told the event.
+        set_outcome(number, stays); // After the event, so that waiting threads have seen it.
     }
 
-    /// Why it stays, if it does.
+    /// Unloads it, or returns the reason why it stays.
     fn try_close(self) -> Option<Stays> {
         let mut this = ManuallyDrop::new(self);
-        let stays = of(&mut LOADED.lock(), this.number)?.stays.clone();
+        let stays = find(&mut LOADED.lock(), this.number)?.stays.clone();
         if stays.is_some() {
             return stays;
         }
-        let owed = mem::take(&mut *this.owed.lock());
-        let synchronized = || owed.iter().all(is_synchronized);
-        // A unit that was freeing a variable may have counted it as gone, and handed it on since.
-        let paid = owed.is_empty() || synchronized() && left(None).is_ok() && synchronized();
-        if !paid {
-            mem::forget(owed); // They are the library's.
+        let pending = mem::take(&mut *this.pending.lock());
+        let all_synchronized = || pending.iter().all(is_synchronized);
+        // A unit that was freeing a variable may have counted it as freed, and retired it since.
+        let ready = pending.is_empty() || all_synchronized() && wait_for_units(None).is_ok() && all_synchronized();
+        if !ready {
+            mem::forget(pending); // Dropping them may need the library.
             return Some(Stays::Unsynchronized);
         }
-        if callout::guarded(|| drop(owed)).is_err() {
+        if callout::guarded(|| drop(pending)).is_err() {
             return Some(Stays::DestructorPanicked);
         }
         WORLD.forget_places();
         let Ok(_linking) = Linking::enter() else {
             return Some(Stays::Forked);
         };
-        // SAFETY: forgotten above, and not used again.
+        // SAFETY: in a `ManuallyDrop` since the beginning, and not used again.
         let open = unsafe { ManuallyDrop::take(&mut this) };
         let closed = open.handle.close();
         (closed.is_err() || is_loaded(&open.path)).then_some(Stays::Linker)
     }
 }
 
-/// Waits until a store has run what it owes: whether it did. A barrier that is denied is mostly a matter of threads that have
-/// yet to pin, or to end: they have some time.
-fn is_synchronized(owed: &Synchronize) -> bool {
-    let until = Instant::now() + PATIENCE;
+/// Waits until a store has run its pending destructors, and returns whether it did. A barrier that is denied usually
+/// means that threads have yet to pin or to end: they are given some time.
+fn is_synchronized(pending: &Synchronize) -> bool {
+    let until = Instant::now() + BARRIER_TIMEOUT;
     loop {
-        match callout::guarded(|| owed()) {
-            Ok(Err(SyncError::NoBarrier)) if Instant::now() < until => thread::sleep(NAP),
+        match callout::guarded(|| pending()) {
+            Ok(Err(SyncError::NoBarrier)) if Instant::now() < until => thread::sleep(RETRY_INTERVAL),
             done => return matches!(done, Ok(Ok(()))),
         }
     }
 }
 
-/// Whether the dynamic linker has a library of this name.
+/// Returns whether the dynamic linker has a library of this name.
 fn is_loaded(name: &Path) -> bool {
-    /// What is looked for, and whether it was found.
+    /// The name to search for, and whether it was found.
     type Search<'n> = (&'n [u8], bool);
     unsafe extern "C" fn look(info: *mut libc::dl_phdr_info, _: usize, search: *mut c_void) -> c_int {
-        // SAFETY: what `is_loaded` passes on, which nobody else uses meanwhile.
+        // SAFETY: passed on from `is_loaded`, which does not use it meanwhile.
         let search = unsafe { &mut *search.cast::<Search<'_>>() };
-        // SAFETY: the linker passes on one of its own, good for as long as this call.
+        // SAFETY: the linker passes a structure that is valid during this call.
         let name = unsafe { (*info).dlpi_name };
-        // SAFETY: null, or a text of the linker's.
+        // SAFETY: null, or a string of the linker.
         search.1 |= !name.is_null() && unsafe { CStr::from_ptr(name) }.to_bytes() == search.0;
         c_int::from(search.1)
     }
     let mut search: Search<'_> = (name.as_os_str().as_bytes(), false);
-    // SAFETY: `look` is what it should be, and unwinds nowhere.
+    // SAFETY: `look` has the required signature, and does not unwind.
     unsafe { libc::dl_iterate_phdr(Some(look), std::ptr::from_mut(&mut search).cast()) };
     search.1
 }
 
-fn of<'l>(loaded: &'l mut Locked<'_, Ledger>, number: u64) -> Option<&'l mut Loaded> {
+fn find<'l>(loaded: &'l mut Locked<'_, Ledger>, number: u64) -> Option<&'l mut Loaded> {
     loaded.libraries.iter_mut().find(|one| one.number == number)
 }
 
-/// Notes that a library is not loaded any more, or that it stays.
-fn told(number: u64, stays: Option<Stays>) {
+/// Records the outcome of unloading a library, and wakes waiting threads. `None`: it is unloaded.
+fn set_outcome(number: u64, stays: Option<Stays>) {
     let waiting = {
         let mut loaded = LOADED.lock();
         match stays {
             None => loaded.libraries.retain(|one| one.number != number),
             Some(why) => {
-                if let Some(one) = of(&mut loaded, number) {
+                if let Some(one) = find(&mut loaded, number) {
                     one.stays = Some(why);
                     one.is_unloading = false;
                 }
@@ -354,7 +358,7 @@ fn told(number: u64, stays: Option<Stays>) {
     waiting.iter().for_each(Thread::unpark);
 }
 
-/// What the dynamic linker says.
+/// Returns the message of the dynamic linker.
 fn text(error: &libloading::Error) -> String {
     std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }
@@ -365,7 +369,7 @@ impl std::fmt::Debug for Open {
     }
 }
 
-/// All that are loaded, oldest first. Why, as far as it can be told here.
+/// Returns all loaded libraries, oldest first, with the reasons that are known here.
 pub(crate) fn listed() -> Vec<Listed> {
     let listed = |one: &Loaded| Listed {
         number: one.number,
@@ -385,12 +389,12 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// If one still is when the time is over; at once if it is known to stay for good.
+    /// If one still is when the time is up; immediately if it is known to stay for good.
     pub fn wait_unloaded(&self, name: &str, timeout: Duration) -> Result<(), StillLoaded> {
         let until = Instant::now().checked_add(timeout);
         let this = thread::current();
         loop {
-            let left = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
+            let remaining = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
             {
                 let mut loaded = LOADED.lock();
                 loaded.waiting.retain(|one| one.id() != this.id());
@@ -399,7 +403,7 @@ impl Registry {
                     return Ok(());
                 }
                 let stays = named.find_map(|one| one.stays.clone());
-                if left.is_zero() || stays.is_some() {
+                if remaining.is_zero() || stays.is_some() {
                     return Err(StillLoaded {
                         name: name.to_owned(),
                         stays,
@@ -407,7 +411,7 @@ impl Registry {
                 }
                 loaded.waiting.push(this.clone());
             }
-            thread::park_timeout(left);
+            thread::park_timeout(remaining);
         }
     }
 }
@@ -421,8 +425,8 @@ mod tests {
         let tries = |answer: fn(usize) -> Result<(), SyncError>| {
             let tried = Arc::new(AtomicUsize::new(0));
             let count = Arc::clone(&tried);
-            let owed: Synchronize = Arc::new(move || answer(count.fetch_add(1, Ordering::Relaxed)));
-            (is_synchronized(&owed), tried.load(Ordering::Relaxed))
+            let pending: Synchronize = Arc::new(move || answer(count.fetch_add(1, Ordering::Relaxed)));
+            (is_synchronized(&pending), tried.load(Ordering::Relaxed))
         };
         let passing = |tried| if tried < 3 { Err(SyncError::NoBarrier) } else { Ok(()) };
         assert_eq!(tries(passing), (true, 4));

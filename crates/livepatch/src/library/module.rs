@@ -1,8 +1,8 @@
 //! Loading modules, calling them, and unloading them.
 //!
-//! A call goes through a *gate*. Who calls begins a unit and then looks whether the gate is open; who unloads closes it, and
-//! then looks who is in a unit. The barriers between are those of a flip (O2 of the page on tasks): either the caller sees
-//! the gate closed, or it is seen inside, and waited for.
+//! A call goes through a *gate*. The caller begins a unit and then checks whether the gate is open; the unloading thread
+//! closes the gate and then checks which tasks are in a unit. The barriers in between are those of a flip (O2 of the page
+//! on tasks): either the caller sees the gate closed, or its unit is seen inside and waited for.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -27,51 +27,51 @@ use crate::task::{self, Record, WORLD};
 
 type Points = Vec<&'static RawPoint>;
 
-/// How long who waits for units sleeps between looks.
-const NAP: Duration = Duration::from_millis(1);
+/// How long a thread that waits for units sleeps between checks.
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
-/// A module that was loaded from a shared library. Dropping this does not unload it: then it stays for good.
+/// A module that was loaded from a shared library. Dropping this does not unload it; the library then stays for good.
 #[must_use = "only this can unload the module"]
 pub struct Module {
     registry: &'static Registry,
     shared: Arc<Shared>,
-    /// Its clean-up has run.
+    /// Whether its clean-up has run.
     exited: bool,
 }
 
-/// What the functions of a module share.
+/// The state that a module shares with its functions.
 struct Shared {
     name: String,
-    /// Whether the module may be called.
+    /// Whether the module may be called: the gate.
     open: AtomicBool,
-    /// None: it was unloaded.
+    /// `None` once it is unloaded.
     inside: Lock<Option<Inside>>,
 }
 
-/// What lives in the library.
+/// The parts of a module that are in the library.
 struct Inside {
     exit: fn(),
     points: Points,
     library: Library,
 }
 
-/// A function of a module, by which the program calls it. See [`Module::function`].
+/// A function of a module, for the program to call. See [`Module::function`].
 pub struct ModuleFunction<F> {
     shared: Arc<Shared>,
-    /// In the library: there as long as the gate is open.
+    /// In the library: valid as long as the gate is open.
     point: *const RawPoint,
     function: PhantomData<F>,
 }
 
-/// The module is not there any more, or is going.
+/// The module is unloaded, or being unloaded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("module `{module}` is gone")]
+#[error("module `{module}` is unloaded or being unloaded")]
 pub struct ModuleGone {
     /// Its name.
     pub module: String,
 }
 
-/// A call of a module's function that is on its way, and the unit of work that it is part of. Derefs to the function.
+/// A call in progress of a module's function, and the unit of work that it is part of. Dereferences to the function.
 #[derive(Debug)]
 #[must_use = "dropped, it ends the unit of work"]
 pub struct ModuleCall<F: Copy> {
@@ -88,27 +88,27 @@ impl Registry {
     ///
     /// # Safety
     ///
-    /// As for [`load_patch`](Self::load_patch): nothing of the library is used once the module is
-    /// [unloaded](Module::unload). Shadow variables of types that it declares, and its threads, must be gone when its
+    /// Same as [`load_patch`](Self::load_patch): nothing of the library is used once the module is
+    /// [unloaded](Module::unload). Shadow variables of types that it declares, and its threads, must have ended when its
     /// `exit` returns.
     pub unsafe fn load_module(
         &'static self,
         path: impl AsRef<Path>,
         interface: &Interface,
     ) -> Result<Module, LoadError> {
-        // SAFETY: by the caller's promise.
+        // SAFETY: the caller upholds the same contract.
         unsafe { self.load_module_with(path, interface, &LoadOptions::default()) }
     }
 
-    /// As [`load_module`](Self::load_module), with other bounds on what may be loaded.
+    /// Like [`load_module`](Self::load_module), with explicit limits on what may be loaded.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// Same as [`load_module`](Self::load_module).
     ///
     /// # Safety
     ///
-    /// As there.
+    /// Same as [`load_module`](Self::load_module).
     pub unsafe fn load_module_with(
         &'static self,
         path: impl AsRef<Path>,
@@ -116,7 +116,7 @@ impl Registry {
         options: &LoadOptions,
     ) -> Result<Module, LoadError> {
         let path = path.as_ref();
-        // SAFETY: by the caller's promise.
+        // SAFETY: the caller upholds the same contract.
         unsafe { self.try_load_module(path, interface, options) }.map_err(|fault| LoadError::new(path, fault))
     }
 
@@ -128,9 +128,9 @@ impl Registry {
     ) -> Result<Module, LoadFault> {
         let image = Image::read(path, options)?;
         image.check(LibraryKind::Module, interface)?;
-        // SAFETY: by the caller's promise.
+        // SAFETY: the caller guarantees that the library's code may be run.
         let library = unsafe { Library::open(&image, path) }?;
-        match self.come(&library, &image.info.name) {
+        match self.register_module(&library, &image.info.name) {
             Ok((entry, points)) => Ok(Module {
                 registry: self,
                 shared: Arc::new(Shared {
@@ -155,15 +155,15 @@ impl Registry {
         }
     }
 
-    fn come<'l>(&self, library: &'l Library, name: &str) -> Result<(&'l ModuleEntry, Points), LoadFault> {
-        // SAFETY: `export_module!` made it, for the description says that it is a module.
+    fn register_module<'l>(&self, library: &'l Library, name: &str) -> Result<(&'l ModuleEntry, Points), LoadFault> {
+        // SAFETY: the description says that the library is a module, so `export_module!` made its entry.
         let entry: &ModuleEntry = unsafe { enter(library) }?;
         let points = run(|| Ok((entry.points)()))?;
         self.module_coming(name, points.iter().copied())
             .map_err(LoadFault::Module)?;
         let live = run(|| (entry.init)()).and_then(|()| self.module_live(name).map_err(LoadFault::Module));
         if let Err(error) = live {
-            // It came just now, and in a turn of its own: it is there.
+            // It was added just now, and the change lock is taken anew, so this cannot fail.
             let _ = self.module_going(name);
             return Err(error);
         }
@@ -172,12 +172,12 @@ impl Registry {
 }
 
 impl Module {
-    /// The name.
+    /// Returns the name.
     pub fn name(&self) -> &str {
         &self.shared.name
     }
 
-    /// The module's patchable function of this name, of type `F`.
+    /// Returns the module's patchable function of this name and type.
     ///
     /// # Errors
     ///
@@ -185,8 +185,8 @@ impl Module {
     ///
     /// # Safety
     ///
-    /// `F` is a function pointer type, such as `fn(&str) -> usize`; and a pointer that is copied out of a [`ModuleCall`] is
-    /// not called after it.
+    /// `F` is a function pointer type, such as `fn(&str) -> usize`; and a pointer copied out of a [`ModuleCall`] is not
+    /// called after the `ModuleCall` is dropped.
     pub unsafe fn function<F: Copy + 'static>(&self, name: &str) -> Result<ModuleFunction<F>, ResolveError> {
         let inside = self.shared.inside.lock();
         let points = inside.iter().flat_map(|inside| &inside.points);
@@ -212,19 +212,19 @@ impl Module {
         })
     }
 
-    /// Unloads the module: from now on its functions are [`ModuleGone`]; waits until no unit of work that may be inside is
-    /// left; runs its `exit`; takes all patches from it; and has the library unloaded, by a thread of its own.
+    /// Unloads the module: makes its functions return [`ModuleGone`], waits until no unit of work that may be inside is
+    /// left, runs its `exit`, reverts all patches to it, and has the library unloaded by a separate thread.
     ///
-    /// Waits for all units of work that run as it is called, for other changes of patches and modules, and for `exit`.
+    /// Waits for all units of work that run when it is called, for other changes of patches and modules, and for `exit`.
     ///
     /// # Errors
     ///
-    /// In a unit of work, or when units have not ended in time. It can be tried again; until then, if its `exit` has not
-    /// run, the module can be called as before.
+    /// If called in a unit of work, or when units have not ended in time. It can be retried; until then, if `exit` has
+    /// not run, the module can be called as before.
     pub fn unload(&mut self, timeout: Duration) -> Result<(), UnloadError> {
         self.try_unload(timeout).inspect_err(|_| {
             if !self.exited {
-                // Release: with the Acquire of `enter`.
+                // Release: pairs with the Acquire of `enter`.
                 self.shared.open.store(true, Ordering::Release);
             }
         })
@@ -233,14 +233,14 @@ impl Module {
     fn try_unload(&mut self, timeout: Duration) -> Result<(), UnloadError> {
         let until = Instant::now().checked_add(timeout);
         if self.shared.inside.lock().is_none() {
-            return Ok(()); // It was unloaded.
+            return Ok(()); // Already unloaded.
         }
         if task::is_inside() {
             return Err(UnloadError::Inside);
         }
-        // SeqCst: before the look at who is inside, in `left`.
+        // SeqCst: before the units are scanned in `wait_for_units`.
         self.shared.open.store(false, Ordering::SeqCst);
-        left(until)?;
+        wait_for_units(until)?;
         if !self.exited {
             let exit = self.shared.inside.lock().as_ref().map(|inside| inside.exit);
             self.exited = true;
@@ -254,30 +254,30 @@ impl Module {
                 });
             }
         }
-        // `exit` may have ended other ways into the module than its functions: whoever took them is inside.
-        left(until)?;
+        // `exit` may have closed other ways into the module than its functions: units that came that way are waited for too.
+        wait_for_units(until)?;
         match self.registry.module_going(&self.shared.name) {
-            // Somebody else said so. Gone is gone.
+            // Already removed through `Registry::module_going`.
             Ok(()) | Err(ModuleError::Unknown { .. }) => {}
             Err(error) => return Err(error.into()),
         }
         let inside = self.shared.inside.lock().take();
-        drop(inside); // Which unloads it.
+        drop(inside); // Unloads it.
         Ok(())
     }
 }
 
-/// Waits until no unit is left that is inside now.
-pub(super) fn left(until: Option<Instant>) -> Result<(), UnloadError> {
+/// Waits until all units that are inside now have left.
+pub(super) fn wait_for_units(until: Option<Instant>) -> Result<(), UnloadError> {
     let in_time = || until.is_none_or(|until| Instant::now() < until);
-    // O2: with the light barrier of `World::begin`.
+    // O2: pairs with the light barrier of `World::begin`.
     while !WORLD.settle() {
         if !in_time() {
             return Err(UnloadError::Busy {
                 units: WORLD.inside().len(),
             });
         }
-        thread::sleep(NAP);
+        thread::sleep(POLL_INTERVAL);
     }
     let mut units = WORLD.inside();
     loop {
@@ -288,40 +288,42 @@ pub(super) fn left(until: Option<Instant>) -> Result<(), UnloadError> {
         if !in_time() {
             return Err(UnloadError::Busy { units: units.len() });
         }
-        thread::sleep(NAP);
+        thread::sleep(POLL_INTERVAL);
     }
 }
 
 impl<F: Copy + 'static> ModuleFunction<F> {
-    /// Begins a unit of work, or goes on with the one it is in, to call the function: `(*function.enter()?)(argument)`.
+    /// Begins a unit of work, or continues the current one, to call the function: `(*function.enter()?)(argument)`.
     ///
-    /// Progress: as [`unit`](crate::unit).
+    /// Progress: same as [`unit`](crate::unit).
     ///
     /// # Errors
     ///
-    /// If the module is going, or gone.
+    /// If the module is unloaded, or being unloaded.
     #[track_caller]
     pub fn enter(&self) -> Result<ModuleCall<F>, ModuleGone> {
         let _unit = crate::unit();
-        // Acquire: the module is there. Comes after the unit's light barrier, or the unit began before: see the page.
+        // Acquire: makes the module's data visible. Ordered after the unit's light barrier, or the unit began before: see
+        // the module's page.
         if !self.shared.open.load(Ordering::Acquire) {
             return Err(ModuleGone {
                 module: self.shared.name.clone(),
             });
         }
-        // SAFETY: the gate is open, and our unit is inside: the library stays loaded until it ends.
+        // SAFETY: the gate is open, and this unit is inside: the library stays loaded until it ends.
         let point = unsafe { &*self.point };
         // SAFETY: `F` is a function pointer type (`Module::function`), and the point's (its signature was compared).
         let call: Call<F> = unsafe { point.enter() };
         Ok(ModuleCall {
-            // SAFETY: kept beside the call; who copies it has promised (`Module::function`).
+            // SAFETY: stored beside the call; a caller that copies it has promised not to outlive the call
+            // (`Module::function`).
             function: unsafe { call.function() },
             _call: call,
         })
     }
 }
 
-// SAFETY: the point is shared by all threads anyway; `F` is only a type here.
+// SAFETY: points are shared by all threads; `F` is only a type here.
 unsafe impl<F> Send for ModuleFunction<F> {}
 // SAFETY: as above.
 unsafe impl<F> Sync for ModuleFunction<F> {}
@@ -354,7 +356,7 @@ impl Drop for Module {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        // Still there: nobody can call it any more, but the registry has its points.
+        // Still loaded: it cannot be called any more, but the registry has its points.
         if let Some(inside) = self.inside.get_mut().take() {
             std::mem::forget(inside);
         }

@@ -1,4 +1,4 @@
-//! The builder of patches, and what it refuses.
+//! The builder of patches, which checks them.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -37,36 +37,36 @@ impl PatchBuilder {
         }
     }
 
-    /// Whether the patch takes the place of all patches that are enabled when it is: the kernel's atomic replace.
-    /// Functions that they replaced, and this one does not, go back to the original.
+    /// Sets whether the patch replaces all patches that are enabled at that time: the kernel's atomic replace. Functions
+    /// that they replaced and this one does not revert to the original.
     ///
-    /// States that only they have are told `pre_unpatch` before the transition starts: what that undoes is undone while units
-    /// may still run the old functions, for as long as the transition takes. If units hold it up, the remedy is to
-    /// [reverse](crate::Registry::reverse) it, by which the states' `post_patch` does it again, or to let the new patch have
-    /// the state, and undo in a later one. What the old functions need to the end is undone in `post_unpatch`, which comes
-    /// when no unit runs them.
+    /// States that only they have get `pre_unpatch` before the transition starts: its effects are in place while units
+    /// may still run the old functions, for as long as the transition takes. If units hold it up, either
+    /// [reverse](crate::Registry::reverse) it, which runs the states' `post_patch` again, or let the new patch have the
+    /// state, and undo it in a later one. Anything that the old functions need to the end is to be undone in
+    /// `post_unpatch`, which runs when no unit runs them any more.
     pub fn replace(mut self, replace: bool) -> Self {
         self.patch.replace = replace;
         self
     }
 
-    /// What to do to one more object.
+    /// Adds the changes to one more object.
     pub fn object(mut self, object: ObjectPatch) -> Self {
         self.patch.objects.push(object);
         self
     }
 
-    /// One more state that the patch changes.
+    /// Adds one more state that the patch changes.
     pub fn state(mut self, state: State) -> Self {
         self.patch.states.push(state);
         self
     }
 
-    /// The patch.
+    /// Builds the patch.
     ///
     /// # Errors
     ///
-    /// If it is no valid patch. Each kind has its own [`PatchError`].
+    /// If the patch is not valid. Each kind of defect has its own [`PatchError`].
     pub fn build(self) -> Result<Arc<Patch>, PatchError> {
         let patch = self.patch;
         check_name(&patch.name)?;

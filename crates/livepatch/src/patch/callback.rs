@@ -1,4 +1,4 @@
-//! Callbacks: what a patch does beside replacing functions, and when.
+//! Callbacks: what a patch does besides replacing functions, and when.
 
 use std::error::Error;
 use std::fmt;
@@ -22,7 +22,7 @@ pub(crate) struct Callbacks {
     pub(crate) post_unpatch: Option<Plain>,
 }
 
-/// The setters of the callbacks in a builder's field `callbacks`, each with what it says of itself.
+/// Defines setters of the callbacks in a builder's field `callbacks`, each with its documentation.
 macro_rules! callback_setters {
     ($(#[$about:meta])* pre_patch; $($(#[$abouts:meta])* $name:ident;)*) => {
         $(#[$about])*
@@ -46,7 +46,7 @@ macro_rules! callback_setters {
 }
 pub(super) use callback_setters;
 
-/// Which callback.
+/// The kind of a callback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(
     feature = "serde",
@@ -54,13 +54,13 @@ pub(super) use callback_setters;
     serde(rename_all = "snake_case")
 )]
 pub enum CallbackKind {
-    /// Before the functions are put in place. May refuse.
+    /// Runs before the functions are put in place. May refuse.
     PrePatch,
-    /// After every unit of work runs the new functions.
+    /// Runs once every unit of work runs the new functions.
     PostPatch,
-    /// Before the functions are taken away.
+    /// Runs before the functions are removed.
     PreUnpatch,
-    /// After no unit of work runs the new functions.
+    /// Runs once no unit of work runs the new functions.
     PostUnpatch,
 }
 
@@ -75,7 +75,7 @@ impl fmt::Display for CallbackKind {
     }
 }
 
-/// Where a module is in its life.
+/// The stages of a module's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(
     feature = "serde",
@@ -101,7 +101,7 @@ impl fmt::Display for ModuleState {
     }
 }
 
-/// What a callback is told.
+/// The arguments of a callback.
 #[derive(Clone, Copy)]
 pub struct Context<'c> {
     pub(crate) prev_state: &'c dyn Fn(u64) -> Option<PrevState>,
@@ -112,28 +112,28 @@ pub struct Context<'c> {
 }
 
 impl<'c> Context<'c> {
-    /// The patch whose callback runs.
+    /// Returns the patch whose callback runs.
     pub fn patch(&self) -> &'c Arc<Patch> {
         self.patch
     }
 
-    /// The object whose callback runs: [`PROGRAM`](crate::PROGRAM) or a module's name. Of a state's callback, none.
+    /// Returns the object whose callback runs, [`PROGRAM`](crate::PROGRAM) or a module's name; `None` in a state's callback.
     pub fn object(&self) -> Option<&'c str> {
         self.object
     }
 
-    /// Where that module is in its life. Of the program, none.
+    /// Returns the state of that module; `None` for the program.
     pub fn module(&self) -> Option<ModuleState> {
         self.module
     }
 
-    /// The state whose callback runs. Of an object's callback, none.
+    /// Returns the state whose callback runs; `None` in an object's callback.
     pub fn state(&self) -> Option<&'c State> {
         self.state
     }
 
-    /// The newest state of this id among the patches that were enabled before the one in transition, with its patch: the
-    /// kernel's `klp_get_prev_state`. None outside transitions, as when a module comes.
+    /// Returns the newest state of this id among the patches that were enabled before the one in transition, with its
+    /// patch: the kernel's `klp_get_prev_state`. `None` outside transitions, as when a module is loaded.
     pub fn prev_state(&self, id: u64) -> Option<PrevState> {
         (self.prev_state)(id)
     }
@@ -150,7 +150,7 @@ impl fmt::Debug for Context<'_> {
     }
 }
 
-/// A state of an earlier patch, which it keeps alive.
+/// A state of an earlier patch. Keeps the patch alive.
 #[derive(Clone, Debug)]
 pub struct PrevState {
     pub(crate) patch: Arc<Patch>,
@@ -158,7 +158,7 @@ pub struct PrevState {
 }
 
 impl PrevState {
-    /// The patch that has it.
+    /// Returns the patch that has the state.
     pub fn patch(&self) -> &Arc<Patch> {
         &self.patch
     }
@@ -172,7 +172,7 @@ impl std::ops::Deref for PrevState {
     }
 }
 
-/// How a callback ended that did not just return.
+/// How a callback failed.
 pub(crate) enum Ended {
     Refused(CallbackError),
     Panicked(String),
@@ -199,7 +199,7 @@ impl Callbacks {
         }
     }
 
-    /// Runs one of them, if it is there. A panic ends there.
+    /// Runs a callback, if it is set. Catches panics.
     pub(crate) fn run(&self, kind: CallbackKind, context: &Context<'_>) -> Result<(), Ended> {
         let plain = match kind {
             CallbackKind::PrePatch => {
@@ -232,7 +232,7 @@ impl fmt::Debug for Callbacks {
     }
 }
 
-/// An error that may be kept for longer than the patch.
+/// Makes an error valid for longer than the patch.
 fn outlive(error: CallbackError, patch: &Arc<Patch>) -> CallbackError {
     match patch.code.is_in_library() {
         true => Box::new(OfLibrary {
@@ -243,7 +243,7 @@ fn outlive(error: CallbackError, patch: &Arc<Patch>) -> CallbackError {
     }
 }
 
-/// An error of a patch that came in a library, which must stay loaded as long.
+/// An error of a patch from a library. Keeps the library loaded.
 #[derive(Debug)]
 struct OfLibrary {
     error: CallbackError,

@@ -1,4 +1,4 @@
-//! The libraries that a patch's code is in.
+//! The libraries that contain a patch's code.
 
 use super::State;
 
@@ -7,7 +7,7 @@ pub(crate) use in_libraries::{Code, Mapped, loaded, number_of};
 #[cfg(not(all(feature = "library", target_os = "linux")))]
 pub(crate) use in_program::{Code, Mapped, loaded, number_of};
 
-/// A library in the list of those that are loaded.
+/// A library in the list of loaded libraries.
 pub(crate) struct Listed {
     pub(crate) number: u64,
     pub(crate) status: super::LibraryStatus,
@@ -23,67 +23,67 @@ mod in_libraries {
     use crate::library::Library;
     use crate::sync::Lock;
 
-    /// A library, as long as this is there.
+    /// Keeps a library loaded.
     pub(crate) type Mapped = Arc<Library>;
 
-    /// Which library it is in the list of those that are loaded.
+    /// Returns the library's number in the list of loaded libraries.
     pub(crate) fn number_of(mapped: &Mapped) -> u64 {
         mapped.number()
     }
 
-    /// The libraries that are loaded.
+    /// Returns the libraries that are loaded.
     pub(crate) fn loaded() -> Vec<Listed> {
         crate::library::listed()
     }
 
-    /// What must stay loaded until all else of a patch is dropped.
+    /// The libraries that must stay loaded until the rest of a patch is dropped.
     #[derive(Default)]
     pub(crate) struct Code {
-        /// The library that the patch came in.
+        /// The library that the patch came from.
         own: Option<Arc<Library>>,
-        /// Those of other patches whose data it may have.
-        others: Kept,
-        /// Where this patch's own goes if others have its data: to the patches that were there when it left.
-        heirs: Lock<Vec<Kept>>,
+        /// Libraries of other patches, whose data this one may have.
+        others: SharedKept,
+        /// The patches that were in the list when this one left: they retain its libraries if they have its data.
+        successors: Lock<Vec<SharedKept>>,
     }
 
-    type Kept = Arc<Lock<Debts>>;
+    type SharedKept = Arc<Lock<KeptLibraries>>;
 
     #[derive(Default)]
-    struct Debts {
-        list: Vec<Debt>,
-        /// The library of their patch, which it has anyway.
+    struct KeptLibraries {
+        list: Vec<KeptLibrary>,
+        /// The library of their own patch, which is kept anyway.
         own: Option<u64>,
-        /// Their patch is gone: nothing comes here any more.
+        /// Their patch has been dropped: nothing is added any more.
         closed: bool,
     }
 
-    /// A library whose code may be what destroys data of states.
+    /// A library that may contain the destructor of states' data.
     #[derive(Clone)]
-    struct Debt {
+    struct KeptLibrary {
         library: Arc<Library>,
-        /// To let go of these, too, takes the library of their type: all go before any library does.
+        /// The data. Dropping even weak references needs the library of their type: all are dropped before any library.
         data: Vec<WeakData>,
     }
 
-    impl Debts {
-        fn add(&mut self, debt: &Debt) {
-            if self.closed || self.own == Some(debt.library.number()) {
+    impl KeptLibraries {
+        fn add(&mut self, kept: &KeptLibrary) {
+            if self.closed || self.own == Some(kept.library.number()) {
                 return;
             }
             let place = self
                 .list
                 .iter()
-                .position(|one| Arc::ptr_eq(&one.library, &debt.library));
+                .position(|one| Arc::ptr_eq(&one.library, &kept.library));
             let place = place.unwrap_or_else(|| {
-                self.list.push(Debt {
-                    library: Arc::clone(&debt.library),
+                self.list.push(KeptLibrary {
+                    library: Arc::clone(&kept.library),
                     data: Vec::new(),
                 });
                 self.list.len() - 1
             });
             let known = &mut self.list[place].data;
-            for data in &debt.data {
+            for data in &kept.data {
                 if !known.iter().any(|one| one.is(data)) {
                     known.push(data.clone());
                 }
@@ -92,8 +92,8 @@ mod in_libraries {
     }
 
     impl Code {
-        /// The patch is what this library exports.
-        pub(crate) fn came_in(&mut self, library: Arc<Library>) {
+        /// Records the library that the patch was exported from.
+        pub(crate) fn set_library(&mut self, library: Arc<Library>) {
             self.others.lock().own = Some(library.number());
             self.own = Some(library);
         }
@@ -102,66 +102,68 @@ mod in_libraries {
             self.own.is_some()
         }
 
-        /// The library that the patch came in.
+        /// Returns the library that the patch came from.
         pub(crate) fn own(&self) -> Option<Mapped> {
             self.own.clone()
         }
 
-        /// The numbers of libraries that it keeps for data.
+        /// Returns the numbers of the libraries that are kept for data.
         pub(crate) fn kept(&self) -> Vec<u64> {
             let others = self.others.lock();
-            others.list.iter().map(|debt| debt.library.number()).collect()
+            others.list.iter().map(|kept| kept.library.number()).collect()
         }
 
-        /// The patch has left the list, where these are: whoever may have data of others keeps the libraries that may be
-        /// needed to destroy them. In a turn.
-        pub(crate) fn lend(&self, states: &[State], others: &[Arc<Patch>]) {
-            *self.heirs.lock() = others.iter().map(|patch| Arc::clone(&patch.code.others)).collect();
-            self.bequeath(states);
+        /// Shares libraries between the patch, which has left the list, and the patches that are in it: each patch that
+        /// may have data of another keeps the libraries that may be needed to destroy them. The caller holds the change
+        /// lock.
+        pub(crate) fn share_with(&self, states: &[State], others: &[Arc<Patch>]) {
+            *self.successors.lock() = others.iter().map(|patch| Arc::clone(&patch.code.others)).collect();
+            self.share(states);
             for other in others {
-                // It may have taken over what is not its own, and be dropped after who made that.
+                // This patch may have taken over data of the other, and be dropped after it.
                 other
                     .code
-                    .debts(&other.states)
+                    .libraries(&other.states)
                     .iter()
-                    .for_each(|debt| self.others.lock().add(debt));
+                    .for_each(|kept| self.others.lock().add(kept));
                 other.states.iter().for_each(State::forget_dead_data);
             }
-            states.iter().for_each(State::forget_earlier_data);
+            states.iter().for_each(State::leave_list);
         }
 
-        fn bequeath(&self, states: &[State]) {
-            let heirs = self.heirs.lock().clone();
-            if heirs.is_empty() {
+        fn share(&self, states: &[State]) {
+            let successors = self.successors.lock().clone();
+            if successors.is_empty() {
                 return;
             }
-            for debt in self.debts(states) {
-                heirs.iter().for_each(|heir| heir.lock().add(&debt));
+            for kept in self.libraries(states) {
+                successors.iter().for_each(|successor| successor.lock().add(&kept));
             }
         }
 
-        /// The libraries of the data that others have, too.
-        fn debts(&self, states: &[State]) -> Vec<Debt> {
-            let own = self.own.iter().map(|library| Debt {
+        /// Returns the libraries of data that other patches have, too.
+        fn libraries(&self, states: &[State]) -> Vec<KeptLibrary> {
+            let own = self.own.iter().map(|library| KeptLibrary {
                 library: Arc::clone(library),
-                data: states.iter().flat_map(State::data_ever).collect(),
+                data: states.iter().flat_map(State::all_data).collect(),
             });
-            let mut debts = self.others.lock().list.clone();
-            debts.extend(own);
-            debts.retain_mut(|debt| {
-                debt.data.retain(|data| data.is_elsewhere(states));
-                !debt.data.is_empty()
+            let mut libraries = self.others.lock().list.clone();
+            libraries.extend(own);
+            libraries.retain_mut(|kept| {
+                kept.data.retain(|data| data.is_used_elsewhere(states));
+                !kept.data.is_empty()
             });
-            debts
+            libraries
         }
 
-        /// The patch is dropped: what its library must wait for.
-        pub(crate) fn go(&self, states: &[State], forced: bool) {
-            self.bequeath(states);
+        /// Called when the patch is dropped: shares the libraries of its data with its successors, and tells its own
+        /// library what to wait for before it is unloaded.
+        pub(crate) fn release(&self, states: &[State], forced: bool) {
+            self.share(states);
             let data: Vec<WeakData> = {
                 let mut others = self.others.lock();
                 others.closed = true;
-                others.list.iter_mut().flat_map(|debt| debt.data.drain(..)).collect()
+                others.list.iter_mut().flat_map(|kept| kept.data.drain(..)).collect()
             };
             drop(data);
             let Some(own) = &self.own else { return };
@@ -169,7 +171,7 @@ mod in_libraries {
                 own.stay(Stays::Forced);
             }
             let owned = states.iter().flat_map(|state| &state.owned);
-            own.owe(owned.map(|owned| Arc::clone(&owned.synchronize)));
+            own.wait_for(owned.map(|owned| Arc::clone(&owned.synchronize)));
         }
     }
 }
@@ -181,7 +183,7 @@ mod in_program {
     use super::super::Patch;
     use super::{Listed, State};
 
-    /// There is none.
+    /// There are no libraries.
     #[derive(Clone)]
     pub(crate) enum Mapped {}
 
@@ -193,7 +195,7 @@ mod in_program {
         Vec::new()
     }
 
-    /// All code is the program's: nothing needs care.
+    /// All code is in the program, so there is nothing to keep.
     #[derive(Default)]
     pub(crate) struct Code {}
 
@@ -211,8 +213,8 @@ mod in_program {
             Vec::new()
         }
 
-        pub(crate) fn lend(&self, _: &[State], _: &[Arc<Patch>]) {}
+        pub(crate) fn share_with(&self, _: &[State], _: &[Arc<Patch>]) {}
 
-        pub(crate) fn go(&self, _: &[State], _: bool) {}
+        pub(crate) fn release(&self, _: &[State], _: bool) {}
     }
 }

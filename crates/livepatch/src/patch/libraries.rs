@@ -1,8 +1,8 @@
-//! What is said of libraries that are loaded, whether or not this build can load any.
+//! The status of libraries that are loaded; also for builds that cannot load any.
 
 use std::fmt;
 
-/// What a library holds.
+/// The kind of a library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(
     feature = "serde",
@@ -25,16 +25,16 @@ impl fmt::Display for LibraryKind {
     }
 }
 
-/// A library that is loaded, and why.
+/// A library that is loaded, and why it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct LibraryStatus {
-    /// What it holds.
+    /// Whether it contains a patch or a module.
     pub kind: LibraryKind,
     /// The patch's or module's name.
     pub name: String,
-    /// The file that it was read from.
+    /// The file that it was loaded from.
     pub path: String,
     /// Why it stays loaded for good, if it does.
     pub stays: Option<Stays>,
@@ -51,11 +51,11 @@ pub struct LibraryStatus {
 )]
 #[non_exhaustive]
 pub enum Stays {
-    /// It says `unload: never`.
+    /// It is declared `unload: never`.
     Asked,
-    /// It has thread-local variables, whose destructors run at the ends of threads.
+    /// It has thread-local variables, whose destructors run when threads end.
     ThreadLocals,
-    /// It imports a function by which code of it can be called, or memory of it used, when it is gone.
+    /// It imports a function through which its code could be called, or its memory used, after it is unloaded.
     Imports {
         /// The function.
         function: String,
@@ -66,11 +66,11 @@ pub enum Stays {
     ModuleDropped,
     /// The `exit` of its module panicked.
     ExitPanicked,
-    /// A store did not tell whether destructors are owed.
+    /// A store did not report whether destructors are pending.
     Unsynchronized,
-    /// A destructor of what belongs to it panicked.
+    /// A destructor of an object that belongs to it panicked.
     DestructorPanicked,
-    /// The dynamic linker keeps it.
+    /// The dynamic linker keeps it loaded.
     Linker,
     /// There is no thread to unload it.
     NoThread,
@@ -81,17 +81,20 @@ pub enum Stays {
 impl fmt::Display for Stays {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Asked => "it asks for that",
+            Self::Asked => "it is declared `unload: never`",
             Self::ThreadLocals => "it has thread-local variables",
             Self::Imports { function } => {
-                return write!(f, "it imports `{function}`, by which it may be called when it is gone");
+                return write!(
+                    f,
+                    "it imports `{function}`, through which it may be called after it is unloaded"
+                );
             }
             Self::Forced => "a transition away from it was forced",
             Self::ModuleDropped => "its module was dropped without being unloaded",
             Self::ExitPanicked => "its exit panicked",
-            Self::Unsynchronized => "a store did not tell whether destructors are owed",
+            Self::Unsynchronized => "a store did not report whether destructors are pending",
             Self::DestructorPanicked => "a destructor panicked",
-            Self::Linker => "the dynamic linker keeps it",
+            Self::Linker => "the dynamic linker keeps it loaded",
             Self::NoThread => "there is no thread to unload it",
             Self::Forked => "the process was forked while it was being unloaded",
         })
@@ -109,28 +112,28 @@ impl fmt::Display for Stays {
 pub enum Needed {
     /// Its patch is enabled or in transition.
     Enabled,
-    /// Its module is there.
+    /// Its module is loaded.
     Module,
-    /// Variables live that were attached while its patch was there: their destructors may be its own.
+    /// Variables are live that were attached while its patch was present: their destructors may be in the library.
     Variables {
         /// The state that they belong to.
         state: u64,
         /// Their id.
         shadow: u64,
     },
-    /// Only its patch knows how variables of a state are freed that others hold.
+    /// Other patches hold a state, but only this one's patch knows how to free some of its variables.
     Freeing {
         /// The state.
         state: u64,
     },
-    /// Data of its patch's states are still there; a later patch may have them.
+    /// Data of its patch's states still exist; a later patch may have them.
     Data {
         /// That patch.
         patch: String,
     },
-    /// Somebody has its patch, or an error of it: the program, or another patch.
+    /// The program or another patch has a reference to its patch, or to an error of it.
     Held,
-    /// Nothing any more: it is waiting for destructors that stores owe, and goes.
+    /// It is being unloaded: it only waits for destructors that are pending in stores.
     Unloading,
 }
 
@@ -138,20 +141,20 @@ impl fmt::Display for Needed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Enabled => f.write_str("its patch is enabled"),
-            Self::Module => f.write_str("its module is there"),
+            Self::Module => f.write_str("its module is loaded"),
             Self::Variables { state, shadow } => {
-                write!(f, "variables {shadow:#x} of state {state} may have destructors of it")
+                write!(f, "variables {shadow:#x} of state {state} may have destructors in it")
             }
-            Self::Freeing { state } => write!(f, "only it can free variables of state {state}"),
-            Self::Data { patch } => write!(f, "data of its states are still there, maybe in patch '{patch}'"),
-            Self::Held => f.write_str("somebody holds its patch"),
+            Self::Freeing { state } => write!(f, "only its patch can free variables of state {state}"),
+            Self::Data { patch } => write!(f, "data of its states still exist, possibly in patch '{patch}'"),
+            Self::Held => f.write_str("its patch is still referenced"),
             Self::Unloading => f.write_str("it is being unloaded"),
         }
     }
 }
 
 impl LibraryStatus {
-    /// Why it is loaded, in words.
+    /// Describes why it is loaded.
     #[must_use]
     pub fn why(&self) -> String {
         let stays = self.stays.iter().map(|stays| format!("for good, as {stays}"));

@@ -1,4 +1,4 @@
-//! What a patch is made of.
+//! The parts of a patch.
 
 mod builder;
 mod callback;
@@ -26,20 +26,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// The name of the object that is the program itself: the kernel's `vmlinux`.
 pub const PROGRAM: &str = "program";
 
-/// The longest name of a patch, an object or a function, in bytes.
+/// The maximum length of a patch's, object's or function's name, in bytes.
 pub const MAX_NAME: usize = 255;
 
 /// A set of replacement functions for one or more objects, with callbacks and states.
 ///
-/// Made by [`Patch::builder`], put into effect by [`Registry::enable`](crate::Registry::enable).
+/// Made by [`Patch::builder`], enabled by [`Registry::enable`](crate::Registry::enable).
 pub struct Patch {
     pub(crate) name: String,
     pub(crate) replace: bool,
     pub(crate) objects: Vec<ObjectPatch>,
     pub(crate) states: Vec<State>,
-    /// Units may still be in its functions, and nobody can tell.
+    /// Units may still be in its functions, which cannot be determined any more.
     forced: AtomicBool,
-    /// Dropped after all the rest, which may be the library's.
+    /// Dropped last, as the other fields may need the library's code.
     pub(crate) code: Code,
 }
 
@@ -55,24 +55,24 @@ impl Patch {
         }
     }
 
-    /// Begins a patch of this name. Names are unique among the patches that are enabled.
+    /// Returns a builder for a patch of this name. Names are unique among the enabled patches.
     pub fn builder(name: impl Into<String>) -> PatchBuilder {
         PatchBuilder::new(name.into())
     }
 
-    /// The name.
+    /// Returns the name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether it takes the place of all patches before it. See [`PatchBuilder::replace`].
+    /// Returns whether it replaces all earlier patches. See [`PatchBuilder::replace`].
     pub fn replaces(&self) -> bool {
         self.replace
     }
 
-    /// Whether a transition away from it was forced: units may still run its functions.
+    /// Returns whether a transition away from it was forced: units may still run its functions.
     pub fn is_forced(&self) -> bool {
-        // Relaxed: set before it leaves the registry, whose locks order that.
+        // Relaxed: set before the patch leaves the registry, whose locks order that.
         self.forced.load(Ordering::Relaxed)
     }
 
@@ -80,12 +80,12 @@ impl Patch {
         self.forced.store(true, Ordering::Relaxed);
     }
 
-    /// The state of this id, if the patch has it: the kernel's `klp_get_state`.
+    /// Returns the state of this id, if the patch has it: the kernel's `klp_get_state`.
     pub fn state(&self, id: u64) -> Option<&State> {
         self.states.iter().find(|state| state.id() == id)
     }
 
-    /// All states of the patch, in order.
+    /// Returns all states of the patch, in order.
     pub fn states(&self) -> &[State] {
         &self.states
     }
@@ -93,7 +93,7 @@ impl Patch {
 
 impl Drop for Patch {
     fn drop(&mut self) {
-        self.code.go(&self.states, self.is_forced());
+        self.code.release(&self.states, self.is_forced());
     }
 }
 

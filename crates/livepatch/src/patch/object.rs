@@ -1,4 +1,4 @@
-//! What a patch does to one object.
+//! The changes of a patch to one object.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use super::PROGRAM;
 use super::callback::{CallbackError, Callbacks, Context, callback_setters};
 use crate::point::{Address, Patchable, RawPoint, Signature};
 
-/// What a patch does to one object, the program or a module: functions and callbacks. Part of a
+/// The changes of a patch to one object, the program or a module: functions and callbacks. Part of a
 /// [`PatchBuilder`](super::PatchBuilder).
 #[derive(Debug)]
 pub struct ObjectPatch {
@@ -21,14 +21,14 @@ pub(crate) struct Function {
     pub(crate) new: Address,
 }
 
-/// The patch point that is meant.
+/// The patch point to replace.
 pub(crate) enum Target {
     Point(&'static RawPoint),
     Named { name: String, signature: Signature },
 }
 
 impl Function {
-    /// The patch point's name.
+    /// Returns the patch point's name.
     pub(crate) fn name(&self) -> &str {
         match &self.target {
             Target::Point(point) => point.name(),
@@ -44,13 +44,13 @@ impl fmt::Debug for Function {
 }
 
 impl ObjectPatch {
-    /// Of the program itself.
+    /// Returns an empty set of changes to the program itself.
     #[must_use]
     pub fn program() -> Self {
         Self::module(PROGRAM)
     }
 
-    /// Of a module, which need not be there yet.
+    /// Returns an empty set of changes to a module, which need not be loaded yet.
     #[must_use]
     pub fn module(name: impl Into<String>) -> Self {
         Self {
@@ -71,8 +71,8 @@ impl ObjectPatch {
         self
     }
 
-    /// Replaces the patchable function of this name, for modules that the patch is not built against. Whether there is
-    /// one, and whether it has the type `F`, is checked when the patch is enabled, or the module comes.
+    /// Replaces the patchable function of this name, for modules that the patch is not built against. Whether it exists
+    /// and has the type `F` is checked when the patch is enabled, or the module is loaded.
     ///
     /// # Safety
     ///
@@ -84,20 +84,23 @@ impl ObjectPatch {
                 name: name.into(),
                 signature: Signature::of::<F>(),
             },
-            // SAFETY: by the caller's promise.
+            // SAFETY: the caller guarantees that `F` is a function pointer type.
             new: unsafe { Address::of(new) },
         });
         self
     }
 
     callback_setters! {
-        /// Before the functions are put in place. An error refuses the patch, or the module that comes.
+        /// Sets the callback that runs before the functions are put in place. An error refuses the patch, or the module
+        /// that is being loaded.
         pre_patch;
-        /// After every unit of work runs the new functions.
+        /// Sets the callback that runs once every unit of work runs the new functions.
         post_patch;
-        /// Before the functions are taken away. Not if an enabling is reversed: then `post_patch` never ran.
+        /// Sets the callback that runs before the functions are removed. Does not run if an enabling is reversed, as
+        /// `post_patch` never ran then.
         pre_unpatch;
-        /// After no unit of work runs the new functions. Whenever `pre_patch` succeeded, or was not there.
+        /// Sets the callback that runs once no unit of work runs the new functions. Runs whenever `pre_patch` succeeded,
+        /// or was not set.
         post_unpatch;
     }
 }

@@ -1,4 +1,4 @@
-//! System states: what a patch changed beside functions, so that later patches can take it over, or refuse.
+//! System states: what a patch changed besides functions, so that later patches can take it over, or be refused.
 
 use std::any::Any;
 use std::borrow::Borrow;
@@ -13,14 +13,15 @@ use crate::callout;
 use crate::fork;
 use crate::sync::Lock;
 
-/// The data of a state: what later patches find there.
+/// The data of a state, for later patches to find.
 pub type StateData = Arc<dyn Any + Send + Sync>;
 
-/// What a patch changed in the system: an id, a version, data, and the shadow variables that belong to it.
+/// A change that a patch made to the system: an id, a version, data, and the shadow variables that belong to it.
 ///
-/// A state without callbacks and shadow variables is a note: callbacks of objects do the work, as in the kernel. One that
-/// has them is kept by the library: its `pre_patch` and `post_patch` run only when the first holder comes, `pre_unpatch`
-/// and `post_unpatch` only when the last one goes, by whatever way, and then its variables are freed.
+/// A state without callbacks and shadow variables is only a note: callbacks of objects do the work, as in the kernel. A
+/// state that has any is managed by the library: `pre_patch` and `post_patch` run only when the first patch takes it,
+/// `pre_unpatch` and `post_unpatch` only when the last holder releases it, in whichever way, and then its variables are
+/// freed.
 pub struct State {
     id: u64,
     version: u32,
@@ -30,31 +31,31 @@ pub struct State {
     pub(crate) block_disable: bool,
 }
 
-/// The data of a state, and those that it had and that may still be somewhere.
+/// The data of a state, and earlier data that may still be referenced elsewhere.
 #[derive(Default)]
 struct Data {
-    now: Option<StateData>,
-    gone: Vec<WeakData>,
-    /// Its patch has left the list: what becomes of the data is for who takes them to know.
-    left: bool,
+    current: Option<StateData>,
+    earlier: Vec<WeakData>,
+    /// Its patch has left the list: from now on the libraries of new data are not tracked here.
+    detached: bool,
 }
 
 impl Data {
-    fn put(&mut self, data: Option<StateData>) -> Option<StateData> {
-        let before = mem::replace(&mut self.now, data)?;
-        if !self.left {
+    fn replace(&mut self, data: Option<StateData>) -> Option<StateData> {
+        let before = mem::replace(&mut self.current, data)?;
+        if !self.detached {
             self.forget_dead();
-            self.gone.push(WeakData(Arc::downgrade(&before)));
+            self.earlier.push(WeakData(Arc::downgrade(&before)));
         }
         Some(before)
     }
 
     fn forget_dead(&mut self) {
-        self.gone.retain(|data| data.0.strong_count() > 0);
+        self.earlier.retain(|data| data.0.strong_count() > 0);
     }
 }
 
-/// Data that may be there.
+/// A weak reference to data.
 #[derive(Clone)]
 pub(crate) struct WeakData(Weak<dyn Any + Send + Sync>);
 
@@ -67,11 +68,11 @@ impl WeakData {
         Weak::ptr_eq(&self.0, &other.0)
     }
 
-    /// Whether somebody has them, these states not counted.
-    pub(crate) fn is_elsewhere(&self, states: &[State]) -> bool {
+    /// Returns whether there are references to the data other than those of these states.
+    pub(crate) fn is_used_elsewhere(&self, states: &[State]) -> bool {
         let is_it = |state: &&State| {
             let data = state.data.lock();
-            data.now
+            data.current
                 .as_ref()
                 .is_some_and(|now| Weak::ptr_eq(&Arc::downgrade(now), &self.0))
         };
@@ -82,7 +83,7 @@ impl WeakData {
 /// Shadow variables of one id in one store.
 #[derive(Clone)]
 pub(crate) struct Owned {
-    /// The store's address, and the id: the same variables, whichever state names them.
+    /// The store's address, and the id. Equal for the same variables, whichever state names them.
     pub(crate) key: (usize, u64),
     pub(crate) free_all: Arc<dyn Fn() -> usize + Send + Sync>,
     #[cfg_attr(
@@ -90,22 +91,22 @@ pub(crate) struct Owned {
         allow(dead_code, reason = "only libraries are unloaded")
     )]
     pub(crate) synchronize: Arc<dyn Fn() -> Result<(), SyncError> + Send + Sync>,
-    /// How many there are.
+    /// Counts the live variables.
     live: Arc<dyn Fn() -> usize + Send + Sync>,
-    /// Whether their type has a destructor, or what it holds.
+    /// Whether their type needs to be dropped.
     pub(crate) has_glue: bool,
 }
 
 impl Owned {
-    /// Whether there may be any. In a fork's child always: what another thread was in the middle of is not counted there, and
-    /// a library must not go while values may be left that are dropped by its code.
+    /// Returns whether any may be live. Always `true` in a fork's child: variables that another thread was working on are
+    /// not counted there, and a library must not be unloaded while values may be left whose destructors it contains.
     pub(crate) fn may_live(&self) -> bool {
         fork::is_child() || callout::guarded(|| (self.live)()) != Ok(0)
     }
 }
 
 impl State {
-    /// A state of this id, which must not be 0, and this version of what is done to it.
+    /// Returns a state of this id, which must not be 0, and this version of the change.
     #[must_use]
     pub fn new(id: u64, version: u32) -> Self {
         Self {
@@ -118,73 +119,74 @@ impl State {
         }
     }
 
-    /// Which state.
+    /// Returns the id.
     pub fn id(&self) -> u64 {
         self.id
     }
 
-    /// Which version of the change.
+    /// Returns the version of the change.
     pub fn version(&self) -> u32 {
         self.version
     }
 
-    /// The data, if they are of this type.
+    /// Returns the data, if they are of this type.
     pub fn data<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
         self.any_data()?.downcast().ok()
     }
 
-    /// The data, whatever type they have.
+    /// Returns the data, of whatever type.
     pub fn any_data(&self) -> Option<StateData> {
-        self.data.lock().now.clone()
+        self.data.lock().current.clone()
     }
 
-    /// Puts data there. Returns those that were.
+    /// Replaces the data, and returns the previous ones.
     ///
-    /// Data of an earlier patch that are put here as they are keep the library that it came in loaded; copies do not.
+    /// Data of an earlier patch that are stored here unchanged keep that patch's library loaded; copies do not.
     pub fn set_data(&self, data: StateData) -> Option<StateData> {
-        self.data.lock().put(Some(data))
+        self.data.lock().replace(Some(data))
     }
 
-    /// Takes the data away.
+    /// Removes the data, and returns them.
     pub fn take_data(&self) -> Option<StateData> {
-        self.data.lock().put(None)
+        self.data.lock().replace(None)
     }
 
-    /// The patch whose data these may be is about to go, and its library, without which the dead cannot be let go of.
+    /// Drops weak references to dead data. Called before the library of their patch may be unloaded, which is needed for
+    /// that.
     #[cfg(all(feature = "library", target_os = "linux"))]
     pub(crate) fn forget_dead_data(&self) {
         self.data.lock().forget_dead();
     }
 
-    /// Its patch comes to the list.
-    pub(crate) fn joins(&self) {
-        self.data.lock().left = false;
+    /// Notes that the patch enters the list.
+    pub(crate) fn enter_list(&self) {
+        self.data.lock().detached = false;
     }
 
-    /// Its patch has left the list.
+    /// Notes that the patch has left the list.
     #[cfg(all(feature = "library", target_os = "linux"))]
-    pub(crate) fn forget_earlier_data(&self) {
+    pub(crate) fn leave_list(&self) {
         let mut data = self.data.lock();
-        data.left = true;
-        data.gone.clear();
+        data.detached = true;
+        data.earlier.clear();
     }
 
-    /// The data, and all that it had: some may not be there any more.
+    /// Returns the current data and all earlier ones, some of which may have been dropped.
     #[cfg(all(feature = "library", target_os = "linux"))]
-    pub(crate) fn data_ever(&self) -> Vec<WeakData> {
+    pub(crate) fn all_data(&self) -> Vec<WeakData> {
         let data = self.data.lock();
-        let now = data.now.as_ref().map(|now| WeakData(Arc::downgrade(now)));
-        data.gone.iter().cloned().chain(now).collect()
+        let now = data.current.as_ref().map(|now| WeakData(Arc::downgrade(now)));
+        data.earlier.iter().cloned().chain(now).collect()
     }
 
-    /// With data from the start.
+    /// Sets the initial data.
     #[must_use]
     pub fn with_data(self, data: StateData) -> Self {
         drop(self.set_data(data));
         self
     }
 
-    /// The variables of `id` in `store` belong to this state: they are freed when its last holder goes.
+    /// Makes the variables of `id` in `store` belong to this state: they are freed when its last holder releases it.
     #[must_use]
     pub fn owns<T, R, S>(self, store: S, id: ShadowId<T>) -> Self
     where
@@ -196,9 +198,9 @@ impl State {
         self.owns_through(store, id, move || of.borrow().free_all(id))
     }
 
-    /// As [`owns`](Self::owns), with a destructor, which is called for each variable as it is freed.
+    /// Like [`owns`](Self::owns), with a destructor, which is called for each variable as it is freed.
     ///
-    /// If several patches hold the state, each with a destructor, that of the last holder is called.
+    /// If several patches hold the state, each with a destructor, the last holder's is called.
     #[must_use]
     pub fn owns_with<T, R, S>(
         self,
@@ -238,11 +240,11 @@ impl State {
         self
     }
 
-    /// The change cannot be undone: the last patch that holds the state cannot be disabled, or replaced by one without it.
-    /// An enabling that is still running can be reversed.
+    /// Declares that the change cannot be undone: the last patch that holds the state can neither be disabled nor be
+    /// replaced by one without it. While its enabling is in transition, that can be reversed.
     ///
-    /// So it stays once a patch that says this is in effect, whatever those say that share the state later. Only a patch
-    /// that [replaces](super::PatchBuilder::replace) all others says anew whether the state that it takes over can be
+    /// This remains so once the patch is in effect, whatever later holders of the state declare. Only a patch that
+    /// [replaces](super::PatchBuilder::replace) all others decides anew whether the state that it takes over can be
     /// undone.
     #[must_use]
     pub fn block_disable(mut self) -> Self {
@@ -251,17 +253,19 @@ impl State {
     }
 
     callback_setters! {
-        /// When the first holder comes, before functions change. An error refuses the patch.
+        /// Sets the callback that runs when the first patch takes the state, before functions change. An error refuses
+        /// the patch.
         pre_patch;
-        /// When the first holder has come: all units of work run its functions.
+        /// Sets the callback that runs once all units of work run the functions of the first holder.
         post_patch;
-        /// When the last holder goes, before functions change.
+        /// Sets the callback that runs when the last holder is about to release the state, before functions change.
         pre_unpatch;
-        /// When the last holder has gone: no unit of work runs its functions. The variables are freed after it.
+        /// Sets the callback that runs once no unit of work runs the last holder's functions. The variables are freed
+        /// after it.
         post_unpatch;
     }
 
-    /// Whether the library knows how the change is undone: see the type.
+    /// Returns whether the library can undo the change: see the type.
     pub(crate) fn is_kept(&self) -> bool {
         !self.callbacks.is_empty() || !self.owned.is_empty()
     }
@@ -286,18 +290,18 @@ mod tests {
     #[test]
     fn variables_may_live_in_the_child_of_a_fork() {
         static STORE: std::sync::LazyLock<ShadowStore> = std::sync::LazyLock::new(ShadowStore::new);
-        drop(crate::task::unit()); // From here on forks are known of.
+        drop(crate::task::unit()); // Registers the handlers of forks.
         let state = State::new(1, 1).owns(&*STORE, ShadowId::<String>::new(1));
         let may_live = || state.owned[0].may_live();
         assert!(!may_live());
-        // SAFETY: the child only asks, which takes no lock there, and ends.
+        // SAFETY: the child only queries, which takes no lock there, and exits.
         let status = match unsafe { libc::fork() } {
-            // SAFETY: ends the process.
+            // SAFETY: exits the process.
             0 => unsafe { libc::_exit(i32::from(may_live())) },
             child => {
                 assert!(child > 0);
                 let mut status = 0;
-                // SAFETY: our child, and an integer of ours.
+                // SAFETY: a child of this process, and a local integer.
                 assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
                 status
             }

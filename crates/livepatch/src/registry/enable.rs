@@ -1,18 +1,21 @@
-//! Enabling a patch, up to the start of its transition; and undoing that.
+//! Enabling a patch, up to the start of its transition, and undoing that if it fails.
+//!
+//! The patch is checked and resolved (`check`), then put last in the list and its `pre_patch` callbacks run (`prepare`).
+//! On success the transition starts; on failure `cancel` undoes what was prepared.
 
 use std::sync::Arc;
 
 use super::points::Applied;
-use super::{Owner, Turn};
+use super::{Change, Owner};
 use crate::callout;
 use crate::error::{EnableError, Refusal};
 use crate::events::{Direction, Event};
 use crate::patch::{CallbackKind, Patch};
 
-/// For each object of a patch: where its functions go, if it is there.
+/// For each object of a patch: its points and functions, if the object is loaded.
 type Resolved = Vec<Option<Applied>>;
 
-impl Turn<'_> {
+impl Change<'_> {
     /// See [`Registry::enable`](super::Registry::enable).
     pub(super) fn enable(&self, patch: &Arc<Patch>) -> Result<(), EnableError> {
         let name = || patch.name.clone();
@@ -44,7 +47,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Whether the patch can be enabled, as far as that can be told without running its code.
+    /// Checks whether the patch can be enabled, as far as that can be decided without running its code.
     fn check(&self, patch: &Arc<Patch>) -> Result<Resolved, EnableError> {
         let there: Vec<bool> = {
             let inner = self.inner();
@@ -79,7 +82,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Runs the callbacks that come first, and notes the functions of each object after its own.
+    /// Runs the `pre_patch` callbacks, and registers the functions of each object after its own.
     fn prepare(&self, patch: &Arc<Patch>, resolved: Resolved) -> Result<(), Refusal> {
         self.prepare_states(patch)?;
         for (index, points) in resolved.into_iter().enumerate() {
@@ -94,12 +97,12 @@ impl Turn<'_> {
                 life.applied = Some(Applied::clone(&points));
                 entry.number
             };
-            self.registry.points.lock().give(number, &points);
+            self.registry.points.lock().add_functions(number, &points);
         }
         Ok(())
     }
 
-    /// Undoes [`prepare`](Self::prepare), as far as it came. Nothing of it was ever seen by a unit.
+    /// Undoes [`prepare`](Self::prepare) as far as it got. No unit has seen any of it.
     fn cancel(&self, patch: &Arc<Patch>) {
         let name = || patch.name.clone();
         self.emit(&Event::Canceling { patch: name() });

@@ -1,17 +1,17 @@
-//! What the registry knows: patches in order, modules, states and who holds them.
+//! The data of the registry: patches in order, modules, and states with their holders.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::Thread;
 use std::time::Instant;
 
-use super::points::{Applied, Sees};
+use super::points::{Applied, Visible};
 use crate::error::{ChangeError, NoTransition};
 use crate::events::Direction;
 use crate::patch::{Mapped, ModuleState, PROGRAM, Patch, PrevState, State};
 use crate::task::Side;
 
-/// All of it.
+/// The data of the registry.
 pub(super) struct Inner {
     /// The patches that are enabled or in transition, oldest first.
     pub(super) list: Vec<Entry>,
@@ -21,54 +21,54 @@ pub(super) struct Inner {
     pub(super) held: BTreeMap<u64, Held>,
     /// The threads that wait for the end of a transition.
     pub(super) waiting: Vec<Thread>,
-    /// How many patches there have been.
+    /// How many patches have been enabled so far.
     numbers: u64,
 }
 
 /// A patch that is enabled or in transition.
 pub(super) struct Entry {
     pub(super) patch: Arc<Patch>,
-    /// Greater than those of all before it.
+    /// Greater than that of every earlier patch.
     pub(super) number: u64,
     pub(super) enabled: bool,
-    /// The patch in transition takes, or took, the place of this one.
+    /// The patch in transition replaces, or has replaced, this one.
     pub(super) replaced: bool,
     pub(super) objects: Vec<ObjectLife>,
     pub(super) states: Vec<StateLife>,
 }
 
-/// What was done to an object for a patch.
+/// What the patch has done to an object.
 #[derive(Default)]
 pub(super) struct ObjectLife {
-    /// The points that were given functions. None: the object is not patched.
+    /// The points that were given functions, or `None` if the object is not patched.
     pub(super) applied: Option<Applied>,
-    /// Whether `post_unpatch` is owed: `pre_patch` succeeded, or is not there.
+    /// Whether `post_unpatch` is owed: `pre_patch` succeeded, or the object has none.
     pub(super) owes_post_unpatch: bool,
 }
 
-/// What was done to a state for a patch.
+/// What the patch has done to a state.
 #[derive(Clone, Copy, Default)]
 pub(super) struct StateLife {
-    /// Its `pre_patch` succeeded, or another patch's did and this one has taken the state over.
+    /// Its `pre_patch` succeeded, or that of another patch did and this one has taken the state over.
     pub(super) held: bool,
     /// Whether `post_patch` is due when all units run the patch: its `pre_patch` or its `pre_unpatch` ran.
     pub(super) owes_post_patch: bool,
 }
 
-/// The one transition that runs.
+/// The running transition. There is at most one.
 pub(super) struct Transition {
     pub(super) patch: Arc<Patch>,
     pub(super) direction: Direction,
-    /// The side that units leave. None before the first flip.
-    pub(super) left: Option<Side>,
-    /// Whether the barrier of the last flip was there.
+    /// The side that units leave. `None` before the first flip.
+    pub(super) old_side: Option<Side>,
+    /// Whether the heavy barrier of the last flip was executed.
     pub(super) fenced: bool,
-    /// Whether it was forced since the last flip: units that were are left alone (T6).
+    /// Whether it was forced since the last flip: forced units are then ignored (T6).
     pub(super) forced: bool,
     pub(super) since: Instant,
 }
 
-/// A module that is there.
+/// A module that is loaded.
 pub(super) struct Module {
     pub(super) name: String,
     pub(super) state: ModuleState,
@@ -77,29 +77,28 @@ pub(super) struct Module {
 /// A state that has a holder.
 #[derive(Default)]
 pub(super) struct Held {
-    /// The patches that hold it, or try to; and those that did, if they alone know how a variable of it is freed. Oldest
-    /// first.
+    /// The patches that hold it or try to, and former holders that alone know how to free one of its variables. Oldest first.
     pub(super) by: Vec<Arc<Patch>>,
-    /// What of patches that are gone is owed to variables.
-    pub(super) lent: Vec<Lent>,
-    /// It cannot be undone, whoever holds it.
+    /// The libraries of removed patches that its variables may still need.
+    pub(super) retained: Vec<Retained>,
+    /// It cannot be undone, whichever patches hold it.
     pub(super) blocked: bool,
 }
 
-/// A library whose code may be what destroys variables that live: those were attached while its patch was there.
-pub(super) struct Lent {
-    /// Which variables: store and id.
+/// A library that may contain the destructors of live variables, because they were attached while its patch was present.
+pub(super) struct Retained {
+    /// The variables: store and id.
     pub(super) key: (usize, u64),
     pub(super) library: Mapped,
 }
 
 impl Transition {
-    /// One that is prepared: no unit knows of it.
+    /// Returns a prepared transition, which no unit has seen.
     pub(super) fn new(patch: &Arc<Patch>, direction: Direction) -> Self {
         Self {
             patch: Arc::clone(patch),
             direction,
-            left: None,
+            old_side: None,
             fenced: true,
             forced: false,
             since: Instant::now(),
@@ -119,10 +118,10 @@ impl Inner {
         }
     }
 
-    /// Puts a patch last in the list, in transition.
+    /// Appends a patch to the list, in transition.
     pub(super) fn push(&mut self, patch: &Arc<Patch>) {
         self.numbers += 1;
-        patch.states.iter().for_each(State::joins);
+        patch.states.iter().for_each(State::enter_list);
         self.list.push(Entry::new(patch, self.numbers));
         self.transition = Some(Transition::new(patch, Direction::Patching));
     }
@@ -131,15 +130,15 @@ impl Inner {
         self.list.iter().position(|entry| entry.patch.name == name)
     }
 
-    /// As [`index_of`](Self::index_of), for who wants to change that patch.
-    pub(super) fn place_of(&self, name: &str) -> Result<usize, ChangeError> {
+    /// Like [`index_of`](Self::index_of), but returns an error for a caller that wants to change that patch.
+    pub(super) fn try_index_of(&self, name: &str) -> Result<usize, ChangeError> {
         self.index_of(name)
             .ok_or_else(|| ChangeError::Unknown { patch: name.to_owned() })
     }
 
-    /// The transition of the patch of this name, and the patch's place.
+    /// Returns the transition of the patch of this name, and the patch's index.
     pub(super) fn transition_of(&mut self, name: &str) -> Result<(usize, &mut Transition), ChangeError> {
-        let index = self.place_of(name)?;
+        let index = self.try_index_of(name)?;
         let is_its = self.is_in_transition(index);
         let transition = self.transition.as_mut().filter(|_| is_its);
         transition
@@ -147,7 +146,7 @@ impl Inner {
             .ok_or_else(|| ChangeError::NotInTransition { patch: name.to_owned() })
     }
 
-    /// The place of the patch in transition.
+    /// Returns the index of the patch in transition.
     pub(super) fn in_transition(&self) -> Option<usize> {
         let patch = &self.transition.as_ref()?.patch;
         self.list.iter().position(|entry| Arc::ptr_eq(&entry.patch, patch))
@@ -169,26 +168,26 @@ impl Inner {
         Ok(newest)
     }
 
-    /// Which patches count for units that begin, and for those of before.
-    pub(super) fn views(&self) -> (Sees, Sees) {
+    /// Returns which patches are visible to units that begin, and to older units.
+    pub(super) fn views(&self) -> (Visible, Visible) {
         let Some((transition, index)) = self.transition.as_ref().zip(self.in_transition()) else {
-            return (Sees::All, Sees::All);
+            return (Visible::All, Visible::All);
         };
         let number = self.list[index].number;
         let with = if transition.patch.replace {
-            Sees::From(number)
+            Visible::From(number)
         } else {
-            Sees::All
+            Visible::All
         };
         match transition.direction {
-            Direction::Patching => (with, Sees::Without(number)),
-            Direction::Unpatching => (Sees::Without(number), with),
+            Direction::Patching => (with, Visible::Without(number)),
+            Direction::Unpatching => (Visible::Without(number), with),
         }
     }
 
-    /// The functions of the patch in transition and of those that it replaces: what can differ from side to side. With the
-    /// numbers of the patches.
-    pub(super) fn in_motion(&self) -> Vec<(u64, Applied)> {
+    /// Returns the functions of the patch in transition and of those that it replaces, with the patches' numbers: those
+    /// that can differ between the sides.
+    pub(super) fn affected_functions(&self) -> Vec<(u64, Applied)> {
         let tp = self.in_transition();
         let moved = self.list.iter().enumerate();
         moved
@@ -200,7 +199,7 @@ impl Inner {
             .collect()
     }
 
-    /// Where the object is in its life, if it is there. The program always is.
+    /// Returns the state of the object's module, or `None` if it is not loaded. The program always is, and has no such state.
     pub(super) fn object(&self, name: &str) -> Option<Option<ModuleState>> {
         if name == PROGRAM {
             return Some(None);
@@ -224,7 +223,7 @@ impl Entry {
         }
     }
 
-    /// The place of the state of this id, if the patch holds it.
+    /// Returns the index of the state of this id, if the patch holds it.
     pub(super) fn holds(&self, id: u64) -> Option<usize> {
         let index = self.patch.states.iter().position(|state| state.id() == id)?;
         self.states[index].held.then_some(index)

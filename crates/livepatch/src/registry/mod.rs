@@ -1,13 +1,15 @@
-//! The registry: which patches there are, and how they come and go.
+//! The registry: the patches of the process, and how they are enabled and disabled.
 //!
-//! One *turn* orders the slow path: enabling, disabling, modules, and the end of a transition take it, and hold it while
-//! callbacks run. What a turn changes is behind a second lock, held for moments and never over user code: so callbacks may
-//! ask for a status or for a previous state, and a status waits for no change. What is proportional to a patch's functions
-//! is done under a third, which only turns take. Calls of patchable functions take none.
+//! The *change lock* serialises the slow path: enabling, disabling, modules, and the end of a transition take it, and
+//! hold it while callbacks run. The data that a change modifies is behind a second lock, held only briefly and never
+//! while user code runs: so callbacks may request a status or a previous state, and a status never waits for a change.
+//! Work proportional to a patch's functions is done under a third lock, which only the holder of the change lock takes.
+//! Calls of patchable functions take none.
 //!
-//! User code runs in the middle of changes: callbacks, observers, subscribers of `tracing`, texts of errors, destructors. It
-//! is called through `callout` only, so that a change is always carried to its end.
+//! User code runs in the middle of changes: callbacks, observers, subscribers of `tracing`, texts of errors, destructors.
+//! It is only called through `callout`, so that a change is always carried to its end.
 
+mod change_lock;
 mod enable;
 mod inner;
 mod module;
@@ -19,7 +21,6 @@ mod tests;
 #[cfg(feature = "tracing")]
 mod trace;
 mod transition;
-mod turn;
 mod watchdog;
 mod worker;
 
@@ -46,140 +47,143 @@ use crate::fork::{self, Hook, Part};
 use crate::patch::{CallbackKind, Context, Ended, Mapped, ModuleState, Patch, PrevState};
 use crate::point::RawPoint;
 use crate::sync::{Lock, Locked};
-use crate::task::{self, leaving};
+use crate::task::{self, waiter};
+use change_lock::{ChangeLock, LockError};
 use inner::Inner;
 use points::Points;
-use turn::{NoTurn, TurnLock};
 
 type Observer = Arc<dyn Fn(&Event) + Send + Sync>;
 
-/// The patches of this process. There is one: [`registry`].
+/// The patches of this process. There is one registry: [`registry`].
 pub struct Registry {
-    turn: TurnLock,
+    change_lock: ChangeLock,
     inner: Lock<Inner>,
-    /// Taken in turns only, and to announce points.
+    /// Only taken by the holder of the change lock, and to announce points.
     points: Lock<Points>,
     observers: Lock<Vec<(u64, Observer)>>,
-    /// The process was forked: a transition that runs may have nobody to end it.
-    unattended: AtomicBool,
+    /// The process was forked: there may be no thread to end a running transition.
+    worker_lost: AtomicBool,
 }
 
 static REGISTRY: Registry = Registry {
-    turn: TurnLock::new(),
+    change_lock: ChangeLock::new(),
     inner: Lock::new(Inner::new()),
     points: Lock::new(Points::new()),
     observers: Lock::new(Vec::new()),
-    unattended: AtomicBool::new(false),
+    worker_lost: AtomicBool::new(false),
 };
 
 static FORK: Hook = Hook {
-    prepare: || REGISTRY.turn.before_fork(),
-    parent: || REGISTRY.turn.in_parent(),
+    prepare: || REGISTRY.change_lock.before_fork(),
+    parent: || REGISTRY.change_lock.in_parent(),
     child: || {
-        REGISTRY.turn.in_child();
+        REGISTRY.change_lock.in_child();
         REGISTRY.inner.lock().waiting.clear();
         // Relaxed: there is one thread.
-        REGISTRY.unattended.store(true, Ordering::Relaxed);
+        REGISTRY.worker_lost.store(true, Ordering::Relaxed);
     },
 };
 
-/// The patches of this process.
+/// Returns the registry of this process.
 pub fn registry() -> &'static Registry {
     fork::watch(Part::Registry, &FORK);
     &REGISTRY
 }
 
-/// The longest that somebody who waits for a transition goes without a look of its own.
-const LONGEST: Duration = Duration::from_secs(1);
+/// The longest that a thread that waits for a transition sleeps before it checks by itself.
+const MAX_PARK: Duration = Duration::from_secs(1);
 
 impl Registry {
-    /// Puts a patch into effect: checks it, runs its `pre_patch` callbacks, and starts the transition, which ends when no
-    /// unit of work runs old functions any more. It may have ended on return; [`wait`](Self::wait) waits for it. The
-    /// `post_patch` callbacks run at its end, on a thread of the registry if it is not yet there on return.
+    /// Enables a patch: checks it, runs its `pre_patch` callbacks, and starts the transition, which ends when no unit of
+    /// work runs old functions any more. It may have ended on return; [`wait`](Self::wait) waits for it. The `post_patch`
+    /// callbacks run at its end, on a thread of the registry if it has not ended on return.
     ///
-    /// Waits for other changes of patches and modules, and their callbacks; not for units of work. If the patch
-    /// [replaces](crate::PatchBuilder::replace) others, what only they have is told to go at the start already.
+    /// Waits for other changes of patches and modules, and their callbacks, but not for units of work. If the patch
+    /// [replaces](crate::PatchBuilder::replace) others, the `pre_unpatch` callbacks of states that only those have run
+    /// before the transition starts.
     ///
     /// # Errors
     ///
-    /// Each kind of obstacle has its own [`EnableError`]. Then nothing is left of the patch: what it did is undone, with
+    /// Each kind of obstacle has its own [`EnableError`]. Nothing is left of the patch then: its effects are undone, with
     /// `post_unpatch` for each object whose `pre_patch` had succeeded.
     pub fn enable(&self, patch: &Arc<Patch>) -> Result<(), EnableError> {
-        self.turn()?.enable(patch)
+        self.begin_change()?.enable(patch)
     }
 
-    /// Takes a patch out of effect: runs its `pre_unpatch` callbacks, and starts the transition away from it. Patches may be
-    /// disabled in any order. One whose enabling still runs is [reversed](Self::reverse).
+    /// Disables a patch: runs its `pre_unpatch` callbacks, and starts the transition away from it. Patches may be
+    /// disabled in any order. If its enabling is still in transition, that is [reversed](Self::reverse).
     ///
     /// # Errors
     ///
-    /// If there is no such patch, if it is being disabled already, if another is in transition, or if it is the last that
-    /// holds a state which cannot be undone.
+    /// If there is no such patch, if it is already being disabled, if another is in transition, or if it is the last
+    /// holder of a state that cannot be undone.
     pub fn disable(&self, patch: &str) -> Result<(), ChangeError> {
-        self.turn()?.disable(patch)
+        self.begin_change()?.disable(patch)
     }
 
-    /// Lets the running transition of a patch go back.
+    /// Reverses the running transition of a patch.
     ///
     /// # Errors
     ///
     /// If the patch is not in transition.
     pub fn reverse(&self, patch: &str) -> Result<(), ChangeError> {
-        self.turn()?.reverse(patch)
+        self.begin_change()?.reverse(patch)
     }
 
-    /// Ends the running transition of a patch now: units that still run old functions go over in the middle of their work,
-    /// and so may see both versions. What they may still be running is never unloaded. (Not while the system refuses its
-    /// barrier: see [`TransitionStatus::unsettled`].)
+    /// Ends the running transition of a patch now: units that still run old functions are moved over in the middle of
+    /// their work, and so may see both versions. Code that they may still be running is never unloaded. (Not while the
+    /// system refuses its barrier: see [`TransitionStatus::unsettled`].)
     ///
     /// # Errors
     ///
     /// If the patch is not in transition.
     pub fn force(&self, patch: &str) -> Result<(), ChangeError> {
-        self.turn()?.force(patch)
+        self.begin_change()?.force(patch)
     }
 
-    /// Tells the patch points of the program by name, for patches that name them so. Patches that are built against them
-    /// do not need it. See [`points!`](crate::points).
+    /// Registers patch points of the program, for patches that refer to them by name. Patches that are built against them
+    /// do not need this. See [`points!`](crate::points).
     pub fn announce_points(&self, points: impl IntoIterator<Item = &'static RawPoint>) {
         let points = points.into_iter().collect();
         self.points.lock().announce(points);
     }
 
-    /// A module comes: applies all patches that are enabled and name it, before its own initialisation and before any of
-    /// its functions is called. To be followed by [`module_live`](Self::module_live).
+    /// Announces a module that is being loaded: applies all enabled patches that name it. To be called before the
+    /// module's own initialisation and before any of its functions is called, and followed by
+    /// [`module_live`](Self::module_live).
     ///
     /// # Errors
     ///
-    /// If a patch cannot be applied, or its `pre_patch` refuses: the module must not come. The patches stay enabled.
+    /// If a patch cannot be applied, or its `pre_patch` refuses: the module must not be loaded. The patches stay enabled.
     pub fn module_coming(
         &self,
         module: &str,
         points: impl IntoIterator<Item = &'static RawPoint>,
     ) -> Result<(), ModuleError> {
         let points = points.into_iter().collect();
-        self.turn()?.module_coming(module, points)
+        self.begin_change()?.module_coming(module, points)
     }
 
-    /// The module's own initialisation is done.
+    /// Announces that the module's own initialisation is done.
     ///
     /// # Errors
     ///
     /// If there is no such module.
     pub fn module_live(&self, module: &str) -> Result<(), ModuleError> {
-        self.turn()?.module_live(module)
+        self.begin_change()?.module_live(module)
     }
 
-    /// A module goes: after its own clean-up, when none of its functions is called any more. Takes all patches from it.
+    /// Announces that a module is about to be unloaded: reverts all patches to it. To be called after the module's own
+    /// clean-up, when none of its functions is called any more.
     ///
     /// # Errors
     ///
     /// If there is no such module.
     pub fn module_going(&self, module: &str) -> Result<(), ModuleError> {
-        self.turn()?.module_going(module)
+        self.begin_change()?.module_going(module)
     }
 
-    /// The newest state of this id among the patches that were enabled before the one in transition: the kernel's
+    /// Returns the newest state of this id among the patches that were enabled before the one in transition: the kernel's
     /// `klp_get_prev_state`.
     ///
     /// # Errors
@@ -189,18 +193,18 @@ impl Registry {
         self.inner.lock().prev_state(id)
     }
 
-    /// The enabled patch of this name.
+    /// Returns the enabled patch of this name.
     pub fn patch(&self, name: &str) -> Option<Arc<Patch>> {
         let inner = self.inner.lock();
         inner.index_of(name).map(|index| Arc::clone(&inner.list[index].patch))
     }
 
-    /// Waits until no patch is in transition. Must not be called inside a unit, or from a callback: the transition waits for
-    /// those.
+    /// Waits until no patch is in transition. Must not be called inside a unit or from a callback: the transition waits
+    /// for those.
     ///
     /// # Errors
     ///
-    /// If one still is when the time is over.
+    /// If a patch still is in transition when the time is up.
     pub fn wait(&self, timeout: Duration) -> Result<(), WaitError> {
         let until = Instant::now().checked_add(timeout);
         let this = thread::current();
@@ -216,8 +220,8 @@ impl Registry {
                 inner.waiting.push(this.clone());
                 patch
             };
-            let left = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
-            if left.is_zero() || self.turn.is_torn() {
+            let remaining = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
+            if remaining.is_zero() || self.change_lock.is_poisoned() {
                 self.inner.lock().waiting.retain(|one| one.id() != this.id());
                 let tasks = self.status().holding_up().count();
                 return Err(WaitError {
@@ -226,64 +230,64 @@ impl Registry {
                     unsettled: asymmetric_barrier::unsettled(),
                 });
             }
-            if leaving::has_waiter() && !self.unattended.load(Ordering::Relaxed) {
-                // Not for good: the barrier may come to be refused meanwhile.
-                thread::park_timeout(left.min(LONGEST));
+            if waiter::exists() && !self.worker_lost.load(Ordering::Relaxed) {
+                // Not indefinitely: the system may start to refuse the barrier meanwhile.
+                thread::park_timeout(remaining.min(MAX_PARK));
             } else {
-                // There is no thread yet, or never: then we are the one that looks.
+                // There is no worker yet, or there can be none: this thread completes the transition.
                 let _ = self.poll();
-                thread::park_timeout(left.min(worker::LOOK));
+                thread::park_timeout(remaining.min(worker::POLL_INTERVAL));
             }
         }
     }
 
-    /// Ends the running transition if no unit of work holds it up. A thread of the registry does so by itself. Does nothing
-    /// where nothing can change any more: see [`Forked`](crate::Forked).
+    /// Ends the running transition if no unit of work holds it up. A thread of the registry does so by itself. Does
+    /// nothing if nothing can change any more: see [`Forked`](crate::Forked).
     ///
     /// # Errors
     ///
     /// If it is called from a callback.
     pub fn poll(&self) -> Result<(), Reentrant> {
-        match self.turn() {
-            Ok(turn) => {
-                turn.try_complete();
-                turn.watch_over();
-                turn.let_go(&[]); // Variables may have gone for which libraries were kept.
+        match self.begin_change() {
+            Ok(change) => {
+                change.try_complete();
+                change.check_watchdog();
+                change.update_retained(&[]); // Variables for which libraries were retained may have been freed.
             }
-            Err(NoTurn::Reentrant) => return Err(Reentrant),
-            Err(NoTurn::Forked) => {}
+            Err(LockError::Reentrant) => return Err(Reentrant),
+            Err(LockError::Forked) => {}
         }
         Ok(())
     }
 
     /// Calls `observer` for each event from now on, in order, until the guard is dropped. It runs in the middle of a
-    /// change: it can ask for a status, but change nothing; a panic of it is ignored.
+    /// change: it can request a status, but change nothing; if it panics, the panic is ignored.
     pub fn observe(&'static self, observer: impl Fn(&Event) + Send + Sync + 'static) -> Observation {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        // Relaxed: only unique.
+        // Relaxed: the numbers only have to be unique.
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         self.observers.lock().push((number, Arc::new(observer)));
         Observation { registry: self, number }
     }
 
-    /// Whether this thread is in the middle of a change: it runs a callback or an observer.
+    /// Returns whether this thread is in the middle of a change: it runs a callback or an observer.
     #[cfg(all(feature = "control", target_os = "linux"))]
     pub(crate) fn is_changing_here(&self) -> bool {
-        self.turn.is_mine()
+        self.change_lock.is_mine()
     }
 
-    fn turn(&self) -> Result<Turn<'_>, NoTurn> {
-        self.turn.take()?;
-        let turn = Turn {
-            _held: HeldTurn(self),
+    fn begin_change(&self) -> Result<Change<'_>, LockError> {
+        self.change_lock.take()?;
+        let change = Change {
+            _held: HeldLock(self),
             registry: self,
             garbage: RefCell::default(),
         };
         // Relaxed: stored while there was one thread.
-        if self.unattended.swap(false, Ordering::Relaxed) {
-            turn.try_complete();
+        if self.worker_lost.swap(false, Ordering::Relaxed) {
+            change.try_complete();
         }
-        Ok(turn)
+        Ok(change)
     }
 
     pub(crate) fn emit(&self, event: &Event) {
@@ -292,7 +296,7 @@ impl Registry {
         let observers: Vec<Observer> = self.observers.lock().iter().map(|(_, one)| Arc::clone(one)).collect();
         for observer in observers {
             callout::quietly(|| observer(event));
-            callout::discard(observer); // Maybe the last of it.
+            callout::discard(observer); // Possibly the last reference.
         }
     }
 }
@@ -303,7 +307,7 @@ impl fmt::Debug for Registry {
     }
 }
 
-/// While it lives, an observer is called. See [`Registry::observe`].
+/// Keeps an observer registered while it lives. See [`Registry::observe`].
 #[derive(Debug)]
 #[must_use = "the observer is called until this is dropped"]
 pub struct Observation {
@@ -317,28 +321,28 @@ impl Drop for Observation {
         let place = observers.iter().position(|(number, _)| *number == self.number);
         let observer = place.map(|place| observers.remove(place));
         drop(observers);
-        drop(observer); // What it holds is the user's.
+        drop(observer); // Runs user code.
     }
 }
 
-/// The right to change patches and modules.
-struct Turn<'r> {
-    _held: HeldTurn<'r>,
+/// The exclusive right to change patches and modules: the guard of the change lock.
+struct Change<'r> {
+    _held: HeldLock<'r>,
     registry: &'r Registry,
-    /// Dropped after the turn is over: what patches hold is the user's.
+    /// Dropped after the lock is released, as patches hold user data.
     garbage: RefCell<Garbage>,
 }
 
-/// Gives the turn back.
-struct HeldTurn<'r>(&'r Registry);
+/// Releases the change lock.
+struct HeldLock<'r>(&'r Registry);
 
-impl Drop for HeldTurn<'_> {
+impl Drop for HeldLock<'_> {
     fn drop(&mut self) {
-        self.0.turn.release();
+        self.0.change_lock.release();
     }
 }
 
-/// What is not needed any more.
+/// Objects to drop once the change is over.
 #[derive(Default)]
 struct Garbage {
     patches: Vec<Arc<Patch>>,
@@ -352,14 +356,14 @@ impl Drop for Garbage {
     }
 }
 
-/// Whose callback, by its place in the patch.
+/// The owner of a callback, by its index in the patch.
 #[derive(Clone, Copy)]
 enum Owner {
     Object(usize, Option<ModuleState>),
     State(usize),
 }
 
-impl<'r> Turn<'r> {
+impl<'r> Change<'r> {
     fn inner(&self) -> Locked<'r, Inner> {
         self.registry.inner.lock()
     }
@@ -368,7 +372,7 @@ impl<'r> Turn<'r> {
         self.registry.emit(event);
     }
 
-    /// Runs a callback, if it is there.
+    /// Runs a callback, if the patch has it.
     fn call(&self, patch: &Arc<Patch>, owner: Owner, kind: CallbackKind) -> Result<(), Refusal> {
         let (callbacks, of, module) = match owner {
             Owner::Object(index, module) => {
@@ -422,8 +426,8 @@ impl<'r> Turn<'r> {
         })
     }
 
-    /// Runs a callback that has no say: a panic of it is told, and that is all.
-    fn tell(&self, patch: &Arc<Patch>, owner: Owner, kind: CallbackKind) {
+    /// Runs a callback that cannot refuse: if it panics, the panic is reported as an event and has no other effect.
+    fn notify(&self, patch: &Arc<Patch>, owner: Owner, kind: CallbackKind) {
         let _ = self.call(patch, owner, kind);
     }
 }

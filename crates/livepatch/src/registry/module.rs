@@ -1,11 +1,11 @@
-//! Modules: patches are applied to those that come, and taken from those that go.
+//! Modules: patches are applied to modules that are loaded, and reverted from those that are unloaded.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::inner::Module;
 use super::points::Applied;
-use super::{Owner, Turn};
+use super::{Change, Owner};
 use crate::callout;
 use crate::error::ModuleError;
 use crate::events::Event;
@@ -13,7 +13,7 @@ use crate::patch::{CallbackKind, MAX_NAME, ModuleState, PROGRAM, Patch};
 use crate::point::RawPoint;
 use crate::task::WORLD;
 
-impl Turn<'_> {
+impl Change<'_> {
     /// See [`Registry::module_coming`](super::Registry::module_coming).
     pub(super) fn module_coming(&self, module: &str, points: Vec<&'static RawPoint>) -> Result<(), ModuleError> {
         self.check_module(module, &points)?;
@@ -21,7 +21,7 @@ impl Turn<'_> {
             name: module.to_owned(),
             state: ModuleState::Coming,
         });
-        self.registry.points.lock().come(module, points);
+        self.registry.points.lock().add_module(module, points);
         for (position, (patch, object)) in self.patches_of(module).into_iter().enumerate() {
             if let Err(error) = self.apply(&patch, object, module) {
                 self.emit(&Event::ModuleRefused {
@@ -82,13 +82,13 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// Forgets a module. Its points are as if there had never been a patch.
+    /// Removes a module from the registry, and its points.
     fn remove(&self, module: &str) {
         self.inner().modules.retain(|one| one.name != module);
-        self.registry.points.lock().go(module);
+        self.registry.points.lock().remove_module(module);
     }
 
-    /// The patches of the list that have this object, and its place in each, in list order.
+    /// Returns the patches of the list that have this object, with its index in each, in list order.
     fn patches_of(&self, module: &str) -> Vec<(Arc<Patch>, usize)> {
         let place = |patch: &Patch| patch.objects.iter().position(|object| object.name == module);
         let inner = self.inner();
@@ -99,7 +99,7 @@ impl Turn<'_> {
             .collect()
     }
 
-    /// Applies a patch to a module that comes.
+    /// Applies a patch to a module that is being loaded.
     fn apply(&self, patch: &Arc<Patch>, object: usize, module: &str) -> Result<(), ModuleError> {
         let name = || patch.name.clone();
         let functions = &patch.objects[object].functions;
@@ -114,27 +114,27 @@ impl Turn<'_> {
             .map_err(|why| ModuleError::Refused { patch: name(), why })?;
         self.set_life(patch, object, Some(points));
         if !self.is_in_transition(patch) {
-            self.tell(patch, owner, CallbackKind::PostPatch);
+            self.notify(patch, owner, CallbackKind::PostPatch);
         }
         Ok(())
     }
 
-    /// Takes a patch from a module that goes, or that may not come after all.
+    /// Reverts a patch to a module that is being unloaded, or that was refused.
     fn revert(&self, patch: &Arc<Patch>, object: usize, module: &str, state: ModuleState) {
         let owner = Owner::Object(object, Some(state));
         if !self.is_in_transition(patch) {
-            self.tell(patch, owner, CallbackKind::PreUnpatch);
+            self.notify(patch, owner, CallbackKind::PreUnpatch);
         }
         self.emit(&Event::Reverting {
             patch: patch.name.clone(),
             module: module.to_owned(),
         });
         if self.set_life(patch, object, None) {
-            self.tell(patch, owner, CallbackKind::PostUnpatch);
+            self.notify(patch, owner, CallbackKind::PostUnpatch);
         }
     }
 
-    /// Notes what a patch does to a module's points, and gives them their functions (nobody calls them now). Whether
+    /// Records what a patch does to a module's points, and sets their functions (no unit calls them now). Returns whether
     /// `post_unpatch` was owed.
     fn set_life(&self, patch: &Arc<Patch>, object: usize, applied: Option<Applied>) -> bool {
         let (number, views, before, owed) = {
@@ -149,10 +149,10 @@ impl Turn<'_> {
         };
         let mut points = self.registry.points.lock();
         if let Some(before) = &before {
-            points.take_back(number, before);
+            points.remove_functions(number, before);
         }
         if let Some(applied) = &applied {
-            points.give(number, applied);
+            points.add_functions(number, applied);
         }
         for changed in before.iter().chain(&applied) {
             points.publish(changed, views, WORLD.side());

@@ -1,7 +1,7 @@
-//! Patch points, by name and by place, and the functions that patches have given to each.
+//! Patch points, by name and by address, and the functions that patches have given to each.
 //!
-//! Behind a lock of its own, which a status does not need: who changes a patch of many functions holds it for as long as
-//! that takes. What is done is proportional to the functions of the patches that change, whatever else is enabled.
+//! They have a lock of their own, which a status does not need: a change of a patch with many functions holds it for as
+//! long as it takes. The work is proportional to the functions of the patches that change, whatever else is enabled.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,48 +11,48 @@ use crate::patch::{Function, PROGRAM, Target};
 use crate::point::{Address, RawPoint};
 use crate::task::Side;
 
-/// Where functions of a patch go.
+/// The points that a patch changes in one object, each with its function.
 pub(super) type Applied = Arc<[(&'static RawPoint, Address)]>;
 
-/// All of it.
+/// All points, and the functions that patches have given them.
 #[derive(Default)]
 pub(super) struct Points {
-    program: Named,
-    modules: BTreeMap<String, Named>,
-    /// How many modules have a point.
-    of_modules: BTreeMap<usize, usize>,
-    /// Of each point that a patch gave a function: which, by the patch's number.
-    given: BTreeMap<usize, BTreeMap<u64, Address>>,
-    /// Functions that were looked for, set, or copied.
+    program: ObjectPoints,
+    modules: BTreeMap<String, ObjectPoints>,
+    /// How many modules have each point.
+    module_points: BTreeMap<usize, usize>,
+    /// The functions that patches gave to each point, by the patch's number.
+    functions: BTreeMap<usize, BTreeMap<u64, Address>>,
+    /// How many functions were looked up, set, or copied.
     #[cfg(test)]
     pub(super) work: std::cell::Cell<usize>,
 }
 
 /// The points of one object.
 #[derive(Default)]
-struct Named {
-    /// The first of each name.
+struct ObjectPoints {
+    /// The first point of each name.
     by_name: BTreeMap<&'static str, &'static RawPoint>,
-    known: BTreeSet<usize>,
+    keys: BTreeSet<usize>,
 }
 
-/// Which patches count, by number.
+/// Which patches are visible, by number.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Sees {
+pub(super) enum Visible {
     All,
     /// All but the patch in transition.
     Without(u64),
-    /// The patch in transition, which replaces those before it, and later ones.
+    /// The patch in transition, which replaces all earlier ones, and later patches.
     From(u64),
 }
 
-fn place(point: &'static RawPoint) -> usize {
+fn key(point: &'static RawPoint) -> usize {
     std::ptr::from_ref(point).addr()
 }
 
-impl Named {
+impl ObjectPoints {
     fn add(&mut self, point: &'static RawPoint) -> bool {
-        let new = self.known.insert(place(point));
+        let new = self.keys.insert(key(point));
         if new {
             self.by_name.entry(point.name()).or_insert(point);
         }
@@ -63,60 +63,60 @@ impl Named {
 impl Points {
     pub(super) const fn new() -> Self {
         Self {
-            program: Named {
+            program: ObjectPoints {
                 by_name: BTreeMap::new(),
-                known: BTreeSet::new(),
+                keys: BTreeSet::new(),
             },
             modules: BTreeMap::new(),
-            of_modules: BTreeMap::new(),
-            given: BTreeMap::new(),
+            module_points: BTreeMap::new(),
+            functions: BTreeMap::new(),
             #[cfg(test)]
             work: std::cell::Cell::new(0),
         }
     }
 
-    fn worked(&self) {
+    fn count_step(&self) {
         #[cfg(test)]
         self.work.set(self.work.get() + 1);
     }
 
-    /// The program has these points.
+    /// Registers points of the program.
     pub(super) fn announce(&mut self, points: Vec<&'static RawPoint>) {
         for point in points {
-            self.worked();
+            self.count_step();
             self.program.add(point);
         }
     }
 
-    /// A module with these points comes.
-    pub(super) fn come(&mut self, module: &str, points: Vec<&'static RawPoint>) {
-        let mut named = Named::default();
+    /// Adds a module that is being loaded, with its points.
+    pub(super) fn add_module(&mut self, module: &str, points: Vec<&'static RawPoint>) {
+        let mut named = ObjectPoints::default();
         for point in points {
-            self.worked();
+            self.count_step();
             if named.add(point) {
-                *self.of_modules.entry(place(point)).or_default() += 1;
+                *self.module_points.entry(key(point)).or_default() += 1;
             }
         }
         self.modules.insert(module.to_owned(), named);
     }
 
-    /// A module goes, and its points with it.
-    pub(super) fn go(&mut self, module: &str) {
+    /// Removes a module that is being unloaded, and its points.
+    pub(super) fn remove_module(&mut self, module: &str) {
         let Some(named) = self.modules.remove(module) else {
             return;
         };
-        for point in named.known {
-            self.worked();
-            if let Some(modules) = self.of_modules.get_mut(&point) {
+        for point in named.keys {
+            self.count_step();
+            if let Some(modules) = self.module_points.get_mut(&point) {
                 *modules -= 1;
                 if *modules == 0 {
-                    self.of_modules.remove(&point);
+                    self.module_points.remove(&point);
                 }
             }
         }
     }
 
-    /// The points of an object's functions, and what they should call.
+    /// Resolves the points of an object's functions, each with its replacement.
     pub(super) fn resolve(&self, object: &str, functions: &[Function]) -> Result<Applied, ResolveError> {
         functions
             .iter()
@@ -125,7 +125,7 @@ impl Points {
     }
 
     fn find(&self, object: &str, function: &Function) -> Result<&'static RawPoint, ResolveError> {
-        self.worked();
+        self.count_step();
         let unknown = || ResolveError::UnknownPoint {
             object: object.to_owned(),
             function: function.name().to_owned(),
@@ -133,10 +133,10 @@ impl Points {
         let module = (object != PROGRAM).then(|| self.modules.get(object)).flatten();
         match &function.target {
             Target::Point(point) => {
-                // The program's points need not be announced; but what a module announced is not the program's.
+                // The program's points need not be announced; but points that a module announced are not the program's.
                 let known = match module {
-                    Some(module) => module.known.contains(&place(point)),
-                    None => !self.of_modules.contains_key(&place(point)),
+                    Some(module) => module.keys.contains(&key(point)),
+                    None => !self.module_points.contains_key(&key(point)),
                 };
                 if known { Ok(point) } else { Err(unknown()) }
             }
@@ -156,56 +156,57 @@ impl Points {
         }
     }
 
-    /// The patch of this number gives points functions. Nobody calls them before they are [published](Self::publish).
-    pub(super) fn give(&mut self, number: u64, applied: &Applied) {
+    /// Adds a patch's functions to points. They are not called before they are [published](Self::publish).
+    pub(super) fn add_functions(&mut self, number: u64, applied: &Applied) {
         for (point, function) in applied.iter() {
-            self.worked();
-            self.given
-                .entry(place(point))
+            self.count_step();
+            self.functions
+                .entry(key(point))
                 .or_default()
                 .entry(number)
                 .or_insert(*function);
         }
     }
 
-    /// The patch of this number gives them none any more.
-    pub(super) fn take_back(&mut self, number: u64, applied: &Applied) {
+    /// Removes a patch's functions from points.
+    pub(super) fn remove_functions(&mut self, number: u64, applied: &Applied) {
         for (point, _) in applied.iter() {
-            self.worked();
-            if let Some(given) = self.given.get_mut(&place(point)) {
+            self.count_step();
+            if let Some(given) = self.functions.get_mut(&key(point)) {
                 given.remove(&number);
                 if given.is_empty() {
-                    self.given.remove(&place(point));
+                    self.functions.remove(&key(point));
                 }
             }
         }
     }
 
-    /// Gives points the functions that patches say: `target` those after the transition, the other side those before it (T2:
-    /// nobody reads the one, and the other has them already); both the same if none runs (T1).
-    pub(super) fn publish(&self, applied: &Applied, (after, before): (Sees, Sees), target: Side) {
+    /// Sets the functions of points: those after the transition on the side `target`, those before it on the other. (T2:
+    /// no unit reads the one side, and the other already has these functions. If no transition runs, both are the same,
+    /// T1.)
+    pub(super) fn publish(&self, applied: &Applied, (after, before): (Visible, Visible), target: Side) {
         for (point, _) in applied.iter() {
-            self.worked();
+            self.count_step();
             point.set(target, self.function_of(point, after));
             point.set(target.other(), self.function_of(point, before));
         }
     }
 
-    /// Gives `to` what the other side has (T1).
-    pub(super) fn even(&self, applied: &Applied, to: Side) {
+    /// Copies the functions of the other side to `to` (T1).
+    pub(super) fn equalise(&self, applied: &Applied, to: Side) {
         for (point, _) in applied.iter() {
-            self.worked();
+            self.count_step();
             point.copy(to.other(), to);
         }
     }
 
-    /// The function of the newest patch that counts and replaces this one; else the original.
-    fn function_of(&self, point: &'static RawPoint, sees: Sees) -> Address {
-        let given = self.given.get(&place(point));
-        let newest = given.and_then(|given| match sees {
-            Sees::All => given.last_key_value(),
-            Sees::Without(number) => given.iter().rev().find(|(one, _)| **one != number),
-            Sees::From(number) => given.range(number..).next_back(),
+    /// Returns the function of the newest visible patch that replaces this one, or the original.
+    fn function_of(&self, point: &'static RawPoint, visible: Visible) -> Address {
+        let given = self.functions.get(&key(point));
+        let newest = given.and_then(|given| match visible {
+            Visible::All => given.last_key_value(),
+            Visible::Without(number) => given.iter().rev().find(|(one, _)| **one != number),
+            Visible::From(number) => given.range(number..).next_back(),
         });
         newest.map_or(point.original(), |(_, function)| *function)
     }

@@ -1,24 +1,27 @@
-//! States: which go together, who holds them, and what happens when the first holder comes and the last goes.
+//! States: whether they are compatible, which patches hold them, and what happens when the first holder takes one and the
+//! last releases it.
+//!
+//! The libraries of removed patches are retained for as long as variables of their states may need their destructors.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::inner::{Entry, Held, Inner, Lent};
-use super::{Owner, Turn};
+use super::inner::{Entry, Held, Inner, Retained};
+use super::{Change, Owner};
 use crate::callout;
 use crate::error::{EnableError, Incompatibility, Refusal};
 use crate::events::Event;
 use crate::patch::{CallbackKind, Mapped, Owned, Patch};
 
-/// Variables that may be destroyed by the code of a patch that is gone.
-struct Debt {
+/// Variables whose destructors may be in the library of a removed patch.
+struct LibraryUse {
     state: u64,
     variables: Owned,
     library: Mapped,
 }
 
 impl Inner {
-    /// Whether a new patch goes with the states of those in the list.
+    /// Checks whether a new patch is compatible with the states of the patches in the list.
     pub(super) fn compatible(&self, new: &Patch) -> Result<(), EnableError> {
         for entry in &self.list {
             for old in &entry.patch.states {
@@ -42,16 +45,16 @@ impl Inner {
         Ok(())
     }
 
-    fn hold(&mut self, id: u64, patch: &Arc<Patch>) {
+    fn add_holder(&mut self, id: u64, patch: &Arc<Patch>) {
         let by = &mut self.held.entry(id).or_default().by;
         by.retain(|holder| !Arc::ptr_eq(holder, patch));
         by.push(Arc::clone(patch));
     }
 
-    /// The patch is not in the list any more: its states are held by those that are, if they know how all of its variables
-    /// are freed. What of its library may be owed to variables, if any live.
-    fn let_go(&mut self, patch: &Arc<Patch>) -> Vec<Debt> {
-        let mut debts = Vec::new();
+    /// Releases the states of a patch that has left the list: each is held by the patches that remain, if they know how
+    /// to free all of its variables. Returns the variables, if any are live, that may need the patch's library.
+    fn release_states(&mut self, patch: &Arc<Patch>) -> Vec<LibraryUse> {
+        let mut uses = Vec::new();
         for state in &patch.states {
             let id = state.id();
             let known: BTreeSet<(usize, u64)> = self
@@ -64,50 +67,57 @@ impl Inner {
                 .collect();
             let Some(held) = self.held.get_mut(&id) else { continue };
             if !state.owned.iter().all(|owned| known.contains(&owned.key)) {
-                continue; // It alone can free some of them: it stays, and its library with it.
+                continue; // Only this patch can free some of them: it stays a holder, which keeps its library.
             }
             held.by.retain(|holder| !Arc::ptr_eq(holder, patch));
             let Some(library) = patch.code.own() else { continue };
-            debts.extend(state.owned.iter().filter(|owned| owned.has_glue).map(|owned| Debt {
-                state: id,
-                variables: owned.clone(),
-                library: library.clone(),
-            }));
+            uses.extend(
+                state
+                    .owned
+                    .iter()
+                    .filter(|owned| owned.has_glue)
+                    .map(|owned| LibraryUse {
+                        state: id,
+                        variables: owned.clone(),
+                        library: library.clone(),
+                    }),
+            );
         }
-        debts
+        uses
     }
 
-    /// Of each state and kind of its variables to which libraries are lent: how many live, as a patch that has it can tell.
-    fn lent(&self) -> Vec<(u64, Owned)> {
-        let lent = self.held.iter().flat_map(|(id, held)| {
+    /// Returns each state and kind of its variables for which libraries are retained, as a holder describes them, so that
+    /// live ones can be counted.
+    fn retained_variables(&self) -> Vec<(u64, Owned)> {
+        let retained = self.held.iter().flat_map(|(id, held)| {
             let owned = held.owned(*id);
-            let keys: BTreeSet<_> = held.lent.iter().map(|lent| lent.key).collect();
+            let keys: BTreeSet<_> = held.retained.iter().map(|retained| retained.key).collect();
             keys.into_iter()
                 .filter_map(move |key| Some((*id, owned.get(&key)?.clone())))
         });
-        lent.collect()
+        retained.collect()
     }
 
-    /// The state goes with its last holder, if that ever came to it: which variables go, and the patches and libraries that
-    /// were kept for them.
-    fn unhold(&mut self, id: u64, last: &Arc<Patch>) -> (Vec<Owned>, Vec<Arc<Patch>>, Vec<Mapped>) {
+    /// Removes the state with its last holder, if that ever got to hold it. Returns the variables to free, and the
+    /// patches and libraries that were retained for them.
+    fn remove_state(&mut self, id: u64, last: &Arc<Patch>) -> (Vec<Owned>, Vec<Arc<Patch>>, Vec<Mapped>) {
         let is_last = |holder: &Arc<Patch>| Arc::ptr_eq(holder, last);
         if !self.held.get(&id).is_some_and(|held| held.by.iter().any(is_last)) {
             return Default::default();
         }
-        self.hold(id, last); // Its own way to free a variable goes before that of others.
+        self.add_holder(id, last); // Its own way to free a variable takes precedence.
         let gone = self.held.remove(&id).expect("it is held");
         let mut going = gone.owned(id);
-        let mut libraries: Vec<Mapped> = gone.lent.iter().map(|lent| lent.library.clone()).collect();
+        let mut libraries: Vec<Mapped> = gone.retained.iter().map(|retained| retained.library.clone()).collect();
         libraries.extend(gone.by.iter().filter_map(|patch| patch.code.own()));
         for (&other, held) in &mut self.held {
             let theirs = held.owned(other);
-            // Which stay, with what may be owed to them.
+            // Another state owns these variables too: they are not freed, and it retains the libraries that they may need.
             going.retain(|&key, owned| {
                 let stays = theirs.contains_key(&key);
                 if stays && owned.has_glue {
-                    let lent = libraries.iter().cloned().map(|library| Lent { key, library });
-                    held.lent.extend(lent);
+                    let retained = libraries.iter().cloned().map(|library| Retained { key, library });
+                    held.retained.extend(retained);
                 }
                 !stays
             });
@@ -115,14 +125,14 @@ impl Inner {
         (going.into_values().collect(), gone.by, libraries)
     }
 
-    /// Whether a state that this patch holds cannot be undone.
+    /// Returns whether a state that this patch holds cannot be undone.
     fn is_blocked(&self, entry: &Entry, id: u64) -> bool {
         let of_held = self.held.get(&id).is_some_and(|held| held.blocked);
         of_held || entry.patch.state(id).is_some_and(|state| state.block_disable)
     }
 
-    /// All units run the patch: from now on a state of it that cannot be undone is kept by whoever holds it, until a patch
-    /// that replaces all others says otherwise.
+    /// Records, once all units run the patch, which of its states cannot be undone. That holds for every later holder,
+    /// until a patch that replaces all others says otherwise.
     pub(super) fn settle_blocked(&mut self, patch: &Arc<Patch>) {
         for state in &patch.states {
             if let Some(held) = self.held.get_mut(&state.id()) {
@@ -131,7 +141,7 @@ impl Inner {
         }
     }
 
-    /// A state that only the patch at `index` holds, and that cannot be undone.
+    /// Returns a state that only the patch at `index` holds, and that cannot be undone.
     pub(super) fn blocked(&self, index: usize) -> Option<u64> {
         let entry = &self.list[index];
         let states = entry.patch.states.iter().map(|state| state.id());
@@ -140,7 +150,7 @@ impl Inner {
             .find(|&id| !self.is_held_beside(id, |other| other == index))
     }
 
-    /// Whether a patch of the list holds the state, those left out not counted.
+    /// Returns whether a patch of the list holds the state, other than those that `left_out` selects.
     fn is_held_beside(&self, id: u64, left_out: impl Fn(usize) -> bool) -> bool {
         let mut entries = self.list.iter().enumerate();
         entries.any(|(index, entry)| !left_out(index) && entry.holds(id).is_some())
@@ -148,7 +158,7 @@ impl Inner {
 }
 
 impl Held {
-    /// The variables of this state, by store and id, each with the newest way to free it.
+    /// Returns the variables of this state, by store and id, each with the newest way to free it.
     fn owned(&self, id: u64) -> BTreeMap<(usize, u64), Owned> {
         let states = self.by.iter().filter_map(|patch| patch.state(id));
         let owned = states.flat_map(|state| &state.owned);
@@ -156,15 +166,15 @@ impl Held {
     }
 }
 
-impl Turn<'_> {
-    /// The new patch, last in the list, takes states over or introduces them; if it replaces, those that it does not have
-    /// are told to go.
+impl Change<'_> {
+    /// Makes the new patch, last in the list, take over or introduce its states. If it replaces, runs `pre_unpatch` of
+    /// the states that it lacks.
     pub(super) fn prepare_states(&self, patch: &Arc<Patch>) -> Result<(), Refusal> {
         let new = self.inner().list.len() - 1;
         for (index, state) in patch.states.iter().enumerate() {
             let introduced = {
                 let mut inner = self.inner();
-                inner.hold(state.id(), patch);
+                inner.add_holder(state.id(), patch);
                 !inner.is_held_beside(state.id(), |other| other == new)
             };
             if introduced {
@@ -179,17 +189,17 @@ impl Turn<'_> {
                 .iter_mut()
                 .for_each(|entry| entry.replaced = true);
             for (holder, index) in self.states_replaced() {
-                self.tell(&holder, Owner::State(index), CallbackKind::PreUnpatch);
+                self.notify(&holder, Owner::State(index), CallbackKind::PreUnpatch);
                 self.owe_post_patch(&holder, index);
             }
         }
         Ok(())
     }
 
-    /// The states that go with the patch in transition are told so.
-    pub(super) fn prepare_states_to_go(&self, patch: &Arc<Patch>) {
-        for index in self.states_that_go(patch) {
-            self.tell(patch, Owner::State(index), CallbackKind::PreUnpatch);
+    /// Runs `pre_unpatch` of the states that are removed with the patch in transition.
+    pub(super) fn prepare_states_removed(&self, patch: &Arc<Patch>) {
+        for index in self.states_to_remove(patch) {
+            self.notify(patch, Owner::State(index), CallbackKind::PreUnpatch);
             self.owe_post_patch(patch, index);
         }
     }
@@ -201,22 +211,23 @@ impl Turn<'_> {
         }
     }
 
-    /// All units run the patch: its states that wait for that are told.
+    /// Runs `post_patch` of the patch's states that are owed it, once all units run the patch.
     pub(super) fn finish_states_patched(&self, patch: &Arc<Patch>) {
-        for index in self.take_owed(patch) {
-            self.tell(patch, Owner::State(index), CallbackKind::PostPatch);
+        for index in self.take_owed_states(patch) {
+            self.notify(patch, Owner::State(index), CallbackKind::PostPatch);
         }
     }
 
-    /// The states that only replaced patches held go, each once.
+    /// Removes the states that only replaced patches held, each once.
     pub(super) fn finish_states_replaced(&self) {
         for (holder, index) in self.states_replaced() {
-            self.tell(&holder, Owner::State(index), CallbackKind::PostUnpatch);
+            self.notify(&holder, Owner::State(index), CallbackKind::PostUnpatch);
             self.free(holder.states[index].id(), &holder);
         }
     }
 
-    /// The patch in transition is not in effect: the states of others that had been told to go stay after all.
+    /// Runs `post_patch` of other patches' states that were to be removed, because the patch in transition did not take
+    /// effect.
     pub(super) fn restore_states_kept(&self) {
         let others: Vec<Arc<Patch>> = {
             let inner = self.inner();
@@ -233,14 +244,14 @@ impl Turn<'_> {
         }
     }
 
-    /// The patch in transition is not in effect: the states that only it held go.
+    /// Removes the states that only the patch in transition held, because it is not in effect.
     pub(super) fn finish_states_unpatched(&self, patch: &Arc<Patch>) {
-        let going = self.states_that_go(patch);
+        let going = self.states_to_remove(patch);
         for &index in &going {
-            self.tell(patch, Owner::State(index), CallbackKind::PostUnpatch);
+            self.notify(patch, Owner::State(index), CallbackKind::PostUnpatch);
             self.free(patch.states[index].id(), patch);
         }
-        // A state whose own `pre_patch` failed was never held; what it may have attached goes too.
+        // A state whose own `pre_patch` failed was never held; variables that it may have attached are freed too.
         for (index, state) in patch.states.iter().enumerate() {
             let held = {
                 let inner = self.inner();
@@ -253,8 +264,8 @@ impl Turn<'_> {
         }
     }
 
-    /// The states of the patch in transition that nobody else holds.
-    fn states_that_go(&self, patch: &Arc<Patch>) -> Vec<usize> {
+    /// Returns the states of the patch in transition that no other patch holds.
+    fn states_to_remove(&self, patch: &Arc<Patch>) -> Vec<usize> {
         let inner = self.inner();
         let Some(own) = inner.in_transition() else {
             return Vec::new();
@@ -268,7 +279,7 @@ impl Turn<'_> {
             .collect()
     }
 
-    /// The states that only replaced patches hold, each once, with its newest holder.
+    /// Returns the states that only replaced patches hold, each once, with its newest holder.
     fn states_replaced(&self) -> Vec<(Arc<Patch>, usize)> {
         let inner = self.inner();
         let mut seen = BTreeSet::new();
@@ -284,8 +295,8 @@ impl Turn<'_> {
         going
     }
 
-    /// The states of a patch that wait for the end of the transition, which then do not any more.
-    fn take_owed(&self, patch: &Arc<Patch>) -> Vec<usize> {
+    /// Returns the states of a patch that are owed a `post_patch`, and clears that debt.
+    fn take_owed_states(&self, patch: &Arc<Patch>) -> Vec<usize> {
         let mut inner = self.inner();
         let Some(entry) = inner.list.iter_mut().find(|entry| Arc::ptr_eq(&entry.patch, patch)) else {
             return Vec::new();
@@ -296,45 +307,50 @@ impl Turn<'_> {
             .collect()
     }
 
-    /// Patches are not in the list any more: what of their libraries is owed is kept, and what was and is not any more goes.
-    pub(super) fn let_go(&self, gone: &[Arc<Patch>]) {
-        let heirs: Vec<Arc<Patch>> = self.inner().list.iter().map(|entry| Arc::clone(&entry.patch)).collect();
-        gone.iter().for_each(|patch| patch.code.lend(&patch.states, &heirs));
-        let debts: Vec<Debt> = gone.iter().flat_map(|patch| self.inner().let_go(patch)).collect();
-        // Stores are asked outside the lock: how one is found may be the user's code.
-        let owed = debts.into_iter().filter(|debt| debt.variables.may_live());
-        let owed: Vec<Debt> = owed.collect();
-        let lent = self.inner().lent();
-        let mut paid = lent;
-        paid.retain(|(_, variables)| !variables.may_live());
+    /// Retains the libraries of removed patches that live variables may need, and drops retained ones that no variable
+    /// needs any more.
+    pub(super) fn update_retained(&self, gone: &[Arc<Patch>]) {
+        let successors: Vec<Arc<Patch>> = self.inner().list.iter().map(|entry| Arc::clone(&entry.patch)).collect();
+        gone.iter()
+            .for_each(|patch| patch.code.share_with(&patch.states, &successors));
+        let uses: Vec<LibraryUse> = gone
+            .iter()
+            .flat_map(|patch| self.inner().release_states(patch))
+            .collect();
+        // Stores are queried outside the lock: finding one may run user code.
+        let owed = uses.into_iter().filter(|library_use| library_use.variables.may_live());
+        let owed: Vec<LibraryUse> = owed.collect();
+        let retained = self.inner().retained_variables();
+        let mut unused = retained;
+        unused.retain(|(_, variables)| !variables.may_live());
         let mut inner = self.inner();
-        for (state, variables) in &paid {
+        for (state, variables) in &unused {
             if let Some(held) = inner.held.get_mut(state) {
-                let paid = held.lent.extract_if(.., |lent| lent.key == variables.key);
+                let unused = held.retained.extract_if(.., |retained| retained.key == variables.key);
                 self.garbage
                     .borrow_mut()
                     .libraries
-                    .extend(paid.map(|lent| lent.library));
+                    .extend(unused.map(|retained| retained.library));
             }
         }
-        for debt in owed {
-            if let Some(held) = inner.held.get_mut(&debt.state) {
-                held.lent.push(Lent {
-                    key: debt.variables.key,
-                    library: debt.library,
+        for library_use in owed {
+            if let Some(held) = inner.held.get_mut(&library_use.state) {
+                held.retained.push(Retained {
+                    key: library_use.variables.key,
+                    library: library_use.library,
                 });
             }
         }
         drop(inner);
-        heirs.into_iter().for_each(callout::discard);
+        successors.into_iter().for_each(callout::discard);
     }
 
-    /// Frees the variables of a state whose last holder goes.
+    /// Frees the variables of a state whose last holder is removed.
     fn free(&self, id: u64, last: &Arc<Patch>) {
-        let (freed, patches, libraries) = self.inner().unhold(id, last);
+        let (freed, patches, libraries) = self.inner().remove_state(id, last);
         for owned in &freed {
             let shadow = owned.key.1;
-            // What a panic has left is freed by another attempt: a destructor that panicked is not called again.
+            // After a panic, a second attempt frees the rest: a destructor that panicked is not called again.
             let variables = callout::guarded(|| (owned.free_all)()).or_else(|message| {
                 self.emit(&Event::FreeFailed {
                     patch: last.name.clone(),

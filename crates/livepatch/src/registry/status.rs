@@ -1,4 +1,4 @@
-//! What an operator sees: the kernel's attributes of patches, and the tasks that hold a transition up.
+//! The status that an operator sees: the kernel's attributes of patches, and the tasks that hold up a transition.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,21 +8,21 @@ use super::Registry;
 use super::inner::Inner;
 use crate::events::Direction;
 use crate::patch::{self, LibraryKind, LibraryStatus, Listed, ModuleState, Needed};
-use crate::task::{Seen, Side, TaskKind, WORLD};
+use crate::task::{Side, TaskKind, TaskSnapshot, WORLD};
 
-/// All patches, modules and tasks, as they are at one moment.
+/// A snapshot of all patches, modules and tasks.
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Status {
     /// The patches that are enabled or in transition, oldest first.
     pub patches: Vec<PatchStatus>,
-    /// The modules that are there.
+    /// The modules that are loaded.
     pub modules: Vec<ModuleStatus>,
-    /// The transition that runs.
+    /// The running transition.
     pub transition: Option<TransitionStatus>,
-    /// The threads and futures that have been in a unit, in no order.
+    /// The threads and futures that have been in a unit, in no particular order.
     pub tasks: Vec<TaskStatus>,
-    /// The libraries that are loaded, oldest first, and why.
+    /// The libraries that are loaded, oldest first, and why they are.
     #[cfg_attr(feature = "serde", serde(default))]
     pub libraries: Vec<LibraryStatus>,
 }
@@ -37,15 +37,15 @@ pub struct PatchStatus {
     pub enabled: bool,
     /// Whether it is in transition.
     pub transition: bool,
-    /// Whether the patch in transition takes its place.
+    /// Whether the patch in transition replaces it.
     pub replaced: bool,
     /// Whether a transition away from it was forced.
     pub forced: bool,
-    /// Whether it takes the place of all patches before it.
+    /// Whether it replaces all earlier patches.
     pub replace: bool,
-    /// Its place in the list, from 1, the oldest.
+    /// Its position in the list; the oldest is 1.
     pub stack_order: usize,
-    /// What it does to each object, in order.
+    /// The objects that it changes, in order.
     pub objects: Vec<ObjectStatus>,
     /// Its states, in order.
     pub states: Vec<StateStatus>,
@@ -57,7 +57,7 @@ pub struct PatchStatus {
 pub struct ObjectStatus {
     /// Its name.
     pub name: String,
-    /// Whether it is patched: it is there, and the patch has put its functions in place.
+    /// Whether it is patched: it is loaded, and the patch's functions are in place.
     pub patched: bool,
     /// The functions that the patch replaces.
     pub functions: Vec<FunctionStatus>,
@@ -91,25 +91,26 @@ pub struct StateStatus {
 pub struct ModuleStatus {
     /// Its name.
     pub name: String,
-    /// Where it is in its life.
+    /// Whether it is being loaded, in use, or being unloaded.
     pub state: ModuleState,
 }
 
-/// The transition that runs.
+/// The running transition.
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct TransitionStatus {
     /// The patch.
     pub patch: String,
-    /// Where it goes.
+    /// Its direction.
     pub direction: Direction,
     /// How long it has been running.
     #[cfg_attr(feature = "serde", serde(rename = "running_ms", with = "millis"))]
     pub running: Duration,
     /// How many tasks hold it up: see [`Status::holding_up`].
     pub tasks_left: usize,
-    /// How many threads and tasks keep every transition from ending, in a process that is denied `membarrier` after it has
-    /// used it: each until it begins another unit (or, with stores, pins once more), or ends. Forcing does not help.
+    /// How many threads and tasks keep every transition from ending, in a process that is denied `membarrier` after
+    /// having used it: each of them until it begins another unit (or, with stores, pins once more) or ends. Forcing does
+    /// not help.
     #[cfg_attr(feature = "serde", serde(default))]
     pub unsettled: usize,
 }
@@ -120,7 +121,7 @@ pub struct TransitionStatus {
 pub struct TaskStatus {
     /// The thread's name, or the future's type.
     pub name: String,
-    /// What it is.
+    /// Whether it is a thread or a future.
     pub kind: TaskKind,
     /// The kernel's `patch_state`.
     pub state: TaskState,
@@ -128,7 +129,7 @@ pub struct TaskStatus {
     pub inside: Option<TaskInside>,
 }
 
-/// Whether a task has switched, as the kernel's `patch_state` tells it.
+/// Whether a task has switched: the kernel's `patch_state`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(
     feature = "serde",
@@ -148,19 +149,19 @@ pub enum TaskState {
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct TaskInside {
-    /// For how long at least: since a transition or a status first met it there.
+    /// For how long at least: since a transition or a status first saw it there.
     #[cfg_attr(feature = "serde", serde(rename = "since_ms", with = "millis"))]
     pub since: Duration,
-    /// Where it entered: `file:line:column`, of the guard or of the patchable function.
+    /// Where it entered the unit: `file:line:column`, of the guard or of the patchable function.
     pub entered_at: String,
-    /// By what it entered.
+    /// How it entered the unit.
     #[cfg_attr(feature = "serde", serde(default))]
     pub entered_by: EnteredBy,
-    /// Whether it does not hold the transition up.
+    /// Whether it has switched, so that it does not hold up the transition.
     pub switched: bool,
 }
 
-/// By what a unit was entered.
+/// How a unit was entered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(
     feature = "serde",
@@ -175,18 +176,18 @@ pub enum EnteredBy {
     Call,
     /// A future: [`in_unit`](crate::UnitExt::in_unit).
     Future,
-    /// A way that this version does not know, or was not told.
+    /// A way that is unknown to this version, or was not reported.
     #[default]
     #[cfg_attr(feature = "serde", serde(other))]
     Unknown,
 }
 
-/// From when on a unit that holds a transition up is unusual.
+/// From this time on, a unit that holds up a transition is unusual.
 const UNUSUAL: Duration = Duration::from_secs(1);
 
 impl TaskStatus {
-    /// What is unusual about a task that has held a transition up for a second or more: what may keep it from ever ending its
-    /// unit, and what can be done about that.
+    /// Describes what is unusual about a task that has held up a transition for a second or more: what may keep its unit
+    /// from ending, and the remedy.
     pub fn unusual(&self) -> Option<&'static str> {
         let inside = self.inside.as_ref()?;
         if inside.switched || inside.since < UNUSUAL {
@@ -194,18 +195,18 @@ impl TaskStatus {
         }
         Some(match inside.entered_by {
             EnteredBy::Call => {
-                "a patchable function that does not return: if it is a loop, mark what it calls for each turn instead"
+                "a patchable function that does not return: if it is a loop, mark what it calls in each iteration instead"
             }
             EnteredBy::Guard => {
-                "a guard that is held: if across a wait or an await, drop it before, or make the wait quiescent"
+                "a guard that is held for long: if across a wait or an await, drop it first, or make the wait quiescent"
             }
-            EnteredBy::Future => "a future that is not ready: if it waits for others, let it wait outside its unit",
+            EnteredBy::Future => "a future that is not ready: if it waits for others, make it wait outside its unit",
             EnteredBy::Unknown => "a unit that does not end",
         })
     }
 }
 
-/// In words: who it is, since when and where it is inside, and what is unusual about that.
+/// Describes the task: its name, how long it has been inside, where it entered, and what is unusual about that.
 impl fmt::Display for TaskStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({}): ", self.name, self.kind)?;
@@ -214,15 +215,16 @@ impl fmt::Display for TaskStatus {
         };
         let since = inside.since.as_secs_f64();
         write!(f, "inside for {since:.1} s at least, entered at {}", inside.entered_at)?;
-        self.unusual().map_or(Ok(()), |what| write!(f, " ({what})"))
+        self.unusual().map_or(Ok(()), |unusual| write!(f, " ({unusual})"))
     }
 }
 
 impl Registry {
-    /// All patches, modules and tasks. Waits for no change, no callback and no unit, at most for a scan of the tasks.
+    /// Returns all patches, modules and tasks. Does not wait for changes, callbacks or units; at most for a scan of the
+    /// tasks.
     pub fn status(&self) -> Status {
         let listed = patch::loaded();
-        let (mut status, left) = {
+        let (mut status, transition) = {
             let inner = self.inner.lock();
             let patches = inner.list.iter().enumerate().map(|(index, entry)| PatchStatus {
                 name: entry.patch.name().to_owned(),
@@ -287,10 +289,10 @@ impl Registry {
                 inner
                     .transition
                     .as_ref()
-                    .and_then(|transition| Some((transition.direction, transition.left?, transition.forced))),
+                    .and_then(|transition| Some((transition.direction, transition.old_side?, transition.forced))),
             )
         };
-        status.tasks = WORLD.tasks().iter().map(|seen| task(seen, left)).collect();
+        status.tasks = WORLD.tasks().iter().map(|seen| task(seen, transition)).collect();
         let tasks_left = status.holding_up().count();
         if let Some(transition) = &mut status.transition {
             transition.tasks_left = tasks_left;
@@ -298,14 +300,14 @@ impl Registry {
         status
     }
 
-    /// The libraries that are loaded, oldest first: of patches and modules, and of those that are gone and have not been
-    /// unloaded yet, or stay for good. With what keeps them.
+    /// Returns the libraries that are loaded, oldest first, with the reasons: those of patches and modules, and those of
+    /// removed ones that have not been unloaded yet, or stay loaded for good.
     pub fn libraries(&self) -> Vec<LibraryStatus> {
         let listed = patch::loaded();
         libraries(listed, &self.inner.lock())
     }
 
-    /// The patch in transition, and when that began: which tells one transition from the next.
+    /// Returns the patch in transition, and when the transition began, which identifies it.
     #[cfg(all(feature = "control", target_os = "linux"))]
     pub(crate) fn transition(&self) -> Option<(String, std::time::Instant)> {
         let inner = self.inner.lock();
@@ -314,7 +316,7 @@ impl Registry {
     }
 }
 
-/// What keeps each library loaded.
+/// Returns the status of each library, with what keeps it loaded.
 fn libraries(listed: Vec<Listed>, inner: &Inner) -> Vec<LibraryStatus> {
     let mut needed: BTreeMap<u64, Vec<Needed>> = BTreeMap::new();
     let mut need = |number: u64, why: Needed| {
@@ -344,9 +346,9 @@ fn libraries(listed: Vec<Listed>, inner: &Inner) -> Vec<LibraryStatus> {
                 need(patch::number_of(&own), Needed::Freeing { state });
             }
         }
-        for lent in &held.lent {
-            let shadow = lent.key.1;
-            need(patch::number_of(&lent.library), Needed::Variables { state, shadow });
+        for retained in &held.retained {
+            let shadow = retained.key.1;
+            need(patch::number_of(&retained.library), Needed::Variables { state, shadow });
         }
     }
     let status = |one: Listed| {
@@ -364,14 +366,14 @@ fn libraries(listed: Vec<Listed>, inner: &Inner) -> Vec<LibraryStatus> {
 }
 
 impl Status {
-    /// The tasks that hold the transition up: those in a unit of the side that it leaves.
+    /// Returns the tasks that hold up the transition: those in a unit on the side that it leaves.
     pub fn holding_up(&self) -> impl Iterator<Item = &TaskStatus> {
         let held_up = |task: &&TaskStatus| task.inside.as_ref().is_some_and(|inside| !inside.switched);
         self.tasks.iter().filter(held_up)
     }
 }
 
-/// Durations as whole milliseconds, which the names of the fields say.
+/// Durations as whole milliseconds, as the names of the fields say.
 #[cfg(feature = "serde")]
 pub(crate) mod millis {
     use std::time::Duration;
@@ -387,25 +389,25 @@ pub(crate) mod millis {
     }
 }
 
-/// `transition`: where it goes, the side that it leaves, and whether it was forced.
-fn task(seen: &Seen, transition: Option<(Direction, Side, bool)>) -> TaskStatus {
-    let about = seen.record.about();
-    let is_on = |left| matches!(seen.inside, Some((side, _)) if side == left);
+/// Returns the status of one task. `transition` is the direction, the side that is left, and whether it was forced.
+fn task(seen: &TaskSnapshot, transition: Option<(Direction, Side, bool)>) -> TaskStatus {
+    let info = seen.record.info();
+    let is_on = |old_side| matches!(seen.inside, Some((side, _)) if side == old_side);
     let state = match transition {
         None => TaskState::None,
-        Some((direction, left, _)) if (direction == Direction::Patching) != is_on(left) => TaskState::Patched,
+        Some((direction, old_side, _)) if (direction == Direction::Patching) != is_on(old_side) => TaskState::Patched,
         Some(_) => TaskState::Unpatched,
     };
-    // As `World::is_empty` has it (T6).
-    let switched = transition.is_none_or(|(_, left, forced)| !is_on(left) && (forced || !seen.forced));
+    // Same condition as in `World::is_empty` (T6).
+    let switched = transition.is_none_or(|(_, old_side, forced)| !is_on(old_side) && (forced || !seen.forced));
     TaskStatus {
-        name: about.name.into_owned(),
-        kind: about.kind,
+        name: info.name.into_owned(),
+        kind: info.kind,
         state,
         inside: seen.inside.map(|(_, since)| TaskInside {
             since,
             entered_at: seen.entered_at.clone(),
-            entered_by: match about.kind {
+            entered_by: match info.kind {
                 TaskKind::Future => EnteredBy::Future,
                 TaskKind::Thread if seen.by_call => EnteredBy::Call,
                 TaskKind::Thread => EnteredBy::Guard,

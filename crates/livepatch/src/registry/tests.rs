@@ -1,4 +1,4 @@
-//! How much work a change is, counted; and that a status waits for none.
+//! Tests that count the work of a change, and that a status waits for no change.
 
 use std::sync::Arc;
 use std::sync::mpsc::channel;
@@ -11,7 +11,7 @@ use crate::point::{PatchPoint, RawPoint};
 
 type Fn = fn() -> u32;
 
-/// Far more than anything takes.
+/// Far longer than any operation takes.
 const LONG: Duration = Duration::from_secs(60);
 
 fn original() -> u32 {
@@ -22,11 +22,11 @@ fn replacement() -> u32 {
     1
 }
 
-/// Points of functions that nobody calls.
+/// Returns points of functions that are never called.
 fn points(prefix: &str, count: usize) -> Vec<&'static RawPoint> {
     let point = |number| -> &'static RawPoint {
         let name = Box::leak(format!("{prefix}-{number}").into_boxed_str());
-        // SAFETY: a function pointer type, and a function of it.
+        // SAFETY: `Fn` is a function pointer type, and `original` a function of that type.
         let point = unsafe { PatchPoint::<Fn>::new(name, original as Fn as *const ()) };
         Box::leak(Box::new(point)).raw()
     };
@@ -35,13 +35,13 @@ fn points(prefix: &str, count: usize) -> Vec<&'static RawPoint> {
 
 fn patch(name: &str, points: &[&'static RawPoint]) -> Arc<Patch> {
     let object = points.iter().fold(ObjectPatch::program(), |object, point| {
-        // SAFETY: a function pointer type.
+        // SAFETY: `Fn` is a function pointer type.
         unsafe { object.function_named::<Fn>(point.name(), replacement) }
     });
     Patch::builder(name).object(object).build().unwrap()
 }
 
-/// Steps at points in `change`, its transition included.
+/// Returns the number of steps at points in `change`, including its transition.
 fn work(change: impl FnOnce()) -> usize {
     let so_far = || registry().points.lock().work.get();
     let before = so_far();
@@ -58,7 +58,7 @@ fn disable(name: &str) -> usize {
     work(|| registry().disable(name).unwrap())
 }
 
-/// Whatever else is enabled, stacked on the same function or not, and in whatever order it goes.
+/// Whatever else is enabled, stacked on the same function or not, and in any order of removal.
 #[test]
 fn a_change_is_proportional_to_what_it_changes() {
     let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -80,7 +80,7 @@ fn a_change_is_proportional_to_what_it_changes() {
             assert_eq!(disable(&name(number)), down, "patch {number}");
         }
     }
-    // Many functions at once; then a patch that replaces all of it.
+    // Many functions at once; then a patch that replaces all of them.
     let all = enable(&patch("all", &some));
     assert!(all <= 8 * MANY, "{all} steps for {MANY} functions");
     let over = enable(&patch("over", &some));
@@ -96,7 +96,7 @@ fn a_change_is_proportional_to_what_it_changes() {
     assert_eq!(disable("replacing"), 0);
 }
 
-/// While points are worked at, while a callback runs, and while tasks are looked for.
+/// Not while points are locked, and not while a callback runs.
 #[test]
 fn a_status_waits_for_no_change() {
     let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -128,5 +128,5 @@ fn a_status_waits_for_no_change() {
     disable("slow");
 }
 
-/// The registry is one.
+/// The tests share the one registry.
 static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());

@@ -1,9 +1,9 @@
-//! Events to `tracing`, with each id as a field of its own.
+//! Emits events to `tracing`, with each id as a field of its own.
 
 use crate::error::CallbackOwner;
 use crate::events::Event;
 
-/// What an event has of each field. Those that it lacks are not recorded.
+/// The fields of an event. `None` fields are not recorded.
 #[derive(Default)]
 struct Fields<'e> {
     patch: Option<&'e str>,
@@ -20,7 +20,7 @@ struct Fields<'e> {
     error: Option<&'e str>,
 }
 
-/// Failures are errors, all else is information; the target is `livepatch`.
+/// Emits an event with the target `livepatch`: a failure as an error, any other as information.
 pub(super) fn trace(event: &Event) {
     let (kind, fields) = fields(event);
     let Fields {

@@ -1,4 +1,8 @@
-//! Transitions: started, ended when no unit of work is on the side that was left, reversed, forced.
+//! Transitions: how they start, are reversed and forced, and end when no unit of work is on the side that was left.
+//!
+//! A change prepares a transition, publishes functions on the side that is not in use, and flips (`start`). The
+//! transition ends by `try_complete`: at once if no unit is on the old side, otherwise on the worker. Relies on T1, T2,
+//! T4, T6, T7.
 
 use std::sync::Arc;
 use std::thread::Thread;
@@ -6,18 +10,18 @@ use std::thread::Thread;
 use super::inner::{Entry, Transition};
 use super::points::Applied;
 use super::worker;
-use super::{Owner, Turn};
+use super::{Change, Owner};
 use crate::error::ChangeError;
 use crate::events::{Direction, Event};
 use crate::patch::{CallbackKind, ModuleState, Patch};
 use crate::task::WORLD;
 
-impl Turn<'_> {
+impl Change<'_> {
     /// See [`Registry::disable`](super::Registry::disable).
     pub(super) fn disable(&self, name: &str) -> Result<(), ChangeError> {
         let patch = {
             let inner = self.inner();
-            let index = inner.place_of(name)?;
+            let index = inner.try_index_of(name)?;
             match &inner.transition {
                 Some(_) if inner.is_in_transition(index) => {
                     let enabled = inner.list[index].enabled;
@@ -47,9 +51,9 @@ impl Turn<'_> {
             patch: patch.name.clone(),
             direction: Direction::Unpatching,
         });
-        self.prepare_states_to_go(&patch);
+        self.prepare_states_removed(&patch);
         for (index, module) in self.patched_objects(&patch) {
-            self.tell(&patch, Owner::Object(index, module), CallbackKind::PreUnpatch);
+            self.notify(&patch, Owner::Object(index, module), CallbackKind::PreUnpatch);
         }
         self.start();
         Ok(())
@@ -67,7 +71,7 @@ impl Turn<'_> {
             patch: name.to_owned(),
             to,
         });
-        // What the other side has is as it was before the first flip.
+        // The functions of the other side are as they were before the first flip.
         self.flip();
         self.try_complete();
         Ok(())
@@ -75,12 +79,12 @@ impl Turn<'_> {
 
     /// See [`Registry::force`](super::Registry::force).
     pub(super) fn force(&self, name: &str) -> Result<(), ChangeError> {
-        let left = {
+        let old_side = {
             let mut inner = self.inner();
             let (index, transition) = inner.transition_of(name)?;
             transition.forced = true;
-            let (direction, left) = (transition.direction, transition.left);
-            // Whose functions the forced units may still be in.
+            let (direction, old_side) = (transition.direction, transition.old_side);
+            // The patches whose functions the forced units may still run.
             match direction {
                 Direction::Unpatching => inner.list[index].patch.set_forced(),
                 Direction::Patching => {
@@ -91,10 +95,10 @@ impl Turn<'_> {
                         .for_each(|entry| entry.patch.set_forced());
                 }
             }
-            left.expect("a transition that is seen between turns has started")
+            old_side.expect("a transition that is seen between changes has started")
         };
-        // Else by who finds that the barrier is there (T7).
-        let units = if self.settle() { WORLD.force(left) } else { 0 };
+        // If the barrier is refused now, units are forced once it succeeds, by `try_complete` (T7).
+        let units = if self.settle() { WORLD.force(old_side) } else { 0 };
         self.emit(&Event::Forcing {
             patch: name.to_owned(),
             units,
@@ -103,11 +107,11 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// Starts the transition that was prepared.
+    /// Starts the prepared transition.
     pub(super) fn start(&self) {
         let (moved, views) = {
             let inner = self.inner();
-            (inner.in_motion(), inner.views())
+            (inner.affected_functions(), inner.views())
         };
         {
             let points = self.registry.points.lock();
@@ -126,7 +130,7 @@ impl Turn<'_> {
             let index = inner.in_transition().expect("a transition was prepared");
             let transition = inner.transition.as_mut().expect("as above");
             let direction = transition.direction;
-            transition.left = Some(WORLD.side());
+            transition.old_side = Some(WORLD.side());
             inner.list[index].enabled = direction == Direction::Patching;
             (inner.list[index].patch.name.clone(), direction)
         };
@@ -138,9 +142,9 @@ impl Turn<'_> {
         }
     }
 
-    /// Whether a heavy barrier has followed the running transition's flip.
+    /// Returns whether a heavy barrier has followed the running transition's flip.
     fn settle(&self) -> bool {
-        // Not under the lock: a status does not wait for a scan of ours.
+        // Not under the lock, so that a status does not wait for the barrier.
         let fenced = self
             .inner()
             .transition
@@ -153,20 +157,26 @@ impl Turn<'_> {
         fenced
     }
 
-    /// Ends the transition if no unit is on the side that was left (T4). Else the worker will.
+    /// Ends the transition if no unit is on the side that was left (T4). Otherwise starts or wakes the worker.
     pub(super) fn try_complete(&self) {
-        let (patch, direction, left, fenced, forced) = {
+        let (patch, direction, old_side, fenced, forced) = {
             let inner = self.inner();
             let Some(transition) = &inner.transition else { return };
-            let Some(left) = transition.left else { return };
+            let Some(old_side) = transition.old_side else { return };
             let patch = Arc::clone(&transition.patch);
-            (patch, transition.direction, left, transition.fenced, transition.forced)
+            (
+                patch,
+                transition.direction,
+                old_side,
+                transition.fenced,
+                transition.forced,
+            )
         };
         let settled = self.settle();
         if settled && !fenced && forced {
-            WORLD.force(left);
+            WORLD.force(old_side);
         }
-        if !settled || !WORLD.is_empty(left, forced) {
+        if !settled || !WORLD.is_empty(old_side, forced) {
             worker::start();
             return;
         }
@@ -181,10 +191,10 @@ impl Turn<'_> {
     }
 
     fn finish_patching(&self, patch: &Arc<Patch>, forced: bool) {
-        self.take_off_replaced();
+        self.remove_replaced();
         self.finish_states_replaced();
         for (index, module) in self.patched_objects(patch) {
-            self.tell(patch, Owner::Object(index, module), CallbackKind::PostPatch);
+            self.notify(patch, Owner::Object(index, module), CallbackKind::PostPatch);
         }
         self.finish_states_patched(patch);
         self.emit(&Event::Complete {
@@ -198,15 +208,15 @@ impl Turn<'_> {
             inner.transition = None;
             inner.list.extract_if(.., |entry| entry.replaced).collect()
         };
-        self.ended(gone);
+        self.finish(gone);
     }
 
-    /// The functions of replaced patches go from all points; the patches stay in the list while callbacks may ask for
-    /// their states.
-    fn take_off_replaced(&self) {
+    /// Removes the functions of replaced patches from all points. The patches stay in the list as long as callbacks may
+    /// request their states.
+    fn remove_replaced(&self) {
         let (moved, number) = {
             let mut inner = self.inner();
-            let moved = inner.in_motion();
+            let moved = inner.affected_functions();
             for entry in inner.list.iter_mut().filter(|entry| entry.replaced) {
                 entry.enabled = false;
                 entry.objects.iter_mut().for_each(|life| life.applied = None);
@@ -214,27 +224,27 @@ impl Turn<'_> {
             let index = inner.in_transition().expect("the patch is in transition");
             (moved, inner.list[index].number)
         };
-        self.even(&moved, |of| of != number);
+        self.equalise(&moved, |of| of != number);
     }
 
-    /// T1: the side that was left gets what the other has. The patches of whose number that is said give no functions any
-    /// more.
-    fn even(&self, moved: &[(u64, Applied)], is_gone: impl Fn(u64) -> bool) {
+    /// Establishes T1: copies the functions of the current side to the side that was left. First removes the functions of
+    /// those patches for whose number `is_gone` returns `true`.
+    fn equalise(&self, moved: &[(u64, Applied)], is_gone: impl Fn(u64) -> bool) {
         let mut points = self.registry.points.lock();
-        let left = WORLD.side().other();
+        let old_side = WORLD.side().other();
         for (number, applied) in moved {
             if is_gone(*number) {
-                points.take_back(*number, applied);
+                points.remove_functions(*number, applied);
             }
-            points.even(applied, left);
+            points.equalise(applied, old_side);
         }
     }
 
-    /// The end of a disabling, of an enabling that was reversed, or of one that failed before it started.
+    /// Ends a disabling, an enabling that was reversed, or one that failed before it started.
     pub(super) fn finish_unpatching(&self, patch: &Arc<Patch>, forced: bool) {
         let (moved, number) = {
             let mut inner = self.inner();
-            let moved = inner.in_motion();
+            let moved = inner.affected_functions();
             let index = inner.in_transition().expect("the patch is in transition");
             let entry = &mut inner.list[index];
             entry.enabled = false;
@@ -243,10 +253,10 @@ impl Turn<'_> {
             inner.list.iter_mut().for_each(|entry| entry.replaced = false);
             (moved, number)
         };
-        self.even(&moved, |of| of == number);
+        self.equalise(&moved, |of| of == number);
         self.restore_states_kept();
-        for (index, module) in self.objects_owed(patch) {
-            self.tell(patch, Owner::Object(index, module), CallbackKind::PostUnpatch);
+        for (index, module) in self.take_owed_objects(patch) {
+            self.notify(patch, Owner::Object(index, module), CallbackKind::PostUnpatch);
         }
         self.finish_states_unpatched(patch);
         self.emit(&Event::Complete {
@@ -260,19 +270,19 @@ impl Turn<'_> {
             inner.transition = None;
             inner.list.remove(index)
         };
-        self.ended(vec![gone]);
+        self.finish(vec![gone]);
     }
 
-    /// A transition is over, and these patches are not in the list any more.
-    fn ended(&self, gone: Vec<Entry>) {
+    /// Wakes the waiting threads after a transition, and disposes of the patches that have left the list.
+    fn finish(&self, gone: Vec<Entry>) {
         let waiting = std::mem::take(&mut self.inner().waiting);
         waiting.iter().for_each(Thread::unpark);
         let gone: Vec<_> = gone.into_iter().map(|entry| entry.patch).collect();
-        self.let_go(&gone);
+        self.update_retained(&gone);
         self.garbage.borrow_mut().patches.extend(gone);
     }
 
-    /// The objects that are patched for this patch, in order, with where they are in their lives.
+    /// Returns the objects that this patch patches, in order, with the states of their modules.
     fn patched_objects(&self, patch: &Arc<Patch>) -> Vec<(usize, Option<ModuleState>)> {
         let inner = self.inner();
         let index = inner.in_transition().expect("the patch is in transition");
@@ -283,8 +293,8 @@ impl Turn<'_> {
             .collect()
     }
 
-    /// The objects that are there and whose `post_unpatch` is owed, which then is not any more.
-    fn objects_owed(&self, patch: &Arc<Patch>) -> Vec<(usize, Option<ModuleState>)> {
+    /// Returns the objects that are loaded and owed a `post_unpatch`, and clears that debt for all.
+    fn take_owed_objects(&self, patch: &Arc<Patch>) -> Vec<(usize, Option<ModuleState>)> {
         let mut inner = self.inner();
         let there: Vec<_> = patch.objects.iter().map(|object| inner.object(&object.name)).collect();
         let index = inner.in_transition().expect("the patch is in transition");

@@ -1,8 +1,8 @@
-//! Transitions that run for longer than they should: told, and let go back if that is wanted.
+//! The watchdog: reports transitions that run for too long, and optionally reverses them.
 
 use std::time::{Duration, Instant};
 
-use super::{Registry, Turn};
+use super::{Change, Registry};
 use crate::events::{Direction, Event};
 use crate::sync::Lock;
 
@@ -14,21 +14,21 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    /// A transition that has been running for so long is told, once, as an [`Event::Overdue`].
+    /// Reports a transition that has been running for this long, once, as an [`Event::Overdue`].
     #[must_use]
     pub const fn after(after: Duration) -> Self {
         Self { after, reverse: false }
     }
 
-    /// And lets it go back: a patch that was being enabled is disabled again, and the other way round. One that has gone back
-    /// so is told if it does not end either, but left as it is.
+    /// Also reverses it: a patch that was being enabled is disabled again, and vice versa. If the reversed transition
+    /// does not end either, it is reported, but not reversed again.
     #[must_use]
     pub const fn and_reverse(self) -> Self {
         Self { reverse: true, ..self }
     }
 }
 
-/// There is one registry.
+/// A static, because there is one registry.
 static STATE: Lock<State> = Lock::new(State {
     watchdog: None,
     watched: None,
@@ -39,37 +39,37 @@ struct State {
     watched: Option<Watched>,
 }
 
-/// A transition, in one direction.
+/// A transition in one direction.
 struct Watched {
-    /// When the transition began: which one it is.
+    /// When the transition began, which identifies it.
     since: Instant,
     direction: Direction,
     /// Since when it has had this direction.
-    from: Instant,
-    is_told: bool,
+    direction_since: Instant,
+    reported: bool,
     was_reversed: bool,
 }
 
 impl State {
-    /// What is to be done about the transition as it is now: tell it, and reverse it or not.
-    fn look(&mut self, since: Instant, direction: Direction, now: Instant) -> Option<(Duration, bool)> {
+    /// Returns whether to report the transition now: how long it has been running, and whether to reverse it.
+    fn check(&mut self, since: Instant, direction: Direction, now: Instant) -> Option<(Duration, bool)> {
         let watchdog = self.watchdog?;
         let known = self.watched.take().filter(|known| known.since == since);
         let watched = self.watched.insert(match known {
             Some(known) if known.direction == direction => known,
-            turned => Watched {
+            previous => Watched {
                 since,
                 direction,
-                from: turned.as_ref().map_or(since, |_| now),
-                is_told: false,
-                was_reversed: turned.is_some_and(|turned| turned.was_reversed),
+                direction_since: previous.as_ref().map_or(since, |_| now),
+                reported: false,
+                was_reversed: previous.is_some_and(|previous| previous.was_reversed),
             },
         });
-        let running = now.saturating_duration_since(watched.from);
-        if watched.is_told || running < watchdog.after {
+        let running = now.saturating_duration_since(watched.direction_since);
+        if watched.reported || running < watchdog.after {
             return None;
         }
-        watched.is_told = true;
+        watched.reported = true;
         let reverse = watchdog.reverse && !watched.was_reversed;
         watched.was_reversed |= reverse;
         Some((running, reverse))
@@ -77,10 +77,10 @@ impl State {
 }
 
 impl Registry {
-    /// Watches over transitions from now on, also the one that runs; or no more. Without one, as at first, a transition that
-    /// a unit of work holds up runs on in silence until somebody [asks](Self::status).
+    /// Sets the watchdog of all transitions, including the running one; or removes it. Without one, which is the default,
+    /// a transition that a unit of work holds up runs on unnoticed until a [status](Self::status) is requested.
     ///
-    /// The thread that ends transitions looks, at least every tenth of a second; where there can be none, each
+    /// The thread that ends transitions checks at least every tenth of a second; if there can be no such thread, each
     /// [`poll`](Self::poll) does.
     ///
     /// ```
@@ -100,22 +100,22 @@ impl Registry {
 
 #[cfg(all(feature = "control", target_os = "linux"))]
 impl Registry {
-    /// [`reverse`](Self::reverse), if the transition has this direction still: nobody else has reversed it.
+    /// [`reverse`](Self::reverse)s the transition if it still has this direction, so nothing else has reversed it.
     pub(crate) fn reverse_from(&self, patch: &str, from: Direction) -> Result<(), crate::error::ChangeError> {
-        let turn = self.turn()?;
-        let direction = turn.inner().transition_of(patch)?.1.direction;
+        let change = self.begin_change()?;
+        let direction = change.inner().transition_of(patch)?.1.direction;
         if direction != from {
             return Err(crate::error::ChangeError::NotInTransition {
                 patch: patch.to_owned(),
             });
         }
-        turn.reverse(patch)
+        change.reverse(patch)
     }
 }
 
-impl Turn<'_> {
-    /// Looks whether the running transition is overdue.
-    pub(super) fn watch_over(&self) {
+impl Change<'_> {
+    /// Checks whether the running transition is overdue.
+    pub(super) fn check_watchdog(&self) {
         let Some((patch, direction, since)) = ({
             let inner = self.inner();
             inner.transition.as_ref().map(|transition| {
@@ -125,7 +125,7 @@ impl Turn<'_> {
         }) else {
             return;
         };
-        let Some((running, reversing)) = STATE.lock().look(since, direction, Instant::now()) else {
+        let Some((running, reversing)) = STATE.lock().check(since, direction, Instant::now()) else {
             return;
         };
         let status = self.registry.status();
@@ -137,7 +137,7 @@ impl Turn<'_> {
             reversing,
         });
         if reversing {
-            // It is in transition: this turn has it.
+            // The patch is in transition, and this change has the lock, so this cannot fail.
             let _ = self.reverse(&patch);
         }
     }
@@ -156,17 +156,17 @@ mod tests {
             watched: None,
         };
         let start = Instant::now();
-        let mut look =
-            |since: u32, direction, now: u32| state.look(start + since * second, direction, start + now * second);
-        assert_eq!(look(0, Direction::Patching, 9), None);
-        assert_eq!(look(0, Direction::Patching, 11), Some((11 * second, true)));
-        assert_eq!(look(0, Direction::Patching, 12), None);
-        // On its way back, its time begins again.
-        assert_eq!(look(0, Direction::Unpatching, 13), None);
-        assert_eq!(look(0, Direction::Unpatching, 22), None);
-        assert_eq!(look(0, Direction::Unpatching, 23), Some((10 * second, false)));
-        assert_eq!(look(0, Direction::Unpatching, 99), None);
+        let mut check =
+            |since: u32, direction, now: u32| state.check(start + since * second, direction, start + now * second);
+        assert_eq!(check(0, Direction::Patching, 9), None);
+        assert_eq!(check(0, Direction::Patching, 11), Some((11 * second, true)));
+        assert_eq!(check(0, Direction::Patching, 12), None);
+        // After the reversal its time begins again.
+        assert_eq!(check(0, Direction::Unpatching, 13), None);
+        assert_eq!(check(0, Direction::Unpatching, 22), None);
+        assert_eq!(check(0, Direction::Unpatching, 23), Some((10 * second, false)));
+        assert_eq!(check(0, Direction::Unpatching, 99), None);
         // Another transition.
-        assert_eq!(look(100, Direction::Unpatching, 111), Some((11 * second, true)));
+        assert_eq!(check(100, Direction::Unpatching, 111), Some((11 * second, true)));
     }
 }

@@ -1,72 +1,73 @@
-//! The one thing that each thread has of its own: the task that it runs, and how deep that is in units and calls.
+//! The task that each thread runs, and how deeply nested that task is in units and calls.
 //!
-//! Each call of a patchable function reads and counts here, in whatever library of the process it is. For a `thread_local!`
-//! of a library that is shared, the dynamic linker is asked for the address each time, some fifteen instructions, and all
-//! registers that a callee may use are lost. So where the target is known, this lies at a fixed distance from the thread
-//! pointer (initial-exec is what the model is called), which is the same for all threads. Other libraries should find the
-//! distance by the variable's name; but rustc exports no thread-local symbol of assembly in a way that GNU ld takes. So, on
-//! x86-64, they find it by the name of a *function that is resolved* (`STT_GNU_IFUNC`): the dynamic linker calls it once for
-//! each library, before any other code of that, and what it returns is put where the function's address is looked for. That
-//! is meant for addresses of functions, but it is a word like another. One instruction reads the distance, and the word
-//! is reached by it without the address being known: calls count in one instruction.
+//! Every call of a patchable function, in whatever library of the process, reads and updates this word. For a
+//! `thread_local!` in a shared library, each access would call into the dynamic linker: some fifteen instructions, and
+//! all caller-saved registers are lost. So on known targets the word lies at a fixed offset from the thread pointer (the
+//! initial-exec TLS model), the same for all threads. Other libraries should find the offset by the variable's name; but
+//! rustc does not export a thread-local symbol defined in assembly in a way that GNU ld accepts. So, on x86-64, they find
+//! it by the name of an *indirect function* (`STT_GNU_IFUNC`): the dynamic linker calls the resolver once for each
+//! library, before any other code of that library, and stores its result where the function's address is looked up. That
+//! slot is meant for addresses of functions, but holds any word. One instruction loads the offset, and the word is
+//! addressed by it directly: a call updates the depth in one instruction.
 
 use std::cell::Cell;
 use std::ptr;
 
 #[cfg(not(shadow_loom))]
-use super::record::NOBODY;
+use super::record::PLACEHOLDER;
 use super::record::{OUTSIDE, Record};
 
 pub(super) use imp::Here;
 
-/// The task that this thread runs: `'static` as far as this thread goes, which is the only one to get the reference.
+/// Returns the task that this thread runs. The reference is `'static` only for this thread, and no other thread gets it.
 #[inline]
 pub(super) fn running() -> &'static Running {
     Here::new().running()
 }
 
-/// What a thread has for a record until its first unit. Not null: to ask for that would be two instructions of each first
-/// call. A model has no such statics.
-const fn nobody() -> *const Record {
+/// The record pointer of a thread until its first unit. Not null: a null check would be two instructions of every
+/// outermost call. Models have no such statics.
+const fn placeholder() -> *const Record {
     #[cfg(not(shadow_loom))]
-    return &raw const NOBODY;
+    return &raw const PLACEHOLDER;
     #[cfg(shadow_loom)]
     return ptr::null();
 }
 
-/// The record, if it is somebody's.
+/// Returns the record, unless it is the placeholder.
 #[inline(always)]
-fn known(record: *const Record) -> Option<&'static Record> {
-    // SAFETY: a record, if not nobody's; they are never freed.
-    (!ptr::eq(record, nobody())).then(|| unsafe { &*record })
+fn as_record(record: *const Record) -> Option<&'static Record> {
+    // SAFETY: not the placeholder, so a record, and records are never freed.
+    (!ptr::eq(record, placeholder())).then(|| unsafe { &*record })
 }
 
-/// The task that this thread runs. Has no destructor, so it is there to the thread's very end.
+/// The task that this thread runs. Has no destructor, so it is valid until the very end of the thread.
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Running {
-    /// As [`Record::depth`] of the task, which is not up to date meanwhile.
+    /// The task's [`Record::depth`]; the one in the record is stale while the thread runs the task.
     pub(super) depth: Cell<i64>,
-    /// The task's record. [`nobody`], with a depth of [`OUTSIDE`], until the thread's first unit.
+    /// The task's record. The [`placeholder`], with a depth of [`OUTSIDE`], until the thread's first unit.
     record: Cell<*const Record>,
 }
 
 impl Running {
     pub(super) fn record(&self) -> Option<&'static Record> {
-        known(self.record.get())
+        as_record(self.record.get())
     }
 
-    /// The thread goes on with another task, as a future is polled, or with none. How deep that is, it knows itself.
+    /// Switches the thread to another task, as when a future is polled, or to none. The depth is saved in one record and
+    /// loaded from the other.
     #[inline]
     pub(super) fn switch(&self, to: Option<&'static Record>) {
         if let Some(before) = self.record() {
             before.depth.set(self.depth.get());
         }
         self.depth.set(to.map_or(OUTSIDE, |record| record.depth.get()));
-        self.record.set(to.map_or(nobody(), ptr::from_ref));
+        self.record.set(to.map_or(placeholder(), ptr::from_ref));
     }
 
-    /// The depth of a task whose guard or frame this thread has: where it is kept.
+    /// Returns the depth of a task whose guard or frame this thread has, wherever it is stored.
     #[inline]
     pub(super) fn depth_of<'r>(&'r self, record: &'r Record) -> &'r Cell<i64> {
         if ptr::eq(self.record.get(), record) {
@@ -78,32 +79,33 @@ impl Running {
 }
 
 impl Here {
-    /// The running task's record, if it ever was in a unit.
+    /// Returns the running task's record, if it was ever in a unit.
     #[inline(always)]
-    pub(super) fn known(self) -> Option<&'static Record> {
-        known(self.record())
+    pub(super) fn record(self) -> Option<&'static Record> {
+        as_record(self.record_ptr())
     }
 
-    /// The same, or [`NOBODY`]: but in models this is never none.
+    /// Returns the running task's record, or [`PLACEHOLDER`]. Never `None` except in models.
     #[inline(always)]
-    pub(super) fn known_or_nobody(self) -> Option<&'static Record> {
+    pub(super) fn record_or_placeholder(self) -> Option<&'static Record> {
         if cfg!(shadow_loom) {
-            return self.known();
+            return self.record();
         }
-        // SAFETY: a record, or nobody's; they are never freed.
-        Some(unsafe { &*self.record() })
+        // SAFETY: a record, or the placeholder; neither is ever freed.
+        Some(unsafe { &*self.record_ptr() })
     }
 
-    /// The record of a task that is in a unit.
+    /// Returns the record of the running task, which is in a unit.
     ///
     /// # Safety
     ///
     /// The task is in a unit.
     #[inline(always)]
-    pub(super) unsafe fn inside(self) -> &'static Record {
-        let record = self.record();
-        debug_assert!(!ptr::eq(record, nobody()));
-        // SAFETY: by contract: who sets a depth sets a record first, and those are never freed.
+    pub(super) unsafe fn record_unchecked(self) -> &'static Record {
+        let record = self.record_ptr();
+        debug_assert!(!ptr::eq(record, placeholder()));
+        // SAFETY: the caller guarantees that the task is in a unit: then its record was set before its depth, and records
+        // are never freed.
         unsafe { &*record }
     }
 }
@@ -121,16 +123,16 @@ mod imp {
     use std::marker::PhantomData;
     use std::mem::offset_of;
 
-    use super::{NOBODY, OUTSIDE, Record, Running};
+    use super::{OUTSIDE, PLACEHOLDER, Record, Running};
 
-    // What is put down below: of `OUTSIDE` and `NOBODY`.
+    // The values of `OUTSIDE` and `PLACEHOLDER` in the assembly below.
     const _: () = assert!(OUTSIDE == -1 && size_of::<Running>() == 16 && align_of::<Running>() <= 16);
-    // And how it is reached.
+    // And the offsets by which it is accessed.
     const _: () = assert!(offset_of!(Running, depth) == 0 && offset_of!(Running, record) == 8);
 
-    /// What resolves to the distance of a thread's `Running` from its thread pointer: each thread begins with a copy of what
-    /// stands here. Nobody calls it but who resolves it. By then the distance is known: it is relocated before what has
-    /// to be resolved.
+    /// Resolves to the offset of a thread's `Running` from its thread pointer. The section below holds the initial value,
+    /// of which each thread gets a copy. Only the dynamic linker calls this; by then the offset is known, because it is
+    /// relocated before indirect functions are resolved.
     #[unsafe(naked)]
     extern "C" fn distance() {
         naked_asm!(
@@ -139,16 +141,16 @@ mod imp {
             ".p2align 4",
             "{distance}.running:",
             ".quad -1",
-            ".quad {nobody}",
+            ".quad {placeholder}",
             ".popsection",
             "mov rax, qword ptr [rip + {distance}.running@gottpoff]",
             "ret",
             distance = sym distance,
-            nobody = sym NOBODY,
+            placeholder = sym PLACEHOLDER,
         )
     }
 
-    /// Where this thread's [`Running`] is: by its distance from the thread pointer.
+    /// A handle to this thread's [`Running`]: its offset from the thread pointer.
     #[derive(Clone, Copy, Debug)]
     pub(in super::super) struct Here {
         distance: usize,
@@ -159,8 +161,8 @@ mod imp {
         #[inline(always)]
         pub(in super::super) fn new() -> Self {
             let at;
-            // SAFETY: reads the word of the linker's table that has what `distance` resolves to, and which never changes.
-            // Not what the linker might make of an address that is computed: a function of its own that jumps there.
+            // SAFETY: reads the linker's table entry for `distance`, which holds the resolved value and never changes.
+            // (Taking the function's address instead could yield a linker stub that jumps there.)
             unsafe {
                 asm!(
                     "mov {at}, qword ptr [rip + {distance}@GOTPCREL]",
@@ -175,10 +177,10 @@ mod imp {
             }
         }
 
-        /// Counts one deeper. Whether the task was in a unit before.
+        /// Increments the depth. Returns whether the task was already in a unit.
         #[inline(always)]
-        pub(in super::super) fn deeper(self) -> bool {
-            // SAFETY: the depth is this thread's own, and no reference to it is more than that of a cell.
+        pub(in super::super) fn increment_depth(self) -> bool {
+            // SAFETY: the depth belongs to this thread, and references to it are to a `Cell`.
             unsafe {
                 asm!(
                     "inc qword ptr fs:[{at}]",
@@ -191,10 +193,10 @@ mod imp {
             true
         }
 
-        /// Counts back. Whether the task is still in a unit.
+        /// Decrements the depth. Returns whether the task is still in a unit.
         #[inline(always)]
-        pub(in super::super) fn back(self) -> bool {
-            // SAFETY: as in `deeper`.
+        pub(in super::super) fn decrement_depth(self) -> bool {
+            // SAFETY: as in `increment_depth`.
             unsafe {
                 asm!(
                     "dec qword ptr fs:[{at}]",
@@ -207,11 +209,11 @@ mod imp {
             true
         }
 
-        /// The running task's record, or [`nobody`].
+        /// Returns the running task's record, or the [`placeholder`](super::placeholder).
         #[inline(always)]
-        pub(super) fn record(self) -> *const Record {
+        pub(super) fn record_ptr(self) -> *const Record {
             let record;
-            // SAFETY: as in `deeper`.
+            // SAFETY: as in `increment_depth`.
             unsafe {
                 asm!(
                     "mov {record}, qword ptr fs:[{at} + 8]",
@@ -223,11 +225,11 @@ mod imp {
             record
         }
 
-        /// The whole of it: `'static` as far as this thread goes, which is the only one to get the reference.
+        /// Returns this thread's [`Running`]. The reference is `'static` only for this thread, and no other thread gets it.
         #[inline]
         pub(in super::super) fn running(self) -> &'static Running {
             let thread: *const u8;
-            // SAFETY: where the thread pointer points to there is the pointer itself.
+            // SAFETY: the word that the thread pointer points to holds the thread pointer itself.
             unsafe {
                 asm!(
                     "mov {thread}, qword ptr fs:[0]",
@@ -235,7 +237,7 @@ mod imp {
                     options(pure, nomem, nostack, preserves_flags),
                 );
             }
-            // SAFETY: this thread has it to its end, and no other gets the reference, as it is not `Sync`.
+            // SAFETY: valid until this thread's end, and no other thread gets the reference, as it is not `Sync`.
             unsafe { &*thread.wrapping_add(self.distance).cast() }
         }
     }
@@ -253,14 +255,14 @@ mod imp {
     use std::arch::{asm, naked_asm};
 
     pub(in super::super) use super::by_reference::Here;
-    use super::{NOBODY, OUTSIDE, Running};
+    use super::{OUTSIDE, PLACEHOLDER, Running};
 
-    // What is put down below: of `OUTSIDE` and `NOBODY`.
+    // The values of `OUTSIDE` and `PLACEHOLDER` in the assembly below.
     const _: () = assert!(OUTSIDE == -1 && size_of::<Running>() == 16 && align_of::<Running>() <= 16);
 
-    /// Where the thread's `Running` is: each thread begins with a copy of what stands here. A function, as those are what
-    /// every library reaches; [`running`] alone calls it, not as one calls others: it leaves all registers as they are but
-    /// the one that it returns in, and one more.
+    /// Returns the address of the thread's `Running`. The section below holds the initial value, of which each thread
+    /// gets a copy. A function, because every library can reach functions. Only [`running`] calls it, with its own
+    /// calling convention: it preserves all registers but the one of its result and one more.
     #[unsafe(naked)]
     extern "C" fn place() {
         naked_asm!(
@@ -268,7 +270,7 @@ mod imp {
             ".p2align 4",
             "{place}.running:",
             ".quad -1",
-            ".quad {nobody}",
+            ".quad {placeholder}",
             ".popsection",
             "mrs x1, tpidr_el0",
             "adrp x0, :gottprel:{place}.running",
@@ -276,17 +278,17 @@ mod imp {
             "add x0, x0, x1",
             "ret",
             place = sym place,
-            nobody = sym NOBODY,
+            placeholder = sym PLACEHOLDER,
         )
     }
 
-    /// As [`Here::running`].
+    /// See [`Here::running`].
     #[inline(always)]
     pub(super) fn running() -> &'static Running {
         let running: *const Running;
-        // SAFETY: the function takes nothing and touches no memory but the stack, which is there for a call. It returns an
-        // address that does not change while this thread is in this function, and keeps all registers but those named here,
-        // some of which a linker's stub may use.
+        // SAFETY: the function takes no arguments and uses no memory but the stack, which suffices for a call. It returns
+        // an address that does not change while this thread is in this function, and preserves all registers but those
+        // named here, some of which a linker's stub may use.
         unsafe {
             asm!(
                 "bl {place}",
@@ -296,12 +298,12 @@ mod imp {
                 options(pure, nomem),
             );
         }
-        // SAFETY: this thread has it to its end, and no other gets the reference, as it is not `Sync`.
+        // SAFETY: valid until this thread's end, and no other thread gets the reference, as it is not `Sync`.
         unsafe { &*running }
     }
 }
 
-/// The portable form.
+/// The portable implementation.
 #[cfg(not(all(
     target_os = "linux",
     target_env = "gnu",
@@ -315,24 +317,24 @@ mod imp {
     use std::ptr;
 
     pub(in super::super) use super::by_reference::Here;
-    use super::{OUTSIDE, Running, nobody};
+    use super::{OUTSIDE, Running, placeholder};
 
     thread_local! {
         static RUNNING: Running = const {
-            Running { depth: Cell::new(OUTSIDE), record: Cell::new(nobody()) }
+            Running { depth: Cell::new(OUTSIDE), record: Cell::new(placeholder()) }
         };
     }
 
-    /// As [`Here::running`].
+    /// See [`Here::running`].
     #[inline]
     pub(super) fn running() -> &'static Running {
-        // SAFETY: as it has no destructor, this thread has it to its end, and no other gets the reference, as it is not
-        // `Sync`.
+        // SAFETY: it has no destructor, so it is valid until this thread's end; and no other thread gets the reference,
+        // as it is not `Sync`.
         RUNNING.with(|running| unsafe { &*ptr::from_ref(running) })
     }
 }
 
-/// [`Here`](by_reference::Here) where the address is all that is known.
+/// [`Here`](by_reference::Here) where accesses go through the address.
 #[cfg(not(all(
     target_os = "linux",
     target_env = "gnu",
@@ -344,7 +346,7 @@ mod imp {
 mod by_reference {
     use super::{OUTSIDE, Record, Running, imp};
 
-    /// Where this thread's [`Running`] is.
+    /// A handle to this thread's [`Running`].
     #[derive(Clone, Copy, Debug)]
     pub(in super::super) struct Here(&'static Running);
 
@@ -354,29 +356,29 @@ mod by_reference {
             Self(imp::running())
         }
 
-        /// Counts one deeper. Whether the task was in a unit before.
+        /// Increments the depth. Returns whether the task was already in a unit.
         #[inline(always)]
-        pub(in super::super) fn deeper(self) -> bool {
+        pub(in super::super) fn increment_depth(self) -> bool {
             let depth = self.0.depth.get() + 1;
             self.0.depth.set(depth);
             depth != OUTSIDE + 1
         }
 
-        /// Counts back. Whether the task is still in a unit.
+        /// Decrements the depth. Returns whether the task is still in a unit.
         #[inline(always)]
-        pub(in super::super) fn back(self) -> bool {
+        pub(in super::super) fn decrement_depth(self) -> bool {
             let depth = self.0.depth.get() - 1;
             self.0.depth.set(depth);
             depth != OUTSIDE
         }
 
-        /// The running task's record, or [`nobody`].
+        /// Returns the running task's record, or the [`placeholder`](super::placeholder).
         #[inline(always)]
-        pub(super) fn record(self) -> *const Record {
+        pub(super) fn record_ptr(self) -> *const Record {
             self.0.record.get()
         }
 
-        /// The whole of it: `'static` as far as this thread goes, which is the only one to get the reference.
+        /// Returns this thread's [`Running`]. The reference is `'static` only for this thread, and no other thread gets it.
         #[inline(always)]
         pub(in super::super) fn running(self) -> &'static Running {
             self.0

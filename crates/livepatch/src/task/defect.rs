@@ -1,4 +1,4 @@
-//! Deliberate defects, for models only: in ordinary builds a constant that vanishes.
+//! Deliberate defects, for models only; in ordinary builds [`World::has`] is constant `false`.
 //!
 //! A model that cannot fail proves nothing. Each variant breaks one rule of the page, and a model must notice.
 
@@ -8,11 +8,11 @@ use crate::sync::Ordering;
 /// A rule that is broken on purpose.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Defect {
-    /// O2: a unit looks at the side again without a barrier.
+    /// O2: a unit checks the side again without a barrier.
     NoLightBarrier,
-    /// O2: who flips looks at the words without a barrier.
+    /// O2: a flip is followed by a scan of the words without a barrier.
     NoHeavyBarrier,
-    /// O2: a unit does not look again.
+    /// O2: a unit does not check the side again.
     NoSecondLook,
     /// O3: a unit leaves by a Relaxed store.
     RelaxedLeave,
@@ -24,24 +24,24 @@ pub(crate) enum Defect {
     InsideUnlocked,
     /// T4: transitions end without a scan.
     NoScan,
-    /// T6: a scan forgets whom an earlier transition has forced.
+    /// T6: a scan ignores units that an earlier transition has forced.
     ForcedForgotten,
     /// O4: a unit is forced by a plain store.
     ForceByStore,
     /// T7: a unit is forced in its word only.
     ForcedKeepsSide,
-    /// T7: a unit takes it that its side is what it has tried.
+    /// T7: a unit assumes that its side is the one that it has tried.
     SideFromBefore,
-    /// T7: a unit that begins stores its side, and does not look whether it was forced meanwhile.
+    /// T7: a unit that begins stores its side, and does not check whether it was forced meanwhile.
     ForcedUnseen,
-    /// O5: a thread that fences does not come to see that.
+    /// O5: a thread that fences does not get to see FENCES.
     FencesUnseen,
-    /// O5: a flip forgets that light barriers are fences.
+    /// O5: a flip clears FENCES.
     FlipForgetsFences,
 }
 
 impl World {
-    /// Whether this rule is broken on purpose.
+    /// Returns whether this rule is broken on purpose.
     #[inline(always)]
     pub(super) fn has(&self, _defect: Defect) -> bool {
         #[cfg(shadow_loom)]
@@ -50,7 +50,7 @@ impl World {
         false
     }
 
-    /// The ordering, or Relaxed if that rule is broken.
+    /// Returns the ordering, or Relaxed if that rule is broken.
     #[inline(always)]
     pub(super) fn unless(&self, defect: Defect, order: Ordering) -> Ordering {
         if self.has(defect) { Ordering::Relaxed } else { order }

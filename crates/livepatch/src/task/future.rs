@@ -1,4 +1,7 @@
-//! Units of futures: tasks of their own, whatever threads poll them.
+//! Units of futures, which are tasks of their own, whichever threads poll them.
+//!
+//! While a future is polled or dropped, [`Polling`] makes its record the one of the running task. The record is claimed
+//! at the first poll, and released when the future is ready or dropped.
 
 use std::any;
 use std::cell::Cell;
@@ -11,19 +14,19 @@ use super::current;
 use super::record::{OUTSIDE, Place, Record, TaskKind};
 use super::unit::{self, Awaited, WORLD};
 
-/// [`in_unit`](Self::in_unit), for every future.
+/// The method [`in_unit`](Self::in_unit), for every future.
 pub trait UnitExt: Future + Sized {
     /// Makes the whole future one unit of work, from its first poll until it is ready or dropped: all patchable functions
-    /// that it calls are of one version, on whatever threads it is polled. It is a task of its own.
+    /// that it calls are of one version, whichever threads poll it. It is a task of its own.
     ///
-    /// If it is first polled inside another unit, it begins on the version of that one.
+    /// If it is first polled inside another unit, it begins on the version of that unit.
     ///
     /// ```
     /// use livepatch::UnitExt;
     /// # async fn read() -> u32 { 1 }
     /// # async fn answer(_: u32) {}
     /// async fn turn() {
-    ///     let request = read().await; // outside: waits as long as it likes
+    ///     let request = read().await; // outside: may wait for long
     ///     answer(request).in_unit().await;
     /// }
     /// ```
@@ -48,37 +51,41 @@ pub struct InUnit<F> {
     future: ManuallyDrop<F>,
 }
 
-/// The future's record, from its first poll to its end, and the record's era: in another, a fork's child has let go of the
-/// future, which then begins anew.
+/// The future's record, from its first poll to its end, and the record's generation: if that has changed, a fork's child
+/// has released the record, and the future begins anew.
 #[derive(Debug)]
 struct Task(Cell<Option<(&'static Record, u64)>>);
 
-// SAFETY: whoever polls or drops the future has it alone, and executors hand it from thread to thread in order. Through a
-// shared reference nothing here can be reached.
+// SAFETY: the cell is only accessed while the future is polled or dropped, which is exclusive, and which executors order
+// between threads. Nothing here can be reached through a shared reference.
 unsafe impl Send for Task {}
 // SAFETY: as above.
 unsafe impl Sync for Task {}
 
 impl Task {
-    /// A record for the future, inside a unit of its own.
-    fn take(name: &'static str, place: &'static Location<'static>, outer: Option<&'static Record>) -> &'static Record {
+    /// Returns a record for the future, inside a unit of its own.
+    fn register(
+        name: &'static str,
+        place: &'static Location<'static>,
+        outer: Option<&'static Record>,
+    ) -> &'static Record {
         let record = WORLD.register(name.into(), TaskKind::Future);
         record.set_place(Place::of_guard(place));
         record.depth.set(0);
         match outer {
             Some(outer) => WORLD.begin_inside(record, outer),
-            None => WORLD.begin_wholly(record),
+            None => WORLD.begin(record),
         }
         record
     }
 
     fn get(&self) -> Option<&'static Record> {
-        let (record, era) = self.0.get()?;
-        (record.era() == era).then_some(record)
+        let (record, generation) = self.0.get()?;
+        (record.generation() == generation).then_some(record)
     }
 
     fn set(&self, record: &'static Record) {
-        self.0.set(Some((record, record.era())));
+        self.0.set(Some((record, record.generation())));
     }
 
     fn end(&self) {
@@ -90,48 +97,48 @@ impl Task {
     }
 }
 
-/// While a future runs on this thread: its record is the running task's.
-struct Running<'t> {
-    on: &'static current::Running,
+/// Makes a future's record the running task's, while the future runs on this thread.
+struct Polling<'t> {
+    thread: &'static current::Running,
     task: &'t Task,
     record: &'static Record,
     /// The task that polls it.
-    before: Option<(&'static Record, Awaited)>,
+    outer: Option<(&'static Record, Awaited)>,
     name: &'static str,
     place: &'static Location<'static>,
 }
 
-impl<'t> Running<'t> {
+impl<'t> Polling<'t> {
     fn new<F>(task: &'t Task, place: &'static Location<'static>) -> Self {
         let name = any::type_name::<F>();
-        let on = current::running();
-        let (before, is_inside) = (on.record(), on.depth.get() != OUTSIDE);
+        let thread = current::running();
+        let (outer, is_inside) = (thread.record(), thread.depth.get() != OUTSIDE);
         let record = if let Some(record) = task.get() {
-            record.owned_here();
+            record.set_owner();
             record
         } else {
-            let record = Task::take(name, place, before.filter(|_| is_inside));
+            let record = Task::register(name, place, outer.filter(|_| is_inside));
             task.set(record);
             record
         };
-        on.switch(Some(record));
+        thread.switch(Some(record));
         Self {
-            on,
+            thread,
             task,
             record,
-            before: before.map(|before| (before, Awaited::new(before))),
+            outer: outer.map(|outer| (outer, Awaited::new(outer))),
             name,
             place,
         }
     }
 }
 
-impl Drop for Running<'_> {
+impl Drop for Polling<'_> {
     fn drop(&mut self) {
-        self.on.switch(self.before.as_ref().map(|(before, _)| *before));
+        self.thread.switch(self.outer.as_ref().map(|(outer, _)| *outer));
         if self.record.depth.get() != 0 {
-            // Guards that it left on this thread keep its record here; it goes on with a new one, on the same side.
-            self.task.set(Task::take(self.name, self.place, Some(self.record)));
+            // Guards left on this thread keep the record here; the future continues with a new one, on the same side.
+            self.task.set(Task::register(self.name, self.place, Some(self.record)));
             unit::leave_for_good(self.record);
         }
     }
@@ -143,10 +150,10 @@ impl<F: Future> Future for InUnit<F> {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         // SAFETY: `future` is structurally pinned: never moved, dropped in place by `Drop`; the other fields are `Unpin`.
         let this = unsafe { self.get_unchecked_mut() };
-        let running = Running::new::<F>(&this.task, this.place);
+        let polling = Polling::new::<F>(&this.task, this.place);
         // SAFETY: as above.
         let polled = unsafe { Pin::new_unchecked(&mut *this.future) }.poll(context);
-        drop(running);
+        drop(polling);
         if polled.is_ready() {
             this.task.end();
         }
@@ -164,8 +171,8 @@ impl<F> Drop for InUnit<F> {
             }
         }
         let _end = End(&self.task);
-        // What the future drops still belongs to its unit.
-        let _running = self.task.get().map(|_| Running::new::<F>(&self.task, self.place));
+        // Destructors of the future's state still belong to its unit.
+        let _polling = self.task.get().map(|_| Polling::new::<F>(&self.task, self.place));
         // SAFETY: dropped once, here, and not used again.
         unsafe { ManuallyDrop::drop(&mut self.future) };
     }

@@ -1,4 +1,4 @@
-//! One task's place: which unit it is in, and on which side.
+//! The record of one task: which unit it is in, and on which side.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -19,86 +19,89 @@ pub(super) const SIDE: u64 = 1;
 pub(super) const INSIDE: u64 = 2;
 /// In a word: forced in the middle of this unit.
 pub(super) const FORCED: u64 = 4;
-/// What each unit adds to the number in its record's word. It fills the word's upper 61 bits: no task gets through them, nor
-/// would the last carry into a flag.
+/// What each unit adds to the unit number, the upper 61 bits of the record's word. No task exhausts them, and an overflow
+/// would not carry into a flag.
 pub(super) const UNIT: u64 = 8;
 
 /// The depth of a task that is in no unit.
 pub(super) const OUTSIDE: i64 = -1;
 
-/// The word of the unit after that which had this word and is over, but for its side.
+/// Returns the word of the unit that follows the one, now over, that had this word; without a side.
 #[inline]
 pub(super) fn next_unit(word: u64) -> u64 {
     word.wrapping_add(UNIT + INSIDE)
 }
 
-/// The word of a task whose unit of this word is over.
+/// Returns the word of a task whose unit of this word is over.
 #[inline]
 pub(super) fn outside(word: u64) -> u64 {
     word & !(UNIT - 1)
 }
 
-/// What a word says but for the side: the same for a unit before and after it is forced.
+/// Returns the word without the side: equal for a unit before and after it is forced.
 pub(super) fn unit_of(word: u64) -> u64 {
     word & !(SIDE | FORCED)
 }
 
-/// One task's place in the world. Never freed; used again by later tasks.
+/// The record of one task. Never freed, but reused by later tasks.
 #[repr(align(128))] // Two cache lines: the owner writes at every unit, and neighbouring lines are fetched in pairs.
 pub(crate) struct Record {
-    /// See the table of the page. Written by the owner, and once by who forces a unit.
+    /// See the table of the page. Written by the owner, and once by a thread that forces a unit.
     pub(super) word: AtomicU64,
-    /// The side that calls go by (T7): 0 or 1. Written with the word's, but kept when a unit ends: the next tries it first.
+    /// The side that calls use (T7): 0 or 1. Written along with the word's, but retained when a unit ends: the next tries
+    /// it first.
     pub(super) side: AtomicUsize,
-    /// For the light barriers of the owner (O2). Active while the record is taken.
+    /// The reader of the owner's light barriers (O2). Active while the record is taken.
     pub(super) reader: Reader,
     /// Whether the reader has fenced in a model whose system refuses its barrier.
     #[cfg(shadow_loom)]
     pub(super) settled: AtomicUsize,
-    /// How many units and calls the owner is in, one in the other, beside the first: no program gets through all numbers.
-    /// [`OUTSIDE`] if it is in none, so that a count up or down tells the first and the last. Kept elsewhere while a thread
-    /// runs the task, see [`Running`](super::current::Running). Only the owner touches it.
+    /// How many units and calls the owner is in, nested, less one; it cannot overflow. [`OUTSIDE`] if there is none, so
+    /// that incrementing or decrementing it detects the first and the last. While a thread runs the task, the depth is in
+    /// [`Running`](super::current::Running) instead. Only accessed by the owner.
     pub(super) depth: Cell<i64>,
-    /// What is to be done when the unit ends: bits of [`Note`].
+    /// Actions due when the unit ends: bits of [`Note`].
     notes: stat::AtomicU8,
-    /// Stack frames that will come back to this record, whatever its depth. Only the owner touches it.
+    /// Stack frames that will return to this record, whatever its depth. Only accessed by the owner.
     pub(super) awaited: Cell<u64>,
-    /// The thread that the task is, or that polled it last. Only the owner touches it, and a fork's child.
+    /// The thread that is the task, or that polled it last. Only accessed by the owner, and by a fork's child.
     owner: Cell<u64>,
-    /// How often a fork's child has let go of who had this record. Only changed while there is one thread.
-    era: Cell<u64>,
+    /// How many forks' children have released this record. Only changed while there is one thread.
+    generation: Cell<u64>,
     /// Where the unit was entered.
     place: stat::AtomicPtr<Location<'static>>, // A [`Place`].
-    /// For a status.
+    /// Whether a task has this record. For a status.
     taken: stat::AtomicBool,
-    about: Lock<About>,
+    info: Lock<TaskInfo>,
     /// Never changes once the record is in the list.
     pub(super) next: Cell<*const Record>,
-    /// The next that nobody has. Only touched under the lock of that list.
+    /// The next free record. Only accessed under the lock of the list of free records.
     pub(super) next_free: Cell<Option<&'static Record>>,
 }
 
-// SAFETY: `depth`, `awaited` and `owner` are only touched by the task that has taken the record, which the lock of the free
-// records hands on, or the executor with its future; `next` never changes once the record is shared; `next_free` is touched
-// under that lock; `era`, and all of these in a fork's child, change while there is one thread; all else is atomic or locked.
+// SAFETY: `depth`, `awaited` and `owner` are only accessed by the task that has taken the record, which is handed on by
+// the lock of the free records, or by the executor with its future; `next` never changes once the record is shared;
+// `next_free` is accessed under that lock; `generation`, and all of these in a fork's child, change while there is one
+// thread; all else is atomic or locked.
 unsafe impl Sync for Record {}
 // SAFETY: as above.
 unsafe impl Send for Record {}
 
-/// What a thread has in place of a record until its first unit, so that [`World::begin`](super::world::World::begin) need not
-/// ask: of a side that the world's word never has, so no unit begins with it. What is stored in it means nothing. In no list.
+/// Stands in for a thread's record until its first unit, so that [`World::try_begin`](super::world::World::try_begin)
+/// need not check for null: its side is one that the world's word never has, so no unit begins with it. Values stored in
+/// it are ignored. It is in no list.
 #[cfg(not(shadow_loom))]
-pub(super) static NOBODY: Record = {
-    let mut nobody = Record::new(Cow::Borrowed("nobody"), TaskKind::Thread);
-    nobody.side = AtomicUsize::new(4);
-    nobody
+pub(super) static PLACEHOLDER: Record = {
+    let mut placeholder = Record::new(Cow::Borrowed("placeholder"), TaskKind::Thread);
+    placeholder.side = AtomicUsize::new(4);
+    placeholder
 };
 
-/// Where a unit was entered, and whether by a call: then the pointer is not even.
+/// Where a unit was entered, and whether by a call: if so, the pointer is odd.
 #[derive(Clone, Copy)]
 pub(crate) struct Place(*const Location<'static>);
 
-// SAFETY: stands for a shared reference to what is never written to.
+// SAFETY: stands for a shared reference to a value that is never written to.
 unsafe impl Send for Place {}
 // SAFETY: as above.
 unsafe impl Sync for Place {}
@@ -117,30 +120,32 @@ impl Place {
         self.0.addr() & 1 != 0
     }
 
+    /// Returns the source location, if there is one.
+    ///
     /// # Safety
     ///
-    /// The library that it is in is loaded.
+    /// The library that contains it is loaded.
     unsafe fn location(self) -> Option<&'static Location<'static>> {
-        // SAFETY: null, or from a `&'static Location`, by contract still there.
+        // SAFETY: null, or from a `&'static Location`; the caller guarantees that its library is loaded.
         unsafe { self.0.map_addr(|addr| addr & !1).as_ref() }
     }
 }
 
-/// What is to be done when a unit ends.
+/// An action due when a unit ends.
 #[derive(Clone, Copy)]
 pub(super) enum Note {
-    /// No new unit will come to this record: it goes back with its last guard. Only the owner says so, and asks.
+    /// Release the record with its last guard: its task has ended. Only set and read by the owner.
     Orphan = 1,
-    /// Who waits for the unit is to be woken. A hint.
+    /// Wake the thread that waits for the unit. A hint.
     HoldsUp = 2,
 }
 
-/// What a status says of a task.
+/// A task's data for a status.
 #[derive(Clone, Debug)]
-pub(crate) struct About {
+pub(crate) struct TaskInfo {
     pub(crate) name: Cow<'static, str>,
     pub(crate) kind: TaskKind,
-    /// The word in which a scan saw the task inside, and when it first did.
+    /// The word in which a scan first saw the task inside its current unit, and when.
     pub(super) since: Option<(u64, Instant)>,
 }
 
@@ -180,10 +185,10 @@ impl Record {
                 notes: stat::AtomicU8::new(0),
                 awaited: Cell::new(0),
                 owner: Cell::new(0),
-                era: Cell::new(0),
+                generation: Cell::new(0),
                 place: stat::AtomicPtr::new(ptr::null_mut()),
                 taken: stat::AtomicBool::new(true),
-                about: Lock::new(About {
+                info: Lock::new(TaskInfo {
                     name,
                     kind,
                     since: None,
@@ -194,9 +199,9 @@ impl Record {
         }
     }
 
-    /// A task has taken this record, which nobody had.
-    pub(super) fn taken_by(&'static self, name: Cow<'static, str>, kind: TaskKind) {
-        *self.about.lock() = About {
+    /// Claims this free record for a task.
+    pub(super) fn claim(&'static self, name: Cow<'static, str>, kind: TaskKind) {
+        *self.info.lock() = TaskInfo {
             name,
             kind,
             since: None,
@@ -205,25 +210,25 @@ impl Record {
         self.taken.store(true, stat::Ordering::Relaxed);
     }
 
-    /// The task is at its end, outside every unit, and will not touch this record again.
-    pub(super) fn let_go(&self) {
+    /// Releases the record. Its task has ended, outside every unit, and does not access it again.
+    pub(super) fn release(&self) {
         debug_assert_eq!((self.depth.get(), self.awaited.get()), (OUTSIDE, 0));
         self.notes.store(0, stat::Ordering::Relaxed);
         self.reader.deactivate();
         self.taken.store(false, stat::Ordering::Relaxed);
     }
 
-    /// The owner fences, if light barriers are fences.
+    /// Fences on behalf of the owner, if light barriers are fences.
     pub(super) fn settle(&self) {
         #[cfg(shadow_loom)]
         super::refusal::settle(self);
         self.reader.settle();
     }
 
-    /// Whether there is anything to be done when the unit ends.
+    /// Returns whether any action is due when the unit ends.
     #[inline(always)]
-    pub(super) fn is_noted(&self) -> bool {
-        // Relaxed: the owner's own, or a hint.
+    pub(super) fn has_notes(&self) -> bool {
+        // Relaxed: written by the owner, or a hint.
         self.notes.load(stat::Ordering::Relaxed) != 0
     }
 
@@ -235,25 +240,25 @@ impl Record {
         self.notes.load(stat::Ordering::Relaxed) & note as u8 != 0
     }
 
-    /// Whether it was noted, which it is no more.
+    /// Clears the note, and returns whether it was set.
     pub(super) fn take_note(&self, note: Note) -> bool {
         self.notes.fetch_and(!(note as u8), stat::Ordering::Relaxed) & note as u8 != 0
     }
 
-    /// The running thread is the task, or polls it.
-    pub(super) fn owned_here(&self) {
+    /// Makes the calling thread the owner: it is the task, or polls it.
+    pub(super) fn set_owner(&self) {
         self.owner.set(fork::this_thread());
     }
 
-    /// Who has this record: changes if a fork's child lets go of them.
-    pub(super) fn era(&self) -> u64 {
-        self.era.get()
+    /// Returns the record's generation, which changes when a fork's child releases the record.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.get()
     }
 
-    /// In a fork's child: whether the task is still there, for it was this thread or was polled last by it. If not, it is
-    /// outside from now on, and nobody's.
+    /// In a fork's child: returns whether the task still exists, because it is this thread or was last polled by it. If
+    /// not, ends its unit and releases the record.
     #[cfg(not(shadow_loom))]
-    pub(super) fn outlives_fork(&self) -> bool {
+    pub(super) fn survives_fork(&self) -> bool {
         if self.is_taken() && self.owner.get() == fork::this_thread() {
             return true;
         }
@@ -263,8 +268,8 @@ impl Record {
         self.place.store(ptr::null_mut(), stat::Ordering::Relaxed);
         self.depth.set(OUTSIDE);
         self.awaited.set(0);
-        self.era.set(self.era.get() + 1);
-        self.let_go();
+        self.generation.set(self.generation.get() + 1);
+        self.release();
         false
     }
 
@@ -273,14 +278,14 @@ impl Record {
         self.taken.load(stat::Ordering::Relaxed)
     }
 
-    pub(crate) fn about(&self) -> About {
-        self.about.lock().clone()
+    pub(crate) fn info(&self) -> TaskInfo {
+        self.info.lock().clone()
     }
 
-    /// The side of the unit that the owner is in.
+    /// Returns the side of the unit that the owner is in.
     #[inline(always)]
     pub(crate) fn side(&self) -> Side {
-        // Acquire (O4): with the Release of `World::force`.
+        // Acquire (O4): pairs with the Release of `World::force`.
         Side::at(self.side.load(Ordering::Acquire))
     }
 
@@ -290,11 +295,11 @@ impl Record {
         self.place.store(place.0.cast_mut(), stat::Ordering::Relaxed);
     }
 
-    /// Where the unit was entered, and whether by a call.
+    /// Returns where the unit was entered, and whether by a call.
     pub(crate) fn place(&self) -> Option<(&'static Location<'static>, bool)> {
-        // Relaxed: what it points to is never written to.
+        // Relaxed: the location is never written to.
         let place = Place(self.place.load(stat::Ordering::Relaxed));
-        // SAFETY: forgotten before the library that it is in is unloaded.
+        // SAFETY: places are forgotten before their library is unloaded.
         let location = unsafe { place.location() }?;
         Some((location, place.is_of_call()))
     }
@@ -303,21 +308,21 @@ impl Record {
     #[cfg(all(feature = "library", target_os = "linux"))]
     pub(super) fn forget_place(&self) {
         let place = self.place.load(stat::Ordering::Relaxed);
-        // Relaxed: for a status. It fails if the owner has just stored the next unit's.
+        // Relaxed: for a status. It fails if the owner has just stored the next unit's place.
         let _ = self
             .place
             .compare_exchange(place, ptr::null_mut(), stat::Ordering::Relaxed, stat::Ordering::Relaxed);
     }
 
-    /// Notes that a scan met this word inside; since when scans have.
-    pub(super) fn met(&self, word: u64) -> Instant {
+    /// Notes that a scan saw this word inside, and returns when a scan first saw its unit.
+    pub(super) fn first_seen(&self, word: u64) -> Instant {
         let unit = unit_of(word); // A forced unit is the same unit.
-        let mut about = self.about.lock();
-        match about.since {
+        let mut info = self.info.lock();
+        match info.since {
             Some((known, since)) if known == unit => since,
             _ => {
                 let now = Instant::now();
-                about.since = Some((unit, now));
+                info.since = Some((unit, now));
                 now
             }
         }
@@ -326,7 +331,7 @@ impl Record {
 
 impl fmt::Debug for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not the cells: who prints need not be the owner.
+        // Not the cells: the caller need not be the owner.
         f.debug_struct("Record")
             .field("place", &self.place())
             .finish_non_exhaustive()
@@ -337,7 +342,7 @@ impl fmt::Debug for Record {
 mod tests {
     use super::*;
 
-    /// Nobody comes so far; and who did would find a unit like any other.
+    /// No program gets this far; but if one did, the unit would be like any other.
     #[test]
     fn the_last_number_of_a_unit_carries_into_no_flag() {
         let last = !(UNIT - 1);

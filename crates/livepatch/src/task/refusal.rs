@@ -1,20 +1,20 @@
-//! A system that lets the process register for its barrier and then refuses it, for models: what `asymmetric_barrier` makes
-//! of that (its H1 to H6, which have models of their own), with one reader for each record.
+//! For models: a system that lets the process register for its barrier and then refuses it. Does what
+//! `asymmetric_barrier` does then (its H1 to H6, which have models of their own), with one reader for each record.
 
 use super::record::Record;
 use crate::sync::{AtomicUsize, Ordering, fence};
 
 const LIGHT: usize = 0;
 const FENCES: usize = 1;
-/// A system that does not refuse: light barriers are nothing, which is what they are to the processor, and heavy ones do
-/// nothing either. For models that order otherwise what barriers are for.
+/// A system that does not refuse: neither light barriers nor heavy ones do anything. For models that establish by other
+/// means the order that barriers are for.
 const NOTHING: usize = 2;
 
 #[derive(Debug)]
 pub(crate) struct Refusal {
     /// The mode of light barriers.
     mode: AtomicUsize,
-    /// Whether all readers are settled: then hooks are not called any more.
+    /// Whether all readers are settled: from then on hooks are not called.
     settled: AtomicUsize,
 }
 
@@ -27,7 +27,7 @@ impl Refusal {
         }
     }
 
-    /// No refusal, nor barriers.
+    /// Neither refuses nor executes barriers.
     #[cfg(test)]
     pub(crate) fn nothing() -> Self {
         Self {
@@ -36,7 +36,7 @@ impl Refusal {
         }
     }
 
-    /// A light barrier: nothing, which is what a compiler fence is to loom, or a fence, after which `hook` is called.
+    /// Executes a light barrier: nothing, as a compiler fence is nothing to loom, or a fence, after which `hook` is called.
     pub(super) fn light(&self, record: &Record, hook: impl FnOnce(&Record)) {
         if self.is_fences() {
             settle(record);
@@ -44,20 +44,21 @@ impl Refusal {
         }
     }
 
-    /// A heavy barrier, which is one when all readers are settled. Calls `hook` before it looks.
+    /// Executes a heavy barrier, and returns whether all readers are settled, so that it is one. Calls `hook` before it
+    /// checks.
     pub(super) fn heavy(&self, hook: impl FnOnce(), mut records: impl Iterator<Item = &'static Record>) -> bool {
         if self.mode.load(Ordering::Relaxed) == NOTHING {
             return true;
         }
-        // SeqCst: with that of `settle`.
+        // SeqCst: pairs with the fence of `settle`.
         fence(Ordering::SeqCst);
         self.mode.store(FENCES, Ordering::Release);
-        // Acquire: with the store below.
+        // Acquire: pairs with the store below.
         if self.settled.load(Ordering::Acquire) == 1 {
             return true;
         }
         hook();
-        // Acquire: with the fence of `settle`.
+        // Acquire: pairs with the fence of `settle`.
         let all = records.all(|record| record.settled.load(Ordering::Acquire) == 1);
         if all {
             self.settled.store(1, Ordering::Release);
@@ -70,9 +71,9 @@ impl Refusal {
     }
 }
 
-/// A reader fences, and says so.
+/// Fences, and marks the reader as settled.
 pub(super) fn settle(record: &Record) {
-    // SeqCst: with that of `heavy`.
+    // SeqCst: pairs with the fence of `heavy`.
     fence(Ordering::SeqCst);
     record.settled.store(1, Ordering::Relaxed);
 }

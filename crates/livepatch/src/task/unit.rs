@@ -1,4 +1,8 @@
 //! Units of threads: the guard, and what a call of a patchable function does.
+//!
+//! A unit or call increments the running task's depth ([`enter`]); at depth 0 it begins a unit of the [`World`]. Leaving
+//! decrements the depth, and ends the unit at [`OUTSIDE`]. A record is released when its task has ended and no guard or
+//! frame refers to it any more.
 
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -10,10 +14,10 @@ use super::record::{Note, OUTSIDE, Place, Record, TaskKind};
 use super::world::{Side, World};
 use super::{
     current::{self, Here, Running},
-    leaving,
+    waiter,
 };
 
-/// The world that patch points and tasks of this process live in.
+/// The world of this process's patch points and tasks.
 #[cfg(not(shadow_loom))]
 pub(crate) static WORLD: World = World::new();
 #[cfg(shadow_loom)]
@@ -22,8 +26,8 @@ loom::lazy_static! {
 }
 
 thread_local! {
-    /// Gives the thread's record back at its end.
-    static GIVE_BACK: Cell<Option<Owner>> = const { Cell::new(None) };
+    /// Releases the thread's record when the thread ends.
+    static RELEASE: Cell<Option<Owner>> = const { Cell::new(None) };
 }
 
 /// A thread's own record.
@@ -31,112 +35,113 @@ struct Owner(&'static Record);
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        // The last guard, or the last frame that comes back to it, gives it back: maybe now.
+        // The last guard, or the last frame that returns to the record, releases it: possibly now.
         self.0.note(Note::Orphan);
         retire(self.0);
     }
 }
 
-/// The running task, which was in no unit and is counted as inside: it must begin its unit now.
+/// Proof that the running task was in no unit and is counted as inside: its unit must begin now.
 #[doc(hidden)]
 #[derive(Debug)]
 #[must_use]
 pub struct Outside(Here);
 
-/// The running task, which is in a unit.
+/// Proof that the running task is in a unit.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Inside(Here);
 
 impl Inside {
     #[inline(always)]
     pub(crate) fn record(self) -> &'static Record {
-        // SAFETY: it is inside.
-        unsafe { self.0.inside() }
+        // SAFETY: an `Inside` is only made for a task that is in a unit.
+        unsafe { self.0.record_unchecked() }
     }
 }
 
-/// The running task begins a unit, or goes on with the one it is in. To be followed by [`leave`], or [`leave_call`]. `place`
-/// is where it begins: not looked for otherwise.
+/// Begins a unit of the running task, or continues the one it is in. Must be followed by [`leave`] or [`leave_call`].
+/// `place` is where the unit begins; only evaluated if one does.
 #[inline(always)]
 pub(crate) fn enter(place: impl Fn() -> Place) -> Inside {
     // SAFETY: `begin` follows.
-    unsafe { enter_inside() }.unwrap_or_else(|outside| match begin(outside, &place) {
+    unsafe { enter_inside() }.unwrap_or_else(|outside| match try_begin(outside, &place) {
         Ok((inside, _)) => inside,
-        Err(outside) => begin_seldom(outside, place()),
+        Err(outside) => begin_slow(outside, place()),
     })
 }
 
-/// The running task goes on with the unit it is in; else [`begin`] is to follow.
+/// Continues the unit that the running task is in. If it is in none, the caller must begin one with [`try_begin`].
 ///
 /// # Safety
 ///
-/// If this is an error, [`begin`] follows before anything else here is called, and [`begin_seldom`] if that is one too.
+/// If this is an error, [`try_begin`] follows before anything else here is called, and [`begin_slow`] if that fails too.
 #[inline(always)]
 pub(crate) unsafe fn enter_inside() -> Result<Inside, Outside> {
     let here = Here::new();
-    if here.deeper() {
+    if here.increment_depth() {
         Ok(Inside(here))
     } else {
         Err(Outside(here))
     }
 }
 
-/// The running task begins its unit. On which side; else [`begin_seldom`] is to follow.
+/// Begins the running task's unit and returns its side. If this is an error, [`begin_slow`] must follow.
 #[inline(always)]
-pub(crate) fn begin(outside: Outside, place: impl FnOnce() -> Place) -> Result<(Inside, Side), Outside> {
-    let Some(record) = outside.0.known_or_nobody() else {
+pub(crate) fn try_begin(outside: Outside, place: impl FnOnce() -> Place) -> Result<(Inside, Side), Outside> {
+    let Some(record) = outside.0.record_or_placeholder() else {
         return Err(outside);
     };
     record.set_place(place());
-    match WORLD.begin(record) {
+    match WORLD.try_begin(record) {
         Some(side) => Ok((Inside(outside.0), side)),
         None => Err(outside),
     }
 }
 
-/// A thread's first unit, or one that began while the world went to its other side.
+/// Slow path of [`try_begin`]: a thread's first unit, or one that begins as the world changes its side.
 #[cold]
 #[inline(never)]
-pub(crate) fn begin_seldom(outside: Outside, place: Place) -> Inside {
+pub(crate) fn begin_slow(outside: Outside, place: Place) -> Inside {
     let Outside(here) = outside;
-    match here.known() {
-        Some(record) => WORLD.begin_anew(record),
+    match here.record() {
+        Some(record) => WORLD.begin_slow(record),
         None => begin_first(here.running(), place),
     }
     Inside(here)
 }
 
-/// A thread's first unit.
+/// Begins a thread's first unit.
 fn begin_first(running: &Running, place: Place) {
-    // What follows may panic, or be in units itself, as an allocator can.
+    // The code below may panic, or enter units itself, as an allocator can.
     running.depth.set(OUTSIDE);
     let thread = thread::current();
     let name = thread
         .name()
         .map_or_else(|| format!("{:?}", thread.id()), str::to_owned);
     let record = WORLD.register(name.into(), TaskKind::Thread);
-    // Late in a thread's end there is nobody to give it back but its last guard.
-    if GIVE_BACK.try_with(|owner| owner.set(Some(Owner(record)))).is_err() {
+    // Late in a thread's exit only its last guard is left to release the record.
+    if RELEASE.try_with(|owner| owner.set(Some(Owner(record)))).is_err() {
         record.note(Note::Orphan);
     }
     record.depth.set(0);
     running.switch(Some(record));
     record.set_place(place);
-    WORLD.begin_wholly(record);
+    WORLD.begin(record);
 }
 
-/// Takes one [`enter`] back: that of a call, which returns to the task that made it.
+/// Reverts one [`enter`] of a call, which returns to the task that made it.
 #[inline(always)]
 pub(crate) fn leave_call() {
-    // The same as that of `enter`: where they are in one function, the compiler knows it. To ask costs less than to keep it.
+    // The value that `enter` got: where both are in one function, the compiler knows that. Recomputing it costs less than
+    // keeping it.
     let here = Here::new();
-    if !here.back() {
-        // SAFETY: it was inside until now.
-        end(unsafe { here.inside() });
+    if !here.decrement_depth() {
+        // SAFETY: the task was inside until now.
+        end(unsafe { here.record_unchecked() });
     }
 }
 
-/// Takes one [`enter`] of this record back, whatever task runs.
+/// Reverts one [`enter`] of this record, whichever task runs.
 #[inline]
 pub(crate) fn leave(record: &'static Record) {
     let depth = current::running().depth_of(record);
@@ -146,11 +151,11 @@ pub(crate) fn leave(record: &'static Record) {
     }
 }
 
-/// Takes one [`enter`] of this record back, the task's own, which is at its end and which this thread does not run: the record
-/// is given back, now or by the last guard or frame that still has it.
+/// Reverts the task's own [`enter`] of this record. The task has ended and this thread does not run it: the record is
+/// released, now or by the last guard or frame that still refers to it.
 #[inline]
 pub(super) fn leave_for_good(record: &'static Record) {
-    debug_assert!(known().is_none_or(|current| !ptr::eq(current, record)));
+    debug_assert!(current_record().is_none_or(|current| !ptr::eq(current, record)));
     let depth = &record.depth;
     if depth.get() != 0 || record.awaited.get() != 0 {
         record.note(Note::Orphan);
@@ -158,34 +163,34 @@ pub(super) fn leave_for_good(record: &'static Record) {
     }
     depth.set(OUTSIDE);
     WORLD.leave(record);
-    if record.is_noted() {
-        leaving::wake(); // Nothing else is noted of a task that goes on.
+    if record.has_notes() {
+        waiter::wake(); // Nothing else is noted of a task that goes on.
     }
-    WORLD.give_back(record);
+    WORLD.release(record);
 }
 
-/// The owner's unit is over.
+/// Ends the owner's unit.
 #[inline(always)]
 fn end(record: &'static Record) {
     WORLD.leave(record);
-    if record.is_noted() {
-        end_noted(record);
+    if record.has_notes() {
+        end_slow(record);
     }
 }
 
-/// The owner's unit is over, and somebody wanted to know that.
+/// Slow path of [`end`]: acts on the record's notes.
 #[cold]
 #[inline(never)]
-fn end_noted(record: &'static Record) {
+fn end_slow(record: &'static Record) {
     if record.take_note(Note::HoldsUp) {
-        leaving::wake();
+        waiter::wake();
     }
     if record.has_note(Note::Orphan) {
         retire(record);
     }
 }
 
-/// Gives the record of a task that is gone back, unless guards or frames still have it: the last of them will.
+/// Releases the record of a task that has ended, unless guards or frames still refer to it: the last of them will.
 #[cold]
 pub(super) fn retire(record: &'static Record) {
     let running = current::running();
@@ -193,11 +198,11 @@ pub(super) fn retire(record: &'static Record) {
         if running.record().is_some_and(|current| ptr::eq(current, record)) {
             running.switch(None);
         }
-        WORLD.give_back(record);
+        WORLD.release(record);
     }
 }
 
-/// A frame that will come back to a record: until then it is not given to another task.
+/// A frame that will return to a record: until then the record is not given to another task.
 pub(super) struct Awaited(&'static Record);
 
 impl Awaited {
@@ -216,49 +221,50 @@ impl Drop for Awaited {
     }
 }
 
-/// This thread fences: so does the task that it runs.
+/// Notes that this thread fences, and so does the task that it runs.
 pub(super) fn on_fence() {
-    WORLD.on_fence(known());
+    WORLD.on_fence(current_record());
 }
 
-/// The light barrier of the running task where that is a fence: who waits for a transition shall not hold it up.
+/// Executes the running task's light barrier, where that is a fence: a thread that waits for a transition must not hold
+/// it up.
 pub(crate) fn fence() {
-    if let Some(record) = known() {
+    if let Some(record) = current_record() {
         record.reader.light();
     }
 }
 
-/// The record of the running task, if it ever was in a unit.
-pub(crate) fn known() -> Option<&'static Record> {
+/// Returns the record of the running task, if it was ever in a unit.
+pub(crate) fn current_record() -> Option<&'static Record> {
     current::running().record()
 }
 
-/// Whether the running task is in a unit.
+/// Returns whether the running task is in a unit.
 #[cfg(all(feature = "library", target_os = "linux"))]
 pub(crate) fn is_inside() -> bool {
     current::running().depth.get() != OUTSIDE
 }
 
-/// Begins a unit of work on this thread, which lasts until the guard is dropped: all patchable functions that it calls are
-/// of one version. Inside another unit, it is part of that.
+/// Begins a unit of work on this thread, which lasts until the guard is dropped: all patchable functions that it calls
+/// are of one version. Inside another unit, it is part of that unit.
 ///
 /// Transitions of patches wait for units that are inside: keep them short, and mark long waits as
-/// [`quiescent`](Unit::quiescent). **A guard that is held across an `await`**, as an executor of one thread lets one do, is a
-/// unit of the thread, not of the future: it lasts until that future goes on, whatever else the thread does meanwhile, and if
-/// another is always waiting, no transition ever ends. Use [`in_unit`](crate::UnitExt::in_unit) for what awaits. A
-/// [`Status`](crate::Status) says what is unusual ([`TaskStatus::unusual`](crate::TaskStatus::unusual)), and a
-/// [`Watchdog`](crate::Watchdog) tells without being asked.
+/// [`quiescent`](Unit::quiescent). **A guard that is held across an `await`**, as a single-threaded executor allows, is a
+/// unit of the thread, not of the future: it lasts until that future resumes, whatever else the thread does meanwhile,
+/// and if some future is always suspended inside one, no transition ever ends. Use [`in_unit`](crate::UnitExt::in_unit)
+/// for code that awaits. [`Status`](crate::Status) reports unusual tasks
+/// ([`TaskStatus::unusual`](crate::TaskStatus::unusual)), and a [`Watchdog`](crate::Watchdog) reports them unprompted.
 ///
 /// ```
 /// # fn next_request() -> Option<u32> { None }
 /// # fn answer(_: u32) {}
 /// while let Some(request) = next_request() {
 ///     let _unit = livepatch::unit();
-///     answer(request); // and whatever it calls: one version, from here to the end of the turn
+///     answer(request); // and all that it calls: one version, to the end of this iteration
 /// }
 /// ```
 ///
-/// Progress: wait-free but for transitions that start meanwhile; a thread's first takes a lock for moments, and allocates.
+/// Progress: wait-free but for transitions that start meanwhile; a thread's first unit briefly takes a lock, and allocates.
 #[track_caller]
 #[inline]
 pub fn unit() -> Unit {
@@ -278,26 +284,26 @@ pub struct Unit {
 }
 
 impl Unit {
-    /// Runs `idle`, a long wait, outside the unit, which begins anew after it: maybe of another version.
+    /// Runs `idle`, a long wait, outside the unit, which begins anew afterwards, possibly with another version.
     ///
-    /// Does no more than call `idle` if the unit is part of another, or was begun in a patchable function: the code to
-    /// which it would return is of the version that it leaves.
+    /// Only calls `idle` if the unit is part of another, or was begun in a patchable function: that code, to which it
+    /// would return, is of the version that the unit would leave.
     #[track_caller]
     pub fn quiescent<R>(&mut self, idle: impl FnOnce() -> R) -> R {
         struct Back {
             record: &'static Record,
             place: Place,
-            /// `idle` may have the last guard that an orphan knows of.
+            /// `idle` may drop the last guard that an orphan's record has.
             _awaited: Awaited,
         }
         impl Drop for Back {
             fn drop(&mut self) {
                 let depth = current::running().depth_of(self.record);
                 depth.set(depth.get() + 1);
-                // Guards may have been left behind by `idle`; then the unit has begun already.
+                // `idle` may have leaked guards; then the unit has begun already.
                 if depth.get() == 0 {
                     self.record.set_place(self.place);
-                    WORLD.begin_wholly(self.record);
+                    WORLD.begin(self.record);
                 }
             }
         }

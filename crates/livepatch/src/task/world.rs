@@ -1,4 +1,9 @@
-//! The side on which units begin, and who is inside on which.
+//! The side on which units begin, and the records of all tasks.
+//!
+//! A unit begins with [`World::begin`]: [`try_begin`](World::try_begin) publishes the unit on the side of the task's
+//! previous one and succeeds if that is still the world's; otherwise [`begin_slow`](World::begin_slow) retries until the
+//! side that it published is. [`World::flip`] changes the side; a scan ([`World::is_empty`]) tells whether the units of
+//! the old one have left; [`World::force`] moves them over. Relies on T3 to T7, O1 to O5.
 
 use std::borrow::Cow;
 use std::ptr;
@@ -13,10 +18,10 @@ use super::record::{FORCED, INSIDE, Note, Record, SIDE, TaskKind, next_unit, out
 use super::refusal::Refusal;
 use crate::sync::{AtomicPtr, AtomicUsize, Mutex, Ordering, const_unless_loom, fence, light_fence, lock};
 
-/// In the world's word, beside its side: light barriers are fences (O5). No record's side has it.
+/// A bit of the world's word beside its side: light barriers are fences (O5). No record's side has it.
 const FENCES: usize = 2;
 
-/// Which of a point's two functions.
+/// One of the two functions of a patch point, by index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Side(usize);
 
@@ -43,38 +48,39 @@ impl Side {
     }
 }
 
-/// What all tasks share.
+/// The state shared by all tasks.
 #[derive(Debug)]
 pub(crate) struct World {
-    /// On which side units begin, and [`FENCES`].
+    /// The side on which units begin, and [`FENCES`].
     side: CachePadded<AtomicUsize>,
     records: AtomicPtr<Record>,
-    /// The records that nobody has: the first, which knows the next. Held for moments.
+    /// The free records: the head of a linked list through [`Record::next_free`]. Held only briefly.
     free: Mutex<Option<&'static Record>>,
-    /// Held by a scan, and by who begins inside another's unit (T5).
+    /// Held by a scan, and by a task that begins inside another's unit (T5).
     scan: Mutex<()>,
-    /// The system's barrier of a model that refuses it.
+    /// The barrier of a modelled system that refuses it.
     #[cfg(shadow_loom)]
     pub(crate) refusal: Option<Refusal>,
-    /// What a model plants.
+    /// The defect that a model plants.
     #[cfg(shadow_loom)]
     pub(crate) defect: Option<Defect>,
-    /// Loom lets a store come between what an exchange has read and what it writes, unless that is an exchange too.
+    /// Loom lets another store come between the load and the store of a read-modify-write, unless that store is a
+    /// read-modify-write too. If set, owners' stores are swaps.
     #[cfg(shadow_loom)]
     pub(crate) exact: bool,
 }
 
-/// What a scan met.
+/// A task as a scan found it.
 #[derive(Clone, Debug)]
-pub(crate) struct Seen {
+pub(crate) struct TaskSnapshot {
     pub(crate) record: &'static Record,
-    /// Inside: on which side, and for how long at least.
+    /// If it is inside a unit: on which side, and for how long at least.
     pub(crate) inside: Option<(Side, Duration)>,
-    /// Whether it was forced there, and so counts as inside on both sides (T6).
+    /// Whether the unit was forced, and so counts as inside on both sides (T6).
     pub(crate) forced: bool,
-    /// Where the unit was entered, if it is inside. Copied: see [`World::forget_places`].
+    /// Where the unit was entered, if the task is inside. Copied: see [`World::forget_places`].
     pub(crate) entered_at: String,
-    /// Whether by a call of a patchable function.
+    /// Whether a call of a patchable function entered it.
     pub(crate) by_call: bool,
 }
 
@@ -96,57 +102,64 @@ impl World {
         }
     }
 
-    /// The owner of `record`, which is outside, begins a unit.
+    /// Begins a unit of the owner of `record`, which is outside.
     #[inline]
-    pub(crate) fn begin_wholly(&self, record: &Record) {
-        if self.begin(record).is_none() {
-            self.begin_anew(record);
+    pub(crate) fn begin(&self, record: &Record) {
+        if self.try_begin(record).is_none() {
+            self.begin_slow(record);
         }
     }
 
-    /// The owner of `record`, which is outside, begins a unit: on which side. None if that is not the side of its last one, or
-    /// if light barriers are fences (O5): [`begin_anew`](Self::begin_anew) is to follow. None of [`NOBODY`](super::record::NOBODY).
+    /// Fast path: begins a unit of the owner of `record`, which is outside, and returns its side.
+    ///
+    /// Returns `None` if the world's side is not that of the task's previous unit, or if light barriers are fences (O5):
+    /// the caller must then call [`begin_slow`](Self::begin_slow). Always returns `None` for
+    /// [`PLACEHOLDER`](super::record::PLACEHOLDER).
     #[inline(always)]
-    pub(crate) fn begin(&self, record: &Record) -> Option<Side> {
-        // Relaxed, both: the owner's own, or as good (T7).
+    pub(crate) fn try_begin(&self, record: &Record) -> Option<Side> {
+        // Relaxed, both: written by the owner, or equivalent for this purpose (T7).
         let tried = record.side.load(Ordering::Relaxed);
         let word = record.word.load(Ordering::Relaxed);
         debug_assert!(word == outside(word) || tried > 1);
         let unit = next_unit(word);
-        self.put(record, unit, tried);
+        self.publish_inside(record, unit, tried);
         if !self.has(Defect::NoLightBarrier) && self.refusal().is_none() {
-            light_fence(); // O2: with the heavy barrier of `flip`; O5.
+            light_fence(); // O2: pairs with the heavy barrier of `flip`; O5.
         }
         if self.has(Defect::NoSecondLook) {
             return Some(Side::at(tried));
         }
-        // Acquire (O1): with the Release of `flip`.
+        // Acquire (O1): pairs with the Release of `flip`.
         if self.side.load(Ordering::Acquire) != tried {
+            // The world has flipped, or light barriers are fences.
             return None;
         }
         if self.has(Defect::ForcedUnseen) {
             record.side.store(tried, Ordering::Relaxed);
         }
-        // Relaxed: after the look, which acquired what came before the flip (T7).
+        // Relaxed: after the load above, which acquired everything before the flip (T7).
         if record.side.load(Ordering::Relaxed) != tried && !self.has(Defect::SideFromBefore) {
+            // A thread that forces this unit, or an earlier one, has changed `side` (T7).
             return None;
         }
         Some(Side::at(tried))
     }
 
-    /// The end of a [`begin`](Self::begin) that has found another side, or fences.
+    /// Slow path of [`begin`](Self::begin), after [`try_begin`](Self::try_begin) has found another side, or fences.
     #[cold]
     #[inline(never)]
-    pub(super) fn begin_anew(&self, record: &Record) {
-        // Relaxed: the owner's own. Whether it was forced in between does not matter: it has called nothing yet.
+    pub(super) fn begin_slow(&self, record: &Record) {
+        // Relaxed: written by the owner. Being forced in between does not matter: the unit has called nothing yet.
         let unit = unit_of(record.word.load(Ordering::Relaxed));
         let mut side = self.side();
         loop {
-            self.put(record, unit, side.index());
-            self.light(record); // O2: with the heavy one of `flip`.
+            self.publish_inside(record, unit, side.index());
+            self.light(record); // O2: pairs with the heavy one of `flip`.
             let now = self.side();
             if now == side {
-                // Relaxed: the owner's own, but for who forces the unit: one of the two sees the other, by the fences (T7).
+                // The world's side has not changed since the unit was published on it.
+                // Relaxed: written by the owner, or by a thread that forces the unit: one of the two sees the other, by
+                // the fences (T7).
                 record.side.store(side.index(), Ordering::Relaxed);
                 if !self.has(Defect::ForcedUnseen) {
                     fence(Ordering::SeqCst);
@@ -156,39 +169,40 @@ impl World {
                     return;
                 }
             }
+            // Flipped or forced meanwhile: retry on the world's current side.
             side = now;
         }
     }
 
-    /// Puts a unit inside on this side.
+    /// Publishes that the unit is inside on this side.
     #[inline(always)]
-    fn put(&self, record: &Record, unit: u64, side: usize) {
+    fn publish_inside(&self, record: &Record, unit: u64, side: usize) {
         let release = self.unless(Defect::RelaxedBegin, Ordering::Release);
-        // Release (O3): with the Acquire of the scan.
+        // Release (O3): pairs with the Acquire of the scan.
         self.store(record, unit + side as u64, release);
     }
 
-    /// The owner of `record`, which is outside, begins a unit inside that of `outer`, which is the caller's (T5).
+    /// Begins a unit of the owner of `record`, which is outside, inside the unit of `outer`, which is the caller's (T5).
     pub(crate) fn begin_inside(&self, record: &Record, outer: &Record) {
         let _no_scan = (!self.has(Defect::InsideUnlocked)).then(|| lock(&self.scan));
         let word = record.word.load(Ordering::Relaxed);
         debug_assert_eq!(word, outside(word));
         let unit = next_unit(word);
-        // Relaxed: the caller's own; forcing takes the lock. Whom it has forced may still be in a call of before, whose
-        // side the caller has taken for its own: what is inside it is as it is.
+        // Relaxed: written by the caller; forcing takes the lock. If the outer unit was forced, it may still be in an
+        // earlier call, whose side the caller runs on: the inner unit inherits its flags.
         let like = outer.word.load(Ordering::Relaxed) & (SIDE | FORCED);
-        // Relaxed: the owner's own (T7).
+        // Relaxed: written by the owner (T7).
         record.side.store(Side::of(like).index(), Ordering::Relaxed);
-        // Release: as in `put`.
+        // Release: as in `publish_inside`.
         record.word.store(unit | like, Ordering::Release);
     }
 
-    /// The owner of `record`, which is inside, leaves.
+    /// Ends the unit of the owner of `record`, which is inside.
     #[inline]
     pub(crate) fn leave(&self, record: &Record) {
-        // Relaxed: the owner's own; if it is forced just now, it has left anyway.
+        // Relaxed: written by the owner; if it is being forced right now, it has left anyway.
         let word = record.word.load(Ordering::Relaxed);
-        // Release (O3): with the Acquire of the scan.
+        // Release (O3): pairs with the Acquire of the scan.
         self.store(
             record,
             outside(word),
@@ -196,7 +210,7 @@ impl World {
         );
     }
 
-    /// The owner stores its word.
+    /// Stores the owner's word.
     #[inline(always)]
     fn store(&self, record: &Record, word: u64, order: Ordering) {
         #[cfg(shadow_loom)]
@@ -207,37 +221,39 @@ impl World {
         record.word.store(word, order);
     }
 
-    /// The side on which units begin.
+    /// Returns the side on which units begin.
     pub(crate) fn side(&self) -> Side {
-        // Acquire (O1): with the Release of `flip`, where a unit begins.
+        // Acquire (O1): pairs with the Release of `flip`, where a unit begins.
         Side::at(self.side.load(Ordering::Acquire) & !FENCES)
     }
 
-    /// Units begin on the other side from now on. Whether the barrier was there: if not, ask [`settle`](Self::settle), which
-    /// is refused for as long as a task that has begun units by compiler fences has not come to another barrier.
+    /// Makes units begin on the other side from now on. Returns whether the heavy barrier was executed: if not, retry
+    /// with [`settle`](Self::settle), which fails for as long as a task that has begun units by compiler fences has not
+    /// executed another barrier.
     #[must_use]
     pub(crate) fn flip(&self) -> bool {
         let release = self.unless(Defect::RelaxedFlip, Ordering::Release);
         if self.has(Defect::FlipForgetsFences) {
             self.side.store(self.side().other().index(), release);
         } else {
-            // Release (O1): with the Acquire of `begin`. An exchange, so that FENCES stays (O5).
+            // Release (O1): pairs with the Acquire of `begin`. An exchange, so that FENCES stays (O5).
             self.side.fetch_xor(1, release);
         }
         self.settle()
     }
 
-    /// The heavy barrier of a flip. Again, if it was refused: by readers that are not settled, which are this thread's never.
+    /// Executes the heavy barrier of a flip. Returns whether it was: it is refused while readers are not settled; a
+    /// reader of the calling thread always is.
     #[must_use]
     pub(crate) fn settle(&self) -> bool {
         #[cfg(shadow_loom)]
         if let Some(refusal) = &self.refusal {
             return refusal.heavy(|| self.on_fence(None), self.records());
         }
-        self.has(Defect::NoHeavyBarrier) || barrier::heavy() // O2: with the light one of `begin`.
+        self.has(Defect::NoHeavyBarrier) || barrier::heavy() // O2: pairs with the light one of `begin`.
     }
 
-    /// The light barrier of a record's owner.
+    /// Executes the light barrier of a record's owner.
     fn light(&self, record: &Record) {
         if self.has(Defect::NoLightBarrier) {
             return;
@@ -249,13 +265,13 @@ impl World {
         record.reader.light();
     }
 
-    /// A model's system that refuses its barrier.
+    /// The modelled system that refuses its barrier.
     #[cfg(shadow_loom)]
     fn refusal(&self) -> Option<&Refusal> {
         self.refusal.as_ref()
     }
 
-    /// None but in models: elsewhere the system answers.
+    /// Always `None`: outside models, the system itself decides.
     #[cfg(not(shadow_loom))]
     #[inline(always)]
     #[expect(clippy::unused_self, reason = "as the other")]
@@ -263,7 +279,8 @@ impl World {
         None
     }
 
-    /// The calling thread fences, in place of a light barrier, or asks for a heavy one: so does the task that it runs (O5).
+    /// Notes that the calling thread fences in place of a light barrier, or executes a heavy one; and so does the task
+    /// that it runs (O5).
     pub(super) fn on_fence(&self, task: Option<&Record>) {
         if !self.has(Defect::FencesUnseen) {
             self.fence_from_now_on();
@@ -273,7 +290,7 @@ impl World {
         }
     }
 
-    /// In a model: a task's thread comes to a light barrier that is not of a unit.
+    /// In a model: executes a light barrier of the task's thread that belongs to no unit.
     #[cfg(all(test, shadow_loom))]
     pub(crate) fn fence_elsewhere(&self, record: &Record) {
         if self.refusal.as_ref().is_some_and(Refusal::is_fences) {
@@ -281,42 +298,43 @@ impl World {
         }
     }
 
-    /// Light barriers are fences from now on (O5).
+    /// Makes light barriers fences from now on (O5).
     fn fence_from_now_on(&self) {
-        // Relaxed, both: coherence is what counts.
+        // Relaxed, both: coherence suffices.
         if self.side.load(Ordering::Relaxed) & FENCES == 0 {
             self.side.fetch_or(FENCES, Ordering::Relaxed);
         }
     }
 
-    /// Whether no unit is inside on `side`, and none that was forced and whose call may still go by the side that it was
-    /// on (T6), unless `forced` ones are to be left alone. After a flip away from the side, that stays so (T4).
+    /// Returns whether no unit is inside on `side`, and no forced unit whose call may still use the side that it was on
+    /// (T6). If `forced` is set, forced units are ignored. After a flip away from the side, an empty side stays empty
+    /// (T4).
     pub(crate) fn is_empty(&self, side: Side, forced: bool) -> bool {
         let _whole = lock(&self.scan);
-        // Acquire (O3): with the Release of `leave` and `begin`.
+        // Acquire (O3): pairs with the Release of `leave` and `begin`.
         !self.records().any(|record| {
             let word = record.word.load(Ordering::Acquire);
             let counts = Side::of(word) == side || word & FORCED != 0 && !forced && !self.has(Defect::ForcedForgotten);
             let stays = word & INSIDE != 0 && counts && !self.has(Defect::NoScan);
             if stays {
-                record.met(word);
+                record.first_seen(word);
                 record.note(Note::HoldsUp);
             }
             stays
         })
     }
 
-    /// All tasks, and for how long those that are in a unit have been there.
-    pub(crate) fn tasks(&self) -> Vec<Seen> {
+    /// Returns all tasks, and for how long those in a unit have been there.
+    pub(crate) fn tasks(&self) -> Vec<TaskSnapshot> {
         let _whole = lock(&self.scan);
         self.records()
             .filter(|record| record.is_taken())
             .map(|record| {
                 let word = record.word.load(Ordering::Acquire);
-                let inside =
-                    (word & INSIDE != 0).then(|| (Side::of(word), Instant::now().duration_since(record.met(word))));
+                let inside = (word & INSIDE != 0)
+                    .then(|| (Side::of(word), Instant::now().duration_since(record.first_seen(word))));
                 let place = inside.and_then(|_| record.place());
-                Seen {
+                TaskSnapshot {
                     record,
                     inside,
                     forced: word & FORCED != 0,
@@ -327,7 +345,7 @@ impl World {
             .collect()
     }
 
-    /// The words of all units that are inside: what [`has_left`](Self::has_left) asks about.
+    /// Returns the words of all units that are inside, for [`has_left`](Self::has_left).
     #[cfg_attr(
         not(all(feature = "library", target_os = "linux")),
         allow(dead_code, reason = "only libraries are unloaded")
@@ -340,8 +358,8 @@ impl World {
             .collect()
     }
 
-    /// Forgets where units that are over were entered: that may be in a library, of which nothing runs any more and which
-    /// is to be unloaded. Under the lock, as [`tasks`](Self::tasks) reads places under it.
+    /// Forgets where units that are over were entered: the place may be in a library that no code runs in any more and
+    /// that is about to be unloaded. Takes the lock, as [`tasks`](Self::tasks) reads places under it.
     #[cfg(all(feature = "library", target_os = "linux"))]
     pub(crate) fn forget_places(&self) {
         let _whole = lock(&self.scan);
@@ -350,7 +368,7 @@ impl World {
             .for_each(Record::forget_place);
     }
 
-    /// Whether the unit that had this word has left. Acquires what it did (O3).
+    /// Returns whether the unit that had this word has left, and acquires its effects if so (O3).
     #[cfg_attr(
         not(all(feature = "library", target_os = "linux")),
         allow(dead_code, reason = "only libraries are unloaded")
@@ -360,8 +378,9 @@ impl World {
         now & INSIDE == 0 || unit_of(now) != unit_of(word)
     }
 
-    /// Takes every unit that is inside on `side` over to the other, in the middle of its work. How many. To be called between
-    /// two flips, and after the heavy barrier of the first: no unit begins on `side` (T7).
+    /// Moves every unit that is inside on `side` to the other side, in the middle of its work, and returns how many. The
+    /// caller guarantees that this happens between two flips, and after the heavy barrier of the first: no unit begins on
+    /// `side` (T7).
     pub(crate) fn force(&self, side: Side) -> usize {
         let _whole = lock(&self.scan);
         self.records()
@@ -375,14 +394,14 @@ impl World {
                     record.word.store(forced, Ordering::Release);
                     return true;
                 }
-                // Release (O3): as in `put`. If it fails, the unit has left.
+                // Release (O3): as in `publish_inside`. If it fails, the unit has left.
                 let found = record
                     .word
                     .compare_exchange(word, forced, Ordering::AcqRel, Ordering::Relaxed);
                 if found.is_ok() && !self.has(Defect::ForcedKeepsSide) {
-                    // SeqCst: pairs with that of `begin_anew`.
+                    // SeqCst: pairs with the fence of `begin_slow`.
                     fence(Ordering::SeqCst);
-                    // Release (O4): with the Acquire of `Record::side`. The unit may have left by now (T7).
+                    // Release (O4): pairs with the Acquire of `Record::side`. The unit may have left by now (T7).
                     record.side.store(side.other().index(), Ordering::Release);
                 }
                 found.is_ok()
@@ -390,26 +409,26 @@ impl World {
             .count()
     }
 
-    /// A record for a new task, outside every unit.
+    /// Returns a record for a new task, outside every unit.
     pub(crate) fn register(&self, name: Cow<'static, str>, kind: TaskKind) -> &'static Record {
-        // One for all the locks below.
+        // One section for all the locks below.
         #[cfg(not(shadow_loom))]
         let section = crate::fork::Section::enter();
         if let Some(record) = self.take_free() {
-            record.owned_here();
-            record.taken_by(name, kind);
+            record.set_owner();
+            record.claim(name, kind);
             self.activated();
             return record;
         }
         #[cfg(not(shadow_loom))]
         drop(section);
-        // Before the first record is anybody's.
+        // Before the first record has an owner.
         #[cfg(not(shadow_loom))]
         crate::fork::watch(crate::fork::Part::Tasks, &super::FORK);
         barrier::on_fence(super::unit::on_fence);
         let record: &'static Record = Box::leak(Box::new(Record::new(name, kind)));
-        record.owned_here();
-        // Relaxed: the exchange below checks it. Release: with the Acquire of `records`.
+        record.set_owner();
+        // Relaxed: the exchange below checks it. Release: pairs with the Acquire of `records`.
         let mut head = self.records.load(Ordering::Relaxed);
         loop {
             record.next.set(head);
@@ -422,15 +441,15 @@ impl World {
                 Err(now) => head = now,
             }
         }
-        // On the list by now: a fork's child finds it, and lets go of it.
+        // In the list by now: a fork's child finds it and releases it.
         record.reader.activate();
         self.activated();
         record
     }
 
-    /// The caller has activated a reader.
+    /// Checks the barrier's mode after the caller has activated a reader.
     fn activated(&self) {
-        // A model says itself which it is.
+        // A model decides the mode itself.
         if !cfg!(shadow_loom) && !barrier::is_asymmetric() {
             self.fence_from_now_on(); // The reader counts as settled (O5).
         }
@@ -443,25 +462,25 @@ impl World {
         Some(record)
     }
 
-    /// The owner of `record`, which is outside, is at its end: a later task may have it.
-    pub(crate) fn give_back(&self, record: &'static Record) {
-        record.let_go();
+    /// Releases `record` to a later task. Its owner has ended, and is outside.
+    pub(crate) fn release(&self, record: &'static Record) {
+        record.release();
         let mut first = lock(&self.free);
         record.next_free.set(first.replace(record));
     }
 
-    /// In a fork's child: tasks that are not there any more are in no unit, and others may have their records.
+    /// In a fork's child: ends the units of tasks that do not exist there, and frees their records.
     #[cfg(not(shadow_loom))]
     pub(super) fn after_fork(&self) {
         let mut free = None;
-        for record in self.records().filter(|record| !record.outlives_fork()) {
+        for record in self.records().filter(|record| !record.survives_fork()) {
             record.next_free.set(free.replace(record));
         }
         *lock(&self.free) = free;
     }
 
     fn records(&self) -> impl Iterator<Item = &'static Record> {
-        // Acquire: with the Release of `register`.
+        // Acquire: pairs with the Release of `register`.
         let mut next: *const Record = self.records.load(Ordering::Acquire);
         std::iter::from_fn(move || {
             // SAFETY: null, or a record of this list; they are never freed.
@@ -471,20 +490,20 @@ impl World {
         })
     }
 
-    /// How many records there are, taken or not.
+    /// Returns the number of records, taken or not.
     #[cfg(test)]
     pub(crate) fn record_count(&self) -> usize {
         self.records().count()
     }
 }
 
-/// A model's world goes with its execution, and its records with it.
+/// A model's world ends with its execution, and its records with it.
 #[cfg(shadow_loom)]
 impl Drop for World {
     fn drop(&mut self) {
         let records: Vec<_> = self.records().collect();
         for record in records {
-            // SAFETY: leaked in `register`; the model's threads are joined, and nobody has the world.
+            // SAFETY: leaked in `register`; the model's threads are joined, so no reference to the records is left.
             drop(unsafe { Box::from_raw(ptr::from_ref(record).cast_mut()) });
         }
     }

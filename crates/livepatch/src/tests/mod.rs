@@ -1,4 +1,4 @@
-//! Tests that need to look inside: models, planted defects, records.
+//! Tests of internals: models, planted defects, records.
 
 #[cfg(shadow_loom)]
 mod loom;

@@ -1,6 +1,6 @@
-//! Records: who has one, when it goes back, and that no frame or guard is left with one that did.
+//! Records: which task has one, when it is released, and that no frame or guard still refers to a released one.
 //!
-//! The world is the process's, and other tests run beside: what is counted here has room for them.
+//! The process has one world, and other tests run concurrently: the counts here allow for them.
 
 use std::cell::{Cell, RefCell};
 use std::future;
@@ -12,7 +12,7 @@ use std::thread;
 use crate::task::{Record, Side, WORLD};
 use crate::{InUnit, TaskKind, Unit, UnitExt, patchable, unit};
 
-/// More than all tests of this file have at once.
+/// More records than all tests of this file use at once.
 const ROOM: usize = 64;
 
 #[patchable(crate = "crate")]
@@ -21,7 +21,7 @@ fn one() -> u32 {
 }
 
 fn records_inside(name: &str) -> usize {
-    let of_name = |record: &'static Record| record.about().name == name;
+    let of_name = |record: &'static Record| record.info().name == name;
     WORLD
         .tasks()
         .iter()
@@ -65,7 +65,7 @@ fn futures_share_records() {
     assert!(WORLD.record_count() < ROOM, "{} records", WORLD.record_count());
 }
 
-/// Runs when it is dropped.
+/// Runs a function when it is dropped.
 struct AtEnd<F: FnMut()>(F);
 
 impl<F: FnMut()> Drop for AtEnd<F> {
@@ -81,7 +81,7 @@ thread_local! {
 
 #[test]
 fn a_guard_in_a_thread_local_outlives_its_thread_and_no_longer() {
-    // Made before the record, and so dropped after; and the other way round.
+    // Made before the record, and so dropped after it; and vice versa.
     for first in [true, false] {
         named("stashed", move || {
             if first {
@@ -101,7 +101,7 @@ fn units_in_destructors_of_thread_locals_end() {
         AT_END.set(Some(Box::new(AtEnd(|| {
             let mut outer = unit();
             assert_eq!(one(), 1);
-            // The wait ends a unit of its own, and the record must not go back with that.
+            // The wait ends a unit of its own, which must not release the record.
             outer.quiescent(|| assert_eq!(one(), 1));
             let mine = outer_record();
             assert!(mine.is_taken());
@@ -114,10 +114,10 @@ fn units_in_destructors_of_thread_locals_end() {
 }
 
 fn outer_record() -> &'static Record {
-    crate::task::known().expect("the thread is in a unit")
+    crate::task::current_record().expect("the thread is in a unit")
 }
 
-/// A late guard goes in the middle of a future's poll, whose end comes back to the record that the guard was the last of.
+/// A late guard is dropped in the middle of a future's poll. It is the last guard of the record that the poll returns to.
 #[test]
 fn a_record_stays_while_a_poll_will_come_back_to_it() {
     named("under a poll", || {
@@ -133,7 +133,7 @@ fn a_record_stays_while_a_poll_will_come_back_to_it() {
                 .in_unit(),
             );
             assert_eq!(poll(&mut future), Poll::Ready(1));
-            assert!(!late.is_taken(), "nobody has it any more");
+            assert!(!late.is_taken(), "the record was not released");
             assert_eq!(one(), 1);
         }))));
         assert_eq!(one(), 1);
@@ -147,7 +147,7 @@ fn quiescent_leaves_the_unit_and_comes_back() {
         let mut guard = unit();
         guard.quiescent(|| assert_eq!(records_inside("quiet"), 0));
         assert_eq!(records_inside("quiet"), 1);
-        // Part of another: stays.
+        // Part of another unit: stays inside.
         let mut inner = unit();
         inner.quiescent(|| assert_eq!(records_inside("quiet"), 1));
         guard.quiescent(|| assert_eq!(records_inside("quiet"), 1));
@@ -155,7 +155,7 @@ fn quiescent_leaves_the_unit_and_comes_back() {
         let panicked = panic::catch_unwind(AssertUnwindSafe(|| guard.quiescent(|| panic!("on purpose"))));
         assert!(panicked.is_err());
         assert_eq!(records_inside("quiet"), 1);
-        // A guard left behind by the wait.
+        // A guard that the wait leaves behind.
         let left = guard.quiescent(unit);
         drop(guard);
         assert_eq!(records_inside("quiet"), 1);
@@ -211,7 +211,7 @@ fn panics_end_units_and_calls() {
     });
 }
 
-/// Ready when it is polled for the second time; does something each time, and when it goes.
+/// A future that is ready at its second poll, and runs a function at each poll and when it is dropped.
 struct Script<P: FnMut(), D: FnMut()> {
     polls: u32,
     on_poll: P,
@@ -243,7 +243,7 @@ fn futures_inside() -> Vec<(&'static Record, Side)> {
     WORLD
         .tasks()
         .iter()
-        .filter(|seen| seen.record.about().kind == TaskKind::Future)
+        .filter(|seen| seen.record.info().kind == TaskKind::Future)
         .filter_map(|seen| Some((seen.record, seen.inside?.0)))
         .collect()
 }
@@ -256,12 +256,12 @@ fn a_guard_left_by_a_poll_stays_where_it_is_and_the_future_goes_on() {
     }
     named("polls", || {
         let mut future = script(leave_a_guard, || ());
-        let before = crate::task::known().is_none();
+        let before = crate::task::current_record().is_none();
         assert!(before, "the thread itself was in no unit yet");
         assert!(poll(&mut future).is_pending());
         let left = GUARDS.with_borrow(|guards| format!("{:?}", guards[0]));
         assert!(left.contains("records.rs"), "{left}");
-        // The future ends on another thread; the guard stays on this.
+        // The future ends on another thread; the guard stays on this one.
         thread::spawn(move || assert!(poll(&mut future).is_ready()))
             .join()
             .unwrap();
@@ -279,7 +279,7 @@ fn a_future_whose_drop_panics_leaves_its_unit() {
         let done = PanicsOnce::default();
         let seen: Cell<Option<&'static Record>> = Cell::new(None);
         let mut future = script(
-            || seen.set(crate::task::known()),
+            || seen.set(crate::task::current_record()),
             || {
                 if !done.0.replace(true) {
                     panic!("on purpose");
@@ -290,7 +290,7 @@ fn a_future_whose_drop_panics_leaves_its_unit() {
         let record = seen.get().expect("it was polled");
         assert!(record.is_taken());
         assert!(panic::catch_unwind(AssertUnwindSafe(|| drop(future))).is_err());
-        assert!(!record.is_taken() || record.about().kind == TaskKind::Thread || !is_inside(record));
+        assert!(!record.is_taken() || record.info().kind == TaskKind::Thread || !is_inside(record));
     });
 }
 

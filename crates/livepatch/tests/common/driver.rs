@@ -1,4 +1,4 @@
-//! Carries operations out, on the registry and by the rules, and compares all that can be seen after each.
+//! Carries out operations, on the registry and by the rules, and compares everything observable after each.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,7 +14,7 @@ use super::rules::Rules;
 use super::session::{Session, is_let_go};
 use super::task::Task;
 
-/// Their names are their own in this process.
+/// The tasks, with names that are unique in this process.
 static TASK: LazyLock<[Task; TASKS as usize]> = LazyLock::new(|| [0, 1, 2].map(|number| Task::new(&task_name(number))));
 
 /// A sequence of operations that is being carried out.
@@ -27,7 +27,7 @@ pub struct Driver {
     done: Vec<Op>,
 }
 
-/// Carries the operations out, and then takes everything away again.
+/// Carries out the operations, and then removes everything again.
 pub fn check(ops: &[Op]) {
     let mut driver = Driver::new();
     for op in ops {
@@ -49,7 +49,7 @@ impl Driver {
         }
     }
 
-    /// One operation. Those that cannot be carried out, as a unit to be left that was never entered, are none.
+    /// Carries out one operation. One that is not possible, such as leaving a unit that was never entered, has no effect.
     pub fn step(&mut self, op: Op) {
         self.done.push(op);
         let (found, ruled) = match op {
@@ -100,13 +100,13 @@ impl Driver {
         (found, self.rules.enable(number, spec))
     }
 
-    /// What the rules expect to be going on.
+    /// Returns the expected state.
     pub fn rules(&self) -> &Rules {
         &self.rules
     }
 
     fn compare(&mut self, found: Answer, ruled: Answer) {
-        // A unit that left may have ended the transition; whoever noticed, it is ended on return.
+        // A unit that left may have made the transition end: this ends it, unless another thread has.
         registry().poll().expect("this is no callback");
         let done = Done(&self.done);
         assert_eq!(found, ruled, "answer, after {done}");
@@ -176,7 +176,7 @@ impl Driver {
         }
     }
 
-    /// What each function is inside every unit, in a new one, and outside.
+    /// Compares what each function returns inside every unit, in a new one, and outside.
     fn compare_functions(&self) {
         let there = |object: &Object| self.rules.is_there(*object);
         let functions: Vec<usize> = Object::ALL
@@ -196,7 +196,7 @@ impl Driver {
         }
     }
 
-    /// Leaves all units, disables all patches, lets all modules go: then nothing of it may be left.
+    /// Leaves all units, disables all patches, unloads all modules, and checks that nothing is left.
     pub fn finish(mut self) {
         for task in 0..TASKS {
             while self.rules.depth(task) > 0 {
@@ -206,7 +206,7 @@ impl Driver {
         for patch in self.rules.names() {
             self.step(Op::Disable(patch));
         }
-        // Those that cannot be disabled are replaced by one that can.
+        // Patches that cannot be disabled are replaced by one that can.
         if !self.rules.names().is_empty() {
             self.step(Op::Enable(Spec::last()));
             self.step(Op::Disable(LAST));
@@ -224,7 +224,7 @@ impl Driver {
 }
 
 impl Drop for Driver {
-    /// After a failure, the next sequence begins anew.
+    /// After a failure, cleans up for the next sequence.
     fn drop(&mut self) {
         for (number, task) in (0..TASKS).zip(TASK.iter()) {
             for _ in 0..self.rules.depth(number) {
@@ -237,7 +237,7 @@ impl Drop for Driver {
 
 type Answer = Result<(), String>;
 
-/// A sequence as a failure shows it.
+/// Displays a sequence in a failure.
 struct Done<'o>(&'o [Op]);
 
 impl fmt::Display for Done<'_> {

@@ -5,21 +5,21 @@
 //! | `EN` | a patch was found valid and compatible |
 //! | `T+ S+ C+ D+` | a patching transition: prepared, starting, completing, complete |
 //! | `T- S- C- D-` | an unpatching one |
-//! | `REV- REV+` | a transition goes back, to unpatching or to patching |
+//! | `REV- REV+` | a transition is reversed, to unpatching or to patching |
 //! | `CAN` | an enabling is canceled before its transition started |
-//! | `FORCE(n)` | n units are taken over |
-//! | `APPLY(m) REVERT(m)` | a patch is applied to a module that comes, or taken from one that goes |
+//! | `FORCE(n)` | n units are moved over |
+//! | `APPLY(m) REVERT(m)` | a patch is applied to a module that is being loaded, or reverted from one that is being unloaded |
 //! | `pre(x) post(x) preU(x) postU(x)` | callbacks; x is `v` (the program), `m LIVE`, `m COMING`, `m GOING`, or `s7` (state 7) |
 //! | `failed(pre x)` | that callback refused or panicked |
-//! | `refused`, `refused(m)` | a patch was not enabled; a module may not come |
+//! | `refused`, `refused(m)` | a patch was not enabled; a module was refused |
 //! | `free(s7 0x2*3)` | of state 7, three variables of id 2 were freed |
 //! | `unfreed(s7 0x2)` | freeing them panicked |
 //!
-//! A patch is named as `P:` where the words go over to it.
+//! A patch is named as `P:` before the first word that concerns it.
 
 use livepatch::{CallbackKind, CallbackOwner, Context, Direction, Event, ModuleState, PROGRAM};
 
-/// What happened, and to which patch.
+/// A word, and the patch that it concerns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Word {
     pub patch: Option<String>,
@@ -34,7 +34,7 @@ impl Word {
         }
     }
 
-    /// About no patch.
+    /// Returns a word that concerns no patch.
     pub fn plain(text: impl Into<String>) -> Self {
         Word {
             patch: None,
@@ -43,7 +43,7 @@ impl Word {
     }
 }
 
-/// The word of an event.
+/// Returns the word of an event.
 pub fn word(event: &Event) -> Word {
     let text = match event {
         Event::Enabling { .. } => "EN".to_owned(),
@@ -73,14 +73,14 @@ pub fn word(event: &Event) -> Word {
     };
     Word {
         patch: match event {
-            Event::Freed { .. } | Event::FreeFailed { .. } => None, // The rules know it by the state.
+            Event::Freed { .. } | Event::FreeFailed { .. } => None, // The rules identify it by the state.
             other => other.patch().map(str::to_owned),
         },
         text,
     }
 }
 
-/// The word of a callback, as the callback itself sees it.
+/// Returns the word of a callback, from the data that the callback gets.
 pub fn called(callback: CallbackKind, context: &Context<'_>) -> Word {
     let of = match (context.object(), context.state()) {
         (Some(object), None) => CallbackOwner::Object(object.to_owned()),
@@ -90,7 +90,7 @@ pub fn called(callback: CallbackKind, context: &Context<'_>) -> Word {
     Word::of(context.patch().name(), callback_text(callback, &of, context.module()))
 }
 
-/// Words in a row, with the patches' names.
+/// Joins words, with the patches' names.
 pub fn render<'w>(words: impl IntoIterator<Item = &'w Word>) -> String {
     let mut text = Vec::new();
     let mut last = None;
@@ -104,7 +104,7 @@ pub fn render<'w>(words: impl IntoIterator<Item = &'w Word>) -> String {
     text.join(" ")
 }
 
-/// Enabling without any hitch: `full_enable(P: X..)` of the scenarios.
+/// Returns the words of an enabling without incidents: `full_enable(P: X..)` of the scenarios.
 pub fn on(patch: &str, objects: &[&str]) -> String {
     format!(
         "{patch}: EN T+{} S+ C+{} D+",
@@ -113,7 +113,7 @@ pub fn on(patch: &str, objects: &[&str]) -> String {
     )
 }
 
-/// Disabling without any hitch.
+/// Returns the words of a disabling without incidents.
 pub fn off(patch: &str, objects: &[&str]) -> String {
     format!(
         "{patch}: T-{} S- C-{} D-",

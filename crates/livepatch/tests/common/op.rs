@@ -1,28 +1,28 @@
-//! Everything that can be done to a registry, as one type of a fixed width in bytes.
+//! All operations on a registry, as one type with a fixed width in bytes.
 //!
 //! Every eight bytes are an operation, so that a fuzzer's byte strings, proptest's random bytes and the hand-written
-//! sequences of the tests are the same thing, and zeros are the simplest sequence.
+//! sequences of the tests are interchangeable, and zeros are the simplest sequence.
 
-/// The bytes of one operation.
+/// The length of an operation in bytes.
 pub const WIDTH: usize = 8;
-/// Names of patches to choose from.
+/// The number of names of patches.
 pub const NAMES: u8 = 4;
-/// One name more, for the patch that takes over from all others at the end.
+/// One more name, for the patch that replaces all others at the end.
 pub const LAST: u8 = NAMES;
-/// Tasks whose units are entered and left.
+/// The number of tasks whose units are entered and left.
 pub const TASKS: u8 = 3;
-/// Ids of shadow variables. The first three belong to the state of that id, the last to each that has it.
+/// Ids of shadow variables. The first three belong to the state of that id, the last to each state that owns it.
 pub const SHADOWS: [u64; 4] = [1, 2, 3, 9];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
-    /// A unit begins, in a task, or one more inside it.
+    /// Begins a unit in a task, or one more inside it.
     Enter(u8),
-    /// A unit ends.
+    /// Ends a unit.
     Leave(u8),
-    /// A new patch is enabled.
+    /// Enables a new patch.
     Enable(Spec),
-    /// The last patch of that name that was made is enabled once more.
+    /// Enables the most recent patch of that name once more.
     Again(u8),
     Disable(u8),
     Reverse(u8),
@@ -30,7 +30,7 @@ pub enum Op {
     Coming(Object),
     Live(Object),
     Going(Object),
-    /// A variable of one of [`SHADOWS`] is attached to an object of its own.
+    /// Attaches a variable of one of [`SHADOWS`] to a new object.
     Attach(u8),
 }
 
@@ -46,15 +46,15 @@ pub enum Object {
 pub struct Spec {
     pub name: u8,
     pub replace: bool,
-    /// Which of the objects it has; none means the program.
+    /// Which of the objects it has; if none, the program.
     pub objects: [bool; 3],
-    /// Whether it has them in the other order.
+    /// Whether it has them in reverse order.
     pub backwards: bool,
-    /// Which functions it replaces, of the objects that it has.
+    /// Which functions it replaces, among those of its objects.
     pub functions: [bool; 5],
     /// Which callbacks its objects have, in the order of the life cycle.
     pub callbacks: [bool; 4],
-    /// What is wrong with its first object.
+    /// The defect of its first object.
     pub bad: Option<Bad>,
     pub states: [Option<StateSpec>; 3],
     pub manner: Manner,
@@ -68,7 +68,7 @@ pub enum Bad {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct StateSpec {
-    /// 1 to 3.
+    /// From 1 to 3.
     pub version: u32,
     pub kind: StateKind,
     pub blocks: bool,
@@ -106,11 +106,11 @@ impl StateKind {
 pub enum Manner {
     #[default]
     Calm,
-    /// The `pre_patch` of this owner refuses; its states come first, then its objects. Taken modulo their number.
+    /// The `pre_patch` of this owner refuses; the states come first, then the objects. Taken modulo their number.
     Refuses(u8),
-    /// That one panics.
+    /// The `pre_patch` of this owner panics.
     Panics(u8),
-    /// All callbacks panic that cannot refuse.
+    /// All callbacks that cannot refuse panic.
     Trembles,
     /// All callbacks try to change patches and modules.
     Meddles,
@@ -119,17 +119,17 @@ pub enum Manner {
 impl Object {
     pub const ALL: [Self; 3] = [Self::Program, Self::M, Self::N];
 
-    /// As in the notation.
+    /// Returns the name as in the notation.
     pub fn short(self) -> &'static str {
         ["v", "m", "n"][self as usize]
     }
 
-    /// As the registry knows it.
+    /// Returns the name as in the registry.
     pub fn name(self) -> &'static str {
         [livepatch::PROGRAM, "m", "n"][self as usize]
     }
 
-    /// Which of the functions it has.
+    /// Returns which of the functions it has.
     pub fn functions(self) -> std::ops::Range<usize> {
         [0..2, 2..4, 4..5][self as usize].clone()
     }
@@ -140,7 +140,7 @@ impl Object {
 }
 
 impl Spec {
-    /// A patch of the program with all callbacks, which replaces all functions.
+    /// Returns a patch of the program with all callbacks, which replaces all functions.
     pub fn full(name: u8) -> Self {
         Spec {
             name,
@@ -151,7 +151,7 @@ impl Spec {
         }
     }
 
-    /// Takes over from any patches whatsoever, and can be disabled.
+    /// Returns a patch that replaces any others, and can be disabled.
     pub fn last() -> Self {
         let note = StateSpec {
             version: 3,
@@ -175,7 +175,7 @@ impl Spec {
         objects
     }
 
-    /// An object with no callback has a function at least.
+    /// Returns the functions that the patch replaces in this object: at least one if there is no callback.
     pub fn functions_of(&self, object: Object) -> Vec<usize> {
         let mut functions: Vec<usize> = object.functions().filter(|&index| self.functions[index]).collect();
         if functions.is_empty() && self.callbacks == [false; 4] {
@@ -184,7 +184,7 @@ impl Spec {
         functions
     }
 
-    /// The states by id.
+    /// Returns the states by id.
     pub fn states(&self) -> Vec<(u64, StateSpec)> {
         (1..)
             .zip(self.states)
@@ -196,7 +196,7 @@ impl Spec {
         self.bad.filter(|_| self.objects()[0] == object)
     }
 
-    /// Whether this owner's `pre_patch` is the one that a manner means.
+    /// Returns whether this owner's `pre_patch` is the one that a manner refers to.
     pub fn is_meant(&self, which: u8, owner: usize) -> bool {
         usize::from(which) % (self.states().len() + self.objects().len()) == owner
     }
@@ -300,7 +300,7 @@ impl Spec {
 }
 
 impl StateSpec {
-    /// A quarter of the bytes are a state; few of them block.
+    /// A quarter of the bytes decode to a state; few of these block.
     fn decode(byte: u8) -> Option<Self> {
         (byte % 4 == 3).then(|| StateSpec {
             version: 1 + u32::from(byte >> 2 & 3) % 3,
@@ -318,7 +318,7 @@ fn bit(byte: u8, place: u8) -> bool {
     byte >> place & 1 == 1
 }
 
-/// As many operations as the bytes have.
+/// Decodes as many operations as the bytes contain.
 pub fn decode_all(bytes: &[u8]) -> Vec<Op> {
     let (ops, _) = bytes.as_chunks::<WIDTH>();
     ops.iter().map(|&op| Op::decode(op)).collect()

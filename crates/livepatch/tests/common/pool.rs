@@ -10,7 +10,7 @@ use super::notation::{Word, called};
 use super::op::{Bad, Manner, Object, SHADOWS, Spec, StateKind};
 use super::session::Log;
 
-/// The functions give 0 at first, and the number of a patch after its name, from 1.
+/// The functions return 0 originally; patched, the number of a patch, which depends on its name, from 1.
 macro_rules! originals {
     ($($function:ident)*) => {
         $(
@@ -24,7 +24,7 @@ macro_rules! originals {
 
 originals!(f g mf mg nf);
 
-/// A point of each object that no patch of the right type ever names.
+/// One point per object that is never patched with the right type.
 macro_rules! odd_ones {
     ($($function:ident)*) => {
         $(
@@ -62,19 +62,19 @@ pub fn points_of(module: Object) -> Vec<&'static RawPoint> {
     }
 }
 
-/// What these functions give now, to who calls it.
+/// Returns what these functions return now to the caller.
 pub fn read(functions: &[usize]) -> Vec<u32> {
     functions.iter().map(|&function| FUNCTIONS[function]()).collect()
 }
 
-/// As [`read`], in a unit of its own.
+/// Like [`read`], in a unit of its own.
 pub fn read_in_unit(functions: &[usize]) -> Vec<u32> {
     let _unit = unit();
     read(functions)
 }
 
 pub fn attach(shadow: u64) {
-    // Any address will do, and is never used again.
+    // Any address will do that is never used again.
     static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(1);
     let address = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed) * 64;
     STORE
@@ -86,7 +86,7 @@ pub fn attached(shadow: u64) -> usize {
     STORE.len_of(ShadowId::<u64>::new(shadow))
 }
 
-/// Frees what no state ever came to own, and reclaims it: a leak checker cannot follow the links of what is retired.
+/// Frees variables that no state came to own, and reclaims them: a leak checker cannot follow the links of retired objects.
 pub fn free_all() {
     for shadow in SHADOWS {
         STORE.free_all(ShadowId::<u64>::new(shadow));
@@ -94,7 +94,7 @@ pub fn free_all() {
     STORE.synchronize().expect("no guard is held");
 }
 
-/// Builds the patch, whose callbacks write to the log; its destructors as `number`.
+/// Builds the patch, whose callbacks write to the log; its destructors log `number`.
 pub fn build(log: &Log, number: usize, spec: &Spec) -> Arc<Patch> {
     let mut builder = Patch::builder(name(spec.name)).replace(spec.replace);
     let states = spec.states();
@@ -161,7 +161,7 @@ fn build_object(log: &Log, spec: &Spec, object: Object, owner: usize) -> ObjectP
     built
 }
 
-/// The name of a patch by number.
+/// Returns the name of a patch by number.
 pub fn name(number: u8) -> String {
     format!("P{number}")
 }
@@ -196,12 +196,12 @@ fn plain(log: &Log, spec: Spec, kind: CallbackKind) -> impl Fn(&Context<'_>) + S
     }
 }
 
-/// A panic without the hook's lines.
+/// Panics without running the panic hook.
 fn quiet_panic() -> ! {
     std::panic::resume_unwind(Box::new("oh"))
 }
 
-/// A callback was called, and this is what it finds of earlier patches.
+/// Logs a callback, and what it finds of earlier patches.
 fn note(log: &Log, kind: CallbackKind, context: &Context<'_>) {
     let mut word = called(kind, context);
     for id in 1..=3 {
@@ -213,7 +213,7 @@ fn note(log: &Log, kind: CallbackKind, context: &Context<'_>) {
     log.called(word);
 }
 
-/// Whatever a callback tries to change, it is told so, and nothing comes of it.
+/// Tries to change patches and modules from a callback: every attempt is refused, without effect.
 fn meddle(context: &Context<'_>) {
     let registry = registry();
     let name = context.patch().name();

@@ -1,4 +1,4 @@
-//! A test's turn with the registry of this process, and the log of what happens in it.
+//! Exclusive use of this process's registry by one test, and the log of what happens meanwhile.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::notation::{Word, called, render, word};
 
-/// More than any transition of a test takes.
+/// Longer than any transition of a test takes.
 const LONG: Duration = Duration::from_secs(60);
 
 static ALONE: Mutex<()> = Mutex::new(());
 
-/// Words of events and of the test; and those of callbacks, by themselves.
+/// Words of events and of the test; and separately those of callbacks.
 #[derive(Default)]
 struct Lines {
     words: Vec<Word>,
@@ -24,35 +24,35 @@ struct Lines {
     strict: bool,
 }
 
-/// What callbacks write to.
+/// The log that callbacks write to.
 #[derive(Clone, Default)]
 pub struct Log(Arc<Mutex<Lines>>);
 
-/// The registry for one test, with nothing enabled before and after.
+/// The registry in exclusive use, with nothing enabled before and after.
 pub struct Session {
     pub log: Log,
     _observation: Observation,
-    // Last: the next session begins when all else is over.
+    // Last: the next session begins when everything else is dropped.
     _alone: MutexGuard<'static, ()>,
 }
 
 impl Log {
-    /// A line of the test's own.
+    /// Logs a line of the test.
     pub fn say(&self, text: impl Into<String>) {
         self.0.lock().words.push(Word::plain(text));
     }
 
-    /// A callback was called.
+    /// Logs a callback.
     pub fn call(&self, kind: CallbackKind, context: &Context<'_>) {
         self.called(called(kind, context));
     }
 
-    /// As [`call`](Self::call), in the caller's words.
+    /// Like [`call`](Self::call), with a given word.
     pub fn called(&self, word: Word) {
         self.0.lock().calls.push(word);
     }
 
-    /// With callbacks of all four kinds, which do no more than write.
+    /// Adds callbacks of all four kinds, which only log.
     pub fn object(&self, object: ObjectPatch) -> ObjectPatch {
         let object = self.plain_object(object);
         let log = self.clone();
@@ -62,7 +62,7 @@ impl Log {
         })
     }
 
-    /// As [`object`](Self::object), but refusing.
+    /// Like [`object`](Self::object), but `pre_patch` refuses.
     pub fn refusing(&self, object: ObjectPatch, why: &'static str) -> ObjectPatch {
         let log = self.clone();
         self.plain_object(object).pre_patch(move |context| {
@@ -71,7 +71,7 @@ impl Log {
         })
     }
 
-    /// As [`object`](Self::object), but panicking first of all.
+    /// Like [`object`](Self::object), but `pre_patch` panics.
     pub fn panicking(&self, object: ObjectPatch, why: &'static str) -> ObjectPatch {
         let log = self.clone();
         self.plain_object(object).pre_patch(move |context| {
@@ -85,7 +85,7 @@ impl Log {
         object.post_patch(post).pre_unpatch(pre_u).post_unpatch(post_u)
     }
 
-    /// As [`object`](Self::object), of a state.
+    /// Like [`object`](Self::object), for a state.
     pub fn state(&self, state: State) -> State {
         let log = self.clone();
         self.plain_state(state).pre_patch(move |context| {
@@ -94,7 +94,7 @@ impl Log {
         })
     }
 
-    /// As [`state`](Self::state), but refusing.
+    /// Like [`state`](Self::state), but `pre_patch` refuses.
     pub fn refusing_state(&self, state: State, why: &'static str) -> State {
         let log = self.clone();
         self.plain_state(state).pre_patch(move |context| {
@@ -120,14 +120,14 @@ impl Log {
         })
     }
 
-    /// The words since the last time, and those of the callbacks among them.
+    /// Returns the words since the last call, and those of the callbacks among them.
     pub fn take(&self) -> (Vec<Word>, Vec<Word>) {
         let mut lines = self.0.lock();
         (std::mem::take(&mut lines.words), std::mem::take(&mut lines.calls))
     }
 }
 
-/// Nothing but the caller holds the patch; or soon will: the registry's thread lets go of patches after its turn.
+/// Returns whether only the caller has the patch, or soon will: the registry's thread drops patches after its change.
 pub fn is_let_go(patch: &Arc<Patch>) -> bool {
     let until = Instant::now() + LONG;
     while Arc::strong_count(patch) > 1 && Instant::now() < until {
@@ -137,7 +137,7 @@ pub fn is_let_go(patch: &Arc<Patch>) -> bool {
 }
 
 impl Session {
-    /// Waits for its turn.
+    /// Waits for exclusive use.
     pub fn new() -> Self {
         let alone = ALONE.lock();
         let log = Log::default();
@@ -151,12 +151,13 @@ impl Session {
         }
     }
 
-    /// Callbacks of this test do not all write to the log.
+    /// Allows callbacks of this test not to write to the log.
     pub fn lenient(&self) {
         self.log.0.lock().strict = false;
     }
 
-    /// What happened since the last time is exactly this; and each callback that the events tell of was called as they say.
+    /// Asserts that exactly this happened since the last call; and that each callback reported by an event was called as
+    /// reported.
     #[track_caller]
     pub fn expect(&self, expected: impl AsRef<str>) {
         let (words, calls) = self.log.take();
@@ -169,7 +170,7 @@ impl Session {
         }
     }
 
-    /// Enables the patch and waits until the transition is over.
+    /// Enables the patch and waits for the end of the transition.
     #[track_caller]
     pub fn load(&self, patch: &Arc<Patch>) {
         registry().enable(patch).expect("the patch is enabled");
@@ -182,7 +183,7 @@ impl Session {
         registry().enable(patch).expect_err("the patch is refused")
     }
 
-    /// Disables the patch and waits until the transition is over.
+    /// Disables the patch and waits for the end of the transition.
     #[track_caller]
     pub fn unload(&self, patch: &str) {
         registry().disable(patch).expect("the patch is disabled");
@@ -194,7 +195,7 @@ impl Session {
         registry().wait(LONG).expect("the transition ends");
     }
 
-    /// A module comes, initialises itself, and is in use.
+    /// Loads a module, and marks it live.
     #[track_caller]
     pub fn load_module(&self, module: &str, points: &[&'static RawPoint]) {
         self.try_load_module(module, points).expect("the module may come");
@@ -206,7 +207,7 @@ impl Session {
         registry().module_live(module)
     }
 
-    /// A module cleans up after itself, and goes.
+    /// Unloads a module after its own clean-up.
     #[track_caller]
     pub fn unload_module(&self, module: &str) {
         self.log.say(format!("exit({module})"));
@@ -254,7 +255,7 @@ fn is_callback(word: &Word) -> bool {
         .any(|start| word.text.starts_with(start))
 }
 
-/// Expectations put together from parts name a patch again where it has not changed.
+/// Removes repeated names of patches from expectations that are put together from parts.
 fn without_repeated_names(text: &str) -> String {
     let mut last = None;
     let words = text.split(' ').filter(|word| match word.strip_suffix(':') {

@@ -7,7 +7,7 @@ use livepatch::{Unit, unit};
 
 type Order = Box<dyn FnOnce(&mut Vec<Unit>) + Send>;
 
-/// A thread that does what it is told, one thing after the other. Leaves its units when it is dropped.
+/// A thread that does what it is told, step by step. Leaves its units when it is dropped.
 pub struct Task {
     orders: Option<Sender<Order>>,
     thread: Option<JoinHandle<()>>,
@@ -38,7 +38,7 @@ impl Task {
         self.tell(|units| drop(units.pop().expect("it is in a unit")));
     }
 
-    /// Runs something there.
+    /// Runs a function on the thread.
     pub fn run<R: Send + 'static>(&self, work: impl FnOnce() -> R + Send + 'static) -> R {
         self.tell(|_| work())
     }

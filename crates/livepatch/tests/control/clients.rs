@@ -1,4 +1,4 @@
-//! Many clients, and the end of the service's socket while they are there.
+//! Many clients, and the end of the service's socket while they are connected.
 
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ fn many_clients_at_once() {
         barrier.wait();
         for _ in 0..25 {
             assert!(client.status().is_ok());
-            // Whatever the others do: it is done, or refused for a reason.
+            // Whatever the other clients do, it is carried out, or refused for a reason.
             let name = format!("/p{}", number % 3);
             for result in [client.load(&name, None), client.disable(&name[1..], Some(LONG))] {
                 match result {
@@ -28,7 +28,7 @@ fn many_clients_at_once() {
     thread::scope(|scope| (0..16).for_each(|number| drop(scope.spawn(move || work(number)))));
 }
 
-/// What comes of a connection that says nothing more: all that it was told.
+/// Returns everything that a connection receives without sending more.
 fn rest(mut stream: UnixStream) -> String {
     let mut told = String::new();
     let _ = stream.read_to_string(&mut told);
@@ -38,7 +38,7 @@ fn rest(mut stream: UnixStream) -> String {
 #[test]
 fn silent_clients_make_room_for_the_operator() {
     let service = Service::new();
-    // Far more than may be: none of them has said anything, or half a request, or all that it wanted to.
+    // Far more than the limit: clients that have sent nothing, or half a request, or all that they wanted to.
     let silent: Vec<_> = (0..100).map(|_| service.stream()).collect();
     let half: Vec<_> = (0..100).map(|_| service.stream()).collect();
     half.iter()
@@ -48,7 +48,7 @@ fn silent_clients_make_room_for_the_operator() {
     let mut operator = service.client();
     assert_eq!(operator.load("/p", Some(LONG)).unwrap().patch, "p");
     operator.disable("p", Some(LONG)).unwrap();
-    // Those who came first have gone first, and were told why.
+    // The earliest ones were disconnected first, and told why.
     let told = rest(silent.into_iter().next().unwrap());
     assert!(told.is_empty() || told.contains("too_many_clients"), "{told}");
     assert!(idle[0].status().is_err());
@@ -93,7 +93,7 @@ fn requests_that_are_carried_out_make_no_room() {
     while registry().status().patches[0].enabled {
         thread::yield_now();
     }
-    // The other place is there for all who come.
+    // The other place is available to all later clients.
     for _ in 0..5 {
         service.client().status().unwrap();
     }
@@ -148,7 +148,7 @@ fn a_flood_of_watchers_leaves_room_to_ask() {
     let mut operator = service.client();
     operator.load("/p", Some(LONG)).unwrap();
     assert!(watching[0].next().unwrap().is_ok());
-    // The place of one that goes is free soon.
+    // The place of a watcher that disconnects is soon free.
     drop(watching.pop());
     let again = || service.client().watch(None, None).unwrap().next().unwrap().is_ok();
     let tries = (0..60_000).position(|_| {
@@ -181,7 +181,7 @@ fn a_drop_disconnects_all() {
         let mut client = service.client();
         thread::spawn(move || client.disable("p", Some(Duration::from_secs(3600))))
     };
-    // It waits for the transition once it shows up as disabled.
+    // It is waiting for the transition once the patch shows as disabled.
     while registry().status().patches[0].enabled {
         thread::yield_now();
     }
@@ -219,7 +219,7 @@ fn a_drop_waits_for_the_loader() {
 
 #[test]
 fn it_may_be_dropped_by_a_callback_and_by_the_loader() {
-    // By the loader: on a session's own thread.
+    // Dropped by the loader, on a session's own thread.
     let held: Arc<Mutex<Option<Control>>> = Arc::default();
     let mut service = Service::with(|builder| {
         let held = Arc::clone(&held);
@@ -232,7 +232,7 @@ fn it_may_be_dropped_by_a_callback_and_by_the_loader() {
     assert!(service.client().load("/p", None).is_err());
     assert!(!service.path().exists());
     drop(service);
-    // By a callback, while a client waits for that very change to end.
+    // Dropped by a callback, while a client waits for that very change to end.
     let mut service = Service::new();
     let control = Mutex::new(service.control.take());
     let path = service.path();

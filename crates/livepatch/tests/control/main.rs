@@ -30,10 +30,10 @@ fn mended() -> u32 {
     42
 }
 
-/// Long enough that only a defect needs it.
+/// So long that only a defect reaches it.
 const LONG: Duration = Duration::from_secs(60);
 
-/// The registry is the process's: one test at a time. Leaves nothing enabled.
+/// A service, for one test at a time, as the process has one registry. Leaves nothing enabled.
 struct Service {
     control: Option<Control>,
     directory: TempDir,
@@ -73,7 +73,7 @@ impl Service {
         stream
     }
 
-    /// Sends raw bytes and nothing more; all that comes back, line by line.
+    /// Sends raw bytes and nothing more; returns all answers, line by line.
     fn exchange(&self, bytes: &[u8]) -> Vec<serde_json::Value> {
         let mut stream = self.stream();
         // The service may close the connection before it has read all.
@@ -99,7 +99,7 @@ impl Drop for Service {
     }
 }
 
-/// The file's name is the patch's; some names are special.
+/// Loads the patch that is named like the file; some names are special.
 fn load(path: &Path) -> Result<String, Box<dyn Error + Send + Sync>> {
     match path.file_name().and_then(|name| name.to_str()).ok_or("no name")? {
         "panics" => panic!("the loader's own panic"),
@@ -117,7 +117,7 @@ fn patch(name: &str) -> Arc<Patch> {
     Patch::builder(name).object(program).build().unwrap()
 }
 
-/// A thread in a unit, which holds transitions up until it is told to leave, or dropped.
+/// A thread in a unit, which holds up transitions until it is told to leave, or dropped.
 struct Busy(Option<(Sender<()>, JoinHandle<()>)>);
 
 impl Busy {

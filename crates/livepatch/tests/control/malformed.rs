@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// The answers to these bytes, as kinds: the codes of errors, else the answers' names.
+/// Returns the kinds of answers to these bytes: the codes of errors, otherwise the answers' names.
 fn kinds(service: &Service, bytes: &[u8]) -> Vec<String> {
     let kind = |answer: serde_json::Value| {
         assert_eq!(answer["v"], 1);
@@ -13,7 +13,7 @@ fn kinds(service: &Service, bytes: &[u8]) -> Vec<String> {
         answer[key].as_str().unwrap().to_owned()
     };
     let kinds = service.exchange(bytes).into_iter().map(kind).collect();
-    // And it goes on.
+    // The service continues.
     assert!(service.client().status().unwrap().patches.is_empty());
     kinds
 }
@@ -89,7 +89,7 @@ fn who_is_slow_is_told_and_dropped() {
         stream.read_to_string(&mut answer).unwrap();
         assert!(answer.contains("\"timed_out\""), "{answer}");
     }
-    // A byte now and then does not keep the connection.
+    // An occasional byte does not keep the connection alive.
     let mut stream = service.stream();
     let mut sent = 0;
     while stream.write_all(b" ").is_ok() {

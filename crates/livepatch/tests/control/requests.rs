@@ -94,10 +94,10 @@ fn a_change_can_be_waited_for_or_not() {
     let change = client.load("/p", None).unwrap();
     assert!(change.enabled && change.transition.is_some());
     assert_eq!(change.held_up_by[0].name, "slow");
-    // Reversed by a disable; the time is over before the unit is.
+    // Reversed by a disable; the time is up before the unit ends.
     let change = client.disable("p", Some(Duration::from_millis(20))).unwrap();
     assert!(!change.enabled);
-    // It began after the first flip: nothing holds the way back up but what was inside on the other side.
+    // The unit began after the first flip: only units inside on the other side could hold up the reversal.
     drop(busy);
     registry().wait(LONG).unwrap();
     assert!(registry().patch("p").is_none());

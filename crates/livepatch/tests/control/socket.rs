@@ -1,4 +1,4 @@
-//! The socket's file: who may reach it, and what becomes of it.
+//! The socket's file: which users can reach it, and what happens to it.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -80,7 +80,7 @@ fn one_path_has_one_service() {
         other => panic!("{other:?}"),
     }
     assert!(service.client().status().is_ok());
-    // Many at once, on a stale one: exactly one gets it.
+    // Many at once, on a stale socket: exactly one gets it.
     for _ in 0..20 {
         let path = service.directory.path().join("contended");
         drop(UnixListener::bind(&path).unwrap());
@@ -132,7 +132,7 @@ fn directories_must_be_safe() {
     assert!(matches!(Control::builder(long).bind(), Err(BindError::Io { .. })));
 }
 
-/// The file's mode keeps others out; should it be opened up, or a directory's rights, the kernel still says who comes.
+/// The file's mode keeps other users out; if it or a directory's permissions are changed, the kernel still reports the peer.
 #[test]
 fn other_users_are_refused() {
     const NOBODY: u32 = 65534;
@@ -143,7 +143,7 @@ fn other_users_are_refused() {
     let service = Service::new();
     let path = service.path();
     let as_nobody = |act: fn(&Path) -> Result<livepatch::Status, ClientError>| {
-        // Of this thread only: the system call, not the C library's, which changes all threads.
+        // For this thread only: the system call, not the C library's function, which changes all threads.
         let be = || {
             let nobody = rustix::fs::Uid::from_raw(NOBODY);
             rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();
@@ -161,7 +161,8 @@ fn other_users_are_refused() {
     }
     fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
     assert_eq!(code(as_nobody(ask)), ErrorCode::NotPermitted);
-    // A service of nobody's: root may, and its socket is nobody's; and root does not take over what is nobody's.
+    // A service of the user `nobody`: root may connect, and the socket is owned by `nobody`; root does not take over such
+    // a socket.
     fs::set_permissions(service.directory.path(), fs::Permissions::from_mode(0o1777)).unwrap();
     let theirs = service.directory.path().join("theirs");
     let stale = || {

@@ -1,4 +1,4 @@
-//! Whom a client believes, and whom a service trusts with the way to its socket.
+//! The users that a client trusts, and that a service trusts with the path to its socket.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
@@ -8,10 +8,10 @@ use livepatch::control::{BindError, UnsafePath};
 
 use super::*;
 
-/// Somebody else.
+/// Another user.
 const NOBODY: u32 = 65534;
 
-/// Whether this test can be somebody else.
+/// Returns whether this test can act as another user.
 fn is_root() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
@@ -20,7 +20,7 @@ fn is_root() -> bool {
     root
 }
 
-/// As somebody else, on a thread of its own: the system call, not the C library's, which changes all threads.
+/// Acts as another user, on a separate thread: the system call, not the C library's function, which changes all threads.
 fn as_nobody<R: Send>(act: impl FnOnce() -> R + Send) -> R {
     let act = || {
         let nobody = rustix::fs::Uid::from_raw(NOBODY);
@@ -51,7 +51,7 @@ fn every_directory_on_the_way_is_checked() {
     let control = Control::builder(&path).bind().unwrap();
     assert!(Client::connect(&path).is_ok());
     for unsafe_mode in [0o777, 0o770, 0o702] {
-        // Not the directory that the socket is in, but one further up: who can rename that has the socket.
+        // Not the directory that contains the socket, but one further up: a user who can rename that one controls the socket.
         chmod(&outer, unsafe_mode);
         let found = refused(Client::connect(&path));
         assert_eq!(found.path, outer, "{unsafe_mode:o}");
@@ -77,7 +77,7 @@ fn links_are_followed_and_what_they_pass_is_checked() {
     chmod(&open, 0o777);
     symlink(&root, open.join("way")).unwrap();
     symlink("open/way", root.join("relative")).unwrap();
-    // It leads here again, by a place where anybody could have led it elsewhere.
+    // The path leads back here, through a directory where any user could have redirected it.
     assert_eq!(refused(Client::connect(root.join("relative/control"))).path, open);
     assert_eq!(refused(Client::connect(open.join("way/control"))).path, open);
     assert_eq!(refused(Client::connect(open.join("../control"))).path, open);
@@ -117,7 +117,7 @@ fn who_listens_must_be_trusted() {
     let found = refused(Client::connect(&path));
     assert_eq!(found.path, path);
     assert!(found.to_string().contains("a socket of another user, 65534"), "{found}");
-    // The file is root's by now; who listens is not.
+    // The file now belongs to root; the listening process does not.
     chown(&path, Some(0), Some(0)).unwrap();
     match Client::connect(&path) {
         Err(ConnectError::Untrusted { user, process, .. }) => {

@@ -5,7 +5,7 @@ use livepatch::{Direction, Event};
 
 use super::*;
 
-/// Reads on to the first answer that this finds.
+/// Reads up to the first answer for which `find` returns a value.
 fn until<T>(watch: &mut Watch, find: impl FnMut(Answer) -> Option<T>) -> T {
     watch.map(Result::unwrap).find_map(find).expect("it comes")
 }
@@ -34,7 +34,7 @@ fn a_transition_is_told_from_its_beginning_to_its_end() {
     let (name, direction, tasks) = until(&mut watch, running);
     assert_eq!((name.as_str(), direction), ("p", Direction::Patching));
     assert_eq!(tasks, ["slow"]);
-    // Again and again while it runs.
+    // Repeatedly while it runs.
     until(&mut watch, running);
     until(&mut watch, running);
     drop(busy);
@@ -134,7 +134,7 @@ fn a_running_transition_is_told_first() {
     assert_eq!(over(other), Some(()));
 }
 
-/// A watcher that takes nothing neither stops the service nor fills its memory, and is told what it missed.
+/// A watcher that reads nothing neither stops the service nor fills its memory, and is told how many events it missed.
 #[test]
 fn who_is_slow_misses_events_and_is_told() {
     let service = Service::with(|builder| builder.max_events(10).timeout(LONG));
@@ -185,7 +185,7 @@ fn who_takes_nothing_for_long_is_dropped() {
     }
 }
 
-/// A client that has said all it wants, as a shell's pipe does, still listens.
+/// A client that has closed its sending half, as in a shell's pipe, still receives.
 #[test]
 fn half_closed_is_not_gone() {
     let service = Service::new();

@@ -1,4 +1,4 @@
-//! What tests of one process share: the registry is one, so who changes patches is alone.
+//! Shared by tests of one process: there is one registry, so a test that changes patches takes a lock.
 
 #![allow(dead_code, reason = "each test has its own part")]
 
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use livepatch::registry;
 
-/// Nobody else changes patches meanwhile.
+/// Locks out other tests that change patches.
 pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
     ONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -18,7 +18,7 @@ pub(crate) fn settle() {
     registry().wait(Duration::from_secs(20)).unwrap();
 }
 
-/// How long stress tests run: `SHADOW_STRESS_SECONDS`, else as given.
+/// Returns how long stress tests run: `SHADOW_STRESS_SECONDS`, or by default as given.
 pub(crate) fn seconds(usual: f64) -> Duration {
     let given = std::env::var("SHADOW_STRESS_SECONDS").ok();
     Duration::from_secs_f64(given.map_or(usual, |seconds| seconds.parse().unwrap()))

@@ -1,9 +1,10 @@
-//! The fix that both patches contain: one lock for each station, which joins the look at `asleep` with the queue. The lock
-//! has no place in [`Station`]; it is a shadow variable.
+//! The fix that both patches contain: a lock for each station, which makes the check of `asleep` and the queueing one
+//! step. The lock has no place in [`Station`]; it is a shadow variable.
 //!
-//! All three uses of shadow variables meet here. A station that was there before gets its lock when the first of these
-//! functions needs it; a station made after gets it in [`sta_info_alloc`], and a flag that says so; both are freed in
-//! [`sta_info_free`], before the station's memory goes away. What is left when the patch goes belongs to its state.
+//! All three uses of shadow variables occur here. A station that existed before the patch gets its lock when one of these
+//! functions first needs it; a station made later gets it in [`sta_info_alloc`], along with a flag that says so; both are
+//! freed in [`sta_info_free`], before the station's memory. Any that are left when the patch is removed belong to its
+//! state.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,14 +17,14 @@ use livepatch::State;
 use parking_lot::Mutex;
 use shadow_vars::{ObjAddr, ShadowId, global};
 
-/// What the patches do to the system beside functions: stations have locks.
+/// The id of the state: stations have locks.
 pub const PS_LOCKS: u64 = 1;
 /// The lock of a station.
 pub const PS_LOCK: ShadowId<Counted<Mutex<()>>> = ShadowId::new(1);
-/// Exists for stations that this code made; its value says nothing.
+/// Exists for stations that this code made; its value has no meaning.
 pub const NEW_CODE: ShadowId<Counted<()>> = ShadowId::new(2);
 
-/// The state that has the locks, in this version.
+/// Returns the state that owns the locks, in this version.
 pub fn locks(version: u32) -> State {
     State::new(PS_LOCKS, version)
         .owns(global(), PS_LOCK)
@@ -37,10 +38,10 @@ pub fn tx_ps_buf(sta: &Station, frame: &Frame) -> Result<Tx> {
 
 /// Queues the frame if its station sleeps.
 ///
-/// `saved` is told of each frame that the look under the lock kept from being stuck.
+/// Calls `saved` for each frame that the check under the lock kept from being stuck.
 pub fn tx_ps_buf_with(sta: &Station, frame: &Frame, saved: impl FnOnce(&Station) -> Result<()>) -> Result<Tx> {
-    // Acquire: with the Release of `ps_deliver_wakeup`. Who sees the station awake sends behind the frames that the
-    // wake-up delivered.
+    // Acquire: pairs with the Release of `ps_deliver_wakeup`. A thread that sees the station awake sends after the frames
+    // that the wake-up delivered.
     if !sta.asleep.load(Ordering::Acquire) {
         return Ok(Tx::Continue);
     }
@@ -57,24 +58,24 @@ pub fn tx_ps_buf_with(sta: &Station, frame: &Frame, saved: impl FnOnce(&Station)
     })
 }
 
-/// Delivers what was buffered and marks the station awake.
+/// Delivers the buffered frames and marks the station awake.
 pub fn ps_deliver_wakeup(sta: &Station) -> Result<()> {
     with_ps_lock(sta, || {
         for frame in sta.ps_tx_buf.take_all() {
             sta.link.send(&frame)?;
         }
-        // Release: with the first load of `tx_ps_buf`, which is made without the lock.
+        // Release: pairs with the first load of `tx_ps_buf`, which is done without the lock.
         sta.asleep.store(false, Ordering::Release);
         Ok(())
     })
 }
 
-/// Makes a station, and its variables before anybody can ask for them.
+/// Makes a station, with its variables, before it is shared.
 pub fn sta_info_alloc(id: u32, link: Link) -> Result<Arc<Station>> {
     let sta = Arc::new(Station::new(id, link));
     let obj = ObjAddr::of_arc(&sta);
     let store = global();
-    // During a transition, old code may have freed a station at this address and left its lock.
+    // During a transition, old code may have freed a station at this address and left its lock behind.
     store.free_object(obj);
     let lock = Counted::new(Mutex::new(()), Ledger::named("ps_lock, made with station"));
     store.alloc(obj, PS_LOCK, lock).map_err(|refused| refused.error)?;
@@ -86,14 +87,14 @@ pub fn sta_info_alloc(id: u32, link: Link) -> Result<Arc<Station>> {
     Ok(sta)
 }
 
-/// Frees a station that nobody uses any more, its variables first. Returns their number.
+/// Frees a station that is not used any more, its variables first. Returns their number.
 pub fn sta_info_free(sta: Arc<Station>) -> usize {
     let freed = global().free_object(ObjAddr::of_arc(&sta));
     drop(sta);
     freed
 }
 
-/// Runs `body` under the lock of the station.
+/// Runs `body` under the station's lock.
 fn with_ps_lock<T>(sta: &Station, body: impl FnOnce() -> Result<T>) -> Result<T> {
     let obj = ObjAddr::of(sta);
     let store = global().pin();

@@ -1,5 +1,5 @@
-//! The second patch, cumulative: it takes the place of the first, whose locks stay where they are, and counts the frames
-//! that the look under the lock saved. The counters are new; a station gets its own with the first such frame.
+//! The second patch, cumulative: it replaces the first, whose locks it takes over, and counts the frames that the check
+//! under the lock saved. The counters are new; a station gets one with its first such frame.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,9 +19,9 @@ livepatch::export_patch! {
     patch: patch,
 }
 
-/// What this patch does beside the first: stations have counters.
+/// The id of the state that this patch adds: stations have counters.
 const COUNTERS: u64 = 2;
-/// How many frames the look under the lock kept from being queued for a station that had just woken up.
+/// How many frames the check under the lock kept from being queued for a station that had just woken up.
 const SAVED: ShadowId<Counted<AtomicU64>> = ShadowId::new(3);
 
 fn patch(patch: PatchBuilder) -> Result<PatchBuilder, CallbackError> {
@@ -31,7 +31,7 @@ fn patch(patch: PatchBuilder) -> Result<PatchBuilder, CallbackError> {
         .function::<power_save::sta_info_alloc>(ps_lock::sta_info_alloc)
         .function::<power_save::sta_info_free>(ps_lock::sta_info_free)
         .post_patch(|context| {
-            // The first patch is still to be seen here. Without it, the repair begins now.
+            // The first patch is still in the list here. If there is none, the repair begins now.
             let before = context.prev_state(PS_LOCKS).and_then(|state| state.data::<Repair>());
             let repair = match before {
                 Some(repair) => Repair {
@@ -60,7 +60,7 @@ fn tx_ps_buf(sta: &Station, frame: &Frame) -> Result<Tx> {
         let store = global().pin();
         let ledger = || Ledger::named("frames saved, by station");
         let saved = store.get_or_alloc_with(ObjAddr::of(sta), SAVED, |_| Counted::new(AtomicU64::new(0), ledger()))?;
-        // Relaxed: a count.
+        // Relaxed: only a count.
         saved.fetch_add(1, Ordering::Relaxed);
         Ok(())
     })

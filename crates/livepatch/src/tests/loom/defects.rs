@@ -1,7 +1,7 @@
 //! The models on a broken protocol. A model that cannot fail proves nothing: each defect breaks one rule, and the model
-//! that is named with it must notice.
+//! named with it must notice.
 //!
-//! Every run is a process of its own, as loom does not survive a failure.
+//! Every run is a separate process, as loom does not survive a failure.
 
 use std::env;
 use std::process::Command;
@@ -9,14 +9,14 @@ use std::time::Instant;
 
 use crate::task::Defect;
 
-/// Names the defect that the world of a child process has.
+/// The variable that names the defect of a child process's world.
 const PLANTED: &str = "LIVEPATCH_LOOM_DEFECT";
 
 macro_rules! defects {
     ($($name:ident: $by:literal,)*) => {
         const ALL: &[(Defect, &str)] = &[$((Defect::$name, $by)),*];
 
-        /// Does not compile when one is missing above.
+        /// Fails to compile if a defect is missing above.
         const _: fn(Defect) = |defect| match defect {
             $(Defect::$name)|* => {}
         };
@@ -41,14 +41,14 @@ defects! {
     FlipForgetsFences: "refused::units_meet_the_transition_after_the_refusal",
 }
 
-/// The defect that all worlds of this process have.
+/// Returns the defect of all worlds of this process.
 pub(super) fn planted() -> Option<Defect> {
     let name = env::var(PLANTED).ok()?;
     let found = ALL.iter().find(|(defect, _)| format!("{defect:?}") == name);
     Some(found.unwrap_or_else(|| panic!("no defect {name}")).0)
 }
 
-/// Runs a model in a child process, with a defect. What it panicked with, if it did.
+/// Runs a model with a defect in a child process. Returns the message of its panic, if it panicked.
 fn run(model: &str, defect: Defect) -> Option<String> {
     let Ok(tests) = env::current_exe() else {
         panic!("this process has no file")
@@ -77,7 +77,7 @@ fn run(model: &str, defect: Defect) -> Option<String> {
 
 #[test]
 fn planted_defects_are_noticed() {
-    // The child that runs all tests, for whatever reason, must not have children in turn.
+    // A child that runs all tests, for whatever reason, must not start children in turn.
     if env::var_os(PLANTED).is_some() {
         return;
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::{Service, explore, join, spawn};
 use crate::sync::{AtomicUsize, Ordering};
 
-/// A forced unit may see both versions, in any order; the next unit is an ordinary one. What it may still run is not
-/// unloaded.
+/// A forced unit may see both versions, in any order; the next unit is an ordinary one. Code that the forced unit may
+/// still run is not unloaded.
 #[test]
 fn a_leaving_unit_is_forced() {
     explore(3, || {
@@ -14,7 +14,7 @@ fn a_leaving_unit_is_forced() {
         let record = service.task();
         let units = spawn(&service, move |service| {
             for _ in 0..2 {
-                service.world.begin_wholly(record);
+                service.world.begin(record);
                 service.call(0, record);
                 service.call(1, record);
                 service.world.leave(record);
@@ -22,7 +22,7 @@ fn a_leaving_unit_is_forced() {
         });
         let left = service.start(1);
         service.world.force(left);
-        // A unit that begins meanwhile may be met on its way to the other side.
+        // A scan may see a unit that begins meanwhile on its way to the other side.
         service.complete_if_empty(left, true);
         join(units);
         assert!(service.complete_if_empty(left, true), "force ends a transition");
@@ -35,13 +35,13 @@ fn a_leaving_unit_is_forced() {
     });
 }
 
-/// T6: the call that was forced takes its function late; the transition after the forced one is reversed.
+/// T6: the forced call reads its function late; the transition after the forced one is reversed.
 #[test]
 fn a_forced_unit_holds_up_the_reversal_of_the_next_transition() {
     explore(3, || {
         let service = Service::of(true);
         let record = service.task();
-        service.world.begin_wholly(record);
+        service.world.begin(record);
         let unit = spawn(&service, move |service| {
             service.call(0, record);
             service.world.leave(record);
@@ -63,7 +63,7 @@ fn a_forced_unit_holds_up_the_next_transition() {
     explore(3, || {
         let service = Service::of(true);
         let record = service.task();
-        service.world.begin_wholly(record);
+        service.world.begin(record);
         let unit = spawn(&service, move |service| {
             service.call(0, record);
             service.call(1, record);
@@ -86,7 +86,7 @@ fn a_unit_is_forced_as_it_begins() {
         let service = Service::of(true);
         let record = service.task();
         let unit = spawn(&service, move |service| {
-            service.world.begin_wholly(record);
+            service.world.begin(record);
             service.call(0, record);
             service.call(1, record);
             service.world.leave(record);
@@ -98,19 +98,19 @@ fn a_unit_is_forced_as_it_begins() {
         join(unit);
         assert!(service.complete_if_empty(left, true), "force ends a transition");
         assert_eq!(service.unit(record), 1);
-        assert!(service.switch(2), "nobody is inside");
+        assert!(service.switch(2), "no unit is inside");
         service.unload(1);
         assert_eq!(service.unit(record), 2);
     });
 }
 
-/// T7: the calls of a unit that was forced go by its new side, where the next transition puts nothing.
+/// T7: the calls of a forced unit use its new side, where the next transition stores nothing.
 #[test]
 fn a_forced_unit_does_not_meet_what_the_next_transition_brings() {
     explore(2, || {
         let service = Service::of(true);
         let record = service.task();
-        service.world.begin_wholly(record);
+        service.world.begin(record);
         let left = service.start(1);
         assert_eq!(service.world.force(left), 1);
         assert!(service.complete_if_empty(left, true), "force ends a transition");
@@ -121,13 +121,13 @@ fn a_forced_unit_does_not_meet_what_the_next_transition_brings() {
     });
 }
 
-/// T7: the unit that is forced leaves, and the next begins while its side is being changed.
+/// T7: the forced unit leaves, and the next begins while its side is being changed.
 #[test]
 fn a_unit_begins_while_the_one_before_is_forced() {
     explore(3, || {
         let service = Service::of(true);
         let record = service.task();
-        service.world.begin_wholly(record);
+        service.world.begin(record);
         let left = service.start(1);
         let units = spawn(&service, move |service| {
             service.world.leave(record);
@@ -141,8 +141,8 @@ fn a_unit_begins_while_the_one_before_is_forced() {
     });
 }
 
-/// T7: a unit stores its side, or finds it so, while it is forced. What it calls when that is done goes by the new one. (A call
-/// that has found its side before may still be on its way to the function.)
+/// T7: a unit stores its side, or finds it unchanged, while it is forced. Its calls after that use the new side. (A call
+/// that has read its side before may still be about to read the function.)
 #[test]
 fn a_unit_that_is_forced_as_it_begins_does_not_meet_what_the_next_transition_brings() {
     explore(3, || {
@@ -152,10 +152,10 @@ fn a_unit_that_is_forced_as_it_begins_does_not_meet_what_the_next_transition_bri
         let unit = spawn(&service, {
             let forced = forced.clone();
             move |service| {
-                service.world.begin_wholly(record);
+                service.world.begin(record);
                 if forced.load(Ordering::Acquire) == 1 {
                     let versions = [service.call(0, record), service.call(1, record)];
-                    // All of it, if it was forced before it had looked at the world: then it begins anew.
+                    // Both calls, if it was forced before it had checked the world: then it begins anew.
                     assert!(versions == [2, 2] || !versions.contains(&2), "a unit saw {versions:?}");
                 }
                 service.world.leave(record);

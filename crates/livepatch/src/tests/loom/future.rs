@@ -1,4 +1,4 @@
-//! Units that begin inside another's (T5).
+//! Units that begin inside another task's unit (T5).
 
 use super::{Service, explore, join, spawn};
 
@@ -9,7 +9,7 @@ fn a_unit_begun_inside_another_meets_a_transition() {
         let outer = service.task();
         let inner = service.task();
         let task = spawn(&service, move |service| {
-            service.world.begin_wholly(outer);
+            service.world.begin(outer);
             let version = service.work(outer);
             service.world.begin_inside(inner, outer);
             service.world.leave(outer);
@@ -29,7 +29,7 @@ fn a_future_begins_inside_a_unit_and_ends_elsewhere() {
         let service = Service::new();
         let outer = service.task();
         let inner = service.task();
-        service.world.begin_wholly(outer);
+        service.world.begin(outer);
         service.world.begin_inside(inner, outer);
         let future = spawn(&service, move |service| {
             assert_eq!(service.work(inner), 0);
@@ -55,7 +55,7 @@ fn a_unit_begun_inside_another_meets_a_reversal() {
         let outer = service.task();
         let inner = service.task();
         let task = spawn(&service, move |service| {
-            service.world.begin_wholly(outer);
+            service.world.begin(outer);
             let version = service.call(0, outer);
             service.world.begin_inside(inner, outer);
             service.world.leave(outer);

@@ -1,10 +1,10 @@
-//! Loom models of the page of `task`: every interleaving of two or three threads, up to a number of preemptions, and every
-//! value that the memory model lets a load see.
+//! Loom models of the page of `task`: every interleaving of two or three threads, up to a number of preemptions, and
+//! every value that the memory model allows a load to see.
 //!
-//! `ci/loom.sh` runs them. Each model makes a world, two patch points and the versions of their functions, lets units meet
-//! transitions, and checks that no unit sees two versions (T3); loom reports a call that nothing orders before the end of
-//! what it calls (T4). The points and the world are the crate's own; what a transition does is in [`Service`], in the order
-//! of `registry/transition.rs`. Threads' locals and the registry are not modelled.
+//! `ci/loom.sh` runs them. Each model makes a world, two patch points and the versions of their functions, runs units
+//! concurrently with transitions, and checks that no unit sees two versions (T3); loom reports a call that is not ordered
+//! before its code is unloaded (T4). The points and the world are the crate's own; [`Service`] does the steps of a
+//! transition, in the order of `registry/transition.rs`. Thread-locals and the registry are not modelled.
 
 mod defects;
 mod force;
@@ -27,18 +27,18 @@ use crate::point::{Pointer, Sides};
 use crate::sync::{self, AtomicPtr, Ordering};
 use crate::task::{Record, Refusal, Side, TaskKind, World};
 
-/// Explores a model, and prints how many executions that took.
+/// Explores a model, and prints the number of executions.
 ///
-/// Twice: with loads that may see any store that the memory model allows, then with loads that see the newest, which loom
-/// interleaves without gaps. `LOOM_MAX_PREEMPTIONS` (2 unless set) says how often threads are stopped where they could go
-/// on: `more` often than that in small models.
+/// Twice: with loads that may see any store that the memory model allows, then with loads that see the newest one, which
+/// loom interleaves without gaps. `LOOM_MAX_PREEMPTIONS` (by default 2) is the number of preemptions; small models add
+/// `more`.
 fn explore<F: Fn() + Send + Sync + 'static>(more: usize, model: F) {
     explore_with(&[false, true], more, model);
 }
 
-/// The same. Which kinds of loads there are: those that see the newest?
+/// Like [`explore`], with the kinds of loads to explore: `true` for loads that see the newest store.
 fn explore_with<F: Fn() + Send + Sync + 'static>(loads: &[bool], more: usize, model: F) {
-    // The kind of loads is the process's: one model at a time.
+    // The kind of loads is a static of the process: one model at a time.
     static ONE: Mutex<()> = Mutex::new(());
     let _one = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
 
@@ -80,18 +80,18 @@ impl Pointer for AtomicPtr<()> {
     }
 }
 
-/// How many versions of the functions a model can have. Version 0 is the original.
+/// The maximum number of versions of the functions in a model. Version 0 is the original.
 const VERSIONS: usize = 3;
 
 /// A service with two patch points.
 struct Service {
     world: World,
     points: [Sides<AtomicPtr<()>>; 2],
-    /// Each version's code: read by a call, written by who unloads it.
+    /// The code of each version: read by a call, written when it is unloaded.
     code: [UnsafeCell<bool>; VERSIONS],
 }
 
-// SAFETY: the code is what loom watches; the rest is atomic or locked.
+// SAFETY: loom checks the accesses to the code; the rest is atomic or locked.
 unsafe impl Sync for Service {}
 
 impl Service {
@@ -99,17 +99,17 @@ impl Service {
         Self::of(false)
     }
 
-    /// Without barriers: the model orders otherwise what they are for.
+    /// Returns a service without barriers, for models that establish their order by other means.
     fn without_barriers() -> Arc<Self> {
         Self::with(false, Some(Refusal::nothing()))
     }
 
-    /// Of a process whose system refuses its barrier.
+    /// Returns the service of a process whose system refuses its barrier.
     fn refused() -> Arc<Self> {
         Self::with(false, Some(Refusal::new()))
     }
 
-    /// `exact`: for models in which units are forced.
+    /// Returns a service; `exact` for models in which units are forced.
     fn of(exact: bool) -> Arc<Self> {
         Self::with(exact, None)
     }
@@ -127,14 +127,14 @@ impl Service {
         })
     }
 
-    /// A new task.
+    /// Registers a new task.
     fn task(&self) -> &'static Record {
         self.world.register("".into(), TaskKind::Thread)
     }
 
-    /// A unit of work that calls both functions. The version that it saw.
+    /// Runs a unit of work that calls both functions. Returns the version that it saw.
     fn unit(&self, record: &Record) -> usize {
-        self.world.begin_wholly(record);
+        self.world.begin(record);
         let version = self.work(record);
         self.world.leave(record);
         version
@@ -147,7 +147,7 @@ impl Service {
         version
     }
 
-    /// What the call of a point runs.
+    /// Calls a point, and returns the version that ran.
     fn call(&self, point: usize, record: &Record) -> usize {
         self.run(self.points[point].get(record.side()))
     }
@@ -159,14 +159,14 @@ impl Service {
         version
     }
 
-    /// A transition starts, to this version. The side that units leave.
+    /// Starts a transition to this version. Returns the side that units leave.
     fn start(&self, version: usize) -> Side {
         let (left, fenced) = self.start_unsettled(version);
         assert!(fenced);
         left
     }
 
-    /// The same. Whether the barrier was there, too.
+    /// Like [`start`](Self::start), and returns whether the barrier was executed.
     fn start_unsettled(&self, version: usize) -> (Side, bool) {
         let left = self.world.side();
         for point in &self.points {
@@ -175,14 +175,14 @@ impl Service {
         (left, self.world.flip())
     }
 
-    /// The running transition is reversed.
+    /// Reverses the running transition.
     fn reverse(&self) -> Side {
         let left = self.world.side();
         assert!(self.world.flip());
         left
     }
 
-    /// Whether the transition is over: no unit is on the side that was left.
+    /// Ends the transition if no unit is on the side that was left, and returns whether it did.
     fn try_complete(&self, left: Side) -> bool {
         self.complete_if_empty(left, false)
     }
@@ -197,13 +197,13 @@ impl Service {
         over
     }
 
-    /// A whole transition, if units let it end within a few looks. Whether they did.
+    /// Runs a whole transition, if units let it end within a few checks. Returns whether they did.
     fn switch(&self, version: usize) -> bool {
         let left = self.start(version);
         (0..2).any(|_| self.try_complete(left))
     }
 
-    /// The code of a version goes.
+    /// Unloads the code of a version.
     fn unload(&self, version: usize) {
         // SAFETY: loom reports a call that is not ordered before this.
         self.code[version].with_mut(|code| unsafe { *code = false });
@@ -220,7 +220,7 @@ fn spawn<T: 'static>(service: &Arc<Service>, body: impl FnOnce(&Service) -> T + 
     loom::thread::spawn(move || body(&service))
 }
 
-/// Waits for a thread's answer.
+/// Returns the result of a thread.
 fn join<T>(thread: JoinHandle<T>) -> T {
     thread
         .join()

@@ -1,8 +1,8 @@
-//! The system refuses its barrier: light ones become fences (O5).
+//! The system refuses its barrier: light barriers become fences (O5).
 
 use super::{Service, explore, join, spawn};
 
-/// A task that has begun units by compiler fences, and fences elsewhere, as when its thread pins: that settles it.
+/// A task that has begun units by compiler fences fences elsewhere, as when its thread pins: that settles it.
 #[test]
 fn units_meet_a_transition_and_the_refusal() {
     explore(1, || {
@@ -18,14 +18,14 @@ fn units_meet_a_transition_and_the_refusal() {
             service.unload(0);
         }
         join(units);
-        // It comes to an end: with the task's next unit at the latest.
+        // The transition ends, with the task's next unit at the latest.
         assert_eq!(service.unit(record), 1);
         assert!(service.world.settle(), "a task that has fenced is not settled");
         assert!(service.try_complete(left));
     });
 }
 
-/// The same in the transition after that in which the barrier was refused: all are settled, and fence.
+/// Also in the transition after the one in which the barrier was refused: all tasks are settled, and fence.
 #[test]
 fn units_meet_the_transition_after_the_refusal() {
     explore(2, || {
@@ -38,7 +38,7 @@ fn units_meet_the_transition_after_the_refusal() {
         assert!(service.try_complete(left));
         service.unload(0);
         assert_eq!(service.unit(record), 1);
-        // Two more flips, which come to the task's side again.
+        // Two more flips, which return to the task's side.
         assert!(service.switch(2) && service.switch(1));
         let units = spawn(&service, move |service| {
             service.unit(record);

@@ -1,4 +1,4 @@
-//! Tasks, old and new, against one transition; removal of what it replaced.
+//! Tasks, old and new, against one transition; and unloading the code that it replaced.
 
 use std::sync::Arc;
 
@@ -81,7 +81,7 @@ fn a_later_task_has_the_record_of_an_earlier_one() {
         let first = service.task();
         let tasks = spawn(&service, move |service| {
             service.unit(first);
-            service.world.give_back(first);
+            service.world.release(first);
         });
         let later = spawn(&service, |service| {
             let record = service.task();
@@ -96,7 +96,7 @@ fn a_later_task_has_the_record_of_an_earlier_one() {
     });
 }
 
-/// One task after the other, in one record: the scan that meets the second has to have acquired the end of the first.
+/// Two tasks use one record, one after the other: a scan that sees the second must have acquired the end of the first.
 #[test]
 fn a_record_passes_from_task_to_task_in_a_transition() {
     explore(3, || {
@@ -104,7 +104,7 @@ fn a_record_passes_from_task_to_task_in_a_transition() {
         let first = service.task();
         let tasks = spawn(&service, move |service| {
             service.unit(first);
-            service.world.give_back(first);
+            service.world.release(first);
             let next = service.task();
             service.unit(next);
         });
@@ -116,9 +116,9 @@ fn a_record_passes_from_task_to_task_in_a_transition() {
     });
 }
 
-/// O3: the scan meets a unit of the new side, and the one before it ran old code. What a light barrier does here is no fence,
-/// so nothing but its word tells the end of that. What barriers are for does not happen: loads see the newest, and the
-/// unit is over before the flip.
+/// O3: the scan sees a unit of the new side, and the one before it ran old code. A light barrier is not a fence here, so
+/// only the word orders the end of that unit. The race that barriers prevent does not occur: loads see the newest store,
+/// and the unit is over before the flip.
 #[test]
 fn a_scan_meets_the_unit_after_one_of_the_old_side() {
     explore_with(&[true], 3, || {
@@ -128,7 +128,7 @@ fn a_scan_meets_the_unit_after_one_of_the_old_side() {
         let told = Arc::clone(&over);
         let units = spawn(&service, move |service| {
             service.unit(record);
-            // Relaxed: orders nothing.
+            // Relaxed: must not order anything.
             told.store(1, Ordering::Relaxed);
             service.unit(record);
         });

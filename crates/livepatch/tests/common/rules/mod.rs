@@ -1,7 +1,7 @@
-//! The rules, as plainly as they can be said: what should happen, and what each function should be to whom.
+//! The rules, as plainly as possible: what should happen, and what each function should return in each task.
 //!
-//! Written after the kernel, not after the library: each task has a patch state, and a call goes down the stack of patches,
-//! past the one in transition if the task has not switched to it.
+//! Written after the kernel, not after the library: each task has a patch state, and a call searches the stack of patches
+//! from the top, skipping the one in transition if the task has not switched to it.
 
 mod seen;
 mod transition;
@@ -13,22 +13,22 @@ use super::notation::Word;
 use super::op::{Bad, Object, Spec, StateSpec, TASKS};
 use super::pool::name;
 
-/// A registry as it should be.
+/// The expected state of a registry.
 #[derive(Default)]
 pub struct Rules {
     /// Oldest first.
     list: Vec<Entry>,
-    /// The patch in transition, by its number, and whether units should go over to it.
+    /// The patch in transition, by its number, and whether units switch to it.
     transition: Option<(usize, bool)>,
     modules: Vec<(Object, &'static str)>,
     tasks: [TaskState; TASKS as usize],
-    /// The variables that there are.
+    /// The live variables.
     variables: BTreeMap<u64, usize>,
-    /// Of each state that is held: who holds it, or did, and the variables that each of them named.
+    /// For each held state: its present and former holders, and the variables that each of them named.
     history: BTreeMap<u64, Vec<(usize, Vec<u64>)>>,
-    /// The states that cannot be undone: a patch that is, or was, in effect says so.
+    /// The states that cannot be undone, as declared by a patch that is or was in effect.
     blocked: BTreeSet<u64>,
-    /// The patches that a forced transition has taken units from.
+    /// The patches from which a forced transition has moved units.
     forced: BTreeSet<usize>,
     pub words: Vec<Word>,
     pub calls: Vec<Word>,
@@ -39,7 +39,7 @@ struct Entry {
     spec: Spec,
     enabled: bool,
     objects: Vec<ObjectState>,
-    /// Of each state: whether it is held, and whether `post_patch` is due.
+    /// For each state: whether it is held, and whether `post_patch` is due.
     states: BTreeMap<u64, (bool, bool)>,
 }
 
@@ -53,7 +53,8 @@ struct ObjectState {
 struct TaskState {
     depth: usize,
     patched: bool,
-    /// Taken over in the middle of its unit. Later transitions wait for it whatever it runs: it may be in a call of before.
+    /// Whether it was forced in the middle of its unit. Later transitions wait for it whatever it runs: it may be in an
+    /// earlier call.
     caught: bool,
 }
 
@@ -66,7 +67,7 @@ enum Owner {
 type Answer = Result<(), String>;
 
 impl Rules {
-    /// `number` is the patch's own, whatever its name.
+    /// `number` identifies the patch, whatever its name.
     pub fn enable(&mut self, number: usize, spec: &Spec) -> Answer {
         let answer = self.check(number, spec);
         if answer.is_err() {
@@ -109,7 +110,7 @@ impl Rules {
                     None if spec.replace && (blocks || self.blocked.contains(&id)) => {
                         return Err(format!("Blocked({with} s{id})"));
                     }
-                    // Nobody would know how to undo it.
+                    // It could not be undone.
                     None if spec.replace && !kind.is_told() && kind.shadows(id).is_empty() => {
                         return Err(format!("Missing({with} s{id})"));
                     }

@@ -1,11 +1,11 @@
-//! What there is to see.
+//! The observable state.
 
 use super::super::op::{Object, SHADOWS};
 use super::super::pool::name;
 use super::Rules;
 
 impl Rules {
-    /// What these functions are to a task that is in a unit; or to who is in none.
+    /// Returns what these functions return in a task that is in a unit; or outside every unit.
     pub fn read(&self, task: Option<u8>, functions: &[usize]) -> Vec<u32> {
         let target = self.transition.is_none_or(|(_, patching)| patching);
         let patched = match task {
@@ -39,7 +39,7 @@ impl Rules {
         self.tasks[usize::from(task)].depth
     }
 
-    /// The kernel's `patch_state` of a task that is in a unit, or is not; and whether it holds the transition up.
+    /// Returns the kernel's `patch_state` of a task, in a unit or not; and whether it holds up the transition.
     pub fn task(&self, task: u8) -> (livepatch::TaskState, bool) {
         let task = self.tasks[usize::from(task)];
         match self.transition {
@@ -56,7 +56,7 @@ impl Rules {
         }
     }
 
-    /// The attributes of patches and modules, in a row.
+    /// Returns the attributes of patches and modules, in one line.
     pub fn status(&self) -> String {
         let mut text = String::new();
         for (index, entry) in self.list.iter().enumerate() {
@@ -86,7 +86,7 @@ impl Rules {
         text
     }
 
-    /// Whether units were taken from the patch of this number in the middle of their work.
+    /// Returns whether units were moved away from the patch of this number in the middle of their work.
     pub fn is_forced(&self, number: usize) -> bool {
         self.forced.contains(&number)
     }

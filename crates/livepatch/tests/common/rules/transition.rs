@@ -1,4 +1,4 @@
-//! How transitions go on, and what goes when they end.
+//! How transitions proceed, and what is removed when they end.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::{Owner, Rules};
 impl Rules {
     pub(super) fn start(&mut self) {
         let (_, patching) = self.transition.expect("a transition was prepared");
-        // The initial state is the opposite of where it goes; who is outside switches at once.
+        // The initial state is the opposite of the target; a task that is outside switches at once.
         self.tasks.iter_mut().for_each(|task| task.patched = !patching);
         self.announce_start();
         self.complete_if_switched();
@@ -53,7 +53,7 @@ impl Rules {
         let gone: Vec<usize> = self.list[gone].iter().map(|entry| entry.number).collect();
         self.list.retain(|entry| !gone.contains(&entry.number));
         for (id, history) in &mut self.history {
-            // It is only remembered for variables that no patch of the list names, which holds the state.
+            // It stays a former holder only if it has variables that no patch of the list that holds the state names.
             let holders = self
                 .list
                 .iter()
@@ -85,7 +85,7 @@ impl Rules {
             }
         }
         self.pay_post_patch(tp);
-        // Who stacks cannot take back what another said; who replaces all others can.
+        // A stacked patch cannot revoke what another declared; one that replaces all others can.
         for (id, state) in spec.states() {
             if state.blocks {
                 self.blocked.insert(id);
@@ -120,7 +120,7 @@ impl Rules {
                 self.free(tp, id);
             }
         }
-        // What a `pre_patch` that failed has attached.
+        // Variables that a failed `pre_patch` has attached.
         for id in never {
             if self.holders(id).is_empty() {
                 self.free(tp, id);
@@ -138,7 +138,8 @@ impl Rules {
         }
     }
 
-    /// The variables that no other state has are freed: in the last holder's way, else in that of the newest who had one.
+    /// Frees the variables that no other state has: in the last holder's way, otherwise in that of the newest holder that
+    /// named them.
     pub(super) fn free(&mut self, last: usize, id: u64) {
         let number = self.list[last].number;
         let mut history = match self.history.get(&id) {

@@ -1,4 +1,4 @@
-//! The words of callbacks, and small questions.
+//! The words of callbacks, and small queries.
 
 use super::super::notation::Word;
 use super::super::op::{Manner, Object, Spec};
@@ -62,7 +62,7 @@ impl Rules {
         }
     }
 
-    /// The last match from the oldest patch up to the one in transition.
+    /// Returns the last patch with this state, up to the one in transition.
     pub(super) fn prev_state(&self, id: u64) -> Option<u8> {
         let (number, _) = self.transition?;
         let before = self.list.iter().take_while(|entry| entry.number != number);
@@ -99,7 +99,7 @@ impl Rules {
         (0..self.list.len()).filter(holds).collect()
     }
 
-    /// The states that a replacing patch lacks, each with its newest holder, from the newest.
+    /// Returns the states that a replacing patch lacks, each with its newest holder, newest first.
     pub(super) fn dropped_by(&self, new: usize) -> Vec<(usize, u64)> {
         let mut dropped: Vec<(usize, u64)> = Vec::new();
         for index in (0..new).rev() {
