@@ -61,6 +61,8 @@
 //! - `control` (Linux): a socket by which operators see and change the patches of the service, and its client. See
 //!   `livepatch::control`, and the tool of the crate `livepatch-cli`.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 #[cfg(test)]
 extern crate self as livepatch;
 
@@ -135,5 +137,5 @@ macro_rules! points {
 
 /// The README's examples are tests, too.
 #[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
+#[doc = include_str!("../README.md")]
 struct Readme;

@@ -56,6 +56,8 @@
 //!
 //! 1.88, for let chains. A raise is a minor release.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 #[cfg(test)]
 extern crate self as shadow_vars;
 
@@ -138,3 +140,8 @@ pub fn follow_forks() -> bool {
 
 /// The largest alignment of a value.
 pub const MAX_ALIGN: usize = 4096;
+
+/// The README's examples are tests, too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
