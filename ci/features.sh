@@ -17,7 +17,7 @@ copy_sources target/features
 names=()
 for package in "${PACKAGES[@]}"; do names+=(-p "$package"); done
 (cd target/features && RUSTFLAGS="${RUSTFLAGS:-} -Dwarnings" CARGO_TERM_COLOR=never \
-    cargo hack check --feature-powerset --no-dev-deps "${names[@]}" --target-dir ../features-build) 2>&1 |
+    cargo hack check --feature-powerset --exclude-features default --no-dev-deps "${names[@]}" --target-dir ../features-build) 2>&1 |
     tee target/features.log
 
 checked=$(grep -c '^info: running `cargo check' target/features.log || true)
