@@ -8,6 +8,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source ci/extras.sh
+source ci/packages.sh
 
 # crate | oldest version without a known fault | the fault
 FLOORS='
@@ -18,9 +19,6 @@ mio             | 0.8.11 | RUSTSEC-2024-0019
 tokio           | 1.44.2 | RUSTSEC-2021-0124, -2023-0001, -2023-0005, -2025-0023
 tracing         | 0.1.40 | RUSTSEC-2023-0078
 '
-
-# What is published. The others are built by nobody else.
-PACKAGES=(asymmetric-barrier shadow-vars livepatch-macros livepatch livepatch-cli)
 
 # Every requirement on a crate in a tree: FILE <tab> REQUIREMENT.
 requirements() {

@@ -199,3 +199,8 @@ impl Default for Reader {
         Self::new()
     }
 }
+
+/// The README's examples are tests, too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -7,8 +7,8 @@ use proc_macro::TokenStream;
 use proc_macro2::{Span, TokenStream as Tokens, TokenTree};
 use quote::{ToTokens, format_ident, quote};
 use syn::parse::Parser;
-use syn::{AttrStyle, Attribute, BareFnArg, Expr, ExprLit, FnArg, Ident, ItemFn, Lit, LitStr, Meta, Pat, Path};
-use syn::{Signature, Token, TypeBareFn};
+use syn::{AttrStyle, Attribute, Expr, ExprLit, FnArg, Ident, ItemFn, Lit, LitStr, Meta, NamedArg, Pat, Path};
+use syn::{Safety, Signature, Token, TypeFnPtr};
 use syn::{parse_macro_input, parse_quote, punctuated::Punctuated, spanned::Spanned};
 
 /// Makes a function patchable. See `livepatch::patchable`.
@@ -71,7 +71,10 @@ impl Options {
 
 fn expand(options: &Options, function: ItemFn) -> syn::Result<Tokens> {
     refuse(&function)?;
-    let ItemFn { attrs, vis, sig, block } = function;
+    // Left out: modifiers that no function outside an `impl` can have.
+    let ItemFn {
+        attrs, vis, sig, block, ..
+    } = function;
     let (attrs, lints) = split(attrs);
     let krate = &options.krate;
     let name = &sig.ident;
@@ -95,12 +98,17 @@ fn expand(options: &Options, function: ItemFn) -> syn::Result<Tokens> {
         }
     }
 
-    let pointer = TypeBareFn {
+    let unsafety = match sig.safety {
+        Safety::Unsafe(token) => Some(token),
+        Safety::Safe(_) | Safety::Default => None,
+    };
+    let pointer = TypeFnPtr {
+        attrs: Vec::new(),
         lifetimes: (!sig.generics.params.is_empty()).then(|| {
             let lifetimes = sig.generics.lifetimes().map(|one| &one.lifetime);
             parse_quote!(for<#(#lifetimes),*>)
         }),
-        unsafety: sig.unsafety,
+        unsafety,
         abi: sig.abi.clone(),
         fn_token: sig.fn_token,
         paren_token: sig.paren_token,
@@ -117,7 +125,7 @@ fn expand(options: &Options, function: ItemFn) -> syn::Result<Tokens> {
     let token = Ident::new("outside", Span::mixed_site());
     // SAFETY (of the generated code): the guard outlives the call; the caller of an unsafe function upholds its contract.
     let function = quote!(unsafe { #guard.function() });
-    let call = match sig.unsafety {
+    let call = match unsafety {
         Some(_) => quote!(unsafe { (#function)(#(#arguments),*) }),
         None => quote!((#function)(#(#arguments),*)),
     };
@@ -132,7 +140,7 @@ fn expand(options: &Options, function: ItemFn) -> syn::Result<Tokens> {
         sig.inputs.push(parse_quote!(#token: #krate::Outside));
         sig
     });
-    let [call_outside, call_seldom] = [&outside, &seldom].map(|function| match sig.unsafety {
+    let [call_outside, call_seldom] = [&outside, &seldom].map(|function| match unsafety {
         Some(_) => quote!(unsafe { #function(#(#arguments,)* #token) }),
         None => quote!(#function(#(#arguments,)* #token)),
     });
@@ -220,10 +228,10 @@ fn split(attrs: Vec<Attribute>) -> (Vec<Attribute>, Vec<Attribute>) {
 }
 
 /// Returns an argument as in a function pointer's type.
-fn bare_argument(argument: &FnArg) -> Option<BareFnArg> {
+fn bare_argument(argument: &FnArg) -> Option<NamedArg> {
     match argument {
         FnArg::Receiver(_) => None, // Refused before.
-        FnArg::Typed(typed) => Some(BareFnArg {
+        FnArg::Typed(typed) => Some(NamedArg {
             attrs: Vec::new(),
             name: None,
             ty: (*typed.ty).clone(),

@@ -63,6 +63,8 @@
 //! - `control` (Linux): a socket through which operators inspect and change the patches of the service, and its client.
 //!   See `livepatch::control`, and the tool in the crate `livepatch-cli`.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 #[cfg(test)]
 extern crate self as livepatch;
 
@@ -138,5 +140,5 @@ macro_rules! points {
 
 /// The README's examples are tested too.
 #[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
+#[doc = include_str!("../README.md")]
 struct Readme;

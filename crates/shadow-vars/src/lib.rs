@@ -61,6 +61,8 @@
 //!
 //! 1.88, for let chains. Raising it is a minor release.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 #[cfg(test)]
 extern crate self as shadow_vars;
 
@@ -143,3 +145,8 @@ pub fn follow_forks() -> bool {
 
 /// The largest supported alignment of a value, in bytes.
 pub const MAX_ALIGN: usize = 4096;
+
+/// The README's examples are tests, too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# Why: what is published cannot be taken back. So one script does all that has to be right first, in order, and publishes only
+# when it is told to.
+#
+# Usage: ci/release.sh              checks, and prints the commands that publish
+#        ci/release.sh --publish    checks, and publishes, one package after the other
+# Whether the commit is good, .ci/run and the workflow decide: it is to have passed them.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source ci/packages.sh
+
+case "${1:-}" in
+'' | --publish) ;;
+*)
+    echo "usage: ci/release.sh [--publish]" >&2
+    exit 2
+    ;;
+esac
+
+fail() {
+    echo "release: $1" >&2
+    exit 1
+}
+
+version=$(sed -n '/^\[workspace\.package\]/,/^\[/ s/^version = "\(.*\)"$/\1/p' Cargo.toml)
+[[ -n $version ]] || fail "no version in [workspace.package]"
+tag=v$version
+echo "release: $version: ${PACKAGES[*]}"
+
+# The tree is what will be tagged.
+[[ -z $(git status --porcelain) ]] || fail "the tree is not clean: what is packaged must be what is committed"
+! git rev-parse --quiet --verify "refs/tags/$tag" >/dev/null || fail "there is a tag $tag already: raise the version in Cargo.toml"
+
+# The changelog says what is in it, and keeps nothing back for later that is in it too.
+grep -qE "^## \[${version//./\\.}\] - [0-9]{4}-[0-9]{2}-[0-9]{2}$" CHANGELOG.md ||
+    fail "CHANGELOG.md has no section '## [$version] - YYYY-MM-DD'"
+if awk '/^## / { inside = /^## \[Unreleased\]/ } inside && /^- / { found = 1 } END { exit !found }' CHANGELOG.md; then
+    fail "CHANGELOG.md has entries under [Unreleased]: move them to [$version]"
+fi
+
+ci/lock.sh
+ci/package.sh
+
+# Nothing that users rely on goes without the version saying so.
+last=$(git describe --tags --abbrev=0 --match 'v[0-9]*' 2>/dev/null || true)
+if [[ -z $last ]]; then
+    echo "release: no earlier release has a tag: there is no interface to compare with. A clone without tags needs \`git fetch --tags\`"
+else
+    cargo semver-checks --version >/dev/null 2>&1 || cargo install --quiet --locked cargo-semver-checks
+    for package in "${PACKAGES[@]}"; do
+        # Of the rest, it has nothing to look at: programs have no interface in Rust, macros none that it can see.
+        [[ -f crates/$package/src/lib.rs ]] || continue
+        ! grep -q '^proc-macro = true$' "crates/$package/Cargo.toml" || continue
+        # A package that the last release did not have is new as a whole.
+        git cat-file -e "$last:crates/$package/Cargo.toml" 2>/dev/null || continue
+        cargo semver-checks -p "$package" --all-features --baseline-rev "$last"
+    done
+    echo "release: $version is as much of a change since $last as the interfaces are"
+fi
+
+commands=()
+for package in "${PACKAGES[@]}"; do commands+=("cargo publish --locked -p $package"); done
+commands+=("git tag --annotate $tag --message $tag")
+
+if [[ ${1:-} != --publish ]]; then
+    echo "release: ready. To publish, run \`ci/release.sh --publish\`, or in this order:"
+    printf '    %s\n' "${commands[@]}"
+    exit 0
+fi
+for at in "${!commands[@]}"; do
+    echo "+ ${commands[at]}"
+    # Cargo waits until the registry has the package, as the next one needs it.
+    if ! ${commands[at]}; then
+        echo "release: stopped. What has been published stays; when the cause is gone, go on with:" >&2
+        printf '    %s\n' "${commands[@]:at}" >&2
+        exit 1
+    fi
+done
+echo "release: $version is published and tagged; the tag is not pushed"
