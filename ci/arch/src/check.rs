@@ -36,8 +36,10 @@ type Needed<'l> = BTreeSet<(usize, &'l str)>;
 struct Check<'l> {
     of: &'l Crate,
     list: &'l List,
-    /// Of each file, its row, if it has one.
+    /// Of each file, its row, if it has one: of a file of unit tests, that of its module.
     rows: Vec<Option<&'l Row>>,
+    /// Of a file of unit tests, the row that names it, if one does.
+    more: Vec<Option<&'l Row>>,
     needed: Needed<'l>,
     findings: Vec<Finding>,
 }
@@ -48,6 +50,7 @@ pub(crate) fn check(of: &Crate, list: &List) -> (Vec<Finding>, Vec<String>) {
         of,
         list,
         rows: vec![None; of.files.len()],
+        more: vec![None; of.files.len()],
         needed: Needed::new(),
         findings: Vec::new(),
     };
@@ -98,6 +101,14 @@ impl<'l> Check<'l> {
                 self.rows[file] = Some(row);
                 if owner == file {
                     used.insert((row.line, name.as_str()));
+                }
+                let exact = list
+                    .rows
+                    .iter()
+                    .find(|row| owner != file && row.names.iter().any(|name| name == self.label(file)));
+                if let Some(row) = exact {
+                    self.more[file] = Some(row);
+                    used.insert((row.line, self.label(file)));
                 }
             } else {
                 let path = self.of.files[file].path.clone();
@@ -151,10 +162,15 @@ impl<'l> Check<'l> {
     /// The rows that say what may be used there, the most general first.
     fn rows_for(&self, at: &Use) -> Vec<&'l Row> {
         let tests = at.test.then_some(&self.list.tests);
-        [Some(&self.list.everywhere), self.rows[at.from], tests]
-            .into_iter()
-            .flatten()
-            .collect()
+        [
+            Some(&self.list.everywhere),
+            self.rows[at.from],
+            self.more[at.from],
+            tests,
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
     }
 
     /// Uses between files: each must be in the list, and go up the list, unless a known circle has both.

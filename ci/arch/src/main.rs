@@ -26,7 +26,7 @@ fn print_uses(tree: &Tree, folder: &str) -> Result<(), String> {
     let of = repository::load(tree, folder)?;
     let print = |from: usize, to: &str, line, test, what: &str| {
         let test = if test { "test" } else { "-" };
-        println!("{}\t{to}\t{line}\t{test}\t{what}", of.files[of.owner(from)].label);
+        println!("{}\t{to}\t{line}\t{test}\t{what}", of.files[from].label);
     };
     for (&(from, to), uses) in &of.own {
         uses.iter()

@@ -56,6 +56,7 @@ const SOURCES: &[Case] = cases! {
     "use" core!("reclaim/list.rs"), "use crate::table::node::Node;";
     "use" core!("reclaim/pace.rs"), "fn f(_: &crate::registry::Registry) {}";
     "use" core!("table/node.rs"), "use crate::ShadowStore;";
+    "use" core!("table/word.rs"), "#[cfg(test)] mod unit { use crate::reclaim::asymmetric::Asymmetric; }";
     "use" core!("table/word.rs"), "mod inner { use super::super::super::store as other; fn f() { other::global() } }";
     "use" core!("table/sweep.rs"), "use crate::stats::Stats;";
     "use" core!("table/hash.rs"), "fn f() { assert!(crate::table::sweep::all()) }";
