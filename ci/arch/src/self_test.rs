@@ -68,7 +68,7 @@ const SOURCES: &[Case] = cases! {
     "use" patches!("point.rs"), "fn f() { crate::registry::registry() }";
     "use" patches!("patch/object.rs"), "use crate::registry::Registry;";
     "use" patches!("registry/enable.rs"), "use crate::library::loaded::open;";
-    "use" patches!("task/leaving.rs"), "use crate::{Patch, error};";
+    "use" patches!("task/waiter.rs"), "use crate::{Patch, error};";
     // Methods.
     "use" core!("table/probe.rs"),
         "impl<R: Reclaim> Core<R> { fn bad(&self, s: Shield<'_>) { let _ = self.help(s); self.shrink_if_empty(self.root(s)); } }";
@@ -78,7 +78,7 @@ const SOURCES: &[Case] = cases! {
     "use" core!("table/group.rs"), "fn f<R>(c: &Core<R>, s: Shield<'_>) { c.larger_successor(c.root(s)); }";
     "use" core!("table/array.rs"), "use super::Core; fn f<R>(c: &Core<R>, s: Shield<'_>) { Core::help(c, s); }";
     "use" core!("table/find.rs"), "fn f<R>(c: &Core<R>) { debug_assert!(c.larger_successor(c.root(s)).is_some()); }";
-    "use" core!("table/insert.rs"), "impl<R: Reclaim> Core<R> { fn bad(&self) { self.alloc_on(1) } }";
+    "use" core!("table/insert.rs"), "impl<R: Reclaim> Core<R> { fn bad(&self) { self.alloc_slow(1) } }";
     "use" patches!("registry/states.rs"), "impl Registry { fn f(&self) { let _ = self.wait_unloaded(\"p\", LONG); } }";
     // Other crates.
     "use" core!("reclaim/mod.rs"), "use crossbeam_epoch as epoch;";
@@ -101,7 +101,7 @@ const SOURCES: &[Case] = cases! {
     "syntax" core!("mem.rs"), "fn f( {";
     // Allowed.
     "" patches!("task/unit.rs"), "use std::panic::Location; use crate::task::record;";
-    "" patches!("registry/worker.rs"), "use crate::task::leaving; use super::Registry;";
+    "" patches!("registry/worker.rs"), "use crate::task::waiter; use super::Registry;";
     "" core!("sync.rs"), "pub(crate) use std::sync::atomic::AtomicUsize; use loom::thread;";
     "" core!("tests/loom_find.rs"), "use loom::thread; use crate::store::ShadowStore; use std::sync::atomic::fence;";
     "" core!("table/insert.rs"), "use super::{find::find, migrate, word::{self, Word}}; use crate::sync::AtomicU64;";
