@@ -200,7 +200,7 @@ mod handlers {
                     let found = at_each_step(publishes_and_looks_up, || load(place));
                     wrong += u64::from(found > ANNOUNCED.get());
                     if STEPS.get() <= publish {
-                        assert!(publish > 20, "only {publish} steps");
+                        assert!(publish > 10, "only {publish} steps");
                         break;
                     }
                 }
