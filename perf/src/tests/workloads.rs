@@ -12,8 +12,9 @@ use crate::record::{Cell, Line};
 use crate::store::{Form, Kind, Stall};
 use crate::workloads::Workload;
 
-/// Maps that sometimes give wrong answers, and where. The study names such a run as failed and goes on.
-const UNRELIABLE: &[(&str, &str)] = &[("leapfrog", "W4N")];
+/// Maps that sometimes fail while several threads write. The study names such a run as failed and continues. `leapfrog` loses
+/// entries when it migrates its table, or fails an assertion of its own there (`prev_status == 15`, seen in W11).
+const UNRELIABLE: &[&str] = &["leapfrog"];
 
 /// The cells measured, and how many cells failed as [`UNRELIABLE`] maps may.
 fn run(points: Vec<Point>, hasher: Option<&str>, keys: KeyKind) -> (Vec<Cell>, usize) {
@@ -39,9 +40,7 @@ fn run(points: Vec<Point>, hasher: Option<&str>, keys: KeyKind) -> (Vec<Cell>, u
         &ProgressBar::hidden(),
         &mut |line| match line {
             Line::Cell(cell) => cells.push(cell),
-            Line::Failure(failure) if UNRELIABLE.contains(&(failure.store.as_str(), failure.workload.as_str())) => {
-                excused += 1;
-            }
+            Line::Failure(failure) if UNRELIABLE.contains(&failure.store.as_str()) => excused += 1,
             other => panic!("{other:?}"),
         },
     );
