@@ -273,10 +273,12 @@ impl<O: Objects> RetireLists<O> {
             },
         };
         if self.poll.divides(count) || has_drop || bytes >= LARGE {
-            let fills = match () {
-                () if bytes >= LARGE => Fills::AtOnce,
-                () if self.batch.divides(count) => Fills::Batch,
-                () => Fills::Nothing,
+            let fills = if bytes >= LARGE {
+                Fills::AtOnce
+            } else if self.batch.divides(count) {
+                Fills::Batch
+            } else {
+                Fills::Nothing
             };
             let to_drop = has_drop.then_some(object);
             // SAFETY: the caller's guard protects the object, which is a variable if it has a destructor.

@@ -37,17 +37,13 @@ impl<O: Objects> RetireLists<O> {
         self: &Arc<Self>,
         (list, shard): (&List<O>, Shard),
         to_drop: Option<NonNull<Link>>,
-        mut fills: Fills,
+        fills: Fills,
     ) -> bool {
-        if let Some(object) = to_drop {
-            // SAFETY: guaranteed by the caller.
-            let heavy = list.add_weight(unsafe { self.weigh(object) });
-            // An object with a destructor does not wait for the next batch.
-            if heavy || fills == Fills::Batch {
-                fills = Fills::AtOnce;
-            }
-        }
-        if fills == Fills::AtOnce || fills == Fills::Batch && R::PERIODS_TAKE_MEMORY {
+        // SAFETY: guaranteed by the caller.
+        let heavy = to_drop.is_some_and(|object| list.add_weight(unsafe { self.weigh(object) }));
+        // A full batch may wait for its barrier if its objects own nothing and the backend's periods take no memory.
+        let full = fills == Fills::Batch;
+        if heavy || fills == Fills::AtOnce || full && (to_drop.is_some() || R::PERIODS_TAKE_MEMORY) {
             self.advance_now::<R>((list, shard), to_drop.is_some());
             return true;
         }
@@ -62,7 +58,6 @@ impl<O: Objects> RetireLists<O> {
             self.advance::<R>(shard.index);
             return false;
         }
-        let full = fills == Fills::Batch;
         // A full batch is closed, if the one before is drained.
         let closed = full && !list.is_pending();
         if closed {
