@@ -24,17 +24,7 @@ report() {
     failed=1
 }
 
-# A value of a manifest's section, arrays in one line: value FILE SECTION KEY.
-value() {
-    awk -v section="[$2]" -v key="$3" '
-        /^\[/ { inside = ($0 == section) }
-        open { text = text " " $0 }
-        inside && !open && index($0, key " = ") == 1 { text = substr($0, length(key) + 4); open = 1 }
-        inside && !open && $0 == key ".workspace = true" { print "workspace"; exit }
-        open && (text !~ /^\[/ || text ~ /\]$/) { gsub(/^"|"$/, "", text); print text; exit }' "$1"
-}
-
-# The same of a package's section, or of the workspace's if it is inherited.
+# A value of a package's section, or of the workspace's if it is inherited: inherited FILE WORKSPACE KEY.
 inherited() {
     local found
     found=$(value "$1" package "$3")

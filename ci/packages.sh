@@ -4,3 +4,13 @@
 # In the order in which they are published: each after what it depends on. A package's folder in crates/ has its name.
 # shellcheck disable=SC2034 # used by who sources this
 PACKAGES=(asymmetric-barrier shadow-vars livepatch-macros livepatch livepatch-cli)
+
+# A value of a manifest's section, arrays in one line: value FILE SECTION KEY.
+value() {
+    awk -v section="[$2]" -v key="$3" '
+        /^\[/ { inside = ($0 == section) }
+        open { text = text " " $0 }
+        inside && !open && index($0, key " = ") == 1 { text = substr($0, length(key) + 4); open = 1 }
+        inside && !open && $0 == key ".workspace = true" { print "workspace"; exit }
+        open && (text !~ /^\[/ || text ~ /\]$/) { gsub(/^"|"$/, "", text); print text; exit }' "$1"
+}

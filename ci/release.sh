@@ -22,7 +22,7 @@ fail() {
     exit 1
 }
 
-version=$(sed -n '/^\[workspace\.package\]/,/^\[/ s/^version = "\(.*\)"$/\1/p' Cargo.toml)
+version=$(value Cargo.toml workspace.package version)
 [[ -n $version ]] || fail "no version in [workspace.package]"
 tag=v$version
 echo "release: $version: ${PACKAGES[*]}"

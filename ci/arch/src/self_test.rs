@@ -111,7 +111,7 @@ const SOURCES: &[Case] = cases! {
     "" core!("reclaim/mod.rs"), "pub use self::seize::Seize;";
     "" core!("table/remove.rs"),
         "impl<R: Reclaim> Core<R> { fn remove(&self, s: Shield<'_>) { self.help(s); [1].iter().find(|_| true); } }";
-    "" core!("table/remove.rs"), "mod inner { use super::super::find::Look; fn f() -> impl Sized + use<> {} }";
+    "" core!("table/remove.rs"), "mod inner { use super::super::find::Scan; fn f() -> impl Sized + use<> {} }";
     "" core!("table/hash.rs"), "mod unit { use super::*; fn f() { super::super::hash::home() } }";
 };
 
