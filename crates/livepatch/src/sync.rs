@@ -6,32 +6,50 @@ use std::sync::PoisonError;
 
 use crate::fork::Section;
 
-#[cfg(shadow_loom)]
-pub(crate) use loom::sync::{
-    Mutex, MutexGuard,
-    atomic::{Ordering, fence},
-};
-#[cfg(all(test, shadow_loom))]
-pub(crate) use modelled::loads_see_the_newest;
-#[cfg(shadow_loom)]
-pub(crate) use modelled::{AtomicPtr, AtomicU64, AtomicUsize};
+pub(crate) use imp::*;
+
 #[cfg(not(shadow_loom))]
-pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence};
-#[cfg(not(shadow_loom))]
-pub(crate) use {Lock as Mutex, Locked as MutexGuard};
+mod imp {
+    pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, compiler_fence, fence};
+
+    pub(crate) use super::{Lock as Mutex, Locked as MutexGuard};
+
+    /// Takes a lock of the protocol.
+    pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+        mutex.lock()
+    }
+
+    /// Makes a function `const`, except with loom's atomics, whose constructors are not.
+    macro_rules! const_unless_loom {
+        ($(#[$meta:meta])* $vis:vis fn $($rest:tt)*) => { $(#[$meta])* $vis const fn $($rest)* };
+    }
+    pub(crate) use const_unless_loom;
+
+    /// Defines a static of the protocol: in a model, it is initialised anew for each execution.
+    macro_rules! static_global {
+        ($(#[$meta:meta])* $(pub($in:ident))? static $name:ident: $of:ty = $init:expr;) => {
+            $(#[$meta])* $(pub($in))? static $name: $of = $init;
+        };
+    }
+    pub(crate) use static_global;
+}
 
 /// Loom's atomics, with loads that can be restricted to the newest store: `shadow-vars` has the same, and explains why.
 #[cfg(shadow_loom)]
-mod modelled {
+mod imp {
     use std::ops::Deref;
+    use std::sync::PoisonError;
     use std::sync::atomic::AtomicBool;
 
-    use loom::sync::atomic::{self, Ordering};
+    use loom::sync::atomic::{self};
+    pub(crate) use loom::sync::{
+        Mutex, MutexGuard,
+        atomic::{Ordering, fence},
+    };
 
     static NEWEST: AtomicBool = AtomicBool::new(false);
 
     /// Sets whether all later loads see the newest store only. Must not be changed during an execution.
-    #[cfg(test)]
     pub(crate) fn loads_see_the_newest(newest: bool) {
         NEWEST.store(newest, Ordering::Relaxed);
     }
@@ -74,22 +92,27 @@ mod modelled {
         AtomicU64, u64, u64::MAX;
         AtomicUsize, usize, usize::MAX;
     }
-}
 
-/// Makes a function `const`, except with loom's atomics, whose constructors are not.
-#[cfg(not(shadow_loom))]
-macro_rules! const_unless_loom {
-    ($(#[$meta:meta])* $vis:vis fn $($rest:tt)*) => { $(#[$meta])* $vis const fn $($rest)* };
+    pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+        mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    macro_rules! const_unless_loom {
+        ($($all:tt)*) => { $($all)* };
+    }
+    pub(crate) use const_unless_loom;
+
+    macro_rules! static_global {
+        ($(#[$meta:meta])* $(pub($in:ident))? static $name:ident: $of:ty = $init:expr;) => {
+            loom::lazy_static! { $(#[$meta])* $(pub($in))? static ref $name: $of = $init; }
+        };
+    }
+    pub(crate) use static_global;
 }
-#[cfg(shadow_loom)]
-macro_rules! const_unless_loom {
-    ($($all:tt)*) => { $($all)* };
-}
-pub(crate) use const_unless_loom;
 
 /// Atomics that take no part in the protocol: for names, places, flags of a status, and the handling of forks.
 pub(crate) mod stat {
-    pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, Ordering};
 }
 
 /// A lock of the slow path, held briefly and only over our own code: free in the child of a fork ([`Section`]). No code
@@ -117,14 +140,6 @@ impl<T> Lock<T> {
             _section: section,
         }
     }
-
-    #[cfg_attr(
-        not(all(feature = "library", target_os = "linux")),
-        allow(dead_code, reason = "only modules need it")
-    )]
-    pub(crate) fn get_mut(&mut self) -> &mut T {
-        self.0.get_mut().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl<T> Deref for Locked<'_, T> {
@@ -139,29 +154,4 @@ impl<T> DerefMut for Locked<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
         &mut self.guard
     }
-}
-
-/// Executes a light barrier where the system has a heavy one: a compiler fence.
-#[cfg(not(shadow_loom))]
-#[inline(always)]
-pub(crate) fn light_fence() {
-    std::sync::atomic::compiler_fence(Ordering::SeqCst);
-}
-
-/// Executes a light barrier in a model: a fence, which is its effect in combination with the heavy one.
-#[cfg(shadow_loom)]
-pub(crate) fn light_fence() {
-    fence(Ordering::SeqCst);
-}
-
-/// Takes a lock of the protocol.
-#[cfg(not(shadow_loom))]
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock()
-}
-
-/// Takes a lock of the protocol, in a model.
-#[cfg(shadow_loom)]
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
+use super::change::{Change, Owner};
 use super::points::Applied;
-use super::{Change, Owner};
 use crate::callout;
 use crate::error::{EnableError, Refusal};
 use crate::events::{Direction, Event};

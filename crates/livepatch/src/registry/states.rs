@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::change::{Change, Owner};
 use super::inner::{Entry, Held, Inner, Retained};
-use super::{Change, Owner};
 use crate::callout;
 use crate::error::{EnableError, Incompatibility, Refusal};
 use crate::events::Event;
@@ -311,8 +311,7 @@ impl Change<'_> {
     /// needs any more.
     pub(super) fn update_retained(&self, gone: &[Arc<Patch>]) {
         let successors: Vec<Arc<Patch>> = self.inner().list.iter().map(|entry| Arc::clone(&entry.patch)).collect();
-        gone.iter()
-            .for_each(|patch| patch.code.share_with(&patch.states, &successors));
+        gone.iter().for_each(|patch| patch.share_code(&successors));
         let uses: Vec<LibraryUse> = gone
             .iter()
             .flat_map(|patch| self.inner().release_states(patch))

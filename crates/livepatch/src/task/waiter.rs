@@ -42,7 +42,6 @@ pub(crate) fn wake() {
 }
 
 /// In a fork's child: the waiting thread does not exist, unless it is the one that forked.
-#[cfg(not(shadow_loom))]
 pub(super) fn after_fork() {
     if !is_current() {
         WAITER.store(ptr::null_mut(), Ordering::Release);

@@ -7,7 +7,7 @@ use std::env;
 use std::process::Command;
 use std::time::Instant;
 
-use crate::task::Defect;
+use crate::task::defect::Defect;
 
 /// The variable that names the defect of a child process's world.
 const PLANTED: &str = "LIVEPATCH_LOOM_DEFECT";

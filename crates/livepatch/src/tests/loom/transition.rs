@@ -92,7 +92,7 @@ fn a_later_task_has_the_record_of_an_earlier_one() {
         }
         join(tasks);
         join(later);
-        assert!(service.world.record_count() <= 2);
+        assert!(service.world.records().count() <= 2);
     });
 }
 
@@ -112,7 +112,7 @@ fn a_record_passes_from_task_to_task_in_a_transition() {
             service.unload(0);
         }
         join(tasks);
-        assert_eq!(service.world.record_count(), 1);
+        assert_eq!(service.world.records().count(), 1);
     });
 }
 
