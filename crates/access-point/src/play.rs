@@ -14,8 +14,8 @@ use serde_json::Value;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 
-use crate::Options;
 use crate::build::Programs;
+use crate::options::Options;
 use crate::screen::{Phase, Screen};
 
 /// How long a transition, or the service's start, may take.

@@ -12,12 +12,12 @@ use anyhow::{Context, Result, ensure};
 use livepatch::registry;
 use shadow_vars::global;
 
-use crate::Options;
 use crate::ap::{AccessPoint, Known};
 use crate::count::{Account, HandledLog};
 use crate::net;
+use crate::options::Options;
 use crate::report::Report;
-use crate::run::{World, wait_for};
+use crate::world::{World, wait_for};
 
 /// The interval of the manager's checks.
 const TICK: Duration = Duration::from_millis(10);

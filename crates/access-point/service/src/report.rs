@@ -6,8 +6,8 @@ use std::time::Instant;
 use access_point_interface::counted::Ledger;
 use shadow_vars::global;
 
-use crate::Options;
 use crate::count::Tally;
+use crate::options::Options;
 use crate::phase::{PerPhase, PhaseInfo};
 
 /// The results of a run.

@@ -4,23 +4,20 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, ScopedJoinHandle};
-use std::time::{Duration, Instant};
 
 use access_point_interface::frame::FRAME;
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Result, anyhow};
 
-use crate::Options;
 use crate::ap::AccessPoint;
 use crate::clients::Client;
 use crate::manager::Manager;
 use crate::net::{self, Inlet, NOTICE, Outlet};
+use crate::options::Options;
 use crate::phase::Clock;
 use crate::radios::Radios;
 use crate::report::Report;
 use crate::sleepers::Sleeper;
-
-/// How long anything may take that takes microseconds on an idle machine.
-const TIMEOUT: Duration = Duration::from_secs(10);
+use crate::world::World;
 
 /// Runs until `enough` is set, and compares the counts.
 pub(crate) fn run(options: &Options, clock: Arc<Clock>, enough: &AtomicBool) -> Result<Report> {
@@ -80,30 +77,6 @@ pub(crate) fn run(options: &Options, clock: Arc<Clock>, enough: &AtomicBool) -> 
     })
 }
 
-/// The world around the access point. Stations are distributed evenly over each group.
-pub(crate) struct World {
-    clients: Vec<Client>,
-    sleepers: Vec<Sleeper>,
-    radios: Vec<Radios>,
-}
-
-impl World {
-    /// Returns the client that sends to this station.
-    pub(crate) fn client(&self, station: u32) -> &Client {
-        &self.clients[station as usize % self.clients.len()]
-    }
-
-    /// Returns the sleeper that controls its naps.
-    pub(crate) fn sleeper(&self, station: u32) -> &Sleeper {
-        &self.sleepers[station as usize % self.sleepers.len()]
-    }
-
-    /// Returns the radios that include its own.
-    pub(crate) fn radios(&self, station: u32) -> &Radios {
-        &self.radios[station as usize % self.radios.len()]
-    }
-}
-
 /// The conditions that end the threads.
 #[derive(Default)]
 struct Until {
@@ -152,17 +125,6 @@ fn join<T>(threads: Vec<ScopedJoinHandle<'_, Result<T>>>) -> Result<Vec<T>> {
     ends.into_iter()
         .map(|end| end.map_err(|_| anyhow!("a thread has panicked"))?)
         .collect()
-}
-
-/// Polls until something has happened; returns an error if it takes much too long.
-pub(crate) fn wait_for(what: &str, trouble: &AtomicBool, mut happened: impl FnMut() -> bool) -> Result<()> {
-    let deadline = Instant::now() + TIMEOUT;
-    while !happened() {
-        ensure!(!trouble.load(Ordering::Relaxed), "a thread has given up");
-        ensure!(Instant::now() < deadline, "waited too long for {what}");
-        thread::sleep(Duration::from_micros(50));
-    }
-    Ok(())
 }
 
 fn channels<const N: usize>(count: usize) -> Result<(Vec<Outlet>, Vec<Inlet<N>>)> {
