@@ -6,11 +6,13 @@ use std::sync::PoisonError;
 
 use crate::fork::Section;
 
+pub(crate) use asymmetric_barrier::atomics::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence};
+pub(crate) use asymmetric_barrier::{__const_unless_loom as const_unless_loom, __static_global as static_global};
 pub(crate) use imp::*;
 
 #[cfg(not(shadow_loom))]
 mod imp {
-    pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, compiler_fence, fence};
+    pub(crate) use std::sync::atomic::compiler_fence;
 
     pub(crate) use super::{Lock as Mutex, Locked as MutexGuard};
 
@@ -18,96 +20,17 @@ mod imp {
     pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
         mutex.lock()
     }
-
-    /// Makes a function `const`, except with loom's atomics, whose constructors are not.
-    macro_rules! const_unless_loom {
-        ($(#[$meta:meta])* $vis:vis fn $($rest:tt)*) => { $(#[$meta])* $vis const fn $($rest)* };
-    }
-    pub(crate) use const_unless_loom;
-
-    /// Defines a static of the protocol: in a model, it is initialised anew for each execution.
-    macro_rules! static_global {
-        ($(#[$meta:meta])* $(pub($in:ident))? static $name:ident: $of:ty = $init:expr;) => {
-            $(#[$meta])* $(pub($in))? static $name: $of = $init;
-        };
-    }
-    pub(crate) use static_global;
 }
 
-/// Loom's atomics, with loads that can be restricted to the newest store: `shadow-vars` has the same, and explains why.
 #[cfg(shadow_loom)]
 mod imp {
-    use std::ops::Deref;
     use std::sync::PoisonError;
-    use std::sync::atomic::AtomicBool;
 
-    use loom::sync::atomic::{self};
-    pub(crate) use loom::sync::{
-        Mutex, MutexGuard,
-        atomic::{Ordering, fence},
-    };
-
-    static NEWEST: AtomicBool = AtomicBool::new(false);
-
-    /// Sets whether all later loads see the newest store only. Must not be changed during an execution.
-    pub(crate) fn loads_see_the_newest(newest: bool) {
-        NEWEST.store(newest, Ordering::Relaxed);
-    }
-
-    macro_rules! modelled {
-        ($($name:ident $(<$of:ident>)?, $value:ty, $never:expr;)*) => {$(
-            #[derive(Debug)]
-            pub(crate) struct $name $(<$of>)? (atomic::$name $(<$of>)?);
-
-            impl $(<$of>)? $name $(<$of>)? {
-                #[track_caller]
-                pub(crate) fn new(value: $value) -> Self {
-                    Self(atomic::$name::new(value))
-                }
-
-                #[track_caller]
-                pub(crate) fn load(&self, order: Ordering) -> $value {
-                    if NEWEST.load(Ordering::Relaxed) {
-                        // No word ever has this value; and if one had, it would be stored unchanged.
-                        let (Ok(value) | Err(value)) = self.0.compare_exchange($never, $never, order, order);
-                        value
-                    } else {
-                        self.0.load(order)
-                    }
-                }
-            }
-
-            impl $(<$of>)? Deref for $name $(<$of>)? {
-                type Target = atomic::$name $(<$of>)?;
-
-                fn deref(&self) -> &Self::Target {
-                    &self.0
-                }
-            }
-        )*};
-    }
-
-    modelled! {
-        AtomicPtr<T>, *mut T, std::ptr::without_provenance_mut(usize::MAX);
-        AtomicU64, u64, u64::MAX;
-        AtomicUsize, usize, usize::MAX;
-    }
+    pub(crate) use loom::sync::{Mutex, MutexGuard};
 
     pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
         mutex.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    macro_rules! const_unless_loom {
-        ($($all:tt)*) => { $($all)* };
-    }
-    pub(crate) use const_unless_loom;
-
-    macro_rules! static_global {
-        ($(#[$meta:meta])* $(pub($in:ident))? static $name:ident: $of:ty = $init:expr;) => {
-            loom::lazy_static! { $(#[$meta])* $(pub($in))? static ref $name: $of = $init; }
-        };
-    }
-    pub(crate) use static_global;
 }
 
 /// Atomics that take no part in the protocol: for names, places, flags of a status, and the handling of forks.

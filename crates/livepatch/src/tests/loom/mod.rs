@@ -24,7 +24,7 @@ use loom::cell::UnsafeCell;
 use loom::thread::JoinHandle;
 
 use crate::point::{Pointer, Sides};
-use crate::sync::{self, AtomicPtr, Ordering};
+use crate::sync::{AtomicPtr, Ordering};
 use crate::task::model::Refusal;
 use crate::task::record::Record;
 use crate::task::world::World;
@@ -51,7 +51,7 @@ fn explore_with<F: Fn() + Send + Sync + 'static>(loads: &[bool], more: usize, mo
     let mut passes = String::new();
     for &newest in loads {
         builder.preemption_bound = Some(bound + more);
-        sync::loads_see_the_newest(newest);
+        asymmetric_barrier::atomics::loads_see_the_newest(newest);
         let executions = Arc::new(AtomicUsize::new(0));
         let start = Instant::now();
         builder.check({
