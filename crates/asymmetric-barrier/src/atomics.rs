@@ -9,6 +9,7 @@
 pub use imp::*;
 
 #[cfg(not(shadow_loom))]
+#[macro_use]
 mod imp {
     pub use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence};
 
@@ -30,6 +31,7 @@ mod imp {
 }
 
 #[cfg(shadow_loom)]
+#[macro_use]
 mod imp {
     use std::ops::{Deref, DerefMut};
     use std::sync::atomic::AtomicBool;

@@ -20,8 +20,6 @@
 use std::marker::PhantomData;
 use std::ptr;
 
-use crate::__const_unless_loom;
-
 #[cfg(shadow_loom)]
 use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, Ordering, fence};
 #[cfg(not(shadow_loom))]

@@ -49,6 +49,7 @@
 //! itself is modelled in this crate.
 
 #[doc(hidden)]
+#[macro_use]
 pub mod atomics;
 #[cfg(any(all(target_os = "linux", not(shadow_loom), not(miri)), all(test, shadow_loom)))]
 mod handover;
