@@ -1,4 +1,7 @@
 //! The data of the registry: patches in order, modules, and states with their holders.
+//!
+//! It is behind a lock that is only held briefly. Every change of it belongs to a [`Change`](super::change::Change), so
+//! what was read under one lock still holds under the next, as long as no other operation of the same change altered it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,9 @@
 //! Modules: patches are applied to modules that are loaded, and reverted from those that are unloaded.
+//!
+//! A module that is coming gets the functions of every patch that names it, after the patch's `pre_patch`; if one cannot be
+//! applied, or refuses, those before it are reverted, and the module is refused. A module that is going loses them all,
+//! which cannot fail. No unit calls its points at either time, so both sides are set at once, as the patch in transition
+//! sees them (T1, T2).
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -1,6 +1,11 @@
 //! States: whether they are compatible, which patches hold them, and what happens when the first holder takes one and the
 //! last releases it.
 //!
+//! A patch that is prepared holds its states: it introduces those that no other holds (`pre_patch`, which may refuse), and
+//! takes over the others. `post_patch` follows when all units run it. A state whose last holder is disabled or replaced is
+//! removed: `pre_unpatch` before that transition, `post_unpatch` after it, then its variables are freed. A transition that
+//! is reversed makes up for the `pre_unpatch` of states that stay by another `post_patch`.
+//!
 //! The libraries of removed patches are retained for as long as variables of their states may need their destructors.
 
 use std::collections::{BTreeMap, BTreeSet};

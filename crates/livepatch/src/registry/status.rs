@@ -1,4 +1,7 @@
 //! The status that an operator sees: the kernel's attributes of patches, and the tasks that hold up a transition.
+//!
+//! It is taken from three places, one after another: the list of libraries, the data of the registry, the tasks. Each part
+//! is consistent; a change may come in between.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

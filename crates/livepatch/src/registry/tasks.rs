@@ -1,4 +1,4 @@
-//! The status of tasks: which unit each is in, and which of them hold up the transition.
+//! The status of tasks: which unit each is in, and which of them hold up the transition. Relies on T4, T6.
 
 use std::fmt;
 use std::time::Duration;

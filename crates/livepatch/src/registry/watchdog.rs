@@ -1,4 +1,7 @@
 //! The watchdog: reports transitions that run for too long, and optionally reverses them.
+//!
+//! It is checked whenever the registry is polled. Each direction of a transition is timed by itself: it is reported once,
+//! and reversed at most once in all.
 
 use std::time::{Duration, Instant};
 

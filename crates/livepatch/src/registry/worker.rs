@@ -1,4 +1,8 @@
 //! The worker thread, which ends transitions that wait for units of work.
+//!
+//! It is started by the first transition that cannot end at once, and lives as long as the process; a fork's child starts
+//! its own. While a transition runs, it polls, at intervals that grow from the first to the last of [`SLEEPS`], and
+//! whenever a unit that holds the transition up has left. Otherwise it sleeps. If it cannot be created, waiting threads poll.
 
 use std::thread;
 use std::time::Duration;

@@ -2,6 +2,15 @@
 //!
 //! While a future is polled or dropped, [`Polling`] makes its record the one of the running task. The record is claimed
 //! at the first poll, and released when the future is ready or dropped.
+//!
+//! ```text
+//! first poll:  register    inside the unit of the polling task (T5), or a unit of its own
+//! every poll:  Polling     the future's record runs; afterwards the polling task's again
+//!              a guard is left on this thread?  the future goes on with a new record, on the same side
+//! ready, or dropped:       the unit ends, and the record is released by the last guard or frame that refers to it
+//! ```
+//!
+//! Relies on T3, T5.
 
 use std::any;
 use std::cell::Cell;

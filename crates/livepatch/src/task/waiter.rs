@@ -1,4 +1,6 @@
 //! The thread that waits for units to leave a side. The units that leave wake it, so that it need not poll.
+//!
+//! A wake-up is a hint: one that is lost, or comes too early, only delays the end of a transition until the next check.
 
 use std::ptr;
 use std::thread::{self, Thread};
