@@ -41,7 +41,7 @@ impl Patch {
         &self.name
     }
 
-    /// Returns whether it replaces all earlier patches. See [`PatchBuilder::replace`].
+    /// Returns whether it replaces all earlier patches. See [`PatchBuilder::replace`](crate::PatchBuilder::replace).
     pub fn replaces(&self) -> bool {
         self.replace
     }

@@ -21,7 +21,7 @@ use crate::sync::{Lock, Locked};
 
 pub(super) type Observer = Arc<dyn Fn(&Event) + Send + Sync>;
 
-/// The patches of this process. There is one registry: [`registry`].
+/// The patches of this process. There is one registry: [`registry`](crate::registry()).
 pub struct Registry {
     pub(super) change_lock: ChangeLock,
     pub(super) inner: Lock<Inner>,
