@@ -73,6 +73,7 @@ mod attached;
 mod child;
 mod config;
 mod ctor;
+mod defect;
 pub mod docs;
 mod error;
 mod events;

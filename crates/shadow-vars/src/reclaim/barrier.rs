@@ -3,8 +3,8 @@
 use asymmetric_barrier::Reader;
 pub(super) use asymmetric_barrier::unsettled;
 
+use crate::defect::{Defect, planted_everywhere};
 use crate::sync::{Ordering, compiler_fence};
-use crate::table::defect::{Defect, planted_everywhere};
 
 /// Whether a model's system refuses its barrier; then light barriers do nothing.
 #[cfg(all(test, shadow_loom))]

@@ -53,10 +53,10 @@ use super::owned::Places;
 use super::participants::{self, FENCES, Guard, NO_THREAD, Participant, Shared, Site, site};
 use super::sealed::Backend;
 use super::{Named, Old, Stuck, barrier, old_guards, scan};
+use crate::defect::{Defect, planted_everywhere};
 use crate::events::{self, Holder, Holds};
 use crate::fork;
 use crate::sync::{Mutex, Ordering, fence, lock, stat, static_global};
-use crate::table::defect::{Defect, planted_everywhere};
 
 /// Like [`Asymmetric`](super::Asymmetric), with a bound on what a stalled reader holds back: only what already existed
 /// when it stalled.

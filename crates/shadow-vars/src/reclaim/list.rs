@@ -9,11 +9,11 @@ use super::held::Held;
 use super::object::{Freed, Link, Objects};
 use super::weights::Weights;
 use super::{Reclaim, barrier, pace};
+use crate::defect::{Defect, planted_everywhere};
 use crate::fork;
 use crate::mem::prefetch;
 use crate::shard::{self, Shard};
 use crate::sync::{AtomicPtr, AtomicU64, Ordering, compiler_fence, stat, thread_token};
-use crate::table::defect::{Defect, planted_everywhere};
 
 /// The light barrier of the shard's owner, where it is a fence.
 #[cold]

@@ -3,9 +3,9 @@
 
 use super::participants::{FENCES, Participant, Site};
 use super::{barrier, old_guards};
+use crate::defect::{Defect, planted_everywhere};
 use crate::events;
 use crate::sync::{Ordering, stat};
-use crate::table::defect::{Defect, planted_everywhere};
 
 /// Begins a grace period, and returns its number, the target epoch.
 pub(super) fn begin_period<S: Site>() -> u64 {

@@ -15,12 +15,12 @@
 //! ```
 
 use super::array::{SlotIndex, Table};
-use super::defect::Defect;
 use super::group::{Group, Tags};
 use super::node::State;
 use super::probe::{Found, Key, Probe};
 use super::word::{Kind, Word};
 use super::{Core, NodeRef, Shield};
+use crate::defect::Defect;
 use crate::reclaim::Reclaim;
 use crate::registry::IdEntry;
 use crate::sync::{Ordering, fence};

@@ -12,12 +12,12 @@
 //! at a time (P1).
 
 use super::array::{BUCKET, MAX_LOG2, Plan, SlotIndex, Table};
-use super::defect::{Defect, Stage};
 use super::group::{Group, Tags};
 use super::node::State;
 use super::probe::{Found, Key, Probe};
 use super::word::{Kind, Word};
 use super::{Core, NoMemory, NodeRef, Shield};
+use crate::defect::{Defect, Stage};
 use crate::mem::prefetch;
 use crate::reclaim::Reclaim;
 use crate::reclaim::retired::Retired;

@@ -208,6 +208,7 @@ use self::hash::{AddrHasher, Places};
 use self::node::Node;
 use self::probe::Key;
 use self::sieve::Sieved;
+use crate::defect::{Defect, Stage};
 use crate::heap::Heap;
 use crate::reclaim::Reclaim;
 use crate::reclaim::object::Link;
@@ -222,7 +223,6 @@ pub(crate) mod alloc;
 pub(crate) mod array;
 pub(crate) mod batch;
 mod count;
-pub(crate) mod defect;
 pub(crate) mod find;
 mod group;
 pub(crate) mod hash;
@@ -383,7 +383,7 @@ pub(crate) struct Core<R: Reclaim> {
     /// Counts of variables created and freed.
     pub(crate) nodes: Tally,
     #[cfg(any(test, shadow_loom))]
-    pub(crate) rigging: defect::Rigging,
+    pub(crate) rigging: crate::defect::Rigging,
     _backend: PhantomData<fn() -> R>,
 }
 
@@ -409,7 +409,7 @@ impl<R: Reclaim> Core<R> {
             ctor_failed: AtomicU64::new(0),
             nodes: Tally::new(shards),
             #[cfg(any(test, shadow_loom))]
-            rigging: defect::Rigging::default(),
+            rigging: crate::defect::Rigging::default(),
             _backend: PhantomData,
         };
         // A table of twice the requested slots stays below the load limit with that many variables and the tombs among them.
@@ -461,7 +461,7 @@ impl<R: Reclaim> Core<R> {
         let next = shield.load(|order| table.load_next(order))?;
         // After the successor was loaded (B4).
         let root = self.root(shield);
-        if root.generation > table.generation && !self.planted(defect::Defect::SuccessorUnchecked) {
+        if root.generation > table.generation && !self.planted(Defect::SuccessorUnchecked) {
             return Some(root);
         }
         // SAFETY: not retired when it was loaded, so it is protected (B4).
@@ -532,6 +532,29 @@ impl<R: Reclaim> Core<R> {
     fn retire_by(&self, _: Shield<'_, R>, shard: Shard, object: NonNull<Node>, (bytes, soon): (u64, bool)) -> Retired {
         // SAFETY: each caller has unlinked the object itself; it is pinned, as the shield proves.
         unsafe { self.lists.retire::<R>(Node::link(object), bytes, soon, shard) }
+    }
+
+    /// Returns whether this rule is broken on purpose.
+    #[inline(always)]
+    #[cfg(any(test, shadow_loom))]
+    pub(crate) fn planted(&self, defect: Defect) -> bool {
+        self.rigging.defect == Some(defect)
+    }
+
+    /// Returns false, in ordinary builds.
+    #[inline(always)]
+    #[cfg(not(any(test, shadow_loom)))]
+    pub(crate) fn planted(&self, _: Defect) -> bool {
+        false
+    }
+
+    /// Lets a test stop this thread at a stage.
+    #[inline(always)]
+    pub(crate) fn at(&self, _stage: Stage) {
+        #[cfg(any(test, shadow_loom))]
+        if let Some(watch) = &self.rigging.watch {
+            watch(_stage);
+        }
     }
 
     fn orphan(&self, node: NonNull<Node>) {

@@ -374,7 +374,7 @@ impl Node {
     #[inline]
     pub(crate) fn check(&self) {
         #[cfg(any(test, shadow_loom))]
-        super::defect::access();
+        crate::defect::access();
         #[cfg(any(test, shadow_loom))]
         assert!(!self.reclaimed.load(Ordering::SeqCst), "access after reclamation");
     }
@@ -393,7 +393,7 @@ pub(super) const fn addr_fits(addr: usize) -> bool {
 pub(super) fn is_near<T>(made: *mut T) -> bool {
     let addr = made.expose_provenance();
     #[cfg(any(test, shadow_loom))]
-    let addr = addr | super::defect::FAR.get();
+    let addr = addr | crate::defect::FAR.get();
     addr_fits(addr)
 }
 

@@ -1,11 +1,11 @@
 //! The probe for a key's slot in one table: slot by slot, bucket by bucket from the key's home.
 
 use super::array::{BUCKET, SlotIndex, Table};
-use super::defect::Defect;
 use super::hash::{AddrHash, KeyHash};
 use super::node::{Node, key_fits};
 use super::word::{Kind, Word};
 use super::{Core, Shield};
+use crate::defect::Defect;
 use crate::reclaim::Reclaim;
 use crate::registry::IdEntry;
 

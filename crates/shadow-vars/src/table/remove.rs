@@ -18,12 +18,12 @@ use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
 use super::array::{SlotIndex, Table};
-use super::defect::{Defect, Stage};
 use super::find::Scan;
 use super::node::{Life, Node, State, key_fits};
 use super::probe::{Found, Key, Probe};
 use super::word::{Kind, Word};
 use super::{Core, NoMemory, NodeRef, Shield};
+use crate::defect::{Defect, Stage};
 use crate::fork;
 use crate::mem::prefetch;
 use crate::reclaim::Reclaim;

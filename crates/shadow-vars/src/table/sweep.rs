@@ -13,13 +13,13 @@ use std::ops::Range;
 use std::ptr::NonNull;
 
 use super::array::{BUCKET, SlotIndex, Table};
-use super::defect::{Defect, Stage};
 use super::group::Group;
 use super::hash::{Places, TagPart, Walk};
 use super::node::{Node, State};
 use super::sweep_batch::{PrefetchRing, SweepBatch};
 use super::word::{Kind, Word};
 use super::{Core, NodeRef, Shield};
+use crate::defect::{Defect, Stage};
 use crate::mem::prefetch;
 use crate::panics::FirstPanic;
 use crate::reclaim::Reclaim;

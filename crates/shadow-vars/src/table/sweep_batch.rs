@@ -7,10 +7,10 @@
 use std::mem::ManuallyDrop;
 
 use super::array::{SlotIndex, Table};
-use super::defect::{Defect, Stage};
 use super::node::Node;
 use super::word::{Kind, Word};
 use super::{Core, NodeRef, Shield};
+use crate::defect::{Defect, Stage};
 use crate::mem::prefetch;
 use crate::reclaim::Reclaim;
 use crate::reclaim::chain::Chain;

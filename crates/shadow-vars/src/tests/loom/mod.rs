@@ -17,6 +17,7 @@ use loom::cell::UnsafeCell;
 use loom::thread::JoinHandle;
 
 use crate::ctor::IfExists;
+use crate::defect::EVERYWHERE;
 use crate::error::{CtorError, StoreError};
 use crate::reclaim::Reclaim;
 use crate::reclaim::checked::{self, Checked};
@@ -25,7 +26,6 @@ use crate::shard::Shard;
 use crate::sync::stat::{AtomicBool, AtomicUsize, Mutex, Ordering};
 use crate::sync::{self, lock_stat};
 use crate::table::array::{BUCKET, Table};
-use crate::table::defect::EVERYWHERE;
 use crate::table::hash::{AddrHasher, Places};
 use crate::table::insert::Inserted;
 use crate::table::node::{Life, Node, State};

@@ -3,9 +3,6 @@
 //! A test that cannot fail proves nothing. Each variant of [`Defect`] breaks one rule of the protocol; the tests in
 //! `src/tests` show that a model, the linearizability check or the stress test catches it.
 
-use super::Core;
-use crate::reclaim::Reclaim;
-
 /// A rule of the protocol that is broken on purpose.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(not(any(test, shadow_loom)), expect(dead_code, reason = "planted by tests only"))]
@@ -220,29 +217,4 @@ pub(crate) fn access() {
 pub(crate) struct Rigging {
     pub(crate) defect: Option<Defect>,
     pub(crate) watch: Option<Box<dyn Fn(Stage) + Send + Sync>>,
-}
-
-impl<R: Reclaim> Core<R> {
-    /// Returns whether this rule is broken on purpose.
-    #[inline(always)]
-    #[cfg(any(test, shadow_loom))]
-    pub(crate) fn planted(&self, defect: Defect) -> bool {
-        self.rigging.defect == Some(defect)
-    }
-
-    /// Returns false, in ordinary builds.
-    #[inline(always)]
-    #[cfg(not(any(test, shadow_loom)))]
-    pub(crate) fn planted(&self, _: Defect) -> bool {
-        false
-    }
-
-    /// Lets a test stop this thread at a stage.
-    #[inline(always)]
-    pub(crate) fn at(&self, _stage: Stage) {
-        #[cfg(any(test, shadow_loom))]
-        if let Some(watch) = &self.rigging.watch {
-            watch(_stage);
-        }
-    }
 }
