@@ -4,13 +4,11 @@
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
+use crate::entry::IdEntry;
 use crate::mem::{try_box, try_slice};
 use crate::pool::Pool;
-use crate::registry::IdEntry;
 use crate::sync::stat::{AtomicPtr, AtomicUsize, Ordering};
-
-/// The first index that a life word cannot hold. Nodes of such ids hold a pointer to their entry instead.
-pub(crate) const WIDE: u32 = 0xffff;
+use crate::table::node::WIDE;
 
 /// Entries per page.
 const PAGE: usize = 16;

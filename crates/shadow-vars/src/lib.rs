@@ -75,6 +75,7 @@ mod config;
 mod ctor;
 mod defect;
 pub mod docs;
+mod entry;
 mod error;
 mod events;
 mod fork;
@@ -134,6 +135,7 @@ pub use service::report_old_guards;
 pub use service::start_reclaimer;
 pub use stats::{IdStats, Stats};
 pub use store::{ShadowStore, global};
+pub use table::layout::MAX_ALIGN;
 pub use typed::Typed;
 pub use variable::Variable;
 
@@ -143,9 +145,6 @@ pub use variable::Variable;
 pub fn follow_forks() -> bool {
     child::watch()
 }
-
-/// The largest supported alignment of a value, in bytes.
-pub const MAX_ALIGN: usize = 4096;
 
 /// The README's examples are tests, too.
 #[cfg(doctest)]

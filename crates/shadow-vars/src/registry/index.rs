@@ -3,8 +3,11 @@
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::{self, NonNull};
 
-use super::{GOLDEN, IdEntry};
+use crate::entry::IdEntry;
 use crate::sync::stat::{AtomicPtr, Ordering};
+
+/// 2^64 divided by the golden ratio: its multiples differ in their high bits.
+pub(super) const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// An array of pointers after its mask, in one allocation, which saves look-ups a dependent load.
 #[repr(C)]

@@ -19,7 +19,7 @@ use super::stall::support::{Counted, Ledger, Random};
 use crate::defect::{Defect, ON_ACCESS};
 use crate::reclaim::checked::Checked;
 use crate::table::Core;
-use crate::table::array::BUCKET;
+use crate::table::group::BUCKET;
 use crate::table::hash::{AddrHasher, Places};
 use crate::table::sieve::Sieved;
 use crate::{CtorError, ShadowId, ShadowStore};

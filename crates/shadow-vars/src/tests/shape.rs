@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use crate::defect::ON_ACCESS;
 use crate::sync::Ordering;
-use crate::table::array::BUCKET;
+use crate::table::group::BUCKET;
 use crate::table::hash::AddrHasher;
 use crate::table::word::Kind;
 use crate::{Asymmetric, ShadowId, ShadowStore};

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::defect::Stage;
-use crate::table::array::BUCKET;
+use crate::table::group::BUCKET;
 use crate::table::word::Kind;
 use crate::{Asymmetric, ShadowId, ShadowStore};
 
