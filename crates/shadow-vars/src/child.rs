@@ -6,11 +6,13 @@ pub(crate) use imp::watch;
 mod imp {
     use std::cell::UnsafeCell;
 
+    use crate::sync::MutexGuard;
     use crate::sync::stat::{AtomicBool, Ordering};
-    use crate::{fork, reclaim, shard, wait};
+    use crate::waiters::List;
+    use crate::{fork, reclaim, shard, waiters};
 
     /// What a fork holds from its beginning to its end.
-    struct Held(UnsafeCell<Option<(fork::Gate, wait::Frozen)>>);
+    struct Held(UnsafeCell<Option<(fork::Gate, MutexGuard<'static, List>)>>);
 
     // SAFETY: only accessed by the thread that forks, while the gate is shut.
     unsafe impl Sync for Held {}
@@ -36,7 +38,7 @@ mod imp {
     /// Shuts the gate and locks the waiters' list. Cannot deadlock: no thread holds the list's lock while it is in a section.
     extern "C" fn before() {
         let gate = fork::shut();
-        let waiters = wait::freeze();
+        let waiters = waiters::lock();
         // SAFETY: the gate is shut.
         unsafe { *HELD.0.get() = Some((gate, waiters)) };
     }

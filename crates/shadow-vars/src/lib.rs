@@ -110,6 +110,7 @@ mod variable;
 #[cfg(doctest)]
 mod variance;
 mod wait;
+mod waiters;
 
 pub use bytemuck::Zeroable;
 
