@@ -6,10 +6,11 @@ pub(crate) use imp::watch;
 mod imp {
     use std::cell::UnsafeCell;
 
+    use crate::reclaim::watch;
     use crate::sync::MutexGuard;
     use crate::sync::stat::{AtomicBool, Ordering};
     use crate::waiters::List;
-    use crate::{fork, reclaim, shard, waiters};
+    use crate::{fork, shard, waiters};
 
     /// What a fork holds from its beginning to its end.
     struct Held(UnsafeCell<Option<(fork::Gate, MutexGuard<'static, List>)>>);
@@ -57,7 +58,7 @@ mod imp {
     extern "C" fn child() {
         fork::become_child();
         shard::release_vanished();
-        reclaim::let_go_of_others();
+        watch::let_go_of_others();
         // SAFETY: as in `release`.
         if let Some((_, waiters)) = unsafe { &mut *HELD.0.get() } {
             waiters.forget_all();

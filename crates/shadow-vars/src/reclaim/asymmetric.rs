@@ -154,6 +154,7 @@ impl Backend for Asymmetric {
     }
 
     fn old_guards() -> Old {
+        scan::beat::<Self>();
         old_guards::look::<Self>()
     }
 

@@ -4,6 +4,7 @@ use asymmetric_barrier::Reader;
 pub(super) use asymmetric_barrier::unsettled;
 
 use crate::defect::{Defect, planted_everywhere};
+use crate::shard;
 use crate::sync::{Ordering, compiler_fence};
 
 /// Whether a model's system refuses its barrier; then light barriers do nothing.
@@ -44,4 +45,23 @@ pub(super) fn heavy() -> bool {
         return true;
     }
     !is_refused() && asymmetric_barrier::heavy()
+}
+
+/// The light barrier of this thread as the owner of a shard: between retiring an object and its next loads.
+#[inline(always)]
+pub(super) fn light_of_owner() {
+    if !light(asymmetric_barrier::is_asymmetric()) {
+        fence_of_owner();
+    }
+}
+
+/// The light barrier of a shard's owner, where it is a fence.
+#[cold]
+#[inline(never)]
+fn fence_of_owner() {
+    // SeqCst: as the fence that lets a reader settle; and the only barrier that a model's threads have.
+    crate::sync::fence(Ordering::SeqCst);
+    if let Some(reader) = shard::reader() {
+        fence(reader);
+    }
 }

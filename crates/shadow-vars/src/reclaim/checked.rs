@@ -11,7 +11,6 @@
 use std::collections::BTreeSet;
 
 use super::Named;
-use super::exact::ExactPeriod;
 use super::sealed::Backend;
 use crate::sync::stat::Mutex;
 use crate::sync::{Ordering, fence, lock_stat};
@@ -31,7 +30,7 @@ struct Book {
 
 enum Period {
     Numbered(u64),
-    Exact(ExactPeriod),
+    Exact(Box<dyn FnOnce() + Send>),
 }
 
 static BOOK: Mutex<Book> = Mutex::new(Book {
@@ -115,8 +114,8 @@ impl Drop for CheckedGuard {
             order::acquire();
         }
         for (_, period) in elapsed {
-            if let Period::Exact(period) = period {
-                period.elapsed();
+            if let Period::Exact(over) = period {
+                over();
             }
         }
     }
@@ -135,6 +134,14 @@ fn begin() {
     order::release();
 }
 
+/// Calls `over` when the last of the guards that exist now is dropped.
+pub(super) fn after_exact_period(over: Box<dyn FnOnce() + Send>) {
+    begin();
+    let mut book = lock_stat(&BOOK);
+    let waits_for = waits_for(&book);
+    book.periods.push((waits_for, Period::Exact(over)));
+}
+
 impl<const EXACT: bool> Backend for Checked<EXACT> {
     type Guard = CheckedGuard;
     type OwnedGuard = CheckedGuard;
@@ -142,7 +149,6 @@ impl<const EXACT: bool> Backend for Checked<EXACT> {
 
     const NAMED: Named = Named::Checked { exact: EXACT };
     const LOAD: Ordering = Ordering::Acquire;
-    const EXACT: bool = EXACT;
     // In models all barriers are fences.
     const PUSHES_PLAINLY: bool = cfg!(shadow_loom) && !EXACT;
 
@@ -190,13 +196,6 @@ impl<const EXACT: bool> Backend for Checked<EXACT> {
         let book = lock_stat(&BOOK);
         let waiting = |of: &Period| matches!(of, Period::Numbered(number) if *number <= period);
         !book.periods.iter().any(|(_, of)| waiting(of))
-    }
-
-    fn after_exact_period(period: ExactPeriod) {
-        begin();
-        let mut book = lock_stat(&BOOK);
-        let waits_for = waits_for(&book);
-        book.periods.push((waits_for, Period::Exact(period)));
     }
 
     /// For an exact period that began while there were no guards: it ends with the next guard that is dropped.

@@ -48,7 +48,7 @@
 use std::panic::Location;
 use std::ptr;
 
-use super::held::Laggards;
+use super::laggards::Laggards;
 use super::owned::Places;
 use super::participants::{self, FENCES, Guard, NO_THREAD, Participant, Shared, Site, site};
 use super::sealed::Backend;
@@ -344,6 +344,7 @@ impl Backend for Eras {
     }
 
     fn old_guards() -> Old {
+        scan::beat::<Self>();
         old_guards::look::<Self>()
     }
 

@@ -11,9 +11,8 @@ use std::ptr;
 use asymmetric_barrier::Reader;
 use crossbeam_utils::CachePadded;
 
-use super::age::Ages;
+use super::age::{Ages, Noted};
 use super::barrier;
-use super::old_guards::Noted;
 use crate::mem::try_box;
 use crate::shard;
 use crate::sync::{AtomicPtr, AtomicU64, Ordering, compiler_fence, const_unless_loom, stat, thread_token};

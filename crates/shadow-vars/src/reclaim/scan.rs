@@ -97,3 +97,16 @@ fn scan_alone<S: Site>() -> (bool, Option<u64>) {
     let too_old = (1..fenced).contains(&oldest).then(|| S::ages().note(oldest, fenced));
     (refused, too_old.flatten())
 }
+
+/// Checks the age of guards from time to time, also while nothing is retired.
+pub(super) fn beat<S: Site>() {
+    if !S::ages().is_beat_due() {
+        return;
+    }
+    // Acquire: as in `scan_alone`.
+    let inside = |participant: &Participant| participant.epoch.load(Ordering::Acquire) != 0;
+    if Participant::all::<S>().any(|participant| inside(participant)) || S::oldest_owned() != u64::MAX {
+        begin_period::<S>();
+        scan::<S>();
+    }
+}

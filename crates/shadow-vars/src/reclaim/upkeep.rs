@@ -9,10 +9,10 @@ use std::time::Duration;
 use super::Seize;
 #[cfg(any(test, shadow_loom))]
 use super::checked::Checked;
-use super::held::Effort;
 use super::list::List;
 use super::object::{Link, Objects};
-use super::retired::{Fills, RetireLists, is_reclaiming};
+use super::retired::{RetireLists, is_reclaiming};
+use super::sift::Effort;
 use super::stores::{Left, Visitor};
 use super::{Asymmetric, Epoch, Eras, Named, Reclaim, pace, stores};
 use crate::shard::Shard;
@@ -20,6 +20,16 @@ use crate::sync::{Ordering, stat};
 
 /// Retirements of a thread after which it visits further shards of other threads.
 const VISIT_EVERY: u64 = 16;
+
+/// What a newly retired object fills.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fills {
+    Nothing,
+    /// A batch of objects that may wait.
+    Batch,
+    /// A batch by its size or its weight: closed at once.
+    AtOnce,
+}
 
 impl<O: Objects> RetireLists<O> {
     /// Closes the open batch, or advances the pending period, where an object fills a batch or the pace allows it.
@@ -85,7 +95,7 @@ impl<O: Objects> RetireLists<O> {
         if cfg!(shadow_loom) {
             return;
         }
-        super::list::barrier_of_owner();
+        super::barrier::light_of_owner();
         // Acquire: pairs with the Release below and with that in `tidy_as`.
         if pace::is_waiting() && self.shared.is_enlisted.load(stat::Ordering::Acquire) {
             return;

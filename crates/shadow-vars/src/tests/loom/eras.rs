@@ -10,9 +10,9 @@ use super::{
     join, spawn,
 };
 use crate::reclaim::Eras;
-use crate::reclaim::held::Effort;
 use crate::reclaim::pace::PAUSED;
 use crate::reclaim::sealed::Backend;
+use crate::reclaim::sift::Effort;
 use crate::table::find::Scan;
 use crate::table::{Config, Core, NodeRef, Shield};
 

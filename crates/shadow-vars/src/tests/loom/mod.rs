@@ -452,7 +452,7 @@ impl<R: Reclaim> Store<R> {
         nodes.dedup();
         assert_eq!(nodes.len(), live.len(), "live nodes: {nodes:x?}");
         assert_eq!(store.core.nodes.live() as usize, live.len());
-        if R::EXACT {
+        if matches!(R::NAMED, crate::reclaim::Named::Checked { exact: true }) {
             assert_eq!(
                 store.core.lists.pending().0,
                 0,
