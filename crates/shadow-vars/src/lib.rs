@@ -131,9 +131,7 @@ pub use raw::{RawCtor, RawDtor, RawVar};
 #[cfg(feature = "seize")]
 pub use reclaim::Seize;
 pub use reclaim::{Asymmetric, Epoch, Eras, GuardKind, LocalGuard, OwnedGuard, Reclaim};
-pub use service::report_old_guards;
-#[cfg(not(shadow_loom))]
-pub use service::start_reclaimer;
+pub use service::{report_old_guards, start_reclaimer};
 pub use stats::{IdStats, Stats};
 pub use store::{ShadowStore, global};
 pub use table::layout::MAX_ALIGN;

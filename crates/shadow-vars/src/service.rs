@@ -1,12 +1,9 @@
 //! Process-wide settings, made once by a service for all its stores.
 
-#[cfg(not(shadow_loom))]
 use std::io;
 use std::time::Duration;
 
-#[cfg(not(shadow_loom))]
 use crate::heap::Heap;
-#[cfg(not(shadow_loom))]
 use crate::reclaim::background;
 use crate::reclaim::watch;
 
@@ -21,7 +18,6 @@ use crate::reclaim::watch;
 /// # Errors
 ///
 /// If the system cannot create a thread.
-#[cfg(not(shadow_loom))]
 pub fn start_reclaimer() -> io::Result<()> {
     background::start::<Heap>()
 }

@@ -94,7 +94,6 @@ impl List {
     }
 
     /// Empties the list in the child of a fork, in which none of the waiting threads exists.
-    #[cfg(all(target_os = "linux", not(miri), not(shadow_loom)))]
     pub(crate) fn forget_all(&mut self) {
         self.0.set(ptr::null());
     }

@@ -68,7 +68,6 @@ site! {
             }
         }
 
-        #[cfg(all(target_os = "linux", not(miri), not(shadow_loom)))]
         fn forked(last: u64) {
             owned::forked(last);
         }

@@ -95,7 +95,6 @@ site! {
             });
         }
 
-        #[cfg(all(target_os = "linux", not(miri), not(shadow_loom)))]
         fn forked(last: u64) {
             BEFORE_FORK.store(last, stat::Ordering::Relaxed);
         }

@@ -27,7 +27,6 @@
 
 mod age;
 mod asymmetric;
-#[cfg(not(shadow_loom))]
 pub(crate) mod background;
 pub(crate) mod barrier;
 pub(crate) mod chain;

@@ -136,7 +136,6 @@ pub trait Site: Sized + 'static {
     fn report_owned(too_old: u64);
 
     /// In the child of a fork: notes that epochs up to this one were before the fork.
-    #[cfg(all(target_os = "linux", not(miri), not(shadow_loom)))]
     fn forked(last: u64);
 }
 
@@ -549,7 +548,6 @@ fn reserved() -> Option<&'static Shared> {
 
 /// In the child of a fork: releases the participants of other threads. Owned guards stay, as they may be this thread's:
 /// those from before the fork are recognised by their epochs.
-#[cfg(all(target_os = "linux", not(miri), not(shadow_loom)))]
 pub(super) fn let_go_of_others<S: Site>() {
     let me = thread_token();
     for participant in Participant::all::<S>() {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::participants::Site;
-use super::{Asymmetric, Eras, age};
+use super::participants::{self, Site};
+use super::{Asymmetric, Eras, age, scan};
 
 /// See [`report_old_guards`](crate::report_old_guards).
 pub(crate) fn report_after(age: Option<Duration>) {
@@ -13,15 +13,13 @@ pub(crate) fn report_after(age: Option<Duration>) {
 }
 
 /// Checks the age of guards from time to time, also while nothing is retired, for the backends that can tell.
-#[cfg(not(shadow_loom))]
 pub(super) fn beat() {
-    super::scan::beat::<Asymmetric>();
-    super::scan::beat::<Eras>();
+    scan::beat::<Asymmetric>();
+    scan::beat::<Eras>();
 }
 
 /// Releases the participants of other threads, in the child of a fork.
-#[cfg(all(target_os = "linux", not(miri), not(shadow_loom)))]
 pub(crate) fn let_go_of_others() {
-    super::participants::let_go_of_others::<Asymmetric>();
-    super::participants::let_go_of_others::<Eras>();
+    participants::let_go_of_others::<Asymmetric>();
+    participants::let_go_of_others::<Eras>();
 }
