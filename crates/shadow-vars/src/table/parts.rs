@@ -52,6 +52,7 @@ impl Node {
         self.obj == obj && self.life() == entry.live
     }
 
+    #[inline]
     pub(super) fn key_repr(&self) -> KeyRepr {
         KeyRepr::of(self.obj, self.index())
     }
@@ -86,6 +87,7 @@ impl Node {
     }
 
     /// Returns the payload's layout. Not for records and tables.
+    #[inline]
     pub(crate) unsafe fn payload_layout(node: NonNull<Self>, entry: &IdEntry) -> Layout {
         if entry.shape.raw {
             // SAFETY: `alloc` wrote it for every raw node.
