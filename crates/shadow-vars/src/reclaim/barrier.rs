@@ -3,25 +3,9 @@
 use asymmetric_barrier::Reader;
 pub(super) use asymmetric_barrier::unsettled;
 
-use crate::defect::{Defect, planted_everywhere};
+use crate::defect::{Defect, is_refused, planted_everywhere};
 use crate::shard;
 use crate::sync::{Ordering, compiler_fence};
-
-/// Whether a model's system refuses its barrier; then light barriers do nothing.
-#[cfg(all(test, shadow_loom))]
-pub(crate) static REFUSED: crate::sync::stat::AtomicBool = crate::sync::stat::AtomicBool::new(false);
-
-#[cfg(all(test, shadow_loom))]
-fn is_refused() -> bool {
-    REFUSED.load(crate::sync::stat::Ordering::Relaxed)
-}
-
-/// Always false, except in models.
-#[inline(always)]
-#[cfg(not(all(test, shadow_loom)))]
-fn is_refused() -> bool {
-    false
-}
 
 /// A light barrier: a compiler fence, where that suffices. Returns whether it did: if not, the caller has to [`fence`].
 #[inline(always)]

@@ -10,6 +10,7 @@
 //! A thread that retires a value with a destructor sets a flag ([`note_waiting`]). While it is set, operations that
 //! create or free check the clock at their end, and after ten milliseconds visit all stores that have such values.
 
+use crate::defect::is_paused;
 use crate::sync::stat::{AtomicBool, AtomicU64, Ordering};
 
 /// Whether some store may have retired values with destructors.
@@ -45,19 +46,11 @@ pub(super) fn forget_waiting() {
     WAITING.store(false, Ordering::Relaxed);
 }
 
-/// Whether a model runs as in the middle of a pause; most models have no pauses.
-#[cfg(all(test, shadow_loom))]
-pub(crate) static PAUSED: AtomicBool = AtomicBool::new(false);
-
 /// Returns whether a barrier is due.
 #[inline]
 pub(crate) fn is_due() -> bool {
-    #[cfg(all(test, shadow_loom))]
-    let paused = PAUSED.load(Ordering::Relaxed);
-    #[cfg(not(all(test, shadow_loom)))]
-    let paused = false;
     // Relaxed, here and below: these values only decide how often work is done.
-    !paused && (cfg!(shadow_loom) || is_over(DUE.load(Ordering::Relaxed), now(), 4 * MILLISECOND))
+    !is_paused() && (cfg!(shadow_loom) || is_over(DUE.load(Ordering::Relaxed), now(), 4 * MILLISECOND))
 }
 
 /// Returns whether a barrier is due, or a visit to all stores.

@@ -209,7 +209,7 @@ use self::hash::{AddrHasher, Places};
 use self::key::Key;
 use self::node::Node;
 use self::sieve::Sieved;
-use crate::defect::{Defect, Stage};
+use crate::defect::{Defect, Rigging, Stage};
 use crate::entry::IdEntry;
 use crate::heap::Heap;
 use crate::reclaim::Reclaim;
@@ -386,8 +386,7 @@ pub(crate) struct Core<R: Reclaim> {
     pub(crate) ctor_failed: AtomicU64,
     /// Counts of variables created and freed.
     pub(crate) nodes: Tally,
-    #[cfg(any(test, shadow_loom))]
-    pub(crate) rigging: crate::defect::Rigging,
+    pub(crate) rigging: Rigging,
     _backend: PhantomData<fn() -> R>,
 }
 
@@ -412,8 +411,7 @@ impl<R: Reclaim> Core<R> {
             rebuilds: AtomicU64::new(0),
             ctor_failed: AtomicU64::new(0),
             nodes: Tally::new(shards),
-            #[cfg(any(test, shadow_loom))]
-            rigging: crate::defect::Rigging::default(),
+            rigging: Rigging::default(),
             _backend: PhantomData,
         };
         // A table of twice the requested slots stays below the load limit with that many variables and the tombs among them.
@@ -540,25 +538,14 @@ impl<R: Reclaim> Core<R> {
 
     /// Returns whether this rule is broken on purpose.
     #[inline(always)]
-    #[cfg(any(test, shadow_loom))]
     pub(crate) fn planted(&self, defect: Defect) -> bool {
-        self.rigging.defect == Some(defect)
-    }
-
-    /// Returns false, in ordinary builds.
-    #[inline(always)]
-    #[cfg(not(any(test, shadow_loom)))]
-    pub(crate) fn planted(&self, _: Defect) -> bool {
-        false
+        self.rigging.has(defect)
     }
 
     /// Lets a test stop this thread at a stage.
     #[inline(always)]
-    pub(crate) fn at(&self, _stage: Stage) {
-        #[cfg(any(test, shadow_loom))]
-        if let Some(watch) = &self.rigging.watch {
-            watch(_stage);
-        }
+    pub(crate) fn at(&self, stage: Stage) {
+        self.rigging.at(stage);
     }
 
     fn orphan(&self, node: NonNull<Node>) {

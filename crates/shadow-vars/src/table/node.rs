@@ -14,10 +14,9 @@
 
 use std::mem::align_of;
 
+use crate::defect::{Poison, as_checked};
 use crate::reclaim::object::Link;
 use crate::sync::Ordering;
-#[cfg(any(test, shadow_loom))]
-use crate::sync::stat;
 
 /// The first index that a life word cannot hold. Nodes of such ids hold a pointer to their entry instead.
 pub(crate) const WIDE: u32 = 0xffff;
@@ -30,9 +29,8 @@ pub(crate) struct Node {
     /// The index in the life word, separately: under loom, each load is one more point at which threads can switch.
     #[cfg(shadow_loom)]
     index: u32,
-    /// Set instead of freeing by the checked backend, so that a late access is caught instead of being undefined behaviour.
-    #[cfg(any(test, shadow_loom))]
-    reclaimed: stat::AtomicBool,
+    /// Set by the checked backend, in tests.
+    pub(super) reclaimed: Poison,
 }
 
 /// The state of a node. Changes only to a later one of this list, and from `Building` at most once.
@@ -122,8 +120,7 @@ impl Life {
     }
 }
 
-#[cfg(not(any(test, shadow_loom)))]
-const _: () = assert!(size_of::<Node>() == 16);
+const _: () = assert!(size_of::<Node>() == 16 || size_of::<Poison>() > 0);
 const _: () = assert!(align_of::<Node>() == align_of::<*const ()>());
 
 impl Node {
@@ -139,8 +136,7 @@ impl Node {
             life: Link::new(life.0),
             #[cfg(shadow_loom)]
             index: life.index(),
-            #[cfg(any(test, shadow_loom))]
-            reclaimed: false.into(),
+            reclaimed: Poison::default(),
         }
     }
 
@@ -232,26 +228,10 @@ impl Node {
         addr_fits(self.obj) && self.index() != WIDE
     }
 
-    /// Marks the node as reclaimed, instead of freeing it.
-    #[cfg(any(test, shadow_loom))]
-    pub(crate) fn poison(&self) {
-        let before = self.reclaimed.swap(true, Ordering::SeqCst);
-        assert!(!before, "reclaimed twice");
-    }
-
-    /// Clears the mark, when the store is dropped.
-    #[cfg(any(test, shadow_loom))]
-    pub(crate) fn unpoison(&self) {
-        self.reclaimed.store(false, Ordering::SeqCst);
-    }
-
     /// With the checked backend, panics on an access after reclamation.
     #[inline]
     pub(crate) fn check(&self) {
-        #[cfg(any(test, shadow_loom))]
-        crate::defect::access();
-        #[cfg(any(test, shadow_loom))]
-        assert!(!self.reclaimed.load(Ordering::SeqCst), "access after reclamation");
+        self.reclaimed.check();
     }
 }
 
@@ -266,10 +246,7 @@ pub(crate) const fn addr_fits(addr: usize) -> bool {
 /// Returns whether a slot's word, and the link of a retire list, can hold the address of a new allocation. Exposes it.
 #[inline]
 pub(super) fn is_near<T>(made: *mut T) -> bool {
-    let addr = made.expose_provenance();
-    #[cfg(any(test, shadow_loom))]
-    let addr = addr | crate::defect::FAR.get();
-    addr_fits(addr)
+    addr_fits(as_checked(made.expose_provenance()))
 }
 
 #[cfg(test)]

@@ -16,7 +16,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::stall::support::{Counted, Ledger, Random};
-use crate::defect::{Defect, ON_ACCESS};
+use crate::defect::Defect;
+use crate::defect::rig::ON_ACCESS;
 use crate::reclaim::checked::Checked;
 use crate::table::Core;
 use crate::table::group::BUCKET;

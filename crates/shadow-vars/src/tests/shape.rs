@@ -5,7 +5,7 @@
 use std::cell::Cell;
 use std::collections::HashSet;
 
-use crate::defect::ON_ACCESS;
+use crate::defect::rig::ON_ACCESS;
 use crate::sync::Ordering;
 use crate::table::group::BUCKET;
 use crate::table::hash::AddrHasher;

@@ -17,7 +17,7 @@ use loom::cell::UnsafeCell;
 use loom::thread::JoinHandle;
 
 use crate::ctor::IfExists;
-use crate::defect::EVERYWHERE;
+use crate::defect::model::EVERYWHERE;
 use crate::entry::IdEntry;
 use crate::error::{CtorError, StoreError};
 use crate::reclaim::Reclaim;
