@@ -29,7 +29,7 @@ impl Shard {
     #[inline]
     pub(crate) fn of(shards: usize) -> Self {
         // All threads of a model share the thread-local below.
-        if cfg!(shadow_loom) {
+        if crate::sync::LOOM {
             return Self::shared(shards);
         }
         let place = PLACE.get() as usize;

@@ -57,7 +57,7 @@ pub(super) fn set(age: Option<Duration>) {
 
 fn age() -> Option<u64> {
     let age = AGE.load(Ordering::Relaxed);
-    (age > 0 && !cfg!(shadow_loom)).then_some(age)
+    (age > 0 && !crate::sync::LOOM).then_some(age)
 }
 
 impl Ages {

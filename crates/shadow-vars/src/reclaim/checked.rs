@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use super::Named;
 use super::sealed::Backend;
 use crate::sync::stat::Mutex;
-use crate::sync::{Ordering, fence, lock_stat};
+use crate::sync::{LOOM, Ordering, fence, lock_stat};
 
 /// The checked backend: a grace period for each object or (`EXACT` false) for each batch, as in the other backends.
 #[derive(Debug)]
@@ -40,14 +40,15 @@ static BOOK: Mutex<Book> = Mutex::new(Book {
     begun: 0,
 });
 
-/// Release when a guard is dropped or a period begins, Acquire when a period ends. Outside loom the mutex does this.
-#[cfg(shadow_loom)]
+/// Release when a guard is dropped or a period begins, Acquire when a period ends. Outside loom the mutex does this, too.
 mod order {
-    use crate::sync::{AtomicUsize, Ordering};
+    use crate::sync::{AtomicUsize, Ordering, static_global};
 
-    crate::sync::lazy_static! {
-        static ref CAME: AtomicUsize = AtomicUsize::new(0);
-        static ref LEFT: AtomicUsize = AtomicUsize::new(0);
+    static_global! {
+        static CAME: AtomicUsize = AtomicUsize::new(0);
+    }
+    static_global! {
+        static LEFT: AtomicUsize = AtomicUsize::new(0);
     }
 
     /// Called before a guard is entered in the book, and before a period copies the book's guards: so that loom, which
@@ -64,13 +65,6 @@ mod order {
         // A read-modify-write, because a load could miss the last guard.
         LEFT.fetch_add(0, Ordering::Acquire);
     }
-}
-
-#[cfg(not(shadow_loom))]
-mod order {
-    pub(super) fn enter() {}
-    pub(super) fn release() {}
-    pub(super) fn acquire() {}
 }
 
 /// A guard, by number.
@@ -150,7 +144,7 @@ impl<const EXACT: bool> Backend for Checked<EXACT> {
     const NAMED: Named = Named::Checked { exact: EXACT };
     const LOAD: Ordering = Ordering::Acquire;
     // In models all barriers are fences.
-    const PUSHES_PLAINLY: bool = cfg!(shadow_loom) && !EXACT;
+    const PUSHES_PLAINLY: bool = LOOM && !EXACT;
 
     fn pin() -> CheckedGuard {
         CheckedGuard::new()

@@ -122,7 +122,7 @@ impl<O: Objects> List<O> {
             held: OnceBox::empty(),
             weights: OnceBox::empty(),
         };
-        if cfg!(shadow_loom) {
+        if crate::sync::LOOM {
             // It does not see how they are published.
             let _ = list.held.get_or_make(Held::new);
         }
@@ -438,7 +438,7 @@ impl<O: Objects> List<O> {
 
     /// Notes the time for an object that was retired just now and is open.
     pub(super) fn note_age(&self) {
-        if !cfg!(shadow_loom) && self.opened.load(Ordering::Relaxed) == 0 {
+        if !crate::sync::LOOM && self.opened.load(Ordering::Relaxed) == 0 {
             self.opened.store(pace::nanoseconds(), Ordering::Relaxed);
         }
     }

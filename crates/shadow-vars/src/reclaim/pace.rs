@@ -32,7 +32,7 @@ const LONGEST: u64 = 1000;
 #[inline(always)]
 pub(crate) fn is_waiting() -> bool {
     // Relaxed: ordered by the caller's barrier and the heavy one in `stores::visit_all`.
-    !cfg!(shadow_loom) && WAITING.load(Ordering::Relaxed)
+    !crate::sync::LOOM && WAITING.load(Ordering::Relaxed)
 }
 
 /// Notes that some store has retired values with destructors.
@@ -50,7 +50,7 @@ pub(super) fn forget_waiting() {
 #[inline]
 pub(crate) fn is_due() -> bool {
     // Relaxed, here and below: these values only decide how often work is done.
-    !is_paused() && (cfg!(shadow_loom) || is_over(DUE.load(Ordering::Relaxed), now(), 4 * MILLISECOND))
+    !is_paused() && (crate::sync::LOOM || is_over(DUE.load(Ordering::Relaxed), now(), 4 * MILLISECOND))
 }
 
 /// Returns whether a barrier is due, or a visit to all stores.
@@ -77,7 +77,7 @@ fn pause_after(start: u64, end: u64, times: u64, (least, most): (u64, u64)) -> u
 
 /// Runs work that includes a barrier, and begins the pause after it.
 pub(crate) fn paced(run: impl FnOnce()) {
-    if cfg!(shadow_loom) {
+    if crate::sync::LOOM {
         return run();
     }
     let start = now();

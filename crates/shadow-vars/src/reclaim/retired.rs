@@ -124,7 +124,7 @@ impl<O: Objects> RetireLists<O> {
             objects,
             limbo: Limbo::default(),
         });
-        if cfg!(shadow_loom) {
+        if crate::sync::LOOM {
             // It does not see how they are published.
             for shard in 0..shards - 1 {
                 lists.list(Shard::at(shard));

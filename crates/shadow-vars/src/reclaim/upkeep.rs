@@ -5,10 +5,6 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::Duration;
 
-#[cfg(feature = "seize")]
-use super::Seize;
-#[cfg(any(test, shadow_loom))]
-use super::checked::Checked;
 use super::list::List;
 use super::object::{Link, Objects};
 use super::retired::{RetireLists, is_reclaiming};
@@ -92,7 +88,7 @@ impl<O: Objects> RetireLists<O> {
 
     /// Notes that an object waits that is to be dropped soon, and enlists the store (V1, V3).
     fn note_waiting<R: Reclaim>(self: &Arc<Self>) {
-        if cfg!(shadow_loom) {
+        if crate::sync::LOOM {
             return;
         }
         super::barrier::light_of_owner();
@@ -184,11 +180,12 @@ impl<O: Objects> RetireLists<O> {
                 Named::Epoch => Self::tidy_as::<Epoch>(lists, by),
                 Named::Eras => Self::tidy_as::<Eras>(lists, by),
                 #[cfg(feature = "seize")]
-                Named::Seize => Self::tidy_as::<Seize>(lists, by),
+                Named::Seize => Self::tidy_as::<super::Seize>(lists, by),
                 #[cfg(any(test, shadow_loom))]
-                Named::Checked { exact: true } => Self::tidy_as::<Checked>(lists, by),
-                #[cfg(any(test, shadow_loom))]
-                Named::Checked { exact: false } => Self::tidy_as::<Checked<false>>(lists, by),
+                Named::Checked { exact } => match exact {
+                    true => Self::tidy_as::<super::checked::Checked>(lists, by),
+                    false => Self::tidy_as::<super::checked::Checked<false>>(lists, by),
+                },
             }
         }
     }
