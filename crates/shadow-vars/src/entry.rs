@@ -96,16 +96,26 @@ impl IdEntry {
         unsafe { std::mem::transmute::<*mut (), Option<DropValue>>(drop) }
     }
 
-    /// Makes values be dropped by the caller's code for `T` from now on. The id holds `T`.
+    /// Makes values be dropped by the caller's code for `T` from now on.
+    ///
+    /// # Safety
+    ///
+    /// The id [holds](Self::holds) `T`.
     #[inline]
-    pub(crate) fn drop_as<T: Send + Sync + 'static>(&self) {
+    pub(crate) unsafe fn drop_as<T: Send + Sync + 'static>(&self) {
         if let Some(drop) = const { Shape::of::<T>() }.drop {
-            self.drop_by(drop);
+            // SAFETY: the caller guarantees that the id holds `T`, which the function drops.
+            unsafe { self.drop_by(drop) };
         }
     }
 
+    /// Makes values be dropped by this function from now on.
+    ///
+    /// # Safety
+    ///
+    /// It drops values of the type that the id holds.
     #[inline]
-    pub(crate) fn drop_by(&self, drop: DropValue) {
+    pub(crate) unsafe fn drop_by(&self, drop: DropValue) {
         let drop = drop as *mut ();
         // Relaxed: published by the value that is allocated next. Checked first, as it rarely changes.
         if self.drop_with.load(Ordering::Relaxed) != drop {
@@ -122,8 +132,12 @@ impl IdEntry {
         unsafe { std::mem::transmute::<*mut (), Option<WeighValue>>(weigh) }
     }
 
-    /// Makes values be weighed by this function from now on, or not at all. The id holds `T`.
-    pub(crate) fn weigh_by<T: Send + Sync + 'static>(&self, bytes: Option<fn(&T) -> usize>) {
+    /// Makes values be weighed by this function from now on, or not at all.
+    ///
+    /// # Safety
+    ///
+    /// The id [holds](Self::holds) `T`.
+    pub(crate) unsafe fn weigh_by<T: Send + Sync + 'static>(&self, bytes: Option<fn(&T) -> usize>) {
         debug_assert!(self.holds::<T>());
         let weigh = bytes.map_or(ptr::null_mut(), |bytes| bytes as *mut ());
         // Relaxed: the function is code, which existed before.

@@ -36,10 +36,13 @@ impl Heap {
         }))
     }
 
-    /// Makes an id's entry known, and returns whether there was memory for it. Called under the registry's lock, before the
-    /// entry is used.
+    /// Makes an id's entry known, and returns whether there was memory for it.
+    ///
+    /// # Safety
+    ///
+    /// Called under the registry's lock, before a node has the index. The entry lives as long as such nodes.
     #[must_use]
-    pub(crate) fn add(&self, index: u32, entry: NonNull<IdEntry>) -> bool {
+    pub(crate) unsafe fn add(&self, index: u32, entry: NonNull<IdEntry>) -> bool {
         index >= WIDE || self.try_add(index as usize, entry).is_some()
     }
 
@@ -125,7 +128,8 @@ mod tests {
         let entries: Vec<u8> = vec![0; WIDE as usize];
         let entry = |index: u32| NonNull::from(&entries[index as usize]).cast::<IdEntry>();
         for index in 0..WIDE {
-            assert!(heap.add(index, entry(index)));
+            // SAFETY: one thread; there are no nodes.
+            assert!(unsafe { heap.add(index, entry(index)) });
             for index in [0, index / 2, index] {
                 let pages = heap.pages.load(Ordering::Relaxed);
                 // SAFETY: as in `entry`, which would create a reference to something that is no entry here.
@@ -136,7 +140,8 @@ mod tests {
                 );
             }
         }
-        assert!(heap.add(WIDE, entry(0)), "which is not kept");
+        // SAFETY: as above.
+        assert!(unsafe { heap.add(WIDE, entry(0)) }, "which is not kept");
         assert_eq!(heap.len.load(Ordering::Relaxed), 1 << 13);
     }
 }

@@ -193,14 +193,16 @@ impl Registry {
         let kind = kinds.get_or_add(type_id, name, shape).ok_or(StoreError::OutOfMemory)?;
         let entry = try_box(IdEntry::new(id, index, self.places.salt(index), kind));
         let entry = NonNull::from(Box::leak(entry.ok_or(StoreError::OutOfMemory)?));
-        if !self.heap.add(index, entry) {
+        // SAFETY: under the lock of `kinds`; entries outlive the nodes of their store.
+        if !unsafe { self.heap.add(index, entry) } {
             // SAFETY: leaked above, and never shared.
             drop(unsafe { Box::from_raw(entry.as_ptr()) });
             return Err(StoreError::OutOfMemory);
         }
         // Relaxed: the Release stores below publish it.
         self.known.store(u64::from(index) + 1, Ordering::Relaxed);
-        current.add(entry);
+        // SAFETY: under the lock of `kinds`; freed on drop only.
+        unsafe { current.add(entry) };
         let front = &self.front[front_home(id)];
         // Relaxed: writers are under the registry's lock.
         if ptr::eq(front.load(Ordering::Relaxed), vacancy(front_home(id))) {
@@ -253,13 +255,15 @@ mod tests {
         let entry = registry.bind::<String>(3).unwrap();
         let own = drop_of(entry);
         assert!(own.is_some());
-        entry.drop_by(of_an_unloaded_library);
+        // SAFETY: never called, as there is no value.
+        unsafe { entry.drop_by(of_an_unloaded_library) };
         assert_ne!(
             drop_of(registry.bind::<String>(3).unwrap()),
             own,
             "who binds may never allocate"
         );
-        entry.drop_as::<String>();
+        // SAFETY: bound to `String`.
+        unsafe { entry.drop_as::<String>() };
         assert_eq!(drop_of(entry), own);
         assert_eq!(drop_of(registry.bind::<u8>(4).unwrap()), None, "nothing to drop");
     }

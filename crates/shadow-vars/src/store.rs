@@ -416,7 +416,9 @@ impl<R: Reclaim> ShadowStore<R> {
         id: ShadowId<T>,
         bytes: Option<fn(&T) -> usize>,
     ) -> Result<(), StoreError> {
-        self.core.registry.bind::<T>(id.get())?.weigh_by(bytes);
+        let entry = self.core.registry.bind::<T>(id.get())?;
+        // SAFETY: bound to `T`.
+        unsafe { entry.weigh_by(bytes) };
         Ok(())
     }
 

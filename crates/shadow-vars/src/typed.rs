@@ -334,7 +334,8 @@ impl<'g, T: Send + Sync + 'static, R: Reclaim> Typed<'g, T, R> {
                 "shadow variables are aligned to 4096 at most"
             )
         };
-        self.entry.drop_as::<T>();
+        // SAFETY: made for an entry that holds `T`.
+        unsafe { self.entry.drop_as::<T>() };
         self.core.key(obj.get(), self.entry)
     }
 }

@@ -2,12 +2,12 @@
 
 use std::ptr::NonNull;
 
-use super::Reclaim;
 use super::counters::difference;
 use super::held::Held;
 use super::list::List;
 use super::object::{Link, Objects};
 use super::retired::RetireLists;
+use super::{Reclaim, pace};
 use crate::sync::Ordering;
 
 /// The most that one object counts for, whatever weight is reported. So a list's sum has room for 2^32 of them, which
@@ -69,6 +69,23 @@ impl<O: Objects> RetireLists<O> {
 }
 
 impl<O: Objects> List<O> {
+    /// Notes the time for an object that was retired just now and is open.
+    pub(super) fn note_age(&self) {
+        if !crate::sync::LOOM && self.opened.load(Ordering::Relaxed) == 0 {
+            self.opened.store(pace::nanoseconds(), Ordering::Relaxed);
+        }
+    }
+
+    /// Returns an approximate time by which the oldest object still retired had been retired.
+    pub(super) fn oldest(&self) -> Option<u64> {
+        if self.waiting() == 0 {
+            return None;
+        }
+        let held = self.held.get().map_or(0, |held| held.since.load(Ordering::Relaxed));
+        let since = [&self.waiting_since, &self.opened].map(|since| since.load(Ordering::Relaxed));
+        [held].into_iter().chain(since).find(|&since| since != 0)
+    }
+
     /// Returns the bytes retired and not yet reclaimed, including what the objects own.
     fn pending_bytes(&self) -> u64 {
         let bytes = difference(&self.retired_bytes, &self.reclaimed_bytes);

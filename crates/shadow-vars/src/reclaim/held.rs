@@ -121,11 +121,12 @@ impl Held {
         self.spared.swap(period, Ordering::Relaxed) == period
     }
 
-    /// Holds an object. Under TAKEN.
+    /// Holds an object.
     ///
     /// # Safety
     ///
-    /// The object is of this list, in no chain, and of a store with intervals; `self` is the list's.
+    /// The caller holds the list TAKEN, whose held objects these are. The object is of this list, in no chain, and of a store
+    /// with intervals.
     pub(super) unsafe fn keep(&self, object: NonNull<Link>, retired: u64) {
         debug_assert!(retired <= self.drained.load(Ordering::Relaxed), "looked for by it");
         // Relaxed, here and below: under TAKEN (H2).
@@ -140,8 +141,12 @@ impl Held {
         self.kept.store(object.as_ptr(), Ordering::Relaxed);
     }
 
-    /// Takes out the next object of this round, or begins the next round and returns `None`. Under TAKEN.
-    pub(super) fn next(&self) -> Option<NonNull<Link>> {
+    /// Takes out the next object of this round, or begins the next round and returns `None`.
+    ///
+    /// # Safety
+    ///
+    /// The caller holds the list TAKEN, and none of the held objects is freed but those that it took out.
+    pub(super) unsafe fn next(&self) -> Option<NonNull<Link>> {
         let Some(object) = NonNull::new(self.rest.load(Ordering::Relaxed)) else {
             let oldest = self.oldest_of_kept.load(Ordering::Relaxed);
             self.oldest_of_rest.store(oldest, Ordering::Relaxed);
@@ -151,7 +156,7 @@ impl Held {
             self.end_of_round();
             return None;
         };
-        // SAFETY: the object is in a chain of this list (H2).
+        // SAFETY: in a chain of this list (H2), so it is allocated; the caller guarantees that nothing else changes the chain.
         self.rest.store(unsafe { object.as_ref() }.next(), Ordering::Relaxed);
         self.count.fetch_sub(1, Ordering::Relaxed);
         Some(object)

@@ -8,7 +8,7 @@ use super::counters::ahead;
 use super::held::Held;
 use super::object::{Freed, Link, Objects};
 use super::weights::{LARGE, Weights};
-use super::{Reclaim, barrier, pace};
+use super::{Reclaim, barrier};
 use crate::defect::{Defect, planted_everywhere};
 use crate::fork;
 use crate::mem::{OnceBox, prefetch};
@@ -84,7 +84,7 @@ pub(super) struct List<O: Objects> {
     pub(super) weigh_panics: stat::AtomicU64,
     /// When the first open object was retired, and the first waiting one, among those whose retirement read the clock;
     /// or 0.
-    opened: stat::AtomicU64,
+    pub(super) opened: stat::AtomicU64,
     pub(super) waiting_since: stat::AtomicU64,
     /// With intervals: drained objects that some reader holds back. Made when a reader first lags behind.
     pub(super) held: OnceBox<Held>,
@@ -157,8 +157,12 @@ impl<O: Objects> List<O> {
     /// Enters the shard as its owner: until it [leaves](Self::leave), no other thread moves the chains, and no foreign
     /// code runs. Returns the state, or `None` if another thread may be moving the chains: then the owner is not
     /// inside.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the shard's owner, and not inside.
     #[inline(always)]
-    pub(super) fn enter(&self) -> Option<u64> {
+    pub(super) unsafe fn enter(&self) -> Option<u64> {
         // Relaxed: two barriers, this one and that in `excludes_owner`, order it with the load of the state.
         self.inside.store(fork::generation(), Ordering::Relaxed);
         barrier::light_of_owner();
@@ -436,23 +440,6 @@ impl<O: Objects> List<O> {
         self.state.load(Ordering::Relaxed) & PENDING != 0
     }
 
-    /// Notes the time for an object that was retired just now and is open.
-    pub(super) fn note_age(&self) {
-        if !crate::sync::LOOM && self.opened.load(Ordering::Relaxed) == 0 {
-            self.opened.store(pace::nanoseconds(), Ordering::Relaxed);
-        }
-    }
-
-    /// Returns an approximate time by which the oldest object still retired had been retired.
-    pub(super) fn oldest(&self) -> Option<u64> {
-        if self.waiting() == 0 {
-            return None;
-        }
-        let held = self.held.get().map_or(0, |held| held.since.load(Ordering::Relaxed));
-        let since = [&self.waiting_since, &self.opened].map(|since| since.load(Ordering::Relaxed));
-        [held].into_iter().chain(since).find(|&since| since != 0)
-    }
-
     /// Returns whether the waiting objects may be dropped.
     #[inline]
     pub(super) fn is_ready<R: Reclaim>(&self) -> bool {
@@ -480,8 +467,12 @@ impl<O: Objects> List<O> {
         self.state.store(state, Ordering::Release);
     }
 
-    /// Takes all waiting objects. Under TAKEN.
-    pub(super) fn take_waiting(&self) -> Heads {
+    /// Takes all waiting objects.
+    ///
+    /// # Safety
+    ///
+    /// The caller holds the list TAKEN, and owns the objects from now on.
+    pub(super) unsafe fn take_waiting(&self) -> Heads {
         // Relaxed: under TAKEN (R2).
         let take = |chain: &AtomicPtr<Link>| chain.swap(ptr::null_mut(), Ordering::Relaxed);
         self.waiting.each_ref().map(take)
@@ -504,7 +495,8 @@ impl<O: Objects> List<O> {
             self.put_back(Taken(state));
             return None;
         }
-        Some((self.take_waiting(), Taken(state)))
+        // SAFETY: TAKEN just now; the caller of this function owns what it returns.
+        Some((unsafe { self.take_waiting() }, Taken(state)))
     }
 
     /// TAKEN → IDLE: the ready objects have been dropped. Or back to PENDING, if the owner still has some of them in
@@ -584,8 +576,12 @@ impl<O: Objects> List<O> {
         nothing && self.drained.load(Ordering::Acquire) >= closed
     }
 
-    /// Takes all waiting, open and held objects for the store's drop: no operation runs any more.
-    pub(super) fn take_all(&self) -> [Heads; 3] {
+    /// Takes all waiting, open and held objects for the store's drop.
+    ///
+    /// # Safety
+    ///
+    /// No operation runs any more, and the caller owns the objects from now on.
+    pub(super) unsafe fn take_all(&self) -> [Heads; 3] {
         // Acquire: pairs with the pushes.
         let take = |chain: &AtomicPtr<Link>| chain.swap(ptr::null_mut(), Ordering::Acquire);
         let [waiting, open] = [&self.waiting, &self.open].map(|chains| chains.each_ref().map(take));

@@ -288,7 +288,8 @@ pub(super) fn pin<S: Site>() -> Guard<S> {
         return pin_inside();
     };
     if mine.enter::<S>() {
-        Guard::of(mine)
+        // SAFETY: a participant that is outside any guard is no placeholder.
+        unsafe { Guard::of(mine) }
     } else {
         pin_fenced()
     }
@@ -314,7 +315,8 @@ fn pin_inside<S: Site>() -> Guard<S> {
     if !light {
         barrier::fence(&mine.reader);
     }
-    Guard::of(mine)
+    // SAFETY: this thread's, or registered for it just now.
+    unsafe { Guard::of(mine) }
 }
 
 /// Finishes a pin whose light barrier is a fence.
@@ -326,7 +328,8 @@ fn pin_fenced<S: Site>() -> Guard<S> {
     if let Some(mine) = unsafe { mine.as_ref() } {
         barrier::fence(&mine.reader);
     }
-    Guard::of(mine)
+    // SAFETY: `pin` has entered this thread's participant.
+    unsafe { Guard::of(mine) }
 }
 
 /// Makes light barriers fences from now on (E7).
@@ -520,14 +523,19 @@ impl Participant {
 pub struct Guard<S: Site>(*const Shared, PhantomData<S>);
 
 impl<S: Site> Guard<S> {
+    /// Creates a guard of a participant, which counts it.
+    ///
+    /// # Safety
+    ///
+    /// The participant is this thread's: not null, and not a placeholder.
     #[inline(always)]
-    fn of(mine: *const Shared) -> Self {
+    unsafe fn of(mine: *const Shared) -> Self {
         Self(mine, PhantomData)
     }
 
     #[inline]
     pub(super) fn participant(&self) -> &'static Shared {
-        // SAFETY: participants are never freed.
+        // SAFETY: of a participant, and participants are never freed.
         unsafe { &*self.0 }
     }
 

@@ -76,7 +76,8 @@ impl<O: Objects> RetireLists<O> {
         shard.add(&list.retired_bytes, bytes);
         let count = shard.add(&list.retired, 1);
         let inside = if R::PUSHES_PLAINLY && shard.is_own() {
-            list.enter()
+            // SAFETY: this thread's own shard, in which it runs nothing else.
+            unsafe { list.enter() }
         } else {
             None
         };
@@ -137,7 +138,8 @@ impl<O: Objects> RetireLists<O> {
         shard.add(&list.retired_bytes, chain.bytes);
         let count = shard.add(&list.retired, chain.count);
         let turn = count / self.batch.get();
-        let inside = R::PUSHES_PLAINLY && shard.is_own() && list.enter().is_some();
+        // SAFETY: this thread's own shard, in which it runs nothing else.
+        let inside = R::PUSHES_PLAINLY && shard.is_own() && unsafe { list.enter() }.is_some();
         // SAFETY: guaranteed by the caller for each object; `inside` says that this thread is the owner and inside.
         unsafe {
             if inside {
@@ -172,7 +174,8 @@ impl<O: Objects> RetireLists<O> {
     fn follow_up_slow<R: Reclaim>(&self, shard: Shard, retired: Retired) {
         let shard = self.used(shard);
         if R::PUSHES_PLAINLY && shard.is_own() && retired.added == 1 {
-            self.drop_few::<R>(shard);
+            // SAFETY: this thread's own shard.
+            unsafe { self.drop_few::<R>(shard) };
         } else {
             self.drain::<R>(shard.index);
         }
@@ -193,7 +196,8 @@ impl<O: Objects> RetireLists<O> {
     pub(crate) unsafe fn drain_all<R: Reclaim>(&self) {
         for (_, list) in self.lists() {
             // A `Drop` may free variables of other stores, never of this one.
-            for chains in list.take_all() {
+            // SAFETY: the caller guarantees that no operation runs.
+            for chains in unsafe { list.take_all() } {
                 // SAFETY: the caller guarantees that no guard protects the objects.
                 unsafe { self.reclaim::<R>(list, chains) };
             }

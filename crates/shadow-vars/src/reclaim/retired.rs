@@ -183,8 +183,12 @@ impl<O: Objects> RetireLists<O> {
         self.batch.get()
     }
 
-    /// Drops one or two ready objects of this thread's own shard. Returns whether there may be more.
-    pub(super) fn drop_few<R: Reclaim>(&self, shard: Shard) -> bool {
+    /// Drops one or two ready objects of a shard. Returns whether there may be more.
+    ///
+    /// # Safety
+    ///
+    /// The shard is this thread's own.
+    pub(super) unsafe fn drop_few<R: Reclaim>(&self, shard: Shard) -> bool {
         // A `Drop` that frees other variables must not nest deeper: ready objects stay for the next call.
         if is_reclaiming() {
             return false;
@@ -192,7 +196,10 @@ impl<O: Objects> RetireLists<O> {
         let Some(list) = self.get(shard.index) else {
             return false;
         };
-        let Some(state) = list.enter() else { return false };
+        // SAFETY: the caller guarantees that the shard is this thread's own, and it is not inside: nothing else is called there.
+        let Some(state) = (unsafe { list.enter() }) else {
+            return false;
+        };
         // SAFETY: this thread is the owner, inside, and `state` is from `enter`.
         let taken = unsafe { list.take_inside::<R>(state) };
         list.leave();

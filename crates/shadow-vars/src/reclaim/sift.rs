@@ -102,7 +102,8 @@ impl<O: Objects> RetireLists<O> {
                     .store(list.waiting_since.load(Ordering::Relaxed), Ordering::Relaxed);
             }
             compiler_fence(Ordering::SeqCst);
-            for mut next in list.take_waiting() {
+            // SAFETY: this thread holds the list TAKEN, and frees or holds all of them.
+            for mut next in unsafe { list.take_waiting() } {
                 while let Some(object) = NonNull::new(next) {
                     // SAFETY: the waiting objects belong to this thread under TAKEN (R2), and are of a store with
                     // intervals.
@@ -138,7 +139,8 @@ impl<O: Objects> RetireLists<O> {
                     // SAFETY: as below.
                     unsafe { self.reclaim::<R>(list, to_free.take()) };
                 }
-                let Some(object) = held.next().or_else(|| held.next()) else {
+                // SAFETY: this thread holds the list TAKEN.
+                let Some(object) = (unsafe { held.next().or_else(|| held.next()) }) else {
                     break;
                 };
                 // SAFETY: taken out just now (H2).

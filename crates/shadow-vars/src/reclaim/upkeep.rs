@@ -151,7 +151,8 @@ impl<O: Objects> RetireLists<O> {
             }
             if list.waiting() > 0 {
                 if R::PUSHES_PLAINLY && shard.is_own() {
-                    let _ = (0..FEW).try_for_each(|_| self.drop_few::<R>(shard).then_some(()));
+                    // SAFETY: this thread's own shard.
+                    let _ = (0..FEW).try_for_each(|_| unsafe { self.drop_few::<R>(shard) }.then_some(()));
                 } else {
                     self.drain::<R>(shard.index);
                 }
