@@ -73,7 +73,9 @@ mod attached;
 mod child;
 mod config;
 mod ctor;
+mod defect;
 pub mod docs;
+mod entry;
 mod error;
 mod events;
 mod fork;
@@ -108,6 +110,7 @@ mod variable;
 #[cfg(doctest)]
 mod variance;
 mod wait;
+mod waiters;
 
 pub use bytemuck::Zeroable;
 
@@ -128,11 +131,10 @@ pub use raw::{RawCtor, RawDtor, RawVar};
 #[cfg(feature = "seize")]
 pub use reclaim::Seize;
 pub use reclaim::{Asymmetric, Epoch, Eras, GuardKind, LocalGuard, OwnedGuard, Reclaim};
-pub use service::report_old_guards;
-#[cfg(not(shadow_loom))]
-pub use service::start_reclaimer;
+pub use service::{report_old_guards, start_reclaimer};
 pub use stats::{IdStats, Stats};
 pub use store::{ShadowStore, global};
+pub use table::layout::MAX_ALIGN;
 pub use typed::Typed;
 pub use variable::Variable;
 
@@ -142,9 +144,6 @@ pub use variable::Variable;
 pub fn follow_forks() -> bool {
     child::watch()
 }
-
-/// The largest supported alignment of a value, in bytes.
-pub const MAX_ALIGN: usize = 4096;
 
 /// The README's examples are tests, too.
 #[cfg(doctest)]

@@ -16,8 +16,8 @@ use super::interleave;
 use super::stall::support::configs::Config;
 use super::stall::support::{Counted, Ledger, Random};
 use super::stall::{OTHER, Own, VALUE, settle};
+use crate::defect::{Defect, Stage};
 use crate::reclaim::checked::Checked;
-use crate::table::defect::{Defect, Stage};
 use crate::{Reclaim, ShadowId, ShadowStore};
 
 /// The tests that catch a defect.

@@ -16,10 +16,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::stall::support::{Counted, Ledger, Random};
+use crate::defect::Defect;
+use crate::defect::rig::ON_ACCESS;
 use crate::reclaim::checked::Checked;
 use crate::table::Core;
-use crate::table::array::BUCKET;
-use crate::table::defect::{Defect, ON_ACCESS};
+use crate::table::group::BUCKET;
 use crate::table::hash::{AddrHasher, Places};
 use crate::table::sieve::Sieved;
 use crate::{CtorError, ShadowId, ShadowStore};

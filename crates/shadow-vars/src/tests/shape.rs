@@ -5,9 +5,9 @@
 use std::cell::Cell;
 use std::collections::HashSet;
 
+use crate::defect::rig::ON_ACCESS;
 use crate::sync::Ordering;
-use crate::table::array::BUCKET;
-use crate::table::defect::ON_ACCESS;
+use crate::table::group::BUCKET;
 use crate::table::hash::AddrHasher;
 use crate::table::word::Kind;
 use crate::{Asymmetric, ShadowId, ShadowStore};

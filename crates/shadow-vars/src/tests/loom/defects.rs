@@ -7,7 +7,7 @@ use std::env;
 use std::process::Command;
 use std::time::Instant;
 
-use crate::table::defect::Defect;
+use crate::defect::Defect;
 
 /// The environment variable that names the defect of all stores of a child process.
 const PLANTED: &str = "SHADOW_LOOM_DEFECT";
