@@ -1,4 +1,4 @@
-//! One measurement of a map in a process of its own: each begins with the same memory, and leaves nothing to the next.
+//! Measures a map in a child process: each measurement begins with the same memory, and leaves nothing to the next.
 
 use std::error::Error;
 use std::io;
@@ -11,7 +11,7 @@ use crate::keys::{KeyKind, KeySet};
 use crate::workloads::{Job, Measured};
 use crate::{engine, peers};
 
-/// What is asked of the other process: a job without its keys.
+/// A request to the child process: a job without its keys.
 pub(crate) struct Asked<'a> {
     pub(crate) store: &'a str,
     pub(crate) hasher: &'a str,
@@ -19,11 +19,11 @@ pub(crate) struct Asked<'a> {
     pub(crate) seconds: f64,
     pub(crate) clocked: bool,
     pub(crate) job: Job<'a>,
-    /// Not the job's: a first look takes fewer.
+    /// Not the job's number: a first look has fewer entries.
     pub(crate) entries: usize,
 }
 
-/// Asks a new process.
+/// Runs a measurement in a new process.
 pub(crate) fn measure(asked: &Asked<'_>) -> Result<Measured, String> {
     let Asked { job, .. } = asked;
     let mut arguments = vec!["alone".to_owned()];
@@ -43,7 +43,7 @@ pub(crate) fn measure(asked: &Asked<'_>) -> Result<Measured, String> {
     ask(&arguments)
 }
 
-/// What a process with these arguments says, or why it does not.
+/// Runs a process with these arguments, and returns its measurement, or its error message.
 pub(crate) fn ask(arguments: &[String]) -> Result<Measured, String> {
     let out = command(arguments).and_then(|mut command| command.output());
     let out = out.map_err(|error| error.to_string())?;
@@ -51,7 +51,7 @@ pub(crate) fn ask(arguments: &[String]) -> Result<Measured, String> {
         let said = String::from_utf8_lossy(&out.stderr);
         let said = said.trim();
         let said = said.strip_prefix("perf: ").unwrap_or(said);
-        // A process that was killed has said nothing.
+        // A killed process has printed nothing.
         return Err(if said.is_empty() {
             out.status.to_string()
         } else {
@@ -72,15 +72,15 @@ fn command(arguments: &[String]) -> io::Result<Command> {
 
 #[cfg(test)]
 thread_local! {
-    /// How many processes this thread has begun.
+    /// The number of processes that this thread has started.
     pub(crate) static ASKED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
-/// Where the tests' other process finds its arguments.
+/// The environment variable with the arguments of the tests' child process.
 #[cfg(test)]
 pub(crate) const ARGUMENTS: &str = "PERF_ALONE";
 
-/// A program of tests takes other arguments: it is told which test to be.
+/// A test binary takes other arguments: it is told which test to run.
 #[cfg(test)]
 fn command(arguments: &[String]) -> io::Result<Command> {
     ASKED.set(ASKED.get() + 1);
@@ -91,7 +91,7 @@ fn command(arguments: &[String]) -> io::Result<Command> {
     Ok(command)
 }
 
-/// The other process: measures, and prints what it found.
+/// The main function of the child process: measures, and prints the result.
 pub(crate) fn alone(options: &AloneOptions) -> Result<(), Box<dyn Error>> {
     let workload = options.workload;
     if !workload.runs_apart() {
@@ -115,7 +115,7 @@ pub(crate) fn alone(options: &AloneOptions) -> Result<(), Box<dyn Error>> {
         cycles: options.cycles,
         keys: &keys,
     };
-    // What the panic says is the answer, and is given once.
+    // The panic's message is printed once, as the error.
     std::panic::set_hook(Box::new(|_| {}));
     let measured = catch_unwind(AssertUnwindSafe(|| variant.bench.run_from_empty(&job)));
     let measured = measured.map_err(|panic| engine::message(&*panic))?;

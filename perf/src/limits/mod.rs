@@ -1,8 +1,7 @@
-//! `limits`: what the machine can do, measured beside the maps.
+//! `limits`: the limits of the machine, measured beside the maps.
 //!
-//! A look-up in any hash table with stable values reads a slot and then what the slot leads to. What that costs with
-//! nothing around it, what a guard costs with nothing in it, and what a node costs to allocate, are what no map can
-//! undercut.
+//! A look-up in any hash table with stable values reads a slot and then the node to which it leads. The cost of these two loads
+//! alone, of a guard alone, and of allocating a node, are lower bounds for every map.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -21,7 +20,7 @@ pub(crate) mod loads;
 pub(crate) mod pauses;
 mod primitives;
 
-/// Nanoseconds of one limit in one repetition.
+/// The nanoseconds of one limit in one repetition.
 pub(crate) struct Figure {
     pub(crate) name: &'static str,
     pub(crate) entries: usize,
@@ -71,7 +70,7 @@ pub(crate) fn limits(options: &LimitOptions) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Measures everything, on a thread of its own that keeps to one core.
+/// Measures everything, on a pinned thread of its own.
 pub(crate) fn measure(entries: &[usize], reps: usize, time: Duration, bar: &ProgressBar) -> Vec<Figure> {
     let work = || {
         pin_to_core(0);
@@ -97,7 +96,7 @@ pub(crate) fn measure(entries: &[usize], reps: usize, time: Duration, bar: &Prog
     })
 }
 
-/// Nanoseconds an operation. `work` does a number of them and says how many; it is warmed up first.
+/// Returns the nanoseconds per operation. `work` runs some operations and returns their number; it is warmed up first.
 fn timed(time: Duration, mut work: impl FnMut() -> u64) -> f64 {
     let mut run = |time: Duration| {
         let start = Instant::now();

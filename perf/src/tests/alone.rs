@@ -1,4 +1,4 @@
-//! Measurements in processes of their own. The other process of a test is this same program of tests.
+//! Measurements in child processes. The child process of a test is this same test binary.
 
 use clap::Parser;
 
@@ -8,7 +8,7 @@ use crate::cli::{Cli, Command};
 use crate::record::{Cell, Failure};
 use crate::workloads::Workload;
 
-/// What `alone::command` begins in place of the program.
+/// The child process that `alone::command` starts in tests.
 #[test]
 #[ignore = "it is not a test, but the other process of some"]
 fn the_other_process() {
@@ -54,7 +54,7 @@ fn what_another_process_measured_comes_back_whole() {
     }
 }
 
-/// What one map keeps back is not the next one's: the peak of the resident set is its own.
+/// Memory that one map retains does not count for the next: each has its own peak of resident memory.
 #[test]
 fn each_map_begins_with_the_same_memory() {
     let (cells, failures) = run(Workload::W15large, 200);

@@ -1,4 +1,4 @@
-//! The recorded trace, and the form it is kept in.
+//! The recorded trace, and its format.
 
 use std::collections::BTreeSet;
 

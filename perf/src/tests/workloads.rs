@@ -1,4 +1,4 @@
-//! Every workload runs with every map, and its answers are right.
+//! Every workload runs on every map, and the answers are right.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ fn is_unreliable(failure: &Failure) -> bool {
         .any(|&(store, known)| failure.store == store && (failure.workload == known || failure.message == known))
 }
 
-/// The cells measured, and how many cells failed as [`UNRELIABLE`] maps may.
+/// Returns the cells measured, and the number of cells that failed in a way that [`UNRELIABLE`] allows.
 fn run(points: Vec<Point>, hasher: Option<&str>, keys: KeyKind) -> (Vec<Cell>, usize) {
     let all = peers::all();
     let plan = Plan {
@@ -149,7 +149,7 @@ fn the_fastest_peers_stay_when_only_some_may() {
         let of = |name: &&String| peers::about(name).is_some_and(|about| peers.have(&about));
         stores.iter().filter(of).count()
     };
-    // Two of each form, some of which may be of both, and one of those without locks if it is not among them.
+    // Two peers of each form, some of which may count for both, and a lock-free one if none of these is.
     assert!((2..=5).contains(&count(Peers::Boxed)), "{stores:?}");
     assert!((2..=5).contains(&count(Peers::InPlace)), "{stores:?}");
     assert!(count(Peers::LockFree) >= 1, "{stores:?}");
@@ -176,7 +176,7 @@ fn a_peer_that_is_named_stays_whatever_its_rate() {
         latency: |_| false,
         hasher: Some("foldhash"),
         keep_peers: Some(1),
-        // The slowest of all look-ups.
+        // The peer with the slowest look-ups.
         named: |about, _| about.name == "skipmap",
         known: None,
         wanted: |_, _| true,
@@ -293,7 +293,7 @@ fn what_a_map_cannot_do_is_not_asked_of_it() {
             Workload::W7P.suits(about, 100, 2),
             about.kind == Kind::Ours && !about.is_by_id()
         );
-        // What has values of its own is given to maps that can have them, in the form that programs use.
+        // Workloads with values of their own run on maps that can store them, in the form that programs use.
         let as_programs_do = about.any_value && about.form != Form::Boxed && !about.is_by_id();
         assert_eq!(Workload::W14.suits(about, 100, 1), as_programs_do, "{}", about.name);
         assert_eq!(

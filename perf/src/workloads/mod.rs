@@ -1,4 +1,4 @@
-//! The workloads: what each one is, what it needs, and how it is run against one contender.
+//! The workloads: what each one measures, what it needs, and how it runs on one contender.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,7 +23,7 @@ mod retired;
 mod small;
 mod sweep;
 
-/// What is measured. The names are those of the records.
+/// A workload. The names are those in the records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Workload {
     W1,
@@ -54,7 +54,7 @@ pub(crate) enum Workload {
     W15stall,
 }
 
-/// Ids on the one parent of `W9wide`.
+/// The number of ids on the one parent of `W9wide`.
 const WIDE: usize = 10_000;
 
 impl Workload {
@@ -149,7 +149,7 @@ impl Workload {
         }
     }
 
-    /// Which keys it runs on.
+    /// Returns the shape of the keys it runs on.
     pub(crate) fn shape(self) -> Shape {
         match self {
             Self::W7 | Self::W7P => Shape::Spread(4),
@@ -160,7 +160,7 @@ impl Workload {
         }
     }
 
-    /// Whether its keys are its own, so that a key set is of no use to it.
+    /// Returns whether it makes its own keys, and so needs no key set.
     pub(crate) fn brings_keys(self) -> bool {
         matches!(
             self,
@@ -168,13 +168,13 @@ impl Workload {
         )
     }
 
-    /// Whether it starts with a map that holds the key set.
+    /// Returns whether it starts with a map that holds the key set.
     pub(crate) fn is_prebuilt(self) -> bool {
         !(self.brings_keys() || matches!(self, Self::W6 | Self::W14 | Self::W14F))
     }
 
-    /// Whether each map gets a process of its own, so that all begin with the same memory: where memory, or what comes of
-    /// it, is what is measured.
+    /// Returns whether each map is measured in its own process, so that all begin with the same memory: where memory, or a cost
+    /// that depends on it, is measured.
     pub(crate) fn runs_apart(self) -> bool {
         matches!(
             self,
@@ -182,7 +182,7 @@ impl Workload {
         )
     }
 
-    /// Whether it leaves the map as it was, so that others can use the same one.
+    /// Returns whether it does not change the map, so that other workloads can use the same one.
     pub(crate) fn only_reads(self) -> bool {
         matches!(
             self,
@@ -198,7 +198,7 @@ impl Workload {
         )
     }
 
-    /// Whether it runs for as long as it takes, and not for a given time.
+    /// Returns whether it runs until it is done, not for a given time.
     pub(crate) fn is_one_shot(self) -> bool {
         matches!(
             self,
@@ -206,7 +206,7 @@ impl Workload {
         )
     }
 
-    /// The sizes to run it at, if the user names none.
+    /// Returns the default sizes.
     pub(crate) fn default_entries(self) -> Vec<usize> {
         const K1: usize = 1 << 10;
         const K64: usize = 1 << 16;
@@ -221,14 +221,14 @@ impl Workload {
             Self::W7 | Self::W7P | Self::W14 | Self::W14F => vec![1 << 22],
             Self::W9x1 | Self::W9x4 | Self::W9x64 | Self::W9wide | Self::W9own => vec![K64, M1],
             Self::W11 => vec![replay::peak()],
-            // Stores, or values.
+            // The number of stores, or of values.
             Self::W13 => vec![10_000],
             Self::W15idle => vec![2000],
             Self::W15large => vec![3000],
         }
     }
 
-    /// The numbers of entries and threads to run it with if the user names neither, where they belong together.
+    /// Returns the default numbers of entries and threads, if they belong together.
     pub(crate) fn default_points(self) -> Option<Vec<(usize, usize)>> {
         match self {
             Self::W12 => Some(vec![(1 << 16, 3)]),
@@ -237,7 +237,7 @@ impl Workload {
         }
     }
 
-    /// Whether this contender can run it with that many entries and threads.
+    /// Returns whether this contender can run it with these numbers of entries and threads.
     pub(crate) fn suits(self, about: &About, entries: usize, threads: usize) -> bool {
         let writes = !self.only_reads();
         entries <= about.max_entries
@@ -253,7 +253,7 @@ impl Workload {
             && (!about.is_by_id() || self.is_of_one_id())
     }
 
-    /// Whether it needs other values than the harness's own: then a map has them as it would in a program, not in boxes.
+    /// Returns whether it needs other values than the harness's own: then a map stores them as in a program, not in boxes.
     fn has_own_values(self) -> bool {
         matches!(
             self,
@@ -261,7 +261,7 @@ impl Workload {
         )
     }
 
-    /// Whether it is about single operations with an id that the program knows: those are measured by id, too.
+    /// Returns whether it measures single operations with an id that the program knows: those are measured by id, too.
     fn is_of_one_id(self) -> bool {
         matches!(
             self,
@@ -269,7 +269,7 @@ impl Workload {
         )
     }
 
-    /// What a latency is the time of.
+    /// Returns the name of the operation whose latency is measured.
     pub(crate) fn step(self) -> &'static str {
         match self {
             Self::G64 => "64 gets and their guard",
@@ -293,29 +293,29 @@ impl fmt::Display for Workload {
     }
 }
 
-/// One measurement to be made.
+/// A measurement to make.
 #[derive(Clone, Copy)]
 pub(crate) struct Job<'k> {
     pub(crate) workload: Workload,
     pub(crate) entries: usize,
     pub(crate) threads: usize,
     pub(crate) times: Times,
-    /// Life cycles of a run that counts them.
+    /// The life cycles of a run that counts them.
     pub(crate) cycles: u64,
     pub(crate) keys: &'k KeySet,
 }
 
-/// What one measurement gave.
+/// The result of a measurement.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Measured {
     pub(crate) ops: u64,
     pub(crate) mops: f64,
     pub(crate) latency: Option<Latency>,
-    /// Beside the value itself; nothing if the workload holds no fixed number of entries.
+    /// Without the value itself; 0 if the workload has no fixed number of entries.
     pub(crate) bytes_per_entry: f64,
-    /// What only this workload has to say, by name.
+    /// Figures that only this workload has, by name.
     pub(crate) extra: BTreeMap<String, f64>,
-    /// What a figure was over time: seconds, and the figure.
+    /// A figure over time: seconds, and the figure.
     pub(crate) series: Vec<(f64, f64)>,
 }
 
@@ -340,7 +340,7 @@ impl Latency {
         })
     }
 
-    /// Of a single step.
+    /// Returns the latency of a single step.
     fn one(took: std::time::Duration) -> Self {
         let nanos = (took.as_nanos() as u64).max(1);
         Self {
@@ -369,13 +369,13 @@ impl Measured {
     }
 }
 
-/// A map that holds a key set, and what it takes.
+/// A map that holds a key set, and its memory.
 pub(crate) struct Held<S> {
     store: S,
     bytes_per_entry: f64,
 }
 
-/// Bytes of a value itself.
+/// The bytes of a value itself.
 pub(crate) const VALUE_BYTES: f64 = 16.0;
 
 impl<S: Store> Held<S> {

@@ -1,6 +1,7 @@
-//! W13: many stores that hold little, as a library has one for each of its objects, or a test for each case.
+//! W13: many stores with few entries, as in a library with one for each of its objects, or a test suite with one for each case.
 //!
-//! All are made, then all are filled, then all go; each thread has its own. Beside it, what one store takes alone.
+//! All are made, then all are filled, then all are dropped; each thread has its own. The cost of a single store is measured as
+//! well.
 
 use std::hint::black_box;
 use std::panic::resume_unwind;
@@ -15,13 +16,13 @@ use crate::store::{Packed, Store};
 use crate::summary::Spread;
 use crate::workloads::{Job, Latency, Measured};
 
-/// Entries of each store.
+/// The entries of each store.
 const FILLED: usize = 16;
-/// How often one store is made and dropped alone; and how many are there at once to be weighed: of a single one, the allocator's
-/// cache of small pieces hides what it takes.
+/// How often a single store is made and dropped; and the number of such stores whose memory is measured together, because the
+/// memory of one alone would come from the allocator's cache of small pieces.
 const ALONE: usize = 256;
 
-/// `entries` is how many stores there are in all.
+/// Runs the workload. `entries` is the number of all stores.
 pub(crate) fn small_stores<S: Store>(job: &Job<'_>) -> Measured {
     let keys: Vec<Packed> = (0..FILLED)
         .map(|object| Packed::new(0x5555_0000_0000 + object * 48, ID))
@@ -31,12 +32,12 @@ pub(crate) fn small_stores<S: Store>(job: &Job<'_>) -> Measured {
     let clock = Clock::get();
     let barrier = Barrier::new(job.threads + 1);
     let all = Mutex::new(histogram());
-    // Everybody waits at the end of each phase, and once more when memory has been looked at.
+    // All threads wait at the end of each phase, and again after the main thread has measured memory.
     let meet = || {
         barrier.wait();
         barrier.wait();
     };
-    // Each phase is clocked by those who are in it: who only waits for them may see its end late.
+    // Each phase is timed by the threads that run it: a thread that only waits may see its end late.
     let run = |thread: usize| {
         pin_to_core(thread);
         let mut made = Vec::with_capacity(each);
@@ -120,7 +121,7 @@ pub(crate) fn small_stores<S: Store>(job: &Job<'_>) -> Measured {
     measured
 }
 
-/// From the beginning of something to its end.
+/// The start and the end of a phase.
 #[derive(Clone, Copy)]
 struct Span {
     start: Instant,
@@ -137,7 +138,7 @@ impl Span {
         }
     }
 
-    /// From the first beginning to the last end.
+    /// Returns the time from the first start to the last end.
     fn around(spans: impl Iterator<Item = Self> + Clone) -> Duration {
         let start = spans.clone().map(|span| span.start).min();
         let end = spans.map(|span| span.end).max();
@@ -145,14 +146,14 @@ impl Span {
     }
 }
 
-/// A store with one variable.
+/// Makes a store with one variable.
 fn one<S: Store>(key: Packed) -> S {
     let store = S::new();
     assert!(store.insert(key.with_id(ID)), "a new store is empty");
     store
 }
 
-/// What one store takes: medians of the times when there is no other, and the mean of the bytes.
+/// The cost of a single store: medians of the times while there is no other, and the mean of the bytes.
 struct Alone {
     make_ns: f64,
     drop_ns: f64,
