@@ -12,7 +12,7 @@ use crate::workloads::{Job, Measured};
 use crate::{engine, peers};
 
 /// A request to the child process: a job without its keys.
-pub(crate) struct Asked<'a> {
+pub(crate) struct Request<'a> {
     pub(crate) store: &'a str,
     pub(crate) hasher: &'a str,
     pub(crate) keys: KeyKind,
@@ -24,42 +24,42 @@ pub(crate) struct Asked<'a> {
 }
 
 /// Runs a measurement in a new process.
-pub(crate) fn measure(asked: &Asked<'_>) -> Result<Measured, String> {
-    let Asked { job, .. } = asked;
+pub(crate) fn measure(request: &Request<'_>) -> Result<Measured, String> {
+    let Request { job, .. } = request;
     let mut arguments = vec!["alone".to_owned()];
     for (name, value) in [
         ("--workload", job.workload.to_string()),
-        ("--store", asked.store.to_owned()),
-        ("--hasher", asked.hasher.to_owned()),
-        ("--keys", asked.keys.to_string()),
-        ("--entries", asked.entries.to_string()),
+        ("--store", request.store.to_owned()),
+        ("--hasher", request.hasher.to_owned()),
+        ("--keys", request.keys.to_string()),
+        ("--entries", request.entries.to_string()),
         ("--threads", job.threads.to_string()),
         ("--cycles", job.cycles.to_string()),
-        ("--seconds", asked.seconds.to_string()),
+        ("--seconds", request.seconds.to_string()),
     ] {
         arguments.extend([name.to_owned(), value]);
     }
-    arguments.extend(asked.clocked.then(|| "--clocked".to_owned()));
-    ask(&arguments)
+    arguments.extend(request.clocked.then(|| "--clocked".to_owned()));
+    run(&arguments)
 }
 
 /// Runs a process with these arguments, and returns its measurement, or its error message.
-pub(crate) fn ask(arguments: &[String]) -> Result<Measured, String> {
+pub(crate) fn run(arguments: &[String]) -> Result<Measured, String> {
     let out = command(arguments).and_then(|mut command| command.output());
     let out = out.map_err(|error| error.to_string())?;
     if !out.status.success() {
-        let said = String::from_utf8_lossy(&out.stderr);
-        let said = said.trim();
-        let said = said.strip_prefix("perf: ").unwrap_or(said);
+        let output = String::from_utf8_lossy(&out.stderr);
+        let output = output.trim();
+        let output = output.strip_prefix("perf: ").unwrap_or(output);
         // A killed process has printed nothing.
-        return Err(if said.is_empty() {
+        return Err(if output.is_empty() {
             out.status.to_string()
         } else {
-            said.to_owned()
+            output.to_owned()
         });
     }
-    let said = String::from_utf8_lossy(&out.stdout);
-    let line = said.lines().find(|line| line.starts_with('{'));
+    let output = String::from_utf8_lossy(&out.stdout);
+    let line = output.lines().find(|line| line.starts_with('{'));
     serde_json::from_str(line.unwrap_or_default()).map_err(|error| error.to_string())
 }
 
@@ -73,7 +73,7 @@ fn command(arguments: &[String]) -> io::Result<Command> {
 #[cfg(test)]
 thread_local! {
     /// The number of processes that this thread has started.
-    pub(crate) static ASKED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    pub(crate) static STARTED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
 /// The environment variable with the arguments of the tests' child process.
@@ -83,7 +83,7 @@ pub(crate) const ARGUMENTS: &str = "PERF_ALONE";
 /// A test binary takes other arguments: it is told which test to run.
 #[cfg(test)]
 fn command(arguments: &[String]) -> io::Result<Command> {
-    ASKED.set(ASKED.get() + 1);
+    STARTED.set(STARTED.get() + 1);
     let mut command = Command::new(std::env::current_exe()?);
     command
         .args(["--exact", "tests::alone::the_other_process", "--ignored", "--nocapture"])
@@ -94,7 +94,7 @@ fn command(arguments: &[String]) -> io::Result<Command> {
 /// The main function of the child process: measures, and prints the result.
 pub(crate) fn alone(options: &AloneOptions) -> Result<(), Box<dyn Error>> {
     let workload = options.workload;
-    if !workload.runs_apart() {
+    if !workload.runs_in_own_process() {
         return Err(format!("{workload} does not run in a process of its own").into());
     }
     let all = peers::all();

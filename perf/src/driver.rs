@@ -103,13 +103,13 @@ pub(crate) fn drive_each<W: Worker>(threads: usize, times: Times, make: impl Fn(
     let started = AtomicU64::new(0);
     let run = |thread: usize| {
         pin_to_core(thread);
-        let meetings = Meetings {
+        let barriers = PhaseBarriers {
             barrier: &barrier,
             left: Cell::new(3),
         };
         let mut worker = make(thread);
         run_until(&mut worker, Instant::now() + times.warm);
-        meetings.meet();
+        barriers.wait();
         let now = (zero.elapsed().as_nanos() as u64).max(1);
         // Relaxed: only the number itself is shared.
         let start = match started.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed) {
@@ -119,13 +119,13 @@ pub(crate) fn drive_each<W: Worker>(threads: usize, times: Times, make: impl Fn(
         let start = zero + Duration::from_nanos(start);
         let steps = run_until(&mut worker, start + times.timed);
         let took = start.elapsed();
-        meetings.meet();
+        barriers.wait();
         let mut histogram = histogram();
         if !times.clocked.is_zero() {
             let until = Instant::now() + times.clocked;
             run_clocked(&mut worker, until, clock, &mut histogram);
         }
-        meetings.meet();
+        barriers.wait();
         worker.finish();
         (steps * W::OPS, took, histogram)
     };
@@ -148,19 +148,19 @@ pub(crate) fn drive_each<W: Worker>(threads: usize, times: Times, make: impl Fn(
 
 /// The barriers that all threads must reach. A thread whose map gave a wrong answer reaches the rest in `drop`, so that the
 /// others do not wait for ever.
-struct Meetings<'b> {
+struct PhaseBarriers<'b> {
     barrier: &'b Barrier,
     left: Cell<usize>,
 }
 
-impl Meetings<'_> {
-    fn meet(&self) {
+impl PhaseBarriers<'_> {
+    fn wait(&self) {
         self.left.set(self.left.get() - 1);
         self.barrier.wait();
     }
 }
 
-impl Drop for Meetings<'_> {
+impl Drop for PhaseBarriers<'_> {
     fn drop(&mut self) {
         for _ in 0..self.left.get() {
             self.barrier.wait();

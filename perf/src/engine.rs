@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::alone::{self, Asked};
+use crate::alone::{self, Request};
 use crate::driver::Times;
 use crate::keys::{KeyKind, KeySet, KeySets, Shape};
 use crate::peers::{Contender, Peers};
@@ -40,15 +40,15 @@ pub(crate) struct Plan<'c> {
     /// The number of peers of each form that are measured at each point: the fastest at a first look. `None`: all.
     pub(crate) keep_peers: Option<usize>,
     /// The peers that are measured whatever their rate, because a target names them.
-    pub(crate) named: fn(&About, Point) -> bool,
+    pub(crate) always_measured: fn(&About, Point) -> bool,
     /// The maps and hashers that an earlier run chose, which replace a first look.
     pub(crate) known: Option<&'c Known>,
     /// The life cycles of a run that counts them.
     pub(crate) cycles: u64,
     /// Whether maps are measured in their own processes where memory matters; otherwise all run in this process.
-    pub(crate) apart: bool,
+    pub(crate) own_processes: bool,
     /// After this time, no more repetitions of a group than [`LEAST_REPS`] are begun.
-    pub(crate) until: Option<Instant>,
+    pub(crate) deadline: Option<Instant>,
     /// The maps of interest at a point.
     pub(crate) wanted: fn(&About, Point) -> bool,
 }
@@ -79,10 +79,11 @@ impl Plan<'_> {
             let kind = sets.kind();
             let (entries, shape) = (group[0].entries, group[0].workload.shape());
             // Workloads with keys of their own get a minimal key set.
-            let without = group[0].workload.brings_keys() || self.apart && group[0].workload.runs_apart();
-            let entries = if without { 1 } else { entries };
+            let brings_own_keys =
+                group[0].workload.brings_keys() || self.own_processes && group[0].workload.runs_in_own_process();
+            let entries = if brings_own_keys { 1 } else { entries };
             let keys = sets.get(entries, shape);
-            let mut turn = Turn {
+            let mut run = GroupRun {
                 plan: self,
                 group,
                 keys,
@@ -93,31 +94,31 @@ impl Plan<'_> {
                 spent: Spent::new(),
             };
             let chosen = match self.known {
-                Some(known) => turn.recall(known),
-                None => turn.audition(),
+                Some(known) => run.choose_known(known),
+                None => run.choose(),
             };
-            turn.hand_over_failures(put);
+            run.report_failures(put);
             for (done, rep) in self.reps.clone().enumerate() {
-                if done >= LEAST_REPS && self.until.is_some_and(|until| Instant::now() >= until) {
+                if done >= LEAST_REPS && self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                     let points: usize = chosen.iter().map(|choice| choice.points.len()).sum();
                     bar.inc(((self.reps.len() - done) * points) as u64);
                     break;
                 }
                 for place in 0..chosen.len() {
                     let choice = &chosen[(place + rep) % chosen.len()];
-                    turn.measure(choice, self.seconds, Some(self.latency), &mut |point, measured| {
+                    run.measure(choice, self.seconds, Some(self.latency), &mut |point, measured| {
                         let mut cell = self.cell(choice, point, rep, kind.to_string());
                         cell.set(measured);
                         put(Line::Cell(cell));
                     });
-                    turn.hand_over_failures(put);
+                    run.report_failures(put);
                 }
             }
             // The time of keys, maps and first looks is shared by all points of a group.
-            let own: Duration = turn.spent.values().sum();
+            let own: Duration = run.spent.values().sum();
             let shared = start.elapsed().saturating_sub(own) / group.len() as u32;
             for &point in group {
-                let own = turn.spent.get(&point).copied().unwrap_or_default();
+                let own = run.spent.get(&point).copied().unwrap_or_default();
                 *spent.entry(point).or_default() += own + shared;
             }
         }
@@ -180,7 +181,7 @@ struct Choice<'c> {
 }
 
 /// The state of the work on one group.
-struct Turn<'t> {
+struct GroupRun<'t> {
     plan: &'t Plan<'t>,
     group: &'t [Point],
     keys: &'t KeySet,
@@ -191,13 +192,13 @@ struct Turn<'t> {
     spent: Spent,
 }
 
-impl<'t> Turn<'t> {
-    fn hand_over_failures(&mut self, put: &mut dyn FnMut(Line)) {
+impl<'t> GroupRun<'t> {
+    fn report_failures(&mut self, put: &mut dyn FnMut(Line)) {
         self.failures.drain(..).for_each(|failure| put(Line::Failure(failure)));
     }
 
     /// Returns the maps and hashers that were chosen before.
-    fn recall(&self, known: &Known) -> Vec<Choice<'t>> {
+    fn choose_known(&self, known: &Known) -> Vec<Choice<'t>> {
         let plan = self.plan;
         let mut chosen = Vec::new();
         for &contender in &plan.contenders {
@@ -220,7 +221,7 @@ impl<'t> Turn<'t> {
     }
 
     /// Chooses the hasher of each map, and the maps to measure, by a short first look at each.
-    fn audition(&mut self) -> Vec<Choice<'t>> {
+    fn choose(&mut self) -> Vec<Choice<'t>> {
         let plan = self.plan;
         let seconds = (plan.seconds / 4.0).clamp(0.005, 0.1);
         let mut chosen = Vec::new();
@@ -283,14 +284,14 @@ impl<'t> Turn<'t> {
             });
         }
         if let Some(keep) = plan.keep_peers {
-            self.prune(&mut chosen, &rates, keep);
+            self.retain_fastest(&mut chosen, &rates, keep);
         }
         chosen
     }
 
     /// Retains at each point the `keep` fastest peers of each form, and half as many lock-free ones, by their rates at first
     /// look.
-    fn prune(&self, chosen: &mut Vec<Choice<'t>>, rates: &[BTreeMap<Point, f64>], keep: usize) {
+    fn retain_fastest(&self, chosen: &mut Vec<Choice<'t>>, rates: &[BTreeMap<Point, f64>], keep: usize) {
         for &point in self.group {
             let least = |peers: Peers, keep: usize| {
                 let mut rates: Vec<f64> = chosen
@@ -313,8 +314,8 @@ impl<'t> Turn<'t> {
                 let Some(&rate) = seen.get(&point).filter(|_| about.kind == Kind::Peer) else {
                     continue;
                 };
-                let named = (self.plan.named)(about, point);
-                if !named && !cuts.iter().any(|&(peers, least)| peers.have(about) && rate >= least) {
+                let always = (self.plan.always_measured)(about, point);
+                if !always && !cuts.iter().any(|&(peers, least)| peers.have(about) && rate >= least) {
                     choice.points.retain(|&other| other != point);
                     self.bar.inc(self.plan.reps.len() as u64);
                 }
@@ -327,7 +328,7 @@ impl<'t> Turn<'t> {
     fn first_look(&mut self, choice: &Choice<'t>, seconds: f64, put: &mut dyn FnMut(Point, Measured)) {
         let one_shot = self.group[0].workload.is_one_shot() && self.keys.present.len() > FIRST_LOOK;
         let sample = one_shot.then(|| self.keys.sample(FIRST_LOOK));
-        let mut turn = Turn {
+        let mut run = GroupRun {
             plan: self.plan,
             group: self.group,
             keys: sample.as_ref().unwrap_or(self.keys),
@@ -337,8 +338,8 @@ impl<'t> Turn<'t> {
             failures: Vec::new(),
             spent: Spent::new(),
         };
-        turn.measure(choice, seconds, None, put);
-        let Turn { failures, spent, .. } = turn;
+        run.measure(choice, seconds, None, put);
+        let GroupRun { failures, spent, .. } = run;
         self.failures.extend(failures);
         for (point, took) in spent {
             *self.spent.entry(point).or_default() += took;
@@ -382,9 +383,9 @@ impl<'t> Turn<'t> {
                 keys: self.keys,
             };
             let mut start = Instant::now();
-            if self.plan.apart && workload.runs_apart() {
+            if self.plan.own_processes && workload.runs_in_own_process() {
                 let limit = if self.is_first_look { FIRST_LOOK } else { usize::MAX };
-                let asked = Asked {
+                let request = Request {
                     store: about.name,
                     hasher: variant.hasher,
                     keys: self.kind,
@@ -393,7 +394,7 @@ impl<'t> Turn<'t> {
                     job,
                     entries: entries.min(limit),
                 };
-                let result = alone::measure(&asked);
+                let result = alone::measure(&request);
                 self.conclude(choice, point, start, result, put);
                 continue;
             }

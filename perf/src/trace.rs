@@ -14,15 +14,15 @@ use flate2::write::DeflateEncoder;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     /// An object of this size was allocated at this address.
-    Comes { address: u64, size: u64 },
+    Allocated { address: u64, size: u64 },
     /// The object at this address was freed.
-    Goes { address: u64 },
+    Freed { address: u64 },
 }
 
 impl Event {
     pub(crate) fn address(self) -> u64 {
         match self {
-            Self::Comes { address, .. } | Self::Goes { address } => address,
+            Self::Allocated { address, .. } | Self::Freed { address } => address,
         }
     }
 }
@@ -40,11 +40,11 @@ pub(crate) fn encode(events: &[Event]) -> io::Result<Vec<u8>> {
         let distance = at - before;
         let zigzag = (distance << 1 ^ distance >> 63) as u64;
         match *event {
-            Event::Comes { size, .. } => {
+            Event::Allocated { size, .. } => {
                 write_number(&mut out, zigzag << 1)?;
                 write_number(&mut out, size)?;
             }
-            Event::Goes { .. } => write_number(&mut out, zigzag << 1 | 1)?,
+            Event::Freed { .. } => write_number(&mut out, zigzag << 1 | 1)?,
         }
         before = at;
     }
@@ -65,9 +65,9 @@ pub(crate) fn decode(compressed: &[u8]) -> io::Result<Vec<Event>> {
         let address = before as u64 * UNIT;
         events.push(if number & 1 == 0 {
             let size = read_number(&mut bytes)?;
-            Event::Comes { address, size }
+            Event::Allocated { address, size }
         } else {
-            Event::Goes { address }
+            Event::Freed { address }
         });
     }
     Ok(events)
@@ -78,8 +78,8 @@ pub(crate) fn peak(events: &[Event]) -> usize {
     let (mut alive, mut peak) = (0_usize, 0);
     for event in events {
         match event {
-            Event::Comes { .. } => alive += 1,
-            Event::Goes { .. } => alive -= 1,
+            Event::Allocated { .. } => alive += 1,
+            Event::Freed { .. } => alive -= 1,
         }
         peak = peak.max(alive);
     }

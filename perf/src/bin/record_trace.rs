@@ -48,14 +48,14 @@ fn note(event: Event) {
 fn note_alloc(pointer: *mut u8, size: usize) {
     if !pointer.is_null() && size <= LARGEST {
         let (address, size) = (pointer.addr() as u64, size as u64);
-        note(Event::Comes { address, size });
+        note(Event::Allocated { address, size });
     }
 }
 
 fn note_dealloc(pointer: *mut u8, size: usize) {
     if size <= LARGEST {
         let address = pointer.addr() as u64;
-        note(Event::Goes { address });
+        note(Event::Freed { address });
     }
 }
 
@@ -111,7 +111,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     std::fs::write(output, &compressed)?;
     let came = events
         .iter()
-        .filter(|event| matches!(event, Event::Comes { .. }))
+        .filter(|event| matches!(event, Event::Allocated { .. }))
         .count();
     println!(
         "{} files, {items} items: {} events, {came} objects, {} alive at once, {} bytes",
@@ -171,14 +171,14 @@ fn closed(events: &[Event]) -> Vec<Event> {
     let mut closed = Vec::with_capacity(events.len());
     for &event in events {
         match event {
-            Event::Comes { address, .. } if known.insert(address) => alive.push(address),
-            Event::Goes { address } if known.remove(&address) => {}
+            Event::Allocated { address, .. } if known.insert(address) => alive.push(address),
+            Event::Freed { address } if known.remove(&address) => {}
             _ => continue,
         }
         closed.push(event);
     }
     alive.retain(|address| known.remove(address));
-    closed.extend(alive.into_iter().rev().map(|address| Event::Goes { address }));
+    closed.extend(alive.into_iter().rev().map(|address| Event::Freed { address }));
     closed
 }
 

@@ -32,13 +32,13 @@ pub(crate) const OURS: &str = "shadow";
 /// The same store, with the id given to each operation.
 pub(crate) const BY_ID: &str = "shadow-by-id";
 /// The number of peers that are measured fully at each point.
-const KEPT: usize = 3;
+const PEERS_MEASURED: usize = 3;
 /// The number of peers whose memory is measured at the larger sizes: those that took least at the smallest.
-const KEPT_FOR_MEMORY: usize = 3;
+const PEERS_FOR_MEMORY: usize = 3;
 /// The number of entries from which a map takes seconds to build.
 const LARGE: usize = 1 << 22;
 /// How often missed targets are measured again.
-const AGAIN: usize = 2;
+const MAX_REPEATS: usize = 2;
 
 pub(crate) fn gate(options: &GateOptions) -> Result<ExitCode, Box<dyn Error>> {
     let begun = Instant::now();
@@ -58,12 +58,12 @@ pub(crate) fn gate(options: &GateOptions) -> Result<ExitCode, Box<dyn Error>> {
     let mut work = Work::new(options, begun)?;
     let all: Vec<&Target> = targets.iter().collect();
     work.measure(&all)?;
-    for _ in 0..AGAIN {
-        let again = work.again(&targets, work.until.saturating_duration_since(Instant::now()));
-        if again.is_empty() {
+    for _ in 0..MAX_REPEATS {
+        let missed = work.to_repeat(&targets, work.deadline.saturating_duration_since(Instant::now()));
+        if missed.is_empty() {
             break;
         }
-        work.measure(&again)?;
+        work.measure(&missed)?;
     }
     work.bar.finish_and_clear();
     Ok(work.conclude(&targets, begun.elapsed()))
@@ -77,7 +77,7 @@ struct Work<'o> {
     sink: Sink,
     bar: indicatif::ProgressBar,
     /// The time limit.
-    until: Instant,
+    deadline: Instant,
     results: Results,
     failures: Failures,
     /// The maps measured at each point, which are those measured again.
@@ -122,7 +122,7 @@ impl<'o> Work<'o> {
             sets: KeySets::new(KeyKind::Heap),
             sink: Sink::new(&options.out)?,
             bar: engine::progress(),
-            until: begun + Duration::from_secs(60 * u64::from(options.minutes)),
+            deadline: begun + Duration::from_secs(60 * u64::from(options.minutes)),
             results: Results::default(),
             failures: Failures::default(),
             known: Known::new(),
@@ -137,7 +137,7 @@ impl<'o> Work<'o> {
 
     /// Returns the targets that are missed and may still be met in the time that is left, the quickest first. Targets about
     /// memory are left out: it is the same each time.
-    fn again<'t>(&self, targets: &'t [Target], left: Duration) -> Vec<&'t Target> {
+    fn to_repeat<'t>(&self, targets: &'t [Target], left: Duration) -> Vec<&'t Target> {
         let cost = |targets: &[&Target]| -> Duration {
             let points = Needs::of(targets).points;
             points.iter().filter_map(|point| self.last.get(point)).sum()
@@ -186,18 +186,19 @@ impl<'o> Work<'o> {
     fn measure_points(&mut self, points: Vec<Point>) -> Result<(), Box<dyn Error>> {
         let reps = usize::from(self.options.reps);
         // Points that are compared with each other are measured alternately.
-        let (together, apart): (Vec<Point>, Vec<Point>) =
-            points.iter().partition(|point| is_of_several(point.workload));
+        let (alternating, rest): (Vec<Point>, Vec<Point>) = points
+            .iter()
+            .partition(|point| is_compared_across_workloads(point.workload));
         for rep in 0..reps {
-            self.measure_reps(&together, rep..rep + 1, is_clocked, wanted)?;
+            self.measure_reps(&alternating, rep..rep + 1, is_clocked, wanted)?;
         }
         // A run of a given number of life cycles is one repetition, however many repetitions the others have.
-        let (runs, apart): (Vec<Point>, Vec<Point>) =
-            apart.into_iter().partition(|point| point.workload == Workload::L4);
-        self.measure_reps(&runs, 0..1, is_clocked, wanted)?;
-        self.measure_reps(&apart, 0..reps, is_clocked, wanted)?;
+        let (counted, rest): (Vec<Point>, Vec<Point>) =
+            rest.into_iter().partition(|point| point.workload == Workload::L4);
+        self.measure_reps(&counted, 0..1, is_clocked, wanted)?;
+        self.measure_reps(&rest, 0..reps, is_clocked, wanted)?;
         // Clocking each insert would distort the total, so growth is measured twice; the clocked run is for our store only.
-        let growth: Vec<Point> = apart
+        let growth: Vec<Point> = rest
             .into_iter()
             .filter(|point| point.workload == Workload::W6)
             .collect();
@@ -217,14 +218,14 @@ impl<'o> Work<'o> {
             contenders: self.contenders.iter().collect(),
             points: points.to_vec(),
             reps,
-            until: Some(self.until),
+            deadline: Some(self.deadline),
             seconds: self.options.seconds,
             latency,
             hasher: None,
-            apart: true,
+            own_processes: true,
             cycles: self.options.cycles,
-            keep_peers: Some(KEPT),
-            named: is_named,
+            keep_peers: Some(PEERS_MEASURED),
+            always_measured: is_named,
             known: is_known.then_some(&known),
             wanted,
         };
@@ -284,7 +285,7 @@ impl<'o> Work<'o> {
             let mut all = self.contenders.iter().map(|contender| &contender.about);
             all.any(|about| about.name == store && entries <= about.max_entries)
         };
-        let least = self.results.least_memory(KEPT_FOR_MEMORY, holds);
+        let least = self.results.least_memory(PEERS_FOR_MEMORY, holds);
         for contender in &self.contenders {
             let about = &contender.about;
             let compared = memory::is_compared(contender) && (least.is_empty() || least.contains(about.name));
@@ -363,7 +364,7 @@ fn minutes(took: Duration) -> String {
 }
 
 /// Returns whether a target compares this workload with another.
-fn is_of_several(workload: Workload) -> bool {
+fn is_compared_across_workloads(workload: Workload) -> bool {
     use Workload::{W7, W7P, W9wide, W9x1, W9x4, W9x64};
     matches!(workload, W7 | W7P | W9x1 | W9x4 | W9x64 | W9wide)
 }
@@ -378,7 +379,7 @@ fn is_clocked(point: Point) -> bool {
 /// Returns whether the targets need a map at a point. They compare with peers and limits, and are about the default store.
 fn wanted(about: &About, point: Point) -> bool {
     // Batches are compared with single gets; runs with many ids, and parallel sweeps, with other runs of the same store.
-    let alone = matches!(
+    let without_peers = matches!(
         point.workload,
         Workload::B64
             | Workload::W7P
@@ -394,7 +395,7 @@ fn wanted(about: &About, point: Point) -> bool {
     );
     match about.kind {
         Kind::Ours => about.name == OURS || about.name == BY_ID && is_headline(point.workload),
-        Kind::Peer => !alone && may_be_best(about.name, point),
+        Kind::Peer => !without_peers && may_be_best(about.name, point),
         Kind::Limit => point.workload == Workload::W1,
         Kind::Design => false,
     }

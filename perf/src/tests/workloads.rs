@@ -28,14 +28,14 @@ fn run(points: Vec<Point>, hasher: Option<&str>, keys: KeyKind) -> (Vec<Cell>, u
         contenders: all.iter().collect(),
         points,
         reps: 0..1,
-        until: None,
+        deadline: None,
         seconds: 0.002,
         cycles: 2000,
-        apart: false,
+        own_processes: false,
         latency: |_| true,
         hasher,
         keep_peers: None,
-        named: |_, _| false,
+        always_measured: |_, _| false,
         known: None,
         wanted: |_, _| true,
     };
@@ -126,14 +126,14 @@ fn the_fastest_peers_stay_when_only_some_may() {
         contenders: all.iter().collect(),
         points: vec![point],
         reps: 0..2,
-        until: None,
+        deadline: None,
         seconds: 0.002,
         cycles: 2000,
-        apart: false,
+        own_processes: false,
         latency: |_| false,
         hasher: None,
         keep_peers: Some(2),
-        named: |_, _| false,
+        always_measured: |_, _| false,
         known: None,
         wanted: |about, _| about.kind != Kind::Design,
     };
@@ -169,15 +169,15 @@ fn a_peer_that_is_named_stays_whatever_its_rate() {
             threads: 1,
         }],
         reps: 0..1,
-        until: None,
+        deadline: None,
         seconds: 0.002,
         cycles: 2000,
-        apart: false,
+        own_processes: false,
         latency: |_| false,
         hasher: Some("foldhash"),
         keep_peers: Some(1),
         // The peer with the slowest look-ups.
-        named: |about, _| about.name == "skipmap",
+        always_measured: |about, _| about.name == "skipmap",
         known: None,
         wanted: |_, _| true,
     };
@@ -212,14 +212,14 @@ fn what_was_settled_on_is_measured_again_without_a_first_look() {
         contenders: all.iter().collect(),
         points: vec![point(1), point(2)],
         reps: 0..2,
-        until: None,
+        deadline: None,
         seconds: 0.002,
         cycles: 2000,
-        apart: false,
+        own_processes: false,
         latency: |point| point.threads == 1,
         hasher: None,
         keep_peers: Some(1),
-        named: |_, _| false,
+        always_measured: |_, _| false,
         known: Some(&known),
         wanted: |_, _| true,
     };
@@ -246,7 +246,7 @@ fn what_was_settled_on_is_measured_again_without_a_first_look() {
 #[test]
 fn what_comes_late_is_repeated_less() {
     let all = peers::all();
-    let repeated = |until| {
+    let repeated = |deadline| {
         let plan = Plan {
             contenders: all
                 .iter()
@@ -258,14 +258,14 @@ fn what_comes_late_is_repeated_less() {
                 threads: 1,
             }],
             reps: 0..5,
-            until,
+            deadline,
             seconds: 0.002,
             cycles: 2000,
-            apart: false,
+            own_processes: false,
             latency: |_| false,
             hasher: None,
             keep_peers: None,
-            named: |_, _| false,
+            always_measured: |_, _| false,
             known: None,
             wanted: |_, _| true,
         };

@@ -19,7 +19,7 @@ use crate::store::{Packed, Store};
 use crate::workloads::{Job, Latency, Measured, VALUE_BYTES};
 
 /// One entry in this number is retained.
-const STAYS: usize = 64;
+const RETAINED_ONE_IN: usize = 64;
 
 pub(crate) fn grow_and_shrink<S: Store>(job: &Job<'_>) -> Measured {
     let keys = &job.keys.present;
@@ -28,7 +28,7 @@ pub(crate) fn grow_and_shrink<S: Store>(job: &Job<'_>) -> Measured {
         heap::trim();
         let store = S::new();
         let start = Instant::now();
-        in_parts(job, |part, _| {
+        on_each_thread(job, |part, _| {
             for key in part {
                 assert!(store.insert(key.key()), "a key was there already");
             }
@@ -60,7 +60,7 @@ pub(crate) fn grow_and_shrink<S: Store>(job: &Job<'_>) -> Measured {
             pauses::longest_until(since, stop)
         });
         let steps = catch_unwind(AssertUnwindSafe(|| {
-            in_parts(job, |part, _| {
+            on_each_thread(job, |part, _| {
                 let mut steps = histogram();
                 for key in part {
                     let key = key.key();
@@ -83,9 +83,9 @@ pub(crate) fn grow_and_shrink<S: Store>(job: &Job<'_>) -> Measured {
     let full = heap::in_use().saturating_sub(before) as f64;
 
     let start = Instant::now();
-    in_parts(job, |part, first| {
+    on_each_thread(job, |part, first| {
         for (at, key) in part.iter().enumerate() {
-            if (first + at) % STAYS != 0 {
+            if (first + at) % RETAINED_ONE_IN != 0 {
                 assert!(store.remove(key.key()), "a key was gone");
             }
         }
@@ -100,7 +100,7 @@ pub(crate) fn grow_and_shrink<S: Store>(job: &Job<'_>) -> Measured {
     let shrunk_asked = taken();
     heap::trim();
     let resident = heap::resident().saturating_sub(resident_before) as f64;
-    for key in keys.iter().step_by(STAYS) {
+    for key in keys.iter().step_by(RETAINED_ONE_IN) {
         assert_eq!(store.get(key.key()), key.value(), "what stays is there");
     }
 
@@ -123,7 +123,7 @@ pub(crate) fn grow_and_shrink<S: Store>(job: &Job<'_>) -> Measured {
 fn small_bytes<S: Store>(keys: &[Packed]) -> f64 {
     let before = heap::in_use();
     let store = S::new();
-    for key in keys.iter().step_by(STAYS) {
+    for key in keys.iter().step_by(RETAINED_ONE_IN) {
         store.load(key.key());
     }
     store.settle();
@@ -131,7 +131,7 @@ fn small_bytes<S: Store>(keys: &[Packed]) -> f64 {
 }
 
 /// Runs `work` on each thread, with its part of the keys and the index of the first of them.
-fn in_parts(job: &Job<'_>, work: impl Fn(&[Packed], usize) -> Histogram<u64> + Sync) -> Histogram<u64> {
+fn on_each_thread(job: &Job<'_>, work: impl Fn(&[Packed], usize) -> Histogram<u64> + Sync) -> Histogram<u64> {
     let mut all = histogram();
     std::thread::scope(|scope| {
         let work = &work;

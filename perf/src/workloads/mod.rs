@@ -175,7 +175,7 @@ impl Workload {
 
     /// Returns whether each map is measured in its own process, so that all begin with the same memory: where memory, or a cost
     /// that depends on it, is measured.
-    pub(crate) fn runs_apart(self) -> bool {
+    pub(crate) fn runs_in_own_process(self) -> bool {
         matches!(
             self,
             Self::W6 | Self::W13 | Self::W14 | Self::W14F | Self::W15idle | Self::W15large | Self::W15stall

@@ -25,7 +25,7 @@ fn trace() -> &'static Trace {
     static TRACE: OnceLock<Trace> = OnceLock::new();
     TRACE.get_or_init(|| {
         let events = trace::decode(RECORDED).expect("the trace is whole");
-        let step = |event: &Event| (event.address() as usize, matches!(event, Event::Comes { .. }));
+        let step = |event: &Event| (event.address() as usize, matches!(event, Event::Allocated { .. }));
         Trace {
             steps: events.iter().map(step).collect(),
             peak: trace::peak(&events),

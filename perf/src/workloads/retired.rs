@@ -15,9 +15,9 @@ use crate::store::{Kept, Key, Packed, Store, Value};
 use crate::workloads::{Job, Latency, Measured};
 
 /// Locks the statics to which values report, so that one run at a time uses them.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock_statics() -> MutexGuard<'static, ()> {
+    static RUNNING: Mutex<()> = Mutex::new(());
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The addresses of the objects of these workloads, which nothing else uses.
@@ -35,10 +35,10 @@ fn object(key: Key) -> usize {
 /// W15idle: `entries` values with destructors are freed; then there are only reads, for twice the time of a measurement; then the
 /// same without reads. Measures when the values are dropped.
 pub(crate) fn idle<S: Store>(job: &Job<'_>) -> Measured {
-    let _alone = alone();
+    let _running = lock_statics();
     let window = (job.times.warm + job.times.timed) * 2;
-    let (reads, mut waits) = freed_then::<S::With<Stamped>>(job, window, true);
-    let (_, waits_without) = freed_then::<S::With<Stamped>>(job, window, false);
+    let (reads, mut waits) = waits_after_free::<S::With<Stamped>>(job, window, true);
+    let (_, waits_without) = waits_after_free::<S::With<Stamped>>(job, window, false);
     let mut measured = Measured {
         ops: reads,
         mops: reads as f64 / window.as_secs_f64() / 1e6,
@@ -68,7 +68,7 @@ pub(crate) fn idle<S: Store>(job: &Job<'_>) -> Measured {
 }
 
 /// Returns the number of reads, and for each value the time until it was dropped, or `None` if it was not.
-fn freed_then<S: Store>(job: &Job<'_>, window: Duration, reads: bool) -> (u64, Vec<Option<u64>>) {
+fn waits_after_free<S: Store>(job: &Job<'_>, window: Duration, reads: bool) -> (u64, Vec<Option<u64>>) {
     let store = S::new();
     let freed = job.entries.min(STAMPS.len());
     // As many values are retained as are freed.
@@ -173,7 +173,7 @@ impl Drop for Stamped {
 
 /// W15large: `entries` values of 1 MiB, one after the other: each is freed after the next has been created.
 pub(crate) fn large<S: Store>(job: &Job<'_>) -> Measured {
-    let _alone = alone();
+    let _running = lock_statics();
     let store = S::With::<Large>::new();
     heap::trim();
     heap::reset_peak();

@@ -20,7 +20,7 @@ use crate::workloads::{Job, Latency, Measured};
 const FILLED: usize = 16;
 /// How often a single store is made and dropped; and the number of such stores whose memory is measured together, because the
 /// memory of one alone would come from the allocator's cache of small pieces.
-const ALONE: usize = 256;
+const SINGLE_STORES: usize = 256;
 
 /// Runs the workload. `entries` is the number of all stores.
 pub(crate) fn small_stores<S: Store>(job: &Job<'_>) -> Measured {
@@ -33,7 +33,7 @@ pub(crate) fn small_stores<S: Store>(job: &Job<'_>) -> Measured {
     let barrier = Barrier::new(job.threads + 1);
     let all = Mutex::new(histogram());
     // All threads wait at the end of each phase, and again after the main thread has measured memory.
-    let meet = || {
+    let end_phase = || {
         barrier.wait();
         barrier.wait();
     };
@@ -42,7 +42,7 @@ pub(crate) fn small_stores<S: Store>(job: &Job<'_>) -> Measured {
         pin_to_core(thread);
         let mut made = Vec::with_capacity(each);
         let mut times = histogram();
-        meet();
+        end_phase();
         let make = Span::of(|| {
             for _ in 0..each {
                 let start = clock::start();
@@ -51,7 +51,7 @@ pub(crate) fn small_stores<S: Store>(job: &Job<'_>) -> Measured {
                 made.push(store);
             }
         });
-        meet();
+        end_phase();
         let mut failures = 0;
         let fill = Span::of(|| {
             for store in &made {
@@ -60,14 +60,14 @@ pub(crate) fn small_stores<S: Store>(job: &Job<'_>) -> Measured {
                 }
             }
         });
-        meet();
+        end_phase();
         let wrong = made
             .iter()
             .filter(|store| store.get(keys[0].with_id(ID)) != keys[0].value());
         failures += wrong.count();
-        meet();
+        end_phase();
         let drop = Span::of(|| made.clear());
-        meet();
+        end_phase();
         all.lock()
             .expect("nothing panics")
             .add(&times)
@@ -108,15 +108,15 @@ pub(crate) fn small_stores<S: Store>(job: &Job<'_>) -> Measured {
     .with("bytes_each_empty", bytes(empty))
     .with("bytes_each_filled", bytes(full))
     .with("bytes_each_left", bytes(left));
-    let alone = [
-        ("empty", Alone::of(S::bare)),
-        ("of_one", Alone::of(|| one::<S>(keys[0]))),
+    let costs = [
+        ("empty", SingleStore::of(S::bare)),
+        ("of_one", SingleStore::of(|| one::<S>(keys[0]))),
     ];
-    for (name, alone) in alone {
+    for (name, single) in costs {
         measured = measured
-            .with(&format!("{name}_make_ns"), alone.make_ns)
-            .with(&format!("{name}_drop_ns"), alone.drop_ns)
-            .with(&format!("{name}_bytes"), alone.bytes);
+            .with(&format!("{name}_make_ns"), single.make_ns)
+            .with(&format!("{name}_drop_ns"), single.drop_ns)
+            .with(&format!("{name}_bytes"), single.bytes);
     }
     measured
 }
@@ -154,17 +154,17 @@ fn one<S: Store>(key: Packed) -> S {
 }
 
 /// The cost of a single store: medians of the times while there is no other, and the mean of the bytes.
-struct Alone {
+struct SingleStore {
     make_ns: f64,
     drop_ns: f64,
     bytes: f64,
 }
 
-impl Alone {
+impl SingleStore {
     fn of<T>(make: impl Fn() -> T) -> Self {
         let clock = Clock::get();
         let (mut makes, mut drops) = (Vec::new(), Vec::new());
-        for _ in 0..ALONE {
+        for _ in 0..SINGLE_STORES {
             let start = clock::start();
             let made = black_box(make());
             makes.push(clock.nanos(start, clock::end()) as f64);
@@ -172,10 +172,10 @@ impl Alone {
             drop(made);
             drops.push(clock.nanos(start, clock::end()) as f64);
         }
-        let mut all = Vec::with_capacity(ALONE);
+        let mut all = Vec::with_capacity(SINGLE_STORES);
         let before = heap::in_use();
-        all.extend((0..ALONE).map(|_| make()));
-        let bytes = heap::in_use().saturating_sub(before) as f64 / ALONE as f64;
+        all.extend((0..SINGLE_STORES).map(|_| make()));
+        let bytes = heap::in_use().saturating_sub(before) as f64 / SINGLE_STORES as f64;
         let median = |figures: Vec<f64>| Spread::of(figures).map_or(0.0, |spread| spread.median);
         Self {
             make_ns: median(makes),
