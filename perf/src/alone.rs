@@ -8,8 +8,8 @@ use std::process::Command;
 use crate::cli::AloneOptions;
 use crate::driver::Times;
 use crate::keys::{KeyKind, KeySet};
+use crate::peers;
 use crate::workloads::{Job, Measured};
-use crate::{engine, peers};
 
 /// A request to the child process: a job without its keys.
 pub(crate) struct Request<'a> {
@@ -118,7 +118,15 @@ pub(crate) fn alone(options: &AloneOptions) -> Result<(), Box<dyn Error>> {
     // The panic's message is printed once, as the error.
     std::panic::set_hook(Box::new(|_| {}));
     let measured = catch_unwind(AssertUnwindSafe(|| variant.bench.run_from_empty(&job)));
-    let measured = measured.map_err(|panic| engine::message(&*panic))?;
+    let measured = measured.map_err(|panic| message(&*panic))?;
     println!("{}", serde_json::to_string(&measured)?);
     Ok(())
+}
+
+/// Returns the first line of a panic's message.
+pub(crate) fn message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    let text = text.unwrap_or("a panic without a message");
+    text.lines().next().unwrap_or(text).to_owned()
 }

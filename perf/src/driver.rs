@@ -4,7 +4,7 @@
 //! operations from overlapping, and throughput depends on that overlap.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Barrier, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -223,5 +223,20 @@ pub(crate) fn pin_to_core(thread: usize) {
     let cores = CORES.get_or_init(|| core_affinity::get_core_ids().unwrap_or_default());
     if let Some(core) = cores.get(thread % cores.len().max(1)) {
         core_affinity::set_for_current(*core);
+    }
+}
+
+/// Reads the clock until it is told to stop, and returns the longest time between two readings, in nanoseconds. The first
+/// interval begins at `since`, so a thread that starts late has paused.
+pub(crate) fn longest_until(since: Instant, stop: &AtomicBool) -> f64 {
+    let (mut last, mut longest) = (since, Duration::ZERO);
+    loop {
+        let now = Instant::now();
+        longest = longest.max(now - last);
+        last = now;
+        // Relaxed: only the flag itself is shared.
+        if stop.load(Ordering::Relaxed) {
+            return longest.as_nanos() as f64;
+        }
     }
 }

@@ -407,7 +407,13 @@ impl<'t> GroupRun<'t> {
                     bench.run_from_empty(&job)
                 }
             }));
-            self.conclude(choice, point, start, result.map_err(|panic| message(&*panic)), put);
+            self.conclude(
+                choice,
+                point,
+                start,
+                result.map_err(|panic| alone::message(&*panic)),
+                put,
+            );
         }
     }
 
@@ -434,14 +440,6 @@ impl<'t> GroupRun<'t> {
         }
         self.bar.inc(1);
     }
-}
-
-/// Returns the first line of a panic's message.
-pub(crate) fn message(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-    let text = text.unwrap_or("a panic without a message");
-    text.lines().next().unwrap_or(text).to_owned()
 }
 
 /// Returns a progress bar, which is shown if standard error is a terminal.

@@ -311,3 +311,12 @@ fn allocate(size: usize) -> usize {
     assert!(!object.is_null(), "out of memory");
     object.expose_provenance()
 }
+
+/// Formats a number of entries, such as `64 k` or `1 M`.
+pub(crate) fn count(entries: usize) -> String {
+    match entries {
+        _ if entries >= 1 << 20 && entries.is_multiple_of(1 << 20) => format!("{} M", entries >> 20),
+        _ if entries >= 1 << 10 && entries.is_multiple_of(1 << 10) => format!("{} k", entries >> 10),
+        _ => entries.to_string(),
+    }
+}

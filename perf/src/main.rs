@@ -27,6 +27,7 @@ mod quiet;
 mod record;
 mod report;
 mod rng;
+mod spread;
 mod store;
 mod summary;
 #[cfg(test)]

@@ -9,11 +9,10 @@ use std::process::Command;
 use crate::cli::{self, HoldOptions, MemoryOptions};
 use crate::engine;
 use crate::heap;
-use crate::keys::{KeyKind, KeySet, Shape};
+use crate::keys::{KeyKind, KeySet, Shape, count};
 use crate::peers::{self, Contender};
 use crate::record::{Line, Memory, Sink, rounded};
 use crate::store::Kind;
-use crate::summary::count;
 use crate::workloads::VALUE_BYTES;
 
 pub(crate) fn memory(options: &MemoryOptions) -> Result<(), Box<dyn Error>> {

@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli::Output;
 use crate::env::{self, Run};
+use crate::keys::count;
 use crate::peers;
 use crate::quiet;
 use crate::store::Kind;
-use crate::summary::count;
 use crate::workloads::{Latency, Measured};
 
 /// One line of a record.

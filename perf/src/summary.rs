@@ -1,44 +1,12 @@
-//! Medians and spreads of repetitions, and tables of them.
+//! Comparisons of repetitions, and tables of them.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use crate::gate::OURS;
-use crate::peers::{self, Peers};
+pub(crate) use crate::keys::count;
+use crate::peers::{self, OURS, Peers};
 use crate::record::Cell;
-
-/// A median, with the least and the greatest of the same repetitions.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Spread {
-    pub(crate) median: f64,
-    pub(crate) least: f64,
-    pub(crate) most: f64,
-}
-
-impl Spread {
-    /// Returns the spread of at least one value.
-    pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
-        let mut values: Vec<f64> = values.into_iter().collect();
-        values.sort_by(f64::total_cmp);
-        let (least, most) = (*values.first()?, *values.last()?);
-        let upper = values[values.len() / 2];
-        let lower = values[(values.len() - 1) / 2];
-        Some(Self {
-            median: (lower + upper) / 2.0,
-            least,
-            most,
-        })
-    }
-
-    /// Returns half of the width, relative to the median, in percent.
-    pub(crate) fn percent(self) -> f64 {
-        if self.median == 0.0 {
-            0.0
-        } else {
-            (self.most - self.least) / 2.0 / self.median * 100.0
-        }
-    }
-}
+pub(crate) use crate::spread::Spread;
 
 /// Returns the ratio of our rate to theirs: the median over the repetitions, which were measured beside each other, because a
 /// disturbance of a shared machine mostly affects both. If a repetition is missing, the ratio of the medians.
@@ -180,13 +148,4 @@ pub(crate) fn figures(value: f64) -> String {
         _ => (2 - size.log10().floor() as i32).clamp(0, 6) as usize,
     };
     format!("{value:.decimals$}")
-}
-
-/// Formats a number of entries, such as `64 k` or `1 M`.
-pub(crate) fn count(entries: usize) -> String {
-    match entries {
-        _ if entries >= 1 << 20 && entries.is_multiple_of(1 << 20) => format!("{} M", entries >> 20),
-        _ if entries >= 1 << 10 && entries.is_multiple_of(1 << 10) => format!("{} k", entries >> 10),
-        _ => entries.to_string(),
-    }
 }

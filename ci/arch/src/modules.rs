@@ -431,7 +431,7 @@ impl Methods {
     /// is named like (`core` is a `Core`); otherwise the method's name decides if only one type has it.
     fn files_by_name(&self, on: Option<&str>, method: &str) -> Vec<usize> {
         // Methods of types of std have these names, too.
-        const AMBIGUOUS: [&str; 7] = ["all", "find", "finish", "for_each", "insert", "push", "remove"];
+        const AMBIGUOUS: [&str; 8] = ["all", "find", "finish", "for_each", "insert", "last", "push", "remove"];
         let types = self.homes.keys().filter(|of| {
             let named = on.is_some_and(|on| snake(&of.1) == on);
             let others = self

@@ -14,12 +14,13 @@ use std::time::{Duration, Instant};
 use crate::class::{self, Class};
 use crate::cli::GateOptions;
 use crate::engine::{self, Known, Plan, Point, Spent};
-use crate::gate::results::Results;
+use crate::gate::results::{Results, Verdict};
 use crate::gate::targets::{Group, Needs, Target};
 use crate::keys::{KeyKind, KeySets};
 use crate::limits::loads;
 use crate::memory;
 use crate::peers::{self, Contender};
+pub(crate) use crate::peers::{BY_ID, OURS};
 use crate::record::{self, Failures, Line, Sink, rounded};
 use crate::store::{About, Kind};
 use crate::workloads::Workload;
@@ -27,10 +28,6 @@ use crate::workloads::Workload;
 pub(crate) mod results;
 pub(crate) mod targets;
 
-/// The store that the targets are about.
-pub(crate) const OURS: &str = "shadow";
-/// The same store, with the id given to each operation.
-pub(crate) const BY_ID: &str = "shadow-by-id";
 /// The number of peers that are measured fully at each point.
 const PEERS_MEASURED: usize = 3;
 /// The number of peers whose memory is measured at the larger sizes: those that took least at the smallest.
@@ -86,32 +83,6 @@ struct Work<'o> {
     last: Spent,
     /// The time that each workload took, and each measurement that is no workload.
     spent: BTreeMap<&'static str, Duration>,
-}
-
-/// Whether a target is met, and the figures measured.
-pub(crate) struct Verdict {
-    pub(crate) met: bool,
-    pub(crate) measured: bool,
-    pub(crate) found: String,
-}
-
-impl Verdict {
-    fn of(met: bool, found: String) -> Self {
-        Self {
-            met,
-            measured: true,
-            found,
-        }
-    }
-
-    /// A target that was not measured is not met.
-    fn missing(found: String) -> Self {
-        Self {
-            met: false,
-            measured: false,
-            found,
-        }
-    }
 }
 
 impl<'o> Work<'o> {

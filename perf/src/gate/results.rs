@@ -3,12 +3,39 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::engine::Point;
-use crate::gate::{OURS, Verdict};
+use crate::keys::count;
 use crate::memory;
-use crate::peers::{self, Peers};
+use crate::peers::{self, OURS, Peers};
 use crate::record::{Cell, Memory};
-use crate::summary::{self, Spread, count, figures};
+use crate::spread::Spread;
+use crate::summary::{self, figures};
 use crate::workloads::Workload;
+
+/// Whether a target is met, and the figures measured.
+pub(crate) struct Verdict {
+    pub(crate) met: bool,
+    pub(crate) measured: bool,
+    pub(crate) found: String,
+}
+
+impl Verdict {
+    fn of(met: bool, found: String) -> Self {
+        Self {
+            met,
+            measured: true,
+            found,
+        }
+    }
+
+    /// A target that was not measured is not met.
+    fn missing(found: String) -> Self {
+        Self {
+            met: false,
+            measured: false,
+            found,
+        }
+    }
+}
 
 /// All repetitions, of all rounds.
 #[derive(Default)]

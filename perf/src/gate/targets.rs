@@ -6,11 +6,10 @@ use std::fmt;
 
 use crate::class::Class;
 use crate::engine::Point;
-use crate::gate::Verdict;
-use crate::gate::results::Results;
+use crate::gate::results::{Results, Verdict};
+use crate::keys::count;
 use crate::peers::Peers;
 use crate::record::Cell;
-use crate::summary::count;
 use crate::workloads::Workload;
 
 mod life_cycle;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use shadow_vars::{ObjAddr, ShadowId, ShadowStore};
 
-use crate::limits::{Figure, timed};
+use crate::limits::figure::{Figure, timed};
 use crate::rng::Rng;
 use crate::store::FoldHash;
 

@@ -6,7 +6,7 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use crate::limits::{Figure, timed};
+use crate::limits::figure::{Figure, timed};
 use crate::rng::Rng;
 
 pub(crate) const LOAD: &str = "one load";

@@ -5,28 +5,23 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use indicatif::ProgressBar;
 
 use crate::cli::LimitOptions;
 use crate::driver::pin_to_core;
 use crate::engine;
+use crate::keys::count;
+use crate::limits::figure::Figure;
 use crate::record::{self, Line, Sink, rounded};
-use crate::summary::{Spread, count};
+use crate::spread::Spread;
 
 pub(crate) mod calls;
+mod figure;
 pub(crate) mod loads;
 pub(crate) mod pauses;
 mod primitives;
-
-/// The nanoseconds of one limit in one repetition.
-pub(crate) struct Figure {
-    pub(crate) name: &'static str,
-    pub(crate) entries: usize,
-    pub(crate) rep: usize,
-    pub(crate) ns: f64,
-}
 
 pub(crate) fn limits(options: &LimitOptions) -> Result<(), Box<dyn Error>> {
     let mut sink = Sink::new(&options.out)?;
@@ -94,18 +89,4 @@ pub(crate) fn measure(entries: &[usize], reps: usize, time: Duration, bar: &Prog
         let thread = scope.spawn(work);
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
-}
-
-/// Returns the nanoseconds per operation. `work` runs some operations and returns their number; it is warmed up first.
-fn timed(time: Duration, mut work: impl FnMut() -> u64) -> f64 {
-    let mut run = |time: Duration| {
-        let start = Instant::now();
-        let mut ops = 0;
-        while start.elapsed() < time {
-            ops += work();
-        }
-        start.elapsed().as_nanos() as f64 / ops as f64
-    };
-    run(time / 5);
-    run(time)
 }

@@ -4,10 +4,9 @@
 use std::alloc::{Layout, alloc, dealloc};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::limits::Figure;
+use crate::limits::figure::Figure;
 use crate::limits::loads::advise;
 
 /// The bytes of a huge page.
@@ -35,21 +34,6 @@ pub(crate) fn measure(rep: usize) -> Vec<Figure> {
         figure("first touch of 2 MiB, worst of 32", touched(false)),
         figure("the same, huge pages asked for", touched(true)),
     ]
-}
-
-/// Reads the clock until it is told to stop, and returns the longest time between two readings, in nanoseconds. The first
-/// interval begins at `since`, so a thread that starts late has paused.
-pub(crate) fn longest_until(since: Instant, stop: &AtomicBool) -> f64 {
-    let (mut last, mut longest) = (since, Duration::ZERO);
-    loop {
-        let now = Instant::now();
-        longest = longest.max(now - last);
-        last = now;
-        // Relaxed: only the flag itself is shared.
-        if stop.load(Ordering::Relaxed) {
-            return longest.as_nanos() as f64;
-        }
-    }
 }
 
 /// Returns the [`RANK`] longest times between two readings of the clock, in nanoseconds, longest first.

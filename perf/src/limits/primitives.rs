@@ -10,7 +10,7 @@ use seize::Guard;
 use shadow_vars::{Asymmetric, Epoch, Seize, ShadowStore};
 
 use crate::heap::{allocate, deallocate};
-use crate::limits::{Figure, timed};
+use crate::limits::figure::{Figure, timed};
 use crate::rng::Rng;
 use crate::store::{AHash, FoldHash};
 

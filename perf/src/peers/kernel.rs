@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use crossbeam_epoch::{Atomic, Guard, Owned, Shared, pin};
 
-use crate::peers::flush_epochs;
+use crate::peers::epochs::flush_epochs;
 use crate::store::{About, Form, Kept, Key, Kind, Stall, Store};
 
 const CHAINS_LOG2: u32 = 12;

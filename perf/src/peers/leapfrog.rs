@@ -10,7 +10,7 @@ use std::sync::atomic::{Ordering, fence};
 use crossbeam_epoch::{Guard, Shared, pin};
 use leapfrog::LeapMap;
 
-use crate::peers::flush_epochs;
+use crate::peers::epochs::flush_epochs;
 use crate::store::{About, Form, Hashing, Kept, Key, Kind, Packed, Stall, Store};
 
 pub(crate) struct Leapfrog<V: Kept, H: Hashing>(LeapMap<u64, u64, H>, PhantomData<V>);

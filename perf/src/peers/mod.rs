@@ -11,6 +11,7 @@ use crate::workloads::{Held, Job, Measured, run_from_empty};
 #[cfg(any(perf_urcu, perf_tbb, perf_boost_flat, perf_boost_node))]
 mod cpp;
 mod dashmap;
+mod epochs;
 mod flurry;
 mod kernel;
 mod leapfrog;
@@ -21,6 +22,11 @@ mod scc_index;
 mod scc_map;
 mod shadow;
 mod skipmap;
+
+/// The name of the default store, which the targets are about.
+pub(crate) const OURS: &str = "shadow";
+/// The name of the same store, with the id given to each operation.
+pub(crate) const BY_ID: &str = "shadow-by-id";
 
 /// A map, with the hashers with which it is measured.
 pub(crate) struct Contender {
@@ -162,13 +168,6 @@ impl Peers {
             Self::LockFree => "boxed, without locks",
             Self::All => "boxed or in place",
         }
-    }
-}
-
-/// Advances crossbeam-epoch far enough to free what was retired before, if no guard is held.
-fn flush_epochs() {
-    for _ in 0..8 {
-        crossbeam_epoch::pin().flush();
     }
 }
 

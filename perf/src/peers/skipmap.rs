@@ -3,7 +3,7 @@
 use crossbeam_epoch::{Guard, pin};
 use crossbeam_skiplist::SkipMap;
 
-use crate::peers::flush_epochs;
+use crate::peers::epochs::flush_epochs;
 use crate::store::{About, Form, Kept, Key, Kind, Stall, Store};
 
 pub(crate) struct Skip<V>(SkipMap<Key, V>);

@@ -11,10 +11,9 @@ use std::time::Instant;
 use hdrhistogram::Histogram;
 
 use crate::clock::{self, Clock};
-use crate::driver::{histogram, pin_to_core, record};
+use crate::driver::{histogram, longest_until, pin_to_core, record};
 use crate::heap;
 use crate::keys::KeySet;
-use crate::limits::pauses;
 use crate::store::{Packed, Store};
 use crate::workloads::{Job, Latency, Measured, VALUE_BYTES};
 
@@ -57,7 +56,7 @@ pub(crate) fn grow_and_shrink<S: Store>(job: &Job<'_>) -> Measured {
         let since = Instant::now();
         let watch = scope.spawn(move || {
             pin_to_core(job.threads);
-            pauses::longest_until(since, stop)
+            longest_until(since, stop)
         });
         let steps = catch_unwind(AssertUnwindSafe(|| {
             on_each_thread(job, |part, _| {

@@ -8,8 +8,7 @@ use std::time::Instant;
 use hdrhistogram::Histogram;
 
 use crate::clock::Clock;
-use crate::driver::{Worker, histogram, pin_to_core, record};
-use crate::limits::pauses;
+use crate::driver::{Worker, histogram, longest_until, pin_to_core, record};
 use crate::store::Store;
 use crate::workloads::{Job, Latency, Measured, life};
 
@@ -46,7 +45,7 @@ pub(crate) fn longest<S: Store>(job: &Job<'_>) -> Measured {
         let watch = scope.spawn(move || {
             pin_to_core(job.threads);
             start.wait();
-            pauses::longest_until(*first.get_or_init(Instant::now), stop)
+            longest_until(*first.get_or_init(Instant::now), stop)
         });
         let threads: Vec<_> = handles.into_iter().map(|handle| handle.join()).collect();
         // Relaxed: only the flag itself is shared.

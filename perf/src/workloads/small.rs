@@ -12,8 +12,8 @@ use crate::clock::{self, Clock};
 use crate::driver::{histogram, pin_to_core, record};
 use crate::heap;
 use crate::keys::ID;
+use crate::spread::Spread;
 use crate::store::{Packed, Store};
-use crate::summary::Spread;
 use crate::workloads::{Job, Latency, Measured};
 
 /// The entries of each store.

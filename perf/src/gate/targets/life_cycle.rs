@@ -2,10 +2,9 @@
 //! afterwards. The peers store their values in place, as in most programs, unless stated otherwise.
 
 use crate::class::Class;
-use crate::gate::BY_ID;
 use crate::gate::targets::{K1, K64, List, M1, M4, M8, NAMED, at, named};
 use crate::memory;
-use crate::peers::Peers;
+use crate::peers::{BY_ID, Peers};
 use crate::record::Cell;
 use crate::workloads::Workload;
 
