@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Why: everything that needs no test run, cheapest first, as one command to try before every commit.
+# Why: everything that needs no test run, cheapest first, as one command to run before every commit.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
