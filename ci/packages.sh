@@ -2,7 +2,7 @@
 # root of the tree. ci/package.sh --list checks the list against the manifests.
 
 # In the order of publication: each after its dependencies. A package's folder in crates/ has its name.
-# shellcheck disable=SC2034 # used by who sources this
+# shellcheck disable=SC2034 # used by the scripts that source this
 PACKAGES=(asymmetric-barrier shadow-vars livepatch-macros livepatch livepatch-cli)
 
 # Prints a value of a manifest's section, arrays on one line: value FILE SECTION KEY.

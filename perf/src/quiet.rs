@@ -48,7 +48,7 @@ impl fmt::Display for Busy {
         write!(
             f,
             "the machine was not quiet for {SECONDS} s within {} s: {:.2} of its cores were busy in the last of them, less \
-             than {BUSY} is asked for; --wait waits longer, --anyway goes on",
+             than {BUSY} is required; --wait waits longer, --anyway measures at once",
             self.waited, self.busiest
         )
     }
