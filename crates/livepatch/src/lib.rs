@@ -85,6 +85,7 @@ mod task;
 mod tests;
 #[cfg(doctest)]
 mod variance;
+mod wire;
 
 /// Makes a function patchable: calls go through a patch point, which patches name by a type of the function's name.
 ///
