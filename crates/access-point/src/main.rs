@@ -1,20 +1,22 @@
 //! Builds an access point with a race in it, its patches and the tool that loads them; runs the service, and patches it
 //! while frames flow.
 //!
-//! [`build`] builds the programs, [`play`] acts as the operator.
+//! [`build`] builds the programs, [`play`] acts as the operator, [`screen`] shows what happens.
 
 use std::process::ExitCode;
 
 use clap::Parser;
+use play::Outcome;
 
 mod build;
 mod play;
+mod screen;
 
 /// Runs an access point with a power-save race, patches it twice while frames flow, disables the patches, and shows what
 /// was lost when.
 ///
-/// The exit status is 0 if no frame is lost or overtaken while patched, and nothing of the patches is left; 1 otherwise;
-/// 2 for wrong options.
+/// Interrupted (ctrl-C), it ends with a report of what happened until then. The exit status is 0 if no frame is lost or
+/// overtaken while patched, and nothing of the patches is left; 1 otherwise; 2 for wrong options; 130 if interrupted.
 #[derive(Clone, Debug, Parser)]
 #[command(version)]
 struct Options {
@@ -46,8 +48,9 @@ fn main() -> ExitCode {
     let options = Options::parse();
     let played = build::programs(options.quiet).and_then(|programs| play::play(&options, &programs));
     match played {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(Outcome::Passed) => ExitCode::SUCCESS,
+        Ok(Outcome::Failed) => ExitCode::FAILURE,
+        Ok(Outcome::Interrupted) => ExitCode::from(130),
         Err(error) => {
             eprintln!("access-point: {error:#}");
             ExitCode::FAILURE

@@ -8,7 +8,7 @@
 //! - [`ap`] is the access point, [`net`] its network; its types and patchable functions are in the crate
 //!   `access-point-interface`;
 //! - [`clients`], [`sleepers`] and [`radios`] are the world around it;
-//! - [`manager`] and [`run`] control the run; [`phase`], [`count`] and [`report`] account for the frames.
+//! - [`manager`] and [`run`] control the run; [`phase`], [`live`], [`count`] and [`report`] account for the frames.
 
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
@@ -22,10 +22,13 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use livepatch::control::Control;
 use livepatch::{Event, registry};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::flag;
 
 mod ap;
 mod clients;
 mod count;
+mod live;
 mod manager;
 mod net;
 mod phase;
@@ -36,7 +39,8 @@ mod sleepers;
 
 use report::Report;
 
-/// Runs an access point with a power-save race until its standard input ends, then prints the outcome of every frame.
+/// Runs an access point with a power-save race until its standard input ends or it is interrupted (ctrl-C), then prints
+/// the outcome of every frame.
 ///
 /// Patches are loaded through the control socket. The exit status is 0 if no frame was lost or overtaken while patched
 /// and every shadow variable made was dropped exactly once; 1 otherwise; 2 for wrong options.
@@ -59,6 +63,11 @@ struct Options {
     /// Seed for the choice of senders, naps, and departures
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
+
+    /// Print the counters of each phase while they change, separated by tabs: the phase's number and name, whether it is
+    /// patched, frames handled, lost, and overtaken
+    #[arg(long)]
+    live: bool,
 
     /// Print the verdict only
     #[arg(long, short)]
@@ -83,7 +92,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs until standard input ends.
+/// Runs until standard input ends, or a signal asks for the end.
 fn serve(options: &Options) -> Result<Report> {
     static FREED: AtomicUsize = AtomicUsize::new(0);
     let clock = Arc::new(phase::Clock::new());
@@ -105,6 +114,11 @@ fn serve(options: &Options) -> Result<Report> {
         .bind()
         .with_context(|| format!("making the control socket {}", options.socket.display()))?;
     let enough = Arc::new(AtomicBool::new(false));
+    for signal in [SIGHUP, SIGINT, SIGTERM] {
+        // The second one ends the process at once.
+        flag::register_conditional_default(signal, Arc::clone(&enough))?;
+        flag::register(signal, Arc::clone(&enough))?;
+    }
     let ended = Arc::clone(&enough);
     thread::spawn(move || {
         // An error ends the service too.

@@ -1,5 +1,6 @@
 //! One run: the threads, and the order in which they start and end.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, ScopedJoinHandle};
@@ -40,8 +41,12 @@ pub(crate) fn run(options: &Options, clock: Arc<Clock>, enough: &AtomicBool) -> 
         let _end = EndAll(until);
         let mut manager = Manager::new(options, ap, world, &until.trouble);
         let (mut receivers, mut senders, mut nappers) = (Vec::new(), Vec::new(), Vec::new());
+        if options.live {
+            // Without a reader, the run goes on.
+            scope.spawn(|| ap.live.report(&ap.clock, &until.reported, &mut io::stdout()));
+        }
         for (radios, poll) in world.radios.iter().zip(polls) {
-            receivers.push(scope.spawn(|| until.watch(|| radios.run(poll, &until.closed))));
+            receivers.push(scope.spawn(|| until.watch(|| radios.run(poll, &until.closed, &ap.live))));
         }
         for ((client, outlet), inlet) in world.clients.iter().zip(frames_out).zip(frames_in) {
             let seed = seeds.u64(..);
@@ -63,6 +68,7 @@ pub(crate) fn run(options: &Options, clock: Arc<Clock>, enough: &AtomicBool) -> 
         let freed = manager.free_everything();
         until.closed.store(true, Ordering::Relaxed);
         let received = join(receivers);
+        until.reported.store(true, Ordering::Relaxed);
 
         // The error of the thread that failed first explains more than its consequences in others.
         let accounts = received?.into_iter().flatten().collect();
@@ -107,6 +113,8 @@ struct Until {
     napped: AtomicBool,
     /// The access point has closed all links.
     closed: AtomicBool,
+    /// The live counters no longer change.
+    reported: AtomicBool,
     /// A thread has failed.
     trouble: AtomicBool,
 }
@@ -132,7 +140,7 @@ struct EndAll<'a>(&'a Until);
 
 impl Drop for EndAll<'_> {
     fn drop(&mut self) {
-        for end in [&self.0.sent, &self.0.napped, &self.0.closed] {
+        for end in [&self.0.sent, &self.0.napped, &self.0.closed, &self.0.reported] {
             end.store(true, Ordering::Relaxed);
         }
     }
