@@ -4,7 +4,7 @@
 //! program runs itself twice, with different numbers of operations, and divides the difference.
 //!
 //! `cargo run --release --example gate`, or with a budget of instructions for each operation:
-//! `cargo run --release --example gate -- --budget 40`. The exit status is 0 if the path is within its budget, 1 if not.
+//! `cargo run --release --example gate -- --budget 100`. The exit status is 0 if the path is within its budget, 1 if not.
 
 use std::env;
 use std::error::Error;
@@ -25,7 +25,7 @@ fn hit(store: &ShadowStore, object: &u64) {
 }
 
 /// The number of instructions that an operation may execute. Without optimisation it is a hundred times what it should be.
-const BUDGET: u64 = if cfg!(debug_assertions) { 4_000 } else { 40 };
+const BUDGET: u64 = if cfg!(debug_assertions) { 4_000 } else { 100 };
 
 /// Runs the path this many times, on objects that are in the caches.
 fn run(operations: u64) -> Result<(), Box<dyn Error>> {
