@@ -94,7 +94,7 @@ impl Operator<'_> {
         self.pass(service, each, "unpatched again")
     }
 
-    /// Returns whether the run is to end early: a signal has come, or nobody reads the output.
+    /// Returns whether the run is to end early: a signal has come, or the output has no reader any more.
     fn is_over(&self) -> bool {
         self.signalled.load(Ordering::Relaxed) || self.screen.is_closed()
     }
@@ -169,7 +169,7 @@ impl Operator<'_> {
         Ok(())
     }
 
-    /// Returns an error if there is no point in going on.
+    /// Returns an error if the run is over, or the service has ended.
     fn check(&self, service: &mut Service) -> Result<()> {
         ensure!(!self.is_over(), "interrupted");
         if let Some(status) = service.child.try_wait()? {

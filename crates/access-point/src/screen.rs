@@ -84,7 +84,7 @@ struct State {
     bars: Vec<ProgressBar>,
     /// The newest phase, and when it began or was last printed.
     latest: Option<(Phase, Instant)>,
-    /// Whether output has failed: its reader has gone.
+    /// Whether writing has failed, because the output has no reader any more.
     closed: bool,
 }
 
@@ -108,7 +108,7 @@ impl Screen {
         Self { shown, state }
     }
 
-    /// Returns whether the reader of the output has gone.
+    /// Returns whether the output has no reader any more.
     pub(crate) fn is_closed(&self) -> bool {
         self.state().closed
     }

@@ -208,7 +208,7 @@ fn interrupted_it_reports_what_happened_and_leaves_nothing() {
 fn a_closed_pipe_ends_the_run() {
     let _one = one_at_a_time();
     let directory = tempfile::tempdir().expect("a directory");
-    // A run of minutes, unless it notices that nobody reads.
+    // A run of minutes, unless it notices that the pipe is closed.
     let mut child = access_point(directory.path(), 60)
         .stdout(Stdio::piped())
         .spawn()

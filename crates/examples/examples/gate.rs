@@ -46,7 +46,7 @@ fn run(operations: u64) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Returns how many instructions this program executes for so many operations, or `None` without valgrind.
+/// Returns how many instructions this program executes for a number of operations, or `None` without valgrind.
 fn instructions(operations: u64) -> Result<Option<u64>, Box<dyn Error>> {
     let counted = Command::new("valgrind")
         .args(["--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"])

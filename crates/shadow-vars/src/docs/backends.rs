@@ -36,7 +36,6 @@
 //! | [signal handlers](super::processes#signal-handlers) may read | yes | yes | no | no |
 //! | the child of a [fork](super::processes#fork) reclaims | yes | yes | no | no |
 //! | a grace period allocates | no | no | yes | yes |
-//! | relies on `membarrier` | yes, [with a replacement](super::processes#sandboxes) | yes, with the same | no | no |
 //!
 //! [Stalled guards](super::limits#stalled-guards) describes in full what `Eras` costs and holds back. The repository's
 //! `BENCHMARKS.md` has the times of all four.
