@@ -84,6 +84,8 @@ struct State {
     bars: Vec<ProgressBar>,
     /// The newest phase, and when it began or was last printed.
     latest: Option<(Phase, Instant)>,
+    /// The last line of counters that was printed.
+    counters: String,
     /// Whether writing has failed, because the output has no reader any more.
     closed: bool,
 }
@@ -103,6 +105,7 @@ impl Screen {
         let state = Mutex::new(State {
             bars: Vec::new(),
             latest: None,
+            counters: String::new(),
             closed: false,
         });
         Self { shown, state }
@@ -200,7 +203,7 @@ impl State {
                 if printed.elapsed() >= PLAIN {
                     *printed = Instant::now();
                     let text = last.text();
-                    self.print(&text);
+                    self.print_new(text);
                 }
             }
             _ => {
@@ -213,7 +216,15 @@ impl State {
     /// Prints the last counters of the current phase.
     fn end_phase(&mut self) {
         if let Some((phase, _)) = self.latest.take() {
-            self.print(&phase.text());
+            self.print_new(phase.text());
+        }
+    }
+
+    /// Prints a line of counters, unless it is the same as the one before.
+    fn print_new(&mut self, text: String) {
+        if self.counters != text {
+            self.print(&text);
+            self.counters = text;
         }
     }
 }
