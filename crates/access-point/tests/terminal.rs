@@ -133,6 +133,7 @@ fn a_terminal_shows_live_counters_and_then_the_table() {
         };
         rows.iter().filter(of_name).count()
     };
+    assert!(live("phase ") >= 2, "{written:?}");
     assert!(live("unpatched ") >= 2, "{written:?}");
     assert!(live("ps-race ") >= 2, "{written:?}");
     assert!(live("ps-race-2 ") >= 2, "{written:?}");
