@@ -121,7 +121,8 @@ impl Screen {
         let mut state = self.state();
         match &self.shown {
             None => {}
-            Some(Shown::Table(table)) => state.closed |= table.println(text).is_err(),
+            // A line break at the end is an empty line, as it is for the lines below.
+            Some(Shown::Table(table)) => state.closed |= table.println(format!("{text}\n")).is_err(),
             Some(Shown::Lines) => state.print(text),
         }
     }
@@ -186,6 +187,8 @@ impl State {
         if self.bars.is_empty() {
             let header = format!("{:<22}{:>10}{:>10}{:>12}", "phase", "handled", "lost", "overtaken");
             self.bars.push(add(style(header).bold().to_string()));
+            // It is drawn from now on. The rows are when their messages are set.
+            self.bars[0].tick();
         }
         while self.bars.len() <= phase.index + 1 {
             self.bars.push(add(String::new()));
