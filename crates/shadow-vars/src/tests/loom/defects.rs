@@ -1,7 +1,7 @@
 //! Runs the models on a broken protocol. A model that cannot fail proves nothing: each defect breaks one rule, and the
 //! model named with it must notice.
 
-use crate::table::defect::Defect;
+use crate::defect::Defect;
 
 /// The environment variable that names the defect of all stores of a child process.
 const PLANTED: &str = "SHADOW_LOOM_DEFECT";
