@@ -23,7 +23,6 @@ use crate::error::{CtorError, StoreError};
 use crate::reclaim::Reclaim;
 use crate::reclaim::checked::{self, Checked};
 use crate::shard::Shard;
-use crate::sync::imp::NEWEST;
 use crate::sync::lock_stat;
 use crate::sync::stat::{AtomicBool, AtomicUsize, Mutex, Ordering};
 use crate::table::array::Table;
@@ -80,7 +79,7 @@ use Space::{Huge, Large, Small, Usual};
 /// Explores a model, and prints the number of executions.
 ///
 /// Runs twice: first with loads that may see any store that the memory model allows, then with loads that see the
-/// newest, which loom interleaves without gaps ([`NEWEST`]). `LOOM_MAX_PREEMPTIONS` (2 unless set)
+/// newest, which loom interleaves without gaps (see `asymmetric_barrier::atomics`). `LOOM_MAX_PREEMPTIONS` (2 unless set)
 /// is how often threads are preempted: more often in small spaces and with newest loads, less in large spaces with true
 /// loads, and still less in huge ones.
 fn explore<F: Fn() + Send + Sync + 'static>(space: Space, model: F) {
@@ -102,7 +101,7 @@ fn explore<F: Fn() + Send + Sync + 'static>(space: Space, model: F) {
             (Large, false) => bound.saturating_sub(1),
             (Huge, false) => bound.saturating_sub(2),
         });
-        NEWEST.store(newest, Ordering::Relaxed);
+        asymmetric_barrier::atomics::loads_see_the_newest(newest);
         let _ = EVERYWHERE.set(defects::planted());
         checked::reset();
         let executions = Arc::new(AtomicUsize::new(0));
