@@ -102,7 +102,7 @@ const SOURCES: &[Case] = cases! {
     "syntax" core!("mem.rs"), "fn f( {";
     // Allowed.
     "" patches!("task/unit.rs"), "use std::panic::Location; use crate::task::record;";
-    "" patches!("registry/worker.rs"), "use crate::task::waiter; use super::Registry;";
+    "" patches!("registry/worker.rs"), "use crate::task::waiter; use crate::callout;";
     "" core!("sync.rs"), "pub(crate) use std::sync::atomic::AtomicUsize; use loom::thread;";
     "" core!("tests/loom_find.rs"), "use loom::thread; use crate::store::ShadowStore; use std::sync::atomic::fence;";
     "" core!("table/insert.rs"), "use super::{find::Scan, migrate, word::{self, Word}}; use crate::sync::AtomicU64;";
