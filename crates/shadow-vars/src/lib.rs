@@ -32,9 +32,12 @@
 //!   adds, and it is the fastest way to the variables of that id.
 //! - **Incremental resizing.** Growing and shrinking are spread over the operations that cause them, one block at a time.
 //!
-//! The [guide](docs) lists every operation with its [progress guarantee](docs::operations) and describes the three [use
-//! cases](docs::use_cases), the [counterparts of the kernel's functions](docs::kernel), the [limits](docs::limits), and
-//! the behaviour under forks, sandboxes, signals and lack of memory ([processes](docs::processes)).
+//! The [guide](docs) shows how a service uses a store: the three [use cases](docs::use_cases), an [asynchronous
+//! service](docs::service), [metrics and logs](docs::monitoring), the [choice of a backend](docs::backends),
+//! [memory](docs::memory), [forks and signals](docs::forks), [fuzzing](docs::fuzzing) and [regression gates](docs::gates).
+//! And it says what is guaranteed: it lists every operation with its [progress guarantee](docs::operations), the
+//! [counterparts of the kernel's functions](docs::kernel), the [limits](docs::limits), and the behaviour under forks,
+//! sandboxes, signals and lack of memory ([processes](docs::processes)).
 //!
 //! # Consistency
 //!

@@ -17,11 +17,6 @@ use crate::sync::{Ordering, stat};
 /// Retirements of a thread after which it visits further shards of other threads.
 const VISIT_EVERY: u64 = 16;
 
-/// Of objects with a destructor: retirements of a shard after which a barrier is paid out of [savings](pace::spend), and after
-/// which a pending period is checked again.
-const SPEND_EVERY: u64 = 32;
-const POLL_EVERY: u64 = 8;
-
 /// What a newly retired object fills.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fills {
@@ -31,6 +26,11 @@ pub(super) enum Fills {
     /// A batch by its size or its weight: closed at once.
     AtOnce,
 }
+
+/// Of objects with a destructor: retirements of a shard after which a barrier is paid out of [savings](pace::spend), and after
+/// which a pending period is checked again.
+const SPEND_EVERY: u64 = 32;
+const POLL_EVERY: u64 = 8;
 
 impl<O: Objects> RetireLists<O> {
     /// Closes the open batch, or advances the pending period, where an object fills a batch or the pace allows it.

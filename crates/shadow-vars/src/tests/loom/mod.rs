@@ -170,14 +170,15 @@ impl Value {
     }
 
     fn read(&self) -> usize {
-        // SAFETY: as for `Sync`.
+        // SAFETY: the value is written only when it is made and when it is dropped; loom reports a read that is not ordered with
+        // both.
         self.0.with(|number| unsafe { *number })
     }
 }
 
 impl Drop for Value {
     fn drop(&mut self) {
-        // SAFETY: as for `Sync`.
+        // SAFETY: the value is being dropped; loom reports a read that is not ordered with this.
         let number = self
             .0
             .with_mut(|number| unsafe { std::mem::replace(&mut *number, usize::MAX) });
@@ -312,7 +313,7 @@ impl<R: Reclaim> Store<R> {
         })
     }
 
-    /// Like `alloc`, without the quick look-up before, so that the insert itself meets what exists.
+    /// Like `alloc`, without the quick look-up before, so that the insert itself finds an existing key.
     fn insert(&self, obj: usize, number: usize) -> bool {
         self.pinned(|core, shield| {
             let key = self.key(obj);
