@@ -13,7 +13,7 @@ copy_sources() {
 leave_out() {
     local source=$1/crates/shadow-vars/src file lines pattern replacement
     case $2 in
-    types) file=$source/registry.rs lines=1 pattern='^        self\.type_id == TypeId::of::<T>\(\)$' replacement='        true' ;;
+    types) file=$source/entry.rs lines=1 pattern='^        self\.type_id == TypeId::of::<T>\(\)$' replacement='        true' ;;
     statistics)
         # The counts of ids only: tables are replaced according to the store's own count.
         file=$source/tally.rs lines=2 pattern='^( +)add\(&of_id\.(created|freed), shard\.is_own\(\), (1|freed)\);$'

@@ -68,7 +68,7 @@ impl Shard {
     }
 
     /// Returns a shard that a model's thread uses as its own.
-    #[cfg(shadow_loom)]
+    #[cfg(all(test, shadow_loom))]
     pub(crate) fn owned(index: usize) -> Self {
         Self { index, own: 1 }
     }

@@ -199,7 +199,7 @@ impl<const EXACT: bool> Backend for Checked<EXACT> {
 }
 
 /// Forgets everything: a panicked execution of a model leaves its guards behind.
-#[cfg(shadow_loom)]
+#[cfg(all(test, shadow_loom))]
 pub(crate) fn reset() {
     let mut book = lock_stat(&BOOK);
     book.guards.clear();
