@@ -151,6 +151,10 @@ pub(crate) struct GateOptions {
     /// Repetitions; of what misses, as many again, twice.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
     pub(crate) reps: u16,
+    /// Repetitions of the maps that no target is about or that a first look does not put among the fastest, for the report: 0
+    /// leaves them out.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=100))]
+    pub(crate) rest: u16,
     /// Life cycles of L4, such as `100M` (there, `M` is a million).
     #[arg(long, default_value = "100M", value_parser = cycles)]
     pub(crate) cycles: u64,

@@ -3,7 +3,7 @@
 //! Cells that only read share maps where building one takes long. Within a repetition all maps take their turn, and
 //! the first of a repetition is the second of the one before, so that no map always comes after the same other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
@@ -41,6 +41,8 @@ pub(crate) struct Plan<'c> {
     pub(crate) keep_peers: Option<usize>,
     /// Which peers are measured whatever their rate: those that are compared with by name.
     pub(crate) named: fn(&About, Point) -> bool,
+    /// The maps that are measured beside those, with fewer repetitions.
+    pub(crate) rest: Rest,
     /// Instead of a first look: the maps and hashers that an earlier run settled on.
     pub(crate) known: Option<&'c Known>,
     /// Life cycles of a run that counts them.
@@ -53,11 +55,35 @@ pub(crate) struct Plan<'c> {
     pub(crate) wanted: fn(&About, Point) -> bool,
 }
 
+/// The maps that are neither wanted nor among the fastest, but are measured so that a report has a figure of each.
+#[derive(Clone, Copy)]
+pub(crate) struct Rest {
+    /// In how many of the repetitions of a run they are measured: the first ones.
+    pub(crate) reps: usize,
+    /// Which maps may be among them at a point.
+    pub(crate) may: fn(&About, Point) -> bool,
+}
+
+impl Rest {
+    /// They are left out.
+    pub(crate) const NONE: Self = Self {
+        reps: 0,
+        may: |_, _| false,
+    };
+}
+
 /// The maps that were measured at each point, with their hashers.
 pub(crate) type Known = BTreeMap<Point, BTreeMap<String, String>>;
 
 /// What each point took, with its share of what was done for several.
 pub(crate) type Spent = BTreeMap<Point, Duration>;
+
+/// What a run has come to.
+pub(crate) struct Done {
+    pub(crate) spent: Spent,
+    /// The maps that were of the [`Rest`] at each point.
+    pub(crate) rest: BTreeSet<(Point, &'static str)>,
+}
 
 /// Below this, a map is built for each measurement: that takes less time than the measurement.
 const SHARED_FROM: usize = 1 << 18;
@@ -70,8 +96,9 @@ const FIRST_LOOK: usize = 1 << 18;
 
 impl Plan<'_> {
     /// Measures everything, and hands each cell and each failure to `put` as it comes.
-    pub(crate) fn run(&self, sets: &mut KeySets, bar: &ProgressBar, put: &mut dyn FnMut(Line)) -> Spent {
+    pub(crate) fn run(&self, sets: &mut KeySets, bar: &ProgressBar, put: &mut dyn FnMut(Line)) -> Done {
         let mut spent = Spent::new();
+        let mut rest = BTreeSet::new();
         let groups = self.groups();
         bar.inc_length(groups.iter().map(|group| self.steps(group)).sum());
         for group in &groups {
@@ -97,6 +124,9 @@ impl Plan<'_> {
                 None => turn.audition(),
             };
             turn.hand_over_failures(put);
+            for choice in &chosen {
+                rest.extend(choice.rest.iter().map(|&point| (point, choice.contender.about.name)));
+            }
             for (done, rep) in self.reps.clone().enumerate() {
                 if done >= LEAST_REPS && self.until.is_some_and(|until| Instant::now() >= until) {
                     let points: usize = chosen.iter().map(|choice| choice.points.len()).sum();
@@ -105,11 +135,18 @@ impl Plan<'_> {
                 }
                 for place in 0..chosen.len() {
                     let choice = &chosen[(place + rep) % chosen.len()];
-                    turn.measure(choice, self.seconds, Some(self.latency), &mut |point, measured| {
-                        let mut cell = self.cell(choice, point, rep, kind.to_string());
-                        cell.set(measured);
-                        put(Line::Cell(cell));
-                    });
+                    let points = choice.points_in(done, self.rest.reps);
+                    turn.measure(
+                        choice,
+                        &points,
+                        self.seconds,
+                        Some(self.latency),
+                        &mut |point, measured| {
+                            let mut cell = self.cell(choice, point, rep, kind.to_string());
+                            cell.set(measured);
+                            put(Line::Cell(cell));
+                        },
+                    );
                     turn.hand_over_failures(put);
                 }
             }
@@ -121,7 +158,7 @@ impl Plan<'_> {
                 *spent.entry(point).or_default() += own + shared;
             }
         }
-        spent
+        Done { spent, rest }
     }
 
     /// Points that can use the same maps, each group in turn.
@@ -144,7 +181,8 @@ impl Plan<'_> {
 
     fn suits(&self, contender: &Contender, point: Point) -> bool {
         let about = &contender.about;
-        point.workload.suits(about, point.entries, point.threads) && (self.wanted)(about, point)
+        let is_rest = || self.rest.reps > 0 && (self.rest.may)(about, point);
+        point.workload.suits(about, point.entries, point.threads) && ((self.wanted)(about, point) || is_rest())
     }
 
     /// Measurements in a group, for the progress bar.
@@ -177,6 +215,16 @@ struct Choice<'c> {
     contender: &'c Contender,
     variant: usize,
     points: Vec<Point>,
+    /// The points at which it is one of the rest.
+    rest: Vec<Point>,
+}
+
+impl Choice<'_> {
+    /// The points at which it is measured, after so many repetitions of the run.
+    fn points_in(&self, done: usize, rest_reps: usize) -> Vec<Point> {
+        let rest: &[Point] = if done < rest_reps { &self.rest } else { &[] };
+        [&self.points, rest].concat()
+    }
 }
 
 /// The work on one group.
@@ -212,6 +260,7 @@ impl<'t> Turn<'t> {
                         contender,
                         variant: number,
                         points,
+                        rest: Vec::new(),
                     });
                 }
             }
@@ -254,6 +303,7 @@ impl<'t> Turn<'t> {
                     contender,
                     variant,
                     points: points.clone(),
+                    rest: Vec::new(),
                 };
                 let mut seen = BTreeMap::new();
                 self.first_look(&choice, seconds, &mut |point, measured| {
@@ -276,10 +326,14 @@ impl<'t> Turn<'t> {
                 points.retain(|point| seen.contains_key(point));
             }
             rates.push(seen);
+            let (points, rest) = points
+                .into_iter()
+                .partition(|&point| (plan.wanted)(&contender.about, point));
             chosen.push(Choice {
                 contender,
                 variant,
                 points,
+                rest,
             });
         }
         if let Some(keep) = plan.keep_peers {
@@ -289,14 +343,14 @@ impl<'t> Turn<'t> {
     }
 
     /// Keeps at each point the peers of each form that were the fastest at first look, and half as many of those without
-    /// locks.
+    /// locks. The others are of the rest.
     fn prune(&self, chosen: &mut Vec<Choice<'t>>, rates: &[BTreeMap<Point, f64>], keep: usize) {
         for &point in self.group {
             let least = |peers: Peers, keep: usize| {
                 let mut rates: Vec<f64> = chosen
                     .iter()
                     .zip(rates)
-                    .filter(|(choice, _)| peers.have(&choice.contender.about))
+                    .filter(|(choice, _)| peers.have(&choice.contender.about) && choice.points.contains(&point))
                     .filter_map(|(_, seen)| seen.get(&point).copied())
                     .collect();
                 rates.sort_by(|a, b| b.total_cmp(a));
@@ -310,17 +364,22 @@ impl<'t> Turn<'t> {
             let cuts = cuts.map(|(peers, keep)| (peers, least(peers, keep)));
             for (choice, seen) in chosen.iter_mut().zip(rates) {
                 let about = &choice.contender.about;
-                let Some(&rate) = seen.get(&point).filter(|_| about.kind == Kind::Peer) else {
+                let is_ranked = about.kind == Kind::Peer && choice.points.contains(&point);
+                let Some(&rate) = seen.get(&point).filter(|_| is_ranked) else {
                     continue;
                 };
                 let named = (self.plan.named)(about, point);
                 if !named && !cuts.iter().any(|&(peers, least)| peers.have(about) && rate >= least) {
                     choice.points.retain(|&other| other != point);
-                    self.bar.inc(self.plan.reps.len() as u64);
+                    if self.plan.rest.reps > 0 && (self.plan.rest.may)(about, point) {
+                        choice.rest.push(point);
+                    } else {
+                        self.bar.inc(self.plan.reps.len() as u64);
+                    }
                 }
             }
         }
-        chosen.retain(|choice| !choice.points.is_empty());
+        chosen.retain(|choice| !choice.points.is_empty() || !choice.rest.is_empty());
     }
 
     /// As `measure`, but not the whole of what takes long.
@@ -337,7 +396,7 @@ impl<'t> Turn<'t> {
             failures: Vec::new(),
             spent: Spent::new(),
         };
-        turn.measure(choice, seconds, None, put);
+        turn.measure(choice, &choice.points, seconds, None, put);
         let Turn { failures, spent, .. } = turn;
         self.failures.extend(failures);
         for (point, took) in spent {
@@ -345,10 +404,11 @@ impl<'t> Turn<'t> {
         }
     }
 
-    /// Measures one map at its points of the group; single steps too where it is asked for.
+    /// Measures one map at some points of the group; single steps too where `latency` says so.
     fn measure(
         &mut self,
         choice: &Choice<'t>,
+        points: &[Point],
         seconds: f64,
         latency: Option<fn(Point) -> bool>,
         put: &mut dyn FnMut(Point, Measured),
@@ -357,7 +417,7 @@ impl<'t> Turn<'t> {
         let variant = &choice.contender.variants[choice.variant];
         let bench = variant.bench;
         let mut built = None;
-        for &point in &choice.points {
+        for &point in points {
             let Point {
                 workload,
                 entries,
