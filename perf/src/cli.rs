@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::class::Class;
 use crate::keys::KeyKind;
 use crate::peers::{self, Contender};
 use crate::quiet::Patience;
@@ -34,7 +33,7 @@ pub(crate) enum Command {
     Scale(Compare),
     /// Checks the targets; fails naming those that are missed.
     Gate(GateOptions),
-    /// Writes the tables and charts of BENCHMARKS.md from recorded runs.
+    /// Writes BENCHMARKS.md and the pages and charts of perf/results from recorded runs.
     Report(ReportOptions),
     /// One measurement of `memory`.
     #[command(hide = true)]
@@ -171,22 +170,15 @@ pub(crate) struct GateOptions {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ReportOptions {
-    /// The document whose marked parts are written. Not given: BENCHMARKS.md.
+    /// The document that summarises the class of the latest run; its marked parts are written. Not given: BENCHMARKS.md.
     #[arg(long)]
     pub(crate) document: Option<PathBuf>,
     /// The folder of records. Not given: perf/record.
     #[arg(long)]
     pub(crate) records: Option<PathBuf>,
-    /// The folder of charts. Not given: perf/charts.
+    /// The folder of pages and charts, with a folder for each class of machines. Not given: perf/results.
     #[arg(long)]
-    pub(crate) charts: Option<PathBuf>,
-    /// The folder of the other classes' pages and their charts. Not given: perf/pages.
-    #[arg(long)]
-    pub(crate) pages: Option<PathBuf>,
-    /// Of machines of this class alone. Not given: the document and the README's chart are of the class of the latest run, and
-    /// each other class has a page of its own.
-    #[arg(long)]
-    pub(crate) class: Option<Class>,
+    pub(crate) results: Option<PathBuf>,
     /// Writes nothing; fails if something would change.
     #[arg(long)]
     pub(crate) check: bool,
