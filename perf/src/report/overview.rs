@@ -76,7 +76,7 @@ const QUESTIONS: [(&str, &str, Figure, usize); 15] = [
         1 << 16,
     ),
     (
-        "the same, new addresses (W4N)",
+        "life cycle, new addresses (W4N)",
         "life-cycle",
         Figure::Rate(Workload::W4N),
         1 << 16,
