@@ -221,6 +221,7 @@ use crate::tally::Tally;
 pub(crate) mod alloc;
 pub(crate) mod array;
 pub(crate) mod batch;
+mod by_address;
 mod count;
 pub(crate) mod defect;
 pub(crate) mod find;
