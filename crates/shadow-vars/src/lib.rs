@@ -32,9 +32,12 @@
 //!   adds, and it is the fastest way to the variables of that id.
 //! - **Incremental resizing.** Growing and shrinking are spread over the operations that cause them, one block at a time.
 //!
-//! The [guide](docs) lists every operation with its [progress guarantee](docs::operations) and describes the three [use
-//! cases](docs::use_cases), the [counterparts of the kernel's functions](docs::kernel), the [limits](docs::limits), and
-//! the behaviour under forks, sandboxes, signals and lack of memory ([processes](docs::processes)).
+//! The [guide](docs) shows how a service uses a store: the three [use cases](docs::use_cases), an [asynchronous
+//! service](docs::service), [metrics and logs](docs::monitoring), the [choice of a backend](docs::backends),
+//! [memory](docs::memory), [forks and signals](docs::forks), [fuzzing](docs::fuzzing) and [regression gates](docs::gates).
+//! And it says what is guaranteed: it lists every operation with its [progress guarantee](docs::operations), the
+//! [counterparts of the kernel's functions](docs::kernel), the [limits](docs::limits), and the behaviour under forks,
+//! sandboxes, signals and lack of memory ([processes](docs::processes)).
 //!
 //! # Consistency
 //!
@@ -73,7 +76,9 @@ mod attached;
 mod child;
 mod config;
 mod ctor;
+mod defect;
 pub mod docs;
+mod entry;
 mod error;
 mod events;
 mod fork;
@@ -108,6 +113,7 @@ mod variable;
 #[cfg(doctest)]
 mod variance;
 mod wait;
+mod waiters;
 
 pub use bytemuck::Zeroable;
 
@@ -128,11 +134,10 @@ pub use raw::{RawCtor, RawDtor, RawVar};
 #[cfg(feature = "seize")]
 pub use reclaim::Seize;
 pub use reclaim::{Asymmetric, Epoch, Eras, GuardKind, LocalGuard, OwnedGuard, Reclaim};
-pub use service::report_old_guards;
-#[cfg(not(shadow_loom))]
-pub use service::start_reclaimer;
+pub use service::{report_old_guards, start_reclaimer};
 pub use stats::{IdStats, Stats};
 pub use store::{ShadowStore, global};
+pub use table::layout::MAX_ALIGN;
 pub use typed::Typed;
 pub use variable::Variable;
 
@@ -142,9 +147,6 @@ pub use variable::Variable;
 pub fn follow_forks() -> bool {
     child::watch()
 }
-
-/// The largest supported alignment of a value, in bytes.
-pub const MAX_ALIGN: usize = 4096;
 
 /// The README's examples are tests, too.
 #[cfg(doctest)]

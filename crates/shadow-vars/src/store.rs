@@ -8,12 +8,12 @@ use std::time::Duration;
 use bytemuck::Zeroable;
 
 use crate::config::Builder;
+use crate::entry::IdEntry;
 use crate::error::{AllocError, CtorError, StoreError, SyncError, TypeMismatch};
 use crate::iter::VarRef;
 use crate::mem::try_box;
 use crate::pinned::{OwnedPinned, Pinned};
 use crate::reclaim::{Asymmetric, Reclaim, Stuck, retired, stores};
-use crate::registry::IdEntry;
 use crate::stats::{IdStats, Stats};
 use crate::table::Core;
 use crate::tally::Counted;
@@ -416,7 +416,9 @@ impl<R: Reclaim> ShadowStore<R> {
         id: ShadowId<T>,
         bytes: Option<fn(&T) -> usize>,
     ) -> Result<(), StoreError> {
-        self.core.registry.bind::<T>(id.get())?.weigh_by(bytes);
+        let entry = self.core.registry.bind::<T>(id.get())?;
+        // SAFETY: bound to `T`.
+        unsafe { entry.weigh_by(bytes) };
         Ok(())
     }
 

@@ -7,13 +7,13 @@ use std::marker::PhantomData;
 use bytemuck::Zeroable;
 
 use crate::ctor::{IfExists, Unplaced};
+use crate::entry::IdEntry;
 use crate::error::{AllocError, CtorError, StoreError};
 use crate::pinned::Pinned;
 use crate::reclaim::{Asymmetric, GuardKind, Reclaim};
-use crate::registry::IdEntry;
 use crate::table::batch::BATCH;
+use crate::table::key::Key;
 use crate::table::node::Node;
-use crate::table::probe::Key;
 use crate::table::{Core, NodeRef, Shield};
 use crate::{IntoObjAddr, ObjAddr, ShadowId, events};
 
@@ -334,7 +334,8 @@ impl<'g, T: Send + Sync + 'static, R: Reclaim> Typed<'g, T, R> {
                 "shadow variables are aligned to 4096 at most"
             )
         };
-        self.entry.drop_as::<T>();
+        // SAFETY: made for an entry that holds `T`.
+        unsafe { self.entry.drop_as::<T>() };
         self.core.key(obj.get(), self.entry)
     }
 }

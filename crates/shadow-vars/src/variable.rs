@@ -4,10 +4,10 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
+use crate::entry::IdEntry;
 use crate::error::{AllocError, CtorError, StoreError};
 use crate::parent::StoreHandle;
 use crate::pinned::Pinned;
-use crate::registry::IdEntry;
 use crate::store::ShadowStore;
 use crate::typed::Typed;
 use crate::{IntoObjAddr, ObjAddr, ShadowId};

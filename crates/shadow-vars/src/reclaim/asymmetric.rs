@@ -68,7 +68,6 @@ site! {
             }
         }
 
-        #[cfg(all(target_os = "linux", not(miri), not(shadow_loom)))]
         fn forked(last: u64) {
             owned::forked(last);
         }
@@ -160,6 +159,7 @@ impl Backend for Asymmetric {
     }
 
     fn old_guards() -> Old {
+        scan::beat::<Self>();
         old_guards::look::<Self>()
     }
 

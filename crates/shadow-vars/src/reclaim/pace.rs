@@ -14,6 +14,7 @@
 //! A thread that retires a value with a destructor sets a flag ([`note_waiting`]). While it is set, operations that
 //! create or free check the clock at their end, and after ten milliseconds visit all stores that have such values.
 
+use crate::defect::is_paused;
 use crate::sync::stat::{AtomicBool, AtomicU64, Ordering};
 
 /// Whether some store may have retired values with destructors.
@@ -44,7 +45,7 @@ const LONGEST: u64 = 1000;
 #[inline(always)]
 pub(crate) fn is_waiting() -> bool {
     // Relaxed: ordered by the caller's barrier and the heavy one in `stores::visit_all`.
-    !cfg!(shadow_loom) && WAITING.load(Ordering::Relaxed)
+    !crate::sync::LOOM && WAITING.load(Ordering::Relaxed)
 }
 
 /// Notes that some store has retired values with destructors.
@@ -58,25 +59,17 @@ pub(super) fn forget_waiting() {
     WAITING.store(false, Ordering::Relaxed);
 }
 
-/// Whether a model runs as in the middle of a pause; most models have no pauses.
-#[cfg(all(test, shadow_loom))]
-pub(crate) static PAUSED: AtomicBool = AtomicBool::new(false);
-
 /// Returns whether a barrier is due.
 #[inline]
 pub(crate) fn is_due() -> bool {
-    #[cfg(all(test, shadow_loom))]
-    let paused = PAUSED.load(Ordering::Relaxed);
-    #[cfg(not(all(test, shadow_loom)))]
-    let paused = false;
     // Relaxed, here and below: these values only decide how often work is done.
-    !paused && (cfg!(shadow_loom) || is_over(DUE.load(Ordering::Relaxed), now(), 2 * LONGEST_PAUSE))
+    !is_paused() && (crate::sync::LOOM || is_over(DUE.load(Ordering::Relaxed), now(), 2 * LONGEST_PAUSE))
 }
 
 /// Returns whether a barrier has been due for a while, and no operation that ended meanwhile has paid for it.
 #[inline]
 pub(crate) fn is_overdue() -> bool {
-    if cfg!(shadow_loom) {
+    if crate::sync::LOOM {
         return is_due();
     }
     let due = DUE.load(Ordering::Relaxed).saturating_add(GRACE);
@@ -116,7 +109,7 @@ fn pause_after(start: u64, end: u64, times: u64, (least, most): (u64, u64)) -> u
 
 /// Runs work that includes a barrier, and begins the pause after it.
 pub(crate) fn paced(run: impl FnOnce()) {
-    if cfg!(shadow_loom) {
+    if crate::sync::LOOM {
         return run();
     }
     let start = now();

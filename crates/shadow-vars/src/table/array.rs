@@ -4,7 +4,7 @@ use std::alloc::Layout;
 use std::ptr::{self, NonNull};
 
 use super::count::ShardedCount;
-use super::group::Lane;
+use super::group::{BUCKET, Lane};
 use super::hash::{KeyHash, Walk};
 use super::node::{Node, is_near};
 use super::sieve::{Sieve, Sieved};
@@ -15,9 +15,6 @@ use crate::reclaim::object::Interval;
 use crate::shard::Shard;
 use crate::sync::stat::{self, AtomicU8};
 use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
-
-/// Slots per bucket, which is a cache line. Two under loom, where every load is a scheduling point.
-pub(crate) const BUCKET: usize = if cfg!(shadow_loom) { 2 } else { 8 };
 
 /// Buckets that share a mark: they follow each other in a walk.
 const BUCKETS_PER_MARK: usize = 64;

@@ -11,8 +11,8 @@
 
 use super::NodeRef;
 use super::array::{SlotIndex, Table};
+use crate::entry::IdEntry;
 use crate::mem::prefetch;
-use crate::registry::IdEntry;
 
 /// The most nodes that are sorted at once: 64 MiB.
 const MOST: usize = 1 << 22;

@@ -13,19 +13,20 @@
 use std::ops::Range;
 use std::ptr::NonNull;
 
-use super::array::{BUCKET, SlotIndex, Table};
+use super::array::{SlotIndex, Table};
 use super::by_address::ByAddress;
-use super::defect::{Defect, Stage};
+use super::group::BUCKET;
 use super::group::Group;
 use super::hash::{Places, TagPart, Walk};
 use super::node::{Node, State};
 use super::sweep_batch::{PrefetchRing, SweepBatch};
 use super::word::{Kind, Word};
 use super::{Core, NodeRef, Shield};
+use crate::defect::{Defect, Stage};
+use crate::entry::IdEntry;
 use crate::mem::prefetch;
 use crate::panics::FirstPanic;
 use crate::reclaim::Reclaim;
-use crate::registry::IdEntry;
 use crate::sync::{Ordering, fence};
 
 /// How many buckets ahead a sweep prefetches.
