@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::class::Class;
 use crate::keys::KeyKind;
 use crate::peers::{self, Contender};
 use crate::quiet::Patience;
@@ -34,7 +33,7 @@ pub(crate) enum Command {
     Scale(Compare),
     /// Checks the targets; fails, and names those that are missed.
     Gate(GateOptions),
-    /// Writes the tables and charts of BENCHMARKS.md from recorded runs.
+    /// Writes BENCHMARKS.md and the pages and charts of perf/results from recorded runs.
     Report(ReportOptions),
     /// One measurement of `memory`, in a process of its own.
     #[command(hide = true)]
@@ -151,6 +150,10 @@ pub(crate) struct GateOptions {
     /// Repetitions. Missed targets are measured again up to twice, each time with as many.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
     pub(crate) reps: u16,
+    /// Repetitions of the maps that no target is about or that are not among the fastest at a first look, for the report: 0
+    /// leaves them out.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=100))]
+    pub(crate) rest: u16,
     /// Life cycles of L4, such as `100M` (here, `M` is a million).
     #[arg(long, default_value = "100M", value_parser = cycles)]
     pub(crate) cycles: u64,
@@ -167,22 +170,15 @@ pub(crate) struct GateOptions {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ReportOptions {
-    /// The document whose marked parts are written. Default: BENCHMARKS.md.
+    /// The document that summarises the class of the latest run; its marked parts are written. Default: BENCHMARKS.md.
     #[arg(long)]
     pub(crate) document: Option<PathBuf>,
     /// The folder of records. Default: perf/record.
     #[arg(long)]
     pub(crate) records: Option<PathBuf>,
-    /// The folder of charts. Default: perf/charts.
+    /// The folder of pages and charts, with a folder for each class of machines. Default: perf/results.
     #[arg(long)]
-    pub(crate) charts: Option<PathBuf>,
-    /// The folder of the other classes' pages and their charts. Default: perf/pages.
-    #[arg(long)]
-    pub(crate) pages: Option<PathBuf>,
-    /// Reports only machines of this class. Default: the document and the README's chart show the class of the latest run, and
-    /// each other class has a page of its own.
-    #[arg(long)]
-    pub(crate) class: Option<Class>,
+    pub(crate) results: Option<PathBuf>,
     /// Writes nothing; fails if a file would change.
     #[arg(long)]
     pub(crate) check: bool,

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io::{self, Write};
 
 use crate::cli::{self, Compare};
-use crate::engine::{self, Plan, Point};
+use crate::engine::{self, Plan, Point, Rest};
 use crate::keys::KeySets;
 use crate::record::{Failures, Line, Sink};
 use crate::summary::Summary;
@@ -72,6 +72,7 @@ fn run(options: &Compare, workloads: &[Workload], entries: &[usize], threads: &[
         cycles: options.cycles,
         keep_peers: None,
         always_measured: |_, _| false,
+        rest: Rest::NONE,
         known: None,
         wanted: |_, _| true,
     };

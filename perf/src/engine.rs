@@ -3,7 +3,7 @@
 //! Read-only cells share maps that take long to build. In each repetition all maps are measured in turn, and each repetition
 //! starts with the map that was second in the one before, so that no map always follows the same other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
@@ -41,6 +41,8 @@ pub(crate) struct Plan<'c> {
     pub(crate) keep_peers: Option<usize>,
     /// The peers that are measured whatever their rate, because a target names them.
     pub(crate) always_measured: fn(&About, Point) -> bool,
+    /// The maps that are measured beside those, with fewer repetitions.
+    pub(crate) rest: Rest,
     /// The maps and hashers that an earlier run chose, which replace a first look.
     pub(crate) known: Option<&'c Known>,
     /// The life cycles of a run that counts them.
@@ -53,11 +55,35 @@ pub(crate) struct Plan<'c> {
     pub(crate) wanted: fn(&About, Point) -> bool,
 }
 
+/// The maps that are neither wanted nor among the fastest, but are measured so that a report has a figure of each.
+#[derive(Clone, Copy)]
+pub(crate) struct Rest {
+    /// The number of repetitions of a run in which they are measured: the first ones.
+    pub(crate) reps: usize,
+    /// The maps that may be among them at a point.
+    pub(crate) may: fn(&About, Point) -> bool,
+}
+
+impl Rest {
+    /// They are left out.
+    pub(crate) const NONE: Self = Self {
+        reps: 0,
+        may: |_, _| false,
+    };
+}
+
 /// The maps measured at each point, with their hashers.
 pub(crate) type Known = BTreeMap<Point, BTreeMap<String, String>>;
 
 /// The time spent on each point, with its share of what was done for several points.
 pub(crate) type Spent = BTreeMap<Point, Duration>;
+
+/// The outcome of a run.
+pub(crate) struct Done {
+    pub(crate) spent: Spent,
+    /// The maps that were of the [`Rest`] at each point.
+    pub(crate) rest: BTreeSet<(Point, &'static str)>,
+}
 
 /// Below this number of entries, a map is built for each measurement: that takes less time than the measurement.
 const SHARED_FROM: usize = 1 << 18;
@@ -70,8 +96,9 @@ const FIRST_LOOK: usize = 1 << 18;
 
 impl Plan<'_> {
     /// Measures everything, and passes each cell and each failure to `put` as it comes.
-    pub(crate) fn run(&self, sets: &mut KeySets, bar: &ProgressBar, put: &mut dyn FnMut(Line)) -> Spent {
+    pub(crate) fn run(&self, sets: &mut KeySets, bar: &ProgressBar, put: &mut dyn FnMut(Line)) -> Done {
         let mut spent = Spent::new();
+        let mut rest = BTreeSet::new();
         let groups = self.groups();
         bar.inc_length(groups.iter().map(|group| self.steps(group)).sum());
         for group in &groups {
@@ -98,6 +125,9 @@ impl Plan<'_> {
                 None => run.choose(),
             };
             run.report_failures(put);
+            for choice in &chosen {
+                rest.extend(choice.rest.iter().map(|&point| (point, choice.contender.about.name)));
+            }
             for (done, rep) in self.reps.clone().enumerate() {
                 if done >= LEAST_REPS && self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                     let points: usize = chosen.iter().map(|choice| choice.points.len()).sum();
@@ -106,11 +136,18 @@ impl Plan<'_> {
                 }
                 for place in 0..chosen.len() {
                     let choice = &chosen[(place + rep) % chosen.len()];
-                    run.measure(choice, self.seconds, Some(self.latency), &mut |point, measured| {
-                        let mut cell = self.cell(choice, point, rep, kind.to_string());
-                        cell.set(measured);
-                        put(Line::Cell(cell));
-                    });
+                    let points = choice.points_in(done, self.rest.reps);
+                    run.measure(
+                        choice,
+                        &points,
+                        self.seconds,
+                        Some(self.latency),
+                        &mut |point, measured| {
+                            let mut cell = self.cell(choice, point, rep, kind.to_string());
+                            cell.set(measured);
+                            put(Line::Cell(cell));
+                        },
+                    );
                     run.report_failures(put);
                 }
             }
@@ -122,7 +159,7 @@ impl Plan<'_> {
                 *spent.entry(point).or_default() += own + shared;
             }
         }
-        spent
+        Done { spent, rest }
     }
 
     /// Returns groups of points that can share maps.
@@ -145,7 +182,8 @@ impl Plan<'_> {
 
     fn suits(&self, contender: &Contender, point: Point) -> bool {
         let about = &contender.about;
-        point.workload.suits(about, point.entries, point.threads) && (self.wanted)(about, point)
+        let is_rest = || self.rest.reps > 0 && (self.rest.may)(about, point);
+        point.workload.suits(about, point.entries, point.threads) && ((self.wanted)(about, point) || is_rest())
     }
 
     /// Returns the number of measurements in a group, for the progress bar.
@@ -178,6 +216,16 @@ struct Choice<'c> {
     contender: &'c Contender,
     variant: usize,
     points: Vec<Point>,
+    /// The points at which it is one of the rest.
+    rest: Vec<Point>,
+}
+
+impl Choice<'_> {
+    /// The points at which it is measured, after so many repetitions of the run.
+    fn points_in(&self, done: usize, rest_reps: usize) -> Vec<Point> {
+        let rest: &[Point] = if done < rest_reps { &self.rest } else { &[] };
+        [&self.points, rest].concat()
+    }
 }
 
 /// The state of the work on one group.
@@ -213,6 +261,7 @@ impl<'t> GroupRun<'t> {
                         contender,
                         variant: number,
                         points,
+                        rest: Vec::new(),
                     });
                 }
             }
@@ -255,6 +304,7 @@ impl<'t> GroupRun<'t> {
                     contender,
                     variant,
                     points: points.clone(),
+                    rest: Vec::new(),
                 };
                 let mut seen = BTreeMap::new();
                 self.first_look(&choice, seconds, &mut |point, measured| {
@@ -277,10 +327,14 @@ impl<'t> GroupRun<'t> {
                 points.retain(|point| seen.contains_key(point));
             }
             rates.push(seen);
+            let (points, rest) = points
+                .into_iter()
+                .partition(|&point| (plan.wanted)(&contender.about, point));
             chosen.push(Choice {
                 contender,
                 variant,
                 points,
+                rest,
             });
         }
         if let Some(keep) = plan.keep_peers {
@@ -290,14 +344,14 @@ impl<'t> GroupRun<'t> {
     }
 
     /// Retains at each point the `keep` fastest peers of each form, and half as many lock-free ones, by their rates at first
-    /// look.
+    /// look. The others are of the rest.
     fn retain_fastest(&self, chosen: &mut Vec<Choice<'t>>, rates: &[BTreeMap<Point, f64>], keep: usize) {
         for &point in self.group {
             let least = |peers: Peers, keep: usize| {
                 let mut rates: Vec<f64> = chosen
                     .iter()
                     .zip(rates)
-                    .filter(|(choice, _)| peers.have(&choice.contender.about))
+                    .filter(|(choice, _)| peers.have(&choice.contender.about) && choice.points.contains(&point))
                     .filter_map(|(_, seen)| seen.get(&point).copied())
                     .collect();
                 rates.sort_by(|a, b| b.total_cmp(a));
@@ -311,17 +365,22 @@ impl<'t> GroupRun<'t> {
             let cuts = cuts.map(|(peers, keep)| (peers, least(peers, keep)));
             for (choice, seen) in chosen.iter_mut().zip(rates) {
                 let about = &choice.contender.about;
-                let Some(&rate) = seen.get(&point).filter(|_| about.kind == Kind::Peer) else {
+                let is_ranked = about.kind == Kind::Peer && choice.points.contains(&point);
+                let Some(&rate) = seen.get(&point).filter(|_| is_ranked) else {
                     continue;
                 };
                 let always = (self.plan.always_measured)(about, point);
                 if !always && !cuts.iter().any(|&(peers, least)| peers.have(about) && rate >= least) {
                     choice.points.retain(|&other| other != point);
-                    self.bar.inc(self.plan.reps.len() as u64);
+                    if self.plan.rest.reps > 0 && (self.plan.rest.may)(about, point) {
+                        choice.rest.push(point);
+                    } else {
+                        self.bar.inc(self.plan.reps.len() as u64);
+                    }
                 }
             }
         }
-        chosen.retain(|choice| !choice.points.is_empty());
+        chosen.retain(|choice| !choice.points.is_empty() || !choice.rest.is_empty());
     }
 
     /// Like [`measure`](Self::measure), but with smaller sets for workloads that take long.
@@ -338,7 +397,7 @@ impl<'t> GroupRun<'t> {
             failures: Vec::new(),
             spent: Spent::new(),
         };
-        run.measure(choice, seconds, None, put);
+        run.measure(choice, &choice.points, seconds, None, put);
         let GroupRun { failures, spent, .. } = run;
         self.failures.extend(failures);
         for (point, took) in spent {
@@ -346,10 +405,11 @@ impl<'t> GroupRun<'t> {
         }
     }
 
-    /// Measures one map at its points of the group; single steps, too, where `latency` says so.
+    /// Measures one map at some points of the group; single steps, too, where `latency` says so.
     fn measure(
         &mut self,
         choice: &Choice<'t>,
+        points: &[Point],
         seconds: f64,
         latency: Option<fn(Point) -> bool>,
         put: &mut dyn FnMut(Point, Measured),
@@ -358,7 +418,7 @@ impl<'t> GroupRun<'t> {
         let variant = &choice.contender.variants[choice.variant];
         let bench = variant.bench;
         let mut built = None;
-        for &point in &choice.points {
+        for &point in points {
             let Point {
                 workload,
                 entries,

@@ -118,7 +118,7 @@ impl Run {
     }
 
     /// Returns the sizes of the machine's caches, if they were recorded.
-    fn caches_in_short(&self) -> String {
+    pub(crate) fn caches_in_short(&self) -> String {
         let size = |kib: u64| match kib {
             _ if kib >= 1024 && kib.is_multiple_of(1024) => format!("{} MiB", kib >> 10),
             _ => format!("{kib} KiB"),

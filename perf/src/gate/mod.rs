@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::class::{self, Class};
 use crate::cli::GateOptions;
-use crate::engine::{self, Known, Plan, Point, Spent};
+use crate::engine::{self, Known, Plan, Point, Rest, Spent};
 use crate::gate::results::{Results, Verdict};
 use crate::gate::targets::{Group, Needs, Target};
 use crate::keys::{KeyKind, KeySets};
@@ -197,11 +197,15 @@ impl<'o> Work<'o> {
             cycles: self.options.cycles,
             keep_peers: Some(PEERS_MEASURED),
             always_measured: is_named,
+            rest: Rest {
+                reps: self.options.rest.into(),
+                may: may_be_rest,
+            },
             known: is_known.then_some(&known),
             wanted,
         };
         let mut broken = None;
-        let took = plan.run(&mut self.sets, &self.bar, &mut |mut line| {
+        let done = plan.run(&mut self.sets, &self.bar, &mut |mut line| {
             match &mut line {
                 Line::Cell(cell) => {
                     cell.run.clone_from(&self.sink.run.run);
@@ -219,7 +223,11 @@ impl<'o> Work<'o> {
                 broken.get_or_insert(error);
             }
         });
-        for (point, took) in took {
+        // They are not measured again with what misses.
+        for (point, store) in done.rest {
+            self.known.get_mut(&point).map(|stores| stores.remove(store));
+        }
+        for (point, took) in done.spent {
             *self.last.entry(point).or_default() += took;
             *self.spent.entry(point.workload.name()).or_default() += took;
         }
@@ -370,6 +378,13 @@ fn wanted(about: &About, point: Point) -> bool {
         Kind::Limit => point.workload == Workload::W1,
         Kind::Design => false,
     }
+}
+
+/// Returns whether a map that no target is about may be measured at a point all the same, so that a report can compare it. L4, W13
+/// and W15 take long, and are measured by `compare`; B64 and W7P are what no peer has.
+fn may_be_rest(_about: &About, point: Point) -> bool {
+    use Workload::{B64, L4, W7P, W13, W15idle, W15large, W15stall};
+    !matches!(point.workload, B64 | W7P | L4 | W13 | W15idle | W15large | W15stall)
 }
 
 /// Returns whether our store is measured both ways, by `Variable` and by id.

@@ -166,8 +166,8 @@ impl Results {
         let Some(ours) = of(OURS) else {
             return missing(point, OURS);
         };
-        let all = peers::all().into_iter().map(|contender| contender.about);
-        let best = all
+        let best = peers::known()
+            .into_iter()
             .filter(|about| peers.have(about))
             .filter_map(|about| Some((about.name, of(about.name)?)))
             .min_by(|a, b| a.1.total_cmp(&b.1));
@@ -344,8 +344,8 @@ impl Results {
 
     /// Returns the peer with the highest median.
     fn best(&self, point: Point, peers: Peers) -> Option<String> {
-        let about = peers::all().into_iter().map(|contender| contender.about);
-        about
+        peers::known()
+            .into_iter()
             .filter(|about| peers.have(about))
             .filter_map(|about| Some((about.name.to_owned(), self.rate(point, about.name)?)))
             .max_by(|a, b| a.1.total_cmp(&b.1))

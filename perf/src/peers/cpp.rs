@@ -4,7 +4,8 @@
 use std::ffi::c_void;
 use std::ptr::NonNull;
 
-use crate::store::{About, Form, Kept, Key, Kind, Packed, Stall, Store};
+use crate::peers::cpp_about;
+use crate::store::{About, Kept, Key, Packed, Store};
 
 /// The protection of a reader: none, or a read section of the thread.
 pub(crate) struct Section<'a> {
@@ -25,7 +26,7 @@ impl Drop for Section<'_> {
 /// Defines an adapter for the functions that `PERF_MAP` defines for a map.
 macro_rules! peer {
     (
-        $store:ident, $name:literal, lock_free_reads: $lock_free:literal, form: $form:ident, stall: $stall:ident,
+        $store:ident, $about:expr,
         $new:ident $drop:ident $lock:ident $unlock:ident $get_in:ident $get:ident $get_each:ident
         $insert:ident $get_or_insert:ident $remove:ident $clear_id:ident $settle:ident
     ) => {
@@ -59,16 +60,7 @@ macro_rules! peer {
         }
 
         impl Store for $store {
-            const ABOUT: About = About {
-                name: $name,
-                kind: Kind::Peer,
-                lock_free_reads: $lock_free,
-                form: Form::$form,
-                any_value: false,
-                stall: Stall::$stall,
-                max_entries: usize::MAX,
-                stands_new_keys: true,
-            };
+            const ABOUT: About = $about;
 
             type Guard<'a> = Section<'a>;
             type With<V: Kept> = Self;
@@ -158,21 +150,21 @@ macro_rules! peer {
 
 #[cfg(perf_urcu)]
 peer! {
-    Urcu, "urcu", lock_free_reads: true, form: Stable, stall: Garbage,
+    Urcu, cpp_about::URCU,
     perf_urcu_new perf_urcu_drop perf_urcu_lock perf_urcu_unlock perf_urcu_get_in perf_urcu_get perf_urcu_get_each
     perf_urcu_insert perf_urcu_get_or_insert perf_urcu_remove perf_urcu_clear_id perf_urcu_settle
 }
 
 #[cfg(perf_tbb)]
 peer! {
-    Tbb, "tbb", lock_free_reads: false, form: Stable, stall: Blocks,
+    Tbb, cpp_about::TBB,
     perf_tbb_new perf_tbb_drop perf_tbb_lock perf_tbb_unlock perf_tbb_get_in perf_tbb_get perf_tbb_get_each
     perf_tbb_insert perf_tbb_get_or_insert perf_tbb_remove perf_tbb_clear_id perf_tbb_settle
 }
 
 #[cfg(perf_boost_flat)]
 peer! {
-    BoostFlat, "boost_flat", lock_free_reads: false, form: InPlace, stall: Blocks,
+    BoostFlat, cpp_about::BOOST_FLAT,
     perf_boost_flat_new perf_boost_flat_drop perf_boost_flat_lock perf_boost_flat_unlock perf_boost_flat_get_in
     perf_boost_flat_get perf_boost_flat_get_each perf_boost_flat_insert perf_boost_flat_get_or_insert
     perf_boost_flat_remove perf_boost_flat_clear_id perf_boost_flat_settle
@@ -180,7 +172,7 @@ peer! {
 
 #[cfg(perf_boost_node)]
 peer! {
-    BoostNode, "boost_node", lock_free_reads: false, form: Stable, stall: Blocks,
+    BoostNode, cpp_about::BOOST_NODE,
     perf_boost_node_new perf_boost_node_drop perf_boost_node_lock perf_boost_node_unlock perf_boost_node_get_in
     perf_boost_node_get perf_boost_node_get_each perf_boost_node_insert perf_boost_node_get_or_insert
     perf_boost_node_remove perf_boost_node_clear_id perf_boost_node_settle

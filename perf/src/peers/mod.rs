@@ -10,6 +10,7 @@ use crate::workloads::{Held, Job, Measured, run_from_empty};
 
 #[cfg(any(perf_urcu, perf_tbb, perf_boost_flat, perf_boost_node))]
 mod cpp;
+mod cpp_about;
 mod dashmap;
 mod epochs;
 mod flurry;
@@ -129,8 +130,21 @@ pub(crate) fn is_peer(name: &str) -> bool {
 
 /// Returns the properties of the map of that name.
 pub(crate) fn about(name: &str) -> Option<About> {
-    let mut all = all().into_iter().map(|contender| contender.about);
-    all.find(|about| about.name == name)
+    known().into_iter().find(|about| about.name == name)
+}
+
+/// What is known of every map that a record may name, in the order of reports: of the C++ peers, too, if this program was built
+/// without them, so that a report does not depend on the machine that writes it.
+pub(crate) fn known() -> Vec<About> {
+    let rust = all().into_iter().map(|contender| contender.about);
+    let rust: Vec<About> = rust
+        .filter(|about| cpp_about::ALL.iter().all(|cpp| cpp.name != about.name))
+        .collect();
+    let place = rust
+        .iter()
+        .position(|about| about.kind == Kind::Design)
+        .unwrap_or(rust.len());
+    [&rust[..place], &cpp_about::ALL, &rust[place..]].concat()
 }
 
 /// Which peers are compared with. Maps that do not move their values count as of both forms.

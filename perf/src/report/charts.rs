@@ -1,491 +1,336 @@
-//! The charts: SVG that is readable on a light and on a dark page.
-//!
-//! Text and axes have the page's own colour, by `currentColor` and a style that knows both themes; lines and bars have
-//! colours of middle lightness.
+//! The charts: what each of them shows.
 
 use std::collections::BTreeMap;
-use std::error::Error;
 
-use plotters::coord::Shift;
 use plotters::prelude::*;
-use plotters::style::RGBColor;
-use plotters::style::text_anchor::{HPos, Pos, VPos};
+use plotters::style::text_anchor::HPos;
 
-use crate::gate::{BY_ID, OURS};
+use crate::gate::OURS;
 use crate::memory;
 use crate::peers::{self, Peers};
 use crate::record::Cell;
-use crate::report::overview::Ratio;
-use crate::report::{Data, overview};
-use crate::summary::{Spread, Stores, Summary, count, figures};
+use crate::report::data::Data;
+use crate::report::draw::{self, Axis, Caption, Drawn, INK, Panel, Series, Svg, TOP, WIDTH, bars, colour, draw, lines};
+use crate::report::overview;
+use crate::report::ratios::{Ratio, ratios};
+use crate::report::text::{clocked, rate, threads};
 
-/// Stands for the page's colour until the drawing is done.
-const INK: RGBColor = RGBColor(1, 2, 3);
-const INK_AS_TEXT: &str = "#010203";
+use crate::summary::{At, Stores, count, figures};
 
-const WIDTH: u32 = 820;
-const HEIGHT: u32 = 420;
-/// Where the legend begins.
-const LEGEND: u32 = 660;
-
-/// One for each store, in the order of the program.
-pub(crate) const COLOURS: [RGBColor; 24] = [
-    RGBColor(229, 72, 77),
-    RGBColor(240, 130, 140),
-    RGBColor(62, 123, 250),
-    RGBColor(47, 158, 68),
-    RGBColor(120, 190, 80),
-    RGBColor(232, 137, 12),
-    RGBColor(200, 160, 40),
-    RGBColor(162, 89, 217),
-    RGBColor(18, 165, 165),
-    RGBColor(160, 123, 59),
-    RGBColor(194, 72, 155),
-    RGBColor(110, 130, 160),
-    RGBColor(140, 143, 152),
-    RGBColor(96, 190, 210),
-    RGBColor(70, 90, 200),
-    RGBColor(150, 60, 60),
-    RGBColor(60, 120, 60),
-    RGBColor(190, 110, 60),
-    RGBColor(110, 70, 160),
-    RGBColor(0, 130, 110),
-    RGBColor(170, 170, 60),
-    RGBColor(220, 100, 180),
-    RGBColor(80, 150, 220),
-    RGBColor(130, 110, 90),
-];
-
-type Drawn = Result<(), Box<dyn Error>>;
-
-/// One store's values, one for each place on the x axis where it has one.
-struct Series {
-    store: &'static str,
-    colour: RGBColor,
-    values: Vec<Option<f64>>,
+/// Returns the colour of a map, as red, green and blue.
+#[cfg(test)]
+pub(crate) fn colour_of(map: &str) -> (u8, u8, u8) {
+    let colour = colour(map);
+    (colour.0, colour.1, colour.2)
 }
 
-/// All charts that there is data for, by file name.
-pub(crate) fn all(data: &Data) -> Result<BTreeMap<&'static str, String>, Box<dyn Error>> {
-    let mut charts = BTreeMap::new();
-    let mut put = |name, svg: Option<Result<String, Box<dyn Error>>>| -> Drawn {
-        if let Some(svg) = svg {
-            charts.insert(name, svg?);
-        }
-        Ok(())
-    };
-    put(overview::CHART, ratios(data))?;
-    put("get-by-size.svg", by_size(data))?;
-    put("scale-w1.svg", by_threads(data, "W1"))?;
-    put("scale-w3.svg", by_threads(data, "W3"))?;
-    put("latency-w3.svg", latencies(data))?;
-    put("growth.svg", growth(data))?;
-    put("memory.svg", memory(data))?;
-    put("memory-curve.svg", memory_curve(data))?;
-    put("stall.svg", stall(data))?;
-    Ok(charts)
-}
-
-/// A row for each workload, size and number of threads: a bar for each cell of the table, from the best peer's rate to ours.
-fn ratios(data: &Data) -> Option<Result<String, Box<dyn Error>>> {
-    let (by_variable, by_id) = (overview::ratios(data, OURS), overview::ratios(data, BY_ID));
-    let mut rows: Vec<Vec<Bar<'_>>> = Vec::new();
-    let all = by_variable.iter().map(|ratio| (ratio, false));
-    for (ratio, by_id) in all.chain(by_id.iter().map(|ratio| (ratio, true))) {
-        match rows.iter_mut().find(|row| row[0].ratio.at == ratio.at) {
-            Some(row) => row.push(Bar { ratio, by_id }),
-            None => rows.push(vec![Bar { ratio, by_id }]),
-        }
-    }
-    (!rows.is_empty()).then(|| diverging(&rows))
-}
-
-/// One cell of the table.
-struct Bar<'d> {
-    ratio: &'d Ratio<'d>,
-    by_id: bool,
-}
-
-fn by_size(data: &Data) -> Option<Result<String, Box<dyn Error>>> {
-    let points: Vec<_> = data
-        .of_workload("W1")
-        .filter(|(at, _)| at.threads == 1 && at.keys == "heap")
-        .collect();
-    let labels: Vec<String> = points.iter().map(|(at, _)| count(at.entries)).collect();
-    let series = series(|name| points.iter().map(|(_, stores)| rate(stores.get(name))).collect());
-    (points.len() > 1).then(|| {
-        lines(
-            "W1, one thread: get hit by number of entries",
-            "Mop/s",
-            &labels,
-            &series,
-        )
-    })
-}
-
-fn by_threads(data: &Data, workload: &str) -> Option<Result<String, Box<dyn Error>>> {
-    let points: Vec<_> = data
-        .of_workload(workload)
-        .filter(|(at, _)| at.entries == 1 << 16 && at.keys == "heap")
-        .collect();
-    let labels: Vec<String> = points.iter().map(|(at, _)| at.threads.to_string()).collect();
-    let series = series(|name| points.iter().map(|(_, stores)| rate(stores.get(name))).collect());
-    let title = format!("{workload}, 64 k entries, by threads");
-    (points.len() > 2).then(|| lines(&title, "Mop/s", &labels, &series))
-}
-
-fn latencies(data: &Data) -> Option<Result<String, Box<dyn Error>>> {
-    let (_, stores) = data
-        .of_workload("W3")
-        .find(|(at, _)| at.entries == 1 << 16 && at.threads == 2)?;
-    let figures: [fn(&Cell) -> u64; 5] = [
-        |cell| cell.p50_ns,
-        |cell| cell.p99_ns,
-        |cell| cell.p999_ns,
-        |cell| cell.p9999_ns,
-        |cell| cell.max_ns,
+/// Draws all charts that there is data for, by file name.
+pub(crate) fn all(data: &Data) -> Result<BTreeMap<&'static str, String>, Box<dyn std::error::Error>> {
+    let charts = [
+        (overview::CHART, multiples(data)),
+        (
+            "get-by-size.svg",
+            by_size(data, "W1", "a look-up with a guard of its own (W1)"),
+        ),
+        (
+            "get-by-size-g64.svg",
+            by_size(data, "G64", "look-ups, 64 under a guard (G64)"),
+        ),
+        ("threads-w1.svg", by_threads(data, "W1", "look-ups (W1)")),
+        (
+            "threads-w3.svg",
+            by_threads(data, "W3", "90 % look-ups, 10 % changes (W3)"),
+        ),
+        ("latency-w3.svg", latencies(data)),
+        ("growth.svg", growth(data)),
+        ("memory.svg", memory(data)),
+        ("memory-curve.svg", memory_curve(data)),
+        ("stall.svg", stall(data)),
     ];
-    let labels = ["p50", "p99", "p99.9", "p99.99", "max"].map(str::to_owned);
-    let of = |name: &str| {
-        let cells = stores.get(name);
-        let median =
-            |figure: fn(&Cell) -> u64| Some(Summary::spread(cells?, |cell| figure(cell) as f64)?.median.max(1.0));
-        figures.iter().map(|&figure| median(figure)).collect()
-    };
-    Some(lines(
-        "W3, 64 k entries, 2 threads: time of one operation",
-        "ns",
-        &labels,
-        &series(of),
-    ))
+    let drawn = charts.into_iter().filter_map(|(name, svg)| Some((name, svg?)));
+    drawn.map(|(name, svg)| Ok((name, svg?))).collect()
 }
 
-fn growth(data: &Data) -> Option<Result<String, Box<dyn Error>>> {
-    // A repetition for the total alone has no times of single inserts.
-    let worst = |stores: &Stores, name: &str| {
-        let clocked = stores
-            .get(name)?
-            .iter()
-            .map(|cell| cell.max_ns as f64)
-            .filter(|&ns| ns > 0.0);
-        Some(Spread::of(clocked)?.median / 1e6)
-    };
-    let of = |stores: &Stores| series(|name| vec![worst(stores, name)]);
-    let points = data.of_workload("W6").filter(|(at, _)| at.threads == 1);
-    let (at, series) = points
-        .map(|(at, stores)| (at, of(stores)))
-        .filter(|(_, series)| series.len() > 1)
-        .last()?;
-    let title = format!(
-        "W6: worst insert while growing to {}, ms (logarithmic)",
-        count(at.entries)
-    );
-    Some(bars(&title, &series, true))
-}
-
-fn memory(data: &Data) -> Option<Result<String, Box<dyn Error>>> {
-    let entries = data
-        .memory
-        .iter()
-        .map(|line| line.entries)
-        .filter(|&entries| entries <= 1 << 20)
-        .max()?;
-    let of = |name: &str| {
-        let mut lines = data.memory.iter();
-        let line = lines.find(|line| line.store == name && line.entries == entries && line.made == "grown");
-        vec![line.map(|line| line.bytes_per_entry)]
-    };
-    let title = format!("W8: bytes per entry beside the value, grown to {}", count(entries));
-    Some(bars(&title, &series(of), false))
-}
-
-/// Bytes an entry at the sizes of the curve, for those that were measured at two of them at least.
-fn memory_curve(data: &Data) -> Option<Result<String, Box<dyn Error>>> {
-    let sizes = memory::curve();
-    let of = |name: &str| -> Vec<Option<f64>> {
-        let at = |entries: usize| {
-            let mut lines = data.memory.iter();
-            let line = lines.find(|line| line.store == name && line.entries == entries && line.made == "grown");
-            line.map(|line| line.bytes_per_entry.max(1.0))
-        };
-        let all: Vec<Option<f64>> = sizes.iter().map(|&entries| at(entries)).collect();
-        // The sizes of the table are of the curve, too: they alone are none.
-        let is_curve = all.iter().flatten().count() > 2;
-        if is_curve { all } else { Vec::new() }
-    };
-    let series = series(of);
-    let labels: Vec<String> = (0..sizes.len())
-        .map(|at| if at % 4 == 3 { count(sizes[at]) } else { String::new() })
-        .collect();
-    let title = "W8: bytes per entry beside the value, grown to 32 sizes";
-    (!series.is_empty()).then(|| lines(title, "bytes", &labels, &series))
-}
-
-/// What waits for a stalled reader, over the time of the longest run.
-fn stall(data: &Data) -> Option<Result<String, Box<dyn Error>>> {
-    let points = data.of_workload("W15stall").filter(|(at, _)| at.threads == 1);
-    let (_, stores) = points.last()?;
-    let of_first = |name: &str| Some(&stores.get(name)?.first()?.series);
-    let longest = stores.values().flatten().max_by_key(|cell| cell.series.len())?;
-    let (looks, seconds) = (longest.series.len(), longest.series.last()?.0);
-    let labels: Vec<String> = (0..looks)
-        .map(|look| match look % 4 {
-            0 => format!("{} s", figures(seconds * look as f64 / (looks - 1).max(1) as f64)),
-            _ => String::new(),
-        })
-        .collect();
-    let of = |name: &str| -> Vec<Option<f64>> {
-        let mib = |&(_, bytes): &(f64, f64)| Some((bytes / f64::from(1 << 20)).max(0.01));
-        of_first(name).map_or_else(Vec::new, |series| series.iter().map(mib).collect())
-    };
-    let title = "W15stall: MiB more than before, beside a stalled reader";
-    Some(lines(title, "MiB", &labels, &series(of)))
-}
-
-fn rate(cells: Option<&Vec<Cell>>) -> Option<f64> {
-    Some(Summary::spread(cells?, |cell| cell.mops)?.median)
-}
-
-/// The series of all stores that have any value.
-fn series(values: impl Fn(&'static str) -> Vec<Option<f64>>) -> Vec<Series> {
-    let names = peers::all().into_iter().map(|contender| contender.about.name);
-    names
-        .zip(COLOURS)
-        .map(|(store, colour)| Series {
-            store,
-            colour,
-            values: values(store),
-        })
-        .filter(|series| series.values.iter().any(Option::is_some))
-        .collect()
-}
-
-/// The default store stands out.
-fn width(store: &str) -> u32 {
-    if store == "shadow" { 4 } else { 2 }
-}
-
-/// Lines over named places, on a logarithmic scale.
-fn lines(title: &str, unit: &str, labels: &[String], series: &[Series]) -> Result<String, Box<dyn Error>> {
-    draw(HEIGHT, |root| {
-        let (left, right) = root.split_horizontally(LEGEND);
-        let all = || series.iter().flat_map(|series| series.values.iter().flatten().copied());
-        let (least, most) = (all().fold(f64::INFINITY, f64::min), all().fold(0.0, f64::max));
-        let last = labels.len() as f64 - 1.0;
-        let mut chart = ChartBuilder::on(&left)
-            .caption(title, font(16))
-            .margin(10)
-            .x_label_area_size(30)
-            .y_label_area_size(60)
-            .build_cartesian_2d(-0.1..last + 0.1, (least * 0.8..most * 1.25).log_scale())?;
-        chart
-            .configure_mesh()
-            .axis_style(INK.mix(0.6))
-            .bold_line_style(INK.mix(0.15))
-            .light_line_style(INK.mix(0.05))
-            .label_style(font(13))
-            .y_desc(unit)
-            .x_labels(labels.len())
-            .x_label_formatter(&|at| place(*at, labels))
-            .x_max_light_lines(1)
-            .y_label_formatter(&|value| value.to_string())
-            .draw()?;
-        for series in series {
-            let points: Vec<(f64, f64)> = series
-                .values
-                .iter()
-                .enumerate()
-                .filter_map(|(at, value)| Some((at as f64, (*value)?)))
-                .collect();
-            let style = series.colour.stroke_width(width(series.store));
-            chart.draw_series(LineSeries::new(points.iter().copied(), style))?;
-            chart.draw_series(
-                points
-                    .iter()
-                    .map(|&point| Circle::new(point, 3, series.colour.filled())),
-            )?;
+/// A row for each workload and size, a mark for each number of threads and form of the peers.
+fn multiples(data: &Data) -> Option<Svg> {
+    let ratios = ratios(data, OURS);
+    let mut rows: Vec<Vec<&Ratio<'_>>> = Vec::new();
+    for ratio in &ratios {
+        let is_of = |row: &&mut Vec<&Ratio<'_>>| row[0].name == ratio.name && row[0].at.entries == ratio.at.entries;
+        match rows.iter_mut().find(is_of) {
+            Some(row) => row.push(ratio),
+            None => rows.push(vec![ratio]),
         }
-        // The legend is in the order in which the lines end.
-        let mut order: Vec<&Series> = series.iter().collect();
-        order.sort_by(|a, b| end(b).total_cmp(&end(a)));
-        for (row, series) in order.into_iter().enumerate() {
-            let y = 50 + 22 * row as i32;
-            let style = series.colour.stroke_width(width(series.store));
-            right.draw(&PathElement::new([(5, y), (30, y)], style))?;
-            right.draw(&Text::new(
-                series.store,
-                (38, y),
-                font(13).pos(Pos::new(HPos::Left, VPos::Center)),
-            ))?;
-        }
-        Ok(())
-    })
-}
-
-fn end(series: &Series) -> f64 {
-    series.values.iter().rev().flatten().next().copied().unwrap_or(0.0)
-}
-
-/// The label of a place, and none between places.
-fn place(at: f64, labels: &[String]) -> String {
-    let near = at.round();
-    if (at - near).abs() > 0.01 || near < 0.0 {
-        return String::new();
     }
-    labels.get(near as usize).cloned().unwrap_or_default()
+    (!rows.is_empty()).then(|| dots(&data.source(), &rows))
 }
 
-/// Bars with names and values, the shortest first.
-fn bars(title: &str, series: &[Series], logarithmic: bool) -> Result<String, Box<dyn Error>> {
-    let mut rows: Vec<(&Series, f64)> = series
-        .iter()
-        .filter_map(|series| Some((series, series.values[0]?)))
-        .collect();
-    rows.sort_by(|a, b| a.1.total_cmp(&b.1));
-    let most = rows.last().map_or(1.0, |row| row.1);
-    let least = rows.first().map_or(1.0, |row| row.1);
-    let length = |value: f64| {
-        let part = if logarithmic {
-            (value / least * 2.0).ln() / (most / least * 2.0).ln()
-        } else {
-            value / most
-        };
-        (part * 560.0) as i32
-    };
-    draw(60 + 28 * rows.len() as u32, |root| {
-        root.draw(&Text::new(title, (12, 14), font(16)))?;
-        for (row, (series, value)) in rows.iter().enumerate() {
-            let y = 48 + 28 * row as i32;
-            let name = font(13).pos(Pos::new(HPos::Right, VPos::Center));
-            root.draw(&Text::new(series.store, (120, y + 9), name))?;
-            root.draw(&Rectangle::new(
-                [(130, y), (130 + length(*value), y + 18)],
-                series.colour.filled(),
-            ))?;
-            let end = font(13).pos(Pos::new(HPos::Left, VPos::Center));
-            root.draw(&Text::new(figures(*value), (138 + length(*value), y + 9), end))?;
-        }
-        Ok(())
-    })
-}
-
-/// Bars to the right where we are faster, to the left where the peer is; a doubling is as long as a halving.
-fn diverging(rows: &[Vec<Bar<'_>>]) -> Result<String, Box<dyn Error>> {
-    const ZERO: i32 = 540;
-    /// Where the names end.
-    const NAMES: i32 = 390;
-    /// Between two rows.
-    const GAP: i32 = 6;
-    const BAR: i32 = 11;
-    let logs = || rows.iter().flatten().map(|bar| bar.ratio.times.log2());
+/// Marks to the right of 1 where ours is better, to the left where the peer is; a doubling is as far as a halving.
+fn dots(source: &str, rows: &[Vec<&Ratio<'_>>]) -> Svg {
+    const NAMES: i32 = 300;
+    const ROW: i32 = 19;
+    let times = || rows.iter().flatten().map(|ratio| ratio.times);
     // Whole doublings, one at least to each side.
-    let least = logs().fold(-1.0, f64::min).floor() as i32;
-    let most = logs().fold(1.0, f64::max).ceil() as i32;
-    let scale = (140.0 / f64::from(-least)).min(140.0 / f64::from(most));
-    let every = (34.0 / scale).ceil() as i32;
-    let place = |log: f64| ZERO + (log * scale).round() as i32;
-    let bars: usize = rows.iter().map(Vec::len).sum();
-    let (top, height) = (78, 100 + BAR * bars as i32 + GAP * rows.len() as i32);
-    draw(height as u32, |root| {
-        let title = "The rate of shadow as multiples of the best peer's: by Variable, and paler by id";
-        root.draw(&Text::new(title, (12, 14), font(16)))?;
-        let right = |size| font(size).pos(Pos::new(HPos::Right, VPos::Center));
-        let left = |size| font(size).pos(Pos::new(HPos::Left, VPos::Center));
-        let middle = |size| font(size).pos(Pos::new(HPos::Center, VPos::Center));
-        for (number, form) in Peers::FORMS.into_iter().enumerate() {
-            let x = 20 + 190 * number as i32;
-            root.draw(&Rectangle::new([(x, 38), (x + 12, 50)], colour(form, 2.0).filled()))?;
-            root.draw(&Rectangle::new(
-                [(x + 14, 38), (x + 26, 50)],
-                colour(form, 0.5).filled(),
-            ))?;
-            let about = format!("peers' values {}", form.values());
-            root.draw(&Text::new(about, (x + 34, 45), left(13)))?;
-        }
-        for log in least..=most {
-            let x = place(f64::from(log));
-            let ink = INK.mix(if log == 0 { 1.0 } else { 0.2 });
-            let line = PathElement::new([(x, top - 8), (x, height - 18)], ink.stroke_width(1));
-            root.draw(&line)?;
-            // As many labels as there is room for, and that of 1.
-            let label = if log % every == 0 {
-                figures_of_axis(log)
-            } else {
-                String::new()
-            };
-            root.draw(&Text::new(label.clone(), (x, top - 16), middle(12)))?;
-            root.draw(&Text::new(label, (x, height - 9), middle(12)))?;
-        }
-        let mut y = top;
-        for row in rows {
-            let first = row[0].ratio;
-            let plural = if first.at.threads == 1 { "" } else { "s" };
-            let name = format!(
-                "{} {}, {}, {} thread{plural}",
-                first.name,
-                first.about,
-                count(first.at.entries),
-                first.at.threads
-            );
-            let middle_of_row = y + BAR * row.len() as i32 / 2;
-            root.draw(&Text::new(name, (NAMES, middle_of_row), right(13)))?;
-            for &Bar { ratio, by_id } in row {
-                let end = place(ratio.times.log2());
-                let colour = colour(ratio.form, ratio.times).mix(if by_id { 0.55 } else { 1.0 });
-                root.draw(&Rectangle::new(
-                    [(ZERO.min(end), y), (ZERO.max(end), y + BAR - 2)],
-                    colour.filled(),
-                ))?;
-                let value = format!("{} × {}", figures(ratio.times), ratio.peer);
-                root.draw(&Text::new(value, (ZERO.max(end) + 6, y + BAR / 2), left(10)))?;
-                y += BAR;
+    let least = times().fold(0.5, f64::min).log2().floor();
+    let most = times().fold(2.0, f64::max).log2().ceil();
+    let axis = Axis::new(least.exp2(), most.exp2(), true, (NAMES + 16, WIDTH as i32 - 24));
+    let (top, bottom) = (TOP + 36, TOP + 40 + ROW * rows.len() as i32);
+    let caption = Caption {
+        title: "Rate of shadow (by Variable) as a multiple of the best peer's rate; right of 1, shadow is faster",
+        source,
+    };
+    draw((bottom + 46) as u32, &caption, |root| {
+        let mut x = 24;
+        for form in Peers::FORMS {
+            for number in [1, 2] {
+                mark(root, (x, TOP - 8), form, number)?;
+                let about = format!(
+                    "peers' values {}, {}",
+                    form.values(),
+                    if number == 1 { "1 thread" } else { "more" }
+                );
+                draw::text(root, &about, (x + 12, TOP - 8), 12, HPos::Left)?;
+                x += 206;
             }
-            y += GAP;
+        }
+        let lost = [(axis.place(least.exp2()), top - 6), (axis.place(1.0), bottom)];
+        root.draw(&Rectangle::new(lost, INK.mix(0.06).filled()))?;
+        for log in least as i32..=most as i32 {
+            let at = axis.place(f64::from(log).exp2());
+            let ink = INK.mix(if log == 0 { 0.9 } else { 0.2 });
+            root.draw(&PathElement::new([(at, top - 6), (at, bottom)], ink.stroke_width(1)))?;
+            for y in [top - 14, bottom + 12] {
+                draw::text(root, &power_of_two(log), (at, y), 11, HPos::Center)?;
+            }
+        }
+        let middle = (NAMES + WIDTH as i32) / 2;
+        draw::text(
+            root,
+            "multiple of the best peer (logarithmic axis); of W8, the peer's bytes as a multiple of ours",
+            (middle, bottom + 31),
+            12,
+            HPos::Center,
+        )?;
+        for (number, row) in rows.iter().enumerate() {
+            let y = top + ROW * number as i32 + ROW / 2;
+            if number % 2 == 1 {
+                let band = [(8, y - ROW / 2), (WIDTH as i32 - 24, y + ROW / 2)];
+                root.draw(&Rectangle::new(band, INK.mix(0.04).filled()))?;
+            }
+            let first = row[0];
+            let name = format!("{} {}, {}", first.name, first.about, count(first.at.entries));
+            draw::text(root, &name, (NAMES, y), 12, HPos::Right)?;
+            for ratio in row {
+                mark(root, (axis.place(ratio.times), y), ratio.form, ratio.at.threads)?;
+            }
         }
         Ok(())
     })
 }
 
-/// Of a bar: what is lost stands out.
-fn colour(form: Peers, times: f64) -> RGBColor {
-    match (form, times < 1.0) {
-        (Peers::InPlace, false) => RGBColor(18, 165, 165),
-        (_, false) => RGBColor(62, 123, 250),
-        (Peers::InPlace, true) => RGBColor(229, 72, 77),
-        (_, true) => RGBColor(232, 137, 12),
+/// A circle for one thread, a square for more; filled if peers have their values boxed, as references then stay good.
+fn mark(root: &draw::Area<'_>, (x, y): (i32, i32), form: Peers, threads: usize) -> Drawn {
+    let style = match form {
+        Peers::InPlace => colour(OURS).stroke_width(2),
+        _ => colour(OURS).filled(),
+    };
+    if threads == 1 {
+        root.draw(&Circle::new((x, y), 5, style))?;
+    } else {
+        root.draw(&Rectangle::new([(x - 5, y - 5), (x + 5, y + 5)], style))?;
     }
+    Ok(())
 }
 
-/// What stands at a whole power of two.
-fn figures_of_axis(log: i32) -> String {
+fn power_of_two(log: i32) -> String {
     match log {
         0.. => format!("{}", 1_u64 << log),
         _ => format!("1/{}", 1_u64 << -log),
     }
 }
 
-fn font(size: u32) -> TextStyle<'static> {
-    ("sans-serif", size).into_font().color(&INK)
+/// Rates by number of entries, with one thread and with two.
+fn by_size(data: &Data, workload: &'static str, about: &str) -> Option<Svg> {
+    let panel = |number: usize| {
+        let points: Vec<(&At, &Stores)> = data
+            .of_workload(workload)
+            .filter(|(at, _)| at.threads == number)
+            .collect();
+        let values = |name: &str| points.iter().map(|(_, stores)| rate(stores, name)).collect();
+        Panel {
+            title: threads(number),
+            labels: points.iter().map(|(at, _)| count(at.entries)).collect(),
+            series: joined(values),
+        }
+    };
+    let panels: Vec<Panel> = [1, 2]
+        .map(panel)
+        .into_iter()
+        .filter(|panel| !panel.series.is_empty())
+        .collect();
+    let title = format!("Rate of {about} by number of entries, all threads together");
+    of_panels(data, &title, "entries", "Mop/s", &panels)
 }
 
-/// Draws, and lets the page's colour in.
-fn draw<'s>(
-    height: u32,
-    work: impl FnOnce(DrawingArea<SVGBackend<'_>, Shift>) -> Drawn + 's,
-) -> Result<String, Box<dyn Error>> {
-    let mut svg = String::new();
-    {
-        let root = SVGBackend::with_string(&mut svg, (WIDTH, height)).into_drawing_area();
-        work(root.clone())?;
-        root.present()?;
-    }
-    let style = "<style>svg{color:#24292f}@media(prefers-color-scheme:dark){svg{color:#d0d7de}}</style>";
-    let svg = svg.replace(INK_AS_TEXT, "currentColor");
-    let head = svg.find('>').ok_or("a drawing without a head")?;
-    // The first tag may be a declaration; the style goes into the drawing.
-    let head = svg
-        .find("<svg")
-        .and_then(|at| svg[at..].find('>').map(|end| at + end))
-        .unwrap_or(head);
-    Ok(format!("{}\n{style}{}", &svg[..=head], &svg[head + 1..]))
+fn by_threads(data: &Data, workload: &'static str, about: &str) -> Option<Svg> {
+    let points: Vec<(&At, &Stores)> = data
+        .of_workload(workload)
+        .filter(|(at, _)| at.entries == 1 << 16)
+        .collect();
+    let panel = Panel {
+        title: "64 k entries".to_owned(),
+        labels: points.iter().map(|(at, _)| at.threads.to_string()).collect(),
+        series: joined(|name| points.iter().map(|(_, stores)| rate(stores, name)).collect()),
+    };
+    let title = format!("Rate of {about} by number of threads, all threads together");
+    of_panels(data, &title, "threads", "Mop/s", &[panel]).filter(|_| points.len() > 2)
+}
+
+fn latencies(data: &Data) -> Option<Svg> {
+    let quantiles: [fn(&Cell) -> u64; 5] = [
+        |cell| cell.p50_ns,
+        |cell| cell.p99_ns,
+        |cell| cell.p999_ns,
+        |cell| cell.p9999_ns,
+        |cell| cell.max_ns,
+    ];
+    let panel = |number: usize| {
+        let stores = data.point("W3", 1 << 16, number)?;
+        let of = |name: &str| {
+            let cells = stores.get(name);
+            quantiles.iter().map(|&quantile| clocked(cells?, quantile)).collect()
+        };
+        Some(Panel {
+            title: threads(number),
+            labels: ["p50", "p99", "p99.9", "p99.99", "max"].map(str::to_owned).into(),
+            series: joined(of),
+        })
+    };
+    let panels: Vec<Panel> = [1, 2].into_iter().filter_map(panel).collect();
+    of_panels(
+        data,
+        "Time of one operation of W3, 64 k entries",
+        "quantile",
+        "ns",
+        &panels,
+    )
+}
+
+fn growth(data: &Data) -> Option<Svg> {
+    let worst = |stores: &Stores, name: &str| Some(clocked(stores.get(name)?, |cell| cell.max_ns)? / 1e6);
+    let points = data.of_workload("W6").filter(|(at, _)| at.threads == 1);
+    let (at, series) = points
+        .map(|(at, stores)| (at, series(|name| vec![worst(stores, name)])))
+        .filter(|(_, series)| series.len() > 1)
+        .last()?;
+    let title = format!(
+        "Worst insert while a map grows from empty to {} entries (W6), 1 thread",
+        count(at.entries)
+    );
+    let source = data.source();
+    let caption = Caption {
+        title: &title,
+        source: &source,
+    };
+    Some(bars(&caption, "ms", &series, true))
+}
+
+fn memory(data: &Data) -> Option<Svg> {
+    let sizes = data.memory.iter().map(|line| line.entries);
+    let entries = sizes.filter(|&entries| entries <= 1 << 20).max()?;
+    let title = format!(
+        "Memory per entry beside the 16-byte value, grown to {} entries (W8)",
+        count(entries)
+    );
+    let source = data.source();
+    let caption = Caption {
+        title: &title,
+        source: &source,
+    };
+    let series = series(|name| vec![data.bytes(name, entries)]);
+    Some(bars(&caption, "bytes", &series, false))
+}
+
+/// Bytes per entry at the sizes of the curve, of the maps that were measured at more than a few of them.
+fn memory_curve(data: &Data) -> Option<Svg> {
+    let sizes = memory::curve();
+    let panel = |from: usize, to: usize| {
+        let of = |name: &str| -> Vec<Option<f64>> {
+            let all: Vec<Option<f64>> = sizes.iter().map(|&entries| data.bytes(name, entries)).collect();
+            // The sizes of the table are of the curve, too.
+            let is_curve = all.iter().flatten().count() > 3;
+            if is_curve {
+                all[from..to]
+                    .iter()
+                    .map(|bytes| bytes.map(|bytes| bytes.max(1.0)))
+                    .collect()
+            } else {
+                Vec::new()
+            }
+        };
+        let label = |(at, &entries): (usize, &usize)| if at % 4 == 3 { count(entries) } else { String::new() };
+        Panel {
+            title: format!("up to {}", count(sizes[to - 1])),
+            labels: sizes[from..to].iter().enumerate().map(label).collect(),
+            series: joined(of),
+        }
+    };
+    let half = sizes.len() / 2;
+    let panels = [panel(0, half), panel(half, sizes.len())];
+    let panels: Vec<Panel> = panels.into_iter().filter(|panel| !panel.series.is_empty()).collect();
+    of_panels(
+        data,
+        "Memory per entry beside the 16-byte value, grown to 32 sizes (W8)",
+        "entries",
+        "bytes",
+        &panels,
+    )
+}
+
+/// What waits for a stalled reader, over the time of the longest run.
+fn stall(data: &Data) -> Option<Svg> {
+    let points = data.of_workload("W15stall").filter(|(at, _)| at.threads == 1);
+    let (_, stores) = points.last()?;
+    let of_first = |name: &str| Some(&stores.get(name)?.first()?.series);
+    let longest = stores.values().flatten().max_by_key(|cell| cell.series.len())?;
+    let (looks, seconds) = (longest.series.len(), longest.series.last()?.0);
+    let label = |look: usize| match look % 4 {
+        0 => figures(seconds * look as f64 / (looks - 1).max(1) as f64),
+        _ => String::new(),
+    };
+    let of = |name: &str| -> Vec<Option<f64>> {
+        let mib = |&(_, bytes): &(f64, f64)| Some(bytes / f64::from(1 << 20)).filter(|&mib| mib > 0.0);
+        of_first(name).map_or_else(Vec::new, |series| series.iter().map(mib).collect())
+    };
+    let panel = Panel {
+        title: "a run ends when a quarter of the memory is used".to_owned(),
+        labels: (0..looks).map(label).collect(),
+        series: joined(of),
+    };
+    let title = "Memory that waits while a reader stalls and values of 64 bytes are replaced (W15stall)";
+    of_panels(data, title, "seconds", "MiB", &[panel])
+}
+
+fn of_panels(data: &Data, title: &str, x: &str, unit: &str, panels: &[Panel]) -> Option<Svg> {
+    let source = data.source();
+    let caption = Caption { title, source: &source };
+    let is_empty = panels.iter().all(|panel| panel.series.is_empty());
+    (!is_empty).then(|| lines(&caption, x, unit, panels))
+}
+
+/// The series of all maps that have any value.
+fn series(values: impl Fn(&str) -> Vec<Option<f64>>) -> Vec<Series> {
+    let maps = peers::known().into_iter().map(|about| Series {
+        map: about.name,
+        values: values(about.name),
+    });
+    maps.filter(|series| series.values.iter().any(Option::is_some))
+        .collect()
+}
+
+/// The series of all maps that have two neighbouring values: a single one is in the table.
+fn joined(values: impl Fn(&str) -> Vec<Option<f64>>) -> Vec<Series> {
+    let mut all = series(values);
+    all.retain(|series| series.pieces().iter().any(|piece| piece.len() > 1));
+    all
 }

@@ -1,281 +1,330 @@
-//! What comes first: the store against the best peer, in one chart and one table. And what comes of the targets.
+//! The one screen: a summary, the losses, three charts, and the list of pages.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use crate::gate::results::Results;
-use crate::gate::targets::{self, Target};
-use crate::gate::{BY_ID, OURS};
-use crate::limits::loads;
-use crate::peers::{self, Peers};
-use crate::report::{Data, tables};
-use crate::store::Form;
-use crate::summary::{self, At, Spread, Summary, count, figures};
+use crate::gate::OURS;
+use crate::peers::Peers;
+use crate::record::Cell;
+use crate::report::data::Data;
+use crate::report::pages;
+use crate::report::rates::{by_id_costs, has_form};
+use crate::report::ratios::{self, Ratio, least_memory, ratios};
+use crate::report::targets::Verdicts;
+use crate::report::text::{clocked, point, rate};
+use crate::summary::{Spread, Stores, count, figures};
 use crate::workloads::Workload;
 
-/// The chart of ratios.
+/// The chart of ratios, which the README has, too.
 pub(crate) const CHART: &str = "ratios.svg";
-
-/// What is compared at a glance, and as what.
-const COMPARED: [(Workload, &str); 17] = [
-    (Workload::W1, "get, a guard each"),
-    (Workload::G64, "get, guard reused"),
-    (Workload::B64, "get, in batches"),
-    (Workload::W2, "get, absent"),
-    (Workload::W3, "90 % get"),
-    (Workload::W4, "life cycle"),
-    (Workload::W4N, "life cycle, new addresses"),
-    (Workload::W5, "get-or-alloc"),
-    (Workload::W6, "growth from empty"),
-    (Workload::W7, "free all of an id"),
-    (Workload::W9own, "get on a parent with 10,000 ids"),
-    (Workload::W10, "as W3, beside a stalled reader"),
-    (Workload::W11, "a program's trace"),
-    (Workload::W12, "hottest keys made again"),
-    (Workload::W13, "small stores"),
-    (Workload::W14, "drop, with destructors"),
-    (Workload::W14F, "free all, with destructors"),
+/// The charts of the one screen, and what they show.
+const CHARTS: [(&str, &str); 3] = [
+    (
+        CHART,
+        "The store's rate as a multiple of the best peer's, for each workload, size and number of threads",
+    ),
+    (
+        "get-by-size.svg",
+        "Look-ups by number of entries, with one and two threads",
+    ),
+    ("memory.svg", "Bytes per entry of each map"),
 ];
 
-/// Memory, of which less is better: how many times ours the best peer takes.
-const MEMORY: (&str, &str) = ("W8", "bytes an entry, the peer's / ours");
-/// Its sizes; all others are in a chart of their own.
-const MEMORY_ENTRIES: [usize; 2] = [1 << 20, 1 << 23];
-
-/// Our rate at a point, in rates of the best peer of a form.
-pub(crate) struct Ratio<'d> {
-    /// Of the workload.
-    pub(crate) name: &'static str,
-    pub(crate) about: &'static str,
-    pub(crate) form: Peers,
-    pub(crate) at: At,
-    pub(crate) peer: &'d str,
-    pub(crate) times: f64,
-    /// Of both, the wider one.
-    pub(crate) percent: f64,
+/// What a line of the summary compares.
+#[derive(Clone, Copy)]
+enum Figure {
+    /// Millions of operations per second: more is better.
+    Rate(Workload),
+    /// The 99.9th percentile of an operation's time: less is better.
+    Tail(Workload),
+    /// Bytes per entry beside the value: less is better.
+    Memory,
 }
 
-/// All of one of ours, with one thread and with two, or with as many as the workload is about. Batches are compared with
-/// what peers have instead: single gets under one guard.
-pub(crate) fn ratios<'d>(data: &'d Data, ours: &str) -> Vec<Ratio<'d>> {
-    let mut ratios = Vec::new();
-    for (workload, about) in COMPARED {
-        let points = data.points.iter().filter(|(at, _)| {
-            let has_own_threads = matches!(workload, Workload::W12 | Workload::W13);
-            at.workload == workload.name() && at.keys == "heap" && (at.threads <= 2 || has_own_threads)
-        });
-        for (at, stores) in points {
-            let single = At {
-                workload: Workload::G64.name().to_owned(),
-                ..at.clone()
-            };
-            let theirs = if workload == Workload::B64 {
-                data.points.get(&single)
-            } else {
-                Some(stores)
-            };
-            let (Some(own), Some(theirs)) = (stores.get(ours), theirs) else {
-                continue;
-            };
-            for form in data.forms(stores) {
-                let rate = Summary::spread(own, |cell| cell.mops);
-                let (Some(rate), Some((peer, best))) = (rate, summary::best_peer(theirs, form)) else {
-                    continue;
-                };
-                let Some(times) = summary::times(own, &theirs[peer]) else {
-                    continue;
-                };
-                ratios.push(Ratio {
-                    name: workload.name(),
-                    about,
-                    form,
-                    at: at.clone(),
-                    peer,
-                    times,
-                    percent: rate.percent().max(best.percent()),
-                });
-            }
-        }
-    }
-    if ours == OURS {
-        ratios.extend(memory(data));
-    }
-    ratios
+/// The questions of the summary, the page that answers each, and the point that stands for it.
+const QUESTIONS: [(&str, &str, Figure, usize); 15] = [
+    ("look-up, a guard each (W1)", "get", Figure::Rate(Workload::W1), 1 << 16),
+    (
+        "look-up, 64 under a guard (G64)",
+        "get",
+        Figure::Rate(Workload::G64),
+        1 << 16,
+    ),
+    (
+        "look-up of an absent key (W2)",
+        "miss",
+        Figure::Rate(Workload::W2),
+        1 << 16,
+    ),
+    (
+        "90 % look-ups, 10 % changes (W3)",
+        "mixed",
+        Figure::Rate(Workload::W3),
+        1 << 16,
+    ),
+    ("get-or-alloc (W5)", "mixed", Figure::Rate(Workload::W5), 1 << 16),
+    (
+        "hottest keys made again (W12)",
+        "mixed",
+        Figure::Rate(Workload::W12),
+        1 << 16,
+    ),
+    (
+        "life cycle of an object (W4)",
+        "life-cycle",
+        Figure::Rate(Workload::W4),
+        1 << 16,
+    ),
+    (
+        "life cycle, new addresses (W4N)",
+        "life-cycle",
+        Figure::Rate(Workload::W4N),
+        1 << 16,
+    ),
+    (
+        "a program's trace (W11)",
+        "life-cycle",
+        Figure::Rate(Workload::W11),
+        15_404,
+    ),
+    (
+        "life cycle, p99.9 in ns",
+        "latency",
+        Figure::Tail(Workload::W4),
+        1 << 16,
+    ),
+    ("growth from empty (W6)", "growth", Figure::Rate(Workload::W6), 1 << 23),
+    (
+        "free all of an id (W7)",
+        "bulk-free",
+        Figure::Rate(Workload::W7),
+        1 << 22,
+    ),
+    (
+        "drop, with destructors (W14)",
+        "bulk-free",
+        Figure::Rate(Workload::W14),
+        1 << 22,
+    ),
+    (
+        "small stores (W13)",
+        "small-stores",
+        Figure::Rate(Workload::W13),
+        10_000,
+    ),
+    ("bytes per entry (W8)", "memory", Figure::Memory, 1 << 23),
+];
+
+/// Writes the machine that the figures of a page are of.
+pub(crate) fn machine(data: &Data) -> String {
+    format!(
+        "Measured on {}. This page is of machines with {}.",
+        data.source(),
+        data.class
+    )
 }
 
-/// Those of memory: by which name an entry is asked for makes no difference to it.
-fn memory(data: &Data) -> Vec<Ratio<'_>> {
-    let mut ratios = Vec::new();
-    for entries in MEMORY_ENTRIES {
-        let grown = || {
-            let lines = data.memory.iter();
-            lines.filter(move |line| line.entries == entries && line.made == "grown")
-        };
-        let Some(own) = grown().find(|line| line.store == OURS) else {
+/// Writes the table of questions, and what is to be known beside it. `results` is the way to the pages.
+pub(crate) fn summary(data: &Data, results: &str) -> String {
+    let mut rows = String::new();
+    for (question, page, figure, entries) in QUESTIONS {
+        let compared = compare(data, figure, entries);
+        if compared.is_empty() {
             continue;
-        };
-        // In records from before there were two, all were boxed.
-        let is_in_place = |store: &str| peers::about(store).is_some_and(|about| about.form == Form::InPlace);
-        let both = grown().any(|line| is_in_place(&line.store));
-        for form in Peers::FORMS.into_iter().filter(|&form| both || form != Peers::InPlace) {
-            let of_form = |store: &str| peers::about(store).is_some_and(|about| form.have(&about));
-            let best = grown()
-                .filter(|line| of_form(&line.store))
-                .min_by(|a, b| a.bytes_per_entry.total_cmp(&b.bytes_per_entry));
-            if let Some(best) = best {
-                ratios.push(Ratio {
-                    name: MEMORY.0,
-                    about: MEMORY.1,
-                    form,
-                    at: At {
-                        workload: MEMORY.0.to_owned(),
-                        keys: "heap".to_owned(),
-                        entries,
-                        threads: 1,
-                    },
-                    peer: &best.store,
-                    times: best.bytes_per_entry / own.bytes_per_entry,
-                    percent: 0.0,
-                });
-            }
         }
-    }
-    ratios
-}
-
-/// The chart, if it was drawn.
-pub(crate) fn chart(drawn: &BTreeMap<&'static str, String>, prefix: &str) -> String {
-    let about = "The store's rate as multiples of the best peer's, for each workload and size";
-    drawn
-        .get(CHART)
-        .map_or_else(String::new, |_| format!("\n![{about}]({prefix}/{CHART})\n"))
-}
-
-/// A row for each workload and form, a column for each size; with one thread and with two. By `Variable`, and by id.
-pub(crate) fn table(data: &Data) -> String {
-    let mut text = String::new();
-    for (ours, by) in [(OURS, "`Variable`"), (BY_ID, "id")] {
-        let ratios = ratios(data, ours);
-        if !ratios.is_empty() {
-            let _ = writeln!(text, "\nThe store by {by} (`{ours}`):");
-            text += &table_of(&ratios);
+        let join = |show: &dyn Fn(&Compared) -> String| Vec::from_iter(compared.iter().map(show)).join(", ");
+        let threads = join(&|one| one.threads.to_string());
+        let _ = write!(
+            rows,
+            "| [{question}]({results}/{page}.md) | {}, {threads} | {} |",
+            count(entries),
+            join(&|one| figures(one.ours))
+        );
+        for form in 0..Peers::FORMS.len() {
+            let best = |one: &Compared| one.best[form].as_ref().map_or("–".to_owned(), |best| best.0.clone());
+            let times = |one: &Compared| match one.best[form].as_ref().map(|best| best.1) {
+                Some(times) if times < 1.0 => format!("**{}**", figures(times)),
+                Some(times) => figures(times),
+                None => "–".to_owned(),
+            };
+            let _ = write!(rows, " {} | {} |", join(&best), join(&times));
         }
+        rows.push('\n');
     }
-    if text.is_empty() {
-        return text;
-    }
-    text.push_str(
-        "\nMedians; what is below 1 is **bold**. Peers that move their entries have their values boxed, so that references \
-         to them stay good, or in place, as most programs do; those that do not move them are of both. B64 is compared \
-         with the best peer's G64; W12 has three threads, W13 one and twelve. Each cell has its bar in the chart.",
-    );
-    let mut ratios = ratios(data, OURS);
-    ratios.retain(|ratio| ratio.name != MEMORY.0);
-    let widest = ratios.iter().map(|ratio| ratio.percent).fold(0.0, f64::max);
-    let median = Spread::of(ratios.iter().map(|ratio| ratio.percent)).map_or(0.0, |spread| spread.median);
-    let _ = writeln!(
-        text,
-        " Spread of the repetitions: ± {median:.0} % in the middle, ± {widest:.0} % at the widest; each point's own is below."
-    );
-    text + &tables::sources(data, data.points.values())
-}
-
-fn table_of(ratios: &[Ratio<'_>]) -> String {
-    // Sizes that only one workload has are in a column for all of them.
-    let is_round = |entries: usize| entries.is_power_of_two();
-    let all: BTreeSet<usize> = ratios.iter().map(|ratio| ratio.at.entries).collect();
-    let (sizes, odd): (Vec<usize>, Vec<usize>) = all.iter().partition(|&&entries| is_round(entries));
-    let mut heads: Vec<String> = sizes.iter().map(|&entries| count(entries)).collect();
-    if !odd.is_empty() {
-        heads.push("others".to_owned());
+    if rows.is_empty() {
+        return "Not recorded yet.".to_owned();
     }
     let mut text = format!(
-        "\n| our rate / the best peer's, with 1 and 2 threads | peers' values | {} |\n|{}\n",
-        heads.join(" | "),
-        "---|".repeat(heads.len() + 2)
+        "| question | entries, threads | `{OURS}` | best peer, boxed | ratio | best peer, in place | ratio |\n\
+         |---|---|---|---|---|---|---|\n{rows}\n\
+         Mop/s unless a unit is given; above 1, `{OURS}` is better; below 1 is **bold**. References to shadow variables stay good while \
+         the store changes, so peers that move their entries have their values *boxed*, or else *in place*, as programs have them \
+         that copy values out. Ratios are medians over turns, and not the quotients of the two rates."
     );
-    let compared = COMPARED.map(|(workload, about)| (workload.name(), about));
-    for (name, about) in compared.into_iter().chain([MEMORY]) {
-        for form in Peers::FORMS {
-            let row: Vec<&Ratio<'_>> = ratios
+    let ratios = ratios(data, OURS);
+    let percents = || {
+        ratios
+            .iter()
+            .filter(|ratio| ratio.percent > 0.0)
+            .map(|ratio| ratio.percent)
+    };
+    if let Some(spread) = Spread::of(percents()) {
+        let _ = write!(
+            text,
+            " The repetitions of a rate spread by ± {:.0} % in the middle, ± {:.0} % at the most.",
+            spread.median, spread.most
+        );
+    }
+    text + &by_id(data, results)
+}
+
+/// Says what the figures of `Variable` are without it.
+fn by_id(data: &Data, results: &str) -> String {
+    let costs = |workload: Workload| {
+        let (least, most) = by_id_costs(data, workload)?;
+        Some(format!("{least:.0} to {most:.0} % less in {workload}"))
+    };
+    let costs: Vec<String> = [Workload::W1, Workload::G64].into_iter().filter_map(costs).collect();
+    if costs.is_empty() {
+        return String::new();
+    }
+    format!(
+        " `{OURS}` is the store by `Variable`; by id, as in the README's examples, it does {} ([by id](\
+         {results}/allocators.md)).",
+        costs.join(", ")
+    )
+}
+
+/// One line of the summary with one number of threads.
+struct Compared {
+    threads: usize,
+    ours: f64,
+    /// For each form, the best peer with its figure, and what multiple of it ours is, or it is of ours where less is better.
+    best: Vec<Option<(String, f64)>>,
+}
+
+fn compare(data: &Data, figure: Figure, entries: usize) -> Vec<Compared> {
+    let show = |peer: &str, value: f64| format!("{peer} {}", figures(value));
+    match figure {
+        Figure::Memory => {
+            let Some(ours) = data.bytes(OURS, entries) else {
+                return Vec::new();
+            };
+            let best = Peers::FORMS.map(|form| {
+                let (peer, bytes) = least_memory(data, entries, form)?;
+                Some((show(peer, bytes), bytes / ours))
+            });
+            vec![Compared {
+                threads: 1,
+                ours,
+                best: best.into(),
+            }]
+        }
+        Figure::Rate(workload) => {
+            let all = ratios(data, OURS);
+            let points = data
+                .of_workload(workload.name())
+                .filter(|(at, _)| at.entries == entries);
+            let compared = points.filter_map(|(at, stores)| {
+                let best = Peers::FORMS.map(|form| {
+                    let ratio = all.iter().find(|ratio| ratio.at == *at && ratio.form == form)?;
+                    Some((show(ratio.peer, rate(stores, ratio.peer)?), ratio.times))
+                });
+                best.iter().any(Option::is_some).then_some(Compared {
+                    threads: at.threads,
+                    ours: rate(stores, OURS)?,
+                    best: best.into(),
+                })
+            });
+            compared.collect()
+        }
+        Figure::Tail(workload) => {
+            let points = data
+                .of_workload(workload.name())
+                .filter(|(at, _)| at.entries == entries && at.threads <= 2);
+            let compared = points.filter_map(|(at, stores)| {
+                let ours = tail(stores, OURS)?;
+                let best = Peers::FORMS.map(|form| {
+                    if !data.forms(stores).any(|other| other == form) {
+                        return None;
+                    }
+                    let peers = stores.keys().filter(|peer| has_form(peer, form));
+                    let tails = peers.filter_map(|peer| Some((peer, tail(stores, peer)?)));
+                    let (peer, least) = tails.min_by(|a, b| a.1.total_cmp(&b.1))?;
+                    Some((show(peer, least), least / ours))
+                });
+                Some(Compared {
+                    threads: at.threads,
+                    ours,
+                    best: best.into(),
+                })
+            });
+            compared.collect()
+        }
+    }
+}
+
+fn tail(stores: &Stores, name: &str) -> Option<f64> {
+    clocked(stores.get(name)?, |cell: &Cell| cell.p999_ns)
+}
+
+/// Writes, for each workload with a loss, at how many points it loses, and where the most. `results` is the way to the pages.
+pub(crate) fn losses(data: &Data, results: &str) -> String {
+    let all = ratios(data, OURS);
+    let mut rows = String::new();
+    for (name, about) in ratios::names() {
+        let of_form = |form: Peers| {
+            let of: Vec<&Ratio<'_>> = all
                 .iter()
                 .filter(|ratio| ratio.name == name && ratio.form == form)
                 .collect();
-            let cell = |entries: usize| {
-                // By the number of threads, as the points are.
-                let of = row.iter().filter(|ratio| ratio.at.entries == entries);
-                let cells: Vec<String> = of
-                    .map(|ratio| match figures(ratio.times) {
-                        times if ratio.times < 1.0 => format!("**{times}**"),
-                        times => times,
-                    })
-                    .collect();
-                cells.join(", ")
-            };
-            if !row.is_empty() {
-                let mut cells: Vec<String> = sizes.iter().map(|&entries| cell(entries)).collect();
-                if !odd.is_empty() {
-                    let own = odd.iter().map(|&entries| (count(entries), cell(entries)));
-                    let own: Vec<String> = own
-                        .filter(|(_, cell)| !cell.is_empty())
-                        .map(|(entries, cell)| format!("{cell} at {entries}"))
-                        .collect();
-                    cells.push(own.join("; "));
-                }
-                let _ = writeln!(text, "| {name} {about} | {} | {} |", form.values(), cells.join(" | "));
-            }
+            let lost: Vec<&&Ratio<'_>> = of.iter().filter(|ratio| ratio.times < 1.0).collect();
+            let worst = lost.iter().min_by(|a, b| a.times.total_cmp(&b.times))?;
+            Some(format!(
+                "{} of {}, {} × {} at {}",
+                lost.len(),
+                of.len(),
+                figures(worst.times),
+                worst.peer,
+                point(&worst.at)
+            ))
+        };
+        let cells = Peers::FORMS.map(of_form);
+        if cells.iter().any(Option::is_some) {
+            let cells = cells.map(|cell| cell.unwrap_or_else(|| "none".to_owned()));
+            let _ = writeln!(rows, "| {name} {about} | {} |", cells.join(" | "));
         }
+    }
+    if rows.is_empty() {
+        return "None among the points that are compared.".to_owned();
+    }
+    let mut text =
+        format!("| | points lost to boxed values, the worst | to values in place, the worst |\n|---|---|---|\n{rows}");
+    if let Some(in_short) = Verdicts::of(data).in_short() {
+        let _ = write!(text, "\n[{in_short}]({results}/targets.md).");
     }
     text
 }
 
-/// Every target, those that are missed first.
-pub(crate) fn targets(data: &Data) -> String {
-    let mut results = Results::default();
-    for cell in data.points.values().flat_map(BTreeMap::values).flatten() {
-        if cell.keys == "heap" && Workload::ALL.iter().any(|workload| workload.name() == cell.workload) {
-            results.add(cell.clone());
-        }
-    }
-    for line in data.memory.iter().filter(|line| line.made == "grown") {
-        results.add_memory(line.clone());
-    }
-    for limit in data.limits.iter().filter(|limit| limit.limit == loads::LEAST) {
-        results.add_prefetch(limit.entries, limit.ns);
-    }
-    let all = targets::of(data.class);
-    let (mut met, mut missed) = (Vec::new(), Vec::new());
-    for Target { name, check, .. } in &all {
-        let verdict = check(&results);
-        if verdict.measured {
-            let rows = if verdict.met { &mut met } else { &mut missed };
-            rows.push(format!("| {name} | {} |", verdict.found));
-        }
-    }
-    let measured = met.len() + missed.len();
-    if measured == 0 {
-        return String::new();
-    }
-    let head = "| target | measured |\n|---|---|";
-    let mut text = format!(
-        "\nFor machines with {}. {} of {} targets are met",
-        data.class,
-        met.len(),
-        all.len()
-    );
-    if measured < all.len() {
-        let _ = write!(text, ", {} were not measured", all.len() - measured);
-    }
-    text.push_str(".\n");
-    if !missed.is_empty() {
-        let _ = writeln!(text, "Missed:\n\n{head}\n{}", missed.join("\n"));
-    }
-    if !met.is_empty() {
-        let _ = writeln!(
-            text,
-            "\n<details><summary>Met</summary>\n\n{head}\n{}\n\n</details>",
-            met.join("\n")
-        );
-    }
-    text
+/// Shows the three charts, as far as they were drawn.
+pub(crate) fn charts(drawn: &BTreeMap<&'static str, String>, results: &str) -> String {
+    let shown = CHARTS.iter().filter(|(name, _)| drawn.contains_key(name));
+    let images = shown.map(|(name, about)| format!("![{about}]({results}/{name})"));
+    Vec::from_iter(images).join("\n\n")
+}
+
+/// Shows the chart of ratios, if it was drawn.
+pub(crate) fn chart(drawn: &BTreeMap<&'static str, String>, results: &str) -> String {
+    let (name, about) = CHARTS[0];
+    drawn
+        .get(name)
+        .map_or_else(String::new, |_| format!("\n![{about}]({results}/{name})\n"))
+}
+
+/// Lists the pages.
+pub(crate) fn list(results: &str) -> String {
+    let links = pages::ALL
+        .iter()
+        .map(|page| format!("[{}]({results}/{}.md)", page.title, page.name));
+    Vec::from_iter(links).join(" · ")
 }

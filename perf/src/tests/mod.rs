@@ -15,7 +15,7 @@ mod workloads;
 
 use indicatif::ProgressBar;
 
-use crate::engine::{Plan, Point};
+use crate::engine::{Plan, Point, Rest};
 use crate::keys::{KeyKind, KeySets};
 use crate::peers;
 use crate::record::{Cell, Failure, Line};
@@ -52,6 +52,7 @@ impl Small<'_> {
             hasher: Some("foldhash"),
             keep_peers: None,
             always_measured: |_, _| false,
+            rest: Rest::NONE,
             known: None,
             wanted: |_, _| true,
         };

@@ -1,18 +1,18 @@
-//! The pages: that what is written has a place in them, and that machines and allocators are not mixed up.
+//! The pages: that those which are checked in are up to date, and that machines and allocators are not mixed up.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::class::Class;
 use crate::cli::ReportOptions;
 use crate::env::{self, Run};
 use crate::gate::{BY_ID, OURS};
 use crate::limits::calls::{self, Sizes};
 use crate::quiet::Quiet;
 use crate::record::{Limit, Line, Memory};
-use crate::report::{Data, charts, document, overview, relative, report, tables};
+use crate::report::data::Data;
+use crate::report::{charts, overview, pages, ratios, relative, report};
 use crate::tests::record::cell;
 
 /// A run at some date, on a machine with such a last cache, and with such an allocator: of both ways of the store and of peers of
@@ -61,94 +61,93 @@ fn run(date: &str, l3_mib: u64, allocator: &str, mops: f64) -> Vec<Line> {
     lines
 }
 
-/// What is written to nowhere is not read: a part without its marks is left out without a word.
+/// The pages that are checked in are those of the records that are checked in, and there are no others.
 #[test]
-fn every_part_has_its_marks_on_every_page() {
-    let root = env::package().parent().unwrap();
-    let mut pages = vec![root.join("BENCHMARKS.md")];
-    let others = fs::read_dir(env::package().join("pages")).unwrap();
-    pages.extend(others.map(|entry| entry.unwrap().path()));
-    pages.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
-    assert!(pages.len() > 1, "the pages of other classes are looked at, too");
+fn the_pages_are_up_to_date() {
+    let options = ReportOptions {
+        document: None,
+        records: None,
+        results: None,
+        check: true,
+    };
+    report(&options).unwrap();
+}
 
-    let data = Data::of(run("2026-01-02", 32, "glibc", 10.0), None);
-    let parts = tables::all(&data, &charts::all(&data).unwrap(), "");
-    let written: BTreeSet<&str> = parts.keys().copied().collect();
-    assert_eq!(written, document::ORDER.into_iter().collect());
-    for page in pages {
-        let text = fs::read_to_string(&page).unwrap();
-        let at = |mark: String| {
-            let places: Vec<usize> = text.match_indices(&mark).map(|(place, _)| place).collect();
-            assert_eq!(places.len(), 1, "{mark} in {}", page.display());
-            places[0]
-        };
-        for part in &written {
-            let (opening, closing) = (format!("<!-- perf:{part} -->"), format!("<!-- /perf:{part} -->"));
-            assert!(at(opening) < at(closing), "{part} in {}", page.display());
+/// Every link of the documents of the study leads to a file.
+#[test]
+fn links_lead_somewhere() {
+    let root = env::package().parent().unwrap();
+    let mut documents = vec![root.join("BENCHMARKS.md"), root.join("README.md")];
+    for folder in ["", "results/small-cache", "results/large-cache"] {
+        let files = fs::read_dir(env::package().join(folder)).unwrap();
+        documents.extend(files.map(|entry| entry.unwrap().path()));
+    }
+    documents.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
+    assert!(documents.len() > 40, "{documents:?}");
+    for document in documents {
+        let text = fs::read_to_string(&document).unwrap();
+        for link in text.split("](").skip(1) {
+            let link = link.split([')', '#']).next().unwrap();
+            let is_file = !link.is_empty() && !link.contains(':');
+            let target = document.parent().unwrap().join(link);
+            assert!(!is_file || target.exists(), "{link} in {}", document.display());
         }
-        let marks = text.matches("<!-- perf:").count();
-        assert_eq!(marks, written.len(), "a mark that nothing fills in {}", page.display());
     }
 }
 
-/// No loss is in the table alone.
+/// No loss is in a table alone.
 #[test]
-fn each_cell_of_the_table_has_its_bar() {
+fn each_ratio_has_its_mark() {
     let data = Data::of(run("2026-01-02", 32, "glibc", 10.0), None);
-    let ratios: Vec<_> = [OURS, BY_ID].map(|ours| overview::ratios(&data, ours)).into();
-    let cells: usize = ratios.iter().map(Vec::len).sum();
-    // Seven points and memory by `Variable`, four by id, each to peers of both forms.
-    assert_eq!(cells, 2 * (7 + 4));
+    let ratios = ratios::ratios(&data, OURS);
+    // Six points and memory, each to peers of both forms.
+    assert_eq!(ratios.len(), 2 * (6 + 1));
+    assert_eq!(ratios::ratios(&data, BY_ID).len(), 2 * 4);
     let drawn = charts::all(&data).unwrap();
     let chart = &drawn[overview::CHART];
-    assert_eq!(chart.matches(" × dashmap").count(), cells, "{chart}");
-    // Of the table, the same number of figures.
-    let table = overview::table(&data);
-    let rows = table.lines().filter(|line| line.starts_with("| W"));
-    let shown: usize = rows
-        .flat_map(|row| row.split('|').skip(3))
-        .flat_map(|cell| cell.split([',', ';']))
-        .filter(|cell| !cell.trim().is_empty())
-        .count();
-    assert_eq!(shown, cells, "{table}");
-    for lost in [
-        "0.500 × dashmap-in-place",
-        "0.250 × dashmap-in-place",
-        "0.750 × dashmap-in-place",
-    ] {
-        assert!(chart.contains(lost), "{lost}: {chart}");
-    }
+    // Marks have the colour of the store; four of them are the legend's.
+    assert_eq!(chart.matches("#0969FF").count(), ratios.len() + 4, "{chart}");
     assert!(
-        chart.contains("1/4") && chart.contains("W11 a program"),
+        chart.contains("1/2") && chart.contains("W11 a program") && chart.contains("logarithmic"),
         "an axis, and names: {chart}"
     );
-    assert!(table.contains("**0.500** at 12000"), "{table}");
+    let losses = overview::losses(&data, "results");
+    assert!(
+        losses.contains("| W13 small stores | none | 1 of 1, 0.500 × dashmap-in-place at 12000, 12 threads |"),
+        "{losses}"
+    );
 }
 
 #[test]
 fn what_was_measured_with_mimalloc_is_apart() {
     let mut lines = run("2026-01-02", 32, "glibc 2.36 malloc", 10.0);
-    let alone = tables::all(&Data::of(lines.clone(), None), &[].into(), "");
-    assert!(alone["allocators"].contains("Not measured with another allocator yet."));
+    let page = |name: &str, data: &Data| {
+        let page = pages::ALL.iter().find(|page| page.name == name).unwrap();
+        page.text(data, &BTreeMap::new(), None, "")
+    };
+    let alone = Data::of(lines.clone(), None);
+    assert!(page("allocators", &alone).contains("With mimalloc: not recorded yet."));
     // Later, so it would replace the others.
     lines.extend(run("2026-01-03", 32, "mimalloc", 40.0));
     let data = Data::of(lines, None);
     let rates: BTreeSet<u64> = data.points.values().map(|stores| stores[OURS][0].mops as u64).collect();
     assert_eq!(rates, [10].into());
     assert!(data.memory.iter().all(|line| line.run.starts_with("2026-01-02")));
-    let parts = tables::all(&data, &[].into(), "");
-    for part in ["summary", "reads", "changes", "targets", "memory"] {
-        assert_eq!(parts[part], alone[part], "{part}");
+    for name in ["get", "life-cycle", "targets", "memory"] {
+        assert_eq!(page(name, &data), page(name, &alone), "{name}");
     }
-    let text = &parts["allocators"];
+    assert_eq!(overview::summary(&data, ""), overview::summary(&alone, ""));
+    let text = page("allocators", &data);
     for row in [
-        "| | threads | peers' values | glibc 2.36 malloc: by `Variable` | by id | best peer | mimalloc: by `Variable` |",
-        "| W1 | 1 | boxed | 10.0 (1.25) | 5.00 (0.625) | dashmap | 40.0 (1.25) | 20.0 (0.625) | dashmap |",
-        "| W4 | 1 | in place | 10.0 (0.500) | 5.00 (0.250) | dashmap-in-place | 40.0 (0.500) |",
+        "## With glibc 2.36 malloc",
+        "| W1 | 1 | boxed | 10.0 (1.25) | 5.00 (0.625) | dashmap 8.00 |",
+        "| W4 | 1 | in place | 10.0 (0.500) | 5.00 (0.250) | dashmap-in-place 20.0 |",
+        "| W1 | 1 | boxed | 40.0 (1.25) | 20.0 (0.625) | dashmap 32.0 |",
     ] {
         assert!(text.contains(row), "{row}: {text}");
     }
-    assert_eq!(parts["runs"].lines().count(), 2, "{}", parts["runs"]);
+    let runs = page("runs", &data);
+    assert_eq!(runs.matches("| 2026-").count(), 2, "{runs}");
 }
 
 /// A folder that goes with the test.
@@ -172,52 +171,63 @@ fn each_class_of_machines_keeps_its_page() {
         let lines: Vec<String> = lines.iter().map(|line| serde_json::to_string(line).unwrap()).collect();
         fs::write(records.join(format!("{date}.jsonl")), lines.join("\n")).unwrap();
     };
-    let write = |class: Option<Class>, document: &Path| {
+    let write = |check: bool| {
         report(&ReportOptions {
-            document: Some(document.to_owned()),
+            document: Some(root.join("BENCHMARKS.md")),
             records: Some(records.clone()),
-            charts: Some(root.join("perf/charts")),
-            pages: Some(root.join("perf/pages")),
-            class,
-            check: false,
+            results: Some(root.join("perf/results")),
+            check,
         })
-        .unwrap();
-        fs::read_to_string(document).unwrap()
     };
-    let main = root.join("BENCHMARKS.md");
     let read = |path: &str| fs::read_to_string(root.join(path)).unwrap();
 
     put("2026-01-02", run("2026-01-02", 260, "glibc", 10.0));
-    let old = write(None, &main);
-    assert!(old.contains("This page is of machines with a last cache of 64 MiB or more."));
-    assert!(!root.join("perf/pages").exists(), "there is no other class yet");
+    write(false).unwrap();
+    assert!(read("BENCHMARKS.md").contains("This page is of machines with a last cache of 64 MiB or more."));
+    assert!(
+        !root.join("perf/results/small-cache").exists(),
+        "there is no other class yet"
+    );
 
     put("2026-01-03", run("2026-01-03", 32, "glibc", 50.0));
-    let new = write(None, &main);
-    assert!(new.contains("| 64 k | 1 | heap | 50.0 |") && !new.contains("| 64 k | 1 | heap | 10.0 |"));
-    assert!(new.contains("[large-cache](perf/pages/large-cache.md)"), "{new}");
-    let kept = read("perf/pages/large-cache.md");
+    assert!(write(true).is_err() && !root.join("perf/results/small-cache").exists());
+    write(false).unwrap();
+    let new = read("perf/results/small-cache/get.md");
     assert!(
-        kept.contains("| 64 k | 1 | heap | 10.0 |") && !kept.contains("50.0"),
-        "{kept}"
+        new.contains("| **shadow** | 50.0 ± 0 % |") && !new.contains("| 10.0 ± 0 %"),
+        "{new}"
     );
-    assert!(kept.contains("[small-cache](../../BENCHMARKS.md)"), "{kept}");
-    assert!(kept.contains("](large-cache/ratios.svg)"), "{kept}");
-    assert!(root.join("perf/pages/large-cache/ratios.svg").exists());
-    assert!(read("README.md").contains("(perf/charts/ratios.svg)"));
+    assert!(new.contains("](../../../BENCHMARKS.md)"), "{new}");
+    assert!(read("BENCHMARKS.md").contains("[large-cache](perf/results/large-cache/README.md)"));
+    let old = read("perf/results/large-cache/get.md");
+    assert!(
+        old.contains("| **shadow** | 10.0 ± 0 % |") && old.contains("](README.md)"),
+        "{old}"
+    );
+    let index = read("perf/results/large-cache/README.md");
+    assert!(index.contains("[small-cache](../../../BENCHMARKS.md)"), "{index}");
+    assert!(
+        index.contains("](./ratios.svg)") && index.contains("](./get.md)"),
+        "{index}"
+    );
+    assert!(root.join("perf/results/large-cache/ratios.svg").exists());
+    assert!(read("README.md").contains("(perf/results/small-cache/ratios.svg)"));
 
-    // Text by hand stays, and so do the figures when the newer class is measured again.
-    let with_text = format!("By hand.\n\n{kept}");
-    fs::write(root.join("perf/pages/large-cache.md"), &with_text).unwrap();
+    // Text by hand stays in the document, and so do the figures of the other class when the newer class is measured again.
+    let with_text = format!("By hand.\n\n{}", read("BENCHMARKS.md"));
+    fs::write(root.join("BENCHMARKS.md"), with_text).unwrap();
     put("2026-01-04", run("2026-01-04", 32, "glibc", 60.0));
-    assert!(write(None, &main).contains("| 64 k | 1 | heap | 60.0 |"));
-    assert_eq!(read("perf/pages/large-cache.md"), with_text);
+    write(false).unwrap();
+    assert!(read("perf/results/small-cache/get.md").contains("| **shadow** | 60.0 ± 0 % |"));
+    assert!(read("BENCHMARKS.md").starts_with("By hand.\n\n"));
+    assert_eq!(read("perf/results/large-cache/get.md"), old);
 
-    // One class alone, and nothing else is touched.
-    let before = read("BENCHMARKS.md");
-    let alone = write(Some(Class::LargeCache), &root.join("alone.md"));
-    assert!(alone.contains("| 64 k | 1 | heap | 10.0 |"));
-    assert_eq!(read("BENCHMARKS.md"), before);
+    // A page that is not written any more is found, and removed.
+    fs::write(root.join("perf/results/small-cache/old.md"), "old").unwrap();
+    assert!(write(true).is_err());
+    write(false).unwrap();
+    assert!(!root.join("perf/results/small-cache/old.md").exists());
+    write(true).unwrap();
 }
 
 /// Each answer is checked in the measurement itself; here, that all of them are made, recorded as limits, and shown apart.
@@ -241,8 +251,13 @@ fn single_calls_are_no_limits() {
             ns: figure.ns,
         })
     }));
-    let parts = tables::all(&Data::of(lines, None), &[].into(), "");
-    assert_eq!(parts["limits"], "Not recorded yet.");
+    let data = Data::of(lines, None);
+    let page = |name: &str| {
+        let page = pages::ALL.iter().find(|page| page.name == name).unwrap();
+        page.text(&data, &BTreeMap::new(), None, "")
+    };
+    assert!(page("limits").contains("Not recorded yet."));
+    let calls = page("calls");
     for row in [
         "| one more owned guard, so many held: shadow | 40 |",
         "| one more owned guard, so many held: papaya | 40 |",
@@ -251,22 +266,22 @@ fn single_calls_are_no_limits() {
         "| len of a store with so many ids: shadow | 100 |",
         "| hit among the rest of so many, after it: shadow | 1 k |",
     ] {
-        assert!(parts["calls"].contains(row), "{row}: {}", parts["calls"]);
+        assert!(calls.contains(row), "{row}: {calls}");
     }
-    let rows = parts["calls"]
+    let rows = calls
         .lines()
         .filter(|line| line.contains("shadow |") || line.contains("papaya |"));
-    assert_eq!(rows.count() + 1, figures.len(), "{}", parts["calls"]);
+    assert_eq!(rows.count() + 1, figures.len(), "{calls}");
 }
 
 #[test]
 fn links_lead_from_page_to_page() {
     for (to, from, way) in [
-        ("perf/charts", "", "perf/charts"),
-        ("perf/pages/a.md", "", "perf/pages/a.md"),
-        ("BENCHMARKS.md", "perf/pages", "../../BENCHMARKS.md"),
-        ("perf/pages/a", "perf/pages", "a"),
-        ("/r/BENCHMARKS.md", "/r/perf/pages", "../../BENCHMARKS.md"),
+        ("perf/results", "", "perf/results"),
+        ("perf/results/a.md", "", "perf/results/a.md"),
+        ("BENCHMARKS.md", "perf/results", "../../BENCHMARKS.md"),
+        ("perf/results/a", "perf/results", "a"),
+        ("/r/BENCHMARKS.md", "/r/perf/results", "../../BENCHMARKS.md"),
         ("/r/charts", "x", "/r/charts"),
     ] {
         assert_eq!(relative(Path::new(to), Path::new(from)), way, "{to} from {from}");

@@ -1,6 +1,6 @@
-//! Tables and charts from records.
+//! Pages and charts from records.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::class::Class;
 use crate::env::Run;
@@ -8,7 +8,8 @@ use crate::memory;
 use crate::peers;
 use crate::quiet::Quiet;
 use crate::record::{Failure, Limit, Line, Memory};
-use crate::report::{Data, charts, document, tables};
+use crate::report::data::Data;
+use crate::report::{charts, document, overview, pages};
 use crate::tests::record::cell;
 
 /// A record in which every part has something.
@@ -82,92 +83,125 @@ fn lines() -> Vec<Line> {
     lines
 }
 
-fn parts() -> BTreeMap<&'static str, String> {
-    let data = Data::of(lines(), None);
-    tables::all(&data, &charts::all(&data).unwrap(), "perf/charts")
+/// All pages, by name.
+fn pages_of(lines: Vec<Line>) -> BTreeMap<&'static str, String> {
+    let data = Data::of(lines, None);
+    let charts = charts::all(&data).unwrap();
+    let pages = pages::ALL
+        .iter()
+        .map(|page| (page.name, page.text(&data, &charts, None, "index.md")));
+    pages.collect()
+}
+
+fn summary_of(lines: Vec<Line>) -> String {
+    overview::summary(&Data::of(lines, None), "results")
+}
+
+/// Each table has as many cells in every row, and no more columns than a page has room for.
+fn check_tables(name: &str, text: &str) {
+    for table in text.split("\n\n").filter(|block| block.starts_with('|')) {
+        let columns: Vec<usize> = table.lines().map(|row| row.matches('|').count()).collect();
+        assert!(columns.iter().all(|&count| count == columns[0]), "{name}: {table}");
+        assert!(columns[0] <= 9, "{name}: {table}");
+    }
 }
 
 #[test]
-fn every_part_is_written() {
-    let parts = parts();
-    assert_eq!(parts.len(), document::ORDER.len());
+fn every_page_is_written() {
+    let pages = pages_of(lines());
+    for (page, text) in [
+        ("get", "| **shadow** | 13.0 ± 8 % | 13.0 ± 8 % |"),
+        ("get", "| boxed | 1.44 × papaya | 1.44 × papaya |"),
+        (
+            "get",
+            "![W1 by number of entries, get hit, a guard per operation](get-by-size.svg)",
+        ),
+        ("targets", "W1, 64 k, 1 thread: >= 1.2x best"),
+        ("latency", "| **shadow** | 10 | 20 | 30 | 40 | 50 |"),
+        ("memory", "48.0 (46.0)"),
+        ("memory", "| **shadow** | 16 | 48.0 at 1 M | 47.0 at 992 k |"),
+        ("life-cycle", "L4, 64 k, 1 thread"),
+        ("stalled-reader", "W15stall, 64 k, 1 thread"),
+        ("stalled-reader", "| **shadow** | 12.0 | 8.0 | – | – | – |"),
+        ("stalled-reader", "(stall.svg)"),
+        ("bulk-free", "| dashmap-in-place | 24.0 | 7.50 | – | – |"),
+        ("limits", "| guard: seize | 5.20 |"),
+        ("threads", "| **shadow** |"),
+        ("growth", "| **shadow** |"),
+        ("many-ids", "| map | W9x1 | W9x4 |"),
+    ] {
+        assert!(pages[page].contains(text), "{page}: {text}: {}", pages[page]);
+    }
     assert!(
-        parts["reads"].contains("| 64 k | 1 | heap | 13.0 |"),
-        "{}",
-        parts["reads"]
-    );
-    assert!(parts["reads"].contains("1.44 × papaya"), "{}", parts["reads"]);
-    assert!(
-        parts["summary"].contains("| W1 get, a guard each | boxed | 1.44, 1.44 |"),
-        "{}",
-        parts["summary"]
-    );
-    assert!(parts["summary"].contains("perf/charts/ratios.svg"));
-    assert!(
-        parts["targets"].contains("W1, 64 k, 1 thread: >= 1.2x best"),
-        "{}",
-        parts["targets"]
-    );
-    assert!(parts["latency"].contains("10 / 20 / 30 / 40 / 50"));
-    assert!(parts["memory"].contains("48.0 (46.0)"));
-    assert!(
-        parts["memory"].contains("| shadow | 16 | 48.0 at 1 M | 47.0 at 992 k |"),
-        "{}",
-        parts["memory"]
-    );
-    assert!(
-        !parts["memory"].contains("| 544 k, grown"),
+        !pages["memory"].contains("| 544 k, grown"),
         "sizes of the curve are no columns"
     );
-    for text in [
-        "**L4**, 64 k, 1 thread",
-        "**W15stall**, 64 k, 1 thread",
-        "| shadow | 12.0 | 8.0 | – | – | – |",
-        "perf/charts/stall.svg",
-    ] {
-        assert!(parts["freed"].contains(text), "{text}: {}", parts["freed"]);
+    for (name, text) in &pages {
+        check_tables(name, text);
+        assert!(
+            text.contains("](index.md)") && text.starts_with("<!-- Written by"),
+            "{name}"
+        );
     }
+    let summary = summary_of(lines());
     assert!(
-        parts["summary"].contains("| W14 drop, with destructors | in place | **0.500** |"),
-        "{}",
-        parts["summary"]
+        summary.contains("| [look-up, a guard each (W1)](results/get.md) | 64 k, 1, 2 | 13.0, 13.0 | papaya 9.00, papaya 9.00 | 1.44, 1.44 |"),
+        "{summary}"
     );
-    assert!(parts["limits"].contains("| guard: seize | 5.20 |"));
-    for name in ["scale", "growth", "ids", "stall"] {
-        assert!(parts[name].contains("| shadow |"), "{name}: {}", parts[name]);
-    }
-    for (name, part) in &parts {
-        for table in part.split("\n\n").filter(|block| block.starts_with('|')) {
-            let columns: Vec<usize> = table.lines().map(|row| row.matches('|').count()).collect();
-            assert!(columns.iter().all(|&count| count == columns[0]), "{name}: {table}");
+    assert!(summary.contains("dashmap-in-place 24.0 | **0.500** |"), "{summary}");
+    check_tables("summary", &summary);
+}
+
+/// No map is left out of a table without a word: it has a figure, or the page says that it was not measured or cannot be.
+#[test]
+fn every_map_is_named_in_every_table() {
+    let pages = pages_of(lines());
+    for about in peers::known() {
+        for page in ["get", "mixed", "life-cycle", "growth", "memory"] {
+            let text = &pages[page];
+            let (row, bold) = (format!("\n| {} |", about.name), format!("\n| **{}** |", about.name));
+            let is_there = text.contains(&row) || text.contains(&bold) || text.contains(&format!("`{}`", about.name));
+            let cannot = matches!(page, "growth" | "memory") && about.is_by_id();
+            assert!(is_there || cannot, "{} in {page}: {text}", about.name);
         }
     }
+    let mut all = lines();
+    all.retain(|line| !matches!(line, Line::Cell(cell) if cell.store == "papaya" && cell.entries == 1 << 20));
+    assert!(pages_of(all)["get"].contains("| papaya | 9.00 ± 11 % | 9.00 ± 11 % | not measured |"));
 }
 
 #[test]
 fn a_document_keeps_what_is_not_marked() {
-    let parts = parts();
-    let old = "# Title\n\nText.\n\n<!-- perf:memory -->\nold\n<!-- /perf:memory -->\n\nMore.\n";
+    let parts = BTreeMap::from([("losses", "new".to_owned())]);
+    let old = "# Title\n\nText.\n\n<!-- perf:losses -->\nold\n<!-- /perf:losses -->\n\nMore.\n";
     let new = document::fill(old, &parts).unwrap();
     assert!(new.starts_with("# Title\n\nText.\n") && new.ends_with("\nMore.\n"));
-    assert!(new.contains("48.0 (46.0)") && !new.contains("\nold\n") && !new.contains("perf:limits"));
+    assert!(new.contains("\nnew\n") && !new.contains("\nold\n"));
     assert_eq!(document::fill(&new, &parts).unwrap(), new, "twice is once");
-    assert!(document::fill("<!-- perf:memory -->", &parts).is_err());
+    assert!(document::fill("<!-- perf:losses -->", &parts).is_err());
+    assert!(
+        document::fill("<!-- perf:charts -->\n<!-- /perf:charts -->", &parts).is_err(),
+        "a part without a place"
+    );
 }
 
 #[test]
 fn a_document_without_marks_gets_all_parts() {
-    let new = document::fill("# Title\n", &parts()).unwrap();
+    let parts: BTreeMap<&str, String> = document::ORDER
+        .into_iter()
+        .map(|name| (name, format!("the {name}")))
+        .collect();
+    let new = document::fill("# Title\n", &parts).unwrap();
     for name in document::ORDER {
-        assert!(new.contains(&format!("<!-- perf:{name} -->")));
+        assert!(new.contains(&format!("<!-- perf:{name} -->\n\nthe {name}\n\n<!-- /perf:{name} -->")));
     }
-    assert_eq!(document::fill(&new, &parts()).unwrap(), new);
+    assert_eq!(document::fill(&new, &parts).unwrap(), new);
 }
 
 #[test]
 fn charts_are_readable_on_light_and_dark_pages() {
-    assert!(charts::COLOURS.len() >= peers::all().len());
-    let charts = charts::all(&Data::of(lines(), None)).unwrap();
+    let data = Data::of(lines(), None);
+    let charts = charts::all(&data).unwrap();
     assert_eq!(charts.len(), 9, "{:?}", charts.keys());
     for (name, svg) in &charts {
         assert!(
@@ -178,7 +212,19 @@ fn charts_are_readable_on_light_and_dark_pages() {
             !svg.contains("#010203") && svg.contains("shadow") && svg.trim_end().ends_with("</svg>"),
             "{name}"
         );
+        let unit = ["Mop/s", "ns", "ms", "bytes", "MiB", "multiple"]
+            .iter()
+            .any(|unit| svg.contains(unit));
+        assert!(unit, "{name} has no unit");
     }
+}
+
+#[test]
+fn a_map_has_one_colour_of_its_own() {
+    let all = peers::known();
+    let colours: BTreeSet<_> = all.iter().map(|about| charts::colour_of(about.name)).collect();
+    assert_eq!(colours.len(), all.len());
+    assert!(!colours.contains(&charts::colour_of("no map of the study")));
 }
 
 #[test]
@@ -195,10 +241,8 @@ fn maps_that_were_wrong_are_named() {
             message: "lost one".to_owned(),
         }));
     }
-    let data = Data::of(all, None);
-    let parts = tables::all(&data, &charts::all(&data).unwrap(), "");
     assert_eq!(
-        parts["runs"]
+        pages_of(all)["runs"]
             .matches("- leapfrog (ahash) in W4N, 1 k entries, 1 thread: lost one")
             .count(),
         1
@@ -262,44 +306,48 @@ fn missing_cells_leave_gaps_and_nothing_else() {
             number += 1;
             number % 8 == keep
         });
-        let data = Data::of(some.collect(), None);
-        let parts = tables::all(&data, &charts::all(&data).unwrap(), "");
-        assert!(
-            parts
-                .values()
-                .all(|part| !part.contains("NaN") && !part.contains("inf"))
-        );
+        let some: Vec<Line> = some.collect();
+        let mut texts: Vec<String> = pages_of(some.clone()).into_values().collect();
+        texts.push(summary_of(some));
+        assert!(texts.iter().all(|text| !text.contains("NaN") && !text.contains("inf")));
     }
-    let data = Data::of(Vec::new(), None);
-    let parts = tables::all(&data, &charts::all(&data).unwrap(), "");
-    assert_eq!(parts["summary"], "Not recorded yet.");
+    assert_eq!(summary_of(Vec::new()), "Not recorded yet.");
+    assert!(
+        pages_of(Vec::new())
+            .values()
+            .filter(|page| page.contains("Not recorded yet."))
+            .count()
+            > 15
+    );
 }
 
 #[test]
 fn instruction_counts_become_a_table() {
-    let table = tables::instructions(
-        "heading\nasymmetric::get_hit_guard_each   79.0   0.0  2.0  0.0   2.5 %\n\
-         65536   variable   9.90   9.80   0.985   0.970 to 1.010\nfrom `command`, commit abc\n",
-    );
-    assert!(
-        table.contains("| get hit guard each | 79.0 | 0.0 | 2.0 | 0.0 | 2.5 % |"),
-        "{table}"
-    );
-    assert!(
-        table.contains("\n| 64 k | variable | 9.90 | 9.80 | 0.985 | 0.970 to 1.010 |\n"),
-        "{table}"
-    );
-    assert!(table.ends_with("From `command`, commit abc.\n"));
+    let data = Data::of(lines(), None);
+    let page = pages::ALL.iter().find(|page| page.name == "instructions").unwrap();
+    let counts = "heading\nasymmetric::get_hit_guard_each   79.0   0.0  2.0  0.0   2.5 %\n\
+                  65536   variable   9.90   9.80   0.985   0.970 to 1.010\nfrom `command`, commit abc\n";
+    let text = page.text(&data, &BTreeMap::new(), Some(counts), "");
+    for row in [
+        "| get hit guard each | 79.0 | 0.0 | 2.0 | 0.0 | 2.5 % |",
+        "\n| 64 k | variable | 9.90 | 9.80 | 0.985 | 0.970 to 1.010 |\n",
+        "From `command`, commit abc.\n",
+    ] {
+        assert!(text.contains(row), "{row}: {text}");
+    }
 }
 
 #[test]
 fn what_was_not_measured_in_place_is_not_compared_so() {
     let mut all = lines();
     all.retain(|line| !matches!(line, Line::Cell(cell) if cell.store == "dashmap-in-place"));
-    let data = Data::of(all, None);
-    let parts = tables::all(&data, &charts::all(&data).unwrap(), "");
-    assert!(parts["summary"].contains("| boxed |") && !parts["summary"].contains("| in place |"));
-    assert!(parts["reads"].contains("| 1.44 × papaya | – |"), "{}", parts["reads"]);
+    let summary = summary_of(all.clone());
+    assert!(summary.contains("| 1.44, 1.44 | –, – | –, – |"), "{summary}");
+    let get = &pages_of(all)["get"];
+    assert!(
+        get.contains("| boxed | 1.44 × papaya") && !get.contains("| in place |"),
+        "{get}"
+    );
 }
 
 /// Of one page, all machines are of one class: that of the latest run, unless it is told.
@@ -335,12 +383,11 @@ fn a_page_is_of_one_class_of_machines() {
         assert!(cells.iter().all(|cell| cell.mops == mops));
         assert!(data.class == used && data.used.len() == 1);
     }
-    let data = Data::of(all, None);
-    let parts = tables::all(&data, &charts::all(&data).unwrap(), "");
+    let pages = pages_of(all);
     assert!(
-        parts["targets"].contains("For machines with a last cache below 64 MiB."),
+        pages["targets"].contains("For machines with a last cache below 64 MiB."),
         "{}",
-        parts["targets"]
+        pages["targets"]
     );
-    assert!(parts["runs"].contains("(L2 512 KiB, L3 32 MiB)"), "{}", parts["runs"]);
+    assert!(pages["runs"].contains("(L2 512 KiB, L3 32 MiB)"), "{}", pages["runs"]);
 }
