@@ -77,6 +77,7 @@ pub mod docs;
 mod error;
 mod events;
 mod fork;
+mod guard;
 mod heap;
 mod iter;
 mod key;
@@ -116,6 +117,7 @@ pub use config::Builder;
 #[doc(hidden)]
 pub use config::Provoke;
 pub use error::{AllocError, BuildError, CtorError, LayoutMismatch, StoreError, SyncError, TypeMismatch};
+pub use guard::{GuardKind, LocalGuard, OwnedGuard};
 pub use iter::{Iter, VarRef};
 pub use key::{ObjAddr, ShadowId};
 pub use mapping::mapped_bytes;
@@ -127,7 +129,7 @@ pub use pinned::{OwnedPinned, Pinned};
 pub use raw::{RawCtor, RawDtor, RawVar};
 #[cfg(feature = "seize")]
 pub use reclaim::Seize;
-pub use reclaim::{Asymmetric, Epoch, Eras, GuardKind, LocalGuard, OwnedGuard, Reclaim};
+pub use reclaim::{Asymmetric, Epoch, Eras, Reclaim};
 pub use service::report_old_guards;
 #[cfg(not(shadow_loom))]
 pub use service::start_reclaimer;

@@ -37,6 +37,7 @@ impl<R: Reclaim> ShadowStore<R> {
         dtor: impl Fn(ObjAddr, &T) + Sync,
     ) -> usize {
         let outer = self.pin();
+        outer.note_change();
         let Some(entry) = outer.entry_of(id) else { return 0 };
         let (core, shield) = (self.core(), outer.shield());
         let mut count = 0;

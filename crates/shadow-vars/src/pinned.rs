@@ -4,14 +4,18 @@
 //! to these methods.
 
 use std::fmt;
+use std::mem::ManuallyDrop;
 
 use bytemuck::Zeroable;
 
+use crate::ctor::IfExists;
 use crate::error::{AllocError, CtorError, StoreError, TypeMismatch};
+use crate::guard::{self, GuardKind, LocalGuard, OwnedGuard};
 use crate::iter::Iter;
-use crate::reclaim::{Asymmetric, GuardKind, LocalGuard, OwnedGuard, Reclaim};
+use crate::reclaim::{Asymmetric, Reclaim};
 use crate::store::ShadowStore;
 use crate::table::{Core, Shield};
+use crate::typed::{infallible, store_error};
 use crate::{IntoObjAddr, ObjAddr, ShadowId};
 
 /// A store together with a guard.
@@ -77,7 +81,21 @@ use crate::{IntoObjAddr, ObjAddr, ShadowId};
 /// ```
 pub struct Pinned<'s, R: Reclaim = Asymmetric, G: GuardKind<R> = LocalGuard<R>> {
     store: &'s ShadowStore<R>,
-    guard: G,
+    /// Dropped by the `Drop` implementation, before the maintenance that is due outside of it.
+    guard: ManuallyDrop<G>,
+}
+
+impl<R: Reclaim, G: GuardKind<R>> Drop for Pinned<'_, R, G> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        let changed = self.guard.has_changed();
+        // Moved out, so that a guard whose drop is a call does not keep the flag in memory.
+        // SAFETY: taken here only, and not used afterwards.
+        drop(unsafe { ManuallyDrop::take(&mut self.guard) });
+        if changed {
+            self.core().lists.upkeep::<R>();
+        }
+    }
 }
 
 /// A [`Pinned`] that may move between threads, be shared by them, and be held across await points.
@@ -88,7 +106,7 @@ impl<'s, R: Reclaim> Pinned<'s, R> {
     pub(crate) fn new(store: &'s ShadowStore<R>) -> Self {
         Self {
             store,
-            guard: LocalGuard::hold(),
+            guard: ManuallyDrop::new(LocalGuard::hold()),
         }
     }
 }
@@ -98,7 +116,7 @@ impl<'s, R: Reclaim> OwnedPinned<'s, R> {
     pub(crate) fn owned(store: &'s ShadowStore<R>) -> Self {
         Self {
             store,
-            guard: OwnedGuard::hold(),
+            guard: ManuallyDrop::new(OwnedGuard::hold()),
         }
     }
 }
@@ -110,9 +128,11 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     }
 
     /// Drops the guard and takes a new one, so that values that were freed meanwhile can be reclaimed. References that
-    /// were returned before are no longer valid. Wait-free, like [`ShadowStore::pin`].
+    /// were returned before are no longer valid. Wait-free, like [`ShadowStore::pin`], unless variables were created or
+    /// freed under the guard: then it may also drop values, as the end of a guard does.
     pub fn repin(&mut self) {
-        self.guard.renew();
+        let core = self.store.core();
+        self.guard.renew(|| core.lists.upkeep::<R>());
     }
 
     #[inline]
@@ -122,8 +142,13 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
 
     #[inline]
     pub(crate) fn shield(&self) -> Shield<'_, R> {
-        // SAFETY: the guard is held for as long as this borrow, as `repin` borrows `self` mutably.
-        unsafe { Shield::new(self.guard.place()) }
+        guard::shield(&*self.guard)
+    }
+
+    /// Makes the end of this guard do the maintenance that is due: called by operations that create or free variables.
+    #[inline(always)]
+    pub(crate) fn note_change(&self) {
+        self.guard.note_change();
     }
 
     /// Returns the variable, or `None` if it does not exist. If the id is bound to another type, also returns `None` and
@@ -178,6 +203,7 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         id: ShadowId<T>,
         value: T,
     ) -> Result<&T, AllocError<T>> {
+        self.note_change();
         match self.bind(id) {
             Ok(typed) => typed.alloc(obj, value),
             Err(error) => Err(AllocError { value, error }),
@@ -201,6 +227,7 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         id: ShadowId<T>,
         ctor: impl FnOnce(ObjAddr) -> T,
     ) -> Result<&T, StoreError> {
+        self.note_change();
         self.bind(id)?.alloc_with(obj, ctor)
     }
 
@@ -216,6 +243,7 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         id: ShadowId<T>,
         ctor: impl FnOnce(ObjAddr) -> Result<T, E>,
     ) -> Result<&T, CtorError<E>> {
+        self.note_change();
         self.bind(id)?.try_alloc_with(obj, ctor)
     }
 
@@ -229,6 +257,7 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         obj: impl IntoObjAddr<How>,
         id: ShadowId<T>,
     ) -> Result<&T, StoreError> {
+        self.note_change();
         self.bind(id)?.alloc_zeroed(obj)
     }
 
@@ -246,10 +275,16 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         id: ShadowId<T>,
         value: T,
     ) -> Result<&T, AllocError<T>> {
-        match self.bind(id) {
-            Ok(typed) => typed.get_or_alloc(obj, value),
-            Err(error) => Err(AllocError { value, error }),
+        let typed = match self.bind(id) {
+            Ok(typed) => typed,
+            Err(error) => return Err(AllocError { value, error }),
+        };
+        let obj = obj.into_obj_addr();
+        if let Some(value) = typed.find(obj) {
+            return Ok(value);
         }
+        self.note_change();
+        typed.by_value(obj, value, IfExists::Get)
     }
 
     /// Returns the variable, which is created with a constructor if it does not exist. The constructor runs as in
@@ -268,7 +303,13 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         id: ShadowId<T>,
         ctor: impl FnOnce(ObjAddr) -> T,
     ) -> Result<&T, StoreError> {
-        self.bind(id)?.get_or_alloc_with(obj, ctor)
+        let typed = self.bind(id)?;
+        let obj = obj.into_obj_addr();
+        if let Some(value) = typed.find(obj) {
+            return Ok(value);
+        }
+        self.note_change();
+        typed.by_ctor(obj, infallible(ctor), IfExists::Get).map_err(store_error)
     }
 
     /// Like [`get_or_alloc_with`](Self::get_or_alloc_with), but the constructor may fail.
@@ -284,7 +325,13 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         id: ShadowId<T>,
         ctor: impl FnOnce(ObjAddr) -> Result<T, E>,
     ) -> Result<&T, CtorError<E>> {
-        self.bind(id)?.get_or_try_alloc_with(obj, ctor)
+        let typed = self.bind(id)?;
+        let obj = obj.into_obj_addr();
+        if let Some(value) = typed.find(obj) {
+            return Ok(value);
+        }
+        self.note_change();
+        typed.by_ctor(obj, ctor, IfExists::Get)
     }
 
     /// Returns the variable, which is created with all bytes zero if it does not exist. Progress is as for
@@ -299,7 +346,13 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         obj: impl IntoObjAddr<How>,
         id: ShadowId<T>,
     ) -> Result<&T, StoreError> {
-        self.bind(id)?.get_or_alloc_zeroed(obj)
+        let typed = self.bind(id)?;
+        let obj = obj.into_obj_addr();
+        if let Some(value) = typed.find(obj) {
+            return Ok(value);
+        }
+        self.note_change();
+        typed.zeroed(obj, IfExists::Get)
     }
 
     /// Frees the variable, and returns whether it existed. From then on, no look-up finds it. Its value is dropped once
@@ -326,6 +379,7 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         id: ShadowId<T>,
         dtor: impl FnOnce(ObjAddr, &T) -> O,
     ) -> Option<O> {
+        self.note_change();
         self.typed(id)?.free_inlined(obj, dtor)
     }
 
@@ -344,6 +398,7 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     ///
     /// If a destructor panics. All other variables are freed first; then the first panic is resumed.
     pub fn free_all_with<T: Send + Sync + 'static>(&self, id: ShadowId<T>, dtor: impl FnMut(ObjAddr, &T)) -> usize {
+        self.note_change();
         self.typed(id).map_or(0, |typed| typed.free_all_with(dtor))
     }
 
@@ -352,6 +407,7 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     /// Call it before the parent's memory is deallocated. Weakly consistent, like [`free_all`](Self::free_all).
     /// Lock-free; takes time proportional to the number of the parent's variables, not to the size of the table.
     pub fn free_object<How>(&self, obj: impl IntoObjAddr<How>) -> usize {
+        self.note_change();
         let (core, shield) = (self.core(), self.shield());
         let from = core.root(shield);
         let mut count = 0;

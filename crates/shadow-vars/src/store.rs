@@ -46,16 +46,6 @@ pub struct ShadowStore<R: Reclaim = Asymmetric> {
     core: ManuallyDrop<Core<R>>,
 }
 
-/// Runs, when dropped, the maintenance that is due after an operation, outside of the operation's guard.
-struct Maintain<'s, R: Reclaim>(&'s Core<R>);
-
-impl<R: Reclaim> Drop for Maintain<'_, R> {
-    #[inline(always)]
-    fn drop(&mut self) {
-        self.0.lists.upkeep::<R>();
-    }
-}
-
 impl ShadowStore {
     /// Returns an empty store with the default backend.
     ///
@@ -107,12 +97,9 @@ impl<R: Reclaim> ShadowStore<R> {
         &self.core
     }
 
-    /// Runs an operation that creates or frees variables under a guard, and then the maintenance that is due outside of
-    /// it.
+    /// Runs an operation that creates or frees variables under a guard of its own.
     #[inline(always)]
     pub(crate) fn change<O>(&self, operation: impl FnOnce(&Pinned<'_, R>) -> O) -> O {
-        // Run by a destructor, so that the operation's result is not moved once more.
-        let _maintain = Maintain(&*self.core);
         let pin = self.pin();
         operation(&pin)
     }

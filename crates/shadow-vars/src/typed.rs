@@ -8,8 +8,9 @@ use bytemuck::Zeroable;
 
 use crate::ctor::{IfExists, Unplaced};
 use crate::error::{AllocError, CtorError, StoreError};
+use crate::guard::GuardKind;
 use crate::pinned::Pinned;
-use crate::reclaim::{Asymmetric, GuardKind, Reclaim};
+use crate::reclaim::{Asymmetric, Reclaim};
 use crate::registry::IdEntry;
 use crate::table::batch::BATCH;
 use crate::table::node::Node;
@@ -82,7 +83,7 @@ impl<'g, T: Send + Sync + 'static, R: Reclaim> Typed<'g, T, R> {
     }
 
     #[inline]
-    fn find(self, obj: ObjAddr) -> Option<&'g T> {
+    pub(crate) fn find(self, obj: ObjAddr) -> Option<&'g T> {
         // SAFETY: the entry holds `T`, and a node that is found is live.
         let value = |node: NodeRef<'g>| unsafe { node.value() };
         self.core.find_as(self.shield, obj.get(), self.entry, value)
@@ -272,7 +273,7 @@ impl<'g, T: Send + Sync + 'static, R: Reclaim> Typed<'g, T, R> {
     }
 
     #[inline(never)]
-    fn by_value(self, obj: ObjAddr, value: T, if_exists: IfExists) -> Result<&'g T, AllocError<T>> {
+    pub(crate) fn by_value(self, obj: ObjAddr, value: T, if_exists: IfExists) -> Result<&'g T, AllocError<T>> {
         let key = self.key_to_alloc(obj);
         match self.core.try_alloc_fast(self.shield, &key, value) {
             // SAFETY: the entry holds `T`, and the node is live.
@@ -293,7 +294,7 @@ impl<'g, T: Send + Sync + 'static, R: Reclaim> Typed<'g, T, R> {
     }
 
     #[inline(never)]
-    fn by_ctor<E>(
+    pub(crate) fn by_ctor<E>(
         self,
         obj: ObjAddr,
         ctor: impl FnOnce(ObjAddr) -> Result<T, E>,
@@ -311,7 +312,7 @@ impl<'g, T: Send + Sync + 'static, R: Reclaim> Typed<'g, T, R> {
         value_of(result)
     }
 
-    fn zeroed(self, obj: ObjAddr, if_exists: IfExists) -> Result<&'g T, StoreError>
+    pub(crate) fn zeroed(self, obj: ObjAddr, if_exists: IfExists) -> Result<&'g T, StoreError>
     where
         T: Zeroable,
     {
@@ -349,11 +350,11 @@ fn value_of<'g, T, E>(result: Result<NodeRef<'g>, CtorError<E>>) -> Result<&'g T
     })
 }
 
-fn infallible<T>(ctor: impl FnOnce(ObjAddr) -> T) -> impl FnOnce(ObjAddr) -> Result<T, Infallible> {
+pub(crate) fn infallible<T>(ctor: impl FnOnce(ObjAddr) -> T) -> impl FnOnce(ObjAddr) -> Result<T, Infallible> {
     |obj| Ok(ctor(obj))
 }
 
-fn store_error(error: CtorError<Infallible>) -> StoreError {
+pub(crate) fn store_error(error: CtorError<Infallible>) -> StoreError {
     match error {
         CtorError::Store(error) => error,
         CtorError::Ctor(never) => match never {},

@@ -106,7 +106,10 @@ impl<T: Send + Sync + 'static, S: StoreHandle> Variable<T, S> {
     /// due outside of the guard.
     #[inline(always)]
     fn change<O>(&self, run: impl FnOnce(Typed<'_, T, S::Backend>) -> O) -> O {
-        self.store().change(|pin| run(self.under(pin)))
+        self.store().change(|pin| {
+            pin.note_change();
+            run(self.under(pin))
+        })
     }
 
     #[inline(always)]

@@ -8,7 +8,7 @@ use std::sync::{Arc, Barrier, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use shadow_vars::{Asymmetric, Epoch, Reclaim, ShadowId, ShadowStore};
+use shadow_vars::{Asymmetric, Epoch, GuardKind, Pinned, Reclaim, ShadowId, ShadowStore};
 
 /// The values of a test that exist: created, and not dropped.
 #[derive(Clone, Default)]
@@ -50,6 +50,13 @@ fn fill<R: Reclaim>(store: &ShadowStore<R>, alive: &Alive, count: usize) {
 
 fn free<R: Reclaim>(store: &ShadowStore<R>, count: usize) {
     (0..count).for_each(|n| assert!(store.free(n * 8, VALUE)));
+}
+
+/// Frees under a guard that ends within another one: so nothing is dropped when it ends.
+fn quietly<R: Reclaim>(store: &ShadowStore<R>, free: impl FnOnce(&Pinned<'_, R>)) {
+    let outer = store.pin();
+    free(&store.pin());
+    drop(outer);
 }
 
 /// 3,000 values of 1 MiB, one alive at a time: of memory that the store cannot see.
@@ -126,6 +133,61 @@ fn what_is_left_behind_goes_with_a_later_operation_of_any_store() {
     });
 }
 
+/// Values are freed under a guard, and dropped when it ends, or is renewed: nothing else happens.
+#[test]
+fn what_is_freed_under_a_guard_goes_as_the_guard_ends() {
+    const COUNT: usize = 10;
+    fn free_under<G: GuardKind<Asymmetric>>(pin: &Pinned<'_, Asymmetric, G>, alive: &Alive) {
+        (0..COUNT).for_each(|n| assert!(pin.free(n * 8, VALUE)));
+        thread::sleep(LATER);
+        assert_eq!(alive.count(), COUNT, "a guard holds them");
+    }
+    let _alone = alone();
+    let (store, alive) = (ShadowStore::new(), Alive::default());
+    fill(&store, &alive, COUNT);
+    let pin = store.pin();
+    free_under(&pin, &alive);
+    drop(pin);
+    assert_eq!(alive.count(), 0);
+
+    fill(&store, &alive, COUNT);
+    let pin = store.pin_owned();
+    free_under(&pin, &alive);
+    drop(pin);
+    assert_eq!(alive.count(), 0);
+
+    fill(&store, &alive, COUNT);
+    let mut pin = store.pin();
+    free_under(&pin, &alive);
+    pin.repin();
+    assert_eq!(alive.count(), 0);
+}
+
+/// A guard under which variables were only looked up drops nothing when it ends.
+#[test]
+fn a_reader_drops_nothing() {
+    const COUNT: usize = 10;
+    let _alone = alone();
+    let (store, alive) = (ShadowStore::new(), Alive::default());
+    fill(&store, &alive, COUNT);
+    quietly(&store, |pin| (1..COUNT).for_each(|n| assert!(pin.free(n * 8, VALUE))));
+    thread::sleep(LATER);
+    let mut pin = store.pin();
+    assert!(pin.get(0_usize, VALUE).is_some() && !pin.contains(8_usize, VALUE));
+    assert!(
+        pin.get_or_alloc_with(0_usize, VALUE, |_| unreachable!("it exists"))
+            .is_ok()
+    );
+    assert_eq!(pin.iter().count(), 1);
+    pin.repin();
+    drop(pin);
+    drop(store.pin_owned());
+    assert_eq!(alive.count(), COUNT);
+    // One that frees does, even if there is nothing to free.
+    assert!(!store.pin().free(8_usize, VALUE));
+    assert_eq!(alive.count(), 1);
+}
+
 /// With another backend, whose grace periods may take a few steps more.
 #[test]
 fn what_is_left_behind_goes_with_flushes_whatever_the_backend() {
@@ -177,7 +239,7 @@ fn a_free_drops_a_few_at_most() {
     let mut most = 0;
     for n in 10_000..20_000 {
         let before = alive.count();
-        assert!(store.pin().free(n * 8_usize, VALUE));
+        quietly(&store, |pin| assert!(pin.free(n * 8_usize, VALUE)));
         most = most.max(before - alive.count());
     }
     assert!(most > 0, "none was dropped");
@@ -195,11 +257,10 @@ fn a_store_may_go_while_it_is_looked_after() {
         let store = Arc::new(ShadowStore::new());
         fill(&store, &alive, 100);
         store.alloc(8_usize, KEEPER, Keeper(store.clone())).unwrap();
-        {
-            let pin = store.pin();
+        quietly(&store, |pin| {
             (0..50).for_each(|n| assert!(pin.free(n * 8_usize, VALUE)));
             assert!(pin.free(8_usize, KEEPER));
-        }
+        });
         let weak = Arc::downgrade(&store);
         drop(store);
         let start = Instant::now();
@@ -285,7 +346,7 @@ fn a_store_may_go_at_a_threads_end() {
             // The thread-locals that a visit needs exist before this one, so they are destroyed after it.
             for n in 0..3 {
                 other.alloc(n * 8_usize, VALUE, alive.value()).unwrap();
-                assert!(other.pin().free(n * 8_usize, VALUE));
+                quietly(&other, |pin| assert!(pin.free(n * 8_usize, VALUE)));
                 thread::sleep(LATER);
                 other.flush();
             }
@@ -297,8 +358,9 @@ fn a_store_may_go_at_a_threads_end() {
                 };
                 store.alloc(n * 8_usize, KEEPER, keeper).unwrap();
             }
-            let pin = store.pin();
-            (0..100).for_each(|n| assert!(pin.free(n * 8_usize, KEEPER)));
+            quietly(&store, |pin| {
+                (0..100).for_each(|n| assert!(pin.free(n * 8_usize, KEEPER)));
+            });
         });
         thread.join().unwrap();
     }
@@ -316,9 +378,10 @@ fn visitors_do_not_wait_for_each_other() {
         for (store, kept) in [(&a, &b), (&b, &a)] {
             fill(store, &alive, 50);
             store.alloc(8_000_usize, KEEPER, Keeper(kept.clone())).unwrap();
-            let pin = store.pin();
-            (0..25).for_each(|n| assert!(pin.free(n * 8_usize, VALUE)));
-            assert!(pin.free(8_000_usize, KEEPER));
+            quietly(store, |pin| {
+                (0..25).for_each(|n| assert!(pin.free(n * 8_usize, VALUE)));
+                assert!(pin.free(8_000_usize, KEEPER));
+            });
         }
         drop((a, b));
         let start = Instant::now();
@@ -348,11 +411,12 @@ fn every_store_that_has_something_is_looked_after() {
     let _alone = alone();
     let (stores, alive): ([ShadowStore; 5], _) = (std::array::from_fn(|_| ShadowStore::new()), Alive::default());
     stores.iter().for_each(|store| fill(store, &alive, 100));
-    let pins = stores.each_ref().map(ShadowStore::pin);
-    pins.iter()
-        .for_each(|pin| (0..100).for_each(|n| assert!(pin.free(n * 8_usize, VALUE))));
-    drop(pins);
     let other = ShadowStore::new();
+    quietly(&other, |_| {
+        let pins = stores.each_ref().map(ShadowStore::pin);
+        pins.iter()
+            .for_each(|pin| (0..100).for_each(|n| assert!(pin.free(n * 8_usize, VALUE))));
+    });
     for _ in 0..3 {
         thread::sleep(LATER);
         other.flush();
