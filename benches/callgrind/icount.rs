@@ -38,8 +38,8 @@ fn of_capacity<R: Reclaim>(capacity: usize) -> Set<R> {
     let keys = objs.iter().map(|&obj| (obj, ID)).collect();
     // The thread's participant, its place and both ids' entries are made here, not in what is counted.
     for id in [ID, OTHER] {
-        store.alloc(8, id, VALUE).expect("the key is new");
-        assert!(store.free(8, id));
+        store.pin().alloc(8, id, VALUE).expect("the key is new");
+        assert!(store.pin().free(8, id));
     }
     Set {
         store,
@@ -53,7 +53,7 @@ fn of_capacity<R: Reclaim>(capacity: usize) -> Set<R> {
 fn full<R: Reclaim>() -> Set<R> {
     let set = empty();
     for &parent in &set.parents {
-        set.store.alloc(parent, ID, VALUE).expect("the key is new");
+        set.store.pin().alloc(parent, ID, VALUE).expect("the key is new");
     }
     set
 }
@@ -62,7 +62,7 @@ fn full<R: Reclaim>() -> Set<R> {
 fn two_each<R: Reclaim>() -> Set<R> {
     let set = full();
     for &parent in &set.parents {
-        set.store.alloc(parent, OTHER, VALUE).expect("the key is new");
+        set.store.pin().alloc(parent, OTHER, VALUE).expect("the key is new");
     }
     set
 }
@@ -73,7 +73,7 @@ fn growing<R: Reclaim>() -> Set<R> {
     let mut parent = 0x6000_0000_0000;
     while set.store.stats().growths == 0 {
         parent += 64;
-        set.store.alloc(parent, ID, VALUE).expect("the key is new");
+        set.store.pin().alloc(parent, ID, VALUE).expect("the key is new");
     }
     set
 }
@@ -155,12 +155,12 @@ macro_rules! per_backend {
                 set
             }
 
-            each!(pin_and_unpin, full(), |store, _parent| black_box(store.pin()));
+            each!(pin_and_unpin, full(), |store, _parent| black_box(store.pin().store()));
 
             #[library_benchmark]
             #[bench::n(full())]
             fn get_hit_guard_each(set: S) -> S {
-                read_each(&set.parents, |parent| set.store.get_with(parent, ID, |value| value[0]));
+                read_each(&set.parents, |parent| set.store.pin().get(parent, ID).map(|value| value[0]));
                 set
             }
 
@@ -177,8 +177,8 @@ macro_rules! per_backend {
             #[bench::n(full())]
             fn get_hit_typed(set: S) -> S {
                 let pin = set.store.pin();
-                let typed = pin.typed(black_box(ID)).expect("the id is in use");
-                read_each(&set.parents, |parent| typed.get(parent).map(|value| value[0]));
+                let variable = Variable::new(&set.store, black_box(ID)).expect("of this type");
+                read_each(&set.parents, |parent| pin.get(parent, &variable).map(|value| value[0]));
                 drop(pin);
                 set
             }
@@ -187,15 +187,17 @@ macro_rules! per_backend {
             #[bench::n(full())]
             fn get_hit_variable(set: S) -> S {
                 let variable = Variable::new(&set.store, black_box(ID)).expect("of this type");
-                read_each(&set.parents, |parent| variable.get_with(parent, |value| value[0]));
+                read_each(&set.parents, |parent| {
+                    set.store.pin().get(parent, &variable).map(|value| value[0])
+                });
                 set
             }
 
             each_variable!(alloc_variable, empty(), |variable, parent| assert!(
-                variable.alloc(black_box(parent), VALUE).is_ok()
+                variable.store().pin().alloc(black_box(parent), &variable, VALUE).is_ok()
             ));
             each_variable!(free_variable, full(), |variable, parent| assert!(
-                variable.free(black_box(parent))
+                variable.store().pin().free(black_box(parent), &variable)
             ));
 
             #[library_benchmark]
@@ -218,13 +220,13 @@ macro_rules! per_backend {
             }
 
             each!(get_miss_guard_each, full(), |store, parent| assert!(
-                !store.contains(black_box(parent + 8), ID)
+                !store.pin().contains(black_box(parent + 8), ID)
             ));
             each_pinned!(get_miss_guard_reused, full(), |pin, parent| assert!(
                 !pin.contains(black_box(parent + 8), ID)
             ));
             each!(alloc, empty(), |store, parent| assert!(
-                store.alloc(black_box(parent), ID, VALUE).is_ok()
+                store.pin().alloc(black_box(parent), ID, VALUE).is_ok()
             ));
             each_pinned!(get_or_alloc_existing, full(), |pin, parent| assert!(
                 pin.get_or_alloc(black_box(parent), ID, VALUE).is_ok()
@@ -239,11 +241,11 @@ macro_rules! per_backend {
                 pin.get_or_alloc_with(black_box(parent), ID, |_| VALUE).is_ok()
             ));
             each!(free, full(), |store, parent| assert!(
-                store.free(black_box(parent), ID)
+                store.pin().free(black_box(parent), ID)
             ));
             // Of two variables each.
             each!(free_object, two_each(), |store, parent| assert_eq!(
-                store.free_object(black_box(parent)),
+                store.pin().free_object(black_box(parent)),
                 2
             ));
 
@@ -251,7 +253,7 @@ macro_rules! per_backend {
             #[library_benchmark]
             #[bench::n(full())]
             fn free_all(set: S) -> S {
-                assert_eq!(set.store.free_all(black_box(ID)), N);
+                assert_eq!(set.store.pin().free_all(black_box(ID)), N);
                 set
             }
 
@@ -259,7 +261,7 @@ macro_rules! per_backend {
             #[library_benchmark]
             #[bench::once(growing())]
             fn migrate_block(set: S) -> S {
-                assert!(set.store.alloc(black_box(set.parents[0]), ID, VALUE).is_ok());
+                assert!(set.store.pin().alloc(black_box(set.parents[0]), ID, VALUE).is_ok());
                 set
             }
 

@@ -30,12 +30,15 @@ fn duplicate(_obj: ObjAddr, _id: u64) {
 #[cold]
 pub(crate) fn mismatch(_mismatch: &TypeMismatch) {
     #[cfg(feature = "tracing")]
-    tracing::error!(
-        id = format_args!("{:#x}", _mismatch.id),
-        bound = _mismatch.bound,
-        asked = _mismatch.asked,
-        "shadow id used with two types"
-    );
+    // A subscriber that panics must not end the operation.
+    FirstPanic::default().catch(|| {
+        tracing::error!(
+            id = format_args!("{:#x}", _mismatch.id),
+            bound = _mismatch.bound,
+            asked = _mismatch.asked,
+            "shadow id used with two types"
+        );
+    });
 }
 
 /// Logs that reclamation is stalled because the system denies the barrier it relies on. Once per process, for all

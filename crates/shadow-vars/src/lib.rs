@@ -69,6 +69,7 @@ extern crate self as shadow_vars;
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("a slot packs an address of 48 bits with a tag into 64: shadow-vars needs a 64-bit platform");
 
+mod as_variable;
 mod attached;
 mod child;
 mod config;
@@ -112,6 +113,7 @@ mod wait;
 
 pub use bytemuck::Zeroable;
 
+pub use as_variable::AsVariable;
 pub use attached::{Attached, Keeper};
 pub use config::Builder;
 #[doc(hidden)]

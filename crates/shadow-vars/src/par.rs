@@ -38,7 +38,8 @@ impl<R: Reclaim> ShadowStore<R> {
     ) -> usize {
         let outer = self.pin();
         outer.note_change();
-        let Some(entry) = outer.entry_of(id) else { return 0 };
+        let Some(bound) = outer.find(id) else { return 0 };
+        let entry = bound.entry;
         let (core, shield) = (self.core(), outer.shield());
         let mut count = 0;
         let mut panic = FirstPanic::default();

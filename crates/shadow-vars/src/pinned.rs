@@ -6,17 +6,17 @@
 use std::fmt;
 use std::mem::ManuallyDrop;
 
-use bytemuck::Zeroable;
-
+use crate::as_variable::AsVariable;
+use crate::as_variable::private::Within;
 use crate::ctor::IfExists;
-use crate::error::{AllocError, CtorError, StoreError, TypeMismatch};
+use crate::error::{AllocError, CtorError, StoreError};
 use crate::guard::{self, GuardKind, LocalGuard, OwnedGuard};
 use crate::iter::Iter;
 use crate::reclaim::{Asymmetric, Reclaim};
 use crate::store::ShadowStore;
 use crate::table::{Core, Shield};
-use crate::typed::{infallible, store_error};
-use crate::{IntoObjAddr, ObjAddr, ShadowId};
+use crate::typed::{Typed, infallible, store_error};
+use crate::{IntoObjAddr, ObjAddr};
 
 /// A store together with a guard.
 ///
@@ -93,7 +93,7 @@ impl<R: Reclaim, G: GuardKind<R>> Drop for Pinned<'_, R, G> {
         // SAFETY: taken here only, and not used afterwards.
         drop(unsafe { ManuallyDrop::take(&mut self.guard) });
         if changed {
-            self.core().lists.upkeep::<R>();
+            after_changes(self.store.core());
         }
     }
 }
@@ -151,6 +151,20 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         self.guard.note_change();
     }
 
+    /// Returns the variables of an id that was used in this store before.
+    #[inline(always)]
+    pub(crate) fn find<'g, V: AsVariable<'g, R>>(&'g self, variable: V) -> Option<Typed<'g, V::Value, R>> {
+        let found = variable.find(Within(self.core()))?;
+        Some(Typed::new(found.core, self.shield(), found.entry))
+    }
+
+    /// Returns the variables of an id, which is bound to its type now if it was not bound before.
+    #[inline(always)]
+    pub(crate) fn bound<'g, V: AsVariable<'g, R>>(&'g self, variable: V) -> Result<Typed<'g, V::Value, R>, StoreError> {
+        let bound = variable.bind(Within(self.core()))?;
+        Ok(Typed::new(bound.core, self.shield(), bound.entry))
+    }
+
     /// Returns the variable, or `None` if it does not exist. If the id is bound to another type, also returns `None` and
     /// logs a `tracing` error.
     ///
@@ -158,28 +172,18 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     /// running constructor or a stopped thread. Allocates nothing, and writes no shared memory, except that in large
     /// stores look-ups of one key in a thousand may update a hint about where look-ups should begin.
     #[inline(always)]
-    pub fn get<T: Send + Sync + 'static, How>(&self, obj: impl IntoObjAddr<How>, id: ShadowId<T>) -> Option<&T> {
-        self.typed(id)?.get(obj)
-    }
-
-    /// Like [`get`](Self::get), but reports if the id is bound to another type.
-    ///
-    /// # Errors
-    ///
-    /// [`TypeMismatch`] if the id is bound to another type; the error names both types.
-    pub fn try_get<T: Send + Sync + 'static, How>(
-        &self,
+    pub fn get<'g, V: AsVariable<'g, R>, How>(
+        &'g self,
         obj: impl IntoObjAddr<How>,
-        id: ShadowId<T>,
-    ) -> Result<Option<&T>, TypeMismatch> {
-        self.store.check_id(id)?;
-        Ok(self.get(obj, id))
+        variable: V,
+    ) -> Option<&'g V::Value> {
+        self.find(variable)?.find(obj.into_obj_addr())
     }
 
     /// Returns whether the variable exists. Otherwise like [`get`](Self::get).
-    #[inline]
-    pub fn contains<T: Send + Sync + 'static, How>(&self, obj: impl IntoObjAddr<How>, id: ShadowId<T>) -> bool {
-        self.get(obj, id).is_some()
+    #[inline(always)]
+    pub fn contains<'g, V: AsVariable<'g, R>, How>(&'g self, obj: impl IntoObjAddr<How>, variable: V) -> bool {
+        self.get(obj, variable).is_some()
     }
 
     /// Creates the variable from a value.
@@ -197,15 +201,16 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     /// - [`TooManyIds`](StoreError::TooManyIds) if the store already knows 2^32 ids.
     /// - [`Recursion`](StoreError::Recursion) or [`Cycle`](StoreError::Cycle) if waiting for the constructor would never
     ///   end.
-    pub fn alloc<T: Send + Sync + 'static, How>(
-        &self,
+    #[inline(always)]
+    pub fn alloc<'g, V: AsVariable<'g, R>, How>(
+        &'g self,
         obj: impl IntoObjAddr<How>,
-        id: ShadowId<T>,
-        value: T,
-    ) -> Result<&T, AllocError<T>> {
+        variable: V,
+        value: V::Value,
+    ) -> Result<&'g V::Value, AllocError<V::Value>> {
         self.note_change();
-        match self.bind(id) {
-            Ok(typed) => typed.alloc(obj, value),
+        match self.bound(variable) {
+            Ok(bound) => bound.by_value(obj.into_obj_addr(), value, IfExists::Refuse),
             Err(error) => Err(AllocError { value, error }),
         }
     }
@@ -221,14 +226,15 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     /// # Errors
     ///
     /// The same as for [`alloc`](Self::alloc).
-    pub fn alloc_with<T: Send + Sync + 'static, How>(
-        &self,
+    #[inline(always)]
+    pub fn alloc_with<'g, V: AsVariable<'g, R>, How>(
+        &'g self,
         obj: impl IntoObjAddr<How>,
-        id: ShadowId<T>,
-        ctor: impl FnOnce(ObjAddr) -> T,
-    ) -> Result<&T, StoreError> {
-        self.note_change();
-        self.bind(id)?.alloc_with(obj, ctor)
+        variable: V,
+        ctor: impl FnOnce(ObjAddr) -> V::Value,
+    ) -> Result<&'g V::Value, StoreError> {
+        self.try_alloc_with(obj, variable, infallible(ctor))
+            .map_err(store_error)
     }
 
     /// Like [`alloc_with`](Self::alloc_with), but the constructor may fail.
@@ -237,28 +243,16 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     ///
     /// [`CtorError::Ctor`] with the constructor's error, in which case no variable is created. Otherwise
     /// [`CtorError::Store`], as for [`alloc`](Self::alloc).
-    pub fn try_alloc_with<T: Send + Sync + 'static, E, How>(
-        &self,
+    #[inline(always)]
+    pub fn try_alloc_with<'g, V: AsVariable<'g, R>, E, How>(
+        &'g self,
         obj: impl IntoObjAddr<How>,
-        id: ShadowId<T>,
-        ctor: impl FnOnce(ObjAddr) -> Result<T, E>,
-    ) -> Result<&T, CtorError<E>> {
+        variable: V,
+        ctor: impl FnOnce(ObjAddr) -> Result<V::Value, E>,
+    ) -> Result<&'g V::Value, CtorError<E>> {
         self.note_change();
-        self.bind(id)?.try_alloc_with(obj, ctor)
-    }
-
-    /// Creates the variable with all bytes zero. Progress is as for [`alloc`](Self::alloc).
-    ///
-    /// # Errors
-    ///
-    /// The same as for [`alloc`](Self::alloc).
-    pub fn alloc_zeroed<T: Zeroable + Send + Sync + 'static, How>(
-        &self,
-        obj: impl IntoObjAddr<How>,
-        id: ShadowId<T>,
-    ) -> Result<&T, StoreError> {
-        self.note_change();
-        self.bind(id)?.alloc_zeroed(obj)
+        self.bound(variable)?
+            .by_ctor(obj.into_obj_addr(), ctor, IfExists::Refuse)
     }
 
     /// Returns the variable, which is created from `value` if it does not exist. If it exists, `value` is dropped.
@@ -268,23 +262,23 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     /// # Errors
     ///
     /// The same as for [`alloc`](Self::alloc), except that `Exists` is never returned. Each error gives the value back.
-    #[inline]
-    pub fn get_or_alloc<T: Send + Sync + 'static, How>(
-        &self,
+    #[inline(always)]
+    pub fn get_or_alloc<'g, V: AsVariable<'g, R>, How>(
+        &'g self,
         obj: impl IntoObjAddr<How>,
-        id: ShadowId<T>,
-        value: T,
-    ) -> Result<&T, AllocError<T>> {
-        let typed = match self.bind(id) {
-            Ok(typed) => typed,
+        variable: V,
+        value: V::Value,
+    ) -> Result<&'g V::Value, AllocError<V::Value>> {
+        let bound = match self.bound(variable) {
+            Ok(bound) => bound,
             Err(error) => return Err(AllocError { value, error }),
         };
         let obj = obj.into_obj_addr();
-        if let Some(value) = typed.find(obj) {
+        if let Some(value) = bound.find(obj) {
             return Ok(value);
         }
         self.note_change();
-        typed.by_value(obj, value, IfExists::Get)
+        bound.by_value(obj, value, IfExists::Get)
     }
 
     /// Returns the variable, which is created with a constructor if it does not exist. The constructor runs as in
@@ -296,20 +290,20 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     /// # Errors
     ///
     /// The same as for [`alloc`](Self::alloc), except that `Exists` is never returned.
-    #[inline]
-    pub fn get_or_alloc_with<T: Send + Sync + 'static, How>(
-        &self,
+    #[inline(always)]
+    pub fn get_or_alloc_with<'g, V: AsVariable<'g, R>, How>(
+        &'g self,
         obj: impl IntoObjAddr<How>,
-        id: ShadowId<T>,
-        ctor: impl FnOnce(ObjAddr) -> T,
-    ) -> Result<&T, StoreError> {
-        let typed = self.bind(id)?;
+        variable: V,
+        ctor: impl FnOnce(ObjAddr) -> V::Value,
+    ) -> Result<&'g V::Value, StoreError> {
+        let bound = self.bound(variable)?;
         let obj = obj.into_obj_addr();
-        if let Some(value) = typed.find(obj) {
+        if let Some(value) = bound.find(obj) {
             return Ok(value);
         }
         self.note_change();
-        typed.by_ctor(obj, infallible(ctor), IfExists::Get).map_err(store_error)
+        bound.by_ctor(obj, infallible(ctor), IfExists::Get).map_err(store_error)
     }
 
     /// Like [`get_or_alloc_with`](Self::get_or_alloc_with), but the constructor may fail.
@@ -318,41 +312,20 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     ///
     /// [`CtorError::Ctor`] with the constructor's error, in which case no variable is created. Otherwise
     /// [`CtorError::Store`], as for [`get_or_alloc`](Self::get_or_alloc).
-    #[inline]
-    pub fn get_or_try_alloc_with<T: Send + Sync + 'static, E, How>(
-        &self,
+    #[inline(always)]
+    pub fn get_or_try_alloc_with<'g, V: AsVariable<'g, R>, E, How>(
+        &'g self,
         obj: impl IntoObjAddr<How>,
-        id: ShadowId<T>,
-        ctor: impl FnOnce(ObjAddr) -> Result<T, E>,
-    ) -> Result<&T, CtorError<E>> {
-        let typed = self.bind(id)?;
+        variable: V,
+        ctor: impl FnOnce(ObjAddr) -> Result<V::Value, E>,
+    ) -> Result<&'g V::Value, CtorError<E>> {
+        let bound = self.bound(variable)?;
         let obj = obj.into_obj_addr();
-        if let Some(value) = typed.find(obj) {
+        if let Some(value) = bound.find(obj) {
             return Ok(value);
         }
         self.note_change();
-        typed.by_ctor(obj, ctor, IfExists::Get)
-    }
-
-    /// Returns the variable, which is created with all bytes zero if it does not exist. Progress is as for
-    /// [`alloc`](Self::alloc).
-    ///
-    /// # Errors
-    ///
-    /// The same as for [`get_or_alloc`](Self::get_or_alloc).
-    #[inline]
-    pub fn get_or_alloc_zeroed<T: Zeroable + Send + Sync + 'static, How>(
-        &self,
-        obj: impl IntoObjAddr<How>,
-        id: ShadowId<T>,
-    ) -> Result<&T, StoreError> {
-        let typed = self.bind(id)?;
-        let obj = obj.into_obj_addr();
-        if let Some(value) = typed.find(obj) {
-            return Ok(value);
-        }
-        self.note_change();
-        typed.zeroed(obj, IfExists::Get)
+        bound.by_ctor(obj, ctor, IfExists::Get)
     }
 
     /// Frees the variable, and returns whether it existed. From then on, no look-up finds it. Its value is dropped once
@@ -360,8 +333,9 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     ///
     /// Lock-free. Never waits, not even for a running constructor of the same variable: until that has finished, there is
     /// nothing to free. May drop values that were freed earlier.
-    pub fn free<T: Send + Sync + 'static, How>(&self, obj: impl IntoObjAddr<How>, id: ShadowId<T>) -> bool {
-        self.free_with(obj, id, |_, _| ()).is_some()
+    #[inline(always)]
+    pub fn free<'g, V: AsVariable<'g, R>, How>(&'g self, obj: impl IntoObjAddr<How>, variable: V) -> bool {
+        self.free_with(obj, variable, |_, _| ()).is_some()
     }
 
     /// Frees the variable like [`free`](Self::free), and calls the destructor with the parent's address and the value.
@@ -373,22 +347,23 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     /// # Panics
     ///
     /// If the destructor panics; the variable is freed nevertheless.
-    pub fn free_with<T: Send + Sync + 'static, O, How>(
-        &self,
+    #[inline(always)]
+    pub fn free_with<'g, V: AsVariable<'g, R>, O, How>(
+        &'g self,
         obj: impl IntoObjAddr<How>,
-        id: ShadowId<T>,
-        dtor: impl FnOnce(ObjAddr, &T) -> O,
+        variable: V,
+        dtor: impl FnOnce(ObjAddr, &V::Value) -> O,
     ) -> Option<O> {
         self.note_change();
-        self.typed(id)?.free_inlined(obj, dtor)
+        self.find(variable)?.remove(obj.into_obj_addr(), dtor)
     }
 
     /// Frees all variables of an id. Returns how many this call has freed.
     ///
     /// Weakly consistent: frees each variable that exists during the whole call; one that is created or freed meanwhile
     /// may or may not be included. Lock-free; takes time proportional to the size of the table.
-    pub fn free_all<T: Send + Sync + 'static>(&self, id: ShadowId<T>) -> usize {
-        self.free_all_with(id, |_, _| ())
+    pub fn free_all<'g, V: AsVariable<'g, R>>(&'g self, variable: V) -> usize {
+        self.free_all_with(variable, |_, _| ())
     }
 
     /// Like [`free_all`](Self::free_all), but calls the destructor for each variable, as [`free_with`](Self::free_with)
@@ -397,24 +372,23 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     /// # Panics
     ///
     /// If a destructor panics. All other variables are freed first; then the first panic is resumed.
-    pub fn free_all_with<T: Send + Sync + 'static>(&self, id: ShadowId<T>, dtor: impl FnMut(ObjAddr, &T)) -> usize {
+    pub fn free_all_with<'g, V: AsVariable<'g, R>>(
+        &'g self,
+        variable: V,
+        dtor: impl FnMut(ObjAddr, &V::Value),
+    ) -> usize {
         self.note_change();
-        self.typed(id).map_or(0, |typed| typed.free_all_with(dtor))
+        self.find(variable).map_or(0, |bound| bound.free_all_with(dtor))
     }
 
     /// Frees all variables of a parent, of any type. Returns how many this call has freed.
     ///
     /// Call it before the parent's memory is deallocated. Weakly consistent, like [`free_all`](Self::free_all).
     /// Lock-free; takes time proportional to the number of the parent's variables, not to the size of the table.
+    #[inline(always)]
     pub fn free_object<How>(&self, obj: impl IntoObjAddr<How>) -> usize {
         self.note_change();
-        let (core, shield) = (self.core(), self.shield());
-        let from = core.root(shield);
-        let mut count = 0;
-        core.for_each_of_parent(shield, obj.into_obj_addr().get(), |node, at| {
-            count += usize::from(core.remove_at(shield, node, from, at));
-        });
-        count
+        free_object(self.core(), self.shield(), obj.into_obj_addr())
     }
 
     /// Returns the ids of a parent's variables, each once, in no particular order.
@@ -442,6 +416,23 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     pub fn iter(&self) -> Iter<'_, R> {
         Iter::new(self.core(), self.shield())
     }
+}
+
+/// Does the upkeep that is due. Not inlined, so that the drop of a guard is small enough to be inlined where a panic may
+/// unwind through it: otherwise each guard would be kept in memory.
+#[inline(never)]
+fn after_changes<R: Reclaim>(core: &Core<R>) {
+    core.lists.upkeep::<R>();
+}
+
+/// Takes the guard's shield, not the guard, which can then be kept in registers.
+fn free_object<R: Reclaim>(core: &Core<R>, shield: Shield<'_, R>, obj: ObjAddr) -> usize {
+    let from = core.root(shield);
+    let mut count = 0;
+    core.for_each_of_parent(shield, obj.get(), |node, at| {
+        count += usize::from(core.remove_at(shield, node, from, at));
+    });
+    count
 }
 
 impl<R: Reclaim, G: GuardKind<R>> fmt::Debug for Pinned<'_, R, G> {

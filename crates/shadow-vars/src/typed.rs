@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use bytemuck::Zeroable;
 
 use crate::ctor::{IfExists, Unplaced};
-use crate::error::{AllocError, CtorError, StoreError};
+use crate::error::{AllocError, CtorError, StoreError, TypeMismatch};
 use crate::guard::GuardKind;
 use crate::pinned::Pinned;
 use crate::reclaim::{Asymmetric, Reclaim};
@@ -58,7 +58,7 @@ pub struct Typed<'g, T, R: Reclaim = Asymmetric> {
     /// Of the guard under which this was made.
     shield: Shield<'g, R>,
     /// The entry of the id, which holds `T`.
-    entry: &'g IdEntry,
+    pub(crate) entry: &'g IdEntry,
     /// Values are stored and returned, so this is invariant in `T`. The pointer makes it neither `Send` nor `Sync`.
     _value: PhantomData<*mut T>,
 }
@@ -230,7 +230,7 @@ impl<'g, T: Send + Sync + 'static, R: Reclaim> Typed<'g, T, R> {
 
     /// Frees the variable, and returns whether it existed. See [`Pinned::free`].
     pub fn free<How>(&self, obj: impl IntoObjAddr<How>) -> bool {
-        self.free_inlined(obj, |_, _| ()).is_some()
+        self.remove(obj.into_obj_addr(), |_, _| ()).is_some()
     }
 
     /// Frees the variable with a destructor, and returns the destructor's result. See [`Pinned::free_with`].
@@ -239,17 +239,12 @@ impl<'g, T: Send + Sync + 'static, R: Reclaim> Typed<'g, T, R> {
     ///
     /// If the destructor panics; the variable is freed nevertheless.
     pub fn free_with<O, How>(&self, obj: impl IntoObjAddr<How>, dtor: impl FnOnce(ObjAddr, &T) -> O) -> Option<O> {
-        self.free_inlined(obj, dtor)
+        self.remove(obj.into_obj_addr(), dtor)
     }
 
-    /// Like [`free_with`](Self::free_with), but always inlined into the caller.
-    #[inline(always)]
-    pub(crate) fn free_inlined<O, How>(
-        self,
-        obj: impl IntoObjAddr<How>,
-        dtor: impl FnOnce(ObjAddr, &T) -> O,
-    ) -> Option<O> {
-        let obj = obj.into_obj_addr();
+    /// See [`Pinned::free_with`].
+    #[inline]
+    pub(crate) fn remove<O>(self, obj: ObjAddr, dtor: impl FnOnce(ObjAddr, &T) -> O) -> Option<O> {
         let key = self.core.key(obj.get(), self.entry);
         // SAFETY: the entry holds `T`, and the node was live until it was removed.
         (self.core).remove(self.shield, &key, |node| dtor(obj, unsafe { node.value() }))
@@ -367,8 +362,7 @@ impl<R: Reclaim, G: GuardKind<R>> Pinned<'_, R, G> {
     /// Wait-free.
     #[inline]
     pub fn typed<T: Send + Sync + 'static>(&self, id: ShadowId<T>) -> Option<Typed<'_, T, R>> {
-        let entry = self.entry_of(id)?;
-        Some(Typed::new(self.core(), self.shield(), entry))
+        self.find(id)
     }
 
     /// Like [`typed`](Self::typed), but binds the id to its type if it was never used in this store, as the first
@@ -380,20 +374,51 @@ impl<R: Reclaim, G: GuardKind<R>> Pinned<'_, R, G> {
     /// [`TooManyIds`](StoreError::TooManyIds).
     #[inline]
     pub fn bind<T: Send + Sync + 'static>(&self, id: ShadowId<T>) -> Result<Typed<'_, T, R>, StoreError> {
-        let entry = self.core().registry.bind::<T>(id.get())?;
-        Ok(Typed::new(self.core(), self.shield(), entry))
+        self.bound(id)
     }
 
-    /// Returns the entry of an id, if it holds `T`.
+    /// Like [`get`](Self::get), but reports if the id is bound to another type.
+    ///
+    /// # Errors
+    ///
+    /// [`TypeMismatch`] if the id is bound to another type; the error names both types.
+    pub fn try_get<T: Send + Sync + 'static, How>(
+        &self,
+        obj: impl IntoObjAddr<How>,
+        id: ShadowId<T>,
+    ) -> Result<Option<&T>, TypeMismatch> {
+        self.store().check_id(id)?;
+        Ok(self.get(obj, id))
+    }
+
+    /// Creates the variable with all bytes zero. Progress is as for [`alloc`](Self::alloc).
+    ///
+    /// # Errors
+    ///
+    /// The same as for [`alloc`](Self::alloc).
+    pub fn alloc_zeroed<T: Zeroable + Send + Sync + 'static, How>(
+        &self,
+        obj: impl IntoObjAddr<How>,
+        id: ShadowId<T>,
+    ) -> Result<&T, StoreError> {
+        self.note_change();
+        self.bound(id)?.alloc_zeroed(obj)
+    }
+
+    /// Returns the variable, which is created with all bytes zero if it does not exist. Progress is as for
+    /// [`alloc`](Self::alloc).
+    ///
+    /// # Errors
+    ///
+    /// The same as for [`get_or_alloc`](Self::get_or_alloc).
     #[inline]
-    pub(crate) fn entry_of<T: 'static>(&self, id: ShadowId<T>) -> Option<&IdEntry> {
-        let entry = self.core().registry.get(id.get())?;
-        if entry.holds::<T>() {
-            Some(entry)
-        } else {
-            wrong_type::<T>(entry);
-            None
-        }
+    pub fn get_or_alloc_zeroed<T: Zeroable + Send + Sync + 'static, How>(
+        &self,
+        obj: impl IntoObjAddr<How>,
+        id: ShadowId<T>,
+    ) -> Result<&T, StoreError> {
+        self.note_change();
+        self.bound(id)?.get_or_alloc_zeroed(obj)
     }
 
     /// Looks up a batch of keys: `out[i]` becomes the variable of `keys[i]`, for each `i` below the shorter length.
@@ -425,7 +450,7 @@ impl<R: Reclaim, G: GuardKind<R>> Pinned<'_, R, G> {
             for (&(obj, id), key) in keys.iter().zip(&mut batch) {
                 let entry = match last {
                     Some((number, entry)) if number == id.get() => entry,
-                    _ => self.entry_of(id),
+                    _ => self.find(id).map(|bound| bound.entry),
                 };
                 last = Some((id.get(), entry));
                 *key = (obj.get(), entry);
@@ -442,11 +467,6 @@ impl<R: Reclaim, G: GuardKind<R>> Pinned<'_, R, G> {
             );
         }
     }
-}
-
-#[cold]
-fn wrong_type<T>(entry: &IdEntry) {
-    events::mismatch(&entry.mismatch(std::any::type_name::<T>()));
 }
 
 impl<T, R: Reclaim> Clone for Typed<'_, T, R> {

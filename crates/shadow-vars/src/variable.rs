@@ -3,10 +3,14 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
+use std::sync::LazyLock;
 
+use crate::as_variable::AsVariable;
+use crate::as_variable::private::{Entry, Resolve, Within};
 use crate::error::{AllocError, CtorError, StoreError};
 use crate::parent::StoreHandle;
 use crate::pinned::Pinned;
+use crate::reclaim::Reclaim;
 use crate::registry::IdEntry;
 use crate::store::ShadowStore;
 use crate::typed::Typed;
@@ -94,6 +98,20 @@ impl<T: Send + Sync + 'static, S: StoreHandle> Variable<T, S> {
     fn entry(&self) -> &IdEntry {
         // SAFETY: the store lives as long as its handle, and its entries live as long as the store.
         unsafe { self.entry.as_ref() }
+    }
+
+    /// The operation is on this variable's store, whatever the guard's: a guard protects all stores of its backend.
+    #[inline(always)]
+    fn within<'g>(&'g self, Within(of_guard): Within<'g, S::Backend>) -> Entry<'g, S::Backend> {
+        let core = self.store().core();
+        debug_assert!(
+            std::ptr::eq(core, of_guard),
+            "this guard is of another store than this `Variable`: take one of `variable.store()`"
+        );
+        Entry {
+            core,
+            entry: self.entry(),
+        }
     }
 
     /// Calls `run` with the variables under one guard, for several operations. Wait-free, apart from what `run` does.
@@ -234,7 +252,7 @@ impl<T: Send + Sync + 'static, S: StoreHandle> Variable<T, S> {
     ///
     /// If the destructor panics; the variable is freed nevertheless.
     pub fn free_with<O, How>(&self, obj: impl IntoObjAddr<How>, dtor: impl FnOnce(ObjAddr, &T) -> O) -> Option<O> {
-        self.change(|variables| variables.free_inlined(obj, dtor))
+        self.change(|variables| variables.remove(obj.into_obj_addr(), dtor))
     }
 
     /// Frees all variables of the id, and returns how many this call has freed. See [`Pinned::free_all`].
@@ -261,6 +279,48 @@ impl<T: Send + Sync + 'static, S: StoreHandle> Variable<T, S> {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+impl<'g, T: Send + Sync + 'static, R: Reclaim, S: StoreHandle<Backend = R>> Resolve<'g, R> for &'g Variable<T, S> {
+    #[inline(always)]
+    fn find(self, within: Within<'g, R>) -> Option<Entry<'g, R>> {
+        Some(self.within(within))
+    }
+
+    #[inline(always)]
+    fn bind(self, within: Within<'g, R>) -> Result<Entry<'g, R>, StoreError> {
+        Ok(self.within(within))
+    }
+}
+
+impl<'g, T: Send + Sync + 'static, R: Reclaim, S: StoreHandle<Backend = R>> AsVariable<'g, R> for &'g Variable<T, S> {
+    type Value = T;
+}
+
+impl<'g, T, R, S> Resolve<'g, R> for &'g LazyLock<Variable<T, S>>
+where
+    T: Send + Sync + 'static,
+    R: Reclaim,
+    S: StoreHandle<Backend = R>,
+{
+    #[inline(always)]
+    fn find(self, within: Within<'g, R>) -> Option<Entry<'g, R>> {
+        Resolve::find(&**self, within)
+    }
+
+    #[inline(always)]
+    fn bind(self, within: Within<'g, R>) -> Result<Entry<'g, R>, StoreError> {
+        Resolve::bind(&**self, within)
+    }
+}
+
+impl<'g, T, R, S> AsVariable<'g, R> for &'g LazyLock<Variable<T, S>>
+where
+    T: Send + Sync + 'static,
+    R: Reclaim,
+    S: StoreHandle<Backend = R>,
+{
+    type Value = T;
 }
 
 impl<T, S: StoreHandle + Clone> Clone for Variable<T, S> {

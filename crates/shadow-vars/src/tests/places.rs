@@ -23,7 +23,7 @@ fn id(n: usize) -> ShadowId<usize> {
 /// Returns the number of buckets from the home of a key to the slot that leads to its node.
 fn buckets(store: &ShadowStore<Asymmetric>, obj: usize, n: usize) -> usize {
     let (core, pin) = (store.core(), store.pin());
-    let (root, entry) = (core.root(pin.shield()), pin.entry_of(id(n)).unwrap());
+    let (root, entry) = (core.root(pin.shield()), pin.find(id(n)).unwrap().entry);
     let key = core.key(obj, entry);
     let node = core.find(pin.shield(), obj, entry).unwrap().as_ptr();
     let home = root.home(key.hash);

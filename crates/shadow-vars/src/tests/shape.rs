@@ -60,7 +60,7 @@ fn buckets(store: &Store, objs: &[usize], id: ShadowId<usize>) -> (f64, usize) {
         return (0.0, 0);
     }
     let (core, pin) = (store.core(), store.pin());
-    let (root, entry) = (core.root(pin.shield()), pin.entry_of(id).unwrap());
+    let (root, entry) = (core.root(pin.shield()), pin.find(id).unwrap().entry);
     assert!(!root.has_next(), "a migration that was not finished");
     let looked_at = objs.iter().map(|&obj| {
         let node = core.find(pin.shield(), obj, entry).unwrap().as_ptr();
@@ -208,7 +208,7 @@ fn a_part_of_a_sweep_leaves_no_crowd() {
         let store = filled(|_| ID);
         {
             let pin = store.pin();
-            let (core, shield, entry) = (store.core(), pin.shield(), pin.entry_of(ID).unwrap());
+            let (core, shield, entry) = (store.core(), pin.shield(), pin.find(ID).unwrap().entry);
             let table = core.root(shield);
             let buckets = table.buckets();
             core.sweep_id(shield, table, 0..buckets - buckets / part, entry, |_| ());
