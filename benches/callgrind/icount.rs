@@ -19,7 +19,6 @@ struct Set<R: Reclaim> {
     store: ShadowStore<R>,
     parents: Vec<usize>,
     objs: Vec<ObjAddr>,
-    keys: Vec<(ObjAddr, ShadowId<[u64; 2]>)>,
 }
 
 /// Retirements of a batch: half of the variables are reclaimed while the others are freed.
@@ -35,18 +34,12 @@ fn of_capacity<R: Reclaim>(capacity: usize) -> Set<R> {
     let store = builder.batch(BATCH).build().expect("there is memory for a small table");
     let parents: Vec<usize> = (1..=N).map(|n| 0x7000_0000_0000 + n * 64).collect();
     let objs: Vec<_> = parents.iter().map(|&parent| ObjAddr::new(parent)).collect();
-    let keys = objs.iter().map(|&obj| (obj, ID)).collect();
     // The thread's participant, its place and both ids' entries are made here, not in what is counted.
     for id in [ID, OTHER] {
         store.pin().alloc(8, id, VALUE).expect("the key is new");
         assert!(store.pin().free(8, id));
     }
-    Set {
-        store,
-        parents,
-        objs,
-        keys,
-    }
+    Set { store, parents, objs }
 }
 
 /// Every parent has a variable.
@@ -88,12 +81,12 @@ fn read_each(parents: &[usize], get: impl Fn(usize) -> Option<u64>) {
     assert_eq!(sum, 3 * N as u64);
 }
 
-/// Reads the variables of all keys, 64 at once.
+/// Reads the variables of all parents, 64 at once.
 #[inline(always)]
-fn read_batches<'g, K>(keys: &[K], get_many: impl Fn(&[K], &mut [Option<&'g [u64; 2]>])) {
-    for keys in keys.chunks(64) {
+fn read_batches<'g>(objs: &[ObjAddr], get_many: impl Fn(&[ObjAddr], &mut [Option<&'g [u64; 2]>])) {
+    for objs in objs.chunks(64) {
         let mut found = [None; 64];
-        get_many(black_box(keys), &mut found);
+        get_many(black_box(objs), &mut found);
         assert!(found.iter().all(|found| found.is_some_and(|value| value[0] == 3)));
     }
 }
@@ -125,7 +118,7 @@ macro_rules! each {
 /// by the variable, which knows its id,
 macro_rules! each_variable {
     ($name:ident, $init:expr, |$variable:ident, $parent:ident| $operation:expr) => {
-        each_by!($name, $init, set => Variable::new(&set.store, black_box(ID)).expect("of this type"),
+        each_by!($name, $init, set => Variable::new_in(black_box(ID), &set.store).expect("of this type"),
             |$variable, $parent| $operation);
     };
 }
@@ -177,7 +170,7 @@ macro_rules! per_backend {
             #[bench::n(full())]
             fn get_hit_typed(set: S) -> S {
                 let pin = set.store.pin();
-                let variable = Variable::new(&set.store, black_box(ID)).expect("of this type");
+                let variable = Variable::new_in(black_box(ID), &set.store).expect("of this type");
                 read_each(&set.parents, |parent| pin.get(parent, &variable).map(|value| value[0]));
                 drop(pin);
                 set
@@ -186,7 +179,7 @@ macro_rules! per_backend {
             #[library_benchmark]
             #[bench::n(full())]
             fn get_hit_variable(set: S) -> S {
-                let variable = Variable::new(&set.store, black_box(ID)).expect("of this type");
+                let variable = Variable::new_in(black_box(ID), &set.store).expect("of this type");
                 read_each(&set.parents, |parent| {
                     set.store.pin().get(parent, &variable).map(|value| value[0])
                 });
@@ -204,8 +197,8 @@ macro_rules! per_backend {
             #[bench::n(full())]
             fn get_batch_typed(set: S) -> S {
                 let pin = set.store.pin();
-                let typed = pin.typed(black_box(ID)).expect("the id is in use");
-                read_batches(&set.objs, |objs, found| typed.get_many(objs, found));
+                let variable = Variable::new_in(black_box(ID), &set.store).expect("of this type");
+                read_batches(&set.objs, |objs, found| pin.get_many(objs, &variable, found));
                 drop(pin);
                 set
             }
@@ -214,7 +207,7 @@ macro_rules! per_backend {
             #[bench::n(full())]
             fn get_batch(set: S) -> S {
                 let pin = set.store.pin();
-                read_batches(&set.keys, |keys, found| pin.get_many(keys, found));
+                read_batches(&set.objs, |objs, found| pin.get_many(objs, ID, found));
                 drop(pin);
                 set
             }
@@ -235,10 +228,10 @@ macro_rules! per_backend {
                 pin.get_or_alloc(black_box(parent), ID, VALUE).is_ok()
             ));
             each_pinned!(get_or_alloc_with_existing, full(), |pin, parent| assert!(
-                pin.get_or_alloc_with(black_box(parent), ID, |_| VALUE).is_ok()
+                pin.get_or_alloc_with(black_box(parent), ID, || VALUE).is_ok()
             ));
             each_pinned!(get_or_alloc_with_new, empty(), |pin, parent| assert!(
-                pin.get_or_alloc_with(black_box(parent), ID, |_| VALUE).is_ok()
+                pin.get_or_alloc_with(black_box(parent), ID, || VALUE).is_ok()
             ));
             each!(free, full(), |store, parent| assert!(
                 store.pin().free(black_box(parent), ID)

@@ -46,8 +46,10 @@ pub(crate) mod private {
 
     /// Implementations return entries that hold `AsVariable::Value`.
     pub trait Resolve<'g, R: Reclaim>: Sized {
-        /// Returns the entry of the id, if it was ever used in the store. If it is bound to another type, returns `None`
-        /// and logs a `tracing` error.
+        /// Returns the entry of the id, if it was ever used in the store with its type.
+        fn known(self, within: Within<'g, R>) -> Option<Entry<'g, R>>;
+
+        /// Like [`known`](Self::known), but logs a `tracing` error if the id is bound to another type.
         fn find(self, within: Within<'g, R>) -> Option<Entry<'g, R>>;
 
         /// Returns the entry of the id, bound to its type now if it was not bound before.
@@ -60,6 +62,11 @@ impl<'g, T: Send + Sync + 'static, R: Reclaim> AsVariable<'g, R> for ShadowId<T>
 }
 
 impl<'g, T: Send + Sync + 'static, R: Reclaim> Resolve<'g, R> for ShadowId<T> {
+    fn known(self, Within(core): Within<'g, R>) -> Option<Entry<'g, R>> {
+        let entry = core.registry.get(self.get()).filter(|entry| entry.holds::<T>())?;
+        Some(Entry { core, entry })
+    }
+
     #[inline(always)]
     fn find(self, Within(core): Within<'g, R>) -> Option<Entry<'g, R>> {
         let entry = core.registry.get(self.get())?;

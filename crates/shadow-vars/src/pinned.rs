@@ -1,21 +1,21 @@
 //! Operations under a guard, which return references that live as long as the guard.
 //!
-//! The operations are documented here; [`ShadowStore`], [`Typed`](crate::Typed) and [`Variable`](crate::Variable) refer
-//! to these methods.
+//! The only type that has the operations: each takes the id as a [`ShadowId`](crate::ShadowId) or as a reference to a
+//! [`Variable`](crate::Variable).
 
 use std::fmt;
 use std::mem::ManuallyDrop;
 
 use crate::as_variable::AsVariable;
 use crate::as_variable::private::Within;
+use crate::bound::{Bound, infallible, store_error};
 use crate::ctor::IfExists;
 use crate::error::{AllocError, CtorError, StoreError};
 use crate::guard::{self, GuardKind, LocalGuard, OwnedGuard};
-use crate::iter::Iter;
+use crate::iter::{Iter, VarRef};
 use crate::reclaim::{Asymmetric, Reclaim};
 use crate::store::ShadowStore;
 use crate::table::{Core, Shield};
-use crate::typed::{Typed, infallible, store_error};
 use crate::{IntoObjAddr, ObjAddr};
 
 /// A store together with a guard.
@@ -61,24 +61,25 @@ use crate::{IntoObjAddr, ObjAddr};
 ///
 /// ```compile_fail,E0277
 /// # use shadow_vars::{ShadowId, ShadowStore};
-/// let _ = ShadowStore::new().alloc(0, ShadowId::new(1), std::rc::Rc::new(7));
+/// let _ = ShadowStore::new().pin().alloc(0, ShadowId::new(1), std::rc::Rc::new(7)).map(drop);
 /// ```
 /// ```
 /// # use shadow_vars::{ShadowId, ShadowStore};
-/// let _ = ShadowStore::new().alloc(0, ShadowId::new(1), std::sync::Arc::new(7));
+/// let _ = ShadowStore::new().pin().alloc(0, ShadowId::new(1), std::sync::Arc::new(7)).map(drop);
 /// ```
 /// ```compile_fail,E0080
 /// # use shadow_vars::{ShadowId, ShadowStore};
 /// #[repr(align(8192))]
 /// struct Page(u8);
-/// let _ = ShadowStore::new().alloc(0, ShadowId::new(1), Page(7));
+/// let _ = ShadowStore::new().pin().alloc(0, ShadowId::new(1), Page(7)).map(drop);
 /// ```
 /// ```
 /// # use shadow_vars::{ShadowId, ShadowStore};
 /// #[repr(align(4096))]
 /// struct Page(u8);
-/// let _ = ShadowStore::new().alloc(0, ShadowId::new(1), Page(7));
+/// let _ = ShadowStore::new().pin().alloc(0, ShadowId::new(1), Page(7)).map(drop);
 /// ```
+#[must_use = "a guard protects only as long as it is held"]
 pub struct Pinned<'s, R: Reclaim = Asymmetric, G: GuardKind<R> = LocalGuard<R>> {
     store: &'s ShadowStore<R>,
     /// Dropped by the `Drop` implementation, before the maintenance that is due outside of it.
@@ -101,21 +102,31 @@ impl<R: Reclaim, G: GuardKind<R>> Drop for Pinned<'_, R, G> {
 /// A [`Pinned`] that may move between threads, be shared by them, and be held across await points.
 pub type OwnedPinned<'s, R = Asymmetric> = Pinned<'s, R, OwnedGuard<R>>;
 
-impl<'s, R: Reclaim> Pinned<'s, R> {
+impl<R: Reclaim> ShadowStore<R> {
+    /// Takes a guard of the calling thread, for any number of operations. While it is held, no value that is freed
+    /// meanwhile is dropped.
+    ///
+    /// Wait-free, except for the first guard in a thread's life, in whichever operation that is: it registers the thread
+    /// with the backend, which needs memory, and with `Seize` takes a short lock.
     #[inline]
-    pub(crate) fn new(store: &'s ShadowStore<R>) -> Self {
-        Self {
-            store,
+    pub fn pin(&self) -> Pinned<'_, R> {
+        Pinned {
+            store: self,
             guard: ManuallyDrop::new(LocalGuard::hold()),
         }
     }
-}
 
-impl<'s, R: Reclaim> OwnedPinned<'s, R> {
+    /// Takes a guard that may move between threads and be held across await points. Costs more than [`pin`](Self::pin).
+    ///
+    /// If the guard is [held for long](crate::report_old_guards), the report names the place in the source where it was
+    /// taken.
+    ///
+    /// Takes a short lock, for which it may wait (for other threads that take or drop an owned guard, and with `Seize`
+    /// for other threads' first guards); with [`Epoch`](crate::Epoch) it is lock-free. May need memory.
     #[track_caller]
-    pub(crate) fn owned(store: &'s ShadowStore<R>) -> Self {
-        Self {
-            store,
+    pub fn pin_owned(&self) -> OwnedPinned<'_, R> {
+        Pinned {
+            store: self,
             guard: ManuallyDrop::new(OwnedGuard::hold()),
         }
     }
@@ -153,16 +164,18 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
 
     /// Returns the variables of an id that was used in this store before.
     #[inline(always)]
-    pub(crate) fn find<'g, V: AsVariable<'g, R>>(&'g self, variable: V) -> Option<Typed<'g, V::Value, R>> {
+    pub(crate) fn find<'g, V: AsVariable<'g, R>>(&'g self, variable: V) -> Option<Bound<'g, V::Value, R>> {
         let found = variable.find(Within(self.core()))?;
-        Some(Typed::new(found.core, self.shield(), found.entry))
+        // SAFETY: `AsVariable` is sealed: its entries are of their store, and hold the type of its values.
+        Some(unsafe { Bound::new(found.core, self.shield(), found.entry) })
     }
 
     /// Returns the variables of an id, which is bound to its type now if it was not bound before.
     #[inline(always)]
-    pub(crate) fn bound<'g, V: AsVariable<'g, R>>(&'g self, variable: V) -> Result<Typed<'g, V::Value, R>, StoreError> {
+    pub(crate) fn bind<'g, V: AsVariable<'g, R>>(&'g self, variable: V) -> Result<Bound<'g, V::Value, R>, StoreError> {
         let bound = variable.bind(Within(self.core()))?;
-        Ok(Typed::new(bound.core, self.shield(), bound.entry))
+        // SAFETY: as in `find`.
+        Ok(unsafe { Bound::new(bound.core, self.shield(), bound.entry) })
     }
 
     /// Returns the variable, or `None` if it does not exist. If the id is bound to another type, also returns `None` and
@@ -184,6 +197,35 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     #[inline(always)]
     pub fn contains<'g, V: AsVariable<'g, R>, How>(&'g self, obj: impl IntoObjAddr<How>, variable: V) -> bool {
         self.get(obj, variable).is_some()
+    }
+
+    /// Looks up one variable of each of several parents: `out[i]` becomes that of `objs[i]`, for each `i` below the shorter
+    /// length. If the id is bound to another type, all become `None`, and a `tracing` error is logged.
+    ///
+    /// Each look-up takes effect at an instant of its own, as [`get`](Self::get). If the table exceeds the caches, this
+    /// is several times as fast as single look-ups, as the cache misses of many keys overlap.
+    ///
+    /// ```
+    /// use shadow_vars::{ObjAddr, ShadowId, ShadowStore};
+    /// const N: ShadowId<usize> = ShadowId::new(1);
+    /// let store = ShadowStore::new();
+    /// let vars = store.pin();
+    /// let objs: Vec<_> = (1..=100).map(|n| ObjAddr::new(n * 64)).collect();
+    /// objs.iter().step_by(2).for_each(|&obj| assert!(vars.alloc(obj, N, obj.get()).is_ok()));
+    /// let mut found = vec![None; objs.len()];
+    /// vars.get_many(&objs, N, &mut found);
+    /// assert_eq!((found[0], found[1]), (Some(&64), None));
+    /// ```
+    pub fn get_many<'g, V: AsVariable<'g, R>>(
+        &'g self,
+        objs: &[ObjAddr],
+        variable: V,
+        out: &mut [Option<&'g V::Value>],
+    ) {
+        match self.find(variable) {
+            Some(bound) => bound.find_many(objs, out),
+            None => out.iter_mut().take(objs.len()).for_each(|out| *out = None),
+        }
     }
 
     /// Creates the variable from a value.
@@ -209,13 +251,13 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         value: V::Value,
     ) -> Result<&'g V::Value, AllocError<V::Value>> {
         self.note_change();
-        match self.bound(variable) {
+        match self.bind(variable) {
             Ok(bound) => bound.by_value(obj.into_obj_addr(), value, IfExists::Refuse),
             Err(error) => Err(AllocError { value, error }),
         }
     }
 
-    /// Creates the variable with a constructor, which is given the parent's address.
+    /// Creates the variable with a constructor.
     ///
     /// The constructor runs exactly once if the variable is created, and not at all if the variable exists already. It
     /// has finished before any thread can see the variable. No lock is held while it runs: it may use the store for other
@@ -231,7 +273,7 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         &'g self,
         obj: impl IntoObjAddr<How>,
         variable: V,
-        ctor: impl FnOnce(ObjAddr) -> V::Value,
+        ctor: impl FnOnce() -> V::Value,
     ) -> Result<&'g V::Value, StoreError> {
         self.try_alloc_with(obj, variable, infallible(ctor))
             .map_err(store_error)
@@ -248,10 +290,10 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         &'g self,
         obj: impl IntoObjAddr<How>,
         variable: V,
-        ctor: impl FnOnce(ObjAddr) -> Result<V::Value, E>,
+        ctor: impl FnOnce() -> Result<V::Value, E>,
     ) -> Result<&'g V::Value, CtorError<E>> {
         self.note_change();
-        self.bound(variable)?
+        self.bind(variable)?
             .by_ctor(obj.into_obj_addr(), ctor, IfExists::Refuse)
     }
 
@@ -269,7 +311,7 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         variable: V,
         value: V::Value,
     ) -> Result<&'g V::Value, AllocError<V::Value>> {
-        let bound = match self.bound(variable) {
+        let bound = match self.bind(variable) {
             Ok(bound) => bound,
             Err(error) => return Err(AllocError { value, error }),
         };
@@ -295,9 +337,9 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         &'g self,
         obj: impl IntoObjAddr<How>,
         variable: V,
-        ctor: impl FnOnce(ObjAddr) -> V::Value,
+        ctor: impl FnOnce() -> V::Value,
     ) -> Result<&'g V::Value, StoreError> {
-        let bound = self.bound(variable)?;
+        let bound = self.bind(variable)?;
         let obj = obj.into_obj_addr();
         if let Some(value) = bound.find(obj) {
             return Ok(value);
@@ -317,9 +359,9 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         &'g self,
         obj: impl IntoObjAddr<How>,
         variable: V,
-        ctor: impl FnOnce(ObjAddr) -> Result<V::Value, E>,
+        ctor: impl FnOnce() -> Result<V::Value, E>,
     ) -> Result<&'g V::Value, CtorError<E>> {
-        let bound = self.bound(variable)?;
+        let bound = self.bind(variable)?;
         let obj = obj.into_obj_addr();
         if let Some(value) = bound.find(obj) {
             return Ok(value);
@@ -378,7 +420,7 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         dtor: impl FnMut(ObjAddr, &V::Value),
     ) -> usize {
         self.note_change();
-        self.find(variable).map_or(0, |bound| bound.free_all_with(dtor))
+        self.find(variable).map_or(0, |bound| bound.remove_all(dtor))
     }
 
     /// Frees all variables of a parent, of any type. Returns how many this call has freed.
@@ -433,6 +475,15 @@ fn free_object<R: Reclaim>(core: &Core<R>, shield: Shield<'_, R>, obj: ObjAddr) 
         count += usize::from(core.remove_at(shield, node, from, at));
     });
     count
+}
+
+impl<'g, R: Reclaim, G: GuardKind<R>> IntoIterator for &'g Pinned<'_, R, G> {
+    type Item = VarRef<'g>;
+    type IntoIter = Iter<'g, R>;
+
+    fn into_iter(self) -> Iter<'g, R> {
+        self.iter()
+    }
 }
 
 impl<R: Reclaim, G: GuardKind<R>> fmt::Debug for Pinned<'_, R, G> {

@@ -24,13 +24,13 @@ fn tables(stats: &Stats) -> u64 {
 /// Returns a store with 64 k variables that stay.
 fn settled() -> ShadowStore<Asymmetric> {
     let store = ShadowStore::builder().capacity(LIVE).hash_seed(1).build().unwrap();
-    (0..LIVE).for_each(|n| store.alloc(0x10_0000_0000 + n * 64, N, n).unwrap());
+    (0..LIVE).for_each(|n| store.pin().alloc(0x10_0000_0000 + n * 64, N, n).map(drop).unwrap());
     store
 }
 
 fn check_settled(store: &ShadowStore<Asymmetric>) {
     assert_eq!(store.len(), LIVE);
-    assert!((0..LIVE).all(|n| store.get_cloned(0x10_0000_0000 + n * 64, N) == Some(n)));
+    assert!((0..LIVE).all(|n| store.pin().get(0x10_0000_0000 + n * 64, N).cloned() == Some(n)));
 }
 
 /// Ten million times attach and free: each address claims one slot, once, so no table is ever replaced because of it.
@@ -87,8 +87,8 @@ fn a_million_addresses_that_never_come_back() {
                     }
                     for cycle in first..first + 1000 {
                         let obj = 0x20_0000_0000 + cycle * 16 + cycle % 2;
-                        store.alloc(obj, N, cycle).unwrap();
-                        assert_eq!(store.free_with(obj, N, |_, &value| value), Some(cycle));
+                        store.pin().alloc(obj, N, cycle).unwrap();
+                        assert_eq!(store.pin().free_with(obj, N, |_, &value| value), Some(cycle));
                     }
                 }
             });
@@ -107,9 +107,9 @@ fn few_addresses_on_a_small_table<R: Reclaim>(config: &Config) {
     let store = config.build::<R>();
     for cycle in 0..20_000 {
         let obj = cycle % 3 * 9;
-        store.alloc(obj, N, cycle).unwrap();
-        assert_eq!(store.get_cloned(obj, N), Some(cycle));
-        assert!(store.free(obj, N));
+        store.pin().alloc(obj, N, cycle).unwrap();
+        assert_eq!(store.pin().get(obj, N).cloned(), Some(cycle));
+        assert!(store.pin().free(obj, N));
     }
     let stats = store.stats();
     assert!(tables(&stats) <= 1 && stats.claimed <= 3, "{stats:?}");
@@ -120,8 +120,8 @@ fn new_addresses_on_a_small_table<R: Reclaim>(config: &Config) {
     let store = config.build::<R>();
     let capacity = store.capacity();
     for cycle in 0..CYCLES {
-        store.alloc(cycle * 9, N, cycle).unwrap();
-        assert!(store.free(cycle * 9, N));
+        store.pin().alloc(cycle * 9, N, cycle).unwrap();
+        assert!(store.pin().free(cycle * 9, N));
     }
     let stats = store.stats();
     assert!(tables(&stats) <= (CYCLES / (capacity / 3)) as u64 + 1, "{stats:?}");

@@ -45,11 +45,11 @@ fn alone() -> MutexGuard<'static, ()> {
 }
 
 fn fill<R: Reclaim>(store: &ShadowStore<R>, alive: &Alive, count: usize) {
-    (0..count).for_each(|n| store.alloc(n * 8, VALUE, alive.value()).unwrap());
+    (0..count).for_each(|n| store.pin().alloc(n * 8, VALUE, alive.value()).map(drop).unwrap());
 }
 
 fn free<R: Reclaim>(store: &ShadowStore<R>, count: usize) {
-    (0..count).for_each(|n| assert!(store.free(n * 8, VALUE)));
+    (0..count).for_each(|n| assert!(store.pin().free(n * 8, VALUE)));
 }
 
 /// Frees under a guard that ends within another one: so nothing is dropped when it ends.
@@ -68,9 +68,9 @@ fn large_values_do_not_pile_up() {
     let mut most = 0;
     for n in 0..3_000_usize {
         let large = vec![n as u8; 1 << 20];
-        store.alloc(n * 8, LARGE, (large, alive.value())).unwrap();
+        store.pin().alloc(n * 8, LARGE, (large, alive.value())).unwrap();
         most = most.max(alive.count());
-        assert!(store.free(n * 8, LARGE));
+        assert!(store.pin().free(n * 8, LARGE));
     }
     assert!(most <= MOST, "{most} values of 1 MiB at once");
 }
@@ -87,8 +87,8 @@ fn plain_values_wait_for_four_batches_at_most() {
         // Rounds end anywhere between a batch and the ninth after it: reading the statistics takes time, in which barriers
         // become due.
         for n in 0..BATCH + 7 * round % (8 * BATCH) {
-            store.alloc(n * 8, PLAIN, 1).unwrap();
-            assert!(store.free(n * 8, PLAIN));
+            store.pin().alloc(n * 8, PLAIN, 1).unwrap();
+            assert!(store.pin().free(n * 8, PLAIN));
         }
         let waiting = store.stats().retired_objects;
         most = most.max(waiting);
@@ -106,11 +106,11 @@ fn goes_with<R: Reclaim>(later: impl FnOnce(&ShadowStore<R>, &ShadowStore)) {
         ShadowStore::new(),
         Alive::default(),
     );
-    other.alloc(8_usize, VALUE, alive.value()).unwrap();
+    other.pin().alloc(8_usize, VALUE, alive.value()).unwrap();
     fill(&store, &alive, 2_000);
     free(&store, 2_000);
     for _ in 0..1_000 {
-        assert!(!store.contains(8_usize, VALUE));
+        assert!(!store.pin().contains(8_usize, VALUE));
     }
     thread::sleep(LATER);
     later(&store, &other);
@@ -122,14 +122,19 @@ fn what_is_left_behind_goes_with_a_later_operation_of_any_store() {
     let _alone = alone();
     goes_with::<shadow_vars::Asymmetric>(|store, _| store.flush());
     goes_with::<shadow_vars::Asymmetric>(|store, _| {
-        drop(store.alloc(8_usize, LARGE, (Vec::new(), Alive::default().value())))
+        drop(
+            store
+                .pin()
+                .alloc(8_usize, LARGE, (Vec::new(), Alive::default().value()))
+                .map(drop),
+        )
     });
-    goes_with::<shadow_vars::Asymmetric>(|_, other| assert!(other.free(8_usize, VALUE)));
-    goes_with::<shadow_vars::Asymmetric>(|_, other| assert!(!other.free(16_usize, VALUE)));
+    goes_with::<shadow_vars::Asymmetric>(|_, other| assert!(other.pin().free(8_usize, VALUE)));
+    goes_with::<shadow_vars::Asymmetric>(|_, other| assert!(!other.pin().free(16_usize, VALUE)));
     goes_with::<shadow_vars::Asymmetric>(|_, other| other.flush());
     goes_with::<shadow_vars::Asymmetric>(|_, other| {
-        let variable = shadow_vars::Variable::new(other, ShadowId::<u32>::new(3)).unwrap();
-        variable.alloc(8_usize, 1).unwrap();
+        let variable = shadow_vars::Variable::new_in(ShadowId::<u32>::new(3), other).unwrap();
+        other.pin().alloc(8_usize, &variable, 1).unwrap();
     });
 }
 
@@ -175,7 +180,7 @@ fn a_reader_drops_nothing() {
     let mut pin = store.pin();
     assert!(pin.get(0_usize, VALUE).is_some() && !pin.contains(8_usize, VALUE));
     assert!(
-        pin.get_or_alloc_with(0_usize, VALUE, |_| unreachable!("it exists"))
+        pin.get_or_alloc_with(0_usize, VALUE, || unreachable!("it exists"))
             .is_ok()
     );
     assert_eq!(pin.iter().count(), 1);
@@ -215,8 +220,8 @@ fn what_a_silent_thread_has_freed_goes_with_others_frees() {
         freed.wait();
         let others = Alive::default();
         for n in 0..48 {
-            store.alloc(n * 8, VALUE, others.value()).unwrap();
-            assert!(store.free(n * 8, VALUE));
+            store.pin().alloc(n * 8, VALUE, others.value()).unwrap();
+            assert!(store.pin().free(n * 8, VALUE));
             thread::sleep(Duration::from_micros(100));
         }
         let left = alive.count();
@@ -256,7 +261,7 @@ fn a_store_may_go_while_it_is_looked_after() {
     for _ in 0..20 {
         let store = Arc::new(ShadowStore::new());
         fill(&store, &alive, 100);
-        store.alloc(8_usize, KEEPER, Keeper(store.clone())).unwrap();
+        store.pin().alloc(8_usize, KEEPER, Keeper(store.clone())).unwrap();
         quietly(&store, |pin| {
             (0..50).for_each(|n| assert!(pin.free(n * 8_usize, VALUE)));
             assert!(pin.free(8_usize, KEEPER));
@@ -345,7 +350,7 @@ fn a_store_may_go_at_a_threads_end() {
             END.set(Some(AtEnd(other.clone())));
             // The thread-locals that a visit needs exist before this one, so they are destroyed after it.
             for n in 0..3 {
-                other.alloc(n * 8_usize, VALUE, alive.value()).unwrap();
+                other.pin().alloc(n * 8_usize, VALUE, alive.value()).unwrap();
                 quietly(&other, |pin| assert!(pin.free(n * 8_usize, VALUE)));
                 thread::sleep(LATER);
                 other.flush();
@@ -356,7 +361,7 @@ fn a_store_may_go_at_a_threads_end() {
                     _store: (n == 50).then(|| store.clone()),
                     _memory: vec![1, 2, 3],
                 };
-                store.alloc(n * 8_usize, KEEPER, keeper).unwrap();
+                store.pin().alloc(n * 8_usize, KEEPER, keeper).unwrap();
             }
             quietly(&store, |pin| {
                 (0..100).for_each(|n| assert!(pin.free(n * 8_usize, KEEPER)));
@@ -377,7 +382,7 @@ fn visitors_do_not_wait_for_each_other() {
         let (a, b) = (Arc::new(ShadowStore::new()), Arc::new(ShadowStore::new()));
         for (store, kept) in [(&a, &b), (&b, &a)] {
             fill(store, &alive, 50);
-            store.alloc(8_000_usize, KEEPER, Keeper(kept.clone())).unwrap();
+            store.pin().alloc(8_000_usize, KEEPER, Keeper(kept.clone())).unwrap();
             quietly(store, |pin| {
                 (0..25).for_each(|n| assert!(pin.free(n * 8_usize, VALUE)));
                 assert!(pin.free(8_000_usize, KEEPER));
@@ -397,7 +402,7 @@ fn visitors_do_not_wait_for_each_other() {
                         thread::sleep(LATER);
                         ShadowStore::new().flush();
                         let own = ShadowStore::new();
-                        assert!(!own.free(8_usize, VALUE));
+                        assert!(!own.pin().free(8_usize, VALUE));
                     });
                 }
             });

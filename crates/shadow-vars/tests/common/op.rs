@@ -210,9 +210,9 @@ choice! {
 choice! {
     /// Which door the operation goes through.
     Via {
-        /// The store's own method.
-        Store,
-        /// A guard taken for this operation.
+        /// By a `Variable`, under a guard taken for this operation.
+        Variable,
+        /// By id, under a guard taken for this operation.
         Pin,
         /// The guard that is held, if one is.
         Held,

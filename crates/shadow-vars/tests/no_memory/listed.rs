@@ -17,7 +17,7 @@ const EXEMPT: &[(&str, &[&str])] = &[
             "Variable::id",
             "Variable::store",
             "VarRef::get",
-            "VarRef::get_as",
+            "VarRef::downcast_ref",
             "VarRef::id",
             "VarRef::obj",
             "VarRef::type_name",
@@ -26,7 +26,6 @@ const EXEMPT: &[(&str, &[&str])] = &[
     (
         "a number, or words, of its argument",
         &[
-            "AllocError::into_value",
             "AllocError::is_exists",
             "ObjAddr::get",
             "ObjAddr::new",
