@@ -388,7 +388,9 @@ impl Methods {
     /// of a method that nobody else has.
     fn guess(&self, on: Option<&str>, method: &str) -> Vec<usize> {
         // Of std's types, too.
-        const AMBIGUOUS: [&str; 7] = ["all", "find", "finish", "for_each", "insert", "push", "remove"];
+        const AMBIGUOUS: [&str; 9] = [
+            "all", "contains", "find", "finish", "for_each", "insert", "len", "push", "remove",
+        ];
         let types = self.homes.keys().filter(|of| {
             let named = on.is_some_and(|on| snake(&of.1) == on);
             let others = self

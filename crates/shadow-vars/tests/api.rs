@@ -597,25 +597,3 @@ fn the_global_store() {
     assert_eq!(there.join().unwrap(), std::ptr::from_ref(global()).addr());
     assert_eq!(global().pin().free_with(&here, id, |_, &value| value), Some(9));
 }
-
-#[test]
-fn raw_memory_is_zero() {
-    const SIZE: usize = 408;
-    let store = shadow_vars::ShadowStore::new();
-    let (id, raw) = (ShadowId::<[u8; SIZE]>::new(1), 2);
-    let layout = std::alloc::Layout::new::<[u8; SIZE]>();
-    // Reused memory is not zeroed by the allocator.
-    for _ in 0..100 {
-        store.pin().alloc(OBJ, id, [u8::MAX; SIZE]).unwrap();
-        assert!(store.pin().free(OBJ, id));
-        store.flush();
-        let pin = store.pin();
-        // SAFETY: no constructor is given.
-        let made = unsafe { pin.raw_get_or_alloc(OBJ, raw, layout, None, std::ptr::null_mut()) }.unwrap();
-        // SAFETY: the variable has this size, and no other thread writes it.
-        let bytes = unsafe { made.as_ptr().cast::<[u8; SIZE]>().read() };
-        assert_eq!(bytes, [0; SIZE]);
-        // SAFETY: no destructor is given.
-        assert!(unsafe { pin.raw_free(OBJ, raw, None, std::ptr::null_mut()) });
-    }
-}

@@ -129,3 +129,26 @@ fn new_addresses_on_a_small_table<R: Reclaim>(config: &Config) {
     store.synchronize().unwrap();
     assert_eq!(store.stats().retired_objects, 0);
 }
+
+/// Raw variables are zeroed, also in memory that is used again.
+#[test]
+fn raw_memory_is_zero() {
+    const SIZE: usize = 408;
+    let store = ShadowStore::new();
+    let (id, raw) = (ShadowId::<[u8; SIZE]>::new(1), 2);
+    let layout = std::alloc::Layout::new::<[u8; SIZE]>();
+    // Reused memory is not zeroed by the allocator.
+    for _ in 0..100 {
+        store.pin().alloc(0x5000, id, [u8::MAX; SIZE]).unwrap();
+        assert!(store.pin().free(0x5000, id));
+        store.flush();
+        let pin = store.pin();
+        // SAFETY: no constructor is given.
+        let made = unsafe { pin.raw_get_or_alloc(0x5000, raw, layout, None, std::ptr::null_mut()) }.unwrap();
+        // SAFETY: the variable has this size, and no other thread writes it.
+        let bytes = unsafe { made.as_ptr().cast::<[u8; SIZE]>().read() };
+        assert_eq!(bytes, [0; SIZE]);
+        // SAFETY: no destructor is given.
+        assert!(unsafe { pin.raw_free(0x5000, raw, None, std::ptr::null_mut()) });
+    }
+}
