@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Why: what is written in assembly, and every ordering, has a second form on aarch64, which no other gate compiles. Compiled
-# there, and run under emulation: that shows whether it does what it should, not whether a weaker memory order would.
+# Why: inline assembly, and every ordering, compiles differently on aarch64, which no other gate does. The code is compiled for it
+# and run under emulation: that shows whether it works, not whether it is correct under a weaker memory order.
 #
-# Usage: ci/aarch64.sh               compiles all that is published, then runs tests of it
+# Usage: ci/aarch64.sh               compiles all published packages, then runs some of their tests
 #        ci/aarch64.sh --compile     compiles only: no emulator, no linker
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -36,7 +36,7 @@ export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -L /usr/aarch
 cargo test --target "$TARGET" --target-dir "$folder" -p livepatch --lib --test consistency --test states --test futures
 cargo test --target "$TARGET" --target-dir "$folder" -p shadow-vars --test types --test objects --test soon
 
-# The build that takes patch libraries: the thread's word is found by the linker's help, across libraries.
+# The build that takes patch libraries: the linker provides the access to the thread's word, across libraries.
 (cd benches/dynamic && { [[ -f Cargo.lock ]] || cp ../../Cargo.lock .; } &&
     RUSTFLAGS=-Cprefer-dynamic cargo build --quiet --release --target "$TARGET" --target-dir "$folder/dynamic" -p count)
 libraries=$folder/dynamic/$TARGET/release:$(rustc --print sysroot)/lib/rustlib/$TARGET/lib

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Why: the layers (ARCHITECTURE.md) are what lets a reader trust one file at a time: atomics only in
-# sync.rs, a table that knows neither store nor reclaimer, a find that cannot call an insert. Nothing
-# in the language keeps them, so `ci/arch` does, by the lists on that page.
+# Why: because of the layers (ARCHITECTURE.md), a reader can understand one file at a time: atomics only in sync.rs, a table that
+# knows neither store nor reclaimer, a find that cannot call an insert. The language does not enforce them, so `ci/arch` does, by
+# the lists on that page.
 #
 # Usage: ci/arch.sh                  checks the repository
-#        ci/arch.sh --self-test      plants a violation of each rule in a copy and requires that it is found
-#        ci/arch.sh --uses FOLDER    prints what the modules of a crate use, one use a line
+#        ci/arch.sh --self-test      plants a violation of each rule in a copy, and requires that it is found
+#        ci/arch.sh --uses FOLDER    prints what the modules of a crate use, one use per line
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# Why: a use after free or a leak in a reclaiming table mostly goes unnoticed by a passing test. The
-# address sanitizer and its leak checker notice. Doctests are left out: they would need the flag for
-# rustdoc, and add no path that the tests do not take.
+# Why: tests mostly pass in spite of a use after free or a leak in a reclaiming table. The address sanitizer and its leak checker
+# find both. Doctests are left out: they would need the flag for rustdoc, and run no code that the tests do not run.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -10,7 +9,7 @@ if ! cargo +nightly --version >/dev/null 2>&1; then
     exit 0
 fi
 
-# A sanitizer that is not there finds nothing: two small programs with what it is for must be found.
+# A sanitizer that is not active finds nothing, so two small programs with the defects it is for must be rejected.
 mkdir -p target/asan
 canary() {
     local name=$1 finding=$2 body=$3
@@ -27,10 +26,10 @@ canary leak 'detected memory leaks' \
     'for _ in 0..100 { std::mem::forget(std::hint::black_box(Box::new([1_u64; 64]))); }'
 
 export RUSTFLAGS="-Zsanitizer=address"
-# Absurd sizes must fail as they do without the sanitizer: by null.
+# Absurd sizes must fail as they do without the sanitizer: by returning null.
 export ASAN_OPTIONS="detect_leaks=1:allocator_may_return_null=1${ASAN_OPTIONS:+:$ASAN_OPTIONS}"
-# Whether the stress catches planted defects is for ordinary runs to say: here threads meet otherwise.
-# `--target` keeps build scripts and procedural macros free of the flag.
+# Whether the stress tests catch planted defects is checked by ordinary runs: under the sanitizer, threads interleave differently.
+# `--target` keeps the flag from build scripts and procedural macros.
 cargo +nightly test -p shadow-vars --all-features --lib --tests \
     --target x86_64-unknown-linux-gnu --target-dir target/asan -- --skip planted_defects_are_caught
 echo "asan: no finding, $SECONDS s"

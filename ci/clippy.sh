@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Why: the lints in Cargo.toml carry house rules (every unsafe block argued, nothing newer than the
-# MSRV, no undocumented item). They count only if nothing may pass with a warning, for every feature
-# and for the model build, which the ordinary build never compiles.
+# Why: the lints in Cargo.toml hold house rules (a reason for every unsafe block, nothing newer than the MSRV, no undocumented
+# item). They do so only if no warning is tolerated, with every feature, and in the model build, which the ordinary build never
+# compiles.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# What a package can be built with: each must also compile without the others.
+# The features of a package: it must also compile with each of them alone.
 features() {
     local found
     found=$(sed -n '/^\[features\]/,/^$/ s/^\([a-z_-]*\) = .*/\1/p' "crates/$1/Cargo.toml" | grep -vx default)
@@ -31,14 +31,14 @@ for package in shadow-vars livepatch; do
         run -p "$package" --features "$feature"
     done
 done
-# Its targets need a fuzzer to run, and a C++ compiler to be checked.
+# The fuzz targets need a fuzzer to run, and a C++ compiler to be checked.
 if command -v c++ >/dev/null || command -v g++ >/dev/null; then
     run --manifest-path fuzz/Cargo.toml --all-targets
 else
     echo "clippy: SKIPPED for fuzz, no C++ compiler"
 fi
-# `--profile test` compiles the unit tests, where the models live. Own target directory: see ci/loom.sh.
+# `--profile test` compiles the unit tests, which contain the models. For the target directory, see ci/loom.sh.
 RUSTFLAGS="--cfg shadow_loom" run -p asymmetric-barrier --lib --profile test --target-dir target/loom
 RUSTFLAGS="--cfg shadow_loom" run -p shadow-vars --lib --profile test --target-dir target/loom
-# Alone: as a dependency, the store has its models' parts and not the models.
+# Without dependencies: as one of them, the store has the parts that its models need, but not the models.
 RUSTFLAGS="--cfg shadow_loom" run -p livepatch --lib --profile test --no-deps --target-dir target/loom

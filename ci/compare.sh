@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Why: the peer study is only worth something if anyone can run it. This runs a minute of it, prints what it
-# finds, and fails only if it does not work: no time is asserted on machines that are shared.
+# Why: the study is worth something only if anyone can run it. This runs it for a minute, prints the results, and fails only if
+# the study does not work: times are not checked on shared machines.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

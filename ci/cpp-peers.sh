@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Why: the best peers are not all written in Rust. The C++ ones are built from the distribution's packages, which most
-# machines do not have, so they are a feature; this installs what they need, builds them, and holds them to what every
-# other adapter is held to. A package that the distribution does not have is one peer less, and is named.
+# Why: some of the best peers are written in C++. They are built from the distribution's packages, which most machines do not
+# have, so they are a feature. This installs what they need, builds them, and runs the tests that all adapters must pass. If the
+# distribution has no package of a peer, the peer is left out, and named.
 #
-# Usage: ci/cpp-peers.sh            installs what is missing, as root or by sudo, and tests the adapters
+# Usage: ci/cpp-peers.sh            installs missing packages, as root or by sudo, and tests the adapters
 #        ci/cpp-peers.sh --no-install
-# PERF_CPP_INCLUDE names folders of headers that are elsewhere: a Boost newer than the distribution's, say.
+# PERF_CPP_INCLUDE names other folders of headers, such as those of a Boost newer than the distribution's.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -27,5 +27,5 @@ if [[ ${1:-} != --no-install ]] && command -v apt-get >/dev/null; then
     done
 fi
 
-# Which are missing is a warning of the build, and what the program says when it starts.
+# The build warns about missing peers, and the program names them when it starts.
 cargo test -p perf --features cpp-peers conform

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Why: features may be had in any combination. Each alone and all together compile in ci/clippy.sh; an item that only two of
-# them need, or that only their absence leaves unused, does not show there. Without the dependencies of tests, which bring
-# features of what they share with the library.
+# Why: features may be enabled in any combination. ci/clippy.sh compiles each alone, and all together; it does not show an item
+# that only two of them need, or that is unused only without them. Development dependencies are left out, because they enable
+# features of dependencies that they share with the library.
 #
-# Usage: ci/features.sh             every combination of each published package's features, checked without a warning
+# Usage: ci/features.sh             checks every combination of each published package's features, without a warning
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source ci/extras.sh
@@ -12,7 +12,7 @@ source ci/packages.sh
 [[ $# == 0 ]] || { echo "usage: ci/features.sh" >&2; exit 2; }
 cargo hack --version >/dev/null 2>&1 || cargo install --quiet --locked cargo-hack
 
-# In a copy, as the dependencies of tests are taken out of its manifests.
+# In a copy, whose manifests lose their development dependencies.
 copy_sources target/features
 names=()
 for package in "${PACKAGES[@]}"; do names+=(-p "$package"); done

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Why: one layout for all, so that a diff shows only what somebody meant to change.
+# Why: one layout for all files, so that a diff shows only intended changes.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Why: random operation sequences, held against a plain model under the address sanitizer, reach
-# states that nobody thought of writing a test for.
+# Why: random operation sequences, compared with a plain model under the address sanitizer, reach states for which no test has
+# been written.
 #
 # Usage: ci/fuzz.sh SECONDS         for each target; starts from the seeds in fuzz/seeds/TARGET
 #        ci/fuzz.sh --seeds         the seeds only, without a fuzzer: each is what its name says, and runs
@@ -23,7 +23,7 @@ if ! cargo +nightly --version >/dev/null 2>&1; then
 fi
 cargo fuzz --version >/dev/null 2>&1 || cargo install cargo-fuzz --locked
 
-# What is found must be written down, also if two threads find it at once: it is planted, ten times.
+# A planted finding must be written to disk, also if two threads find it at the same time; tried ten times.
 planted=target/fuzz-planted
 for attempt in {1..10}; do
     rm -rf "$planted"
@@ -49,7 +49,7 @@ if [[ -z $targets ]]; then
 fi
 
 for target in $targets; do
-    # libFuzzer writes what it finds to the first directory; from the others it only reads.
+    # libFuzzer writes findings to the first directory, and only reads the others.
     corpus=("fuzz/corpus/$target")
     mkdir -p "${corpus[0]}"
     if [[ -d fuzz/seeds/$target ]]; then

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Why: on shared machines time tells nothing below ten per cent, instructions tell everything that they
-# count to the last one. The same benchmarks run on the change and on what it started from, in one job.
+# Why: on shared machines, times show no difference below ten per cent, while counts of instructions show every single one. The
+# same benchmarks run on the change and on its base, in one job.
 #
-# Usage: ci/icount.sh                   compares with the merge base of HEAD and main (or of HEAD's parent)
+# Usage: ci/icount.sh                   compares with the merge base of HEAD and main (or with HEAD's parent)
 #        ci/icount.sh --base COMMIT     compares with that commit
 #        ci/icount.sh --self-test       counts twice, which must give the same, and requires that changes are noticed
 #        ci/icount.sh --print           counts once and prints counts per operation
-#        ci/icount.sh --no-op           what tracing, type checks and statistics cost, each left out in a copy
-# What is called dynamic is counted in the build that takes patch libraries, with `-C prefer-dynamic`: see benches/dynamic.
-# Fails if a count has grown by more than 2 %, unless ci/icount-allowed.txt says why it may, or is above its ceiling.
+#        ci/icount.sh --no-op           the cost of tracing, type checks and statistics, each left out in a copy
+# Counts named `dynamic` are of the build that takes patch libraries, with `-C prefer-dynamic`: see benches/dynamic.
+# Fails if a count has grown by more than 2 %, unless ci/icount-allowed.txt gives the reason, or if it is above its ceiling.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source ci/extras.sh
@@ -16,11 +16,11 @@ source ci/extras.sh
 ALLOWED=ci/icount-allowed.txt
 LIMIT=2 # per cent
 BENCHES=(icount icount_livepatch)
-# The build that takes patch libraries: a workspace, one program, a case for each run.
+# The build that takes patch libraries: a workspace with one program, which runs one case each time.
 DYNAMIC=benches/dynamic
-# Operations of each benchmark; migrate_block does one.
+# Operations of each benchmark; migrate_block does a single one.
 OPERATIONS=1024
-# What a call costs at most, whatever it cost before, in the build that takes patch libraries: a promise to users.
+# The most instructions of a call, independent of the base, in the build that takes patch libraries: a promise to users.
 CEILINGS='
 dynamic::call_inside_no_patch 15
 dynamic::call_inside_settled 16
@@ -39,7 +39,7 @@ install_tools() {
         { have apt-get && $sudo apt-get update -q && $sudo apt-get install -qy valgrind; } ||
             { echo "icount: valgrind is needed, and could not be installed" >&2; exit 1; }
     fi
-    # Library and runner must have one version.
+    # Library and runner must have the same version.
     local version
     version=$(cargo metadata --format-version 1 2>/dev/null |
         grep -o '"name":"iai-callgrind","version":"[^"]*"' | head -n 1 | cut -d'"' -f8)
@@ -50,8 +50,8 @@ install_tools() {
     export IAI_CALLGRIND_RUNNER=$work/bin/iai-callgrind-runner
 }
 
-# Counts in a source tree: one line for each benchmark, "backend::operation count". More arguments are cargo's. Other trees
-# than this one are built apart: cargo takes packages at the same place in another workspace for the same, by their age.
+# Counts in a source tree: one line for each benchmark, "backend::operation count". Further arguments are cargo's. Other trees
+# than this one are built in their own target directory: cargo confuses packages at the same place in different workspaces.
 count() {
     local tree=$1 out=$2 target=$work/target
     shift 2
@@ -72,7 +72,7 @@ count() {
 # Counts of the build that takes patch libraries: "dynamic::case count".
 count_dynamic() {
     local tree=$1 target=$2 case counted folder=$2/release
-    # The versions that all else has.
+    # The same versions as everywhere else.
     [[ -f $tree/$DYNAMIC/Cargo.lock || ! -f $tree/Cargo.lock ]] || cp "$tree/Cargo.lock" "$tree/$DYNAMIC/Cargo.lock"
     (cd "$tree/$DYNAMIC" && env -u RUSTFLAGS cargo build --release --quiet --target-dir "$target") >&2
     local -x LD_LIBRARY_PATH=$folder:$(rustc --print target-libdir)
@@ -97,7 +97,7 @@ print_counts() {
         }' "$1"
 }
 
-# Fails if a count is above its ceiling, or is not there.
+# Fails if a count is above its ceiling, or missing.
 hold_ceilings() {
     awk -v n="$OPERATIONS" -v ceilings="$CEILINGS" '
         { count[$1] = $2 }
@@ -109,14 +109,14 @@ hold_ceilings() {
                 if (!(f[1] in count)) { print f[1] " is not counted"; bad++; continue }
                 split(f[1], path, "::")
                 each = (count[f[1]] - count[path[1] "::harness"]) / n
-                # As published, to a tenth.
+                # Rounded to a tenth, as published.
                 if (each >= f[2] + 0.05) { printf "%s: %.1f, at most %s\n", f[1], each, f[2]; bad++ }
             }
             exit bad > 0 || !asked
         }' "$1"
 }
 
-# What may grow: by commits that came after the base. Older ones are in its counts.
+# Prints the allowed increases: only those of commits after the base, because the base includes the older ones.
 allowed_since() {
     local name commit why
     while read -r name commit why; do
@@ -139,14 +139,14 @@ compare() {
             printf "%-44s %12d %12d %+7.2f %% %s\n", $1, base[$1], $2, change, verdict
         }
         END {
-            # What is not counted any more cannot grow.
+            # A missing benchmark cannot show an increase, so it is an error.
             for (name in base) if (!(name in seen)) { print name " is gone"; gone++ }
             if (bad) print bad " counts grew by more than " limit " %"
             exit bad + gone > 0
         }' "$1" "$2"
 }
 
-# Tables do not grow in these benchmarks, which is what the counts of variables are needed for otherwise.
+# Without statistics, nothing counts variables, which tables need in order to grow. They do not grow in these benchmarks.
 no_op() {
     count . "$work/all" --features shadow-vars/tracing
     count . "$work/untraced"
@@ -182,7 +182,7 @@ case "${1:-}" in
     count . "$work/first"
     count . "$work/second"
     diff "$work/first" "$work/second" || { echo "icount: two runs differ" >&2; exit 1; }
-    # A growth is noticed, and a benchmark that is gone.
+    # An increase is noticed, and so is a missing benchmark.
     awk -v limit="$LIMIT" 'NR == 2 { $2 = int($2 * (101 + limit) / 100) } 1' "$work/first" >"$work/grown"
     sed 2d "$work/first" >"$work/less"
     for worse in grown less; do
@@ -192,7 +192,7 @@ case "${1:-}" in
         fi
     done
     compare "$work/first" "$work/second" >/dev/null
-    # So is a call that costs more than is promised, and one that is not counted.
+    # So is a call above its ceiling, and one that was not counted.
     hold_ceilings "$work/first"
     sed 's/^\(dynamic::call_inside_no_patch\) .*/\1 22000/' "$work/first" >"$work/grown"
     grep -v '^dynamic::call_no_patch ' "$work/first" >"$work/less"
@@ -228,7 +228,7 @@ case "${1:-}" in
         print_counts "$work/head"
         exit 0
     fi
-    # The change's benchmarks on both, where they compile; else each its own.
+    # The change's benchmarks on both trees, where they compile; otherwise each tree's own.
     count "$tree" "$work/base.counts"
     count . "$work/head"
     hold_ceilings "$work/head"

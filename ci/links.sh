@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Why: where the running task is, livepatch learns from the linker (`task/current.rs`), by a kind of symbol that few programs
-# use and each linker treats in its own way. So a program is linked in each of the usual ways, and every call that it makes
-# must be counted, find its function, patched or not, and begin its unit.
+# Why: livepatch finds the running task through the linker (`task/current.rs`), by a kind of symbol that few programs use and that
+# each linker treats in its own way. So a program is linked in each of the usual ways, and every call that it makes must be
+# counted, call the right function, patched or not, and begin its unit.
 #
 # Usage: ci/links.sh
-# Ways whose linker is not there are skipped by name. The program is that of `ci/icount.sh`: it checks what it is answered.
+# Ways whose linker is missing are skipped, and named. The program is that of `ci/icount.sh`: it checks its results.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 TARGET=$PWD/target/links
-# name | linker it needs | profile | flags
+# name | required linker | profile | flags
 WAYS='
 shared libraries, default linker    |      | release | -Cprefer-dynamic
 shared libraries, GNU ld            | bfd  | release | -Cprefer-dynamic -Clink-arg=-fuse-ld=bfd
@@ -26,7 +26,7 @@ static, GNU ld                      | bfd  | release | -Ctarget-feature=+crt-sta
 debug build                         |      | dev     |
 '
 
-# The same program, but its functions come from a library that is linked in.
+# The same program, with its functions in a library that is linked in.
 ALONE=$TARGET/tree/benches/dynamic
 rm -rf "$TARGET/tree" && mkdir -p "$ALONE"
 ln -s "$PWD/crates" "$PWD/Cargo.toml" "$TARGET/tree/"
@@ -35,7 +35,7 @@ sed -i 's/^crate-type = .*/crate-type = ["lib"]/' "$ALONE/interface/Cargo.toml"
 for tree in benches/dynamic "$ALONE"; do
     [[ -f $tree/Cargo.lock ]] || cp Cargo.lock "$tree"
 done
-# The flags below are the program's, and not those of build scripts and macros, if the target is said.
+# With an explicit target, the flags below apply to the program only, not to build scripts and macros.
 host=$(rustc -vV | sed -n 's/^host: //p')
 export LD_LIBRARY_PATH
 

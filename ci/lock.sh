@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Why: a record of measurements names Cargo.lock, and says nothing if what was built differs from it. Cargo brings the file
-# up to date without a word, so that a change of a requirement goes in without its versions.
+# Why: a record of measurements names Cargo.lock, which means nothing if the build differs from it. Cargo updates the file
+# silently, so a changed requirement could be committed without the versions that it selects.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

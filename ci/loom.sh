@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# Why: ordinary tests see the few interleavings that this machine happens to produce. The loom models
-# run every interleaving, and every value that the memory model allows a load to see, up to a number
-# of preemptions.
+# Why: ordinary tests see only the interleavings that this machine happens to produce. The loom models run every interleaving,
+# with every value that the memory model allows a load to return, up to a number of preemptions.
 #
 # Usage: ci/loom.sh [filter]        filter: part of a model's name; default: all
 # LOOM_MAX_PREEMPTIONS (default 2) bounds the search; 3 finds more and takes far longer.
@@ -10,19 +9,19 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 filter=tests::loom::${1:-}
 export LOOM_MAX_PREEMPTIONS=${LOOM_MAX_PREEMPTIONS:-2}
-# Optimised, as the search is long; with debug assertions, as the code's own checks are part of the model.
+# Optimised, because the search is long; with debug assertions, because the code's own checks are part of the model.
 export CARGO_PROFILE_LONG_DEBUG_ASSERTIONS=true
 export RUSTFLAGS="--cfg shadow_loom"
 
-# Own target directory: the flag rebuilds every crate and would evict the ordinary build.
+# In its own target directory, because the flag rebuilds every crate and would replace the ordinary build.
 log=target/loom/last-run.log
 mkdir -p target/loom
 cargo test --no-run --profile long -p asymmetric-barrier -p shadow-vars -p livepatch --lib --target-dir target/loom 2>&1 | tee "$log"
 binaries=$(sed -n 's/^ *Executable .*(\(.*\))$/\1/p' "$log")
 echo "loom: built, $SECONDS s"
 
-# A process for each model, as what loads may see is the process's; as many at once as there are cores. Those with all the
-# planted defects take longest, so they go first.
+# A process for each model, because the set of values that loads may return is a setting of the process; as many at once as there
+# are cores. The models with all planted defects take longest, so they start first.
 run_model() {
     local out status=0
     out=$("$1" --exact "$2" --nocapture --test-threads=1 2>&1) || status=$?

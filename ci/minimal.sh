@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Why: a version requirement promises that every version it admits will do. What it admits first is never what a lock file
-# of today has, so nobody would notice that the oldest does not compile, or is known to be unsound.
+# Why: a version requirement promises that every version it admits works. A current lock file never contains the oldest one, so it
+# would go unnoticed if that did not compile, or were known to be unsound.
 #
-# Usage: ci/minimal.sh                checks the floors that advisories set, then compiles with the oldest versions
-#        ci/minimal.sh --floors       the floors only, from Cargo.toml: no network, no compiler
-#        ci/minimal.sh --self-test    lowers each floor in a copy and requires that it is noticed
+# Usage: ci/minimal.sh                checks the floors set by advisories, then compiles with the oldest versions
+#        ci/minimal.sh --floors       checks the floors only, from Cargo.toml: no network, no compiler
+#        ci/minimal.sh --self-test    lowers each floor in a copy, and requires that it is noticed
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source ci/extras.sh
@@ -20,7 +20,7 @@ tokio           | 1.44.2 | RUSTSEC-2021-0124, -2023-0001, -2023-0005, -2025-0023
 tracing         | 0.1.40 | RUSTSEC-2023-0078
 '
 
-# Every requirement on a crate in a tree: FILE <tab> REQUIREMENT.
+# Prints every requirement on a crate in a tree: FILE <tab> REQUIREMENT.
 requirements() {
     local tree=$1 crate=$2 file
     while IFS= read -r -d '' file; do
@@ -28,7 +28,7 @@ requirements() {
     done < <(find "$tree" -name Cargo.toml -not -path '*/target/*' -print0)
 }
 
-# The oldest version that a requirement admits: 1 is 1.0.0.
+# Prints the oldest version that a requirement admits: 1 is 1.0.0.
 whole() {
     local version=$1
     while [[ $version != *.*.* ]]; do version+=.0; done
@@ -76,7 +76,7 @@ self_test() {
     echo "minimal: self-test: $cases floors lowered, each noticed"
 }
 
-# Of the published packages, each with what it asks for itself at its oldest.
+# Compiles the published packages, each with its own requirements at their oldest versions.
 compile() {
     local tree=target/minimal package
     copy_sources "$tree"

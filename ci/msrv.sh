@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Why: the stated minimum Rust version is a promise to users. It is stated in three places, which must
-# agree, and the library must compile with it.
+# Why: the stated minimum Rust version is a promise to users. It is stated in three places, which must agree, and the library must
+# compile with it.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

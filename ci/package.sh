@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# Why: users build what is in the archive, not what is in the repository. A licence, a README or a file that a test reads may be
-# missing there, and nobody who works in the repository would notice.
+# Why: users build the archive, not the repository. A licence, a README or a file that a test reads may be missing there, which
+# work in the repository does not show.
 #
-# Usage: ci/package.sh                packages all that is published, then builds and tests the packages, with nothing else
-#        ci/package.sh --list         only what can be read off the lists of files and the manifests: seconds, no compiler
-#        ci/package.sh --self-test    spoils a copy in every way that --list looks for, and requires that it is noticed
-# What is not committed is packaged too: ci/release.sh requires a clean tree.
+# Usage: ci/package.sh                packages everything that is published, then builds and tests the packages, with nothing else
+#        ci/package.sh --list         checks only the lists of files and the manifests: seconds, no compiler
+#        ci/package.sh --self-test    breaks a copy in every way that --list looks for, and requires that it is noticed
+# Uncommitted files are packaged, too: ci/release.sh requires a clean tree.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source ci/extras.sh
 source ci/packages.sh
 
-# Of the registry's categories, those that fit something here. It drops others without an error.
+# The registry's categories that fit a package here. The registry ignores unknown ones without an error.
 CATEGORIES='
 asynchronous command-line-utilities concurrency data-structures development-tools development-tools::debugging
 development-tools::procedural-macro-helpers memory-management os os::linux-apis os::unix-apis
@@ -24,17 +24,17 @@ report() {
     failed=1
 }
 
-# A value of a package's section, or of the workspace's if it is inherited: inherited FILE WORKSPACE KEY.
+# Prints a value of a package's section, or of the workspace's if it is inherited: inherited FILE WORKSPACE KEY.
 inherited() {
     local found
     found=$(value "$1" package "$3")
     if [[ $found == workspace ]]; then value "$2" workspace.package "$3"; else echo "$found"; fi
 }
 
-# The strings of an array, a line each.
+# Prints the strings of an array, one per line.
 strings() { grep -oE '"[^"]*"' <<<"$1" | tr -d '"' || true; }
 
-# What the registry and its readers ask of a manifest: check_manifest MANIFEST OF_THE_WORKSPACE WHERE.
+# Checks what the registry and its readers need in a manifest: check_manifest MANIFEST OF_THE_WORKSPACE WHERE.
 check_manifest() {
     local manifest=$1 workspace=$2 where=$3 key word words found count
     for key in description license rust-version readme; do
@@ -63,7 +63,7 @@ check_manifest() {
     fi
 }
 
-# A README is read apart from the repository: check_readme FOLDER LIST MSRV WHERE.
+# Checks that a README can be read outside the repository: check_readme FOLDER LIST MSRV WHERE.
 check_readme() {
     local folder=$1 list=$2 msrv=$3 where=$4 readme=$1/README.md link
     [[ -s $readme ]] || { report "$where" "no README.md"; return; }
@@ -79,7 +79,7 @@ check_readme() {
     done < <(grep -oE '\]\([^)#:]+[)#]' "$readme" | sed -E 's/^\]\(|[)#]$//g')
 }
 
-# Files that sources name must be in the package with them: check_sources FOLDER LIST UNPUBLISHED WHERE.
+# Checks that the files that sources name are in the package, too: check_sources FOLDER LIST UNPUBLISHED WHERE.
 check_sources() {
     local folder=$1 list=$2 unpublished=${3// /|} where=$4 files file named path
     files=$(grep '\.rs$' <<<"$list")
@@ -99,7 +99,7 @@ check_sources() {
     done < <(cd "$folder" && grep -HoE "(^|[^[:alnum:]_:])(${unpublished//-/_})::|(use|extern crate) (${unpublished//-/_})[; ]" $files)
 }
 
-# All members of the workspace: FOLDER <tab> NAME.
+# Prints all members of the workspace: FOLDER <tab> NAME.
 members() {
     local folder
     for folder in $(strings "$(value Cargo.toml workspace members)"); do
@@ -107,7 +107,7 @@ members() {
     done
 }
 
-# What is published, what is not, and in which order.
+# Checks which packages are published, which are not, and the order.
 check_workspace() {
     local version folder name requirement unpublished='' before=' ' package dependency
     version=$(value Cargo.toml workspace.package version)
@@ -125,7 +125,7 @@ check_workspace() {
     done < <(members)
     for package in "${PACKAGES[@]}"; do
         for dependency in "${PACKAGES[@]}" $unpublished; do
-            # Dependencies on what is in the workspace; those for tests are left out of packages if they have no version.
+            # Dependencies on members of the workspace. Packaging drops development dependencies without a version.
             awk -v name="$dependency" '/^\[/ { inside = /dependencies\]$/ && !/dev-dependencies\]$/ }
                 inside && ($1 == name || index($1, name ".") == 1) { found = 1 } END { exit !found }' "crates/$package/Cargo.toml" || continue
             [[ $before == *" $dependency "* ]] || report "crates/$package" "depends on $dependency, which is not published before it"
@@ -135,7 +135,7 @@ check_workspace() {
     echo "$unpublished" >"$WORK/unpublished"
 }
 
-# All that needs no archive.
+# Runs all checks that need no archive.
 check_lists() {
     local package folder list licence msrv
     msrv=$(value Cargo.toml workspace.package rust-version)
@@ -155,7 +155,7 @@ check_lists() {
     done
 }
 
-# In a copy: spoil FILE MESSAGE COMMAND... runs the command in it, and wants the message; then the file is as it was.
+# In a copy: spoil FILE MESSAGE COMMAND... runs the command on the file, requires the message, and restores the file.
 spoil() {
     local file=$1 message=$2 found
     shift 2
@@ -203,13 +203,13 @@ self_test() {
     echo "package: self-test: $cases copies spoiled, each noticed"
 }
 
-# The packages as they would be published, in a workspace of nothing but them.
+# Builds the packages as they would be published, in a workspace that contains only them.
 build_packages() {
     local tree=target/package-check version package folder archive licence msrv list passed names=() patches=''
     version=$(value Cargo.toml workspace.package version)
     msrv=$(value Cargo.toml workspace.package rust-version)
     for package in "${PACKAGES[@]}"; do names+=(-p "$package"); done
-    # In one command: so that each finds those before it, which no registry has.
+    # In one command, so that each package finds the ones before it, which no registry has.
     rm -rf target/packages/package "$tree" && mkdir -p "$tree"
     cargo package --no-verify --allow-dirty --target-dir target/packages "${names[@]}"
     for package in "${PACKAGES[@]}"; do
@@ -233,10 +233,10 @@ build_packages() {
     {
         printf '[workspace]\nresolver = "3"\nmembers = [%s]\n\n' "$(printf '"%s", ' "${PACKAGES[@]/%/-$version}")"
         printf '[patch.crates-io]\n%s\n' "$patches"
-        # Tests run as they do in the repository.
+        # Tests run with the same profile as in the repository.
         awk '/^\[/ { inside = ($0 == "[profile.test]") } inside' Cargo.toml
     } >"$tree/Cargo.toml"
-    # The versions that the repository is tested with; they are there without a network.
+    # The versions that the repository is tested with, which are available without a network.
     cp Cargo.lock "$tree"
     cd "$tree"
     for package in "${PACKAGES[@]}"; do

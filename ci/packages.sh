@@ -1,11 +1,11 @@
-# Why: what is published is named once, for every gate that goes through it. The scripts source this from the top of the tree.
-# ci/package.sh --list holds the list against the manifests.
+# Why: the published packages are listed only here, for every gate that handles each of them. The scripts source this from the
+# root of the tree. ci/package.sh --list checks the list against the manifests.
 
-# In the order in which they are published: each after what it depends on. A package's folder in crates/ has its name.
-# shellcheck disable=SC2034 # used by who sources this
+# In the order of publication: each after its dependencies. A package's folder in crates/ has its name.
+# shellcheck disable=SC2034 # used by the scripts that source this
 PACKAGES=(asymmetric-barrier shadow-vars livepatch-macros livepatch livepatch-cli)
 
-# A value of a manifest's section, arrays in one line: value FILE SECTION KEY.
+# Prints a value of a manifest's section, arrays on one line: value FILE SECTION KEY.
 value() {
     awk -v section="[$2]" -v key="$3" '
         /^\[/ { inside = ($0 == section) }

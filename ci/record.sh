@@ -1,18 +1,19 @@
 #!/usr/bin/env bash
-# Why: what BENCHMARKS.md says must be repeatable, by one command, on a machine that does nothing else. Each measurement waits
-# until the machine is quiet. The records in perf/record, the charts and all pages are then to be committed together.
+# Why: the figures in BENCHMARKS.md must be repeatable, by one command, on a machine that does nothing else. Each measurement
+# waits until the machine is quiet. Afterwards the records in perf/record, the charts and all pages are committed together.
 #
-# It takes some 70 minutes on two cores once the programs are built: 25 for what the gate does not measure, 12 for the instruction
-# counts, and the rest for the gate, which repeats as often as that allows. To build them, twice with fat LTO, takes 12 more.
+# It takes some 70 minutes on two cores once the programs are built: 25 for the measurements outside the gate, 12 for the
+# instruction counts, and the rest for the gate, which repeats as often as that allows. Building them, twice with fat LTO, takes
+# 12 more.
 #
-# Usage: ci/record.sh [STEP...]           all of it, or these steps, which are done in this order:
-#            build     the study with the system's allocator, and with mimalloc (can be done before, beside other work)
+# Usage: ci/record.sh [STEP...]           all of it, or these steps, which run in this order:
+#            build     the study with the system's allocator, and with mimalloc (can run earlier, beside other work)
 #            measure   into perf/record
 #            counts    instructions, and the times beside them
 #            report    BENCHMARKS.md, the README's chart, perf/charts, and the pages of other classes of machines
-#        ci/record.sh --trial [STEP...]   the same commands for a moment each, into target/trial: shows that all of them work
-# RECORD_MINUTES (70) is what all but `build` may take: the gate repeats less where less is left. What of `measure` fails is named at
-# the end and does not keep the rest from being measured; perf's exit code 3 is a machine that did not become quiet.
+#        ci/record.sh --trial [STEP...]   the same commands, very briefly, into target/trial: shows that all of them work
+# RECORD_MINUTES (70) is the time for everything but `build`: the gate repeats less if less is left. A failed measurement is named
+# at the end, and the others still run; perf's exit code 3 means that the machine did not become quiet.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -28,7 +29,7 @@ for step in "$@"; do
     [[ " build measure counts report " == *" $step "* ]] || { sed -n '/^# Usage/,/^set/ s/^# //p' ci/record.sh >&2; exit 2; }
 done
 
-# As most of it: medians of three; what is read first, of five.
+# Most figures are medians of three, the headline figures of five.
 if ! $trial; then
     records=perf/record charts=perf/charts pages=perf/pages document=BENCHMARKS.md
     reps=(--reps 3) headline=(--reps 5) seconds=(--seconds 0.2)
@@ -46,17 +47,17 @@ else
     small=1k middle=64k large=8k partly=12k threads=4,16,64
     curve=(--entries 3k) stall=0.05 small_stores=(--entries 24 --threads 2) cycles=10k
     gate=(--reps 1 --seconds 0.005 --only "W1, 64 k" --only "W3, 64 k")
-    # What a trial measures is of no use, on whatever machine.
+    # The figures of a trial are of no use, on any machine.
     waits=(--anyway)
 fi
 mkdir -p "$records"
-# Other builds of the study go into the same folder, so these are kept beside it.
+# Other builds of the study use the same folder, so these programs are copied.
 programs=${CARGO_TARGET_DIR:-target}/record
 perf=$programs/perf mimalloc=$programs/perf-mimalloc
 
 build() {
-    # With the C++ peers that the machine has (ci/cpp-peers.sh installs them), where there is a compiler for them; of the versions
-    # that are checked in.
+    # With the C++ peers that the machine has (ci/cpp-peers.sh installs them), if there is a compiler for them; with the versions
+    # in the lock file.
     local features=()
     ! command -v c++ >/dev/null || features=(cpp-peers)
     mkdir -p "$programs"
@@ -71,7 +72,7 @@ build() {
 }
 
 failed=()
-# Runs a program with these arguments, records, and says what it took. A missed target is a result like any other.
+# Runs a program with these arguments, records, and prints the time it took. A missed target is a result like any other.
 record() {
     local start=$SECONDS status=0 program=$1
     shift
@@ -81,17 +82,17 @@ record() {
     if ((status > 1)) || [[ $status == 1 && $1 != gate ]]; then failed+=("exit code $status: $(basename "$program") $*"); fi
 }
 
-# What the gate does not measure comes first: of each point the latest run is reported, and the gate's is the best.
+# The measurements outside the gate come first: the report takes the latest run of each point, and the gate's is the best.
 measure() {
     record "$perf" limits --entries "$small,$middle,$large" "${reps[@]}" "${seconds[@]}"
     record "$perf" memory --entries "$large,$partly"
-    # Of memory at 32 sizes the gate has ours and those that take least.
+    # At 32 sizes, the gate measures our memory and that of the peers that take least.
     record "$perf" memory "${curve[@]}" --stores papaya
     record "$perf" compare --workload W1,G64 --entries "$small" --threads 1,2 "${reps[@]}" "${seconds[@]}"
     record "$perf" compare --workload W6 --entries "$large" --threads 1 --reps 1
     record "$perf" compare --workload W9own,W10 --entries "$middle" --threads 2 "${reps[@]}" "${seconds[@]}"
     record "$perf" compare --workload W11 --threads 1,2 "${reps[@]}" "${seconds[@]}"
-    # What becomes of freed values, and of small stores: beside peers, where the gate has but ours.
+    # The memory of freed values and of small stores, beside peers; the gate measures only ours.
     record "$perf" compare --workload L4 --entries "$middle" --threads 1 --reps 1 --cycles "$cycles" \
         --stores shadow,dashmap-in-place
     record "$perf" compare --workload W13 "${small_stores[@]}" "${reps[@]}"
@@ -101,11 +102,11 @@ measure() {
         --stores shadow,shadow_epoch,shadow_seize,shadow_eras,papaya
     record "$perf" scale --entries "$middle" --threads "$threads" "${reps[@]}" "${seconds[@]}" \
         --stores shadow,papaya,scc_map,scc_index,dashmap,leapfrog,kernel
-    # The headline cells with the other allocator, beside those that lead in them.
+    # The headline cells with the other allocator, beside the leading peers.
     record "$mimalloc" compare --workload W1,G64,W3,W4,W4N,W5 --entries "$middle" --threads 1,2 "${headline[@]}" "${seconds[@]}" \
         --stores shadow,shadow-by-id,papaya,scc_map,scc_map-in-place,scc_index,dashmap,dashmap-in-place,dashmap7-in-place,leapfrog,rwlock,rwlock-in-place
-    # In the gate, the headline cells are by id, too. It repeats five times until this time is over, then three times; small sizes
-    # come first.
+    # In the gate, the headline cells are measured by id, too. It repeats five times until this time is over, then three times;
+    # small sizes come first.
     local left=$((minutes - (SECONDS - begun) / 60 - for_counts - for_the_last))
     ! $trial || left=0
     ((left >= least_for_gate)) || $trial || left=$least_for_gate
@@ -114,7 +115,7 @@ measure() {
 
 counts() {
     if $trial; then
-        # They take long; but what they leave out must be there to be left out.
+        # These counts take long, so a trial only checks that the lines to leave out exist.
         # shellcheck source=ci/extras.sh
         source ci/extras.sh
         copy_sources "$folder/copy"
@@ -124,7 +125,7 @@ counts() {
         echo "== no instruction counts in a trial"
         return
     fi
-    # The report takes the last by name.
+    # The report takes the last file by name.
     local commit counts
     commit=$(git rev-parse --short=9 HEAD)
     counts=$records/$(date -u +%FT%H%M)-$commit.icount
@@ -148,7 +149,7 @@ begun=$SECONDS
 for step in build measure counts report; do
     [[ $steps == *" $step "* ]] || continue
     $step
-    # The budget begins when the programs are there.
+    # The time limit starts when the programs have been built.
     [[ $step != build ]] || begun=$SECONDS
 done
 echo "record: $((SECONDS / 60)):$(printf %02d $((SECONDS % 60))) minutes"

@@ -1,10 +1,9 @@
 #!/usr/bin/env bash
-# Why: what is published cannot be taken back. So one script does all that has to be right first, in order, and publishes only
-# when it is told to.
+# Why: a publication cannot be undone. So one script checks everything beforehand, in order, and publishes only when told to.
 #
 # Usage: ci/release.sh              checks, and prints the commands that publish
-#        ci/release.sh --publish    checks, and publishes, one package after the other
-# Whether the commit is good, .ci/run and the workflow decide: it is to have passed them.
+#        ci/release.sh --publish    checks, and publishes one package after the other
+# The commit must have passed .ci/run and the workflow, which decide whether it is good.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source ci/packages.sh
@@ -31,7 +30,7 @@ echo "release: $version: ${PACKAGES[*]}"
 [[ -z $(git status --porcelain) ]] || fail "the tree is not clean: what is packaged must be what is committed"
 ! git rev-parse --quiet --verify "refs/tags/$tag" >/dev/null || fail "there is a tag $tag already: raise the version in Cargo.toml"
 
-# The changelog says what is in it, and keeps nothing back for later that is in it too.
+# The changelog has a section for the version, and nothing under [Unreleased] that the version contains.
 grep -qE "^## \[${version//./\\.}\] - [0-9]{4}-[0-9]{2}-[0-9]{2}$" CHANGELOG.md ||
     fail "CHANGELOG.md has no section '## [$version] - YYYY-MM-DD'"
 if awk '/^## / { inside = /^## \[Unreleased\]/ } inside && /^- / { found = 1 } END { exit !found }' CHANGELOG.md; then
@@ -41,17 +40,17 @@ fi
 ci/lock.sh
 ci/package.sh
 
-# Nothing that users rely on goes without the version saying so.
+# The version number reflects every change that users may rely on.
 last=$(git describe --tags --abbrev=0 --match 'v[0-9]*' 2>/dev/null || true)
 if [[ -z $last ]]; then
     echo "release: no earlier release has a tag: there is no interface to compare with. A clone without tags needs \`git fetch --tags\`"
 else
     cargo semver-checks --version >/dev/null 2>&1 || cargo install --quiet --locked cargo-semver-checks
     for package in "${PACKAGES[@]}"; do
-        # Of the rest, it has nothing to look at: programs have no interface in Rust, macros none that it can see.
+        # Other packages cannot be checked: programs have no Rust interface, and the interface of macros is not visible to it.
         [[ -f crates/$package/src/lib.rs ]] || continue
         ! grep -q '^proc-macro = true$' "crates/$package/Cargo.toml" || continue
-        # A package that the last release did not have is new as a whole.
+        # A package that the last release did not contain is new as a whole.
         git cat-file -e "$last:crates/$package/Cargo.toml" 2>/dev/null || continue
         cargo semver-checks -p "$package" --all-features --baseline-rev "$last"
     done
@@ -69,7 +68,7 @@ if [[ ${1:-} != --publish ]]; then
 fi
 for at in "${!commands[@]}"; do
     echo "+ ${commands[at]}"
-    # Cargo waits until the registry has the package, as the next one needs it.
+    # Cargo waits until the registry has the package, which the next one needs.
     if ! ${commands[at]}; then
         echo "release: stopped. What has been published stays; when the cause is gone, go on with:" >&2
         printf '    %s\n' "${commands[@]:at}" >&2

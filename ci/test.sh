@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Why: the tests as users run them, then the libraries once more with no feature on, and the study and the benchmarks, each of
-# which runs once and asserts its answers.
+# Why: the tests as users run them, then the libraries with no feature enabled, and the study and the benchmarks, each of which
+# runs once and checks its results.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -8,9 +8,9 @@ cargo test --all-features
 cargo test -p shadow-vars
 cargo test -p livepatch
 cargo test -p perf -p shadow-benches
-# What the fuzzers start from.
+# The seeds of the fuzz targets.
 ci/fuzz.sh --seeds
-# Only root can be another user: elsewhere the test has nothing to do.
+# Only root can become another user; otherwise the test does nothing.
 if [[ $(id -u) != 0 ]]; then
     control=$(cargo test -p livepatch --all-features --test control --no-run --message-format=json |
         sed -n 's/.*"name":"control".*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)

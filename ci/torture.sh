@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Why: rare races need time. The stress tests marked `#[ignore]` run for as long as they are given,
-# count what they make and free, and require the two to balance.
+# Why: rare races need time. The stress tests marked `#[ignore]` run for the given time, count what they create and free, and
+# require that the two balance.
 #
 # Usage: ci/torture.sh SECONDS      for each stress test; one at a time, so that each has all cores
 set -euo pipefail
@@ -8,7 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 export SHADOW_STRESS_SECONDS=${1:?usage: ci/torture.sh SECONDS}
 
-# Both libraries with all that can be raced: a test runs what is there, and says nothing of what is not.
+# Both libraries with all features that have races to find: a test runs what is enabled, and does not mention the rest.
 mkdir -p target
 log=target/torture.log
 cargo test --profile long -p shadow-vars -p livepatch --features shadow-vars/seize,shadow-vars/rayon --lib --tests \
@@ -17,7 +17,7 @@ cargo test --profile long -p shadow-vars -p livepatch --features shadow-vars/sei
 passed=$(awk '/^test result:/ { n += $4 } END { print n + 0 }' "$log")
 echo "torture: $passed stress tests passed, $SHADOW_STRESS_SECONDS s each, $SECONDS s in all"
 
-# What must have run, as the tests print it.
+# The tests that must have run, as the test program prints them.
 failed=0
 must_have() {
     if ! grep -qE "$2" "$log"; then

@@ -1,12 +1,12 @@
-//! Remembers for the records what the program was built from: the compiler, and the versions of the peers. Builds the C++
-//! peers that the machine has, if they are asked for.
+//! Provides the facts about the build that records contain: the compiler, and the versions of the peers. With the feature for
+//! them, builds the C++ peers that the machine has.
 
 use std::env;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// The packages whose versions a record names.
+/// The packages whose versions a record contains.
 const PEERS: [&str; 11] = [
     "papaya",
     "scc",
@@ -43,7 +43,7 @@ fn main() {
     println!("cargo::rustc-env=PERF_CPP_MISSING=all, as the feature cpp-peers is off");
 }
 
-/// The versions in the lock file, and a number that says whether two lock files are the same.
+/// Reads the versions in the lock file, and computes a hash of it, by which lock files are compared.
 fn versions() {
     let lock = Path::new("../Cargo.lock");
     println!("cargo::rerun-if-changed={}", lock.display());
@@ -62,7 +62,7 @@ fn versions() {
         }
     }
     println!("cargo::rustc-env=PERF_PEERS={}", found.join(", "));
-    // FNV-1a: for telling files apart, and nothing else.
+    // FNV-1a: only to tell files apart.
     let number = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
@@ -75,12 +75,12 @@ mod cpp {
     use std::fs;
     use std::path::{Path, PathBuf};
 
-    /// A map: what it is called, the header without which it cannot be, and what it is linked with.
+    /// A C++ map: its name, the header that it needs, and the libraries to link.
     struct Peer {
         name: &'static str,
         about: &'static str,
         header: &'static str,
-        /// A macro of the header that says which version it is.
+        /// The macro in the header that defines the version.
         version: &'static str,
         libraries: &'static [&'static str],
         package: &'static str,
@@ -121,7 +121,8 @@ mod cpp {
         },
     ];
 
-    /// Builds each whose header is there, and says which are missing. What has a header and does not compile is a fault.
+    /// Builds each peer whose header exists, and reports the missing ones. A peer with a header that does not compile is an
+    /// error.
     pub(crate) fn build() {
         println!("cargo::rerun-if-changed=cpp");
         println!("cargo::rerun-if-env-changed=PERF_CPP_INCLUDE");
@@ -157,17 +158,17 @@ mod cpp {
     fn compiler() -> cc::Build {
         let mut build = cc::Build::new();
         build.cpp(true).std("c++17").warnings(true);
-        // For headers that are not where the distribution puts them.
+        // For headers in other folders than the distribution's.
         if let Some(folder) = env::var_os("PERF_CPP_INCLUDE") {
             env::split_paths(&folder).for_each(|folder| {
-                // As the system's own: their warnings are not ours.
+                // As system headers, whose warnings are not shown.
                 build.flag(format!("-isystem{}", folder.display()));
             });
         }
         build
     }
 
-    /// The version that the header gives, or that of the package; nothing if there is no header, or no compiler.
+    /// Returns the version in the header, or else that of the package; `None` if there is no header, or no compiler.
     fn version(peer: &Peer) -> Option<String> {
         const MARK: &str = "perf_version_is";
         let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
@@ -184,7 +185,7 @@ mod cpp {
         let expanded = compiler.file(Path::new(&probe)).try_expand().ok()?;
         let expanded = String::from_utf8_lossy(&expanded);
         let (_, rest) = expanded.rsplit_once(MARK)?;
-        // A macro's text may begin a line, below one that says where it is from.
+        // A line of the output may be a line marker, which begins with `#`.
         let lines = rest.lines().filter(|line| !line.starts_with('#'));
         let version: String = lines.flat_map(str::chars).filter(|c| !matches!(c, ' ' | '"')).collect();
         match (version.is_empty(), peer.libraries.first()) {
@@ -194,7 +195,7 @@ mod cpp {
         }
     }
 
-    /// The version of a library of the distribution's.
+    /// Returns the version of a library from the distribution.
     fn of_package(library: &str) -> String {
         let asked = std::process::Command::new("pkg-config")
             .args(["--modversion", &format!("lib{library}")])

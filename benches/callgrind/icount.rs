@@ -1,7 +1,7 @@
-//! Instruction counts: the same on every run, so small enough changes can be refused (`ci/icount.sh`).
+//! Instruction counts, which are the same on every run, so that small increases can be rejected (`ci/icount.sh`).
 //!
-//! Addresses are synthetic, the hash seed and the capacity are fixed, one thread runs. Each benchmark does its operation
-//! [`N`] times but where its name says otherwise; `harness` is what the loop itself costs.
+//! Addresses are synthetic, the hash seed and the capacity are fixed, and there is one thread. Each benchmark runs its operation
+//! [`N`] times, unless its name says otherwise; `harness` is the cost of the loop itself.
 
 use std::hint::black_box;
 
@@ -14,17 +14,17 @@ const ID: ShadowId<[u64; 2]> = ShadowId::new(7);
 const OTHER: ShadowId<[u64; 2]> = ShadowId::new(8);
 const VALUE: [u64; 2] = [3, 4];
 
-/// A store, and the parents that the operations are about.
+/// A store, and the parents of its variables.
 struct Set<R: Reclaim> {
     store: ShadowStore<R>,
     parents: Vec<usize>,
     objs: Vec<ObjAddr>,
 }
 
-/// Retirements of a batch: half of the variables are reclaimed while the others are freed.
+/// Retirements per batch: half of the variables are reclaimed while the others are freed.
 const BATCH: usize = N / 2;
 
-/// Room for four times as many variables as there will be, so that no table is replaced.
+/// Returns an empty store with room for four times as many variables as there will be, so that no table is replaced.
 fn empty<R: Reclaim>() -> Set<R> {
     of_capacity(4 * N)
 }
@@ -34,7 +34,7 @@ fn of_capacity<R: Reclaim>(capacity: usize) -> Set<R> {
     let store = builder.batch(BATCH).build().expect("there is memory for a small table");
     let parents: Vec<usize> = (1..=N).map(|n| 0x7000_0000_0000 + n * 64).collect();
     let objs: Vec<_> = parents.iter().map(|&parent| ObjAddr::new(parent)).collect();
-    // The thread's participant, its place and both ids' entries are made here, not in what is counted.
+    // Creates the thread's participant, its shard and both ids' entries here, so that they are not counted.
     for id in [ID, OTHER] {
         store.pin().alloc(8, id, VALUE).expect("the key is new");
         assert!(store.pin().free(8, id));
@@ -42,7 +42,7 @@ fn of_capacity<R: Reclaim>(capacity: usize) -> Set<R> {
     Set { store, parents, objs }
 }
 
-/// Every parent has a variable.
+/// Returns a store in which every parent has a variable.
 fn full<R: Reclaim>() -> Set<R> {
     let set = empty();
     for &parent in &set.parents {
@@ -51,7 +51,7 @@ fn full<R: Reclaim>() -> Set<R> {
     set
 }
 
-/// Every parent has two variables.
+/// Returns a store in which every parent has two variables.
 fn two_each<R: Reclaim>() -> Set<R> {
     let set = full();
     for &parent in &set.parents {
@@ -60,7 +60,7 @@ fn two_each<R: Reclaim>() -> Set<R> {
     set
 }
 
-/// A migration has begun; the next insert moves a block, and nothing else happens.
+/// Returns a store in which a migration has begun: the next insert moves a block, and nothing else happens.
 fn growing<R: Reclaim>() -> Set<R> {
     let set = of_capacity(0);
     let mut parent = 0x6000_0000_0000;
@@ -71,7 +71,7 @@ fn growing<R: Reclaim>() -> Set<R> {
     set
 }
 
-/// Reads the variable of each parent, and adds up what it finds.
+/// Reads the variable of each parent, and adds up the values.
 #[inline(always)]
 fn read_each(parents: &[usize], get: impl Fn(usize) -> Option<u64>) {
     let mut sum = 0;
@@ -91,7 +91,7 @@ fn read_batches<'g>(objs: &[ObjAddr], get_many: impl Fn(&[ObjAddr], &mut [Option
     }
 }
 
-/// A benchmark that does its operation once for each parent, by what it makes of the set first.
+/// Defines a benchmark that runs its operation once for each parent, on the value that the first argument makes of the set.
 macro_rules! each_by {
     ($name:ident, $init:expr, $set:ident => $make:expr, |$by:ident, $parent:ident| $operation:expr) => {
         #[library_benchmark]
@@ -108,14 +108,14 @@ macro_rules! each_by {
     };
 }
 
-/// By the store, with a guard of its own for each,
+/// By the store, with a guard for each operation.
 macro_rules! each {
     ($name:ident, $init:expr, |$store:ident, $parent:ident| $operation:expr) => {
         each_by!($name, $init, set => &set.store, |$store, $parent| $operation);
     };
 }
 
-/// by the variable, which knows its id,
+/// By the variable, which knows its id.
 macro_rules! each_variable {
     ($name:ident, $init:expr, |$variable:ident, $parent:ident| $operation:expr) => {
         each_by!($name, $init, set => Variable::new_in(black_box(ID), &set.store).expect("of this type"),
@@ -123,7 +123,7 @@ macro_rules! each_variable {
     };
 }
 
-/// or under one guard for all.
+/// Under one guard for all.
 macro_rules! each_pinned {
     ($name:ident, $init:expr, |$pin:ident, $parent:ident| $operation:expr) => {
         each_by!($name, $init, set => set.store.pin(), |$pin, $parent| $operation);
@@ -236,7 +236,7 @@ macro_rules! per_backend {
             each!(free, full(), |store, parent| assert!(
                 store.pin().free(black_box(parent), ID)
             ));
-            // Of two variables each.
+            // Parents with two variables each.
             each!(free_object, two_each(), |store, parent| assert_eq!(
                 store.pin().free_object(black_box(parent)),
                 2

@@ -1,9 +1,9 @@
-//! Instruction counts of live patching: calls, units. Each benchmark does its operation [`N`] times but where its name
-//! says otherwise; `harness` is what the loop itself costs.
+//! Instruction counts of live patching: calls, units. Each benchmark runs its operation [`N`] times, unless its name says
+//! otherwise; `harness` is the cost of the loop itself.
 
 use iai_callgrind::main;
 
-/// A module, as the macro's own functions are public.
+/// In a module, because the macro's own functions are public.
 mod live {
     use std::hint::black_box;
 
@@ -14,7 +14,7 @@ mod live {
     /// Operations of each benchmark.
     const N: u64 = 1024;
 
-    /// The sum of `N` answers, each of this version.
+    /// Checks the sum of `N` answers of this version.
     fn check(sum: u64, version: u64) {
         assert_eq!(sum, N * (N - 1) / 2 + N * version);
     }
@@ -23,7 +23,7 @@ mod live {
         (0..N).map(|n| call(black_box(n))).sum()
     }
 
-    /// The thread's record is made here, not in what is counted.
+    /// Creates the thread's record here, so that it is not counted.
     fn no_patch() {
         assert_eq!(answer(1), 1);
     }
@@ -91,13 +91,13 @@ mod live {
         patched
     }
 
-    /// A transition that waits: for the unit of this thread, which runs the old function.
+    /// Begins a transition that waits for the unit of this thread, which runs the old function.
     fn old_side() -> (Unit, Patched) {
         no_patch();
         (unit(), Patched::begin())
     }
 
-    /// The same, for another thread's: who begins here runs the new function.
+    /// Begins a transition that waits for a unit of another thread: a unit that begins on this one runs the new function.
     fn new_side() -> (Elsewhere, Patched) {
         no_patch();
         (Elsewhere::unit(), Patched::begin())

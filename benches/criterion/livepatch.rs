@@ -1,7 +1,8 @@
-//! Live patching, timed: calls with no patch, with a settled one and during a transition, inside a unit and outside; what
-//! else one could call a replaceable function through; and how long a transition takes.
+//! Times of live patching: calls without a patch, with a complete one and during a transition, inside a unit and outside; other
+//! ways to call a replaceable function; and transitions.
 //!
-//! Run: `cargo bench -p shadow-benches --bench livepatch`. As a test, each runs once; the answers are asserted either way.
+//! Run: `cargo bench -p shadow-benches --bench livepatch`. As a test, each benchmark runs once; the answers are checked in both
+//! cases.
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -12,7 +13,7 @@ use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterio
 use livepatch::{UnitExt, registry, unit};
 use shadow_benches::{Elsewhere, Other, Patched, answer, direct, pollster, settle};
 
-/// Calls of one iteration.
+/// Calls per iteration.
 const N: u64 = 64;
 
 fn time(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, version: u64, call: impl Fn(u64) -> u64) {
@@ -49,7 +50,7 @@ fn calls(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A unit on another thread holds the transition up.
+/// Measures while a unit on another thread delays the transition.
 fn in_transition(group: &mut BenchmarkGroup<'_, WallTime>) {
     let held = Elsewhere::unit();
     let old = unit();
@@ -76,7 +77,7 @@ fn units(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Enabling and disabling a patch, with tasks that run units all the while; and that sleep inside none.
+/// Measures enabling and disabling a patch, with tasks that run units meanwhile, and with tasks that sleep outside units.
 fn transitions(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("transition_on_and_off");
     group.sample_size(10);

@@ -1,6 +1,6 @@
-//! Every operation, timed: one thread, 64 k variables, each backend. The peers are in `perf/`.
+//! Times of every operation: one thread, 64 k variables, each backend. The peers are in `perf/`.
 //!
-//! Run: `cargo bench -p shadow-benches --bench ops`. As a test, each runs once; the answers are asserted either way.
+//! Run: `cargo bench -p shadow-benches --bench ops`. As a test, each benchmark runs once; the answers are checked in both cases.
 
 use std::hint::black_box;
 
@@ -9,9 +9,9 @@ use criterion::{
 };
 use shadow_vars::{Asymmetric, Epoch, Eras, ObjAddr, Reclaim, Seize, ShadowId, ShadowStore};
 
-/// Variables that there are.
+/// The number of variables.
 const LIVE: usize = 1 << 16;
-/// Operations of one iteration.
+/// Operations per iteration.
 const N: usize = 64;
 const ID: ShadowId<[u64; 2]> = ShadowId::new(1);
 
@@ -19,7 +19,7 @@ fn parent(n: usize) -> usize {
     0x7000_0000_0000 + n * 96
 }
 
-/// The n-th of an order that neither caches nor prefetchers can follow.
+/// Returns the n-th number of an order that neither caches nor prefetchers can follow.
 fn shuffled(n: usize) -> usize {
     parent(n.wrapping_mul(0x9e37_79b9) % LIVE)
 }

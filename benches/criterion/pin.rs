@@ -1,25 +1,25 @@
-//! What does a guard cost, and would a collector per store cost more than one that all stores share?
+//! The cost of a guard, and whether a collector per store would cost more than one for all stores.
 //!
-//! - `pin/shadow_vars`: the store as it is, with one store and with four used in turn;
-//! - `pin/one_collector`: crossbeam-epoch alone, one collector and one thread-local handle: the least it can cost;
-//! - `pin/per_store`: a collector for each store, its handle looked up in a thread-local list with the last-used
-//!   handle in front. Four stores used in turn miss that front each time, which is the worst case;
-//! - `get_hit`: what the guard's share of a lookup is: 1024 objects, a guard for each lookup against one for all.
+//! - `pin/shadow_vars`: the store, with one store and with four used in turn;
+//! - `pin/one_collector`: crossbeam-epoch alone, one collector and one thread-local handle: the lower bound;
+//! - `pin/per_store`: a collector for each store, whose handle is looked up in a thread-local list with the last-used handle in
+//!   front. Four stores used in turn miss that front each time, which is the worst case;
+//! - `get_hit`: the guard's share of a look-up: 1024 objects, a guard for each look-up compared with one for all.
 //!
-//! One thread, nothing is retired: the cost of collection is not in here.
-//! Run: `cargo bench -p shadow-benches --bench pin`.
+//! One thread, and nothing is retired, so the cost of collection is not included. Run: `cargo bench -p shadow-benches --bench
+//! pin`.
 
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use shadow_vars::{ShadowId, ShadowStore};
 
-/// Pins per iteration, taken in turn from the stores at hand.
+/// Pins per iteration, from the stores in turn.
 const PINS: usize = 64;
 const OBJECTS: u64 = 1024;
 const VALUE: ShadowId<u64> = ShadowId::new(1);
 
-/// One collector for all, one handle per thread.
+/// One collector for all stores, one handle per thread.
 mod one_collector {
     use std::sync::LazyLock;
 
@@ -38,7 +38,7 @@ mod one_collector {
     }
 }
 
-/// A collector per store. Safe code only where it costs nothing: this is the design at its best.
+/// A collector per store. Safe code is used only where it costs nothing: this is the design at its best.
 mod per_store {
     use std::cell::{Cell, RefCell};
     use std::ptr;
@@ -52,9 +52,9 @@ mod per_store {
     }
 
     thread_local! {
-        /// The store used last and its handle, which `HANDLES` keeps.
+        /// The store used last, and its handle, which `HANDLES` owns.
         static LAST: Cell<(u64, *const LocalHandle)> = const { Cell::new((0, ptr::null())) };
-        /// This thread's handle for each store. Boxed, so that growing the list moves no handle.
+        /// This thread's handle for each store. Boxed, so that they do not move when the list grows.
         #[allow(clippy::vec_box, reason = "LAST points into the boxes")]
         static HANDLES: RefCell<Vec<(u64, Box<LocalHandle>)>> = const { RefCell::new(Vec::new()) };
     }
@@ -73,15 +73,15 @@ mod per_store {
         pub(crate) fn pin(&self) -> Guard {
             let (id, handle) = LAST.get();
             if id == self.id {
-                // SAFETY: LAST is only ever set to a box in HANDLES, of this thread, which drops none of them
-                // before the thread ends; no benchmark pins while its thread ends.
+                // SAFETY: `LAST` only ever points to a box in `HANDLES` of this thread, which drops none of them before the
+                // thread ends; no benchmark pins while its thread ends.
                 unsafe { &*handle }.pin()
             } else {
                 self.pin_other()
             }
         }
 
-        /// This thread used another store last, or never this one.
+        /// Pins a store other than the one that this thread used last.
         #[inline(never)]
         fn pin_other(&self) -> Guard {
             HANDLES.with_borrow_mut(|handles| {
@@ -157,7 +157,7 @@ fn pin(c: &mut Criterion) {
 
 fn get_hit(c: &mut Criterion) {
     let store = ShadowStore::new();
-    // Real addresses, as their regular distances are what the hash has to cope with.
+    // Real addresses, because the hash must cope with their regular distances.
     let objects: Vec<Box<[u64; 8]>> = (0..OBJECTS).map(|i| Box::new([i; 8])).collect();
     let vars = store.pin();
     for (object, i) in objects.iter().zip(0u64..) {

@@ -12,28 +12,28 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use livepatch::{ObjectPatch, Patch, patchable, registry, unit};
 
-/// What is called: its body costs next to nothing, and is neither inlined nor seen through.
+/// The function to call: its body costs almost nothing, and is opaque to the optimiser and not inlined.
 #[inline(never)]
 pub fn direct(number: u64) -> u64 {
     black_box(number)
 }
 
-/// The same as a patchable function, which adds 0, or 1 while it is [`Patched`].
+/// Like [`direct`], as a patchable function, which adds 0, or 1 while it is [`Patched`].
 #[patchable]
 pub fn answer(number: u64) -> u64 {
     black_box(number)
 }
 
-/// While it lives, [`answer()`] is patched, and the transition over.
+/// While it exists, [`answer()`] is patched, and no transition is in progress.
 #[derive(Debug)]
 pub struct Patched(());
 
 impl Patched {
-    /// Patches it.
+    /// Enables the patch, and waits for the end of the transition.
     ///
     /// # Panics
     ///
-    /// If it is patched.
+    /// If the patch is enabled already.
     #[must_use]
     pub fn on() -> Self {
         let this = Self::begin();
@@ -41,11 +41,11 @@ impl Patched {
         this
     }
 
-    /// The same, with the transition still to end.
+    /// Enables the patch, and does not wait for the end of the transition.
     ///
     /// # Panics
     ///
-    /// If it is patched.
+    /// If the patch is enabled already.
     #[must_use]
     pub fn begin() -> Self {
         let object = ObjectPatch::program().function::<answer>(|number| black_box(number) + 1);
@@ -63,7 +63,7 @@ impl Drop for Patched {
     }
 }
 
-/// A unit on another thread, which holds transitions up until this is dropped.
+/// A unit on another thread, which delays transitions until this is dropped.
 #[derive(Debug)]
 pub struct Elsewhere {
     /// Dropped first: the thread waits for that.
@@ -72,11 +72,11 @@ pub struct Elsewhere {
 }
 
 impl Elsewhere {
-    /// Begins it.
+    /// Begins the unit.
     ///
     /// # Panics
     ///
-    /// If there can be no thread.
+    /// If the thread cannot be created.
     #[must_use]
     pub fn unit() -> Self {
         let (over, is_over) = mpsc::channel::<()>();
@@ -107,7 +107,7 @@ impl Drop for Elsewhere {
 ///
 /// # Panics
 ///
-/// If it does not end.
+/// If the transition does not end.
 pub fn settle() {
     registry()
         .wait(Duration::from_secs(60))
@@ -116,7 +116,7 @@ pub fn settle() {
 
 type Function = fn(u64) -> u64;
 
-/// What else one could put a function in that is to be replaced.
+/// Other containers for a function that is to be replaceable.
 #[derive(Debug)]
 pub struct Other {
     pointer: AtomicPtr<()>,
@@ -131,7 +131,7 @@ impl Default for Other {
 }
 
 impl Other {
-    /// All of [`direct`].
+    /// Returns containers that all hold [`direct`].
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -141,17 +141,17 @@ impl Other {
         }
     }
 
-    /// By a pointer that is read for each call.
+    /// Calls through a pointer that is read for each call.
     #[inline]
     #[must_use]
     pub fn pointer(&self, number: u64) -> u64 {
         let pointer = self.pointer.load(Ordering::Relaxed);
-        // SAFETY: a function of this type, as in `new`.
+        // SAFETY: the pointer is to a function of this type, as `new` stored it.
         let function: Function = unsafe { std::mem::transmute(pointer) };
         function(number)
     }
 
-    /// By an `Arc` that can be swapped, held during the call.
+    /// Calls through an `Arc` that can be swapped, which is held during the call.
     #[inline]
     #[must_use]
     pub fn arc_swap(&self, number: u64) -> u64 {
@@ -159,11 +159,11 @@ impl Other {
         function(number)
     }
 
-    /// Under a lock for readers, held during the call.
+    /// Calls under a reader lock, which is held during the call.
     ///
     /// # Panics
     ///
-    /// Never: nobody panics under the lock.
+    /// Never: no thread panics while it holds the lock.
     #[inline]
     #[must_use]
     pub fn rw_lock(&self, number: u64) -> u64 {
@@ -176,7 +176,7 @@ impl Other {
 ///
 /// # Panics
 ///
-/// If it is not.
+/// If it is not ready.
 #[inline]
 pub fn pollster<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {

@@ -1,4 +1,4 @@
-//! Writes the seed corpora anew: `cargo run --example seeds` in `fuzz/`. What is there and has no name any more goes.
+//! Writes the seed corpora again: `cargo run --example seeds` in `fuzz/`. Seeds whose names no longer exist are removed.
 
 use std::fs::{create_dir_all, remove_dir_all, write};
 use std::io::Result;

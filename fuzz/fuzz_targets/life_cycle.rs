@@ -1,6 +1,6 @@
-//! Hunts for a sequence of what can be done to patches, modules and units of work, after which anything that can be seen is
-//! not as the rules say: answers, the order of events and callbacks, attributes, variables, or what a function is to a unit.
-//! A run of the same bytes is the same run.
+//! Searches for a sequence of operations on patches, modules and units of work after which an observation breaks the rules:
+//! answers, the order of events and callbacks, attributes, variables, or the function that a unit calls. The same bytes give the
+//! same run.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,5 +1,5 @@
-//! Hunts for a sequence of operations, by one thread, whose answers are not those of a plain map, or which moves, loses,
-//! leaks or drops a value twice. A run of the same bytes is the same run.
+//! Searches for a sequence of operations, by one thread, whose answers differ from those of a plain map, or that moves, loses,
+//! leaks or drops a value twice. The same bytes give the same run.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

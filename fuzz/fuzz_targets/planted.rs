@@ -1,4 +1,4 @@
-//! Finds what is planted here, on two threads at once, so that `ci/fuzz.sh` can see that what is found is written down.
+//! Finds a planted fault, on two threads at once, so that `ci/fuzz.sh` can check that findings are written to disk.
 #![no_main]
 
 use std::sync::Barrier;

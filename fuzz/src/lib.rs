@@ -1,8 +1,8 @@
-//! What the fuzz targets share: inputs, and how they are run.
+//! The common part of the fuzz targets: inputs, and how they run.
 //!
-//! The operations, the model and the history checker are the library's own test kit, included by path: whatever a fuzzer
-//! finds is a sequence that a test can hold, and the other way round. An input is a few bytes of heading (configuration,
-//! backend, and so on), then operations of a fixed width; every string of bytes is an input. Those of patches have no heading.
+//! The operations, the model and the history checker are the library's own test kit, included by path: every finding of a fuzzer
+//! is a sequence that a test can contain, and vice versa. An input is a few bytes of heading (configuration, backend, and so on),
+//! then operations of a fixed width; every string of bytes is an input. Inputs for patches have no heading.
 
 #[path = "../../crates/shadow-vars/tests/common/configs.rs"]
 pub mod configs;
@@ -31,7 +31,7 @@ pub mod table;
 #[path = "../../crates/shadow-vars/tests/common/worker.rs"]
 pub mod worker;
 
-/// The kit of the patches' life cycle.
+/// The kit for the life cycle of patches.
 #[allow(clippy::new_without_default, reason = "private to the tests that it is made for")]
 #[path = "../../crates/livepatch/tests/common/mod.rs"]
 pub mod life;
@@ -46,28 +46,28 @@ use crate::configs::Config;
 use crate::op::Op;
 use crate::rounds::{Manner, Round, Step};
 
-/// Operations of one sequence, rounds of one threads input: beyond, an input only costs time.
+/// The most operations of one sequence, and rounds of one input of `threads`: more only costs time.
 const MOST_OPS: usize = 400;
 const MOST_STEPS: usize = 8;
 const ROUNDS: usize = 4;
 const MOST_LIFE_CYCLE_OPS: usize = 80;
 
-/// What a target runs.
+/// The input of a target.
 pub trait Input: Sized {
-    /// What these bytes name. Nothing if they have no heading.
+    /// Decodes an input. Returns `None` if the bytes are too short for the heading.
     fn decode(bytes: &[u8]) -> Option<Self>;
 
-    /// The bytes that name this.
+    /// Encodes the input.
     fn encode(&self) -> Vec<u8>;
 
-    /// Panics if it finds something.
+    /// Runs the input, and panics if it finds a fault.
     fn run(&self);
 }
 
-/// Runs an input of a fuzz target, for which every panic that is not on purpose ends the process.
+/// Runs an input of a fuzz target; every unintended panic ends the process.
 pub fn hunt(run: impl FnOnce()) {
     static ONCE: std::sync::Once = std::sync::Once::new();
-    // Below the hook that lets panics on purpose pass, which the runs set themselves, and above the fuzzer's, which aborts.
+    // Below the hook that lets intended panics pass, which the runs set themselves, and above the fuzzer's, which aborts.
     ONCE.call_once(|| {
         let abort = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
@@ -78,7 +78,7 @@ pub fn hunt(run: impl FnOnce()) {
     run();
 }
 
-/// The store that an input chooses by its first two bytes.
+/// The store that the first two bytes of an input choose.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Choice {
     pub config: Config,
@@ -108,7 +108,7 @@ impl Backend {
 impl Choice {
     pub const WIDTH: usize = 2;
 
-    /// The configuration of this name, on this backend.
+    /// Returns the configuration of this name, with this backend.
     pub fn of(config: &str, backend: Backend) -> Self {
         Choice {
             config: Config::named(config),
@@ -131,7 +131,7 @@ impl Choice {
     }
 }
 
-/// One thread's operations, to be compared with the model.
+/// The operations of one thread, to be compared with the model.
 #[derive(Debug, PartialEq)]
 pub struct Sequence {
     pub choice: Choice,
@@ -166,7 +166,7 @@ impl Input for Sequence {
     }
 }
 
-/// Programs for two to four threads, to be run together a few times.
+/// Programs for two to four threads, which run together a few times.
 #[derive(Debug, PartialEq)]
 pub struct Threads {
     pub choice: Choice,
@@ -187,7 +187,7 @@ impl Threads {
 }
 
 impl Input for Threads {
-    /// The threads take turns in having a step.
+    /// The threads' steps alternate in the bytes.
     fn decode(bytes: &[u8]) -> Option<Self> {
         let (heading, rest) = bytes.split_at_checked(Self::HEADING)?;
         let threads = Self::FEWEST + usize::from(heading[2]) % 3;
@@ -227,7 +227,7 @@ impl Input for Threads {
     }
 }
 
-/// What is done to the registry of patches, to be compared with the rules. Has no heading.
+/// Operations on the registry of patches, to be compared with the rules. Has no heading.
 #[derive(Debug, PartialEq)]
 pub struct LifeCycle {
     pub ops: Vec<life::op::Op>,
@@ -249,7 +249,7 @@ impl Input for LifeCycle {
     }
 }
 
-/// What `cargo fuzz fmt` and a crash report show.
+/// Implements the traits for `cargo fuzz fmt` and crash reports.
 macro_rules! arbitrary {
     ($($input:ident)*) => {$(
         impl<'a> Arbitrary<'a> for $input {

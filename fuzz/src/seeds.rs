@@ -1,13 +1,13 @@
-//! The committed seeds: a small program each, for one property, which its name tells.
+//! The committed seeds: small programs, each for one property, which its name states.
 //!
-//! Written down as what they do and on which store, by name. The bytes are made of that, and a test reads them back.
+//! They are written here as operations on named stores. The bytes are generated from this, and a test reads them back.
 
 use crate::life::op as life;
 use crate::op::{Ctor, Dtor, Key, Op, RawCtorKind, Shape, Slot, Via};
 use crate::rounds::{Manner, Round, Step, Verb};
 use crate::{Backend, Choice, LifeCycle, Sequence, Threads};
 
-/// One seed of a target.
+/// A seed of a target.
 pub struct Seed<T> {
     pub name: &'static str,
     pub input: T,
@@ -17,17 +17,17 @@ fn seed<T>(name: &'static str, input: T) -> Seed<T> {
     Seed { name, input }
 }
 
-/// Of the target `ops`.
+/// Returns the seeds of the target `ops`.
 pub fn of_ops() -> Vec<Seed<Sequence>> {
     let seeds = sequences().into_iter();
     let seeds = seeds.map(|(name, choice, ops)| seed(name, Sequence { choice, ops }));
     seeds.collect()
 }
 
-/// Of the target `threads`.
+/// Returns the seeds of the target `threads`.
 pub fn of_threads() -> Vec<Seed<Threads>> {
     let seeds = programs().into_iter().map(|(name, choice, threads, manner, steps)| {
-        // The threads take turns in having a step.
+        // The threads' steps alternate in the bytes.
         let mut programs = vec![Vec::new(); threads];
         for (number, step) in steps.into_iter().enumerate() {
             programs[number % threads].push(step);
@@ -43,7 +43,7 @@ pub fn of_threads() -> Vec<Seed<Threads>> {
     seeds.collect()
 }
 
-/// Of the target `life_cycle`.
+/// Returns the seeds of the target `life_cycle`.
 pub fn of_life_cycle() -> Vec<Seed<LifeCycle>> {
     let seeds = life_cycles().into_iter();
     seeds.map(|(name, ops)| seed(name, LifeCycle { ops })).collect()
@@ -239,7 +239,7 @@ fn programs() -> Vec<(&'static str, Choice, usize, Manner, Vec<Step>)> {
     ]
 }
 
-/// What is done to patches: the names, tasks and modules by number.
+/// Returns operations on patches; names, tasks and modules are numbers.
 fn life_cycles() -> Vec<(&'static str, Vec<life::Op>)> {
     use life::{Bad, Manner, Object, Op, Spec, StateKind, StateSpec};
 

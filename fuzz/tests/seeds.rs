@@ -9,7 +9,7 @@ use shadow_vars_fuzz::configs::Config;
 use shadow_vars_fuzz::seeds::{Seed, of_life_cycle, of_ops, of_threads};
 use shadow_vars_fuzz::{Backend, Choice, Input};
 
-/// The files of a target.
+/// Returns the files of a target.
 fn files(target: &str) -> BTreeMap<String, Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds").join(target);
     let entries = read_dir(folder).expect("the target has seeds");
@@ -21,7 +21,7 @@ fn files(target: &str) -> BTreeMap<String, Vec<u8>> {
     files.collect()
 }
 
-/// Each file is read as what its name stands for, and runs; there is one for each name.
+/// Checks that each file decodes to the seed of its name, and runs; and that there is one for each name.
 fn check<T: Input + PartialEq + Debug>(target: &str, seeds: Vec<Seed<T>>) {
     let mut files = files(target);
     for Seed { name, input } in seeds {
@@ -54,7 +54,7 @@ fn life_cycles() {
     check("life_cycle", of_life_cycle());
 }
 
-/// What a fuzzer starts from is on every backend, and on the store that migrates most.
+/// Each target has seeds on every backend, and on the store that migrates most.
 #[test]
 fn every_target_starts_on_every_backend() {
     let of_ops = of_ops().into_iter().map(|seed| seed.input.choice);

@@ -1,4 +1,4 @@
-// What the C++ peers have in common: the key and the value of the study, a hash function, and the functions by which the
+// The common part of the C++ peers: the key and the value of the study, a hash function, and the functions by which the
 // program calls a map. A map is a class with the members that PERF_MAP names.
 #pragma once
 
@@ -22,11 +22,11 @@ struct Value {
     std::uint64_t first;
     std::uint64_t second;
 
-    // As the program computes it from the key.
+    // Computed from the key as in the program.
     static Value of(Key key) { return Value{~packed(key), key.id}; }
 };
 
-// One multiplication, both halves of the product: as fast as what the Rust maps are given.
+// One multiplication, both halves of the product: as fast as the hashers of the Rust maps.
 struct Hash {
     using is_avalanching = std::true_type;
 
@@ -37,7 +37,7 @@ struct Hash {
     }
 };
 
-// Look-ups of one id under one guard, as PERF_MAP's `get_each` is asked for.
+// Look-ups of one id under one guard: PERF_MAP's `get_each`.
 template <class Map>
 void get_each(Map &map, std::uint64_t id, const std::uint64_t *keys, std::size_t count, std::uint64_t *out) {
     const typename Map::Guard guard(map);
@@ -48,7 +48,7 @@ void get_each(Map &map, std::uint64_t id, const std::uint64_t *keys, std::size_t
 
 } // namespace perf
 
-// `Guard` is what protects a reader, made from the map. `lock` and `unlock` do what it does when it begins and ends.
+// `Guard` protects a reader, and is made from the map. `lock` and `unlock` do the same as its constructor and destructor.
 #define PERF_MAP(name, Map)                                                                                            \
     extern "C" {                                                                                                       \
     void *perf_##name##_new(std::size_t capacity) { return new Map(capacity); }                                        \

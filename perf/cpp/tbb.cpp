@@ -1,4 +1,4 @@
-// oneTBB's concurrent_hash_map: a lock for each entry, which its accessors hold. With the allocator of all the others.
+// oneTBB's concurrent_hash_map: a lock for each entry, which its accessors hold. Uses the same allocator as the others.
 
 #include <memory>
 #include <utility>
@@ -50,7 +50,7 @@ class Tbb {
 
     bool remove(Key key) { return map.erase(key); }
 
-    // Nobody else may change the map while it is walked; that is so in all workloads.
+    // No other thread may change the map during the walk; none does in any workload.
     std::size_t clear_id(std::uint64_t id) {
         std::vector<Key> keys;
         for (const auto &entry : map) {

@@ -1,5 +1,5 @@
 // cds_lfht of userspace RCU: split-ordered lists, readers under RCU, nodes that do not move. Called through the library, as
-// a program under another licence than its own calls it.
+// by a program under another licence.
 
 #include <cerrno>
 
@@ -13,7 +13,7 @@ namespace {
 using perf::Key;
 using perf::Value;
 
-// Every thread that reads is known to the library, from its first call to its end.
+// Every reading thread is registered with the library, from its first call to its end.
 struct Registered {
     Registered() { rcu_register_thread(); }
     ~Registered() { rcu_unregister_thread(); }
@@ -52,7 +52,7 @@ class Urcu {
     }
 
     ~Urcu() {
-        // The nodes are given back when every reader of now is gone, which the table does not wait for.
+        // The nodes are freed when all present readers have finished, for which the table does not wait.
         clear([](Key) { return true; });
         cds_lfht_destroy(table, nullptr);
     }
@@ -113,7 +113,7 @@ class Urcu {
         return cds_lfht_iter_get_node(&at);
     }
 
-    // The node of the key that is in the map then: this, or another, and this is gone.
+    // Returns the node of the key that is then in the map: this one, or another, and then this one has been freed.
     Node *add(Node *node) {
         auto *there = node_of(cds_lfht_add_unique(table, perf::Hash()(node->key), matches, &node->key, &node->link));
         if (there != node) {

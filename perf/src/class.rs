@@ -1,32 +1,32 @@
-//! Classes of machines. What decides between maps is how much of them fits into the caches, so figures of machines with
-//! small ones and with large ones do not belong on one page, and a target may be for one class only.
+//! Classes of machines. Which map wins depends mostly on how much of it fits into the caches, so figures from machines with small
+//! and with large caches are kept on separate pages, and a target may hold for one class only.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use clap::ValueEnum;
 
-/// By the size of the last cache before memory.
+/// A class of machines, by the size of the last-level cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Class {
     /// Below 64 MiB: a map of a million entries does not fit.
     SmallCache,
     /// 64 MiB and more.
     LargeCache,
-    /// The record does not say.
+    /// The record does not contain the size.
     Unknown,
 }
 
-/// From which size on a last cache is a large one, in KiB.
+/// The smallest size, in KiB, of a large last-level cache.
 const LARGE: u64 = 64 << 10;
 
 impl Class {
-    /// By the caches of a machine, in KiB by their names; where there are none, by what its processor's name says.
+    /// Returns the class of a machine, by its caches (sizes in KiB by name), or else by the name of its processor.
     pub(crate) fn of(caches: &BTreeMap<String, u64>, machine: &str) -> Self {
-        // The names go up with the levels.
+        // The names are in the order of the levels.
         let last = caches.last_key_value().map(|(_, &kib)| kib);
         let named = || {
-            // Records of commits before this one: Intel's processors give the size of their last cache there.
+            // Records made before caches were recorded: the names of Intel's processors contain the size of the last-level cache.
             let (_, rest) = machine.strip_prefix("Intel")?.split_once("cache ")?;
             rest.split(' ').next()?.parse().ok()
         };
@@ -48,7 +48,7 @@ impl fmt::Display for Class {
     }
 }
 
-/// The caches of the first core that hold data, in KiB by name: `L1d`, `L2`, `L3`.
+/// Returns the data caches of the first core, in KiB by name: `L1d`, `L2`, `L3`.
 pub(crate) fn caches() -> BTreeMap<String, u64> {
     let mut caches = BTreeMap::new();
     for index in 0..16 {
@@ -71,7 +71,7 @@ pub(crate) fn caches() -> BTreeMap<String, u64> {
     caches
 }
 
-/// A size such as `512K` or `32M`, in KiB.
+/// Converts a size such as `512K` or `32M` to KiB.
 pub(crate) fn kib(size: &str) -> Option<u64> {
     let (number, unit) = size.split_at(size.len().checked_sub(1)?);
     let number: u64 = number.parse().ok()?;

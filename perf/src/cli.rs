@@ -26,17 +26,17 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Throughput and latency of every map, on each workload.
     Compare(Compare),
-    /// What each map takes per entry, each in a process of its own (W8).
+    /// Memory per entry of every map, each measured in its own process (W8).
     Memory(MemoryOptions),
     /// The physical limits: loads, guards, locked instructions, allocation.
     Limits(LimitOptions),
     /// Throughput from 1 to 64 threads.
     Scale(Compare),
-    /// Checks the targets; fails naming those that are missed.
+    /// Checks the targets; fails, and names those that are missed.
     Gate(GateOptions),
     /// Writes the tables and charts of BENCHMARKS.md from recorded runs.
     Report(ReportOptions),
-    /// One measurement of `memory`.
+    /// One measurement of `memory`, in a process of its own.
     #[command(hide = true)]
     Hold(HoldOptions),
     /// One measurement in a process of its own.
@@ -44,35 +44,35 @@ pub(crate) enum Command {
     Alone(AloneOptions),
 }
 
-/// Which cells, and how well.
+/// The cells to measure, and how thoroughly.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Compare {
-    /// Workloads, such as `W1,W3`; `W4`, `W7`, `W9`, `W14` and `W15` mean all of their forms. Not given: W1 to W5 (or W1 and
-    /// W3 to scale).
+    /// Workloads, such as `W1,W3`; `W4`, `W7`, `W9`, `W14` and `W15` mean all of their forms. Default: W1 to W5 (for `scale`, W1
+    /// and W3).
     #[arg(long, value_delimiter = ',', value_parser = workloads)]
     workload: Vec<Workloads>,
-    /// Entries, such as `64k,1M`. Not given: what suits the workload.
+    /// Entries, such as `64k,1M`. Default: the sizes that suit each workload.
     #[arg(long, value_delimiter = ',', value_parser = entries)]
     pub(crate) entries: Vec<usize>,
-    /// Threads, such as `1,2,8`. Not given: 1 and the number of cores (or 1 to 64 to scale).
+    /// Threads, such as `1,2,8`. Default: 1 and the number of cores (for `scale`, 1 to 64).
     #[arg(long, value_delimiter = ',', value_parser = threads)]
     pub(crate) threads: Vec<usize>,
-    /// Maps by name. Not given: all.
+    /// Maps by name. Default: all.
     #[arg(long, value_delimiter = ',', value_parser = store)]
     pub(crate) stores: Vec<String>,
-    /// Repetitions, interleaved over the maps.
+    /// Repetitions, interleaved between the maps.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) reps: u16,
-    /// Seconds of each measurement that count.
+    /// Seconds of each measurement, without the warm-up.
     #[arg(long, default_value_t = 0.5, value_parser = seconds)]
     pub(crate) seconds: f64,
-    /// Life cycles of L4, such as `100M` (there, `M` is a million).
+    /// Life cycles of L4, such as `100M` (here, `M` is a million).
     #[arg(long, default_value = "100M", value_parser = cycles)]
     pub(crate) cycles: u64,
-    /// What the addresses are like.
+    /// The kind of addresses.
     #[arg(long, default_value_t)]
     pub(crate) keys: KeyKind,
-    /// Which hasher maps are given.
+    /// The hasher of the maps.
     #[arg(long, default_value = "best")]
     pub(crate) hasher: Hasher,
     #[command(flatten)]
@@ -80,7 +80,7 @@ pub(crate) struct Compare {
 }
 
 impl Compare {
-    /// The workloads that were named, in their order.
+    /// Returns the workloads named, in their order.
     pub(crate) fn workloads(&self) -> Vec<Workload> {
         let mut all: Vec<Workload> = self.workload.iter().flat_map(|named| named.0.clone()).collect();
         let mut seen = Vec::new();
@@ -97,13 +97,13 @@ impl Compare {
 /// Where the results go.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Output {
-    /// Prints a line of JSON for each measurement, and no tables.
+    /// Prints one line of JSON for each measurement, and no tables.
     #[arg(long)]
     pub(crate) json: bool,
-    /// Adds the lines to a file named after date and commit, below a line that describes the run.
+    /// Writes the lines to a file named after date and commit, which begins with a description of the run.
     #[arg(long)]
     pub(crate) record: bool,
-    /// The folder of records. Not given: perf/record.
+    /// The folder of records. Default: perf/record.
     #[arg(long, requires = "record", value_name = "FOLDER")]
     pub(crate) records: Option<PathBuf>,
     #[command(flatten)]
@@ -115,10 +115,10 @@ pub(crate) struct MemoryOptions {
     /// Entries, such as `1M,8M`.
     #[arg(long, value_delimiter = ',', value_parser = entries, default_value = "1M,1310720,1572864,1835008,8M")]
     pub(crate) entries: Vec<usize>,
-    /// At 32 sizes, 16 up to 1 M and 16 from 4 M to 8 M, grown from empty: how full a table is makes all the difference.
+    /// Measures at 32 sizes, 16 up to 1 M and 16 from 4 M to 8 M, grown from empty: memory depends most on how full a table is.
     #[arg(long, conflicts_with = "entries")]
     pub(crate) curve: bool,
-    /// Maps by name. Not given: all.
+    /// Maps by name. Default: all.
     #[arg(long, value_delimiter = ',', value_parser = store)]
     pub(crate) stores: Vec<String>,
     #[command(flatten)]
@@ -142,23 +142,23 @@ pub(crate) struct LimitOptions {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct GateOptions {
-    /// Only targets whose name begins so, such as `W1` or `W6, 8 M`; may be given more than once.
+    /// Only the targets whose names begin like this, such as `W1` or `W6, 8 M`; may be given more than once.
     #[arg(long)]
     pub(crate) only: Vec<String>,
-    /// Seconds of each measurement that count.
+    /// Seconds of each measurement, without the warm-up.
     #[arg(long, default_value_t = 0.2, value_parser = seconds)]
     pub(crate) seconds: f64,
-    /// Repetitions; of what misses, as many again, twice.
+    /// Repetitions. Missed targets are measured again up to twice, each time with as many.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
     pub(crate) reps: u16,
-    /// Life cycles of L4, such as `100M` (there, `M` is a million).
+    /// Life cycles of L4, such as `100M` (here, `M` is a million).
     #[arg(long, default_value = "100M", value_parser = cycles)]
     pub(crate) cycles: u64,
-    /// Minutes in which it is to be done: what misses is measured again while there is time, and what comes late is measured
+    /// The time limit in minutes: missed targets are measured again only while there is time, and late measurements are repeated
     /// three times at most.
     #[arg(long, default_value_t = 45)]
     pub(crate) minutes: u32,
-    /// Lists the targets and measures nothing.
+    /// Lists the targets, and measures nothing.
     #[arg(long)]
     pub(crate) list: bool,
     #[command(flatten)]
@@ -167,23 +167,23 @@ pub(crate) struct GateOptions {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ReportOptions {
-    /// The document whose marked parts are written. Not given: BENCHMARKS.md.
+    /// The document whose marked parts are written. Default: BENCHMARKS.md.
     #[arg(long)]
     pub(crate) document: Option<PathBuf>,
-    /// The folder of records. Not given: perf/record.
+    /// The folder of records. Default: perf/record.
     #[arg(long)]
     pub(crate) records: Option<PathBuf>,
-    /// The folder of charts. Not given: perf/charts.
+    /// The folder of charts. Default: perf/charts.
     #[arg(long)]
     pub(crate) charts: Option<PathBuf>,
-    /// The folder of the other classes' pages and their charts. Not given: perf/pages.
+    /// The folder of the other classes' pages and their charts. Default: perf/pages.
     #[arg(long)]
     pub(crate) pages: Option<PathBuf>,
-    /// Of machines of this class alone. Not given: the document and the README's chart are of the class of the latest run, and
+    /// Reports only machines of this class. Default: the document and the README's chart show the class of the latest run, and
     /// each other class has a page of its own.
     #[arg(long)]
     pub(crate) class: Option<Class>,
-    /// Writes nothing; fails if something would change.
+    /// Writes nothing; fails if a file would change.
     #[arg(long)]
     pub(crate) check: bool,
 }
@@ -224,7 +224,7 @@ pub(crate) struct AloneOptions {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Hasher {
-    /// The one with which a first look at the cell is faster.
+    /// The hasher with which a first look at the cell is faster.
     Best,
     Foldhash,
     Ahash,
@@ -240,7 +240,7 @@ impl Hasher {
     }
 }
 
-/// The contenders that were named, or all.
+/// Returns the contenders that were named, or all.
 pub(crate) fn select<'c>(all: &'c [Contender], named: &[String]) -> Vec<&'c Contender> {
     let is_named = |contender: &&Contender| named.is_empty() || named.iter().any(|name| name == contender.about.name);
     all.iter().filter(is_named).collect()
@@ -251,7 +251,7 @@ struct Workloads(Vec<Workload>);
 
 fn workloads(text: &str) -> Result<Workloads, String> {
     let is = |workload: &&Workload| workload.name().eq_ignore_ascii_case(text);
-    // A family is a W and a number, and has all whose name goes on with a letter.
+    // A family is a W and a number, and contains all workloads whose names continue with a letter.
     let is_family = text.len() >= 2 && text[1..].bytes().all(|byte| byte.is_ascii_digit());
     let of = |workload: &&Workload| {
         let (head, rest) = workload.name().split_at_checked(text.len()).unwrap_or(("", ""));
@@ -272,7 +272,7 @@ fn workloads(text: &str) -> Result<Workloads, String> {
     Err(format!("there are {}", names.join(", ")))
 }
 
-/// One, by its exact name.
+/// Parses one workload, by its exact name.
 fn workload(text: &str) -> Result<Workload, String> {
     let found = Workload::ALL.into_iter().find(|workload| workload.name() == text);
     found.ok_or_else(|| "there is no such workload".to_owned())
@@ -287,7 +287,7 @@ fn store(text: &str) -> Result<String, String> {
     Err(format!("there are {}", names.join(", ")))
 }
 
-/// A number of entries; `k` and `M` stand for 2^10 and 2^20.
+/// Parses a number of entries; `k` and `M` stand for 2^10 and 2^20.
 fn entries(text: &str) -> Result<usize, String> {
     const MOST: usize = 1 << 26;
     let (digits, scale) = match text.as_bytes().last() {
@@ -304,7 +304,7 @@ fn entries(text: &str) -> Result<usize, String> {
     }
 }
 
-/// A number of cycles; `k` and `M` stand for 10^3 and 10^6.
+/// Parses a number of cycles; `k` and `M` stand for 10^3 and 10^6.
 fn cycles(text: &str) -> Result<u64, String> {
     let (digits, scale) = match text.as_bytes().last() {
         Some(b'k' | b'K') => (&text[..text.len() - 1], 1_000),

@@ -1,16 +1,16 @@
 //! The time of one operation, in nanoseconds.
 //!
-//! On x86-64 from the time stamp counter between fences, which costs a third of what the operating system's clock
-//! does; elsewhere from that clock. What an empty measurement takes is subtracted.
+//! On x86-64 it is read from the time stamp counter between fences, which costs a third of the operating system's clock;
+//! elsewhere from that clock. The time of an empty measurement is subtracted.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-/// How the clock of this machine counts.
+/// The clock of this machine.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     nanos_per_tick: f64,
-    /// What an empty measurement takes.
+    /// The ticks that an empty measurement takes.
     empty: u64,
 }
 
@@ -20,13 +20,13 @@ impl Clock {
         *CLOCK.get_or_init(Self::calibrate)
     }
 
-    /// Nanoseconds between two readings, the clock's own time not counted.
+    /// Returns the nanoseconds between two readings, without the time that the clock itself takes.
     #[inline]
     pub(crate) fn nanos(self, start: Start, end: u64) -> u64 {
         (end.saturating_sub(start.0).saturating_sub(self.empty) as f64 * self.nanos_per_tick) as u64
     }
 
-    /// What was subtracted from each measurement, in nanoseconds.
+    /// Returns what is subtracted from each measurement, in nanoseconds.
     pub(crate) fn overhead_ns(self) -> f64 {
         self.empty as f64 * self.nanos_per_tick
     }
@@ -54,12 +54,12 @@ impl Clock {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Start(u64);
 
-/// Reads the clock; nothing after begins before.
+/// Reads the clock before any later instruction begins.
 #[cfg(target_arch = "x86_64")]
 #[inline]
 pub(crate) fn start() -> Start {
     use std::arch::x86_64::{_mm_lfence, _rdtsc};
-    // SAFETY: every x86-64 processor has both.
+    // SAFETY: both instructions exist on every x86-64 processor.
     unsafe {
         _mm_lfence();
         let now = _rdtsc();
@@ -68,19 +68,19 @@ pub(crate) fn start() -> Start {
     }
 }
 
-/// Reads the clock; everything before has ended.
+/// Reads the clock after all earlier instructions have ended.
 #[cfg(target_arch = "x86_64")]
 #[inline]
 pub(crate) fn end() -> u64 {
     use std::arch::x86_64::{_mm_lfence, _rdtsc};
-    // SAFETY: as in `start`.
+    // SAFETY: both instructions exist on every x86-64 processor.
     unsafe {
         _mm_lfence();
         _rdtsc()
     }
 }
 
-/// Nanoseconds since the first reading.
+/// Returns the nanoseconds since the first reading.
 #[cfg(not(target_arch = "x86_64"))]
 fn since_first() -> u64 {
     static FIRST: OnceLock<Instant> = OnceLock::new();

@@ -11,7 +11,7 @@ use crate::summary::Summary;
 use crate::workloads::Workload;
 use crate::{driver, peers};
 
-/// What `compare` runs if no workload is named.
+/// The workloads that `compare` runs by default.
 const COMPARED: [Workload; 8] = [
     Workload::W1,
     Workload::G64,
@@ -27,7 +27,7 @@ pub(crate) fn compare(options: &Compare) -> Result<(), Box<dyn Error>> {
     run(options, &COMPARED, &[], &two(1, driver::cores()))
 }
 
-/// The same from 1 to 64 threads, for the workloads in which threads meet.
+/// Like [`compare`], with 1 to 64 threads, for the workloads in which threads contend.
 pub(crate) fn scale(options: &Compare) -> Result<(), Box<dyn Error>> {
     run(
         options,
@@ -64,14 +64,14 @@ fn run(options: &Compare, workloads: &[Workload], entries: &[usize], threads: &[
         points: points(&workloads, entries, threads, options.threads.is_empty()),
         contenders,
         reps: 0..options.reps.into(),
-        until: None,
+        deadline: None,
         seconds: options.seconds,
         latency: |_| true,
         hasher: options.hasher.fixed(),
-        apart: true,
+        own_processes: true,
         cycles: options.cycles,
         keep_peers: None,
-        named: |_, _| false,
+        always_measured: |_, _| false,
         known: None,
         wanted: |_, _| true,
     };
@@ -121,7 +121,7 @@ fn run(options: &Compare, workloads: &[Workload], entries: &[usize], threads: &[
     Ok(())
 }
 
-/// Each workload at each size that was asked for, or that suits it, with each number of threads.
+/// Returns each workload at each size that was given, or its default sizes, with each number of threads.
 fn points(workloads: &[Workload], entries: &[usize], threads: &[usize], threads_are_default: bool) -> Vec<Point> {
     let mut points = Vec::new();
     for &workload in workloads {

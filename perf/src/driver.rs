@@ -1,11 +1,10 @@
-//! Runs a workload: pinned threads that start together, a time to warm up, a time that counts, and a time in which
-//! single steps are clocked.
+//! Runs a workload on pinned threads that start together: a warm-up, a timed pass, and a pass in which single steps are clocked.
 //!
-//! Throughput and latency come from separate passes over the same threads and data: a clock in the loop would keep
-//! neighbouring operations from overlapping, which is what throughput is made of.
+//! Throughput and latency come from separate passes over the same threads and data: a clock in the loop would keep neighbouring
+//! operations from overlapping, and throughput depends on that overlap.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Barrier, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -13,18 +12,18 @@ use hdrhistogram::Histogram;
 
 use crate::clock::{self, Clock};
 
-/// What one thread does, over and over.
+/// The work of one thread, which is repeated.
 pub(crate) trait Worker {
-    /// Operations that one step counts for.
+    /// The number of operations in one step.
     const OPS: u64;
 
     fn step(&mut self);
 
-    /// Checks the answers, when all timing is over.
+    /// Checks the answers, after all timing.
     fn finish(self);
 }
 
-/// How long each part takes.
+/// The duration of each pass.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Times {
     pub(crate) warm: Duration,
@@ -33,7 +32,7 @@ pub(crate) struct Times {
 }
 
 impl Times {
-    /// A fifth more to warm up, and a quarter more for latencies.
+    /// Returns the durations for a timed pass of `seconds`: a fifth of it for the warm-up, a quarter for latencies.
     pub(crate) fn of(seconds: f64) -> Self {
         Self {
             warm: Duration::from_secs_f64(seconds / 5.0),
@@ -42,7 +41,7 @@ impl Times {
         }
     }
 
-    /// Throughput only.
+    /// Removes the clocked pass.
     pub(crate) fn unclocked(self) -> Self {
         Self {
             clocked: Duration::ZERO,
@@ -51,20 +50,20 @@ impl Times {
     }
 }
 
-/// What came of it.
+/// The result of a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Timed {
-    /// Operations in the time that counts, by all threads.
+    /// The operations of all threads in the timed pass.
     pub(crate) ops: u64,
     /// Operations per second.
     pub(crate) rate: f64,
-    /// Nanoseconds a step, from the clocked pass.
+    /// Nanoseconds per step, from the clocked pass.
     pub(crate) steps: Histogram<u64>,
 }
 
-/// Steps between two looks at the time.
+/// The operations between two checks of the time.
 const CHUNK_OPS: u64 = 256;
-/// Of so many steps, one is clocked: the others keep caches and predictors as they are without a clock.
+/// One step in this number is clocked; the steps between leave caches and predictors as they are without a clock.
 const CLOCKED_EVERY: u32 = 8;
 
 impl Timed {
@@ -73,7 +72,7 @@ impl Timed {
         Self { ops, rate, steps }
     }
 
-    /// Of all threads together.
+    /// Adds up the results of all threads.
     pub(crate) fn sum(threads: impl IntoIterator<Item = Self>) -> Self {
         let mut all = Self {
             ops: 0,
@@ -89,29 +88,30 @@ impl Timed {
     }
 }
 
-/// Runs `threads` workers. `make` makes each on its own thread.
+/// Runs `threads` workers, each made by `make` on its own thread.
 pub(crate) fn drive<W: Worker>(threads: usize, times: Times, make: impl Fn(usize) -> W + Sync) -> Timed {
     Timed::sum(drive_each(threads, times, make))
 }
 
-/// The same, of each thread apart.
+/// Like [`drive`], with the result of each thread.
 pub(crate) fn drive_each<W: Worker>(threads: usize, times: Times, make: impl Fn(usize) -> W + Sync) -> Vec<Timed> {
     let barrier = Barrier::new(threads);
     let clock = Clock::get();
-    // One window for all: nanoseconds since now at which the first thread came through the barrier.
+    // All threads share one timed window. This is its start, in nanoseconds since `zero`, set by the first thread past the
+    // barrier.
     let zero = Instant::now();
     let started = AtomicU64::new(0);
     let run = |thread: usize| {
         pin_to_core(thread);
-        let meetings = Meetings {
+        let barriers = PhaseBarriers {
             barrier: &barrier,
             left: Cell::new(3),
         };
         let mut worker = make(thread);
         run_until(&mut worker, Instant::now() + times.warm);
-        meetings.meet();
+        barriers.wait();
         let now = (zero.elapsed().as_nanos() as u64).max(1);
-        // Relaxed: a number, and nothing else, is passed on.
+        // Relaxed: only the number itself is shared.
         let start = match started.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed) {
             Ok(_) => now,
             Err(first) => first,
@@ -119,13 +119,13 @@ pub(crate) fn drive_each<W: Worker>(threads: usize, times: Times, make: impl Fn(
         let start = zero + Duration::from_nanos(start);
         let steps = run_until(&mut worker, start + times.timed);
         let took = start.elapsed();
-        meetings.meet();
+        barriers.wait();
         let mut histogram = histogram();
         if !times.clocked.is_zero() {
             let until = Instant::now() + times.clocked;
             run_clocked(&mut worker, until, clock, &mut histogram);
         }
-        meetings.meet();
+        barriers.wait();
         worker.finish();
         (steps * W::OPS, took, histogram)
     };
@@ -137,7 +137,8 @@ pub(crate) fn drive_each<W: Worker>(threads: usize, times: Times, make: impl Fn(
             .map(|handle| handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
             .collect()
     });
-    // A thread that has no core of its own sees the end late, after the others' time slices: the window counts.
+    // With more threads than cores, a thread sees the end of the window late, after the time slices of others: then the window's
+    // length is used.
     let took = |took| if threads <= cores() { took } else { times.timed };
     results
         .into_iter()
@@ -145,20 +146,21 @@ pub(crate) fn drive_each<W: Worker>(threads: usize, times: Times, make: impl Fn(
         .collect()
 }
 
-/// What all threads come to, even those whose map gave a wrong answer on the way: or the others would wait for ever.
-struct Meetings<'b> {
+/// The barriers that all threads must reach. A thread whose map gave a wrong answer reaches the rest in `drop`, so that the
+/// others do not wait for ever.
+struct PhaseBarriers<'b> {
     barrier: &'b Barrier,
     left: Cell<usize>,
 }
 
-impl Meetings<'_> {
-    fn meet(&self) {
+impl PhaseBarriers<'_> {
+    fn wait(&self) {
         self.left.set(self.left.get() - 1);
         self.barrier.wait();
     }
 }
 
-impl Drop for Meetings<'_> {
+impl Drop for PhaseBarriers<'_> {
     fn drop(&mut self) {
         for _ in 0..self.left.get() {
             self.barrier.wait();
@@ -166,7 +168,7 @@ impl Drop for Meetings<'_> {
     }
 }
 
-/// Steps until then; how many.
+/// Repeats steps until that time, and returns their number.
 #[inline]
 fn run_until<W: Worker>(worker: &mut W, until: Instant) -> u64 {
     let chunk = (CHUNK_OPS / W::OPS).max(1);
@@ -199,27 +201,42 @@ fn run_clocked<W: Worker>(worker: &mut W, until: Instant, clock: Clock, histogra
     }
 }
 
-/// An empty histogram of nanoseconds, to three digits, up to an hour.
+/// Returns an empty histogram of nanoseconds, with three significant digits, up to an hour.
 pub(crate) fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 3_600_000_000_000, 3).expect("the bounds are legal")
 }
 
-/// Counts one time. What the clock cannot tell from nothing counts as a nanosecond.
+/// Records one time. Times too short for the clock count as one nanosecond.
 #[inline]
 pub(crate) fn record(histogram: &mut Histogram<u64>, nanos: u64) {
     histogram.saturating_record(nanos.max(1));
 }
 
-/// How many cores this thread may use; to be asked by a thread that is not pinned.
+/// Returns the number of cores that this thread may use. Must be called by a thread that is not pinned.
 pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Keeps this thread on one core; threads beyond the cores share them in turn.
+/// Pins this thread to one core; threads beyond the number of cores share them.
 pub(crate) fn pin_to_core(thread: usize) {
     static CORES: OnceLock<Vec<core_affinity::CoreId>> = OnceLock::new();
     let cores = CORES.get_or_init(|| core_affinity::get_core_ids().unwrap_or_default());
     if let Some(core) = cores.get(thread % cores.len().max(1)) {
         core_affinity::set_for_current(*core);
+    }
+}
+
+/// Reads the clock until it is told to stop, and returns the longest time between two readings, in nanoseconds. The first
+/// interval begins at `since`, so a thread that starts late has paused.
+pub(crate) fn longest_until(since: Instant, stop: &AtomicBool) -> f64 {
+    let (mut last, mut longest) = (since, Duration::ZERO);
+    loop {
+        let now = Instant::now();
+        longest = longest.max(now - last);
+        last = now;
+        // Relaxed: only the flag itself is shared.
+        if stop.load(Ordering::Relaxed) {
+            return longest.as_nanos() as f64;
+        }
     }
 }

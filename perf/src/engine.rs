@@ -1,7 +1,7 @@
-//! Runs cells: interleaved repetitions, each map with the hasher that suits it better.
+//! Runs cells: interleaved repetitions, each map with the hasher that is faster for it.
 //!
-//! Cells that only read share maps where building one takes long. Within a repetition all maps take their turn, and
-//! the first of a repetition is the second of the one before, so that no map always comes after the same other.
+//! Read-only cells share maps that take long to build. In each repetition all maps are measured in turn, and each repetition
+//! starts with the map that was second in the one before, so that no map always follows the same other.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::alone::{self, Asked};
+use crate::alone::{self, Request};
 use crate::driver::Times;
 use crate::keys::{KeyKind, KeySet, KeySets, Shape};
 use crate::peers::{Contender, Peers};
@@ -18,7 +18,7 @@ use crate::record::{self, Failure, Line};
 use crate::store::{About, Kind};
 use crate::workloads::{Job, Measured, Workload};
 
-/// One point of the study: all maps are measured at it.
+/// One point of the study, at which all maps are measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Point {
     pub(crate) workload: Workload,
@@ -26,50 +26,50 @@ pub(crate) struct Point {
     pub(crate) threads: usize,
 }
 
-/// What is to be measured, and how well.
+/// The points and maps to measure, and how thoroughly.
 pub(crate) struct Plan<'c> {
     pub(crate) contenders: Vec<&'c Contender>,
     pub(crate) points: Vec<Point>,
-    /// Repetitions, by number: of a point that is measured in several runs they go on.
+    /// The repetitions, by number; they are numbered on if a point is measured in several runs.
     pub(crate) reps: Range<usize>,
     pub(crate) seconds: f64,
-    /// At which points single steps are clocked too.
+    /// The points at which single steps are clocked, too.
     pub(crate) latency: fn(Point) -> bool,
-    /// With this hasher; else with the better one.
+    /// The hasher to use, if not the better one.
     pub(crate) hasher: Option<&'c str>,
-    /// Measure no more than so many peers of each form at each point: those that are the fastest at a first look.
+    /// The number of peers of each form that are measured at each point: the fastest at a first look. `None`: all.
     pub(crate) keep_peers: Option<usize>,
-    /// Which peers are measured whatever their rate: those that are compared with by name.
-    pub(crate) named: fn(&About, Point) -> bool,
-    /// Instead of a first look: the maps and hashers that an earlier run settled on.
+    /// The peers that are measured whatever their rate, because a target names them.
+    pub(crate) always_measured: fn(&About, Point) -> bool,
+    /// The maps and hashers that an earlier run chose, which replace a first look.
     pub(crate) known: Option<&'c Known>,
-    /// Life cycles of a run that counts them.
+    /// The life cycles of a run that counts them.
     pub(crate) cycles: u64,
-    /// Whether maps get processes of their own where that makes a difference; else all run in this one.
-    pub(crate) apart: bool,
-    /// From then on no more repetitions of a group are begun than [`LEAST_REPS`].
-    pub(crate) until: Option<Instant>,
-    /// Which maps are of interest at a point.
+    /// Whether maps are measured in their own processes where memory matters; otherwise all run in this process.
+    pub(crate) own_processes: bool,
+    /// After this time, no more repetitions of a group than [`LEAST_REPS`] are begun.
+    pub(crate) deadline: Option<Instant>,
+    /// The maps of interest at a point.
     pub(crate) wanted: fn(&About, Point) -> bool,
 }
 
-/// The maps that were measured at each point, with their hashers.
+/// The maps measured at each point, with their hashers.
 pub(crate) type Known = BTreeMap<Point, BTreeMap<String, String>>;
 
-/// What each point took, with its share of what was done for several.
+/// The time spent on each point, with its share of what was done for several points.
 pub(crate) type Spent = BTreeMap<Point, Duration>;
 
-/// Below this, a map is built for each measurement: that takes less time than the measurement.
+/// Below this number of entries, a map is built for each measurement: that takes less time than the measurement.
 const SHARED_FROM: usize = 1 << 18;
-/// Repetitions of a group that are measured, however late it is: enough for a median and a spread.
+/// The repetitions of a group that are measured even after the deadline: enough for a median and a spread.
 const LEAST_REPS: usize = 3;
-/// What a hasher with which a map is wrong scores, on a logarithmic scale.
+/// The score, on a logarithmic scale, of a hasher with which a map gives wrong answers.
 const WRONG: f64 = -100.0;
-/// How many entries a first look at one-shot workloads takes.
+/// The most entries that a first look at a one-shot workload has.
 const FIRST_LOOK: usize = 1 << 18;
 
 impl Plan<'_> {
-    /// Measures everything, and hands each cell and each failure to `put` as it comes.
+    /// Measures everything, and passes each cell and each failure to `put` as it comes.
     pub(crate) fn run(&self, sets: &mut KeySets, bar: &ProgressBar, put: &mut dyn FnMut(Line)) -> Spent {
         let mut spent = Spent::new();
         let groups = self.groups();
@@ -78,11 +78,12 @@ impl Plan<'_> {
             let start = Instant::now();
             let kind = sets.kind();
             let (entries, shape) = (group[0].entries, group[0].workload.shape());
-            // Workloads with keys of their own get a set that is not worth the name.
-            let without = group[0].workload.brings_keys() || self.apart && group[0].workload.runs_apart();
-            let entries = if without { 1 } else { entries };
+            // Workloads with keys of their own get a minimal key set.
+            let brings_own_keys =
+                group[0].workload.brings_keys() || self.own_processes && group[0].workload.runs_in_own_process();
+            let entries = if brings_own_keys { 1 } else { entries };
             let keys = sets.get(entries, shape);
-            let mut turn = Turn {
+            let mut run = GroupRun {
                 plan: self,
                 group,
                 keys,
@@ -93,38 +94,38 @@ impl Plan<'_> {
                 spent: Spent::new(),
             };
             let chosen = match self.known {
-                Some(known) => turn.recall(known),
-                None => turn.audition(),
+                Some(known) => run.choose_known(known),
+                None => run.choose(),
             };
-            turn.hand_over_failures(put);
+            run.report_failures(put);
             for (done, rep) in self.reps.clone().enumerate() {
-                if done >= LEAST_REPS && self.until.is_some_and(|until| Instant::now() >= until) {
+                if done >= LEAST_REPS && self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                     let points: usize = chosen.iter().map(|choice| choice.points.len()).sum();
                     bar.inc(((self.reps.len() - done) * points) as u64);
                     break;
                 }
                 for place in 0..chosen.len() {
                     let choice = &chosen[(place + rep) % chosen.len()];
-                    turn.measure(choice, self.seconds, Some(self.latency), &mut |point, measured| {
+                    run.measure(choice, self.seconds, Some(self.latency), &mut |point, measured| {
                         let mut cell = self.cell(choice, point, rep, kind.to_string());
                         cell.set(measured);
                         put(Line::Cell(cell));
                     });
-                    turn.hand_over_failures(put);
+                    run.report_failures(put);
                 }
             }
-            // Keys, maps and first looks are for all of a group.
-            let own: Duration = turn.spent.values().sum();
+            // The time of keys, maps and first looks is shared by all points of a group.
+            let own: Duration = run.spent.values().sum();
             let shared = start.elapsed().saturating_sub(own) / group.len() as u32;
             for &point in group {
-                let own = turn.spent.get(&point).copied().unwrap_or_default();
+                let own = run.spent.get(&point).copied().unwrap_or_default();
                 *spent.entry(point).or_default() += own + shared;
             }
         }
         spent
     }
 
-    /// Points that can use the same maps, each group in turn.
+    /// Returns groups of points that can share maps.
     fn groups(&self) -> Vec<Vec<Point>> {
         let mut groups: BTreeMap<(usize, Shape, usize), Vec<Point>> = BTreeMap::new();
         for (number, &point) in self.points.iter().enumerate() {
@@ -136,7 +137,7 @@ impl Plan<'_> {
         groups.into_values().collect()
     }
 
-    /// Whether there is nothing to measure.
+    /// Returns whether there is nothing to measure.
     pub(crate) fn is_empty(&self) -> bool {
         let suits = |&point: &Point| self.contenders.iter().any(|contender| self.suits(contender, point));
         !self.points.iter().any(suits)
@@ -147,7 +148,7 @@ impl Plan<'_> {
         point.workload.suits(about, point.entries, point.threads) && (self.wanted)(about, point)
     }
 
-    /// Measurements in a group, for the progress bar.
+    /// Returns the number of measurements in a group, for the progress bar.
     fn steps(&self, group: &[Point]) -> u64 {
         let pairs = |contender: &&Contender| group.iter().filter(|point| self.suits(contender, **point)).count();
         self.contenders
@@ -179,8 +180,8 @@ struct Choice<'c> {
     points: Vec<Point>,
 }
 
-/// The work on one group.
-struct Turn<'t> {
+/// The state of the work on one group.
+struct GroupRun<'t> {
     plan: &'t Plan<'t>,
     group: &'t [Point],
     keys: &'t KeySet,
@@ -191,13 +192,13 @@ struct Turn<'t> {
     spent: Spent,
 }
 
-impl<'t> Turn<'t> {
-    fn hand_over_failures(&mut self, put: &mut dyn FnMut(Line)) {
+impl<'t> GroupRun<'t> {
+    fn report_failures(&mut self, put: &mut dyn FnMut(Line)) {
         self.failures.drain(..).for_each(|failure| put(Line::Failure(failure)));
     }
 
-    /// The maps and hashers that were settled on before.
-    fn recall(&self, known: &Known) -> Vec<Choice<'t>> {
+    /// Returns the maps and hashers that were chosen before.
+    fn choose_known(&self, known: &Known) -> Vec<Choice<'t>> {
         let plan = self.plan;
         let mut chosen = Vec::new();
         for &contender in &plan.contenders {
@@ -219,8 +220,8 @@ impl<'t> Turn<'t> {
         chosen
     }
 
-    /// Chooses the hasher of each map, and the maps that stay, from a short first look at each.
-    fn audition(&mut self) -> Vec<Choice<'t>> {
+    /// Chooses the hasher of each map, and the maps to measure, by a short first look at each.
+    fn choose(&mut self) -> Vec<Choice<'t>> {
         let plan = self.plan;
         let seconds = (plan.seconds / 4.0).clamp(0.005, 0.1);
         let mut chosen = Vec::new();
@@ -272,7 +273,7 @@ impl<'t> Turn<'t> {
             let Some((_, variant, seen)) = best else { continue };
             let mut points = points;
             if !seen.is_empty() {
-                // What went wrong at first look is not tried again.
+                // Points that failed at first look are not tried again.
                 points.retain(|point| seen.contains_key(point));
             }
             rates.push(seen);
@@ -283,14 +284,14 @@ impl<'t> Turn<'t> {
             });
         }
         if let Some(keep) = plan.keep_peers {
-            self.prune(&mut chosen, &rates, keep);
+            self.retain_fastest(&mut chosen, &rates, keep);
         }
         chosen
     }
 
-    /// Keeps at each point the peers of each form that were the fastest at first look, and half as many of those without
-    /// locks.
-    fn prune(&self, chosen: &mut Vec<Choice<'t>>, rates: &[BTreeMap<Point, f64>], keep: usize) {
+    /// Retains at each point the `keep` fastest peers of each form, and half as many lock-free ones, by their rates at first
+    /// look.
+    fn retain_fastest(&self, chosen: &mut Vec<Choice<'t>>, rates: &[BTreeMap<Point, f64>], keep: usize) {
         for &point in self.group {
             let least = |peers: Peers, keep: usize| {
                 let mut rates: Vec<f64> = chosen
@@ -313,8 +314,8 @@ impl<'t> Turn<'t> {
                 let Some(&rate) = seen.get(&point).filter(|_| about.kind == Kind::Peer) else {
                     continue;
                 };
-                let named = (self.plan.named)(about, point);
-                if !named && !cuts.iter().any(|&(peers, least)| peers.have(about) && rate >= least) {
+                let always = (self.plan.always_measured)(about, point);
+                if !always && !cuts.iter().any(|&(peers, least)| peers.have(about) && rate >= least) {
                     choice.points.retain(|&other| other != point);
                     self.bar.inc(self.plan.reps.len() as u64);
                 }
@@ -323,11 +324,11 @@ impl<'t> Turn<'t> {
         chosen.retain(|choice| !choice.points.is_empty());
     }
 
-    /// As `measure`, but not the whole of what takes long.
+    /// Like [`measure`](Self::measure), but with smaller sets for workloads that take long.
     fn first_look(&mut self, choice: &Choice<'t>, seconds: f64, put: &mut dyn FnMut(Point, Measured)) {
         let one_shot = self.group[0].workload.is_one_shot() && self.keys.present.len() > FIRST_LOOK;
         let sample = one_shot.then(|| self.keys.sample(FIRST_LOOK));
-        let mut turn = Turn {
+        let mut run = GroupRun {
             plan: self.plan,
             group: self.group,
             keys: sample.as_ref().unwrap_or(self.keys),
@@ -337,15 +338,15 @@ impl<'t> Turn<'t> {
             failures: Vec::new(),
             spent: Spent::new(),
         };
-        turn.measure(choice, seconds, None, put);
-        let Turn { failures, spent, .. } = turn;
+        run.measure(choice, seconds, None, put);
+        let GroupRun { failures, spent, .. } = run;
         self.failures.extend(failures);
         for (point, took) in spent {
             *self.spent.entry(point).or_default() += took;
         }
     }
 
-    /// Measures one map at its points of the group; single steps too where it is asked for.
+    /// Measures one map at its points of the group; single steps, too, where `latency` says so.
     fn measure(
         &mut self,
         choice: &Choice<'t>,
@@ -382,9 +383,9 @@ impl<'t> Turn<'t> {
                 keys: self.keys,
             };
             let mut start = Instant::now();
-            if self.plan.apart && workload.runs_apart() {
+            if self.plan.own_processes && workload.runs_in_own_process() {
                 let limit = if self.is_first_look { FIRST_LOOK } else { usize::MAX };
-                let asked = Asked {
+                let request = Request {
                     store: about.name,
                     hasher: variant.hasher,
                     keys: self.kind,
@@ -393,7 +394,7 @@ impl<'t> Turn<'t> {
                     job,
                     entries: entries.min(limit),
                 };
-                let result = alone::measure(&asked);
+                let result = alone::measure(&request);
                 self.conclude(choice, point, start, result, put);
                 continue;
             }
@@ -406,7 +407,13 @@ impl<'t> Turn<'t> {
                     bench.run_from_empty(&job)
                 }
             }));
-            self.conclude(choice, point, start, result.map_err(|panic| message(&*panic)), put);
+            self.conclude(
+                choice,
+                point,
+                start,
+                result.map_err(|panic| alone::message(&*panic)),
+                put,
+            );
         }
     }
 
@@ -435,15 +442,7 @@ impl<'t> Turn<'t> {
     }
 }
 
-/// The first line of what a panic says.
-pub(crate) fn message(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-    let text = text.unwrap_or("a panic without a message");
-    text.lines().next().unwrap_or(text).to_owned()
-}
-
-/// A bar on standard error, if that is a terminal.
+/// Returns a progress bar, which is shown if standard error is a terminal.
 pub(crate) fn progress() -> ProgressBar {
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed}, {eta} left  {wide_msg}");
     ProgressBar::new(0).with_style(style.expect("the template is legal"))

@@ -1,4 +1,4 @@
-//! Where and when a run was made: what a reader needs to repeat it, or to disbelieve it.
+//! The description of a run: what a reader needs to repeat it, or to doubt it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,7 +16,7 @@ use crate::{driver, heap, peers};
 /// The first line of each recorded run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Run {
-    /// Names the run in its other lines.
+    /// The run's name, which its other lines refer to.
     pub(crate) run: String,
     pub(crate) date: String,
     pub(crate) commit: String,
@@ -29,30 +29,30 @@ pub(crate) struct Run {
     pub(crate) optimisation: String,
     pub(crate) allocator: String,
     pub(crate) huge_pages: String,
-    /// One-minute load average at the start: above 0, somebody else was at work too.
+    /// One-minute load average at the start: above 0, other programs were running, too.
     pub(crate) load: f64,
-    /// What was subtracted from each latency.
+    /// What is subtracted from each latency.
     pub(crate) clock_overhead_ns: f64,
     pub(crate) command: String,
-    /// In KiB, by name.
+    /// Sizes in KiB, by name.
     #[serde(default)]
     pub(crate) caches: BTreeMap<String, u64>,
-    /// Their versions.
+    /// The versions of the peers.
     #[serde(default)]
     pub(crate) peers: String,
-    /// Those that the program was built without.
+    /// The peers that the program was built without.
     #[serde(default)]
     pub(crate) missing_peers: String,
-    /// A number of `Cargo.lock`: two records with the same are of the same versions of everything.
+    /// A hash of `Cargo.lock`: two records with the same hash used the same versions of all packages.
     #[serde(default)]
     pub(crate) lock: String,
-    /// The share of the cores that was busy in the busiest of the ten seconds before.
+    /// The share of the cores that was busy in the busiest of the ten seconds before the run.
     #[serde(default)]
     pub(crate) busy_before: Option<f64>,
-    /// How long it waited for those.
+    /// How long the run waited for quiet seconds.
     #[serde(default)]
     pub(crate) waited_s: usize,
-    /// Whether it was told not to wait.
+    /// Whether it was told not to wait for them.
     #[serde(default)]
     pub(crate) anyway: bool,
 }
@@ -102,22 +102,22 @@ impl Run {
         }
     }
 
-    /// Of the machine.
+    /// Returns the class of the machine.
     pub(crate) fn class(&self) -> Class {
         Class::of(&self.caches, &self.machine)
     }
 
-    /// Whether the program was built with mimalloc in place of the system's allocator.
+    /// Returns whether the program was built with mimalloc instead of the system's allocator.
     pub(crate) fn is_with_mimalloc(&self) -> bool {
         self.allocator.starts_with("mimalloc")
     }
 
-    /// Whether its sources were that commit, changed or not.
+    /// Returns whether the sources were at that commit, with or without changes.
     pub(crate) fn is_of(&self, commit: &str) -> bool {
         self.commit.trim_end_matches("-dirty") == commit
     }
 
-    /// The sizes of its caches, as far as they were recorded.
+    /// Returns the sizes of the machine's caches, if they were recorded.
     fn caches_in_short(&self) -> String {
         let size = |kib: u64| match kib {
             _ if kib >= 1024 && kib.is_multiple_of(1024) => format!("{} MiB", kib >> 10),
@@ -134,7 +134,7 @@ impl Run {
         format!(" ({})", caches.join(", "))
     }
 
-    /// In one line, as it stands below a table.
+    /// Returns a description in one line, as it stands below a table.
     pub(crate) fn in_short(&self) -> String {
         let busy = match (self.busy_before, self.anyway) {
             (_, true) => ", not waited for a quiet machine".to_owned(),
@@ -158,24 +158,24 @@ impl Run {
     }
 }
 
-/// The folder of this package.
+/// Returns the folder of this package.
 pub(crate) fn package() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Where runs are recorded unless told.
+/// Returns the default folder of records.
 pub(crate) fn records() -> PathBuf {
     package().join("record")
 }
 
-/// The command, without the folder that the program lies in.
+/// Returns the command line, without the folder of the program.
 fn command() -> String {
     let mut words = vec!["perf".to_owned()];
     words.extend(std::env::args().skip(1));
     words.join(" ")
 }
 
-/// The commit that the sources are at, with a mark if they have changed since.
+/// Returns the commit of the sources, with a mark if they have changed since.
 fn commit() -> String {
     let git = |arguments: &[&str]| {
         let out = Command::new("git")
@@ -191,7 +191,7 @@ fn commit() -> String {
     let Some(commit) = git(&["rev-parse", "--short=9", "HEAD"]) else {
         return "unknown".to_owned();
     };
-    // The records themselves, and what is made from them, do not count.
+    // Changes of records, and of files made from them, do not count.
     let changed = git(&[
         "status",
         "--porcelain",
@@ -235,7 +235,7 @@ fn memory_gib() -> f64 {
     (kib.unwrap_or(0.0) / f64::from(1 << 20) * 10.0).round() / 10.0
 }
 
-/// The word in brackets.
+/// Returns the choice in brackets.
 fn chosen(choices: &str) -> String {
     let word = choices.split_once('[').and_then(|(_, rest)| rest.split_once(']'));
     word.map_or_else(|| "unknown".to_owned(), |(word, _)| word.to_owned())
@@ -245,10 +245,10 @@ fn read(path: &str) -> String {
     fs::read_to_string(path).map_or_else(|_| String::new(), |text| text.trim().to_owned())
 }
 
-/// Seconds since 1970 as a date and a time of day in UTC.
+/// Converts seconds since 1970 to a date and a time of day in UTC.
 pub(crate) fn date_and_time(seconds: u64) -> (String, String) {
     let (day, second) = (seconds / 86_400, seconds % 86_400);
-    // Years of 400 begin on 1 March, so that the odd day is the last: Hinnant's `civil_from_days`.
+    // Eras of 400 years begin on 1 March, so that the leap day is the last: Hinnant's `civil_from_days`.
     let day = day + 719_468;
     let era = day / 146_097;
     let of_era = day % 146_097;

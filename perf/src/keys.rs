@@ -1,8 +1,8 @@
-//! Which keys a run has, and in which order its threads come to them.
+//! The keys of a run, and the order in which its threads access them.
 //!
-//! All is made before anything is timed: the order of accesses is a stream that is read front to back, eight bytes a
-//! key, so that no random number and no second cache miss is in a timed loop. The same options give the same keys, but
-//! for heap addresses, which are the allocator's.
+//! Everything is made before anything is timed: the order of accesses is a stream that is read sequentially, eight bytes per key,
+//! so that a timed loop contains no random number generator and no second cache miss. The same options give the same keys, except
+//! for heap addresses, which the allocator chooses.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,11 +14,11 @@ use serde::{Deserialize, Serialize};
 use crate::rng::Rng;
 use crate::store::Packed;
 
-/// What the addresses are like.
+/// The kind of the addresses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum KeyKind {
-    /// Of real objects of six size classes, allocated in turn, half of them with an entry.
+    /// Addresses of real objects of six size classes, allocated in random order of size; half of the objects have an entry.
     #[default]
     Heap,
     /// 64 bytes apart.
@@ -39,26 +39,26 @@ impl fmt::Display for KeyKind {
 /// How ids are spread over parents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Shape {
-    /// One id, one entry a parent.
+    /// One id, one entry per parent.
     Plain,
-    /// Several ids, each on every parent.
+    /// Several ids, each with an entry on every parent.
     PerParent(usize),
-    /// Several ids, each on a parent of its own: entry `i` has id `i mod n`.
+    /// Several ids, each entry on a parent of its own: entry `i` has id `i mod n`.
     Spread(usize),
-    /// As `Plain`, and one more parent with this many ids.
+    /// As [`Plain`](Self::Plain), and one more parent with this many ids.
     Wide(usize),
 }
 
 /// The id of a plain entry.
 pub(crate) const ID: u64 = 1;
 
-/// Keys that are in the map, keys that are not, and streams of accesses to either.
+/// Keys that are in the map, keys that are not, and streams of accesses to both.
 pub(crate) struct KeySet {
     /// In random order.
     pub(crate) present: Vec<Packed>,
-    /// The entries of the one parent of `Shape::Wide`.
+    /// The entries of the additional parent of [`Shape::Wide`].
     pub(crate) wide: Vec<Packed>,
-    /// In random order, of the same kind as those that are present.
+    /// In random order, of the same kind as the present keys.
     pub(crate) absent: Vec<Packed>,
     hits: OnceLock<Vec<Vec<Packed>>>,
     misses: OnceLock<Vec<Vec<Packed>>>,
@@ -66,13 +66,13 @@ pub(crate) struct KeySet {
     _objects: Objects,
 }
 
-/// Accesses of one stream; longer sets are sampled.
+/// The most accesses in a stream; of larger sets, a stream is a sample.
 const MAX_STREAM: usize = 1 << 22;
-/// Accesses of a Zipf stream.
+/// The accesses in a Zipf stream.
 const ZIPF_STREAM: usize = 1 << 20;
-/// Streams are cut into batches of this length.
+/// The length of the batches into which streams are divided.
 pub(crate) const BATCH: usize = 64;
-/// Different streams; threads beyond that share them, at other places.
+/// The number of different streams; further threads share them, from other starting points.
 const STREAMS: usize = 2;
 
 impl KeySet {
@@ -84,7 +84,7 @@ impl KeySet {
         };
         let parents = entries.div_ceil(per_parent);
         let others = (entries / 8).max(entries.min(1 << 20)).max(64);
-        // One more parent for `Wide`, and one that no set uses.
+        // One more parent for `Wide`; the other shapes do not use it.
         let (mut addresses, objects) = addresses(kind, parents + others + 1, &mut rng);
         rng.shuffle(&mut addresses);
         let key = |index: usize| {
@@ -117,7 +117,7 @@ impl KeySet {
         }
     }
 
-    /// A part of a larger set, as large a sample of the same addresses; what is absent is the same.
+    /// Returns a smaller set: the first `entries` of the present and of the absent keys, which are in random order.
     pub(crate) fn sample(&self, entries: usize) -> Self {
         Self {
             present: self.present[..entries.min(self.present.len())].to_vec(),
@@ -130,19 +130,19 @@ impl KeySet {
         }
     }
 
-    /// A thread's accesses to entries that exist: all of them, once in a round, in random order.
+    /// Returns a thread's accesses to existing entries: in each round all of them once, in random order.
     pub(crate) fn hits(&self, thread: usize) -> Stream<'_> {
         let streams = self.hits.get_or_init(|| shuffled(&self.present));
         Stream::new(streams, thread)
     }
 
-    /// A thread's accesses to entries that do not exist.
+    /// Returns a thread's accesses to keys that have no entry.
     pub(crate) fn misses(&self, thread: usize) -> Stream<'_> {
         let streams = self.misses.get_or_init(|| shuffled(&self.absent));
         Stream::new(streams, thread)
     }
 
-    /// A thread's accesses by Zipf's law with exponent 0.99; one in ten is [`Packed::NONE`]: a key not seen before.
+    /// Returns a thread's accesses by Zipf's law with exponent 0.99; one in ten is [`Packed::NONE`]: a key not seen before.
     pub(crate) fn zipf(&self, thread: usize) -> Stream<'_> {
         let streams = self.zipf.get_or_init(|| {
             let mut weight = 0.0;
@@ -169,13 +169,13 @@ impl KeySet {
         Stream::new(streams, thread)
     }
 
-    /// The part of some keys that belongs to one of several threads, which alone creates and frees them.
+    /// Returns the part of `keys` that belongs to one of several threads: only that thread creates and frees them.
     pub(crate) fn share(keys: &[Packed], thread: usize, threads: usize) -> &[Packed] {
         &keys[keys.len() * thread / threads..keys.len() * (thread + 1) / threads]
     }
 }
 
-/// Each key once, in as many random orders as there are streams; a sample of a set that is too large.
+/// Returns one random order of the keys for each stream; a sample if there are too many keys.
 fn shuffled(keys: &[Packed]) -> Vec<Vec<Packed>> {
     let order = |seed: u64| {
         let mut rng = Rng::new(0x0dde_d000 + seed);
@@ -186,7 +186,7 @@ fn shuffled(keys: &[Packed]) -> Vec<Vec<Packed>> {
         } else {
             (0..MAX_STREAM).map(|_| keys[rng.below(keys.len())]).collect()
         };
-        // Whole batches: the first keys come once more at the end.
+        // Fills up the last batch with the first keys of the stream.
         let missing = stream.len().next_multiple_of(BATCH) - stream.len();
         for at in 0..missing {
             stream.push(stream[at]);
@@ -196,7 +196,7 @@ fn shuffled(keys: &[Packed]) -> Vec<Vec<Packed>> {
     (0..STREAMS as u64).map(order).collect()
 }
 
-/// One thread's accesses, over and over.
+/// The accesses of one thread, repeated.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stream<'a> {
     keys: &'a [Packed],
@@ -206,7 +206,7 @@ pub(crate) struct Stream<'a> {
 impl<'a> Stream<'a> {
     fn new(streams: &'a [Vec<Packed>], thread: usize) -> Self {
         let keys = &streams[thread % streams.len()];
-        // Those that share a stream begin at different batches.
+        // Threads that share a stream begin at different batches.
         let batches = keys.len() / BATCH;
         let at = thread / streams.len() * 7919 % batches * BATCH;
         Self { keys, at }
@@ -222,7 +222,7 @@ impl<'a> Stream<'a> {
         key
     }
 
-    /// The next keys, as many as a batch has.
+    /// Returns the next batch of keys.
     #[inline]
     pub(crate) fn next_batch(&mut self) -> &'a [Packed] {
         if self.at + BATCH > self.keys.len() {
@@ -234,7 +234,7 @@ impl<'a> Stream<'a> {
     }
 }
 
-/// Key sets that were made before, as making a large one takes longer than using it.
+/// The key sets that have been made, because making a large one takes longer than using it.
 pub(crate) struct KeySets {
     kind: KeyKind,
     sets: BTreeMap<(usize, Shape), KeySet>,
@@ -252,7 +252,7 @@ impl KeySets {
         self.kind
     }
 
-    /// The set, and no large set beside it.
+    /// Returns the set, and drops all other large sets.
     pub(crate) fn get(&mut self, entries: usize, shape: Shape) -> &KeySet {
         const LARGE: usize = 1 << 20;
         self.sets
@@ -264,23 +264,23 @@ impl KeySets {
     }
 }
 
-/// Objects whose addresses are keys. They hold nothing, and are never written to.
+/// Objects whose addresses are keys. They are never written to.
 struct Objects(Vec<usize>);
 
 impl Drop for Objects {
     fn drop(&mut self) {
         for &address in &self.0 {
-            // SAFETY: `addresses` got it from `malloc`, and it is freed here only.
+            // SAFETY: `addresses` got it from `malloc`, and only this line frees it.
             unsafe { libc::free(std::ptr::with_exposed_provenance_mut(address)) };
         }
     }
 }
 
-/// The sizes of objects that get entries.
+/// The sizes of the objects that get entries.
 const CLASSES: [usize; 6] = [32, 48, 64, 96, 128, 192];
 
 fn addresses(kind: KeyKind, count: usize, rng: &mut Rng) -> (Vec<usize>, Objects) {
-    /// Far from everything that a process has.
+    /// Far from all addresses that a process uses.
     const BASE: usize = 0x1000_0000_0000;
     let spaced = |stride| (0..count).map(|index| BASE + index * stride).collect();
     match kind {
@@ -304,10 +304,19 @@ fn addresses(kind: KeyKind, count: usize, rng: &mut Rng) -> (Vec<usize>, Objects
     }
 }
 
-/// Memory for an object, by its address.
+/// Allocates memory for an object, and returns its address.
 fn allocate(size: usize) -> usize {
-    // SAFETY: `malloc` may always be called.
+    // SAFETY: `malloc` has no preconditions.
     let object = unsafe { libc::malloc(size) };
     assert!(!object.is_null(), "out of memory");
     object.expose_provenance()
+}
+
+/// Formats a number of entries, such as `64 k` or `1 M`.
+pub(crate) fn count(entries: usize) -> String {
+    match entries {
+        _ if entries >= 1 << 20 && entries.is_multiple_of(1 << 20) => format!("{} M", entries >> 20),
+        _ if entries >= 1 << 10 && entries.is_multiple_of(1 << 10) => format!("{} k", entries >> 10),
+        _ => entries.to_string(),
+    }
 }

@@ -1,6 +1,6 @@
-//! The performance study: the shadow store against its peers, and against what the machine can do.
+//! The performance study: the shadow store compared with its peers, and with the limits of the machine.
 //!
-//! `METHODOLOGY.md` says how it measures, and where the comparison is unfair to whom.
+//! `METHODOLOGY.md` says how it measures, and which comparisons are unfair.
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -27,6 +27,7 @@ mod quiet;
 mod record;
 mod report;
 mod rng;
+mod spread;
 mod store;
 mod summary;
 #[cfg(test)]
@@ -48,12 +49,12 @@ fn main() -> ExitCode {
     }
 }
 
-/// 1 is a result: a target was missed.
+/// Returns the exit code for an error. Code 1 is a result: a target was missed.
 fn code_of(error: &(dyn Error + 'static)) -> u8 {
     if error.is::<quiet::Busy>() {
         3
     } else {
-        // As for options that are not understood.
+        // The code that clap uses for invalid options.
         2
     }
 }

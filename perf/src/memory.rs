@@ -1,7 +1,7 @@
-//! `memory` (W8): what a map takes beside the values, each map and size in a process of its own.
+//! `memory` (W8): the memory that a map takes in addition to the values, each map and size in its own process.
 //!
-//! What is resident is what a program pays. What the allocator has handed out is shown beside it: the difference is
-//! what growth has left behind, and pages that are only partly used.
+//! The resident bytes are what a program pays for. The allocated bytes are shown beside them: the difference is what growth has
+//! left behind, and pages that are only partly used.
 
 use std::error::Error;
 use std::process::Command;
@@ -9,17 +9,16 @@ use std::process::Command;
 use crate::cli::{self, HoldOptions, MemoryOptions};
 use crate::engine;
 use crate::heap;
-use crate::keys::{KeyKind, KeySet, Shape};
+use crate::keys::{KeyKind, KeySet, Shape, count};
 use crate::peers::{self, Contender};
 use crate::record::{Line, Memory, Sink, rounded};
 use crate::store::Kind;
-use crate::summary::count;
 use crate::workloads::VALUE_BYTES;
 
 pub(crate) fn memory(options: &MemoryOptions) -> Result<(), Box<dyn Error>> {
     let all = peers::all();
     let mut contenders = cli::select(&all, &options.stores);
-    // By which name an entry is asked for makes no difference to where it lies.
+    // The way in which the id of an entry is given makes no difference to memory.
     contenders.retain(|contender| !contender.about.is_by_id());
     let mut sink = Sink::new(&options.out)?;
     let bar = engine::progress();
@@ -73,8 +72,8 @@ pub(crate) fn memory(options: &MemoryOptions) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The sizes at which memory is shown as a curve: 16 above 512 k up to 1 M, 16 above 4 M up to 8 M. A table that doubles has
-/// been through all that it can be like between two of its sizes.
+/// Returns the sizes at which memory is shown as a curve: 16 above 512 k up to 1 M, 16 above 4 M up to 8 M. From one of its sizes
+/// to the next, a doubling table passes through all of its states.
 pub(crate) fn curve() -> [usize; 32] {
     std::array::from_fn(|at| {
         let (from, at) = if at < 16 { (1 << 19, at) } else { (1 << 22, at - 16) };
@@ -82,12 +81,12 @@ pub(crate) fn curve() -> [usize; 32] {
     })
 }
 
-/// Whether a map's memory is compared with ours: limits are only shown.
+/// Returns whether a map's memory is compared with ours: limits are only shown.
 pub(crate) fn is_compared(contender: &Contender) -> bool {
     matches!(contender.about.kind, Kind::Peer | Kind::Design)
 }
 
-/// Asks a new process. Hashers make no difference to memory worth a second one.
+/// Runs a measurement in a new process. Memory hardly depends on the hasher, so only one is measured.
 pub(crate) fn measure(contender: &Contender, entries: usize, with_capacity: bool) -> Result<Memory, Box<dyn Error>> {
     let (store, hasher) = (contender.about.name, contender.variants[0].hasher);
     let mut command = Command::new(std::env::current_exe()?);
@@ -113,7 +112,7 @@ pub(crate) fn measure(contender: &Contender, entries: usize, with_capacity: bool
     })
 }
 
-/// The other process: builds the map, and prints by how much the process has grown.
+/// The main function of the child process: builds the map, and prints how much the process has grown.
 pub(crate) fn hold(options: &HoldOptions) -> Result<(), Box<dyn Error>> {
     let all = peers::all();
     let contender = all.iter().find(|contender| contender.about.name == options.store);

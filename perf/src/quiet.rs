@@ -1,7 +1,7 @@
-//! A measurement starts only on a quiet machine: else it says more about the neighbours than about the maps.
+//! A measurement starts only on a quiet machine: otherwise it shows the other programs rather than the maps.
 //!
-//! What counts is how busy the cores are, second by second. The load average would do as well, but remembers for a minute
-//! what has long been over, and a run would wait for its own build.
+//! The share of busy cores is checked each second. The load average would do, too, but it includes the last minute, so a run
+//! would wait for its own build.
 
 use std::error::Error;
 use std::fmt;
@@ -10,33 +10,33 @@ use std::time::Duration;
 
 use clap::Args;
 
-/// So busy a core may be, of 1.
+/// The least share of busy cores at which a machine is not quiet.
 const BUSY: f64 = 0.5;
-/// Quiet seconds in a row that it takes.
+/// The number of consecutive quiet seconds that are required.
 const SECONDS: usize = 10;
 
-/// How long to wait, and what then.
+/// How long to wait for a quiet machine, and whether to measure on a busy one.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Patience {
-    /// Seconds to wait at most for a machine that is quiet for 10 s; then it ends with exit code 3.
+    /// The most seconds to wait for a machine that is quiet for 10 s; after that, the exit code is 3.
     #[arg(long, default_value_t = 600, value_name = "SECONDS")]
     pub(crate) wait: usize,
-    /// Measures though the machine may be busy; the record says so.
+    /// Measures even if the machine is busy; the record says so.
     #[arg(long)]
     pub(crate) anyway: bool,
 }
 
-/// How quiet it was when a run began.
+/// How quiet the machine was when a run began.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Quiet {
-    /// The busiest of the last seconds, as a share of all cores; nothing where the system does not say.
+    /// The busiest of the last seconds, as a share of all cores; `None` if the system does not report it.
     pub(crate) busiest: Option<f64>,
     pub(crate) waited: usize,
-    /// Not waited for, but gone on with.
+    /// Whether the run began although the machine was busy.
     pub(crate) anyway: bool,
 }
 
-/// It did not become quiet in time.
+/// The machine did not become quiet in time.
 #[derive(Debug)]
 pub(crate) struct Busy {
     waited: usize,
@@ -48,7 +48,7 @@ impl fmt::Display for Busy {
         write!(
             f,
             "the machine was not quiet for {SECONDS} s within {} s: {:.2} of its cores were busy in the last of them, less \
-             than {BUSY} is asked for; --wait waits longer, --anyway goes on",
+             than {BUSY} is required; --wait waits longer, --anyway measures at once",
             self.waited, self.busiest
         )
     }
@@ -56,7 +56,7 @@ impl fmt::Display for Busy {
 
 impl Error for Busy {}
 
-/// Waits, and says so.
+/// Waits for a quiet machine, and prints a message if it has to wait.
 pub(crate) fn wait(patience: &Patience) -> Result<Quiet, Busy> {
     let mut told = false;
     wait_with(patience, busy_second, |busiest| {
@@ -70,7 +70,7 @@ pub(crate) fn wait(patience: &Patience) -> Result<Quiet, Busy> {
     })
 }
 
-/// The same, with whatever says how busy the next second was.
+/// Like [`wait`], with `next` for the share of busy cores in the next second.
 pub(crate) fn wait_with(
     patience: &Patience,
     mut second: impl FnMut() -> Option<f64>,
@@ -97,7 +97,7 @@ pub(crate) fn wait_with(
                 anyway,
             });
         }
-        // Ten seconds are looked at in any case.
+        // At least ten seconds are observed.
         if waited >= patience.wait.max(SECONDS) {
             return Err(Busy { waited, busiest: busy });
         }
@@ -107,7 +107,7 @@ pub(crate) fn wait_with(
     }
 }
 
-/// Lets a second pass: the share of the cores that was busy in it, if the system says so.
+/// Waits for a second, and returns the share of the cores that was busy in it, if the system reports it.
 fn busy_second() -> Option<f64> {
     let before = ticks(&read()?)?;
     thread::sleep(Duration::from_secs(1));
@@ -120,11 +120,11 @@ fn read() -> Option<String> {
     std::fs::read_to_string("/proc/stat").ok()
 }
 
-/// Ticks of all cores that were busy, those that a host took away among them; and all.
+/// Returns the busy ticks of all cores, with those that the host took (steal), and all ticks.
 pub(crate) fn ticks(stat: &str) -> Option<(u64, u64)> {
     let line = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
     let ticks: Vec<u64> = line.split_whitespace().map_while(|word| word.parse().ok()).collect();
-    // User, nice, system, idle, waiting for a disk, interrupts, soft ones, stolen. Guests are in user already.
+    // User, nice, system, idle, iowait, irq, softirq, steal. Guest time is in user already.
     let eight = ticks.get(..8)?;
     let all = eight.iter().sum();
     Some((all - eight[3] - eight[4], all))

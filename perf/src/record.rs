@@ -1,4 +1,4 @@
-//! Lines of JSON: what is printed with `--json`, kept with `--record`, and read by `report`.
+//! Lines of JSON: printed by `--json`, written by `--record`, and read by `report`.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli::Output;
 use crate::env::{self, Run};
+use crate::keys::count;
 use crate::peers;
 use crate::quiet;
 use crate::store::Kind;
-use crate::summary::count;
 use crate::workloads::{Latency, Measured};
 
 /// One line of a record.
@@ -29,7 +29,7 @@ pub(crate) enum Line {
 }
 
 impl Line {
-    /// The name of its run.
+    /// Returns the name of the line's run.
     pub(crate) fn run(&self) -> &str {
         match self {
             Self::Run(line) => &line.run,
@@ -54,27 +54,27 @@ pub(crate) struct Cell {
     pub(crate) rep: usize,
     pub(crate) seconds: f64,
     pub(crate) ops: u64,
-    /// Millions of operations a second, by all threads together.
+    /// Millions of operations per second, by all threads together.
     pub(crate) mops: f64,
-    /// What the latencies are the times of.
+    /// The operation whose latency was measured.
     pub(crate) latency_of: String,
     pub(crate) p50_ns: u64,
     pub(crate) p99_ns: u64,
     pub(crate) p999_ns: u64,
     pub(crate) p9999_ns: u64,
     pub(crate) max_ns: u64,
-    /// Of the heap, beside the value itself; 0 for workloads without a fixed number of entries.
+    /// Heap memory in addition to the value itself; 0 for workloads without a fixed number of entries.
     pub(crate) bytes_per_entry: f64,
-    /// What only this workload has to say.
+    /// Figures that only this workload has.
     #[serde(flatten)]
     pub(crate) extra: BTreeMap<String, f64>,
-    /// What a figure was over time, if the workload says it: seconds, and the figure.
+    /// A figure over time, if the workload has one: seconds, and the figure.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) series: Vec<(f64, f64)>,
 }
 
 impl Cell {
-    /// Fills in what was measured.
+    /// Fills in the result of a measurement.
     pub(crate) fn set(&mut self, measured: Measured) {
         let latency: Latency = measured.latency.unwrap_or_default();
         self.ops = measured.ops;
@@ -100,28 +100,28 @@ impl Cell {
 pub(crate) struct Limit {
     pub(crate) run: String,
     pub(crate) limit: String,
-    /// Entries of the data that is read; 0 if none is.
+    /// Entries of the data that is read; 0 if no data is read.
     pub(crate) entries: usize,
     pub(crate) rep: usize,
     pub(crate) ns: f64,
 }
 
-/// What a map of a size takes, from a process of its own.
+/// The memory of a map at one size, from its own process.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Memory {
     pub(crate) run: String,
     pub(crate) store: String,
     pub(crate) hasher: String,
     pub(crate) entries: usize,
-    /// `grown` from empty, or made with `capacity` for all.
+    /// `grown` from empty, or made with `capacity` for all entries.
     pub(crate) made: String,
-    /// Growth of what is resident, beside the values.
+    /// Growth of the resident bytes, without the values.
     pub(crate) bytes_per_entry: f64,
-    /// What the allocator has handed out, its headers included, beside the values.
+    /// The bytes allocated, with the allocator's headers, without the values.
     pub(crate) heap_bytes_per_entry: f64,
 }
 
-/// A map whose answers were wrong, or which panicked.
+/// A map that gave wrong answers, or panicked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Failure {
     pub(crate) run: String,
@@ -161,7 +161,7 @@ impl Failures {
         }
     }
 
-    /// Whether a store of ours was wrong: that fails a run, where a peer only fails itself.
+    /// Returns whether a store of ours failed. That fails the run; a failure of a peer does not.
     pub(crate) fn are_ours(&self) -> bool {
         let ours = peers::all()
             .into_iter()
@@ -170,7 +170,7 @@ impl Failures {
         self.0.iter().any(|failure| names.contains(&failure.store.as_str()))
     }
 
-    /// On standard error.
+    /// Prints the failures to standard error.
     pub(crate) fn print(&self) {
         for failure in &self.0 {
             eprintln!("failed: {failure}");
@@ -178,7 +178,7 @@ impl Failures {
     }
 }
 
-/// To six digits: more would be noise.
+/// Rounds to six digits: more would be noise.
 pub(crate) fn rounded(value: f64) -> f64 {
     if value == 0.0 || !value.is_finite() {
         return 0.0;
@@ -187,7 +187,7 @@ pub(crate) fn rounded(value: f64) -> f64 {
     (value * scale).round() / scale
 }
 
-/// Where lines go as they come.
+/// The destination of lines, which are written as they come.
 pub(crate) struct Sink {
     pub(crate) run: Run,
     to_stdout: bool,
@@ -195,7 +195,7 @@ pub(crate) struct Sink {
 }
 
 impl Sink {
-    /// Waits for a quiet machine, and describes the run, which is the first line of a record.
+    /// Waits for a quiet machine, and describes the run: the first line of a record.
     pub(crate) fn new(output: &Output) -> Result<Self, Box<dyn Error>> {
         if cfg!(debug_assertions) {
             eprintln!("perf: built without optimisation: these figures say nothing; use `cargo run --release`");
@@ -227,19 +227,19 @@ impl Sink {
         Ok(sink)
     }
 
-    /// Prints and records a line. Failures are printed by whoever ends the run: lines of JSON are measurements.
+    /// Prints and records a line. Failures are printed at the end of the run: on standard output, lines of JSON are measurements.
     pub(crate) fn put(&mut self, line: &Line) -> io::Result<()> {
         if self.to_stdout && !matches!(line, Line::Failure(_)) {
             let mut out = io::stdout().lock();
             serde_json::to_writer(&mut out, line)?;
             writeln!(out)?;
-            // One line, one write: a reader of a pipe may follow.
+            // Flushed after each line, so that the reader of a pipe can follow.
             out.flush()?;
         }
         self.keep(line)
     }
 
-    /// Where the record is, if there is one.
+    /// Returns the path of the record, if there is one.
     pub(crate) fn path(&self) -> Option<&Path> {
         self.file.as_ref().map(|(path, _)| path.as_path())
     }
@@ -252,8 +252,8 @@ impl Sink {
     }
 }
 
-/// The latest instruction counts that `ci/record.sh` left beside the records, of such a commit: files named after date and
-/// commit.
+/// Returns the latest instruction counts that `ci/record.sh` wrote beside the records, of a commit that `is_wanted` accepts. The
+/// files are named after date and commit.
 pub(crate) fn newest_counts(folder: &Path, is_wanted: impl Fn(&str) -> bool) -> io::Result<Option<String>> {
     let mut files: Vec<PathBuf> = fs::read_dir(folder)?
         .map(|entry| entry.map(|entry| entry.path()))
@@ -267,7 +267,7 @@ pub(crate) fn newest_counts(folder: &Path, is_wanted: impl Fn(&str) -> bool) -> 
     files.pop().map(fs::read_to_string).transpose()
 }
 
-/// All lines of all records in a folder, oldest file first.
+/// Returns all lines of all records in a folder, oldest file first.
 pub(crate) fn read_all(folder: &Path) -> io::Result<Vec<Line>> {
     let mut files: Vec<PathBuf> = fs::read_dir(folder)?
         .map(|entry| entry.map(|entry| entry.path()))

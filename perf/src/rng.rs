@@ -1,6 +1,6 @@
 //! Random numbers that are the same in every run: splitmix64.
 
-/// A generator with a seed. Good enough for shuffles and choices, and one multiplication away from free.
+/// A generator with a seed. It is good enough for shuffles and choices, and costs little more than one multiplication.
 #[derive(Clone, Debug)]
 pub(crate) struct Rng(u64);
 
@@ -18,13 +18,13 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    /// A number below `bound`, which is not 0. The bias is below 2^-32 for the bounds of this study.
+    /// Returns a number below `bound`, which is not 0. The bias is below 2^-32 for the bounds of this study.
     #[inline]
     pub(crate) fn below(&mut self, bound: usize) -> usize {
         ((u128::from(self.next()) * bound as u128) >> 64) as usize
     }
 
-    /// A number in `0.0..1.0`.
+    /// Returns a number in `0.0..1.0`.
     pub(crate) fn unit(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }

@@ -1,22 +1,21 @@
-//! What a contender can do: the one interface between the workloads and the maps.
+//! The operations of a contender: the only interface between the workloads and the maps.
 //!
-//! The workloads are compiled once for each contender, so that nothing dynamic is in a timed loop. A key is an address
-//! and an id; a value is 16 bytes that can be computed from the key, so that every answer is checked and none has to
-//! be remembered.
+//! The workloads are compiled once for each contender, so that a timed loop contains no dynamic dispatch. A key is an address and
+//! an id; a value is 16 bytes that can be computed from the key, so that every answer is checked without remembering any.
 //!
-//! A map that moves its values is measured in two forms: with boxed values, to which references stay good while the map
-//! grows, as those to shadow variables do; and with values in place, as most of its users have it.
+//! A map that moves its values is measured in two forms: with boxed values, to which references stay valid while the map grows,
+//! as those to shadow variables do; and with values in place, as in most programs that use it.
 
 use std::hash::BuildHasher;
 
-/// How a map sees a key.
+/// A key as a map sees it.
 pub(crate) type Key = (usize, u64);
 
-/// What is stored. A hit reads the first half.
+/// The value of an entry. A hit reads the first half.
 #[derive(Clone, Debug)]
 pub(crate) struct Value {
     pub(crate) first: u64,
-    /// Never read: it makes the value as large as a small struct of a user's.
+    /// Never read: makes the value as large as a small struct.
     _second: u64,
 }
 
@@ -30,14 +29,14 @@ impl Value {
     }
 }
 
-/// How a map keeps a value: in place, boxed, or as a workload of its own needs it.
+/// A value in the form in which a map stores it: in place, boxed, or one that a workload brings.
 pub(crate) trait Kept: Clone + Send + Sync + 'static {
-    /// Whether it is the value behind a box.
+    /// Whether it is the value in a box.
     const BOXED: bool = false;
 
     fn of(key: Key) -> Self;
 
-    /// What a read of the value gives: as [`Value::first`].
+    /// Returns what a read of the value returns: [`Value::first`].
     fn first(&self) -> u64;
 }
 
@@ -67,7 +66,7 @@ impl Kept for Box<Value> {
     }
 }
 
-/// A key as streams of accesses hold it: the id in the upper 16 bits, the address in the lower 48.
+/// A key as it stands in streams of accesses: the id in the upper 16 bits, the address in the lower 48.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]
 pub(crate) struct Packed(u64);
@@ -87,7 +86,7 @@ impl Packed {
         ((self.0 & ((1 << 48) - 1)) as usize, self.0 >> 48)
     }
 
-    /// The key, of whose id the program knows what it is: as most programs do, in which it is a constant.
+    /// Returns the key with an id that is a constant for the compiler, as in most programs.
     #[inline]
     pub(crate) fn with_id(self, id: u64) -> Key {
         let (addr, own) = self.key();
@@ -100,56 +99,56 @@ impl Packed {
         self.0
     }
 
-    /// The first half of this key's value. Never 0, which means absent.
+    /// Returns the first half of this key's value. Never 0, which means absent.
     #[inline]
     pub(crate) fn value(self) -> u64 {
         !self.0
     }
 }
 
-/// A map, as its own documentation would have it used.
+/// A map, used as its own documentation recommends.
 ///
-/// Reads give the first half of the value, or 0 if the key is absent.
+/// Reads return the first half of the value, or 0 if the key is absent.
 pub(crate) trait Store: Send + Sync + Sized + 'static {
     const ABOUT: About;
 
-    /// What protects a reader over several operations; `()` if the map has no such thing.
+    /// The protection of a reader over several operations; `()` if the map has none.
     type Guard<'a>
     where
         Self: 'a;
 
-    /// The same map with other values; itself if it has room for no others ([`About::any_value`]).
+    /// The same map with other values; `Self` if it cannot have others ([`About::any_value`]).
     type With<V: Kept>: Store;
 
-    /// An empty map, that grows as it is filled.
+    /// Makes an empty map, which grows as it is filled.
     fn new() -> Self;
 
-    /// The map alone, without what the adapter prepares beside it.
+    /// Makes the map alone, without what the adapter prepares beside it.
     fn bare() -> impl Send {
         Self::new()
     }
 
-    /// An empty map with room for that many entries.
+    /// Makes an empty map with room for that many entries.
     fn with_capacity(entries: usize) -> Self;
 
     fn guard(&self) -> Self::Guard<'_>;
 
-    /// A look-up under a guard that is there already.
+    /// Looks a key up under a guard that is already held.
     fn get_in<'a>(&'a self, guard: &Self::Guard<'a>, key: Key) -> u64;
 
-    /// A look-up with a guard of its own.
+    /// Looks a key up with a guard of its own.
     #[inline]
     fn get(&self, key: Key) -> u64 {
         self.get_in(&self.guard(), key)
     }
 
-    /// The same where each key has another id, so that none is prepared for.
+    /// Like [`get`](Self::get), if each key has another id, so that no id is prepared for.
     #[inline]
     fn get_any(&self, key: Key) -> u64 {
         self.get(key)
     }
 
-    /// Look-ups of one id, one after the other, under one guard.
+    /// Looks up keys of one id, one after the other, under one guard.
     #[inline]
     fn get_each(&self, id: u64, keys: &[Packed], mut found: impl FnMut(u64, Packed)) {
         let guard = self.guard();
@@ -158,7 +157,7 @@ pub(crate) trait Store: Send + Sync + Sized + 'static {
         }
     }
 
-    /// The same, all handed over at once if the map has that. `out` is as long as `keys`.
+    /// Like [`get_each`](Self::get_each), in one call if the map has batched look-ups. `out` is as long as `keys`.
     #[inline]
     fn get_batch(&self, id: u64, keys: &[Packed], out: &mut [u64]) {
         let guard = self.guard();
@@ -167,19 +166,19 @@ pub(crate) trait Store: Send + Sync + Sized + 'static {
         }
     }
 
-    /// Creates the entry. Whether it was absent; if not, nothing changes.
+    /// Creates the entry if it is absent. Returns whether it was absent.
     fn insert(&self, key: Key) -> bool;
 
-    /// The entry, which is created if it is absent.
+    /// Returns the entry, which is created if it is absent.
     fn get_or_insert(&self, key: Key) -> u64;
 
-    /// Removes the entry. Whether there was one.
+    /// Removes the entry. Returns whether there was one.
     fn remove(&self, key: Key) -> bool;
 
-    /// Removes all entries of an id. How many there were.
+    /// Removes all entries of an id, and returns their number.
     fn clear_id(&self, id: u64) -> usize;
 
-    /// The same by the threads of the current rayon pool, if the map has that.
+    /// Like [`clear_id`](Self::clear_id), by the threads of the current rayon pool, if the map has such an operation.
     fn clear_id_parallel(&self, _id: u64) -> Option<usize> {
         None
     }
@@ -189,41 +188,41 @@ pub(crate) trait Store: Send + Sync + Sized + 'static {
         assert!(self.insert(key), "{key:x?} was there already");
     }
 
-    /// Sees to it that what was removed is given back, as far as the map has a way to ask for it.
+    /// Frees what was removed, as far as the map has an operation for it.
     fn settle(&self) {}
 
-    /// Bytes that the map got from the allocator and has nothing in, of those that it keeps for entries: what would lie
-    /// in the allocator's own lists if the map had none.
+    /// Returns the bytes that the map has allocated for entries and that hold none: if the map had no pool of its own, they would
+    /// be in the allocator's free lists.
     fn free_bytes(&self) -> u64 {
         0
     }
 
-    /// Asks the map to shrink. Whether it has a way to do so.
+    /// Shrinks the map. Returns whether it has an operation for that.
     fn shrink(&self) -> bool {
         false
     }
 }
 
-/// What is known of a contender beside its operations.
+/// The properties of a contender.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct About {
     pub(crate) name: &'static str,
     pub(crate) kind: Kind,
-    /// Whether a reader takes no lock, not even a short one.
+    /// Whether readers take no lock, not even a short one.
     pub(crate) lock_free_reads: bool,
     pub(crate) form: Form,
-    /// Whether it can have other values than the harness's own, destructors included.
+    /// Whether it can store other values than the harness's own, also with destructors.
     pub(crate) any_value: bool,
-    /// What a reader that keeps hold of what it found does to writers.
+    /// The effect on writers of a reader that holds what it found.
     pub(crate) stall: Stall,
-    /// More than that is not worth waiting for.
+    /// Larger sizes would take too long.
     pub(crate) max_entries: usize,
-    /// Whether it stands keys that come and go and never come back (W4N).
+    /// Whether it can have keys that come and go and never come back (W4N).
     pub(crate) stands_new_keys: bool,
 }
 
 impl About {
-    /// Whether it is ours with the id told to each operation.
+    /// Returns whether it is our store, with the id given to each operation.
     pub(crate) fn is_by_id(&self) -> bool {
         self.kind == Kind::Ours && self.name.ends_with("-by-id")
     }
@@ -231,29 +230,29 @@ impl About {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// What this study is about.
+    /// The store that this study is about.
     Ours,
     /// A concurrent map from the package registry: the targets compare with the best of these.
     Peer,
-    /// A design, in an implementation of this study's.
+    /// A design, implemented for this study.
     Design,
-    /// Not a concurrent map at all, but what one could hope for. Written by one thread only.
+    /// Not a concurrent map, but a limit to compare with. Only one thread writes to it.
     Limit,
 }
 
 /// Where the values are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
-    /// In the map's own nodes, which do not move: both are of one form.
+    /// In the map's own nodes, which do not move. Such a map counts as of both forms.
     Stable,
-    /// In boxes, as the map moves its entries.
+    /// In boxes, because the map moves its entries.
     Boxed,
     /// In the entries, which move when the map grows.
     InPlace,
 }
 
 impl Form {
-    /// Of a map that moves its entries.
+    /// Returns the form of a map that moves its entries.
     pub(crate) const fn moving<V: Kept>() -> Self {
         if V::BOXED { Self::Boxed } else { Self::InPlace }
     }
@@ -261,13 +260,13 @@ impl Form {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stall {
-    /// What is removed meanwhile waits for the reader, in memory.
+    /// Removed values wait for the reader, in memory.
     Garbage,
     /// Writers wait for the reader.
     Blocks,
 }
 
-/// A hash function that a map can be given.
+/// A hash function that a map can use.
 pub(crate) trait Hashing: BuildHasher + Clone + Default + Send + Sync + 'static {
     const NAME: &'static str;
 }

@@ -1,47 +1,15 @@
-//! Medians and spreads of repetitions, and tables of them.
+//! Comparisons of repetitions, and tables of them.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use crate::gate::OURS;
-use crate::peers::{self, Peers};
+pub(crate) use crate::keys::count;
+use crate::peers::{self, OURS, Peers};
 use crate::record::Cell;
+pub(crate) use crate::spread::Spread;
 
-/// A median, and the least and the greatest of the same repetitions.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Spread {
-    pub(crate) median: f64,
-    pub(crate) least: f64,
-    pub(crate) most: f64,
-}
-
-impl Spread {
-    /// Of at least one value.
-    pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
-        let mut values: Vec<f64> = values.into_iter().collect();
-        values.sort_by(f64::total_cmp);
-        let (least, most) = (*values.first()?, *values.last()?);
-        let upper = values[values.len() / 2];
-        let lower = values[(values.len() - 1) / 2];
-        Some(Self {
-            median: (lower + upper) / 2.0,
-            least,
-            most,
-        })
-    }
-
-    /// Half the width, relative to the median, in percent.
-    pub(crate) fn percent(self) -> f64 {
-        if self.median == 0.0 {
-            0.0
-        } else {
-            (self.most - self.least) / 2.0 / self.median * 100.0
-        }
-    }
-}
-
-/// How many times the rate of the others `ours` is: the median over the turns that they took beside each other, as what a
-/// shared machine does to one it mostly does to the other. If a turn is missing, of the medians.
+/// Returns the ratio of our rate to theirs: the median over the repetitions, which were measured beside each other, because a
+/// disturbance of a shared machine mostly affects both. If a repetition is missing, the ratio of the medians.
 pub(crate) fn times(ours: &[Cell], theirs: &[Cell]) -> Option<f64> {
     let median = |values: Vec<f64>| Spread::of(values).map(|spread| spread.median);
     if ours.len() == theirs.len() {
@@ -56,7 +24,7 @@ pub(crate) fn times(ours: &[Cell], theirs: &[Cell]) -> Option<f64> {
     Some(rate(ours)? / rate(theirs)?)
 }
 
-/// The fastest of such peers at a point.
+/// Returns the fastest of such peers at a point.
 pub(crate) fn best_peer(stores: &Stores, peers: Peers) -> Option<(&str, Spread)> {
     stores
         .iter()
@@ -65,13 +33,13 @@ pub(crate) fn best_peer(stores: &Stores, peers: Peers) -> Option<(&str, Spread)>
         .max_by(|a, b| a.1.median.total_cmp(&b.1.median))
 }
 
-/// The best of such peers, and how many times its rate ours has.
+/// Returns the best of such peers, and the ratio of our rate to its rate.
 pub(crate) fn against_best(stores: &Stores, peers: Peers) -> Option<(&str, f64)> {
     let (name, _) = best_peer(stores, peers)?;
     Some((name, times(stores.get(OURS)?, &stores[name])?))
 }
 
-/// What cells are told apart by, apart from the store.
+/// The properties that distinguish cells, apart from the store.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct At {
     pub(crate) workload: String,
@@ -106,12 +74,12 @@ impl Summary {
         stores.entry(cell.store.clone()).or_default().push(cell);
     }
 
-    /// Of one figure of one store's repetitions.
+    /// Returns the spread of one figure over a store's repetitions.
     pub(crate) fn spread(cells: &[Cell], figure: impl Fn(&Cell) -> f64) -> Option<Spread> {
         Spread::of(cells.iter().map(figure))
     }
 
-    /// A plain table of one point, the fastest first.
+    /// Returns a plain table of one point, the fastest store first.
     pub(crate) fn table(at: &At, stores: &Stores) -> String {
         let mut text = String::new();
         let first = stores.values().flatten().next();
@@ -172,7 +140,7 @@ impl Summary {
     }
 }
 
-/// A number to three digits, without an exponent.
+/// Formats a number with three significant digits, without an exponent.
 pub(crate) fn figures(value: f64) -> String {
     let size = value.abs();
     let decimals = match size {
@@ -180,13 +148,4 @@ pub(crate) fn figures(value: f64) -> String {
         _ => (2 - size.log10().floor() as i32).clamp(0, 6) as usize,
     };
     format!("{value:.decimals$}")
-}
-
-/// A number of entries as people say it.
-pub(crate) fn count(entries: usize) -> String {
-    match entries {
-        _ if entries >= 1 << 20 && entries.is_multiple_of(1 << 20) => format!("{} M", entries >> 20),
-        _ if entries >= 1 << 10 && entries.is_multiple_of(1 << 10) => format!("{} k", entries >> 10),
-        _ => entries.to_string(),
-    }
 }

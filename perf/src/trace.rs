@@ -1,8 +1,8 @@
-//! The form in which recorded lifetimes of objects are kept: written by `record-trace`, read by W11.
+//! The format of recorded lifetimes of objects: written by `record-trace`, read by W11.
 //!
-//! A sequence of events, each a number in LEB128: the distance of the object's address to that of the event before, in
-//! units of 16 bytes and zigzag, and a low bit that says whether the object goes. After one that comes, its size. The
-//! whole is compressed by deflate. Every object that comes goes: a trace can be replayed over and over.
+//! A trace is a sequence of events, each a number in LEB128: the distance of the object's address from that of the event before,
+//! in units of 16 bytes, as zigzag; its low bit says whether the object is freed. After an allocation comes the size. The whole
+//! is compressed by deflate. Every object that is allocated is freed, so a trace can be replayed repeatedly.
 
 use std::io::{self, Read, Write};
 
@@ -10,19 +10,19 @@ use flate2::Compression;
 use flate2::read::DeflateDecoder;
 use flate2::write::DeflateEncoder;
 
-/// Something that happened to an object.
+/// An event of an object's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// An object of that size came to be at that address.
-    Comes { address: u64, size: u64 },
-    /// The object at that address went.
-    Goes { address: u64 },
+    /// An object of this size was allocated at this address.
+    Allocated { address: u64, size: u64 },
+    /// The object at this address was freed.
+    Freed { address: u64 },
 }
 
 impl Event {
     pub(crate) fn address(self) -> u64 {
         match self {
-            Self::Comes { address, .. } | Self::Goes { address } => address,
+            Self::Allocated { address, .. } | Self::Freed { address } => address,
         }
     }
 }
@@ -30,7 +30,7 @@ impl Event {
 /// Addresses are multiples of this.
 const UNIT: u64 = 16;
 
-/// The compressed form.
+/// Returns the events in compressed form.
 #[allow(dead_code, reason = "only the recorder writes")]
 pub(crate) fn encode(events: &[Event]) -> io::Result<Vec<u8>> {
     let mut out = DeflateEncoder::new(Vec::new(), Compression::best());
@@ -40,18 +40,18 @@ pub(crate) fn encode(events: &[Event]) -> io::Result<Vec<u8>> {
         let distance = at - before;
         let zigzag = (distance << 1 ^ distance >> 63) as u64;
         match *event {
-            Event::Comes { size, .. } => {
+            Event::Allocated { size, .. } => {
                 write_number(&mut out, zigzag << 1)?;
                 write_number(&mut out, size)?;
             }
-            Event::Goes { .. } => write_number(&mut out, zigzag << 1 | 1)?,
+            Event::Freed { .. } => write_number(&mut out, zigzag << 1 | 1)?,
         }
         before = at;
     }
     out.finish()
 }
 
-/// The events again.
+/// Returns the events of a compressed trace.
 pub(crate) fn decode(compressed: &[u8]) -> io::Result<Vec<Event>> {
     let mut bytes = Vec::new();
     DeflateDecoder::new(compressed).read_to_end(&mut bytes)?;
@@ -65,21 +65,21 @@ pub(crate) fn decode(compressed: &[u8]) -> io::Result<Vec<Event>> {
         let address = before as u64 * UNIT;
         events.push(if number & 1 == 0 {
             let size = read_number(&mut bytes)?;
-            Event::Comes { address, size }
+            Event::Allocated { address, size }
         } else {
-            Event::Goes { address }
+            Event::Freed { address }
         });
     }
     Ok(events)
 }
 
-/// The most objects that are alive at once.
+/// Returns the most objects that are alive at once.
 pub(crate) fn peak(events: &[Event]) -> usize {
     let (mut alive, mut peak) = (0_usize, 0);
     for event in events {
         match event {
-            Event::Comes { .. } => alive += 1,
-            Event::Goes { .. } => alive -= 1,
+            Event::Allocated { .. } => alive += 1,
+            Event::Freed { .. } => alive -= 1,
         }
         peak = peak.max(alive);
     }

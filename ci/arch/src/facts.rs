@@ -1,5 +1,5 @@
-//! What one file says, as far as layers are concerned: the paths that it names, the modules, names and methods that it
-//! defines, the methods that it calls. Nothing is resolved here, so a file is read once, whatever stands in the others.
+//! The facts of one file that the layers need: the paths that it names, the modules, names and methods that it defines, and the
+//! methods that it calls. Nothing is resolved here, so the facts of a file do not depend on other files.
 
 use std::collections::BTreeSet;
 
@@ -7,10 +7,10 @@ use proc_macro2::{Spacing, Span, TokenStream, TokenTree};
 use syn::visit::{self, Visit};
 use syn::{Attribute, Expr, ImplItem, Item, Meta, TraitItem, UseTree};
 
-/// A path as it is written.
+/// A path as written in the source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Path {
-    /// Begins with `::`.
+    /// Whether it begins with `::`.
     pub(crate) absolute: bool,
     pub(crate) segments: Vec<String>,
 }
@@ -19,72 +19,74 @@ impl Path {
     fn of(path: &syn::Path) -> Self {
         Self {
             absolute: path.leading_colon.is_some(),
-            segments: path.segments.iter().map(|segment| word(&segment.ident)).collect(),
+            segments: path.segments.iter().map(|segment| text_of(&segment.ident)).collect(),
         }
     }
 }
 
-/// What an import binds.
+/// A name that an import binds.
 pub(crate) struct Alias {
     pub(crate) name: String,
     pub(crate) path: Path,
 }
 
-/// A module that is declared.
-pub(crate) struct Child {
+/// The declaration of a module.
+pub(crate) struct ChildModule {
     pub(crate) name: String,
-    /// Compiled for tests only.
+    /// Whether it is compiled for tests only.
     pub(crate) test: bool,
 }
 
-/// The names of a module: of the file's own, or of one that stands in it with its body.
+/// The names that one module defines: the file's own module, or a module with its body in the file.
 #[derive(Default)]
 pub(crate) struct Scope {
-    /// Its path below the file's own module.
+    /// The path of the module, relative to the file's own module.
     pub(crate) inside: Vec<String>,
     pub(crate) aliases: Vec<Alias>,
     pub(crate) globs: Vec<Path>,
     pub(crate) items: BTreeSet<String>,
-    pub(crate) children: Vec<Child>,
+    /// The identifiers in macro calls that stand for items: some may be names of items.
+    pub(crate) in_macros: BTreeSet<String>,
+    pub(crate) children: Vec<ChildModule>,
 }
 
-/// How a path is named.
+/// Where a path stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum How {
+pub(crate) enum PathKind {
     Code,
     Import,
-    /// An import that others can use.
+    /// In an import that is visible outside the module.
     Export,
 }
 
-/// A path that is named.
+/// A path that the file names.
 pub(crate) struct Name {
     pub(crate) scope: usize,
     pub(crate) path: Path,
-    pub(crate) how: How,
+    pub(crate) kind: PathKind,
     pub(crate) line: usize,
     pub(crate) test: bool,
 }
 
-/// Whose method.
+/// The owner of a method.
 #[derive(Clone)]
-pub(crate) enum Of {
+pub(crate) enum MethodOwner {
     Type { path: Path, inherent: bool },
     Trait,
 }
 
 pub(crate) struct Method {
     pub(crate) scope: usize,
-    pub(crate) of: Of,
+    pub(crate) owner: MethodOwner,
     pub(crate) name: String,
     pub(crate) test: bool,
 }
 
-/// On what a method is called.
+/// The expression on which a method is called.
 pub(crate) enum Receiver {
     /// `self`, in an implementation of this type.
-    Itself(Path),
-    /// A variable or a field.
+    SelfType(Path),
+    /// A variable or a field of this name.
     Named(String),
     Other,
 }
@@ -97,16 +99,16 @@ pub(crate) struct Call {
     pub(crate) test: bool,
 }
 
-/// All that is known of a file.
+/// All facts of a file.
 pub(crate) struct Facts {
-    /// The file's own module is the first.
+    /// The first scope is the file's own module.
     pub(crate) scopes: Vec<Scope>,
     pub(crate) names: Vec<Name>,
     pub(crate) methods: Vec<Method>,
     pub(crate) calls: Vec<Call>,
 }
 
-/// Reads a file. An error is a message with its line.
+/// Reads a file. An error is a line and a message.
 pub(crate) fn read(text: &str) -> Result<Facts, (usize, String)> {
     let file = syn::parse_file(text).map_err(|error| (error.span().start().line, error.to_string()))?;
     let mut reader = Reader {
@@ -118,7 +120,7 @@ pub(crate) fn read(text: &str) -> Result<Facts, (usize, String)> {
         },
         scope: 0,
         test: false,
-        of: None,
+        owner: None,
     };
     reader.visit_file(&file);
     Ok(reader.facts)
@@ -127,10 +129,10 @@ pub(crate) fn read(text: &str) -> Result<Facts, (usize, String)> {
 struct Reader {
     facts: Facts,
     scope: usize,
-    /// Inside what is compiled for tests only.
+    /// Whether the code being visited is compiled for tests only.
     test: bool,
-    /// Inside this implementation, or this trait.
-    of: Option<Of>,
+    /// The implementation or trait being visited.
+    owner: Option<MethodOwner>,
 }
 
 impl Reader {
@@ -142,21 +144,21 @@ impl Reader {
         span.start().line
     }
 
-    fn name(&mut self, mut path: Path, how: How, span: Span) {
+    fn name(&mut self, mut path: Path, kind: PathKind, span: Span) {
         if path.segments[0] == "Self" {
-            let Some(Of::Type { path: of, .. }) = &self.of else {
+            let Some(MethodOwner::Type { path: of, .. }) = &self.owner else {
                 return;
             };
             let rest = path.segments.split_off(1);
             path = of.clone();
             path.segments.extend(rest);
         }
-        // A name by itself is of this module, or was imported.
-        if path.segments.len() > 1 || path.absolute || how != How::Code {
+        // A single name is defined in this module, or imported.
+        if path.segments.len() > 1 || path.absolute || kind != PathKind::Code {
             self.facts.names.push(Name {
                 scope: self.scope,
                 path,
-                how,
+                kind,
                 line: Self::line(span),
                 test: self.test,
             });
@@ -164,10 +166,10 @@ impl Reader {
     }
 
     fn method(&mut self, name: String) {
-        if let Some(of) = self.of.clone() {
+        if let Some(owner) = self.owner.clone() {
             self.facts.methods.push(Method {
                 scope: self.scope,
-                of,
+                owner,
                 name,
                 test: self.test,
             });
@@ -175,8 +177,8 @@ impl Reader {
     }
 
     fn call(&mut self, on: Option<String>, name: String, span: Span) {
-        let receiver = match (on, &self.of) {
-            (Some(on), Some(Of::Type { path, .. })) if on == "self" => Receiver::Itself(path.clone()),
+        let receiver = match (on, &self.owner) {
+            (Some(on), Some(MethodOwner::Type { path, .. })) if on == "self" => Receiver::SelfType(path.clone()),
             (Some(on), _) if on != "self" => Receiver::Named(on),
             _ => Receiver::Other,
         };
@@ -189,38 +191,38 @@ impl Reader {
         });
     }
 
-    /// Does `with` as if inside what has these attributes.
-    fn under(&mut self, attributes: &[Attribute], with: impl FnOnce(&mut Self)) {
+    /// Runs `visit` as inside an item with these attributes.
+    fn visit_with(&mut self, attributes: &[Attribute], visit: impl FnOnce(&mut Self)) {
         let test = self.test;
         self.test |= attributes.iter().any(is_for_tests);
-        with(self);
+        visit(self);
         self.test = test;
     }
 
-    fn import(&mut self, tree: &UseTree, prefix: &Path, how: How) {
+    fn import(&mut self, tree: &UseTree, prefix: &Path, kind: PathKind) {
         let joined = |ident: &syn::Ident| {
             let mut path = prefix.clone();
             // `a::{self}` is `a`.
             if ident != "self" || prefix.segments.is_empty() {
-                path.segments.push(word(ident));
+                path.segments.push(text_of(ident));
             }
             path
         };
         let (path, name, span) = match tree {
-            UseTree::Path(tree) => return self.import(&tree.tree, &joined(&tree.ident), how),
-            UseTree::Group(group) => return group.items.iter().for_each(|tree| self.import(tree, prefix, how)),
+            UseTree::Path(tree) => return self.import(&tree.tree, &joined(&tree.ident), kind),
+            UseTree::Group(group) => return group.items.iter().for_each(|tree| self.import(tree, prefix, kind)),
             UseTree::Glob(glob) => {
                 let mut path = prefix.clone();
                 self.scope().globs.push(path.clone());
                 path.segments.push("*".to_owned());
-                return self.name(path, how, glob.star_token.spans[0]);
+                return self.name(path, kind, glob.star_token.spans[0]);
             }
             UseTree::Name(tree) => {
                 let path = joined(&tree.ident);
                 let name = path.segments.last().cloned().unwrap_or_default();
                 (path, name, tree.ident.span())
             }
-            UseTree::Rename(tree) => (joined(&tree.ident), word(&tree.rename), tree.ident.span()),
+            UseTree::Rename(tree) => (joined(&tree.ident), text_of(&tree.rename), tree.ident.span()),
         };
         if name != "_" {
             self.scope().aliases.push(Alias {
@@ -228,11 +230,11 @@ impl Reader {
                 path: path.clone(),
             });
         }
-        self.name(path, how, span);
+        self.name(path, kind, span);
     }
 
-    /// What can be told of tokens that only a macro understands.
-    fn scan(&mut self, tokens: TokenStream) {
+    /// Records the paths, imports and calls in the tokens of a macro call, which are not parsed.
+    fn scan_tokens(&mut self, tokens: TokenStream) {
         let tokens: Vec<TokenTree> = tokens.into_iter().collect();
         let punct = |at: Option<usize>, is: char| matches!(at.and_then(|at| tokens.get(at)), Some(TokenTree::Punct(punct)) if punct.as_char() == is);
         let ident = |at: usize| match tokens.get(at) {
@@ -249,7 +251,7 @@ impl Reader {
             at += 1;
             let first = match &tokens[start] {
                 TokenTree::Group(group) => {
-                    self.scan(group.stream());
+                    self.scan_tokens(group.stream());
                     continue;
                 }
                 TokenTree::Ident(first) => first,
@@ -267,41 +269,41 @@ impl Reader {
                 }
             }
             if let ("fn", Some(name)) = (first.to_string().as_str(), ident(at)) {
-                self.method(word(name));
+                self.method(text_of(name));
                 at += 1;
                 continue;
             }
             let mut path = Path {
                 absolute: false,
-                segments: vec![word(first)],
+                segments: vec![text_of(first)],
             };
             while let (true, Some(next)) = (colons(Some(at)), ident(at + 2)) {
-                path.segments.push(word(next));
+                path.segments.push(text_of(next));
                 at += 3;
             }
             let called = matches!(tokens.get(at), Some(TokenTree::Group(group)) if group.delimiter() == proc_macro2::Delimiter::Parenthesis)
                 || colons(Some(at)) && punct(Some(at + 2), '<');
             if punct(start.checked_sub(1), '.') {
-                // Not the end of a range.
+                // `..name` is the end of a range.
                 if path.segments.len() == 1 && called && !punct(start.checked_sub(2), '.') {
-                    let on = start.checked_sub(2).and_then(ident).map(word);
-                    // `x.self` is nothing, but `a.b.self_()` may be.
+                    let on = start.checked_sub(2).and_then(ident).map(text_of);
+                    // `self` after a dot is not the receiver `self`.
                     let on = on.filter(|on| on != "self" || !punct(start.checked_sub(3), '.'));
                     self.call(on, path.segments.remove(0), first.span());
                 }
             } else if colons(start.checked_sub(2)) {
                 let before = start.checked_sub(3);
                 if punct(before, '>') {
-                    // Core::<R>::name
+                    // `Core::<R>::name`
                     if called && path.segments.len() == 1 {
                         self.call(None, path.segments.remove(0), first.span());
                     }
                 } else if before.and_then(ident).is_none() {
                     path.absolute = true;
-                    self.name(path, How::Code, first.span());
+                    self.name(path, PathKind::Code, first.span());
                 }
             } else if !punct(start.checked_sub(1), '$') || first == "crate" {
-                self.name(path, How::Code, first.span());
+                self.name(path, PathKind::Code, first.span());
             }
         }
     }
@@ -325,13 +327,16 @@ impl<'ast> Visit<'ast> for Reader {
             Item::Type(item) => (&item.attrs, Some(&item.ident)),
             Item::Union(item) => (&item.attrs, Some(&item.ident)),
             Item::Use(item) => (&item.attrs, None),
-            Item::Verbatim(tokens) => return self.scan(tokens.clone()),
+            Item::Verbatim(tokens) => return self.scan_tokens(tokens.clone()),
             _ => (&[], None),
         };
         if let Some(name) = name {
-            self.scope().items.insert(word(name));
+            self.scope().items.insert(text_of(name));
         }
-        self.under(attributes, |reader| visit::visit_item(reader, item));
+        if let Item::Macro(item) = item {
+            collect_identifiers(item.mac.tokens.clone(), &mut self.scope().in_macros);
+        }
+        self.visit_with(attributes, |reader| visit::visit_item(reader, item));
     }
 
     fn visit_impl_item(&mut self, item: &'ast ImplItem) {
@@ -340,10 +345,10 @@ impl<'ast> Visit<'ast> for Reader {
             ImplItem::Fn(item) => &item.attrs,
             ImplItem::Macro(item) => &item.attrs,
             ImplItem::Type(item) => &item.attrs,
-            ImplItem::Verbatim(tokens) => return self.scan(tokens.clone()),
+            ImplItem::Verbatim(tokens) => return self.scan_tokens(tokens.clone()),
             _ => &[],
         };
-        self.under(attributes, |reader| visit::visit_impl_item(reader, item));
+        self.visit_with(attributes, |reader| visit::visit_impl_item(reader, item));
     }
 
     fn visit_trait_item(&mut self, item: &'ast TraitItem) {
@@ -352,59 +357,59 @@ impl<'ast> Visit<'ast> for Reader {
             TraitItem::Fn(item) => &item.attrs,
             TraitItem::Macro(item) => &item.attrs,
             TraitItem::Type(item) => &item.attrs,
-            TraitItem::Verbatim(tokens) => return self.scan(tokens.clone()),
+            TraitItem::Verbatim(tokens) => return self.scan_tokens(tokens.clone()),
             _ => &[],
         };
-        self.under(attributes, |reader| visit::visit_trait_item(reader, item));
+        self.visit_with(attributes, |reader| visit::visit_trait_item(reader, item));
     }
 
     fn visit_local(&mut self, local: &'ast syn::Local) {
-        self.under(&local.attrs, |reader| visit::visit_local(reader, local));
+        self.visit_with(&local.attrs, |reader| visit::visit_local(reader, local));
     }
 
     fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
         item.attrs.iter().for_each(|attribute| self.visit_attribute(attribute));
-        let (name, test) = (word(&item.ident), self.test);
-        self.scope().children.push(Child {
+        let (name, test) = (text_of(&item.ident), self.test);
+        self.scope().children.push(ChildModule {
             name: name.clone(),
             test,
         });
         let Some((_, items)) = &item.content else { return };
         let inside = self.scope().inside.iter().cloned().chain([name]).collect();
-        let (outer, of) = (self.scope, self.of.take());
+        let (outer, owner) = (self.scope, self.owner.take());
         self.scope = self.facts.scopes.len();
         self.facts.scopes.push(Scope {
             inside,
             ..Scope::default()
         });
         items.iter().for_each(|item| self.visit_item(item));
-        (self.scope, self.of) = (outer, of);
+        (self.scope, self.owner) = (outer, owner);
     }
 
     fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
-        let how = if matches!(item.vis, syn::Visibility::Inherited) {
-            How::Import
+        let kind = if matches!(item.vis, syn::Visibility::Inherited) {
+            PathKind::Import
         } else {
-            How::Export
+            PathKind::Export
         };
         let root = Path {
             absolute: item.leading_colon.is_some(),
             segments: Vec::new(),
         };
-        self.import(&item.tree, &root, how);
+        self.import(&item.tree, &root, kind);
     }
 
     fn visit_item_extern_crate(&mut self, item: &'ast syn::ItemExternCrate) {
         let path = Path {
             absolute: item.ident != "self",
-            segments: vec![word(&item.ident)],
+            segments: vec![text_of(&item.ident)],
         };
         let name = item.rename.as_ref().map_or(&item.ident, |(_, name)| name);
         self.scope().aliases.push(Alias {
-            name: word(name),
+            name: text_of(name),
             path: path.clone(),
         });
-        self.name(path, How::Import, item.ident.span());
+        self.name(path, PathKind::Import, item.ident.span());
     }
 
     fn visit_item_impl(&mut self, item: &'ast syn::ItemImpl) {
@@ -416,71 +421,71 @@ impl<'ast> Visit<'ast> for Reader {
         }
         let path = match of {
             syn::Type::Path(of) if of.qself.is_none() => Path::of(&of.path),
-            // A slice, a pointer: some type of others.
+            // A slice, a tuple, a pointer: not a type of this crate.
             _ => Path {
                 absolute: false,
                 segments: vec![String::new()],
             },
         };
-        let outer = self.of.replace(Of::Type {
+        let outer = self.owner.replace(MethodOwner::Type {
             path,
             inherent: item.trait_.is_none(),
         });
         visit::visit_item_impl(self, item);
-        self.of = outer;
+        self.owner = outer;
     }
 
     fn visit_item_trait(&mut self, item: &'ast syn::ItemTrait) {
-        let outer = self.of.replace(Of::Trait);
+        let outer = self.owner.replace(MethodOwner::Trait);
         visit::visit_item_trait(self, item);
-        self.of = outer;
+        self.owner = outer;
     }
 
     fn visit_impl_item_fn(&mut self, item: &'ast syn::ImplItemFn) {
-        self.method(word(&item.sig.ident));
+        self.method(text_of(&item.sig.ident));
         visit::visit_impl_item_fn(self, item);
     }
 
     fn visit_trait_item_fn(&mut self, item: &'ast syn::TraitItemFn) {
-        self.method(word(&item.sig.ident));
+        self.method(text_of(&item.sig.ident));
         visit::visit_trait_item_fn(self, item);
     }
 
     fn visit_expr(&mut self, expr: &'ast Expr) {
         match expr {
-            Expr::Verbatim(tokens) => self.scan(tokens.clone()),
-            Expr::Block(block) => self.under(&block.attrs, |reader| visit::visit_expr(reader, expr)),
+            Expr::Verbatim(tokens) => self.scan_tokens(tokens.clone()),
+            Expr::Block(block) => self.visit_with(&block.attrs, |reader| visit::visit_expr(reader, expr)),
             _ => visit::visit_expr(self, expr),
         }
     }
 
     fn visit_expr_method_call(&mut self, call: &'ast syn::ExprMethodCall) {
         let on = match &*call.receiver {
-            Expr::Path(on) => on.path.get_ident().map(word),
+            Expr::Path(on) => on.path.get_ident().map(text_of),
             Expr::Field(syn::ExprField {
                 member: syn::Member::Named(on),
                 ..
-            }) => Some(word(on)),
+            }) => Some(text_of(on)),
             _ => None,
         };
-        self.call(on, word(&call.method), call.method.span());
+        self.call(on, text_of(&call.method), call.method.span());
         visit::visit_expr_method_call(self, call);
     }
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
         if let Some(first) = path.segments.first() {
-            self.name(Path::of(path), How::Code, first.ident.span());
+            self.name(Path::of(path), PathKind::Code, first.ident.span());
         }
         visit::visit_path(self, path);
     }
 
     fn visit_macro(&mut self, of: &'ast syn::Macro) {
         self.visit_path(&of.path);
-        self.scan(of.tokens.clone());
+        self.scan_tokens(of.tokens.clone());
     }
 
     fn visit_attribute(&mut self, attribute: &'ast Attribute) {
-        const SAY_NOTHING: [&str; 9] = [
+        const WITHOUT_PATHS: [&str; 9] = [
             "allow",
             "cfg",
             "deny",
@@ -492,22 +497,32 @@ impl<'ast> Visit<'ast> for Reader {
             "warn",
         ];
         if let Meta::List(list) = &attribute.meta
-            && !SAY_NOTHING.iter().any(|name| list.path.is_ident(name))
+            && !WITHOUT_PATHS.iter().any(|name| list.path.is_ident(name))
         {
-            self.scan(list.tokens.clone());
+            self.scan_tokens(list.tokens.clone());
         }
     }
 
-    // `pub(in path)` names only what is around it.
+    // `pub(in path)` names only an enclosing module.
     fn visit_visibility(&mut self, _: &'ast syn::Visibility) {}
 }
 
-fn word(ident: &syn::Ident) -> String {
+fn collect_identifiers(tokens: TokenStream, identifiers: &mut BTreeSet<String>) {
+    for token in tokens {
+        match token {
+            TokenTree::Group(group) => collect_identifiers(group.stream(), identifiers),
+            TokenTree::Ident(ident) => drop(identifiers.insert(ident.to_string())),
+            TokenTree::Punct(_) | TokenTree::Literal(_) => {}
+        }
+    }
+}
+
+fn text_of(ident: &syn::Ident) -> String {
     let word = ident.to_string();
     word.strip_prefix("r#").map(str::to_owned).unwrap_or(word)
 }
 
-/// Whether an attribute is a `cfg` that holds for tests only: `test`, or `all` with it.
+/// Returns whether an attribute is a `cfg` that holds in tests only: `test`, or `all` with `test` in it.
 fn is_for_tests(attribute: &Attribute) -> bool {
     fn needs_test(condition: &Meta) -> bool {
         match condition {

@@ -1,20 +1,20 @@
-//! The list: what ARCHITECTURE.md says of who may use whom, in blocks that begin with ```` ```layers FOLDER ````.
+//! The lists in ARCHITECTURE.md of which module may use which, in blocks that begin with ```` ```layers FOLDER ````.
 
-/// A crate's part of the list.
+/// The list of one crate.
 #[derive(Debug)]
 pub(crate) struct List {
     pub(crate) folder: String,
-    /// Where it stands in the file.
+    /// The line on which its block begins.
     pub(crate) line: usize,
     pub(crate) rows: Vec<Row>,
-    /// What every module may use.
+    /// The entries that every module may use.
     pub(crate) everywhere: Row,
-    /// What unit tests may use beside what their module may.
+    /// The entries that unit tests may use in addition to those of their module.
     pub(crate) tests: Row,
     pub(crate) circles: Vec<Circle>,
 }
 
-/// Modules, and what they may use.
+/// A line of the list: modules, and the entries that they may use.
 #[derive(Debug, Default)]
 pub(crate) struct Row {
     pub(crate) line: usize,
@@ -22,7 +22,7 @@ pub(crate) struct Row {
     pub(crate) uses: Vec<String>,
 }
 
-/// Modules that use each other, though none should.
+/// Modules that use each other, with the reason.
 #[derive(Debug, Default)]
 pub(crate) struct Circle {
     pub(crate) line: usize,
@@ -30,7 +30,7 @@ pub(crate) struct Circle {
     pub(crate) because: String,
 }
 
-/// Reads all blocks. An error is a line and what is wrong there.
+/// Reads all blocks. An error is a line and a message.
 pub(crate) fn read(page: &str) -> Result<Vec<List>, (usize, String)> {
     let mut lists = Vec::new();
     let mut lines = page.lines().enumerate().map(|(at, line)| (at + 1, line));
@@ -47,7 +47,7 @@ pub(crate) fn read(page: &str) -> Result<Vec<List>, (usize, String)> {
             tests: row(),
             circles: Vec::new(),
         };
-        // A line that begins with a space goes on with the one before.
+        // A line that begins with a space continues the one before.
         let mut entries: Vec<(usize, String)> = Vec::new();
         for (line, text) in lines.by_ref().take_while(|(_, text)| !text.starts_with("```")) {
             let text = text.split('#').next().unwrap_or_default().trim_end();
@@ -89,7 +89,7 @@ pub(crate) fn read(page: &str) -> Result<Vec<List>, (usize, String)> {
     Ok(lists)
 }
 
-/// Cuts at commas; `std::{a, b}` is `std::a, std::b`.
+/// Splits at commas; `std::{a, b}` is `std::a, std::b`.
 fn split(text: &str) -> Vec<String> {
     let (mut all, mut prefix, mut word) = (Vec::new(), String::new(), String::new());
     for letter in text.chars().chain([',']) {
@@ -111,8 +111,8 @@ fn split(text: &str) -> Vec<String> {
     all
 }
 
-/// Whether a name of the list means a module: it does by itself, and `table/*` is `table` and all below it.
-pub(crate) fn means(name: &str, label: &str) -> bool {
+/// Returns whether a name in the list matches a module: `table` matches itself, `table/*` also matches all modules below it.
+pub(crate) fn matches_module(name: &str, label: &str) -> bool {
     match name.strip_suffix('*') {
         Some("") => true,
         Some(folder) => label.starts_with(folder) || label == folder.trim_end_matches('/'),
@@ -120,7 +120,7 @@ pub(crate) fn means(name: &str, label: &str) -> bool {
     }
 }
 
-/// Whether an entry of another crate stands for a path.
+/// Returns whether an entry for another crate covers a path.
 pub(crate) fn covers(entry: &str, path: &str) -> bool {
     path.strip_prefix(entry)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))

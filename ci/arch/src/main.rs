@@ -1,9 +1,9 @@
-//! Holds the sources to the layers that ARCHITECTURE.md draws ("Who may import whom"): nothing in the language keeps modules
-//! of one crate from using each other.
+//! Checks the sources against the layers in ARCHITECTURE.md ("Import rules"): nothing in the language keeps modules of one crate
+//! from using each other.
 //!
-//! - `arch`: checks the repository in which it is started.
-//! - `arch --uses FOLDER`: prints what the files of a crate use of each other and of other crates, one use a line.
-//! - `arch --self-test`: breaks each rule in a copy, and requires that it is found.
+//! - `arch`: checks the repository in whose root it is started.
+//! - `arch --uses FOLDER`: prints what the files of a crate use of each other and of other crates, one use per line.
+//! - `arch --self-test`: breaks each rule in a copy, and requires that the violation is found.
 
 use std::env;
 use std::process::ExitCode;
@@ -21,18 +21,19 @@ mod repository;
 mod self_test;
 mod tree;
 
-/// One line for each use: from, to, line, `test` or `-`, as it is written.
+/// Prints one line for each use: from, to, line, `test` or `-`, and the use as written.
 fn print_uses(tree: &Tree, folder: &str) -> Result<(), String> {
-    let of = repository::load(tree, folder)?;
+    let krate = repository::load(tree, folder)?;
     let print = |from: usize, to: &str, line, test, what: &str| {
         let test = if test { "test" } else { "-" };
-        println!("{}\t{to}\t{line}\t{test}\t{what}", of.files[from].label);
+        println!("{}\t{to}\t{line}\t{test}\t{what}", krate.files[from].label);
     };
-    for (&(from, to), uses) in &of.own {
+    for (&(from, to), uses) in &krate.own {
         uses.iter()
-            .for_each(|at| print(from, &of.files[to].label, at.line, at.test, &at.what));
+            .for_each(|at| print(from, &krate.files[to].label, at.line, at.test, &at.what));
     }
-    of.foreign
+    krate
+        .foreign
         .iter()
         .for_each(|(at, path)| print(at.from, "::", at.line, at.test, path));
     Ok(())

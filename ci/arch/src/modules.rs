@@ -1,74 +1,74 @@
-//! The modules of one crate, and which of them use which: what files name is resolved here.
+//! The modules of one crate, and which of them uses which: the paths and calls in the facts of its files are resolved here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use crate::facts::{Facts, How, Of, Path, Receiver};
+use crate::facts::{Facts, MethodOwner, Path, PathKind, Receiver};
 
-/// From a crate's root: `["lib", "table", "find"]`.
+/// A module's path from the root of its crate: `["lib", "table", "find"]`.
 type Module = Vec<String>;
 
-/// A type of the crate: its module, and its name there.
+/// A type of the crate: its module, and its name.
 type Type = (Module, String);
 
-/// Imports of imports are followed so far.
-const HOPS: usize = 12;
+/// How many imports are followed to resolve a name.
+const MAX_HOPS: usize = 12;
 
 /// A file of a crate.
 pub(crate) struct File {
-    /// In the repository.
+    /// Its path in the repository.
     pub(crate) path: String,
-    /// As the list names it: `table/find`, and `table` for `table/mod.rs`.
+    /// Its name in the list: `table/find`, and `table` for `table/mod.rs`.
     pub(crate) label: String,
-    /// Compiled for tests only.
+    /// Whether it is compiled for tests only.
     pub(crate) test: bool,
     module: Module,
     facts: Rc<Facts>,
 }
 
-/// A use of something, as it is written.
+/// One use of a module or crate.
 #[derive(Clone)]
 pub(crate) struct Use {
     pub(crate) from: usize,
     pub(crate) line: usize,
     pub(crate) what: String,
-    /// In unit tests.
+    /// Whether it is in unit tests.
     pub(crate) test: bool,
 }
 
-/// All names of a module.
+/// A glob import.
 pub(crate) struct Glob {
-    pub(crate) of: Use,
+    pub(crate) at: Use,
     pub(crate) path: String,
-    /// Of another crate.
+    /// Whether it imports from another crate.
     pub(crate) foreign: bool,
 }
 
 /// A crate: its files, and what they use.
 #[derive(Default)]
 pub(crate) struct Crate {
-    /// The name by which others import it.
+    /// The name by which other crates import it.
     pub(crate) name: String,
-    /// Names of crates that it may import.
+    /// The names of the crates that it may import.
     pub(crate) dependencies: BTreeSet<String>,
     pub(crate) files: Vec<File>,
-    /// Between files: (from, to).
+    /// Uses between files: (from, to).
     pub(crate) own: BTreeMap<(usize, usize), Vec<Use>>,
-    /// Paths that begin with the name of a crate.
+    /// Uses of other crates, as paths that begin with the name of the crate.
     pub(crate) foreign: Vec<(Use, String)>,
     pub(crate) globs: Vec<Glob>,
-    /// Of each module, the scopes with its names: (file, scope).
+    /// For each module, the scope that defines its names: (file, scope).
     modules: BTreeMap<Module, (usize, usize)>,
 }
 
 enum Found {
-    /// Something of a module, which is the rest of the path.
+    /// A module of this crate, and the rest of the path, which is not resolved.
     Own(Module, Vec<String>),
     Foreign(Vec<String>),
 }
 
 impl Crate {
-    /// Of the sources in `folder`/src. Unit tests in src/tests may name everything, and are left out.
+    /// Reads the sources in `folder`/src, except for the tests in src/tests, which may use everything.
     pub(crate) fn new(
         folder: &str,
         name: &str,
@@ -125,7 +125,7 @@ impl Crate {
         this
     }
 
-    /// Whose unit tests a file is, if it is nothing else; or itself.
+    /// Returns the file whose unit tests are in `file`, or `file` itself if it is not a file of unit tests only.
     pub(crate) fn owner(&self, file: usize) -> usize {
         let mut module = &*self.files[file].module;
         while let [around @ .., _] = module {
@@ -144,45 +144,46 @@ impl Crate {
             for name in &file.facts.names {
                 let here = below(&file.module, &file.facts.scopes[name.scope].inside);
                 let written = name.path.segments.join("::");
-                let of = Use {
+                let at = Use {
                     from,
                     line: name.line,
                     what: written,
                     test: name.test || file.test,
                 };
-                for found in self.resolve(&here, &name.path, HOPS, name.how != How::Code) {
+                for found in self.resolve(&here, &name.path, MAX_HOPS, name.kind != PathKind::Code) {
                     match found {
                         Found::Own(module, rest) => {
                             let (to, _) = self.modules[&module];
-                            // What a module shows of those in it is no use of them.
-                            let shows = name.how == How::Export && is_below(&self.files[to].module, &file.module);
-                            if to == from || shows {
+                            // A re-export of an inner module does not count as a use of it.
+                            let is_reexport =
+                                name.kind == PathKind::Export && is_below(&self.files[to].module, &file.module);
+                            if to == from || is_reexport {
                                 continue;
                             }
-                            own.push((to, of.clone()));
-                            if rest == ["*"] && !of.test {
+                            own.push((to, at.clone()));
+                            if rest == ["*"] && !at.test {
                                 let path = self.files[to].label.clone();
                                 globs.push(Glob {
-                                    of: of.clone(),
+                                    at: at.clone(),
                                     path,
                                     foreign: false,
                                 });
                             }
                             if let [of_type, method, ..] = &*rest {
                                 let of_type = (module, of_type.clone());
-                                own.extend(methods.homes(&of_type, method).map(|home| (home, of.clone())));
+                                own.extend(methods.files_with(&of_type, method).map(|home| (home, at.clone())));
                             }
                         }
                         Found::Foreign(path) => {
                             let path = path.join("::");
                             if let Some(path) = path.strip_suffix("::*") {
                                 globs.push(Glob {
-                                    of: of.clone(),
+                                    at: at.clone(),
                                     path: path.to_owned(),
                                     foreign: true,
                                 });
                             }
-                            foreign.push((of.clone(), path));
+                            foreign.push((at.clone(), path));
                         }
                     }
                 }
@@ -190,30 +191,30 @@ impl Crate {
             for call in &file.facts.calls {
                 let here = below(&file.module, &file.facts.scopes[call.scope].inside);
                 let test = call.test || file.test;
-                let of = Use {
+                let at = Use {
                     from,
                     line: call.line,
                     what: format!("{}()", call.name),
                     test,
                 };
                 let homes = match &call.receiver {
-                    Receiver::Itself(path) => {
+                    Receiver::SelfType(path) => {
                         let of_type = self.type_of(&here, path);
-                        let known = of_type.filter(|of_type| methods.homes(of_type, &call.name).next().is_some());
+                        let known = of_type.filter(|of_type| methods.files_with(of_type, &call.name).next().is_some());
                         known.map_or_else(
-                            || methods.guess(None, &call.name),
-                            |of_type| methods.homes(&of_type, &call.name).collect(),
+                            || methods.files_by_name(None, &call.name),
+                            |of_type| methods.files_with(&of_type, &call.name).collect(),
                         )
                     }
-                    Receiver::Named(on) => methods.guess(Some(on), &call.name),
-                    Receiver::Other => methods.guess(None, &call.name),
+                    Receiver::Named(on) => methods.files_by_name(Some(on), &call.name),
+                    Receiver::Other => methods.files_by_name(None, &call.name),
                 };
-                own.extend(homes.into_iter().map(|home| (home, of.clone())));
+                own.extend(homes.into_iter().map(|home| (home, at.clone())));
             }
         }
-        for (to, of) in own {
-            if to != of.from {
-                self.own.entry((of.from, to)).or_default().push(of);
+        for (to, at) in own {
+            if to != at.from {
+                self.own.entry((at.from, to)).or_default().push(at);
             }
         }
         (self.foreign, self.globs) = (foreign, globs);
@@ -224,7 +225,7 @@ impl Crate {
             return Vec::new();
         };
         if path.absolute {
-            return self.of_another(&path.segments).unwrap_or_default();
+            return self.resolve_foreign(&path.segments).unwrap_or_default();
         }
         let root = &here[..1];
         match first.as_str() {
@@ -239,16 +240,16 @@ impl Crate {
             }
             _ => {
                 let here = self.lookup(here, first, rest, hops);
-                // An import of what nobody knows is one of a crate that nobody has declared.
-                here.or_else(|| self.of_another(&path.segments))
+                // An import of an unknown name: a crate that the manifest does not declare.
+                here.or_else(|| self.resolve_foreign(&path.segments))
                     .or_else(|| import.then(|| vec![Found::Foreign(path.segments.clone())]))
                     .unwrap_or_default()
             }
         }
     }
 
-    /// A path that begins with the name of a crate, if this does.
-    fn of_another(&self, path: &[String]) -> Option<Vec<Found>> {
+    /// Resolves a path that begins with the name of a crate; returns `None` if it does not.
+    fn resolve_foreign(&self, path: &[String]) -> Option<Vec<Found>> {
         let (first, rest) = path.split_first()?;
         let std = ["std", "core", "proc_macro"].contains(&first.as_str());
         if *first == self.name {
@@ -256,7 +257,7 @@ impl Crate {
             return self
                 .modules
                 .contains_key(&root[..])
-                .then(|| self.walk(&root, rest, HOPS));
+                .then(|| self.walk(&root, rest, MAX_HOPS));
         }
         let first = if first == "core" { "std" } else { first };
         (std || self.dependencies.contains(first)).then(|| {
@@ -265,7 +266,7 @@ impl Crate {
         })
     }
 
-    /// What a path leads to, from a module.
+    /// Resolves `rest` from a module.
     fn walk(&self, module: &[String], rest: &[String], hops: usize) -> Vec<Found> {
         let stop = || vec![Found::Own(module.to_vec(), rest.to_vec())];
         let Some((next, tail)) = rest.split_first() else {
@@ -278,11 +279,12 @@ impl Crate {
             .into_iter()
             .filter(|found| matches!(found, Found::Own(..)))
             .collect();
-        // What comes from elsewhere is of the module that shows it.
+        // An item of another crate counts as one of the module that re-exports it.
         if own.is_empty() { stop() } else { own }
     }
 
-    /// What a name of a module leads to, if it has one.
+    /// Resolves a name that a module defines, declares or imports, with the rest of the path; returns `None` if it has no such
+    /// name.
     fn lookup(&self, module: &[String], name: &str, rest: &[String], hops: usize) -> Option<Vec<Found>> {
         let &(file, scope) = self.modules.get(module).filter(|_| hops > 0)?;
         let scope = &self.files[file].facts.scopes[scope];
@@ -290,7 +292,7 @@ impl Crate {
         if self.modules.contains_key(&child) {
             return Some(self.walk(&child, rest, hops - 1));
         }
-        // A module whose file is not in src is no module of its own here.
+        // A module whose file is not in src counts as an item of the module that declares it.
         if scope.items.contains(name) || scope.children.iter().any(|child| child.name == name) {
             let rest = [name].into_iter().chain(rest.iter().map(String::as_str));
             return Some(vec![Found::Own(module.to_vec(), rest.map(str::to_owned).collect())]);
@@ -302,8 +304,8 @@ impl Crate {
         let aliases = scope.aliases.iter().filter(|alias| alias.name == name);
         let mut found: Vec<Found> = aliases
             .flat_map(
-                |alias| match (&alias.path, self.of_another(&with(&alias.path, rest).segments)) {
-                    // `use a::a`, `use a`: not by itself.
+                |alias| match (&alias.path, self.resolve_foreign(&with(&alias.path, rest).segments)) {
+                    // `use a::a`, `use a`: the name must not resolve to itself.
                     (path, Some(found)) if path.segments[0] == name => found,
                     (path, None) if path.segments[0] == name => Vec::new(),
                     (path, _) => self.resolve(module, &with(path, rest), hops - 1, true),
@@ -325,9 +327,50 @@ impl Crate {
         (!found.is_empty()).then_some(found)
     }
 
-    /// A type of the crate.
+    /// Returns those paths and methods in `facts` that do not exist, if the code stands in the file at `path`; if the crate has
+    /// no such file, in its root. What is in other crates, and methods called on anything but `self`, counts as existing.
+    pub(crate) fn unknown_names(&self, path: &str, facts: &Facts) -> Vec<String> {
+        let file = self
+            .files
+            .iter()
+            .find(|file| file.path == path)
+            .unwrap_or(&self.files[0]);
+        let module = if file.path == path {
+            &file.module[..]
+        } else {
+            &file.module[..1]
+        };
+        let here = |scope: usize| below(module, &facts.scopes[scope].inside);
+        let in_macro = |module: &Module, name: &String| {
+            let scope = self.modules.get(module);
+            scope.is_some_and(|&(file, scope)| self.files[file].facts.scopes[scope].in_macros.contains(name))
+        };
+        let exists = |found: &Found| match found {
+            Found::Own(module, rest) => rest.first().is_none_or(|name| {
+                name == "*" || self.lookup(module, name, &[], MAX_HOPS).is_some() || in_macro(module, name)
+            }),
+            Found::Foreign(path) => self.resolve_foreign(path).is_some(),
+        };
+        let paths = facts.names.iter().filter(|name| {
+            let found = self.resolve(&here(name.scope), &name.path, MAX_HOPS, name.kind != PathKind::Code);
+            found.is_empty() || !found.iter().all(exists)
+        });
+        let methods = Methods::new(self);
+        let calls = facts.calls.iter().filter(|call| match &call.receiver {
+            Receiver::SelfType(path) => {
+                let owner = self.type_of(&here(call.scope), path);
+                let owners = methods.owners.get(&call.name);
+                owner.is_none_or(|owner| owners.is_none_or(|owners| !owners.contains(&owner)))
+            }
+            Receiver::Named(_) | Receiver::Other => false,
+        });
+        let paths = paths.map(|name| name.path.segments.join("::"));
+        paths.chain(calls.map(|call| format!("{}()", call.name))).collect()
+    }
+
+    /// Returns the type of the crate that a path leads to, if it leads to one.
     fn type_of(&self, here: &[String], path: &Path) -> Option<Type> {
-        self.resolve(here, path, HOPS, false)
+        self.resolve(here, path, MAX_HOPS, false)
             .into_iter()
             .find_map(|found| match found {
                 Found::Own(module, rest) => Some((module, rest.into_iter().next()?)),
@@ -336,27 +379,27 @@ impl Crate {
     }
 }
 
-/// The inherent methods of types that have them in several files: a call is a use of the file that has the method.
+/// The inherent methods of types that have them in several files: a call is a use of the file that defines the method.
 struct Methods {
     homes: BTreeMap<Type, BTreeMap<String, BTreeSet<usize>>>,
-    /// Who has a method of this name: types and traits, as far as they are known.
+    /// The known types and traits that have a method of a name.
     owners: BTreeMap<String, BTreeSet<Type>>,
 }
 
 impl Methods {
-    fn new(of: &Crate) -> Self {
+    fn new(krate: &Crate) -> Self {
         let mut this = Self {
             homes: BTreeMap::new(),
             owners: BTreeMap::new(),
         };
-        for (at, file) in of.files.iter().enumerate() {
+        for (at, file) in krate.files.iter().enumerate() {
             for method in &file.facts.methods {
                 let here = below(&file.module, &file.facts.scopes[method.scope].inside);
-                let owner = match &method.of {
-                    Of::Type { path, .. } => of.type_of(&here, path),
-                    Of::Trait => None,
+                let owner = match &method.owner {
+                    MethodOwner::Type { path, .. } => krate.type_of(&here, path),
+                    MethodOwner::Trait => None,
                 };
-                let inherent = matches!(method.of, Of::Type { inherent: true, .. });
+                let inherent = matches!(method.owner, MethodOwner::Type { inherent: true, .. });
                 let test = method.test || file.test;
                 if let (Some(owner), true, false) = (&owner, inherent, test) {
                     let homes = this.homes.entry(owner.clone()).or_default();
@@ -374,8 +417,8 @@ impl Methods {
         this
     }
 
-    /// The files that have a method of a type.
-    fn homes(&self, of: &Type, method: &str) -> impl Iterator<Item = usize> {
+    /// Returns the files that define a method of a type.
+    fn files_with(&self, of: &Type, method: &str) -> impl Iterator<Item = usize> {
         self.homes
             .get(of)
             .and_then(|methods| methods.get(method))
@@ -384,12 +427,12 @@ impl Methods {
             .copied()
     }
 
-    /// The same, of what has a name, or is not known: that of a variable says its type (`core` is a `Core`), and so does that
-    /// of a method that nobody else has.
-    fn guess(&self, on: Option<&str>, method: &str) -> Vec<usize> {
-        // Of std's types, too.
-        const AMBIGUOUS: [&str; 9] = [
-            "all", "contains", "find", "finish", "for_each", "insert", "len", "push", "remove",
+    /// Returns the files that define the method for a receiver whose type is not known. A variable is taken to be of the type it
+    /// is named like (`core` is a `Core`); otherwise the method's name decides if only one type has it.
+    fn files_by_name(&self, on: Option<&str>, method: &str) -> Vec<usize> {
+        // Methods of types of std have these names, too.
+        const AMBIGUOUS: [&str; 10] = [
+            "all", "contains", "find", "finish", "for_each", "insert", "last", "len", "push", "remove",
         ];
         let types = self.homes.keys().filter(|of| {
             let named = on.is_some_and(|on| snake(&of.1) == on);
@@ -405,11 +448,11 @@ impl Methods {
                 !AMBIGUOUS.contains(&method) && others.count() == 0
             }
         });
-        types.flat_map(|of| self.homes(of, method)).collect()
+        types.flat_map(|of| self.files_with(of, method)).collect()
     }
 }
 
-/// `RetireLists` as a variable would be called.
+/// Returns a type's name as a variable would be named: `retire_lists` for `RetireLists`.
 fn snake(name: &str) -> String {
     let mut snake = String::new();
     for letter in name.chars() {

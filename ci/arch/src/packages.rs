@@ -1,17 +1,17 @@
-//! What is no matter of modules: the direction between packages, and the length of files.
+//! The rules that are not about modules: the directions between packages, and the lengths of files.
 
 use std::collections::BTreeSet;
 
 use crate::check::Finding;
 use crate::tree::Tree;
 
-/// What does not fit into this is two things.
+/// The most lines of a source file. A longer one usually holds two concepts.
 pub(crate) const MAX_LINES: usize = 600;
 
-/// Whoever is in `crates` depends on nothing that is here.
-const OUTSIDE: [&str; 4] = ["benches", "ci", "fuzz", "perf"];
+/// Packages in `crates` do not depend on those in these folders.
+const OUTER_FOLDERS: [&str; 4] = ["benches", "ci", "fuzz", "perf"];
 
-/// Every file is short enough.
+/// Finds files that are too long.
 pub(crate) fn lengths(tree: &Tree) -> Vec<Finding> {
     let sources = tree.sources("").map(|(path, text)| (path, text.lines().count()));
     let long = sources.filter(|(_, lines)| *lines > MAX_LINES);
@@ -26,46 +26,50 @@ pub(crate) fn lengths(tree: &Tree) -> Vec<Finding> {
     .collect()
 }
 
-/// Nothing in `crates` depends on benchmarks, studies, fuzzing or gates; the example takes no source of the library by path.
+/// Finds what must not be in `crates`: dependencies on benchmarks, studies, fuzz targets and gates, and in the example, source
+/// files of the library that are included by path.
 pub(crate) fn directions(tree: &Tree) -> Vec<Finding> {
-    let outside = tree
-        .manifests()
-        .filter(|(path, _)| OUTSIDE.iter().any(|folder| path.starts_with(&format!("{folder}/"))));
+    let outside = tree.manifests().filter(|(path, _)| {
+        OUTER_FOLDERS
+            .iter()
+            .any(|folder| path.starts_with(&format!("{folder}/")))
+    });
     let outside: BTreeSet<String> = outside.filter_map(|(_, text)| package(text)).collect();
     let mut findings = Vec::new();
-    let mut tell = |path: &str, at: usize, line: &str| {
+    let mut report = |path: &str, at: usize, line: &str| {
         findings.push(Finding::new(path, at + 1, "package", line.trim()));
     };
     for (path, text) in tree.sources("crates/") {
         for (at, line) in text.lines().enumerate() {
             let by_path = ["path = \"", "path=\"", "include!", "include_str!", "include_bytes!"];
-            let takes = path.starts_with("crates/access-point/") && by_path.iter().any(|by| line.contains(by));
-            if takes && line.contains("shadow-vars/") || leaves(line) || names(line, &outside, true) {
-                tell(path, at, line);
+            let includes_by_path =
+                path.starts_with("crates/access-point/") && by_path.iter().any(|by| line.contains(by));
+            if includes_by_path && line.contains("shadow-vars/") || leads_outside(line) || names(line, &outside, true) {
+                report(path, at, line);
             }
         }
     }
     for (path, text) in tree.manifests().filter(|(path, _)| path.starts_with("crates/")) {
         for (at, line) in text.lines().enumerate() {
-            if leaves(line) || names(line, &outside, false) {
-                tell(path, at, line);
+            if leads_outside(line) || names(line, &outside, false) {
+                report(path, at, line);
             }
         }
     }
     findings
 }
 
-/// Whether a line has a literal path that climbs to a folder that is outside.
-fn leaves(line: &str) -> bool {
+/// Returns whether a line has a string literal with a path that leads into one of the [`OUTER_FOLDERS`].
+fn leads_outside(line: &str) -> bool {
     line.match_indices("../").any(|(at, _)| {
         let rest = line[at..].trim_start_matches("../");
         let first = rest.split(['/', '"']).next().unwrap_or_default();
         let quoted = line[..at].trim_end_matches("../").ends_with('"');
-        quoted && OUTSIDE.contains(&first)
+        quoted && OUTER_FOLDERS.contains(&first)
     })
 }
 
-/// Whether a line of a source names one of these packages as a path, or one of a manifest as a dependency.
+/// Returns whether a line of a source file imports one of these packages, or a line of a manifest depends on one.
 fn names(line: &str, packages: &BTreeSet<String>, source: bool) -> bool {
     let line = line.trim_start();
     packages.iter().any(|package| {
@@ -86,7 +90,7 @@ fn names(line: &str, packages: &BTreeSet<String>, source: bool) -> bool {
     })
 }
 
-/// The name of the package that a manifest is of.
+/// Returns the name of a manifest's package.
 pub(crate) fn package(manifest: &str) -> Option<String> {
     let mut lines = manifest
         .lines()
@@ -96,7 +100,7 @@ pub(crate) fn package(manifest: &str) -> Option<String> {
     lines.find_map(|line| Some(line.strip_prefix("name = \"")?.trim_end_matches('"').to_owned()))
 }
 
-/// The crates that a manifest lets its package import, by the names that sources use.
+/// Returns the crates that a manifest lets its package import, by the names that sources use.
 pub(crate) fn dependencies(manifest: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     let mut inside = false;

@@ -18,20 +18,20 @@ impl fmt::Display for Finding {
     }
 }
 
-/// What a check has found, and what it has looked at.
+/// The result of a check, and the numbers of what was checked.
 #[derive(Clone, Default)]
 pub(crate) struct Report {
     pub(crate) findings: Vec<Finding>,
-    /// Those that are known.
+    /// The known circles.
     pub(crate) circles: Vec<String>,
     pub(crate) files: usize,
     pub(crate) uses: usize,
 }
 
-/// Sources of a crate.
+/// The source files of a crate, by their paths.
 type Sources = Vec<(String, Rc<str>)>;
 
-/// What was found before: a file or a crate that has not changed is not looked at again.
+/// The results for files and crates, which are reused while their sources do not change.
 #[derive(Default)]
 pub(crate) struct Cache {
     facts: BTreeMap<String, (Rc<str>, Rc<Facts>)>,
@@ -51,7 +51,7 @@ impl Cache {
         }
     }
 
-    fn of_crate(&mut self, sources: &Sources, folder: &str, manifest: &str) -> Result<Crate, Finding> {
+    fn read_crate(&mut self, sources: &Sources, folder: &str, manifest: &str) -> Result<Crate, Finding> {
         let facts = sources
             .iter()
             .map(|(path, text)| Ok((path.clone(), self.facts(path, text)?)));
@@ -73,10 +73,10 @@ impl Cache {
         {
             return report.clone();
         }
-        let report = match self.of_crate(&sources, folder, manifest) {
-            Ok(of) => {
-                let (findings, circles) = check(&of, list);
-                let uses = of.own.values().map(Vec::len).sum::<usize>() + of.foreign.len();
+        let report = match self.read_crate(&sources, folder, manifest) {
+            Ok(krate) => {
+                let (findings, circles) = check(&krate, list);
+                let uses = krate.own.values().map(Vec::len).sum::<usize>() + krate.foreign.len();
                 Report {
                     findings,
                     circles,
@@ -96,7 +96,7 @@ impl Cache {
     }
 }
 
-/// The crates of more than one file, which need a list, with their manifests.
+/// Returns the crates with more than one file, which need a list, with their manifests.
 fn crates(tree: &Tree) -> impl Iterator<Item = (&str, &str, Sources)> {
     let crates = tree.manifests().filter(|(path, _)| !path.contains("/tests/"));
     crates.filter_map(|(path, manifest)| {
@@ -112,14 +112,14 @@ fn crates(tree: &Tree) -> impl Iterator<Item = (&str, &str, Sources)> {
 
 /// Reads one crate.
 pub(crate) fn load(tree: &Tree, folder: &str) -> Result<Crate, String> {
-    let of = crates(tree).find(|(known, _, _)| *known == folder);
-    let (folder, manifest, sources) = of.ok_or("no crate of several files")?;
+    let found = crates(tree).find(|(known, _, _)| *known == folder);
+    let (folder, manifest, sources) = found.ok_or("no crate of several files")?;
     Cache::default()
-        .of_crate(&sources, folder, manifest)
+        .read_crate(&sources, folder, manifest)
         .map_err(|finding| finding.to_string())
 }
 
-/// Everything that is wrong.
+/// Checks the whole repository.
 pub(crate) fn check_all(tree: &Tree, cache: &mut Cache) -> Report {
     let mut report = Report {
         files: tree.sources("").count(),

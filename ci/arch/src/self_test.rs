@@ -1,23 +1,24 @@
-//! Breaks each rule in a copy of the files, and requires that it is found; and that what is allowed is not.
+//! Breaks each rule in a copy of the files, and requires that the violation is found; and that code which breaks none passes.
 
 use crate::check::PAGE;
+use crate::facts;
 use crate::packages::MAX_LINES;
-use crate::repository::{Cache, check_all};
+use crate::repository::{self, Cache, check_all};
 use crate::tree::Tree;
 
 /// A change of the copy.
 enum Plant {
-    /// Adds lines to a file, or makes one.
+    /// Appends lines to a file, or creates it.
     Add(&'static str, &'static str),
-    /// Puts another text in the place of one that ARCHITECTURE.md has.
+    /// Replaces a text in ARCHITECTURE.md.
     Page(&'static str, &'static str),
-    /// Makes a file that is too long.
+    /// Creates a file that is too long.
     Long(&'static str),
 }
 
 use Plant::{Add, Long, Page};
 
-/// What must be found where, after which change.
+/// The rule whose violation must be found (none if empty), the file in which it must be found, and the changes.
 type Case = (&'static str, &'static str, &'static [Plant]);
 
 macro_rules! core {
@@ -31,7 +32,7 @@ macro_rules! patches {
     };
 }
 
-/// Each case changes the file in which it must be found.
+/// Each case changes the file in which the violation must be found.
 macro_rules! cases {
     ($($rule:literal $file:expr, $text:literal;)*) => {
         &[$(($rule, $file, &[Add($file, $text)])),*]
@@ -48,7 +49,7 @@ const SOURCES: &[Case] = cases! {
     "glob" core!("stats.rs"), "use std::sync::*;";
     "use" core!("reclaim/pace.rs"), "#[cfg(test)] mod unit { use std::sync::atomic::AtomicU64; }";
     "use" patches!("task/world.rs"), "use std::sync::atomic::AtomicUsize;";
-    // Modules of the crate, however they are named.
+    // Modules of the crate, in all ways in which they can be named.
     "use" core!("table/find.rs"), "use crate::{iter::Iter, typed::Typed, variable::Variable, wait};";
     "use" core!("table/find.rs"), "use crate::{key, error::StoreError};";
     "use" core!("table/find.rs"), "use super::{node, insert::claim};";
@@ -104,7 +105,7 @@ const SOURCES: &[Case] = cases! {
     "" patches!("registry/worker.rs"), "use crate::task::waiter; use super::Registry;";
     "" core!("sync.rs"), "pub(crate) use std::sync::atomic::AtomicUsize; use loom::thread;";
     "" core!("tests/loom_find.rs"), "use loom::thread; use crate::store::ShadowStore; use std::sync::atomic::fence;";
-    "" core!("table/insert.rs"), "use super::{find::find, migrate, word::{self, Word}}; use crate::sync::AtomicU64;";
+    "" core!("table/insert.rs"), "use super::{find::Scan, migrate, word::{self, Word}}; use crate::sync::AtomicU64;";
     "" core!("table/word.rs"),
         "/* use super::insert; /* */ loom::x */ fn f<'a>(_: &'a str) { g(\"use loom::x; /*\", '\"', r#\"crate::store::\"#) } // crate::store::x";
     "" core!("lib.rs"), "pub use reclaim::Seize;";
@@ -140,7 +141,7 @@ const LISTS: &[Case] = &[
     ),
     ("unlisted", core!("mapping.rs"), &[Page("\nmapping:", "\n# mapping:")]),
     ("syntax", PAGE, &[Page("\nmapping:", "\nmapping")]),
-    // Allowed as uses, and yet a circle; and one less.
+    // Allowed as uses, but they close a circle; and a known circle that no longer exists.
     (
         "circle",
         core!("mem.rs"),
@@ -166,7 +167,7 @@ const LISTS: &[Case] = &[
         )],
     ),
     ("circle", PAGE, &[Page("\nbecause:", "\n# because:")]),
-    // Allowed, and of what stands below.
+    // Allowed as uses, but of a module that stands below.
     (
         "order",
         core!("mapping.rs"),
@@ -182,6 +183,20 @@ const LISTS: &[Case] = &[
             Page("\nstats:", "\nstats: mapping,"),
             Add(core!("stats.rs"), "use crate::mapping;"),
         ],
+    ),
+];
+
+/// Names that do not exist. A case that expects no violation must have none, or it would pass whatever it names.
+const UNKNOWN: &[(&str, &str)] = &[
+    (core!("table/insert.rs"), "use super::unheard;"),
+    (core!("table/insert.rs"), "use super::find::{Scan, Unheard};"),
+    (core!("table/insert.rs"), "fn f() { crate::table::find::unheard() }"),
+    (core!("table/insert.rs"), "use unheard::Thing;"),
+    (core!("table/insert.rs"), "mod inner { use super::super::unheard; }"),
+    (core!("tests/unheard.rs"), "use crate::store::Unheard;"),
+    (
+        core!("table/remove.rs"),
+        "impl<R: Reclaim> Core<R> { fn f(&self) { self.unheard(); } }",
     ),
 ];
 
@@ -206,7 +221,28 @@ impl Plant {
     }
 }
 
-/// Runs all cases; says which fail. Whether none did.
+/// Returns those names in the source that do not exist, if it is added to a file of a crate.
+fn unknown_names(tree: &Tree, file: &str, text: &str) -> Result<Vec<String>, String> {
+    let (folder, _) = file.split_once("/src/").ok_or("not a file of a crate")?;
+    let krate = repository::load(tree, folder)?;
+    let facts = facts::read(text).map_err(|(line, message)| format!("{line}: {message}"))?;
+    Ok(krate.unknown_names(file, &facts))
+}
+
+/// Checks that each of a case's names exists.
+fn names_exist(tree: &Tree, plants: &[Plant]) -> Result<(), String> {
+    for plant in plants {
+        if let Add(file, text) = plant {
+            let unknown = unknown_names(tree, file, text)?;
+            if !unknown.is_empty() {
+                return Err(format!("there is no {}", unknown.join(", ")));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Runs all cases, prints those that fail, and returns whether all pass.
 pub(crate) fn run(tree: &Tree) -> bool {
     let mut cache = Cache::default();
     let (mut cases, mut failed) = (0, 0);
@@ -214,7 +250,10 @@ pub(crate) fn run(tree: &Tree) -> bool {
     for (rule, file, plants) in SOURCES.iter().chain(LISTS) {
         cases += 1;
         let mut copy = tree.clone();
-        let applied = plants.iter().try_for_each(|plant| plant.apply(&mut copy));
+        let mut applied = plants.iter().try_for_each(|plant| plant.apply(&mut copy));
+        if rule.is_empty() {
+            applied = applied.and_then(|()| names_exist(&copy, plants));
+        }
         let found = check_all(&copy, &mut cache).findings;
         let there: Vec<_> = found.iter().filter(|finding| finding.file == *file).collect();
         let good = if rule.is_empty() {
@@ -238,6 +277,16 @@ pub(crate) fn run(tree: &Tree) -> bool {
             planted.collect::<Vec<_>>()
         );
         there.iter().for_each(|finding| println!("  {finding}"));
+    }
+    for (file, text) in UNKNOWN {
+        cases += 1;
+        let mut copy = tree.clone();
+        let found = Add(file, text).apply(&mut copy);
+        let found = found.and_then(|()| unknown_names(&copy, file, text));
+        if found.as_ref().map_or(true, Vec::is_empty) {
+            failed += 1;
+            println!("self-test: in {file}, no unknown name in {text:?}: {found:?}");
+        }
     }
     println!("arch: self-test: {cases} cases, {failed} failed");
     failed == 0

@@ -1,4 +1,4 @@
-//! The files of the repository that are looked at, in memory, so that the self-test can change a copy of them.
+//! The checked files of the repository, in memory, so that the self-test can change a copy of them.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::{fs, io};
 
 use crate::check::PAGE;
 
-/// Where sources are.
+/// The folders with sources.
 const FOLDERS: [&str; 5] = ["benches", "ci", "crates", "fuzz", "perf"];
 
 /// Files by their paths.
@@ -15,7 +15,7 @@ const FOLDERS: [&str; 5] = ["benches", "ci", "crates", "fuzz", "perf"];
 pub(crate) struct Tree(pub(crate) BTreeMap<String, Rc<str>>);
 
 impl Tree {
-    /// Of the folder that this runs in.
+    /// Reads the current folder.
     pub(crate) fn read() -> io::Result<Self> {
         let mut tree = Self::default();
         FOLDERS.iter().try_for_each(|folder| tree.add(folder))?;
@@ -42,7 +42,7 @@ impl Tree {
         Ok(())
     }
 
-    /// Rust files below a folder.
+    /// Returns the Rust files below a folder.
     pub(crate) fn sources<'t>(&'t self, folder: &str) -> impl Iterator<Item = (&'t String, &'t Rc<str>)> {
         self.0
             .iter()

@@ -1,53 +1,26 @@
 //! Builds an access point with a race in it, its patches and the tool that loads them; runs the service, and patches it
 //! while frames flow.
 //!
-//! [`build`] builds the programs, [`play`] acts as the operator.
+//! [`build`] builds the programs, [`play`] acts as the operator, [`screen`] shows what happens.
 
 use std::process::ExitCode;
 
 use clap::Parser;
+use options::Options;
+use play::Outcome;
 
 mod build;
+mod options;
 mod play;
-
-/// Runs an access point with a power-save race, patches it twice while frames flow, disables the patches, and shows what
-/// was lost when.
-///
-/// The exit status is 0 if no frame is lost or overtaken while patched, and nothing of the patches is left; 1 otherwise;
-/// 2 for wrong options.
-#[derive(Clone, Debug, Parser)]
-#[command(version)]
-struct Options {
-    /// Stations at a time
-    #[arg(long, value_name = "N", default_value_t = 64,
-          value_parser = clap::value_parser!(u32).range(1..=400))]
-    stations: u32,
-
-    /// Clients that send frames, with one worker for each; half as many threads handle wake-ups
-    #[arg(long, value_name = "N", default_value_t = 4,
-          value_parser = clap::value_parser!(u32).range(1..=32))]
-    threads: u32,
-
-    /// Seconds unpatched, with each of the two patches, and unpatched again
-    #[arg(long, value_name = "N", default_value_t = 2,
-          value_parser = clap::value_parser!(u64).range(1..=60))]
-    seconds: u64,
-
-    /// Seed for the choice of senders, naps, and departures
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    seed: u64,
-
-    /// Print the verdict only
-    #[arg(long, short)]
-    quiet: bool,
-}
+mod screen;
 
 fn main() -> ExitCode {
     let options = Options::parse();
     let played = build::programs(options.quiet).and_then(|programs| play::play(&options, &programs));
     match played {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(Outcome::Passed) => ExitCode::SUCCESS,
+        Ok(Outcome::Failed) => ExitCode::FAILURE,
+        Ok(Outcome::Interrupted) => ExitCode::from(130),
         Err(error) => {
             eprintln!("access-point: {error:#}");
             ExitCode::FAILURE

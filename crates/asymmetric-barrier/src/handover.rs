@@ -89,23 +89,14 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    #[cfg(not(shadow_loom))]
-    pub(crate) const fn new() -> Self {
-        Self {
-            active: AtomicBool::new(false),
-            settled: AtomicBool::new(false),
-            linked: AtomicBool::new(false),
-            next: AtomicPtr::new(ptr::null_mut()),
-        }
-    }
-
-    #[cfg(shadow_loom)]
-    pub(crate) fn new() -> Self {
-        Self {
-            active: AtomicBool::new(false),
-            settled: AtomicBool::new(false),
-            linked: AtomicBool::new(false),
-            next: AtomicPtr::new(ptr::null_mut()),
+    __const_unless_loom! {
+        pub(crate) fn new() -> Self {
+            Self {
+                active: AtomicBool::new(false),
+                settled: AtomicBool::new(false),
+                linked: AtomicBool::new(false),
+                next: AtomicPtr::new(ptr::null_mut()),
+            }
         }
     }
 
@@ -136,14 +127,13 @@ impl Place {
 }
 
 /// The most hooks, which let a thread that fences settle its other readers.
-#[cfg(not(shadow_loom))]
 const HOOKS: usize = 8;
 
 /// The state that all readers of a process share.
 #[derive(Debug)]
 pub(crate) struct Barriers<S> {
-    #[cfg(not(shadow_loom))]
-    hooks: [AtomicPtr<()>; HOOKS],
+    /// Functions of the type `fn()`. Not modelled, as they need no publication: a model's threads have one reader each.
+    hooks: [std::sync::atomic::AtomicPtr<()>; HOOKS],
     mode: AtomicU8,
     /// Whether all readers are settled: H4.
     settled: AtomicBool,
@@ -152,24 +142,15 @@ pub(crate) struct Barriers<S> {
 }
 
 impl<S: System> Barriers<S> {
-    #[cfg(not(shadow_loom))]
-    pub(crate) const fn new() -> Self {
-        Self {
-            hooks: [const { AtomicPtr::new(ptr::null_mut()) }; HOOKS],
-            mode: AtomicU8::new(UNKNOWN),
-            settled: AtomicBool::new(false),
-            places: AtomicPtr::new(ptr::null_mut()),
-            _system: PhantomData,
-        }
-    }
-
-    #[cfg(shadow_loom)]
-    pub(crate) fn new() -> Self {
-        Self {
-            mode: AtomicU8::new(UNKNOWN),
-            settled: AtomicBool::new(false),
-            places: AtomicPtr::new(ptr::null_mut()),
-            _system: PhantomData,
+    __const_unless_loom! {
+        pub(crate) fn new() -> Self {
+            Self {
+                hooks: [const { std::sync::atomic::AtomicPtr::new(ptr::null_mut()) }; HOOKS],
+                mode: AtomicU8::new(UNKNOWN),
+                settled: AtomicBool::new(false),
+                places: AtomicPtr::new(ptr::null_mut()),
+                _system: PhantomData,
+            }
         }
     }
 
@@ -200,7 +181,6 @@ impl<S: System> Barriers<S> {
         })
     }
 
-    #[cfg(not(shadow_loom))]
     fn call_hooks(&self) {
         for place in &self.hooks {
             // SAFETY: null, or stored by `add_hook` as a function of this type.
@@ -209,11 +189,6 @@ impl<S: System> Barriers<S> {
             hook();
         }
     }
-
-    /// Does nothing: a model's threads have one reader each.
-    #[cfg(shadow_loom)]
-    #[expect(clippy::unused_self, reason = "as the other")]
-    fn call_hooks(&self) {}
 
     #[inline(always)]
     pub(crate) fn is_light(&self) -> bool {

@@ -48,6 +48,9 @@
 //! A build with `--cfg shadow_loom` uses loom's fences for both barriers, for models of their users; the hand-over
 //! itself is modelled in this crate.
 
+#[doc(hidden)]
+#[macro_use]
+pub mod atomics;
 #[cfg(any(all(target_os = "linux", not(shadow_loom), not(miri)), all(test, shadow_loom)))]
 mod handover;
 #[cfg(all(target_os = "linux", not(shadow_loom), not(miri)))]
@@ -135,10 +138,7 @@ mod imp {
 
 #[cfg(not(all(target_os = "linux", not(shadow_loom), not(miri))))]
 mod imp {
-    #[cfg(shadow_loom)]
-    use loom::sync::atomic::{Ordering, fence};
-    #[cfg(not(shadow_loom))]
-    use std::sync::atomic::{Ordering, fence};
+    use crate::atomics::{Ordering, fence};
 
     /// A thread, or any other sequence of steps, whose light barriers are paired with heavy ones. On this platform all
     /// are.

@@ -131,7 +131,7 @@ impl Args {
     pub(crate) fn socket(&self) -> &Path {
         self.socket.as_deref().unwrap_or_else(|| {
             let message = "no control socket: give --socket PATH, or set LIVEPATCH_SOCKET";
-            crate::end_with(&Self::command().error(ErrorKind::MissingRequiredArgument, message))
+            crate::end::end_with(&Self::command().error(ErrorKind::MissingRequiredArgument, message))
         })
     }
 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 use livepatch::control::{Answer, Change, ClientError, ErrorCode, Request};
 
 use crate::args::Args;
-use crate::{End, Failure, send_request, text};
+use crate::end::{End, Failure};
+use crate::service::send_request;
+use crate::text;
 
 pub(crate) fn load(
     args: &Args,

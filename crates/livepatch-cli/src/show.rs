@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use livepatch::control::{Answer, ClientError};
 use livepatch::{PatchStatus, Status, TaskState, TaskStatus};
 
-use crate::Failure;
 use crate::args::Args;
+use crate::end::Failure;
 use crate::text::{self, yes};
 
 pub(crate) fn list(args: &Args, out: &mut impl Write, answer: &Answer) -> Result<(), Failure> {

@@ -6,7 +6,9 @@ use std::time::Duration;
 use livepatch::control::{Answer, ClientError};
 
 use crate::args::Args;
-use crate::{End, Failure, connect, show, text};
+use crate::end::{End, Failure};
+use crate::service::connect;
+use crate::{show, text};
 
 pub(crate) fn watch(
     args: &Args,

@@ -29,6 +29,20 @@ pub fn source_hash(also: TokenStream) -> TokenStream {
         .into()
 }
 
+/// Derives nothing: in place of serde's derive, where `livepatch` is built without it.
+#[doc(hidden)]
+#[proc_macro_derive(NoSerialize, attributes(serde))]
+pub fn no_serialize(_: TokenStream) -> TokenStream {
+    TokenStream::new()
+}
+
+/// Derives nothing: see [`macro@NoSerialize`].
+#[doc(hidden)]
+#[proc_macro_derive(NoDeserialize, attributes(serde))]
+pub fn no_deserialize(_: TokenStream) -> TokenStream {
+    TokenStream::new()
+}
+
 /// The arguments of the attribute.
 struct Options {
     name: Option<LitStr>,

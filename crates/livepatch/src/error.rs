@@ -1,6 +1,7 @@
 //! Errors.
 
 use crate::patch::{CallbackError, CallbackKind};
+use crate::wire::{Deserialize, Serialize};
 
 /// Why [`PatchBuilder::build`](crate::PatchBuilder::build) refused a patch.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -174,12 +175,8 @@ pub enum RefusedHow {
 }
 
 /// The owner of a callback.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(
-    feature = "serde",
-    derive(serde::Serialize, serde::Deserialize),
-    serde(rename_all = "lowercase")
-)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum CallbackOwner {
     /// An object, by name.
     Object(String),

@@ -5,14 +5,11 @@ use std::time::Duration;
 
 use crate::error::CallbackOwner;
 use crate::patch::{CallbackKind, ModuleState};
+use crate::wire::{Deserialize, Serialize};
 
 /// The direction of a transition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(
-    feature = "serde",
-    derive(serde::Serialize, serde::Deserialize),
-    serde(rename_all = "lowercase")
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Direction {
     /// Units of work switch to the patch's functions.
     Patching,
@@ -41,9 +38,8 @@ impl fmt::Display for Direction {
 }
 
 /// One step in the life of a patch. Its `Display` output is a log line.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(tag = "event", rename_all = "snake_case"))]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Event {
     /// A patch was found valid and compatible.
@@ -88,7 +84,7 @@ pub enum Event {
         /// The direction of the transition.
         direction: Direction,
         /// How long it has been running.
-        #[cfg_attr(feature = "serde", serde(rename = "running_ms", with = "crate::registry::millis"))]
+        #[serde(rename = "running_ms", with = "crate::wire::millis")]
         running: Duration,
         /// Descriptions of the tasks that hold it up.
         held_up_by: Vec<String>,

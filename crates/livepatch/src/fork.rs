@@ -6,12 +6,11 @@
 //!
 //! The hooks are registered with `pthread_atfork`, so they cover `fork` of the C library. A child made by the bare system
 //! call is not covered; nor is one of `vfork`, which must not use the memory that it shares with its parent anyway. On
-//! other systems than Linux, nothing is done.
+//! other systems than Linux, and in models, nothing is done.
 
 use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
-
-use crate::sync::stat::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 /// What a part of the crate does at a fork.
 pub(crate) struct Hook {
@@ -26,18 +25,17 @@ pub(crate) struct Hook {
 /// The part that a hook belongs to. The child calls the hooks in this order.
 #[derive(Clone, Copy)]
 pub(crate) enum Part {
-    #[cfg_attr(shadow_loom, allow(dead_code, reason = "models do not fork"))]
     Tasks,
     Registry,
-    #[cfg_attr(
-        not(all(feature = "library", target_os = "linux")),
-        allow(dead_code, reason = "only libraries are unloaded")
-    )]
     Libraries,
 }
 
+impl Part {
+    const ALL: [Self; 3] = [Self::Tasks, Self::Registry, Self::Libraries];
+}
+
 /// The hooks, by part.
-static HOOKS: [AtomicPtr<Hook>; 3] = [const { AtomicPtr::new(std::ptr::null_mut()) }; 3];
+static HOOKS: [AtomicPtr<Hook>; Part::ALL.len()] = [const { AtomicPtr::new(std::ptr::null_mut()) }; Part::ALL.len()];
 /// How many threads are in sections.
 static INSIDE: AtomicUsize = AtomicUsize::new(0);
 /// How many threads are about to fork.
@@ -150,9 +148,9 @@ pub(crate) fn watch(part: Part, hook: &'static Hook) {
 }
 
 fn each(call: impl Fn(&Hook)) {
-    for place in &HOOKS {
+    for part in Part::ALL {
         // SAFETY: null, or from a `&'static Hook`.
-        if let Some(hook) = unsafe { place.load(Ordering::Acquire).as_ref() } {
+        if let Some(hook) = unsafe { HOOKS[part as usize].load(Ordering::Acquire).as_ref() } {
             call(hook);
         }
     }
@@ -160,7 +158,7 @@ fn each(call: impl Fn(&Hook)) {
 
 /// Registers the handlers with the C library, and returns whether they are registered. Concurrent calls may register them
 /// more than once, which the handlers account for.
-#[cfg(all(target_os = "linux", not(miri)))]
+#[cfg(all(target_os = "linux", not(miri), not(shadow_loom)))]
 fn register() -> bool {
     static REGISTERED: AtomicBool = AtomicBool::new(false);
     if REGISTERED.load(Ordering::Acquire) {
@@ -177,7 +175,7 @@ fn register() -> bool {
     answer == 0
 }
 
-#[cfg(not(all(target_os = "linux", not(miri))))]
+#[cfg(not(all(target_os = "linux", not(miri), not(shadow_loom))))]
 fn register() -> bool {
     // They are never called.
     let _ = (

@@ -24,6 +24,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! The [guide](docs) shows an [asynchronous service](docs::service) that is patched while it serves.
+//!
 //! The rules are those of the Linux kernel's live patching, as far as they apply to a process:
 //!
 //! - **Functions** marked [`patchable`] can be replaced by others of the same type. A call inside a unit costs little
@@ -71,6 +73,7 @@ extern crate self as livepatch;
 mod callout;
 #[cfg(all(feature = "control", target_os = "linux"))]
 pub mod control;
+pub mod docs;
 mod error;
 mod events;
 mod fork;
@@ -85,6 +88,7 @@ mod task;
 mod tests;
 #[cfg(doctest)]
 mod variance;
+mod wire;
 
 /// Makes a function patchable: calls go through a patch point, which patches name by a type of the function's name.
 ///

@@ -240,8 +240,13 @@ impl RawPoint {
         }
     }
 
-    /// Sets the function of a side (T2: no unit is on it).
-    pub(crate) fn set(&self, side: Side, function: Address) {
+    /// Sets the function of a side.
+    ///
+    /// # Safety
+    ///
+    /// The function is of the point's type, and no unit is on that side, nor can begin there (T2), unless the side has that
+    /// function already.
+    pub(crate) unsafe fn set(&self, side: Side, function: Address) {
         self.sides.set(side, function.0.cast_mut());
     }
 
@@ -289,6 +294,7 @@ impl<F: Copy> Call<F> {
 impl<F> Drop for Call<F> {
     #[inline(always)]
     fn drop(&mut self) {
-        task::leave_call();
+        // SAFETY: a call is only made for a task that has entered it; it stays on its thread, and leaves once, here.
+        unsafe { task::leave_call() };
     }
 }

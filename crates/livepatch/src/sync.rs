@@ -6,90 +6,36 @@ use std::sync::PoisonError;
 
 use crate::fork::Section;
 
-#[cfg(shadow_loom)]
-pub(crate) use loom::sync::{
-    Mutex, MutexGuard,
-    atomic::{Ordering, fence},
-};
-#[cfg(all(test, shadow_loom))]
-pub(crate) use modelled::loads_see_the_newest;
-#[cfg(shadow_loom)]
-pub(crate) use modelled::{AtomicPtr, AtomicU64, AtomicUsize};
+pub(crate) use asymmetric_barrier::atomics::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence};
+pub(crate) use asymmetric_barrier::{__const_unless_loom as const_unless_loom, __static_global as static_global};
+pub(crate) use imp::*;
+
 #[cfg(not(shadow_loom))]
-pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence};
-#[cfg(not(shadow_loom))]
-pub(crate) use {Lock as Mutex, Locked as MutexGuard};
+mod imp {
+    pub(crate) use std::sync::atomic::compiler_fence;
 
-/// Loom's atomics, with loads that can be restricted to the newest store: `shadow-vars` has the same, and explains why.
-#[cfg(shadow_loom)]
-mod modelled {
-    use std::ops::Deref;
-    use std::sync::atomic::AtomicBool;
+    pub(crate) use super::{Lock as Mutex, Locked as MutexGuard};
 
-    use loom::sync::atomic::{self, Ordering};
-
-    static NEWEST: AtomicBool = AtomicBool::new(false);
-
-    /// Sets whether all later loads see the newest store only. Must not be changed during an execution.
-    #[cfg(test)]
-    pub(crate) fn loads_see_the_newest(newest: bool) {
-        NEWEST.store(newest, Ordering::Relaxed);
-    }
-
-    macro_rules! modelled {
-        ($($name:ident $(<$of:ident>)?, $value:ty, $never:expr;)*) => {$(
-            #[derive(Debug)]
-            pub(crate) struct $name $(<$of>)? (atomic::$name $(<$of>)?);
-
-            impl $(<$of>)? $name $(<$of>)? {
-                #[track_caller]
-                pub(crate) fn new(value: $value) -> Self {
-                    Self(atomic::$name::new(value))
-                }
-
-                #[track_caller]
-                pub(crate) fn load(&self, order: Ordering) -> $value {
-                    if NEWEST.load(Ordering::Relaxed) {
-                        // No word ever has this value; and if one had, it would be stored unchanged.
-                        let (Ok(value) | Err(value)) = self.0.compare_exchange($never, $never, order, order);
-                        value
-                    } else {
-                        self.0.load(order)
-                    }
-                }
-            }
-
-            impl $(<$of>)? Deref for $name $(<$of>)? {
-                type Target = atomic::$name $(<$of>)?;
-
-                fn deref(&self) -> &Self::Target {
-                    &self.0
-                }
-            }
-        )*};
-    }
-
-    modelled! {
-        AtomicPtr<T>, *mut T, std::ptr::without_provenance_mut(usize::MAX);
-        AtomicU64, u64, u64::MAX;
-        AtomicUsize, usize, usize::MAX;
+    /// Takes a lock of the protocol.
+    pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+        mutex.lock()
     }
 }
 
-/// Makes a function `const`, except with loom's atomics, whose constructors are not.
-#[cfg(not(shadow_loom))]
-macro_rules! const_unless_loom {
-    ($(#[$meta:meta])* $vis:vis fn $($rest:tt)*) => { $(#[$meta])* $vis const fn $($rest)* };
-}
 #[cfg(shadow_loom)]
-macro_rules! const_unless_loom {
-    ($($all:tt)*) => { $($all)* };
+mod imp {
+    use std::sync::PoisonError;
+
+    pub(crate) use loom::sync::{Mutex, MutexGuard};
+
+    pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+        mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
-pub(crate) use const_unless_loom;
 
 /// Atomics that take no part in the protocol: for names, places, flags of a status, and the handling of forks.
 pub(crate) mod stat {
-    pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, Ordering};
 }
 
 /// A lock of the slow path, held briefly and only over our own code: free in the child of a fork ([`Section`]). No code
@@ -117,14 +63,6 @@ impl<T> Lock<T> {
             _section: section,
         }
     }
-
-    #[cfg_attr(
-        not(all(feature = "library", target_os = "linux")),
-        allow(dead_code, reason = "only modules need it")
-    )]
-    pub(crate) fn get_mut(&mut self) -> &mut T {
-        self.0.get_mut().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl<T> Deref for Locked<'_, T> {
@@ -139,29 +77,4 @@ impl<T> DerefMut for Locked<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
         &mut self.guard
     }
-}
-
-/// Executes a light barrier where the system has a heavy one: a compiler fence.
-#[cfg(not(shadow_loom))]
-#[inline(always)]
-pub(crate) fn light_fence() {
-    std::sync::atomic::compiler_fence(Ordering::SeqCst);
-}
-
-/// Executes a light barrier in a model: a fence, which is its effect in combination with the heavy one.
-#[cfg(shadow_loom)]
-pub(crate) fn light_fence() {
-    fence(Ordering::SeqCst);
-}
-
-/// Takes a lock of the protocol.
-#[cfg(not(shadow_loom))]
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock()
-}
-
-/// Takes a lock of the protocol, in a model.
-#[cfg(shadow_loom)]
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

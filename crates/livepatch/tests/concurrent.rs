@@ -160,7 +160,7 @@ fn judge_callbacks(calls: &[Word]) {
             (At::Prepared | At::Leaving, "post") => At::On,
             (At::On, "preU") => At::Leaving,
             (At::Prepared | At::Leaving, "postU") => At::Off,
-            // A replaced patch gets no callbacks, and begins anew.
+            // A replaced patch gets no callbacks, and begins again.
             (At::On, "pre") => At::Prepared,
             (at, _) => panic!("{call:?} of an object that is {at:?}"),
         };

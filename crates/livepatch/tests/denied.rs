@@ -41,7 +41,7 @@ fn a_denied_barrier_holds_transitions_up_until_all_have_fenced() {
         }
     });
     assert_eq!(told.recv().unwrap(), 1);
-    // One that is inside all the while, and executes a barrier when it is told to.
+    // A thread that is in a unit for the whole test, and executes a barrier when it is told to.
     let (meet, met) = mpsc::channel::<()>();
     let (say, said) = mpsc::channel();
     let insider = thread::spawn(move || {

@@ -244,7 +244,7 @@ fn futures_go_with_the_thread_that_polled_them() {
         go.store(true, Ordering::SeqCst);
         assert_eq!(poll(&mut own), Poll::Ready(0), "as it began");
         settled();
-        // Released, but polled after all: it begins anew, and is in a unit again.
+        // Released, but polled after all: it begins again, and is in a unit again.
         assert_eq!(poll(&mut others), Poll::Ready(1));
         go.store(false, Ordering::SeqCst);
         assert!(poll(&mut dropped).is_pending());
@@ -307,7 +307,7 @@ fn a_callback_forks() {
     let _alone = alone();
     let forking = patch_with("forking", |object| {
         object.pre_patch(|_| {
-            // SAFETY: as in `in_child`; but here the child continues.
+            // SAFETY: the child continues the change, which is allowed in a forked child, and then ends by `_exit`.
             match unsafe { libc::fork() } {
                 -1 => return Err("no fork".into()),
                 // SAFETY: only takes a number.

@@ -10,7 +10,7 @@ use livepatch::{
     Direction, EnteredBy, Event, ObjectPatch, Patch, TaskStatus, UnitExt, Watchdog, patchable, registry, unit,
 };
 
-/// So long that only a defect reaches it.
+/// A time that only a defect exceeds.
 const LONG: Duration = Duration::from_secs(60);
 
 #[patchable]
@@ -194,7 +194,7 @@ fn the_watchdog_reverses() {
     registry().wait(LONG).unwrap();
     assert!(registry().status().patches.is_empty());
     assert_eq!(answer(), 41);
-    // The same for a patch disabled by hand, in the other direction.
+    // The same for a patch that an operator disables, in the other direction.
     holder.leave();
     registry().enable(&patch()).unwrap();
     registry().wait(LONG).unwrap();

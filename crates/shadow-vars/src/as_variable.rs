@@ -1,10 +1,10 @@
 //! What operations take as the id: a [`ShadowId`], or a reference to a [`Variable`](crate::Variable).
 
 use crate::ShadowId;
+use crate::entry::IdEntry;
 use crate::error::StoreError;
 use crate::events;
 use crate::reclaim::Reclaim;
-use crate::registry::IdEntry;
 use crate::table::Core;
 use private::{Entry, Resolve, Within};
 

@@ -6,12 +6,12 @@ use std::convert::Infallible;
 use std::marker::PhantomData;
 
 use crate::ctor::{IfExists, Unplaced};
+use crate::entry::IdEntry;
 use crate::error::{AllocError, CtorError, StoreError};
 use crate::reclaim::Reclaim;
-use crate::registry::IdEntry;
 use crate::table::batch::BATCH;
+use crate::table::key::Key;
 use crate::table::node::Node;
-use crate::table::probe::Key;
 use crate::table::{Core, NodeRef, Shield};
 use crate::{ObjAddr, events};
 
@@ -143,7 +143,8 @@ impl<'g, T: Send + Sync + 'static, R: Reclaim> Bound<'g, T, R> {
                 "shadow variables are aligned to 4096 at most"
             )
         };
-        self.entry.drop_as::<T>();
+        // SAFETY: the entry holds `T`.
+        unsafe { self.entry.drop_as::<T>() };
         self.core.key(obj.get(), self.entry)
     }
 }

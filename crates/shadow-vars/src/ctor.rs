@@ -14,17 +14,17 @@ use std::alloc::Layout;
 use std::ptr::NonNull;
 
 use crate::ObjAddr;
+use crate::entry::IdEntry;
 use crate::error::{AllocError, CtorError, StoreError};
 use crate::fork;
 use crate::reclaim::Reclaim;
-use crate::registry::IdEntry;
 use crate::shard::Shard;
 use crate::sync::stat::Ordering;
 use crate::sync::thread_token;
 use crate::table::array::Table;
 use crate::table::insert::Inserted;
+use crate::table::key::Key;
 use crate::table::node::{Life, Node, State};
-use crate::table::probe::Key;
 use crate::table::{Core, NodeRef, Shield};
 use crate::wait::{self, Refused};
 

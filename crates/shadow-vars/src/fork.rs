@@ -14,9 +14,7 @@
 //! Forks by other means than `fork(3)` (`vfork`, `clone`, raw system calls) are not noticed. A thread that forks from within
 //! an allocator that serves this crate deadlocks with itself: as for any allocator, `fork` must not be called there.
 
-#[cfg(all(target_os = "linux", not(miri), not(shadow_loom)))]
-pub(crate) use imp::{Gate, become_child, shut};
-pub(crate) use imp::{generation, section, vanished};
+pub(crate) use imp::{Gate, at_fork, become_child, generation, section, shut, vanished};
 
 /// The generation of a process that is not a forked child.
 const FIRST: u64 = 1;
@@ -33,7 +31,7 @@ mod imp {
 
     use super::FIRST;
     use crate::sync::stat::{AtomicU64, Ordering};
-    use crate::sync::{thread_token, tokens_given};
+    use crate::sync::thread_token;
 
     /// Read-locked by threads in a section.
     static GATE: RwLock<()> = RwLock::new(());
@@ -86,10 +84,21 @@ mod imp {
         GENERATION.load(Ordering::Relaxed)
     }
 
-    /// Records that all threads but this one have [vanished]. The first step in a child.
-    pub(crate) fn become_child() {
+    /// Has these functions called around each fork: before it, and then in the parent and in the child. Returns whether there
+    /// was memory for that.
+    ///
+    /// # Safety
+    ///
+    /// The functions do not unwind, and may be called until this code is unloaded.
+    pub(crate) unsafe fn at_fork(before: extern "C" fn(), parent: extern "C" fn(), child: extern "C" fn()) -> bool {
+        // SAFETY: the caller guarantees it; when this code is unloaded, they are unregistered.
+        unsafe { libc::pthread_atfork(Some(before), Some(parent), Some(child)) == 0 }
+    }
+
+    /// Records that all threads but this one have [vanished], of which `tokens` were given out. The first step in a child.
+    pub(crate) fn become_child(tokens: u64) {
         // Relaxed, all: there is no other thread.
-        BEFORE.store(tokens_given(), Ordering::Relaxed);
+        BEFORE.store(tokens, Ordering::Relaxed);
         SURVIVOR.store(thread_token(), Ordering::Relaxed);
         GENERATION.fetch_add(1, Ordering::Relaxed);
     }
@@ -102,8 +111,15 @@ mod imp {
     /// Nothing to hold: forks are not followed here.
     pub(crate) struct Section;
 
+    /// Nothing to hold, as [`Section`].
+    pub(crate) struct Gate;
+
     pub(crate) fn section() -> Section {
         Section
+    }
+
+    pub(crate) fn shut() -> Gate {
+        Gate
     }
 
     pub(crate) fn vanished(_token: u64) -> bool {
@@ -113,4 +129,15 @@ mod imp {
     pub(crate) fn generation() -> u64 {
         FIRST
     }
+
+    /// Does nothing: forks are not followed here.
+    ///
+    /// # Safety
+    ///
+    /// Always safe.
+    pub(crate) unsafe fn at_fork(_before: extern "C" fn(), _parent: extern "C" fn(), _child: extern "C" fn()) -> bool {
+        true
+    }
+
+    pub(crate) fn become_child(_tokens: u64) {}
 }

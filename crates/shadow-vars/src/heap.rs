@@ -4,13 +4,11 @@
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
+use crate::entry::IdEntry;
 use crate::mem::{try_box, try_slice};
 use crate::pool::Pool;
-use crate::registry::IdEntry;
 use crate::sync::stat::{AtomicPtr, AtomicUsize, Ordering};
-
-/// The first index that a life word cannot hold. Nodes of such ids hold a pointer to their entry instead.
-pub(crate) const WIDE: u32 = 0xffff;
+use crate::table::node::WIDE;
 
 /// Entries per page.
 const PAGE: usize = 16;
@@ -38,10 +36,13 @@ impl Heap {
         }))
     }
 
-    /// Makes an id's entry known, and returns whether there was memory for it. Called under the registry's lock, before the
-    /// entry is used.
+    /// Makes an id's entry known, and returns whether there was memory for it.
+    ///
+    /// # Safety
+    ///
+    /// Called under the registry's lock, before a node has the index. The entry lives as long as such nodes.
     #[must_use]
-    pub(crate) fn add(&self, index: u32, entry: NonNull<IdEntry>) -> bool {
+    pub(crate) unsafe fn add(&self, index: u32, entry: NonNull<IdEntry>) -> bool {
         index >= WIDE || self.try_add(index as usize, entry).is_some()
     }
 
@@ -127,7 +128,8 @@ mod tests {
         let entries: Vec<u8> = vec![0; WIDE as usize];
         let entry = |index: u32| NonNull::from(&entries[index as usize]).cast::<IdEntry>();
         for index in 0..WIDE {
-            assert!(heap.add(index, entry(index)));
+            // SAFETY: one thread; there are no nodes.
+            assert!(unsafe { heap.add(index, entry(index)) });
             for index in [0, index / 2, index] {
                 let pages = heap.pages.load(Ordering::Relaxed);
                 // SAFETY: as in `entry`, which would create a reference to something that is no entry here.
@@ -138,7 +140,8 @@ mod tests {
                 );
             }
         }
-        assert!(heap.add(WIDE, entry(0)), "which is not kept");
+        // SAFETY: as above.
+        assert!(unsafe { heap.add(WIDE, entry(0)) }, "which is not kept");
         assert_eq!(heap.len.load(Ordering::Relaxed), 1 << 13);
     }
 }

@@ -4,8 +4,8 @@ use std::fmt;
 use std::iter::FusedIterator;
 use std::ops::Range;
 
+use crate::entry::IdEntry;
 use crate::reclaim::Reclaim;
-use crate::registry::IdEntry;
 use crate::table::hash::Walk;
 use crate::table::{Core, NodeRef, Shield};
 use crate::{ObjAddr, ShadowId};

@@ -33,9 +33,12 @@
 //!   adds. Operations take the id as a [`ShadowId`] or as a `&Variable`, which saves looking it up.
 //! - **Incremental resizing.** Growing and shrinking are spread over the operations that cause them, one block at a time.
 //!
-//! The [guide](docs) lists every operation with its [progress guarantee](docs::operations) and describes the three [use
-//! cases](docs::use_cases), the [counterparts of the kernel's functions](docs::kernel), the [limits](docs::limits), and
-//! the behaviour under forks, sandboxes, signals and lack of memory ([processes](docs::processes)).
+//! The [guide](docs) shows how a service uses a store: the three [use cases](docs::use_cases), an [asynchronous
+//! service](docs::service), [metrics and logs](docs::monitoring), the [choice of a backend](docs::backends),
+//! [memory](docs::memory), [forks and signals](docs::forks), [fuzzing](docs::fuzzing) and [regression gates](docs::gates).
+//! And it says what is guaranteed: it lists every operation with its [progress guarantee](docs::operations), the
+//! [counterparts of the kernel's functions](docs::kernel), the [limits](docs::limits), and the behaviour under forks,
+//! sandboxes, signals and lack of memory ([processes](docs::processes)).
 //!
 //! # Consistency
 //!
@@ -76,7 +79,9 @@ mod bound;
 mod child;
 mod config;
 mod ctor;
+mod defect;
 pub mod docs;
+mod entry;
 mod error;
 mod events;
 mod fork;
@@ -111,6 +116,7 @@ mod variable;
 #[cfg(doctest)]
 mod variance;
 mod wait;
+mod waiters;
 
 pub use as_variable::AsVariable;
 pub use attached::{Attached, Keeper};
@@ -131,11 +137,10 @@ pub use raw::{RawCtor, RawDtor, RawVar};
 #[cfg(feature = "seize")]
 pub use reclaim::Seize;
 pub use reclaim::{Asymmetric, Epoch, Eras, Reclaim};
-pub use service::report_old_guards;
-#[cfg(not(shadow_loom))]
-pub use service::start_reclaimer;
+pub use service::{report_old_guards, start_reclaimer};
 pub use stats::{IdStats, Stats};
 pub use store::{ShadowStore, global};
+pub use table::layout::MAX_ALIGN;
 pub use variable::Variable;
 
 /// Follows forks from now on, so that fork handlers that are registered later run before the handlers of stores, which
@@ -144,9 +149,6 @@ pub use variable::Variable;
 pub fn follow_forks() -> bool {
     child::watch()
 }
-
-/// The largest supported alignment of a value, in bytes.
-pub const MAX_ALIGN: usize = 4096;
 
 /// The README's examples are tests, too.
 #[cfg(doctest)]

@@ -1,7 +1,9 @@
 //! Fallible allocation, prefetching, and strides.
 
 use std::alloc::{Layout, alloc};
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
+
+use crate::sync::stat::{AtomicPtr, Ordering};
 
 /// Boxes a value. Returns `None` (and drops the value) if allocation fails.
 pub(crate) fn try_box<T>(value: T) -> Option<Box<T>> {
@@ -30,6 +32,51 @@ pub(crate) fn try_string(of: &str) -> Option<String> {
     copy.push_str(of);
     Some(copy)
 }
+
+/// A box that is made when it is first needed; null before, or while there is no memory for it.
+pub(crate) struct OnceBox<T>(AtomicPtr<T>);
+
+impl<T> OnceBox<T> {
+    pub(crate) const fn empty() -> Self {
+        Self(AtomicPtr::new(ptr::null_mut()))
+    }
+
+    #[inline]
+    pub(crate) fn get(&self) -> Option<&T> {
+        // Acquire: pairs with `get_or_make`.
+        // SAFETY: null, or made there and freed on drop.
+        unsafe { self.0.load(Ordering::Acquire).as_ref() }
+    }
+
+    /// Returns the value, made now if there is none. Returns `None` if allocation fails.
+    #[cold]
+    pub(crate) fn get_or_make(&self, make: impl FnOnce() -> T) -> Option<&T> {
+        if self.get().is_none() {
+            let fresh = Box::into_raw(try_box(make())?);
+            // Release: pairs with `get`. Relaxed on failure: loaded again below.
+            let made = (self.0).compare_exchange(ptr::null_mut(), fresh, Ordering::Release, Ordering::Relaxed);
+            if made.is_err() {
+                // SAFETY: made just now, and not published.
+                drop(unsafe { Box::from_raw(fresh) });
+            }
+        }
+        self.get()
+    }
+}
+
+impl<T> Drop for OnceBox<T> {
+    fn drop(&mut self) {
+        if let Some(value) = NonNull::new(*self.0.get_mut()) {
+            // SAFETY: made by `get_or_make`, once.
+            drop(unsafe { Box::from_raw(value.as_ptr()) });
+        }
+    }
+}
+
+// SAFETY: owns its value, as a box does, and shares it, as a reference does.
+unsafe impl<T: Send> Send for OnceBox<T> {}
+// SAFETY: as above; the value may be made by one thread and dropped by another.
+unsafe impl<T: Send + Sync> Sync for OnceBox<T> {}
 
 /// A power of two, for doing something once in that many steps without a division.
 #[derive(Clone, Copy, Debug)]

@@ -7,11 +7,12 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 
 use crate::ctor::IfExists;
+use crate::entry::IdEntry;
 use crate::error::{CtorError, LayoutMismatch, StoreError};
 use crate::guard::GuardKind;
 use crate::pinned::Pinned;
 use crate::reclaim::Reclaim;
-use crate::registry::{IdEntry, raw_layout};
+use crate::registry::raw_layout;
 use crate::table::NodeRef;
 use crate::table::node::Node;
 use crate::{IntoObjAddr, ObjAddr, events};

@@ -1,14 +1,11 @@
 //! Process-wide settings, made once by a service for all its stores.
 
-#[cfg(not(shadow_loom))]
 use std::io;
 use std::time::Duration;
 
-#[cfg(not(shadow_loom))]
 use crate::heap::Heap;
-use crate::reclaim;
-#[cfg(not(shadow_loom))]
 use crate::reclaim::background;
+use crate::reclaim::watch;
 
 /// Starts the background reclaimer: a thread that drops freed values with destructors, of every store of the process,
 /// within 100 ms of the time when no guard holds them back any more, even if no operation runs on any store. Without it,
@@ -21,7 +18,6 @@ use crate::reclaim::background;
 /// # Errors
 ///
 /// If the system cannot create a thread.
-#[cfg(not(shadow_loom))]
 pub fn start_reclaimer() -> io::Result<()> {
     background::start::<Heap>()
 }
@@ -62,5 +58,5 @@ pub fn start_reclaimer() -> io::Result<()> {
 /// assert_eq!(store.stats().old_guards, 0);
 /// ```
 pub fn report_old_guards(after: Option<Duration>) {
-    reclaim::report_after(after);
+    watch::report_after(after);
 }

@@ -29,7 +29,7 @@ impl Shard {
     #[inline]
     pub(crate) fn of(shards: usize) -> Self {
         // All threads of a model share the thread-local below.
-        if cfg!(shadow_loom) {
+        if crate::sync::LOOM {
             return Self::shared(shards);
         }
         let place = PLACE.get() as usize;
@@ -250,7 +250,6 @@ fn release_place(place: u32) {
 
 /// In the child of a fork: frees the places of all other threads. Their owners' changes are complete, or were not begun (F4 of
 /// [`fork`](crate::fork)).
-#[cfg(all(target_os = "linux", not(miri), not(shadow_loom)))]
 pub(crate) fn release_vanished() {
     let mine = PLACE.get();
     for place in (1..=PLACES).filter(|&place| place != mine) {

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use crate::panics;
 use crate::sync::stat::Mutex;
 use crate::sync::{lock_stat, thread_token};
-use crate::wait::{List, Waiter};
+use crate::waiters::{List, Waiter};
 
 /// Times in a row that a pool must be found idle.
 const ROUNDS: u32 = 4;

@@ -8,11 +8,11 @@ use std::time::Duration;
 use crate::as_variable::AsVariable;
 use crate::as_variable::private::{Entry, Within};
 use crate::config::Builder;
+use crate::entry::IdEntry;
 use crate::error::{BuildError, StoreError, SyncError};
 use crate::guard::{self, LocalGuard};
 use crate::mem::try_box;
 use crate::reclaim::{Asymmetric, Reclaim, Stuck, retired, stores};
-use crate::registry::IdEntry;
 use crate::stats::{IdStats, Stats};
 use crate::table::Core;
 use crate::tally::Counted;
@@ -181,7 +181,9 @@ impl<R: Reclaim> ShadowStore<R> {
         variable: V,
         bytes: Option<fn(&V::Value) -> usize>,
     ) -> Result<(), StoreError> {
-        variable.bind(Within(self.core()))?.entry.weigh_by(bytes);
+        let bound = variable.bind(Within(self.core()))?;
+        // SAFETY: `AsVariable` is sealed: the entry holds the type of its values.
+        unsafe { bound.entry.weigh_by(bytes) };
         Ok(())
     }
 

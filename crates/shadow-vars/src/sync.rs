@@ -6,49 +6,62 @@
 
 /// Not modelled by loom, as it is no instruction.
 pub(crate) use std::sync::atomic::compiler_fence;
-#[cfg(not(shadow_loom))]
-pub(crate) use std::sync::{
-    Condvar, Mutex, MutexGuard,
-    atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence},
-};
-#[cfg(not(shadow_loom))]
-pub(crate) use std::thread_local;
 
-#[cfg(shadow_loom)]
-pub(crate) use loom::{
-    lazy_static,
-    sync::{
+pub(crate) use imp::{
+    AtomicPtr, AtomicU64, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, const_unless_loom, fence, static_global,
+    static_thread_local, thread_local,
+};
+
+/// Whether this is a build for models, in which every access to an atomic is a scheduling point.
+pub(crate) const LOOM: bool = cfg!(shadow_loom);
+
+#[cfg(not(shadow_loom))]
+mod imp {
+    pub(crate) use std::sync::{
         Condvar, Mutex, MutexGuard,
-        atomic::{Ordering, fence},
-    },
-    thread_local,
-};
-#[cfg(all(test, shadow_loom))]
-pub(crate) use modelled::loads_see_the_newest;
-#[cfg(shadow_loom)]
-pub(crate) use modelled::{AtomicPtr, AtomicU64, AtomicUsize};
+        atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence},
+    };
+    pub(crate) use std::thread_local;
 
-/// Loom's atomics, with loads that can be restricted to the newest store.
+    /// Defines a static that takes part in a protocol: under loom, it is initialised anew for each execution of a model.
+    macro_rules! static_global {
+        ($(#[$meta:meta])* static $name:ident: $of:ty = $init:expr;) => {
+            $(#[$meta])* static $name: $of = $init;
+        };
+    }
+
+    /// Defines a function that is `const` except under loom, whose atomics have no `const` constructors.
+    macro_rules! const_unless_loom {
+        ($(#[$meta:meta])* $vis:vis fn $($rest:tt)*) => { $(#[$meta])* $vis const fn $($rest)* };
+    }
+
+    /// Defines a thread-local that needs no lazy initialisation.
+    macro_rules! static_thread_local {
+        ($(#[$meta:meta])* static $name:ident: $of:ty = $init:expr;) => {
+            crate::sync::thread_local! { $(#[$meta])* static $name: $of = const { $init }; }
+        };
+    }
+    pub(crate) use {const_unless_loom, static_global, static_thread_local};
+}
+
+/// Loom's types. The loads of its atomics can be restricted to the newest store.
 ///
 /// Loom tries two accesses of one word in both orders if it notices that they conflict, but it remembers only one access per
 /// word: if a thread loads a word and then exchanges it, its own load hides that another thread had loaded the word before.
 /// Read-modify-writes are never overlooked, so a model is explored twice: once with true loads, which may see any store that
 /// the memory model allows, and once with loads that are exchanges which fail.
 #[cfg(shadow_loom)]
-mod modelled {
+pub(crate) mod imp {
     use std::ops::{Deref, DerefMut};
 
-    use loom::sync::atomic::{self, Ordering};
+    pub(crate) use loom::sync::atomic::{self, Ordering, fence};
+    pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
+    pub(crate) use loom::{lazy_static, thread_local};
 
     use super::stat;
 
-    static NEWEST: stat::AtomicBool = stat::AtomicBool::new(false);
-
-    /// Sets whether all loads from now on see the newest store only. Not to be changed in the middle of an execution.
-    #[cfg(test)]
-    pub(crate) fn loads_see_the_newest(newest: bool) {
-        NEWEST.store(newest, Ordering::Relaxed);
-    }
+    /// Whether all loads see the newest store only. Not to be changed in the middle of an execution.
+    pub(crate) static NEWEST: stat::AtomicBool = stat::AtomicBool::new(false);
 
     macro_rules! modelled {
         ($($name:ident $(<$of:ident>)?, $value:ty, $never:expr;)*) => {$(
@@ -94,6 +107,23 @@ mod modelled {
         AtomicU64, u64, u64::MAX;
         AtomicUsize, usize, usize::MAX;
     }
+
+    macro_rules! static_global {
+        ($(#[$meta:meta])* static $name:ident: $of:ty = $init:expr;) => {
+            crate::sync::imp::lazy_static! { $(#[$meta])* static ref $name: $of = $init; }
+        };
+    }
+
+    macro_rules! const_unless_loom {
+        ($($all:tt)*) => { $($all)* };
+    }
+
+    macro_rules! static_thread_local {
+        ($(#[$meta:meta])* static $name:ident: $of:ty = $init:expr;) => {
+            crate::sync::thread_local! { $(#[$meta])* static $name: $of = $init; }
+        };
+    }
+    pub(crate) use {const_unless_loom, static_global, static_thread_local};
 }
 
 /// Atomics that loom does not model: counters for statistics and sizing, and the append-only id registry.
@@ -103,47 +133,6 @@ pub(crate) mod stat {
     };
     pub(crate) use std::sync::{Mutex, MutexGuard};
 }
-
-/// Defines a static that takes part in a protocol: under loom, it is initialised anew for each execution of a model.
-#[cfg(not(shadow_loom))]
-macro_rules! static_global {
-    ($(#[$meta:meta])* static $name:ident: $of:ty = $init:expr;) => {
-        $(#[$meta])* static $name: $of = $init;
-    };
-}
-#[cfg(shadow_loom)]
-macro_rules! static_global {
-    ($(#[$meta:meta])* static $name:ident: $of:ty = $init:expr;) => {
-        crate::sync::lazy_static! { $(#[$meta])* static ref $name: $of = $init; }
-    };
-}
-pub(crate) use static_global;
-
-/// Defines a function that is `const` except under loom, whose atomics have no `const` constructors.
-#[cfg(not(shadow_loom))]
-macro_rules! const_unless_loom {
-    ($(#[$meta:meta])* $vis:vis fn $($rest:tt)*) => { $(#[$meta])* $vis const fn $($rest)* };
-}
-#[cfg(shadow_loom)]
-macro_rules! const_unless_loom {
-    ($($all:tt)*) => { $($all)* };
-}
-pub(crate) use const_unless_loom;
-
-/// Defines a thread-local that needs no lazy initialisation.
-#[cfg(not(shadow_loom))]
-macro_rules! static_thread_local {
-    ($(#[$meta:meta])* static $name:ident: $of:ty = $init:expr;) => {
-        crate::sync::thread_local! { $(#[$meta])* static $name: $of = const { $init }; }
-    };
-}
-#[cfg(shadow_loom)]
-macro_rules! static_thread_local {
-    ($(#[$meta:meta])* static $name:ident: $of:ty = $init:expr;) => {
-        crate::sync::thread_local! { $(#[$meta])* static $name: $of = $init; }
-    };
-}
-pub(crate) use static_thread_local;
 
 /// Locks a mutex, ignoring poison: no code that can panic runs under the locks of this crate.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -185,7 +174,6 @@ pub(crate) fn thread_token() -> u64 {
 static NEXT_TOKEN: stat::AtomicU64 = stat::AtomicU64::new(1);
 
 /// Returns a bound: all tokens given out so far are below it.
-#[cfg(all(target_os = "linux", not(miri), not(shadow_loom)))]
 pub(crate) fn tokens_given() -> u64 {
     NEXT_TOKEN.load(stat::Ordering::Relaxed)
 }

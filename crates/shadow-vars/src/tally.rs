@@ -25,10 +25,10 @@
 use std::ptr::{self, NonNull};
 use std::{hint, thread};
 
+use crate::defect::{Defect, planted_everywhere};
 use crate::mem::{try_box, try_slice};
 use crate::shard::{PerShard, Shard};
 use crate::sync::{Ordering, stat};
-use crate::table::defect::{Defect, planted_everywhere};
 
 /// The words that a phase and its counters are made of: the store's, or those of a model.
 pub(crate) trait Word {

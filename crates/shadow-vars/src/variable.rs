@@ -9,10 +9,10 @@ use std::sync::LazyLock;
 use crate::ShadowId;
 use crate::as_variable::AsVariable;
 use crate::as_variable::private::{Entry, Resolve, Within};
+use crate::entry::IdEntry;
 use crate::error::StoreError;
 use crate::parent::StoreHandle;
 use crate::reclaim::Reclaim;
-use crate::registry::IdEntry;
 use crate::store::{ShadowStore, global};
 
 /// An id of one store that has been looked up, and its type checked: for example, a field that a patch adds to a foreign

@@ -12,14 +12,14 @@
 //! - **W4** A waiter keeps its guard, so the node is protected for as long as the waiter reads it.
 //! - **W5** A waiter's frame stays until the waiter is off the list: taken off by the builder, or by itself.
 
-use std::cell::Cell;
 use std::ptr;
 
 #[cfg(feature = "rayon")]
 use crate::stealing;
-use crate::sync::{Condvar, Mutex, MutexGuard, lock, thread_token};
+use crate::sync::{MutexGuard, thread_token};
 use crate::table::NodeRef;
 use crate::table::node::{Life, State};
+use crate::waiters::{self, List, Waiter};
 
 /// The reason why a wait would never end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,91 +30,10 @@ pub(crate) enum Refused {
     Cycle,
 }
 
-/// A waiting thread, in its own stack frame. The cells are accessed under the lock only.
-pub(crate) struct Waiter {
-    pub(crate) thread: u64,
-    pub(crate) builder: u64,
-    pub(crate) node: usize,
-    /// A thread of the same rayon pool, if one is known, or 0.
-    #[cfg(feature = "rayon")]
-    pub(crate) mate: Cell<u64>,
-    waits: Cell<bool>,
-    next: Cell<*const Self>,
-}
-
-impl Waiter {
-    /// Returns whether it is still on the list, whose lock is held.
-    pub(crate) fn waits(&self, _: &List) -> bool {
-        self.waits.get()
-    }
-}
-
-/// The list of waiters, newest first.
-pub(crate) struct List(Cell<*const Waiter>);
-
-// SAFETY: leads to waiters that stay while they are on it (W5), and are accessed under its lock only.
-unsafe impl Send for List {}
-
-impl List {
-    const fn new() -> Self {
-        Self(Cell::new(ptr::null()))
-    }
-
-    /// Adds a waiter.
-    ///
-    /// # Safety
-    ///
-    /// The waiter stays where it is until it is off the list.
-    unsafe fn add(&mut self, waiter: &Waiter) {
-        waiter.next.set(self.0.replace(waiter));
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Waiter> {
-        let mut next = self.0.get();
-        std::iter::from_fn(move || {
-            // SAFETY: null, or on the list (W5).
-            let waiter = unsafe { next.as_ref() }?;
-            next = waiter.next.get();
-            Some(waiter)
-        })
-    }
-
-    /// Takes the waiters off the list for which `goes` returns true.
-    pub(crate) fn take_off(&mut self, goes: impl Fn(&Waiter) -> bool) {
-        let mut link = &self.0;
-        // SAFETY: null, or on the list (W5).
-        while let Some(waiter) = unsafe { link.get().as_ref() } {
-            if goes(waiter) {
-                link.set(waiter.next.get());
-                // Its frame may end as soon as the lock is released.
-                waiter.waits.set(false);
-            } else {
-                link = &waiter.next;
-            }
-        }
-    }
-}
-
-struct Waiters {
-    list: Mutex<List>,
-    woken: Condvar,
-}
-
-#[cfg(not(shadow_loom))]
-static WAITERS: Waiters = Waiters {
-    list: Mutex::new(List::new()),
-    woken: Condvar::new(),
-};
-
-#[cfg(shadow_loom)]
-crate::sync::lazy_static! {
-    static ref WAITERS: Waiters = Waiters { list: Mutex::new(List::new()), woken: Condvar::new() };
-}
-
 /// Waits until the node is no longer under construction. May wait for as long as the constructor runs.
 pub(crate) fn wait(node: NodeRef<'_>) -> Result<(), Refused> {
     let me = thread_token();
-    let mut list = lock(&WAITERS.list);
+    let mut list = waiters::lock();
     loop {
         let life = node.life();
         if life.state() != State::Building {
@@ -123,20 +42,13 @@ pub(crate) fn wait(node: NodeRef<'_>) -> Result<(), Refused> {
         if life.builder() == me {
             return Err(Refused::Recursion);
         }
-        if waits_for(&list, life.builder(), me) {
+        if list.waits_for(life.builder(), me) {
             return Err(Refused::Cycle);
         }
         // W1. If the construction has just ended, check again.
         if node.add_waiter(life) {
-            let waiter = Waiter {
-                thread: me,
-                builder: life.builder(),
-                node: node.as_ptr().addr().get(),
-                #[cfg(feature = "rayon")]
-                mate: Cell::new(stealing::mate()),
-                waits: Cell::new(true),
-                next: Cell::new(ptr::null()),
-            };
+            let node = node.as_ptr().addr().get();
+            let waiter = Waiter::new(me, life.builder(), node, stealing::mate());
             // SAFETY: `park` returns when the waiter is off the list, and nothing in it unwinds.
             unsafe { list.add(&waiter) };
             list = park(list, &waiter)?;
@@ -145,19 +57,14 @@ pub(crate) fn wait(node: NodeRef<'_>) -> Result<(), Refused> {
 }
 
 /// Waits until the waiter is off the list: because the construction has ended, or because it never would.
-fn park<'l>(mut list: MutexGuard<'l, List>, waiter: &Waiter) -> Result<MutexGuard<'l, List>, Refused> {
-    #[cfg(feature = "rayon")]
+fn park(mut list: MutexGuard<'static, List>, waiter: &Waiter) -> Result<MutexGuard<'static, List>, Refused> {
     if let Some(mut watch) = stealing::Watch::of_this_thread() {
         while waiter.waits(&list) {
-            let (guard, _) = WAITERS
-                .woken
-                .wait_timeout(list, watch.pause())
-                .unwrap_or_else(|poisoned| poisoned.into_inner());
-            list = guard;
+            list = waiters::park(list, Some(watch.pause()));
             if waiter.waits(&list) && watch.is_due(&list) {
                 drop(list);
                 let replies = watch.poll_workers();
-                list = lock(&WAITERS.list);
+                list = waiters::lock();
                 waiter.mate.set(stealing::mate());
                 if waiter.waits(&list) && watch.is_stuck(&list, replies) {
                     list.take_off(|other| ptr::eq(other, waiter));
@@ -168,10 +75,7 @@ fn park<'l>(mut list: MutexGuard<'l, List>, waiter: &Waiter) -> Result<MutexGuar
         return Ok(list);
     }
     while waiter.waits(&list) {
-        list = WAITERS
-            .woken
-            .wait(list)
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        list = waiters::park(list, None);
     }
     Ok(list)
 }
@@ -181,80 +85,43 @@ pub(crate) fn publish(node: NodeRef<'_>, life: Life) {
     if node.publish(life).has_waiters() {
         // W2.
         let address = node.as_ptr().addr().get();
-        lock(&WAITERS.list).take_off(|waiter| waiter.node == address);
-        WAITERS.woken.notify_all();
+        waiters::lock().take_off(|waiter| waiter.node == address);
+        waiters::wake_all();
     }
 }
 
-/// The list, locked while the process forks (F2 of [`fork`](crate::fork)).
-#[cfg(all(target_os = "linux", not(miri), not(shadow_loom)))]
-pub(crate) struct Frozen(MutexGuard<'static, List>);
+/// Without thread pools, no wait depends on another thread's stack.
+#[cfg(not(feature = "rayon"))]
+mod stealing {
+    use std::time::Duration;
 
-#[cfg(all(target_os = "linux", not(miri), not(shadow_loom)))]
-pub(crate) fn freeze() -> Frozen {
-    Frozen(lock(&WAITERS.list))
-}
+    use crate::waiters::List;
 
-#[cfg(all(target_os = "linux", not(miri), not(shadow_loom)))]
-impl Frozen {
-    /// Empties the list in the child, in which none of the waiting threads exists.
-    pub(crate) fn forget_all(&mut self) {
-        self.0.0.set(ptr::null());
-    }
-}
+    pub(super) enum Watch {}
 
-/// Returns whether `builder` waits, directly or through others, for `thread`.
-fn waits_for(list: &List, mut builder: u64, thread: u64) -> bool {
-    // Each thread waits for at most one other; by W3 there is no cycle yet, so this ends.
-    while let Some(waiter) = list.iter().find(|waiter| waiter.thread == builder) {
-        if waiter.builder == thread {
-            return true;
+    impl Watch {
+        pub(super) fn of_this_thread() -> Option<Self> {
+            None
         }
-        builder = waiter.builder;
-    }
-    false
-}
 
-#[cfg(all(test, not(shadow_loom)))]
-mod tests {
-    use super::*;
+        pub(super) fn pause(&self) -> Duration {
+            match *self {}
+        }
 
-    fn waiter(thread: u64, builder: u64, node: usize) -> Waiter {
-        Waiter {
-            thread,
-            builder,
-            node,
-            #[cfg(feature = "rayon")]
-            mate: Cell::new(0),
-            waits: Cell::new(true),
-            next: Cell::new(ptr::null()),
+        pub(super) fn is_due(&mut self, _: &List) -> bool {
+            match *self {}
+        }
+
+        pub(super) fn poll_workers(&mut self) {
+            match *self {}
+        }
+
+        pub(super) fn is_stuck(&mut self, _: &List, _replies: ()) -> bool {
+            match *self {}
         }
     }
 
-    #[test]
-    fn waiters_leave_the_list_from_any_place() {
-        let threads = |list: &List| list.iter().map(|waiter| waiter.thread).collect::<Vec<_>>();
-        for gone in 0..8_u64 {
-            let waiters = [1, 2, 3].map(|thread| waiter(thread, thread + 1, 7));
-            let mut list = List::new();
-            // SAFETY: the waiters outlive the list.
-            waiters.iter().for_each(|waiter| unsafe { list.add(waiter) });
-            assert_eq!(threads(&list), [3, 2, 1]);
-            assert!(waits_for(&list, 1, 4) && !waits_for(&list, 1, 5) && !waits_for(&list, 4, 1));
-            let goes = |waiter: &Waiter| gone & (1 << (waiter.thread - 1)) != 0;
-            list.take_off(goes);
-            let left: Vec<_> = waiters
-                .iter()
-                .rev()
-                .filter(|waiter| !goes(waiter))
-                .map(|waiter| waiter.thread)
-                .collect();
-            assert_eq!(threads(&list), left);
-            assert!(waiters.iter().all(|waiter| waiter.waits(&list) != goes(waiter)));
-            // As the builder of their node does.
-            list.take_off(|waiter| waiter.node == 7);
-            assert_eq!(threads(&list), []);
-            assert!(!waiters.iter().any(|waiter| waiter.waits(&list)));
-        }
+    pub(super) fn mate() -> u64 {
+        0
     }
 }

@@ -311,7 +311,7 @@ unsafe extern "C" fn construct(obj: *mut c_void, shadow: *mut c_void, data: *mut
 
 /// Adds the variable's first word to the data.
 unsafe extern "C" fn destroy(obj: *mut c_void, shadow: *mut c_void, data: *mut c_void) {
-    // SAFETY: as in `construct`.
+    // SAFETY: the tests pass an `AtomicUsize`, and variables of two words at least.
     let (sum, words) = unsafe { (&*data.cast::<AtomicUsize>(), &*shadow.cast::<[u64; 2]>()) };
     assert_eq!(words[1], obj.addr() as u64);
     sum.fetch_add(words[0] as usize, Ordering::Relaxed);
@@ -372,24 +372,24 @@ fn raw_constructors_and_destructors<R: Reclaim>(config: &Config) {
     let layout = Layout::new::<[u64; 2]>();
     let (calls, sum) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let (count, add) = ((&raw const calls).cast_mut().cast(), (&raw const sum).cast_mut().cast());
-    // SAFETY: here and below, the callbacks accept the data that is passed here.
+    // SAFETY: `construct` accepts `count` as its data.
     let refused = unsafe { pin.raw_alloc(5, RAW, layout, Some(construct), count) }.unwrap_err();
     assert_eq!(refused, CtorError::Ctor(5), "the constructor's own result");
     assert!(pin.raw_get(5, RAW, layout).unwrap().is_none());
     for obj in (8..168).step_by(8) {
-        // SAFETY: as above.
+        // SAFETY: `construct` accepts `count` as its data.
         let var = unsafe { pin.raw_get_or_alloc(obj, RAW, layout, Some(construct), count) }.unwrap();
         assert_eq!(bytes(&var)[8..], (obj as u64).to_ne_bytes());
-        // SAFETY: as above.
+        // SAFETY: `construct` accepts `count` as its data.
         unsafe { pin.raw_get_or_alloc(obj, RAW, layout, Some(construct), count) }.unwrap();
-        // SAFETY: as above.
+        // SAFETY: `construct` accepts `count` as its data.
         assert!(unsafe { pin.raw_alloc(obj, RAW, layout, Some(construct), count) }.is_err());
     }
     assert_eq!(calls.load(Ordering::Relaxed), 21, "once for each");
-    // SAFETY: as above.
+    // SAFETY: `destroy` accepts `add` as its data.
     assert!(unsafe { pin.raw_free(8, RAW, Some(destroy), add) && !pin.raw_free(8, RAW, Some(destroy), add) });
     assert_eq!(sum.load(Ordering::Relaxed), 1);
-    // SAFETY: as above.
+    // SAFETY: `destroy` accepts `add` as its data.
     assert_eq!(unsafe { pin.raw_free_all(RAW, Some(destroy), add) }, 19);
     assert_eq!((sum.load(Ordering::Relaxed), store.stats().ctor_failed), (20, 1));
 }

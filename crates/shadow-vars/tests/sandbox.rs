@@ -184,7 +184,7 @@ fn denied_from_the_start<R: Reclaim>() {
     other.end();
 }
 
-/// Readers read what they found while other threads free it and create it anew, across the denial.
+/// Readers read what they found while other threads free it and create it again, across the denial.
 fn denied_readers<R: Reclaim>() {
     let store = store::<R>();
     let stop = AtomicBool::new(false);

@@ -160,7 +160,7 @@ fn every_public_type_has_its_twins_and_assertions() {
 }
 
 /// The counters that are incremented, by file and name, with words of the row that describes their overflow.
-const COUNTERS: [(&str, &str); 39] = [
+const COUNTERS: [(&str, &str); 40] = [
     ("ctor.rs ctor_failed", "and other statistics"),
     ("fork.rs GENERATION", "forks"),
     ("mapping.rs MAPPED", "bytes mapped"),
@@ -181,13 +181,14 @@ const COUNTERS: [(&str, &str); 39] = [
     ("reclaim/retired.rs drop_panics", "and other statistics"),
     ("reclaim/retired.rs reclaimed", "retired and reclaimed values"),
     ("reclaim/retired.rs reclaimed_bytes", "their bytes"),
-    ("reclaim/retired.rs retired", "retired and reclaimed values"),
-    ("reclaim/retired.rs retired_bytes", "their bytes"),
+    ("reclaim/retire.rs retired", "retired and reclaimed values"),
+    ("reclaim/retire.rs retired_bytes", "their bytes"),
     ("reclaim/scan.rs epoch", "grace periods and eras"),
     ("reclaim/scan.rs refused", "barriers that were refused"),
     ("reclaim/seize.rs BEGUN", "grace periods and eras"),
     ("reclaim/seize.rs GUARDS", "guards of a thread |"),
     ("reclaim/seize.rs HOLDS", "guards of threads that end"),
+    ("reclaim/upkeep.rs retired_to_drop", "retired and reclaimed values"),
     ("reclaim/weights.rs open", "what freed values own"),
     ("shard.rs counter", "retired and reclaimed values"),
     ("sync.rs NEXT_TOKEN", "threads' tokens"),

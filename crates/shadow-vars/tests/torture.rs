@@ -167,7 +167,7 @@ impl<R: Reclaim> Worker<'_, R> {
         }
     }
 
-    /// Reads a value that is kept until the guard is dropped.
+    /// Reads a value that stays valid until the guard is dropped.
     fn hold<'p>(&mut self, pin: &'p Pinned<'_, R>, held: &mut Vec<(usize, u64, &'p Value)>) {
         let (obj, id) = self.key();
         held.extend(pin.get(obj, id).map(|value| (obj, id.get(), value)));

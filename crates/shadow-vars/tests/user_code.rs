@@ -340,7 +340,7 @@ fn a_destructor_may_use_the_store<R: Reclaim>(config: &Config) {
             );
         }
     }
-    // In a sweep: each destructor creates the variable anew, under another id so that the sweep ends.
+    // In a sweep: each destructor creates the variable again, under another id so that the sweep ends.
     (0..100_usize).for_each(|n| store.pin().alloc(n * 8, VALUE, ledger.value()).map(drop).unwrap());
     assert_eq!(
         store.pin().free_all_with(VALUE, |obj, _| store

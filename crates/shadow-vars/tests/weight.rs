@@ -375,7 +375,7 @@ fn a_value_weighs_4_gib_at_most() {
     check::<shadow_vars::Seize>();
 }
 
-/// The same of a sweep, which adds what it takes before it hands it over.
+/// Like the test above, for a sweep, which adds the weights of what it takes before it passes them on.
 #[test]
 fn what_a_sweep_takes_weighs_4_gib_each() {
     const MANY: usize = 70_000;

@@ -1,5 +1,5 @@
-//! What tracing, type checks and statistics cost together, as a part of W1: two stores in one program take turns of a few
-//! milliseconds, so that what a shared machine does to one it does to the other.
+//! The cost of tracing, type checks and statistics together, as a share of W1: two stores in one program are measured
+//! alternately, a few milliseconds each, so that a disturbance of a shared machine affects both.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,18 +9,18 @@ use rng::Rng;
 #[path = "../../src/rng.rs"]
 mod rng;
 
-/// As in the study: what a hit reads, and as much beside it.
+/// The value of the study: a hit reads the first half.
 struct Value {
     first: u64,
     _second: u64,
 }
 
-/// What is measured of both.
+/// The operations measured on both stores.
 trait Store {
     fn filled(keys: &[usize]) -> Self;
-    /// W1 as the study measures it: look-ups of one variable, with a guard of their own. The sum of what they read.
+    /// W1 of the study: look-ups of one variable, with a guard for each. Returns the sum of the values read.
     fn get_all(&self, keys: &[usize]) -> u64;
-    /// The same by the store, which looks the id up each time.
+    /// Like [`get_all`](Self::get_all), through the store, which looks up the id each time.
     fn get_all_by_id(&self, keys: &[usize]) -> u64;
 }
 
@@ -67,10 +67,10 @@ macro_rules! store {
 store!(All, shadow_vars);
 store!(Without, without);
 
-/// How long one store has its turn.
+/// The length of one turn.
 const TURN: Duration = Duration::from_millis(4);
 const TURNS: usize = 400;
-/// Look-ups between two looks at the clock.
+/// The look-ups between two checks of the time.
 const CHUNK: usize = 256;
 
 fn main() {
@@ -110,7 +110,7 @@ fn compare(by: &str, keys: &[usize], all: (&All, Look<All>), without: (&Without,
     let entries = keys.len();
     let (mut at, mut ratios, mut sums) = ([0; 2], Vec::new(), [0.0; 2]);
     for turn in 0..TURNS {
-        // Who comes first changes with each turn.
+        // The order of the stores changes with each turn.
         let mut ns = [0.0; 2];
         for which in [turn % 2, 1 - turn % 2] {
             ns[which] = match which {
@@ -118,7 +118,7 @@ fn compare(by: &str, keys: &[usize], all: (&All, Look<All>), without: (&Without,
                 _ => take_turn(without, keys, &mut at[1]),
             };
         }
-        // The first ones warm up.
+        // The first turns are the warm-up.
         if turn >= TURNS / 10 {
             ratios.push(ns[1] / ns[0]);
             sums = [sums[0] + ns[0], sums[1] + ns[1]];
@@ -136,7 +136,7 @@ fn compare(by: &str, keys: &[usize], all: (&All, Look<All>), without: (&Without,
     );
 }
 
-/// Nanoseconds a look-up, over one turn.
+/// Returns the nanoseconds per look-up, over one turn.
 fn take_turn<S>((store, look): (&S, Look<S>), keys: &[usize], at: &mut usize) -> f64 {
     let start = Instant::now();
     let mut done = 0;

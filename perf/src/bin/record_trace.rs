@@ -1,7 +1,7 @@
 //! Records the lifetimes of a real program's objects, for W11.
 //!
-//! The program is the front half of a compiler: `syn` parses every Rust file of a folder into its syntax tree, walks
-//! it, prints it as tokens, parses those again, and drops both. Its allocations of up to a kilobyte are the objects.
+//! The program is like the front end of a compiler: `syn` parses every Rust file of a folder into its syntax tree, walks it,
+//! prints it as tokens, parses those again, and drops both. Its allocations of up to a kilobyte are the objects.
 //!
 //! Run: `cargo run --release -p perf --features trace --bin record-trace -- FOLDER OUTPUT`
 
@@ -21,7 +21,7 @@ mod trace;
 
 /// Larger allocations are buffers rather than objects.
 const LARGEST: usize = 1024;
-/// Enough for every pattern to show, few enough to keep in a repository.
+/// Enough to show every pattern, and few enough for a repository.
 const MAX_EVENTS: usize = 400_000;
 
 #[global_allocator]
@@ -31,7 +31,7 @@ struct Recorder;
 
 thread_local! {
     static RECORDING: Cell<bool> = const { Cell::new(false) };
-    /// Has its capacity before recording begins: it must not allocate meanwhile.
+    /// Its capacity is reserved before recording begins: it must not allocate while recording.
     static EVENTS: RefCell<Vec<Event>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -48,21 +48,21 @@ fn note(event: Event) {
 fn note_alloc(pointer: *mut u8, size: usize) {
     if !pointer.is_null() && size <= LARGEST {
         let (address, size) = (pointer.addr() as u64, size as u64);
-        note(Event::Comes { address, size });
+        note(Event::Allocated { address, size });
     }
 }
 
 fn note_dealloc(pointer: *mut u8, size: usize) {
     if size <= LARGEST {
         let address = pointer.addr() as u64;
-        note(Event::Goes { address });
+        note(Event::Freed { address });
     }
 }
 
-// SAFETY: everything is handed on to the system's allocator as it came.
+// SAFETY: all calls are passed on to the system's allocator unchanged.
 unsafe impl GlobalAlloc for Recorder {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees that the layout is valid.
         let pointer = unsafe { System.alloc(layout) };
         note_alloc(pointer, layout.size());
         pointer
@@ -70,15 +70,16 @@ unsafe impl GlobalAlloc for Recorder {
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         note_dealloc(pointer, layout.size());
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees that `System` allocated the pointer, through this allocator, with this layout.
         unsafe { System.dealloc(pointer, layout) };
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees that `System` allocated the pointer, through this allocator, with this layout, and that
+        // the new size is valid.
         let moved = unsafe { System.realloc(pointer, layout, new_size) };
         if !moved.is_null() {
-            // An object that grows is a new one, even where it stays.
+            // An object that grows counts as a new one, even at the same address.
             note_dealloc(pointer, layout.size());
             note_alloc(moved, new_size);
         }
@@ -110,7 +111,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     std::fs::write(output, &compressed)?;
     let came = events
         .iter()
-        .filter(|event| matches!(event, Event::Comes { .. }))
+        .filter(|event| matches!(event, Event::Allocated { .. }))
         .count();
     println!(
         "{} files, {items} items: {} events, {came} objects, {} alive at once, {} bytes",
@@ -122,7 +123,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// What the program does. A few files are kept while others are worked on, as a compiler keeps its crate.
+/// The recorded program. A few files are kept while others are processed, as a compiler keeps its crate.
 fn parse_all(sources: &[String]) -> usize {
     const KEPT: usize = 8;
     let mut kept: Vec<syn::File> = Vec::new();
@@ -145,7 +146,7 @@ fn parse_all(sources: &[String]) -> usize {
     items
 }
 
-/// Counts the functions and types of a file, and remembers their names.
+/// Counts the functions and types of a file, and collects their names.
 #[derive(Default)]
 struct Counter {
     items: usize,
@@ -163,21 +164,21 @@ impl<'ast> Visit<'ast> for Counter {
     }
 }
 
-/// Drops what went but never came, and lets go at the end of what came and never went.
+/// Removes frees without an allocation, and appends a free for each object that was not freed.
 fn closed(events: &[Event]) -> Vec<Event> {
     let mut alive = Vec::new();
     let mut known = HashSet::new();
     let mut closed = Vec::with_capacity(events.len());
     for &event in events {
         match event {
-            Event::Comes { address, .. } if known.insert(address) => alive.push(address),
-            Event::Goes { address } if known.remove(&address) => {}
+            Event::Allocated { address, .. } if known.insert(address) => alive.push(address),
+            Event::Freed { address } if known.remove(&address) => {}
             _ => continue,
         }
         closed.push(event);
     }
     alive.retain(|address| known.remove(address));
-    closed.extend(alive.into_iter().rev().map(|address| Event::Goes { address }));
+    closed.extend(alive.into_iter().rev().map(|address| Event::Freed { address }));
     closed
 }
 

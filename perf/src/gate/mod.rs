@@ -1,9 +1,9 @@
-//! `gate`: checks every target, and names what misses.
+//! `gate`: checks every target, and names those that are missed.
 //!
-//! Within an hour: after a short first look at all maps, only the fastest peers of each point are measured well. Where
-//! the machine is so slow that this takes longer, what comes last is measured three times, not five. What
-//! misses is measured again, twice at most and while there is time, and counts with all its repetitions together. That
-//! favours whoever missed by chance; who misses by more than chance misses three times as surely.
+//! It takes at most an hour: after a short first look at all maps, only the fastest peers of each point are measured fully. On a
+//! machine where this takes longer, the last measurements are repeated three times, not five. Missed targets are measured again,
+//! twice at most and while there is time, and all repetitions count together. That favours a target missed by chance; a target
+//! missed by more than chance is then missed with more certainty.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -14,12 +14,13 @@ use std::time::{Duration, Instant};
 use crate::class::{self, Class};
 use crate::cli::GateOptions;
 use crate::engine::{self, Known, Plan, Point, Spent};
-use crate::gate::results::Results;
+use crate::gate::results::{Results, Verdict};
 use crate::gate::targets::{Group, Needs, Target};
 use crate::keys::{KeyKind, KeySets};
 use crate::limits::loads;
 use crate::memory;
 use crate::peers::{self, Contender};
+pub(crate) use crate::peers::{BY_ID, OURS};
 use crate::record::{self, Failures, Line, Sink, rounded};
 use crate::store::{About, Kind};
 use crate::workloads::Workload;
@@ -27,18 +28,14 @@ use crate::workloads::Workload;
 pub(crate) mod results;
 pub(crate) mod targets;
 
-/// The store that the targets are about.
-pub(crate) const OURS: &str = "shadow";
-/// The same, told the id at each operation.
-pub(crate) const BY_ID: &str = "shadow-by-id";
-/// Peers that are measured well at each point.
-const KEPT: usize = 3;
-/// Peers whose memory is measured at the larger sizes: those that took least at the smallest.
-const KEPT_FOR_MEMORY: usize = 3;
-/// Entries from which a map takes seconds to build.
+/// The number of peers that are measured fully at each point.
+const PEERS_MEASURED: usize = 3;
+/// The number of peers whose memory is measured at the larger sizes: those that took least at the smallest.
+const PEERS_FOR_MEMORY: usize = 3;
+/// The number of entries from which a map takes seconds to build.
 const LARGE: usize = 1 << 22;
-/// How often what misses is measured again.
-const AGAIN: usize = 2;
+/// How often missed targets are measured again.
+const MAX_REPEATS: usize = 2;
 
 pub(crate) fn gate(options: &GateOptions) -> Result<ExitCode, Box<dyn Error>> {
     let begun = Instant::now();
@@ -58,60 +55,34 @@ pub(crate) fn gate(options: &GateOptions) -> Result<ExitCode, Box<dyn Error>> {
     let mut work = Work::new(options, begun)?;
     let all: Vec<&Target> = targets.iter().collect();
     work.measure(&all)?;
-    for _ in 0..AGAIN {
-        let again = work.again(&targets, work.until.saturating_duration_since(Instant::now()));
-        if again.is_empty() {
+    for _ in 0..MAX_REPEATS {
+        let missed = work.to_repeat(&targets, work.deadline.saturating_duration_since(Instant::now()));
+        if missed.is_empty() {
             break;
         }
-        work.measure(&again)?;
+        work.measure(&missed)?;
     }
     work.bar.finish_and_clear();
     Ok(work.conclude(&targets, begun.elapsed()))
 }
 
-/// What has been measured, and how to measure more.
+/// The measurements of a run, and the means to make more.
 struct Work<'o> {
     options: &'o GateOptions,
     contenders: Vec<Contender>,
     sets: KeySets,
     sink: Sink,
     bar: indicatif::ProgressBar,
-    /// When it is to be done.
-    until: Instant,
+    /// The time limit.
+    deadline: Instant,
     results: Results,
     failures: Failures,
-    /// What was measured at each point, which is what is measured again.
+    /// The maps measured at each point, which are those measured again.
     known: Known,
-    /// What each point took when it was measured last.
+    /// The time that each point took when it was last measured.
     last: Spent,
-    /// What each workload took in all, and what is none.
+    /// The time that each workload took, and each measurement that is no workload.
     spent: BTreeMap<&'static str, Duration>,
-}
-
-/// Whether a target is met, and what was measured.
-pub(crate) struct Verdict {
-    pub(crate) met: bool,
-    pub(crate) measured: bool,
-    pub(crate) found: String,
-}
-
-impl Verdict {
-    fn of(met: bool, found: String) -> Self {
-        Self {
-            met,
-            measured: true,
-            found,
-        }
-    }
-
-    /// What was not measured is not met.
-    fn missing(found: String) -> Self {
-        Self {
-            met: false,
-            measured: false,
-            found,
-        }
-    }
 }
 
 impl<'o> Work<'o> {
@@ -122,7 +93,7 @@ impl<'o> Work<'o> {
             sets: KeySets::new(KeyKind::Heap),
             sink: Sink::new(&options.out)?,
             bar: engine::progress(),
-            until: begun + Duration::from_secs(60 * u64::from(options.minutes)),
+            deadline: begun + Duration::from_secs(60 * u64::from(options.minutes)),
             results: Results::default(),
             failures: Failures::default(),
             known: Known::new(),
@@ -135,9 +106,9 @@ impl<'o> Work<'o> {
         (target.check)(&self.results)
     }
 
-    /// Which targets are missed and may still be met in the time that is left: those first that take least. Memory is the
-    /// same each time.
-    fn again<'t>(&self, targets: &'t [Target], left: Duration) -> Vec<&'t Target> {
+    /// Returns the targets that are missed and may still be met in the time that is left, the quickest first. Targets about
+    /// memory are left out: it is the same each time.
+    fn to_repeat<'t>(&self, targets: &'t [Target], left: Duration) -> Vec<&'t Target> {
         let cost = |targets: &[&Target]| -> Duration {
             let points = Needs::of(targets).points;
             points.iter().filter_map(|point| self.last.get(point)).sum()
@@ -153,7 +124,7 @@ impl<'o> Work<'o> {
         missed
     }
 
-    /// Measures what these targets need, once more if it has been measured.
+    /// Measures everything that these targets need, again if it has been measured.
     fn measure(&mut self, targets: &[&Target]) -> Result<(), Box<dyn Error>> {
         let needs = Needs::of(targets);
         self.last.retain(|point, _| !needs.points.contains(point));
@@ -167,7 +138,7 @@ impl<'o> Work<'o> {
             self.measure_memory(entries)?;
             *self.spent.entry("W8").or_default() += start.elapsed();
         }
-        // Small sets first: what they show is known early.
+        // Small sets first, whose results come early.
         let mut sizes: Vec<usize> = needs.points.iter().map(|point| point.entries).collect();
         sizes.sort_unstable();
         sizes.dedup();
@@ -185,19 +156,20 @@ impl<'o> Work<'o> {
 
     fn measure_points(&mut self, points: Vec<Point>) -> Result<(), Box<dyn Error>> {
         let reps = usize::from(self.options.reps);
-        // Points that are compared with each other take turns.
-        let (together, apart): (Vec<Point>, Vec<Point>) =
-            points.iter().partition(|point| is_of_several(point.workload));
+        // Points that are compared with each other are measured alternately.
+        let (alternating, rest): (Vec<Point>, Vec<Point>) = points
+            .iter()
+            .partition(|point| is_compared_across_workloads(point.workload));
         for rep in 0..reps {
-            self.measure_reps(&together, rep..rep + 1, is_clocked, wanted)?;
+            self.measure_reps(&alternating, rep..rep + 1, is_clocked, wanted)?;
         }
-        // A run of so many life cycles is one repetition, however long the others are.
-        let (runs, apart): (Vec<Point>, Vec<Point>) =
-            apart.into_iter().partition(|point| point.workload == Workload::L4);
-        self.measure_reps(&runs, 0..1, is_clocked, wanted)?;
-        self.measure_reps(&apart, 0..reps, is_clocked, wanted)?;
-        // A clock in each insert does not do for the total, so growth is done twice; how it is clocked is asked of ours only.
-        let growth: Vec<Point> = apart
+        // A run of a given number of life cycles is one repetition, however many repetitions the others have.
+        let (counted, rest): (Vec<Point>, Vec<Point>) =
+            rest.into_iter().partition(|point| point.workload == Workload::L4);
+        self.measure_reps(&counted, 0..1, is_clocked, wanted)?;
+        self.measure_reps(&rest, 0..reps, is_clocked, wanted)?;
+        // Clocking each insert would distort the total, so growth is measured twice; the clocked run is for our store only.
+        let growth: Vec<Point> = rest
             .into_iter()
             .filter(|point| point.workload == Workload::W6)
             .collect();
@@ -217,14 +189,14 @@ impl<'o> Work<'o> {
             contenders: self.contenders.iter().collect(),
             points: points.to_vec(),
             reps,
-            until: Some(self.until),
+            deadline: Some(self.deadline),
             seconds: self.options.seconds,
             latency,
             hasher: None,
-            apart: true,
+            own_processes: true,
             cycles: self.options.cycles,
-            keep_peers: Some(KEPT),
-            named: is_named,
+            keep_peers: Some(PEERS_MEASURED),
+            always_measured: is_named,
             known: is_known.then_some(&known),
             wanted,
         };
@@ -284,7 +256,7 @@ impl<'o> Work<'o> {
             let mut all = self.contenders.iter().map(|contender| &contender.about);
             all.any(|about| about.name == store && entries <= about.max_entries)
         };
-        let least = self.results.least_memory(KEPT_FOR_MEMORY, holds);
+        let least = self.results.least_memory(PEERS_FOR_MEMORY, holds);
         for contender in &self.contenders {
             let about = &contender.about;
             let compared = memory::is_compared(contender) && (least.is_empty() || least.contains(about.name));
@@ -301,7 +273,7 @@ impl<'o> Work<'o> {
         Ok(())
     }
 
-    /// Prints the verdicts. Fails if a target is missed, or a map was wrong.
+    /// Prints the verdicts. Returns a failure if a target is missed, or our store was wrong.
     fn conclude(&self, targets: &[Target], took: Duration) -> ExitCode {
         let verdicts: Vec<(&Target, Verdict)> = targets.iter().map(|target| (target, self.verdict(target))).collect();
         let missed: Vec<&str> = verdicts
@@ -362,23 +334,23 @@ fn minutes(took: Duration) -> String {
     format!("{}:{:02}", seconds / 60, seconds % 60)
 }
 
-/// Whether a target compares this workload with another.
-fn is_of_several(workload: Workload) -> bool {
+/// Returns whether a target compares this workload with another.
+fn is_compared_across_workloads(workload: Workload) -> bool {
     use Workload::{W7, W7P, W9wide, W9x1, W9x4, W9x64};
     matches!(workload, W7 | W7P | W9x1 | W9x4 | W9x64 | W9wide)
 }
 
-/// Latencies: where a target is about them, or the report shows them.
+/// Returns whether latencies are measured: where a target is about them, or the report shows them.
 fn is_clocked(point: Point) -> bool {
     use Workload::{W1, W3, W4, W4N, W5, W7, W7P, W12};
     let of_few = matches!(point.workload, W1 | W3 | W4 | W4N | W5 | W7 | W7P);
     of_few && point.entries < LARGE && point.threads <= 2 || point.workload == W12
 }
 
-/// The targets compare with peers and limits, and are about the default store.
+/// Returns whether the targets need a map at a point. They compare with peers and limits, and are about the default store.
 fn wanted(about: &About, point: Point) -> bool {
-    // Batches are compared with single gets, and a store with itself when ids are many or threads are given to a sweep.
-    let alone = matches!(
+    // Batches are compared with single gets; runs with many ids, and parallel sweeps, with other runs of the same store.
+    let without_peers = matches!(
         point.workload,
         Workload::B64
             | Workload::W7P
@@ -394,24 +366,25 @@ fn wanted(about: &About, point: Point) -> bool {
     );
     match about.kind {
         Kind::Ours => about.name == OURS || about.name == BY_ID && is_headline(point.workload),
-        Kind::Peer => !alone && may_be_best(about.name, point),
+        Kind::Peer => !without_peers && may_be_best(about.name, point),
         Kind::Limit => point.workload == Workload::W1,
         Kind::Design => false,
     }
 }
 
-/// Whether ours is measured both ways, by `Variable` and by id.
+/// Returns whether our store is measured both ways, by `Variable` and by id.
 fn is_headline(workload: Workload) -> bool {
     use Workload::{G64, W1, W2, W3, W4, W4N, W5};
     matches!(workload, W1 | G64 | W2 | W3 | W4 | W4N | W5)
 }
 
-/// The peers that a target names.
+/// Returns whether a target names this peer.
 fn is_named(about: &About, point: Point) -> bool {
     about.name == targets::NAMED && point.workload == Workload::G64 && point.entries < LARGE
 }
 
-/// Where a map takes seconds to build, only those are tried that led in runs of all: METHODOLOGY.md has the figures.
+/// Returns whether a peer is tried. Where a map takes seconds to build, only peers that led in runs of all maps are:
+/// METHODOLOGY.md has the figures.
 fn may_be_best(name: &str, point: Point) -> bool {
     match point.workload {
         _ if point.entries < LARGE => true,
@@ -421,7 +394,7 @@ fn may_be_best(name: &str, point: Point) -> bool {
             } else {
                 &["scc_index", "leapfrog", "scc_map"]
             };
-            // In both forms. The C++ peers have not been tried yet.
+            // In both forms. The C++ peers were not in those runs.
             led.contains(&name.trim_end_matches("-in-place")) || peers::is_from_cpp(name)
         }
         _ => true,

@@ -1,16 +1,43 @@
-//! What the gate has measured, and the comparisons that targets are made of.
+//! The gate's measurements, and the comparisons of which targets consist.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::engine::Point;
-use crate::gate::{OURS, Verdict};
+use crate::keys::count;
 use crate::memory;
-use crate::peers::{self, Peers};
+use crate::peers::{self, OURS, Peers};
 use crate::record::{Cell, Memory};
-use crate::summary::{self, Spread, count, figures};
+use crate::spread::Spread;
+use crate::summary::{self, figures};
 use crate::workloads::Workload;
 
-/// All repetitions, of however many rounds.
+/// Whether a target is met, and the figures measured.
+pub(crate) struct Verdict {
+    pub(crate) met: bool,
+    pub(crate) measured: bool,
+    pub(crate) found: String,
+}
+
+impl Verdict {
+    fn of(met: bool, found: String) -> Self {
+        Self {
+            met,
+            measured: true,
+            found,
+        }
+    }
+
+    /// A target that was not measured is not met.
+    fn missing(found: String) -> Self {
+        Self {
+            met: false,
+            measured: false,
+            found,
+        }
+    }
+}
+
+/// All repetitions, of all rounds.
 #[derive(Default)]
 pub(crate) struct Results {
     cells: BTreeMap<(Point, String), Vec<Cell>>,
@@ -19,7 +46,7 @@ pub(crate) struct Results {
 }
 
 impl Results {
-    /// Where it belongs.
+    /// Adds a cell to its point, and returns the point.
     pub(crate) fn add(&mut self, cell: Cell) -> Point {
         let workload = Workload::ALL.iter().find(|workload| workload.name() == cell.workload);
         let point = Point {
@@ -42,7 +69,7 @@ impl Results {
             .push(line.bytes_per_entry);
     }
 
-    /// Of the peers that `may` be kept, those that take least memory at the smallest size that was measured.
+    /// Returns the `keep` peers accepted by `may` that take least memory at the smallest size that was measured.
     pub(crate) fn least_memory(&self, keep: usize, may: impl Fn(&str) -> bool) -> BTreeSet<String> {
         let smallest = self.memory.keys().next().map(|(entries, _)| *entries);
         let mut peers: Vec<(&str, f64)> = self
@@ -59,8 +86,8 @@ impl Results {
             .collect()
     }
 
-    /// Ours against the best such peer: at least so many times its rate, at the same point or another. What is found says
-    /// how it is to the best of each form.
+    /// Compares our store with the best such peer, at the same point or another: at least `at_least` times its rate. The verdict
+    /// also names the ratio to the best peer of each form.
     pub(crate) fn against_best(&self, ours: Point, theirs: Point, peers: Peers, at_least: f64) -> Verdict {
         let Some(best) = self.best(theirs, peers) else {
             return missing(theirs, "every peer");
@@ -76,12 +103,12 @@ impl Results {
         verdict
     }
 
-    /// Ours against one store by name: at least so many times its rate.
+    /// Compares our store with one named store: at least `at_least` times its rate.
     pub(crate) fn against(&self, point: Point, store: &str, at_least: f64) -> Verdict {
         self.ratio((point, OURS), (point, store), at_least)
     }
 
-    /// One of ours by name against another store.
+    /// Compares one of our stores, by name, with another store.
     pub(crate) fn one_against(&self, ours: &str, point: Point, store: &str, at_least: f64) -> Verdict {
         self.ratio((point, ours), (point, store), at_least)
     }
@@ -102,7 +129,7 @@ impl Results {
         Verdict::of(times >= at_least, found)
     }
 
-    /// How many times as long an operation of ours takes at one point as at another: at most.
+    /// Compares our store at two points: an operation at `slow` takes at most `at_most` times as long as at `fast`.
     pub(crate) fn slower(&self, slow: Point, fast: Point, at_most: f64) -> Verdict {
         let Some(times) = self.times((fast, OURS), (slow, OURS)) else {
             return missing(slow, OURS);
@@ -110,7 +137,7 @@ impl Results {
         Verdict::of(times <= at_most, format!("{}x, at most {at_most}x", figures(times)))
     }
 
-    /// A figure of ours: at most.
+    /// Compares a figure of our store with a limit that it may not exceed.
     pub(crate) fn at_most(
         &self,
         point: Point,
@@ -129,7 +156,7 @@ impl Results {
         }
     }
 
-    /// The p99.9 of ours: at most so many times the least of such peers.
+    /// Compares the p99.9 of our store with the least of such peers: at most `at_most` times as long.
     pub(crate) fn p999_against_best(&self, point: Point, peers: Peers, at_most: f64) -> Verdict {
         let of = |store: &str| {
             let cells = self.cells.get(&(point, store.to_owned()))?;
@@ -157,8 +184,8 @@ impl Results {
         Verdict::of(times <= at_most, found)
     }
 
-    /// A figure of ours, from each repetition: at most a limit, or so many times another figure of the same, whichever is
-    /// more.
+    /// Compares a figure of our store, in each repetition, with the larger of a limit and a multiple of another figure of the
+    /// same repetition.
     pub(crate) fn at_most_or_times(
         &self,
         point: Point,
@@ -186,7 +213,7 @@ impl Results {
         Verdict::of(worst(row) <= 1.0, found)
     }
 
-    /// The quantiles of each store at the points of some workloads, a line each.
+    /// Returns the quantiles of each store at the points of these workloads, one line each.
     pub(crate) fn latencies(&self, of: &[Workload]) -> Vec<String> {
         let mut lines = Vec::new();
         for ((point, store), cells) in self.cells.iter().filter(|((point, _), _)| of.contains(&point.workload)) {
@@ -217,7 +244,7 @@ impl Results {
         lines
     }
 
-    /// The time of a look-up in a batch, against what prefetching could do: at most so many times.
+    /// Compares the time of a look-up in a batch with the limit that prefetching sets: at most `at_most` times as long.
     pub(crate) fn near_prefetch(&self, point: Point, at_most: f64) -> Verdict {
         let Some(rate) = self.rate(point, OURS) else {
             return missing(point, OURS);
@@ -239,7 +266,7 @@ impl Results {
         Verdict::of(times <= at_most, found)
     }
 
-    /// Bytes an entry: at most so many.
+    /// Compares the bytes per entry with a limit.
     pub(crate) fn memory_at_most(&self, entries: usize, limit: f64) -> Verdict {
         match self.memory_of(entries, OURS) {
             Some(bytes) => Verdict::of(bytes <= limit, format!("{bytes:.1} bytes, at most {limit}")),
@@ -247,7 +274,7 @@ impl Results {
         }
     }
 
-    /// Bytes an entry: below every peer.
+    /// Compares the bytes per entry with those of the peers: fewer than every peer.
     pub(crate) fn memory_below_peers(&self, entries: usize) -> Verdict {
         let Some(ours) = self.memory_of(entries, OURS) else {
             return Verdict::missing(format!("W8 was not measured at {}", count(entries)));
@@ -268,7 +295,7 @@ impl Results {
         }
     }
 
-    /// At every size of the curve: at most so many bytes an entry.
+    /// Compares the bytes per entry with a limit, at every size of the curve.
     pub(crate) fn memory_curve_at_most(&self, limit: f64) -> Verdict {
         let sizes = memory::curve().map(|entries| Some((entries, self.memory_of(entries, OURS)?)));
         let Some(worst) = sizes.into_iter().collect::<Option<Vec<_>>>() else {
@@ -280,7 +307,7 @@ impl Results {
         Verdict::of(bytes <= limit, found)
     }
 
-    /// At every size of the curve: below every peer.
+    /// Compares the bytes per entry with those of every peer, at every size of the curve.
     pub(crate) fn memory_curve_below_peers(&self) -> Verdict {
         let sizes = memory::curve().map(|entries| (entries, self.memory_below_peers(entries)));
         if sizes.iter().any(|(_, verdict)| !verdict.measured) {
@@ -303,19 +330,19 @@ impl Results {
         Some(Spread::of(bytes.iter().copied())?.median)
     }
 
-    /// How many times one rate the other is, by turns.
+    /// Returns the ratio of two rates, as the median over repetitions.
     fn times(&self, (point, store): (Point, &str), (of, other): (Point, &str)) -> Option<f64> {
         let cells = |point, store: &str| self.cells.get(&(point, store.to_owned()));
         summary::times(cells(point, store)?, cells(of, other)?)
     }
 
-    /// The median rate, in Mop/s.
+    /// Returns the median rate, in Mop/s.
     fn rate(&self, point: Point, store: &str) -> Option<f64> {
         let cells = self.cells.get(&(point, store.to_owned()))?;
         Some(Spread::of(cells.iter().map(|cell| cell.mops))?.median)
     }
 
-    /// The peer with the highest median.
+    /// Returns the peer with the highest median.
     fn best(&self, point: Point, peers: Peers) -> Option<String> {
         let about = peers::all().into_iter().map(|contender| contender.about);
         about

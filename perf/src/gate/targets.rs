@@ -1,16 +1,15 @@
-//! The targets. All compare within one run; "best" is the best of all concurrent peers at that point. In those that have
-//! stood from the beginning, of those with boxed values; the others say it.
+//! The targets. All compare figures of one run; "best" is the best of all concurrent peers at that point. The original targets
+//! compare with peers with boxed values, the others say with which.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::class::Class;
 use crate::engine::Point;
-use crate::gate::Verdict;
-use crate::gate::results::Results;
+use crate::gate::results::{Results, Verdict};
+use crate::keys::count;
 use crate::peers::Peers;
 use crate::record::Cell;
-use crate::summary::count;
 use crate::workloads::Workload;
 
 mod life_cycle;
@@ -21,25 +20,25 @@ const M1: usize = 1 << 20;
 const M4: usize = 1 << 22;
 const M8: usize = 1 << 23;
 
-/// The peer that targets of G64 name: it is measured there whatever its rate.
+/// The peer that targets of G64 name, which is measured there whatever its rate.
 pub(crate) const NAMED: &str = "papaya";
 
-/// Something to be reached.
+/// A figure to be reached.
 pub(crate) struct Target {
     pub(crate) name: String,
     pub(crate) group: Group,
-    /// Of machines that it is for; nothing if it is for all.
+    /// The machines that it is for; `None`: all.
     pub(crate) class: Option<Class>,
     needs: Needs,
     pub(crate) check: Box<dyn Fn(&Results) -> Verdict>,
 }
 
-/// Where a target comes from.
+/// The origin of a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Group {
-    /// From the beginning.
+    /// The original targets.
     Standing,
-    /// Memory that comes back: life cycles, small stores, what becomes of freed values.
+    /// Targets about life cycles, small stores, and the memory of freed values.
     LifeCycle,
 }
 
@@ -56,7 +55,7 @@ impl fmt::Display for Group {
     }
 }
 
-/// What must be measured.
+/// The measurements that targets need.
 #[derive(Default)]
 pub(crate) struct Needs {
     pub(crate) points: BTreeSet<Point>,
@@ -76,7 +75,7 @@ impl Needs {
     }
 }
 
-/// All targets.
+/// Returns all targets.
 pub(crate) fn all() -> Vec<Target> {
     let mut list = List(Vec::new());
     reads(&mut list);
@@ -91,7 +90,7 @@ pub(crate) fn all() -> Vec<Target> {
     list.0
 }
 
-/// Those for machines of a class.
+/// Returns the targets for machines of a class.
 pub(crate) fn of(class: Class) -> Vec<Target> {
     let mut targets = all();
     targets.retain(|target| target.class.is_none_or(|own| own == class));
@@ -144,7 +143,7 @@ fn changes(list: &mut List) {
     list.best(W3, K64, &[1, 2, 8], 1.1);
     list.best(W3, M1, &[1, 2, 8], 1.3);
     for entries in [K64, M1] {
-        // Threads beyond the cores wait for a core, which is not the map's doing.
+        // With more threads than cores, threads wait for a core, which is not the map's cost.
         for threads in [1, 2] {
             list.at_most(
                 at(W3, entries, threads),
@@ -227,7 +226,7 @@ impl List {
         });
     }
 
-    /// At least so many times the rate of the best of such peers.
+    /// Adds a target: at least `at_least` times the rate of the best of such peers.
     fn best_of(&mut self, point: Point, peers: Peers, at_least: f64) {
         let name = named(point, &format!(">= {at_least}x best, values {}", peers.values()));
         self.add(name, [point], move |results| {
@@ -239,7 +238,7 @@ impl List {
         self.0.last_mut().expect("one was just added")
     }
 
-    /// At least so many times the rate of the best peer.
+    /// Adds targets: at least `at_least` times the rate of the best peer.
     fn best(&mut self, workload: Workload, entries: usize, threads: &[usize], at_least: f64) {
         for &threads in threads {
             let point = at(workload, entries, threads);

@@ -1,28 +1,28 @@
-//! What single calls cost that no workload is made of, beside how much there is: guards that are held, ids, room in a table.
+//! The cost of single calls that are in no workload, for several amounts of guards that are held, ids, and room in a table.
 //!
-//! They are recorded as limits are, and shown in a table of their own.
+//! They are recorded like limits, and shown in a table of their own.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use shadow_vars::{ObjAddr, ShadowId, ShadowStore};
 
-use crate::limits::{Figure, timed};
+use crate::limits::figure::{Figure, timed};
 use crate::rng::Rng;
 use crate::store::FoldHash;
 
-/// With what the names of all of them begin.
+/// The prefix of their names.
 pub(crate) const CALL: &str = "call: ";
 
-/// How much there is of everything.
+/// The amounts.
 #[derive(Clone, Copy)]
 pub(crate) struct Sizes {
-    /// Owned guards that are held.
+    /// The number of owned guards that are held.
     pub(crate) guards: [usize; 2],
     pub(crate) ids: usize,
-    /// Entries that a table has room for, of which there is one.
+    /// The number of entries that a table with one entry has room for.
     pub(crate) room: usize,
-    /// Entries of which all but one in 32 are freed.
+    /// The number of entries of which all but one in 32 are freed.
     pub(crate) swept: usize,
 }
 
@@ -37,7 +37,7 @@ impl Sizes {
 
 type Peer = papaya::HashMap<usize, u64, FoldHash>;
 
-/// One repetition of everything here.
+/// Runs one repetition of all measurements.
 pub(crate) fn measure(sizes: Sizes, rep: usize, time: Duration) -> Vec<Figure> {
     let mut figures = Vec::new();
     let mut put = |name, entries, ns| {
@@ -114,7 +114,7 @@ pub(crate) fn measure(sizes: Sizes, rep: usize, time: Duration) -> Vec<Figure> {
 
 const ID: ShadowId<u64> = ShadowId::new(7);
 
-/// Of objects of a cache line each, behind each other.
+/// Returns the address of an object: each takes a cache line, and they are adjacent.
 fn address(number: usize) -> ObjAddr {
     ObjAddr::new(0x10_0000 + 64 * number)
 }
@@ -140,7 +140,7 @@ fn round(mut work: impl FnMut()) -> u64 {
     ROUND
 }
 
-/// A variable of an id that is new, for so many ids; and how many there are of all of them together.
+/// Measures creating a variable with a new id, for several numbers of ids, and counting the variables of all ids.
 fn many_ids(ids: usize, time: Duration, put: &mut impl FnMut(&'static str, usize, f64)) {
     let store: ShadowStore = ShadowStore::default();
     let start = Instant::now();
@@ -165,8 +165,9 @@ fn many_ids(ids: usize, time: Duration, put: &mut impl FnMut(&'static str, usize
     );
 }
 
-/// Hits when all but one in 32 of so many entries have been freed, in the order of the walk and at random, beside a fresh store
-/// with the same ones. What is left lies far apart in memory, whatever the order was; what the table is like is the rest.
+/// Measures hits after all but one in 32 entries have been freed, in the order of the walk and at random, beside a fresh store
+/// with the same entries. The remaining entries lie far apart in memory in both orders; the rest of the difference is the state
+/// of the table.
 fn after_a_sweep(entries: usize, time: Duration, put: &mut impl FnMut(&'static str, usize, f64)) {
     let mut rng = Rng::new(11);
     for (free, hit, is_random) in [
@@ -194,7 +195,7 @@ fn after_a_sweep(entries: usize, time: Duration, put: &mut impl FnMut(&'static s
         }
         put(free, entries, start.elapsed().as_nanos() as f64 / order.len() as f64);
         store.shrink_to_fit();
-        // The walk's order would be the table's.
+        // Shuffled, because the walk's order would be the table's.
         rng.shuffle(&mut left);
         put(hit, entries, hits(&store, &left, time));
         if !is_random {

@@ -1,12 +1,12 @@
-//! Loads from memory: alone, and as a look-up would do them.
+//! Loads from memory: single ones, and in pairs like those of a look-up.
 //!
-//! A table of twice as many slots as entries, eight bytes each, half of them leading to nodes of one cache line. The
-//! order of accesses is random and is read from a stream, as in the workloads.
+//! The table has twice as many slots as entries, eight bytes each; half of the slots lead to nodes of one cache line. The order
+//! of accesses is random and is read from a stream, as in the workloads.
 
 use std::hint::black_box;
 use std::time::Duration;
 
-use crate::limits::{Figure, timed};
+use crate::limits::figure::{Figure, timed};
 use crate::rng::Rng;
 
 pub(crate) const LOAD: &str = "one load";
@@ -14,13 +14,13 @@ pub(crate) const PAIR: &str = "slot, then node";
 pub(crate) const CHAIN: &str = "slot, then node, each after the last";
 pub(crate) const BATCH_32: &str = "slot, then node, prefetched in batches of 32";
 pub(crate) const BATCH_64: &str = "slot, then node, prefetched in batches of 64";
-/// What `prefetched` gives.
+/// The name of the limit that [`prefetched`] measures.
 pub(crate) const LEAST: &str = "least of the prefetched batches";
 const LOAD_HUGE: &str = "one load, huge pages asked for";
 const PAIR_HUGE: &str = "slot, then node, huge pages asked for";
 const BATCH_HUGE: &str = "slot, then node, batches of 64, huge pages";
 
-/// All of it for one size.
+/// Measures everything for one size.
 pub(crate) fn measure(entries: usize, reps: usize, time: Duration, mut done: impl FnMut()) -> Vec<Figure> {
     let small = Data::new(entries, false);
     let huge = Data::new(entries, true);
@@ -42,7 +42,7 @@ pub(crate) fn measure(entries: usize, reps: usize, time: Duration, mut done: imp
     figures
 }
 
-/// The least that a prefetched look-up takes, in nanoseconds, in either kind of pages: what batches are measured against.
+/// Returns the least time of a prefetched look-up, in nanoseconds, with either page size: the limit for batches.
 pub(crate) fn prefetched(entries: usize, reps: usize, time: Duration) -> Option<f64> {
     let once = |data: &Data| timed(time, || data.prefetched::<32>()).min(timed(time, || data.prefetched::<64>()));
     let of = |huge| {
@@ -52,7 +52,7 @@ pub(crate) fn prefetched(entries: usize, reps: usize, time: Duration) -> Option<
     Some(of(false)?.min(of(true)?))
 }
 
-/// A node: what it holds is 0, which the compiler does not know.
+/// A node. It contains 0, which the compiler does not know.
 #[repr(align(64))]
 #[derive(Clone, Copy)]
 struct Node(u64);
@@ -60,12 +60,12 @@ struct Node(u64);
 struct Data {
     slots: Region<u32>,
     nodes: Region<Node>,
-    /// Slots that lead to nodes, in the order of access.
+    /// The slots that lead to nodes, in the order of access.
     order: Vec<u32>,
 }
 
 const STREAM: usize = 1 << 22;
-/// Accesses between two looks at the time.
+/// The accesses between two checks of the time.
 const ROUND: usize = 1 << 12;
 
 impl Data {
@@ -76,7 +76,7 @@ impl Data {
         let mut slots = Region::new(entries * 2 * SLOT_WORDS, 0, huge);
         let mut order = Vec::with_capacity(entries);
         for (place, node) in nodes.into_iter().enumerate() {
-            // One of two neighbours, at random.
+            // One of two neighbouring slots, at random.
             let slot = (place * 2 + rng.below(2)) * SLOT_WORDS;
             slots.0[slot] = node;
             order.push(slot as u32);
@@ -93,7 +93,7 @@ impl Data {
         }
     }
 
-    /// Calls `work` with the whole stream, piece by piece; how many accesses.
+    /// Calls `work` with the whole stream, in pieces, and returns the number of accesses.
     #[inline]
     fn pieces(&self, mut work: impl FnMut(&[u32])) -> u64 {
         let pieces = self.order.chunks_exact(ROUND);
@@ -113,7 +113,7 @@ impl Data {
         count
     }
 
-    /// With `CHAINED`, where to look next depends on what was found.
+    /// Loads slots and their nodes. With `CHAINED`, the next slot depends on the loaded node.
     fn pair<const CHAINED: bool>(&self) -> u64 {
         let mut sum = 0;
         let count = self.pieces(|piece| {
@@ -146,7 +146,7 @@ impl Data {
     }
 }
 
-/// A slot is eight bytes, of which four are used here.
+/// The size of a slot in words: eight bytes, of which four are used here.
 const SLOT_WORDS: usize = 2;
 
 #[inline]
@@ -154,14 +154,14 @@ fn prefetch<T>(at: &T) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a prefetch of any address is harmless, and this one is valid.
+        // SAFETY: a prefetch of any address is harmless, and this address is valid.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(at).cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = at;
 }
 
-/// A large array, in small or huge pages as far as the system follows the wish.
+/// A large array, in small or huge pages, if the system follows the advice.
 struct Region<T>(Vec<T>);
 
 impl<T: Copy> Region<T> {
@@ -173,7 +173,7 @@ impl<T: Copy> Region<T> {
     }
 }
 
-/// Says before first use which pages are wanted.
+/// Advises the system which pages to use; must be called before the first access.
 pub(crate) fn advise(start: *mut u8, bytes: usize, huge: bool) {
     #[cfg(target_os = "linux")]
     {
@@ -188,7 +188,8 @@ pub(crate) fn advise(start: *mut u8, bytes: usize, huge: bool) {
         } else {
             libc::MADV_NOHUGEPAGE
         };
-        // SAFETY: whole pages within one allocation; the advice changes no contents. A refusal changes nothing at all.
+        // SAFETY: the range is of whole pages within one allocation, and the advice does not change contents. If it is refused,
+        // nothing changes.
         unsafe { libc::madvise(start.add(skipped).cast(), bytes, advice) };
     }
     #[cfg(not(target_os = "linux"))]

@@ -1,33 +1,27 @@
-//! `limits`: what the machine can do, measured beside the maps.
+//! `limits`: the limits of the machine, measured beside the maps.
 //!
-//! A look-up in any hash table with stable values reads a slot and then what the slot leads to. What that costs with
-//! nothing around it, what a guard costs with nothing in it, and what a node costs to allocate, are what no map can
-//! undercut.
+//! A look-up in any hash table with stable values reads a slot and then the node to which it leads. The cost of these two loads
+//! alone, of a guard alone, and of allocating a node, are lower bounds for every map.
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use indicatif::ProgressBar;
 
 use crate::cli::LimitOptions;
 use crate::driver::pin_to_core;
 use crate::engine;
+use crate::keys::count;
+use crate::limits::figure::Figure;
 use crate::record::{self, Line, Sink, rounded};
-use crate::summary::{Spread, count};
+use crate::spread::Spread;
 
 pub(crate) mod calls;
+mod figure;
 pub(crate) mod loads;
 pub(crate) mod pauses;
 mod primitives;
-
-/// Nanoseconds of one limit in one repetition.
-pub(crate) struct Figure {
-    pub(crate) name: &'static str,
-    pub(crate) entries: usize,
-    pub(crate) rep: usize,
-    pub(crate) ns: f64,
-}
 
 pub(crate) fn limits(options: &LimitOptions) -> Result<(), Box<dyn Error>> {
     let mut sink = Sink::new(&options.out)?;
@@ -71,7 +65,7 @@ pub(crate) fn limits(options: &LimitOptions) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Measures everything, on a thread of its own that keeps to one core.
+/// Measures everything, on a pinned thread of its own.
 pub(crate) fn measure(entries: &[usize], reps: usize, time: Duration, bar: &ProgressBar) -> Vec<Figure> {
     let work = || {
         pin_to_core(0);
@@ -95,18 +89,4 @@ pub(crate) fn measure(entries: &[usize], reps: usize, time: Duration, bar: &Prog
         let thread = scope.spawn(work);
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
-}
-
-/// Nanoseconds an operation. `work` does a number of them and says how many; it is warmed up first.
-fn timed(time: Duration, mut work: impl FnMut() -> u64) -> f64 {
-    let mut run = |time: Duration| {
-        let start = Instant::now();
-        let mut ops = 0;
-        while start.elapsed() < time {
-            ops += work();
-        }
-        start.elapsed().as_nanos() as f64 / ops as f64
-    };
-    run(time / 5);
-    run(time)
 }

@@ -1,25 +1,24 @@
-//! What a thread waits for that does nothing: other work on its core, a host that takes the core away, memory that is
-//! touched for the first time. No operation's worst case is below these.
+//! The pauses of a thread that does nothing: other work on its core, a host that takes the core away, the first access to memory.
+//! The worst case of no operation is below these.
 
 use std::alloc::{Layout, alloc, dealloc};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::limits::Figure;
+use crate::limits::figure::Figure;
 use crate::limits::loads::advise;
 
-/// Bytes of a huge page.
+/// The bytes of a huge page.
 const HUGE: usize = 2 << 20;
-/// Bytes of an ordinary one.
+/// The bytes of an ordinary page.
 const PAGE: usize = 4096;
-/// Pieces of memory of that size, each touched in turn.
+/// The number of huge pages of memory, each of which is touched in turn.
 const PIECES: usize = 32;
-/// Growing to 8 M takes about four seconds, and p99.99 of its inserts is the 839th longest: so many in a second.
+/// Growth to 8 M entries takes about four seconds, and p99.99 of its inserts is the 839th longest: 210 per second.
 const RANK: usize = 210;
 
-/// One repetition of everything here.
+/// Runs one repetition of all measurements.
 pub(crate) fn measure(rep: usize) -> Vec<Figure> {
     let figure = |name, ns| Figure {
         name,
@@ -37,31 +36,16 @@ pub(crate) fn measure(rep: usize) -> Vec<Figure> {
     ]
 }
 
-/// Reads the clock until it is told to stop: the longest time between two looks, in nanoseconds. A thread that comes late has
-/// paused since then.
-pub(crate) fn longest_until(since: Instant, stop: &AtomicBool) -> f64 {
-    let (mut last, mut longest) = (since, Duration::ZERO);
-    loop {
-        let now = Instant::now();
-        longest = longest.max(now - last);
-        last = now;
-        // Relaxed: nothing else is passed on.
-        if stop.load(Ordering::Relaxed) {
-            return longest.as_nanos() as f64;
-        }
-    }
-}
-
-/// The times between two looks at the clock, in nanoseconds, the longest [`RANK`] of them, longest first.
+/// Returns the [`RANK`] longest times between two readings of the clock, in nanoseconds, longest first.
 fn gaps(time: Duration) -> Vec<f64> {
-    // No pause: so that there are as many, and the shortest of them comes first.
+    // Filled with zeros, so that there are always as many; the shortest comes first.
     let mut longest = BinaryHeap::from(vec![Reverse(Duration::ZERO); RANK]);
     let start = Instant::now();
     let mut last = start;
     while last - start < time {
         let now = Instant::now();
         let gap = Reverse(now - last);
-        // The least of the longest has the highest rank of all.
+        // The least of the longest is on top of the heap.
         if longest.peek().is_some_and(|least| gap < *least) {
             longest.push(gap);
             longest.pop();
@@ -72,7 +56,7 @@ fn gaps(time: Duration) -> Vec<f64> {
     longest.map(|Reverse(gap)| gap.as_nanos() as f64).collect()
 }
 
-/// How long it takes to write to every page of each of some pieces of fresh memory, in nanoseconds.
+/// Returns the time that it takes to write to every page of fresh memory, in nanoseconds, for each piece.
 fn first_touch(huge: bool) -> Vec<f64> {
     let layout = Layout::from_size_align(HUGE * PIECES, HUGE).expect("a legal layout");
     // SAFETY: the size is not 0.
@@ -83,13 +67,13 @@ fn first_touch(huge: bool) -> Vec<f64> {
         .map(|piece| {
             let start = Instant::now();
             for page in (0..HUGE).step_by(PAGE) {
-                // SAFETY: within the allocation. Volatile: the write is all there is to it.
+                // SAFETY: the byte is within the allocation. Volatile, so that the write is not optimised away.
                 unsafe { memory.add(piece * HUGE + page).write_volatile(1) };
             }
             start.elapsed().as_nanos() as f64
         })
         .collect();
-    // SAFETY: allocated above with this layout.
+    // SAFETY: `memory` was allocated above with this layout, and is not used afterwards.
     unsafe { dealloc(memory, layout) };
     times
 }

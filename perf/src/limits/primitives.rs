@@ -1,4 +1,4 @@
-//! What guards, locked instructions, hashes and allocations cost with nothing around them.
+//! The cost of guards, locked instructions, hashes and allocations alone.
 
 use std::cell::Cell;
 use std::hash::BuildHasher;
@@ -10,18 +10,18 @@ use seize::Guard;
 use shadow_vars::{Asymmetric, Epoch, Seize, ShadowStore};
 
 use crate::heap::{allocate, deallocate};
-use crate::limits::{Figure, timed};
+use crate::limits::figure::{Figure, timed};
 use crate::rng::Rng;
 use crate::store::{AHash, FoldHash};
 
-/// Operations between two looks at the time.
+/// The operations between two checks of the time.
 const ROUND: u64 = 1 << 12;
-/// Bytes of a node: header and value.
+/// The bytes of a node: header and value.
 const NODE: usize = 64;
-/// Nodes that are alive while one of them goes and another comes.
+/// The nodes that are alive while one is freed and another allocated.
 const ALIVE: usize = 1 << 16;
 
-/// One repetition of everything here.
+/// Runs one repetition of all measurements.
 pub(crate) fn measure(rep: usize, time: Duration) -> Vec<Figure> {
     let mut figures = Vec::new();
     let mut put = |name, ns| {
@@ -75,7 +75,7 @@ pub(crate) fn measure(rep: usize, time: Duration) -> Vec<Figure> {
         "locked instruction, uncontended",
         timed(time, || {
             round(|_| {
-                // Relaxed: only the cost is of interest.
+                // Relaxed: only the cost matters.
                 counter.fetch_add(1, Ordering::Relaxed);
             })
         }),
@@ -101,7 +101,7 @@ fn round(mut work: impl FnMut(u64)) -> u64 {
     ROUND
 }
 
-/// The cheapest way to tell others that this thread reads: they pay for the fence that this one leaves out.
+/// Marks the thread as a reader at the least cost: without a fence, which the threads that reclaim must make up for.
 #[inline]
 fn cheap_guard() {
     thread_local!(static ACTIVE: Cell<bool> = const { Cell::new(false) });
@@ -118,7 +118,7 @@ fn hash(hasher: &impl BuildHasher, key: u64) {
 }
 
 fn free_node(node: usize) {
-    // SAFETY: all nodes are of this size, and each is given back once.
+    // SAFETY: `node` came from `allocate` with this size, and each node is freed once.
     unsafe { deallocate(black_box(node), NODE) };
 }
 

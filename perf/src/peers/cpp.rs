@@ -1,28 +1,28 @@
-//! The C++ peers, through functions that `cpp/` gives each of them: their calls are not inlined, which costs them a few
-//! nanoseconds each. Their values are the harness's own, in the map's nodes or slots.
+//! The C++ peers, through functions that `cpp/` defines for each: these calls are not inlined, which costs a few nanoseconds
+//! each. The values are the harness's own, in the map's nodes or slots.
 
 use std::ffi::c_void;
 use std::ptr::NonNull;
 
 use crate::store::{About, Form, Kept, Key, Kind, Packed, Stall, Store};
 
-/// What protects a reader: nothing, or a read section of the thread.
+/// The protection of a reader: none, or a read section of the thread.
 pub(crate) struct Section<'a> {
     map: &'a NonNull<c_void>,
     unlock: unsafe extern "C" fn(*mut c_void),
-    /// A section is its thread's.
+    /// Not `Send`: a section belongs to its thread.
     _of_thread: std::marker::PhantomData<*const ()>,
 }
 
 impl Drop for Section<'_> {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: the map lives while it is borrowed, and this thread began the section that ends here.
+        // SAFETY: the map is alive while borrowed, and this thread began the section that ends here.
         unsafe { (self.unlock)(self.map.as_ptr()) };
     }
 }
 
-/// An adapter for the functions that `PERF_MAP` gives a map.
+/// Defines an adapter for the functions that `PERF_MAP` defines for a map.
 macro_rules! peer {
     (
         $store:ident, $name:literal, lock_free_reads: $lock_free:literal, form: $form:ident, stall: $stall:ident,
@@ -46,14 +46,14 @@ macro_rules! peer {
 
         pub(crate) struct $store(NonNull<c_void>);
 
-        // SAFETY: the map may be used, and dropped, by any thread.
+        // SAFETY: any thread may use and drop the map.
         unsafe impl Send for $store {}
-        // SAFETY: it is a concurrent map: all that is called by reference may be called by several threads at once.
+        // SAFETY: it is a concurrent map: several threads may call all functions that take it by reference.
         unsafe impl Sync for $store {}
 
         impl Drop for $store {
             fn drop(&mut self) {
-                // SAFETY: it came from `new`, and nobody has it any more.
+                // SAFETY: the pointer came from `new`, and is not used afterwards.
                 unsafe { $drop(self.0.as_ptr()) };
             }
         }
@@ -78,14 +78,14 @@ macro_rules! peer {
             }
 
             fn with_capacity(entries: usize) -> Self {
-                // SAFETY: it may always be called.
+                // SAFETY: the function has no preconditions.
                 let map = unsafe { $new(entries) };
                 Self(NonNull::new(map).expect("`new` gives a map or ends the program"))
             }
 
             #[inline]
             fn guard(&self) -> Section<'_> {
-                // SAFETY: the map lives while it is borrowed; the section ends on this thread, as it cannot be sent.
+                // SAFETY: the map is alive while borrowed; the section ends on this thread, because the guard is not `Send`.
                 unsafe { $lock(self.0.as_ptr()) };
                 Section {
                     map: &self.0,
@@ -96,13 +96,13 @@ macro_rules! peer {
 
             #[inline]
             fn get_in<'a>(&'a self, _guard: &Section<'a>, key: Key) -> u64 {
-                // SAFETY: the map lives while it is borrowed, and the thread is in a section.
+                // SAFETY: the map is alive while borrowed, and the thread is in a section.
                 unsafe { $get_in(self.0.as_ptr(), key.0 as u64, key.1) }
             }
 
             #[inline]
             fn get(&self, key: Key) -> u64 {
-                // SAFETY: the map lives while it is borrowed.
+                // SAFETY: the map is alive while borrowed.
                 unsafe { $get(self.0.as_ptr(), key.0 as u64, key.1) }
             }
 
@@ -120,36 +120,36 @@ macro_rules! peer {
             #[inline]
             fn get_batch(&self, id: u64, keys: &[Packed], out: &mut [u64]) {
                 let count = keys.len().min(out.len());
-                // SAFETY: the map lives while it is borrowed; there are as many keys, of 64 bits each, and as many places.
+                // SAFETY: the map is alive while borrowed; `keys` and `out` have `count` elements of 64 bits each.
                 unsafe { $get_each(self.0.as_ptr(), id, keys.as_ptr().cast(), count, out.as_mut_ptr()) };
             }
 
             #[inline]
             fn insert(&self, key: Key) -> bool {
-                // SAFETY: the map lives while it is borrowed.
+                // SAFETY: the map is alive while borrowed.
                 unsafe { $insert(self.0.as_ptr(), key.0 as u64, key.1) }
             }
 
             #[inline]
             fn get_or_insert(&self, key: Key) -> u64 {
-                // SAFETY: the map lives while it is borrowed.
+                // SAFETY: the map is alive while borrowed.
                 unsafe { $get_or_insert(self.0.as_ptr(), key.0 as u64, key.1) }
             }
 
             #[inline]
             fn remove(&self, key: Key) -> bool {
-                // SAFETY: the map lives while it is borrowed.
+                // SAFETY: the map is alive while borrowed.
                 unsafe { $remove(self.0.as_ptr(), key.0 as u64, key.1) }
             }
 
             fn clear_id(&self, id: u64) -> usize {
-                // SAFETY: the map lives while it is borrowed.
+                // SAFETY: the map is alive while borrowed.
                 unsafe { $clear_id(self.0.as_ptr(), id) }
             }
 
             fn settle(&self) {
-                // SAFETY: the map lives while it is borrowed, and this thread is in no section: its guards borrow the store
-                // in the workloads, which settle after them.
+                // SAFETY: the map is alive while borrowed, and this thread is in no section: guards borrow the store, and the
+                // workloads settle after their guards have been dropped.
                 unsafe { $settle(self.0.as_ptr()) };
             }
         }

@@ -1,9 +1,9 @@
-//! dashmap, 6 and 7: a few shards, each a hashbrown table under a lock. Entries move when it grows.
-//! With the feature for inlining (`inline`, later `inline-more`), which its documentation names as the faster one.
+//! dashmap, 6 and 7: a few shards, each a hashbrown table under a lock. Entries move when it grows. Built with the feature for
+//! inlining (`inline`, in later versions `inline-more`), which its documentation says is faster.
 
 use crate::store::{About, Form, Hashing, Kept, Key, Kind, Stall, Store};
 
-/// Both have the same interface, but their types are not the same.
+/// Both versions have the same interface, but different types.
 macro_rules! adapter {
     ($store:ident, $dashmap:ident, $name:literal, $in_place:literal) => {
         pub(crate) struct $store<V, H>($dashmap::DashMap<Key, V, H>);

@@ -1,5 +1,5 @@
-//! flurry: Java's `ConcurrentHashMap` in Rust, chains and trees of nodes, reclaimed by seize. Values are allocations of
-//! their own already.
+//! flurry: Java's `ConcurrentHashMap` in Rust, with chains and trees of nodes, reclaimed by seize. Its values are allocated
+//! separately, so they need no box.
 
 use flurry::{Guard, HashMap};
 
@@ -45,7 +45,7 @@ impl<V: Kept, H: Hashing> Store for Flurry<V, H> {
         self.0.pin().try_insert(key, V::of(key)).is_ok()
     }
 
-    /// Looks first, as there is no such operation in one.
+    /// Looks up first, because there is no such operation.
     #[inline]
     fn get_or_insert(&self, key: Key) -> u64 {
         let map = self.0.pin();

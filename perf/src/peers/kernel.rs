@@ -1,12 +1,12 @@
-//! The kernel's design of shadow variables, in an implementation of this study's: 4096 chains, chosen by the address
-//! alone; one lock for every change; readers under an epoch.
+//! The kernel's design of shadow variables, implemented for this study: 4096 chains, chosen by the address alone; one lock for
+//! all changes; readers under an epoch.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard};
 
 use crossbeam_epoch::{Atomic, Guard, Owned, Shared, pin};
 
-use crate::peers::flush_epochs;
+use crate::peers::epochs::flush_epochs;
 use crate::store::{About, Form, Kept, Key, Kind, Stall, Store};
 
 const CHAINS_LOG2: u32 = 12;
@@ -23,7 +23,7 @@ struct Node<V> {
 }
 
 impl<V: Kept> KernelDesign<V> {
-    /// Fibonacci hashing of the address: the multiplier is the golden ratio.
+    /// Chooses the chain by Fibonacci hashing of the address: the multiplier is the kernel's `GOLDEN_RATIO_64`.
     #[inline]
     fn chain(&self, key: Key) -> &Atomic<Node<V>> {
         let hash = (key.0 as u64).wrapping_mul(0x61c8_8646_80b5_83eb);
@@ -32,9 +32,9 @@ impl<V: Kept> KernelDesign<V> {
 
     #[inline]
     fn find<'g>(&self, key: Key, guard: &'g Guard) -> Option<&'g Node<V>> {
-        // Acquire, here and below: pairs with the Release stores of `push`: a node is seen whole.
+        // Acquire, here and below: pairs with the Release stores of `push` and `unlink`, so that a node is seen whole.
         let mut at = self.chain(key).load(Ordering::Acquire, guard);
-        // SAFETY: what a chain leads to was not retired before the guard was made.
+        // SAFETY: a node in a chain was not retired before the guard was made.
         while let Some(node) = unsafe { at.as_ref() } {
             if node.key == key {
                 return Some(node);
@@ -48,30 +48,30 @@ impl<V: Kept> KernelDesign<V> {
         self.writer.lock().expect("no operation panics")
     }
 
-    /// Puts the node in front of its chain. The caller holds the lock.
+    /// Adds the node at the front of its chain. The caller holds the lock.
     fn push(&self, node: Owned<Node<V>>, guard: &Guard) {
         let chain = self.chain(node.key);
-        // Relaxed: only this thread changes chains.
+        // Relaxed: only this thread changes chains, because it holds the lock.
         node.next.store(chain.load(Ordering::Relaxed, guard), Ordering::Relaxed);
         // Release: pairs with `find`.
         chain.store(node, Ordering::Release);
     }
 
-    /// Takes out of the chain what is not to stay, and retires it. The caller holds the lock.
+    /// Unlinks the nodes that `goes` selects, retires them, and returns their number. The caller holds the lock.
     fn unlink(chain: &Atomic<Node<V>>, guard: &Guard, goes: impl Fn(&Node<V>) -> bool) -> usize {
         let mut count = 0;
         let mut link = chain;
         loop {
-            // Relaxed: only this thread changes chains.
+            // Relaxed: only this thread changes chains, because it holds the lock.
             let at = link.load(Ordering::Relaxed, guard);
-            // SAFETY: what a chain leads to was not retired before the guard was made.
+            // SAFETY: a node in a chain was not retired before the guard was made.
             let Some(node) = (unsafe { at.as_ref() }) else {
                 return count;
             };
             if goes(node) {
                 // Release: pairs with `find`.
                 link.store(node.next.load(Ordering::Relaxed, guard), Ordering::Release);
-                // SAFETY: no chain leads to it any more, and the lock makes this the only thread that retires it.
+                // SAFETY: the node is in no chain any more, and because of the lock only this thread retires it.
                 unsafe { guard.defer_destroy(at) };
                 count += 1;
             } else {
@@ -97,7 +97,7 @@ impl<V: Kept> Store for KernelDesign<V> {
         form: Form::Stable,
         any_value: true,
         stall: Stall::Garbage,
-        // Chains of 256, on average.
+        // Chains of 256 entries, on average.
         max_entries: 1 << 20,
         stands_new_keys: true,
     };
@@ -112,7 +112,7 @@ impl<V: Kept> Store for KernelDesign<V> {
         }
     }
 
-    /// The chains are as many as they are.
+    /// The number of chains is fixed.
     fn with_capacity(_entries: usize) -> Self {
         Self::new()
     }
@@ -127,7 +127,7 @@ impl<V: Kept> Store for KernelDesign<V> {
         self.find(key, guard).map_or(0, |node| node.value.first())
     }
 
-    /// As the kernel: look, allocate outside the lock, look again under it.
+    /// Like the kernel: looks up, allocates outside the lock, and looks up again under it.
     fn insert(&self, key: Key) -> bool {
         let guard = &pin();
         if self.find(key, guard).is_some() {
@@ -171,7 +171,7 @@ impl<V: Kept> Store for KernelDesign<V> {
             .sum()
     }
 
-    /// Without a look for a duplicate, which would take hours for a large set.
+    /// Does not check for a duplicate, which would take hours for a large set.
     fn load(&self, key: Key) {
         let guard = &pin();
         let _lock = self.lock();
@@ -185,12 +185,12 @@ impl<V: Kept> Store for KernelDesign<V> {
 
 impl<V> Drop for KernelDesign<V> {
     fn drop(&mut self) {
-        // SAFETY: `&mut self`: nobody else reads, so nothing needs to be protected.
+        // SAFETY: `&mut self`: no other thread reads, so nothing needs protection.
         let guard = unsafe { crossbeam_epoch::unprotected() };
         for chain in &self.chains {
             let mut at: Shared<'_, Node<V>> = chain.load(Ordering::Relaxed, guard);
             while !at.is_null() {
-                // SAFETY: each node is in one chain once, and what is in a chain is not retired.
+                // SAFETY: each node is in one chain once, and a node in a chain has not been retired.
                 let node = unsafe { at.into_owned() };
                 at = node.next.load(Ordering::Relaxed, guard);
             }

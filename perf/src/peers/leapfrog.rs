@@ -1,8 +1,8 @@
-//! leapfrog's `LeapMap`: keys and values in atomics, no reclamation of its own.
+//! leapfrog's `LeapMap`: keys and values in atomics, without memory reclamation.
 //!
-//! Its values are plain numbers, so a stable pointer is a number here, and what it points to is kept alive for readers
-//! by crossbeam-epoch: a user would have to do the same. Its keys are the packed 64-bit words of the harness, as only
-//! those are read without a lock: a favour, as they have no room for every id.
+//! Its values are plain numbers, so a stable pointer is stored as a number, and crossbeam-epoch keeps its target alive for
+//! readers: a user would have to do the same. Its keys are the packed 64-bit words of the harness, because only such keys are
+//! read without a lock. That favours it, because not every id fits.
 
 use std::marker::PhantomData;
 use std::sync::atomic::{Ordering, fence};
@@ -10,7 +10,7 @@ use std::sync::atomic::{Ordering, fence};
 use crossbeam_epoch::{Guard, Shared, pin};
 use leapfrog::LeapMap;
 
-use crate::peers::flush_epochs;
+use crate::peers::epochs::flush_epochs;
 use crate::store::{About, Form, Hashing, Kept, Key, Kind, Packed, Stall, Store};
 
 pub(crate) struct Leapfrog<V: Kept, H: Hashing>(LeapMap<u64, u64, H>, PhantomData<V>);
@@ -27,7 +27,7 @@ fn word(key: Key) -> u64 {
 unsafe fn first<V: Kept>(address: u64) -> u64 {
     // Acquire: pairs with `boxed`; the map itself moves values with Relaxed loads and stores only.
     fence(Ordering::Acquire);
-    // SAFETY: an address in the map is that of a value that is destroyed only after all guards of now are gone.
+    // SAFETY: a value whose address is in the map is destroyed only after all guards held now have been dropped.
     unsafe { (*std::ptr::with_exposed_provenance::<V>(address as usize)).first() }
 }
 
@@ -40,21 +40,21 @@ fn boxed<V: Kept>(key: Key) -> u64 {
 
 /// # Safety
 ///
-/// The address came from `boxed`, and no thread can reach it.
+/// The address came from `boxed`, and no other thread can reach it.
 unsafe fn unbox<V: Kept>(address: u64) {
-    // SAFETY: the caller's.
+    // SAFETY: the caller guarantees that the address came from `boxed`, and that no other thread can reach it.
     drop(unsafe { Box::from_raw(std::ptr::with_exposed_provenance_mut::<V>(address as usize)) });
 }
 
 impl<V: Kept, H: Hashing> Leapfrog<V, H> {
-    /// Removes under a guard, and frees the value when no reader can hold it.
+    /// Removes under a guard, and frees the value when no reader can hold it any more.
     fn remove_in(&self, guard: &Guard, word: u64) -> bool {
         let Some(address) = self.0.remove(&word) else {
             return false;
         };
         let value: Shared<'_, V> =
             Shared::from(std::ptr::with_exposed_provenance_mut::<V>(address as usize).cast_const());
-        // SAFETY: this thread took the address out of the map, so nobody else retires it; it came from a box.
+        // SAFETY: this thread took the address out of the map, so no other thread retires it; it came from a box.
         unsafe { guard.defer_destroy(value) };
         true
     }
@@ -65,12 +65,12 @@ impl<V: Kept, H: Hashing> Store for Leapfrog<V, H> {
         name: "leapfrog",
         kind: Kind::Peer,
         lock_free_reads: true,
-        // Behind the number that the map has.
+        // The value is behind the number in the map.
         form: Form::Boxed,
         any_value: true,
         stall: Stall::Garbage,
         max_entries: usize::MAX,
-        // It loses entries then, and was seen to loop for ever in an insert.
+        // With new keys it loses entries, and has been seen to loop for ever in an insert.
         stands_new_keys: false,
     };
 
@@ -93,7 +93,7 @@ impl<V: Kept, H: Hashing> Store for Leapfrog<V, H> {
 
     #[inline]
     fn get_in(&self, _guard: &Guard, key: Key) -> u64 {
-        // SAFETY: the guard is held until the read is done.
+        // SAFETY: the guard is held until the value has been read.
         self.0
             .get(&word(key))
             .and_then(|mut found| found.value())
@@ -106,13 +106,13 @@ impl<V: Kept, H: Hashing> Store for Leapfrog<V, H> {
         let address = boxed::<V>(key);
         let absent = self.0.try_insert(word(key), address).is_none();
         if !absent {
-            // SAFETY: the map did not take it.
+            // SAFETY: the map did not take the address.
             unsafe { unbox::<V>(address) };
         }
         absent
     }
 
-    /// Looks first, as the value must be made before `try_insert`.
+    /// Looks up first, because `try_insert` needs the value.
     #[inline]
     fn get_or_insert(&self, key: Key) -> u64 {
         let guard = pin();
@@ -122,7 +122,7 @@ impl<V: Kept, H: Hashing> Store for Leapfrog<V, H> {
                 match self.0.try_insert(word(key), address) {
                     None => V::of(key).first(),
                     Some(other) => {
-                        // SAFETY: the map did not take ours; the other is in it, and the guard is held.
+                        // SAFETY: the map did not take our value; the other one is in the map, and the guard is held.
                         unsafe {
                             unbox::<V>(address);
                             first::<V>(other)
@@ -160,7 +160,7 @@ impl<V: Kept, H: Hashing> Drop for Leapfrog<V, H> {
     fn drop(&mut self) {
         for mut entry in self.0.iter() {
             if let Some(address) = entry.value() {
-                // SAFETY: the map goes, and with it every way to the value.
+                // SAFETY: the map is being dropped, so no thread can reach the value any more.
                 unsafe { unbox::<V>(address) };
             }
         }

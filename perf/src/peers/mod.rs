@@ -1,4 +1,4 @@
-//! All contenders, one adapter file each: the map as its own documentation would have a user write it.
+//! All contenders, one adapter file each: the map is used as its own documentation recommends.
 
 use std::marker::PhantomData;
 
@@ -11,6 +11,7 @@ use crate::workloads::{Held, Job, Measured, run_from_empty};
 #[cfg(any(perf_urcu, perf_tbb, perf_boost_flat, perf_boost_node))]
 mod cpp;
 mod dashmap;
+mod epochs;
 mod flurry;
 mod kernel;
 mod leapfrog;
@@ -22,7 +23,12 @@ mod scc_map;
 mod shadow;
 mod skipmap;
 
-/// A map, with each hasher that it is tried with.
+/// The name of the default store, which the targets are about.
+pub(crate) const OURS: &str = "shadow";
+/// The name of the same store, with the id given to each operation.
+pub(crate) const BY_ID: &str = "shadow-by-id";
+
+/// A map, with the hashers with which it is measured.
 pub(crate) struct Contender {
     pub(crate) about: About,
     pub(crate) variants: Vec<Variant>,
@@ -30,23 +36,23 @@ pub(crate) struct Contender {
 
 /// A map with one hasher.
 pub(crate) struct Variant {
-    /// `own` if the map is not given one.
+    /// `own` if the map chooses its hasher.
     pub(crate) hasher: &'static str,
     pub(crate) bench: &'static dyn Bench,
 }
 
-/// Everything that is done with a map, compiled for each: dynamic at its face, static in its loops.
+/// The operations on a map, compiled for each: dynamic dispatch on the outside, static in the loops.
 pub(crate) trait Bench: Sync {
-    /// A map that holds the keys.
+    /// Builds a map that holds the keys.
     fn build(&self, keys: &KeySet) -> Box<dyn Built>;
 
     /// Runs a workload that begins with an empty map.
     fn run_from_empty(&self, job: &Job<'_>) -> Measured;
 
-    /// A map that holds the keys, made with room for them from the beginning or not, and nothing else.
+    /// Builds a map that holds the keys and nothing else, made with room for them or grown.
     fn hold(&self, keys: &KeySet, with_capacity: bool) -> Box<dyn Send>;
 
-    /// Checks that the adapter does what the workloads take for granted.
+    /// Checks that the adapter has the properties that the workloads rely on.
     #[cfg(test)]
     fn conform(&self);
 }
@@ -56,7 +62,7 @@ pub(crate) trait Built {
     fn run(&self, job: &Job<'_>) -> Measured;
 }
 
-/// All contenders, in the order of reports.
+/// Returns all contenders, in the order of reports.
 pub(crate) fn all() -> Vec<Contender> {
     type Boxed = Box<Value>;
     let mut all = vec![
@@ -88,7 +94,7 @@ pub(crate) fn all() -> Vec<Contender> {
     all
 }
 
-/// Those that were built.
+/// Returns the C++ peers that were built.
 fn from_cpp() -> Vec<Contender> {
     vec![
         #[cfg(perf_urcu)]
@@ -102,46 +108,46 @@ fn from_cpp() -> Vec<Contender> {
     ]
 }
 
-/// Whether the map of that name is one of them.
+/// Returns whether the map of that name is a C++ peer.
 pub(crate) fn is_from_cpp(name: &str) -> bool {
     from_cpp().iter().any(|contender| contender.about.name == name)
 }
 
-/// The C++ peers that this program was built without, and why.
+/// The C++ peers that this program was built without, with the reasons.
 pub(crate) const MISSING: &str = env!("PERF_CPP_MISSING");
 
-/// The versions of all peers that it was built with.
+/// Returns the versions of all peers that it was built with.
 pub(crate) fn versions() -> String {
     let cpp = option_env!("PERF_CPP_PEERS").unwrap_or_default();
     [env!("PERF_PEERS"), cpp].join(", ").trim_end_matches(", ").to_owned()
 }
 
-/// Whether a name is that of a concurrent map from a registry or a distribution.
+/// Returns whether the name is that of a concurrent map from a registry or a distribution.
 pub(crate) fn is_peer(name: &str) -> bool {
     about(name).is_some_and(|about| about.kind == Kind::Peer)
 }
 
-/// What is known of the map of that name.
+/// Returns the properties of the map of that name.
 pub(crate) fn about(name: &str) -> Option<About> {
     let mut all = all().into_iter().map(|contender| contender.about);
     all.find(|about| about.name == name)
 }
 
-/// Which peers are compared with. Those that do not move their values are of both forms.
+/// Which peers are compared with. Maps that do not move their values count as of both forms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Peers {
-    /// Whose references to values stay good: where a map moves its entries, the values are boxed.
+    /// Peers whose references to values stay valid: where a map moves its entries, the values are boxed.
     Boxed,
-    /// Whose values are in place.
+    /// Peers with values in place.
     InPlace,
-    /// Of those with references that stay good, those whose readers take no lock.
+    /// Peers whose references to values stay valid and whose readers take no lock.
     LockFree,
-    /// Of every form.
+    /// Peers of both forms.
     All,
 }
 
 impl Peers {
-    /// Both forms, as they stand beside each other.
+    /// Both forms, in the order of the tables.
     pub(crate) const FORMS: [Self; 2] = [Self::Boxed, Self::InPlace];
 
     pub(crate) fn have(self, about: &About) -> bool {
@@ -154,7 +160,7 @@ impl Peers {
             }
     }
 
-    /// What is said of their values.
+    /// Returns the word for the form of their values.
     pub(crate) fn values(self) -> &'static str {
         match self {
             Self::Boxed => "boxed",
@@ -162,13 +168,6 @@ impl Peers {
             Self::LockFree => "boxed, without locks",
             Self::All => "boxed or in place",
         }
-    }
-}
-
-/// Lets crossbeam-epoch go on far enough that what was retired before is freed, if nobody holds it.
-fn flush_epochs() {
-    for _ in 0..8 {
-        crossbeam_epoch::pin().flush();
     }
 }
 

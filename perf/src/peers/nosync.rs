@@ -1,7 +1,7 @@
-//! hashbrown with no synchronisation at all: not a concurrent map, but the limit that one could hope to reach.
+//! hashbrown without synchronisation: not a concurrent map, but a limit to compare with.
 //!
-//! Any number of threads may read it; only one may write, and then nobody else reads. The harness sees to that: it
-//! gives a limit no workload that writes from two threads.
+//! Any number of threads may read it; only one may write, while no other reads. The harness ensures this: a limit is given no
+//! workload that writes from two threads.
 
 use std::cell::UnsafeCell;
 
@@ -14,20 +14,20 @@ type Map<V, H> = HashMap<Key, V, H>;
 
 pub(crate) struct NoSync<V, H>(UnsafeCell<Map<V, H>>);
 
-// SAFETY: a contender of `Kind::Limit` is only given workloads in which either all threads read, or one does all.
+// SAFETY: a contender of `Kind::Limit` is only given workloads in which either all threads read, or a single thread runs.
 unsafe impl<V: Kept, H: Hashing> Sync for NoSync<V, H> {}
 
 impl<V, H> NoSync<V, H> {
     #[inline]
     fn read(&self) -> &Map<V, H> {
-        // SAFETY: nobody writes meanwhile, as argued at `Sync`; no reference outlives an operation.
+        // SAFETY: no thread writes meanwhile, as argued at `Sync`; no reference outlives an operation.
         unsafe { &*self.0.get() }
     }
 
     #[inline]
     #[expect(clippy::mut_from_ref, reason = "one thread does all: see `Sync`")]
     fn write(&self) -> &mut Map<V, H> {
-        // SAFETY: nobody else reads or writes meanwhile, as argued at `Sync`; no reference outlives an operation.
+        // SAFETY: no other thread reads or writes meanwhile, as argued at `Sync`; no reference outlives an operation.
         unsafe { &mut *self.0.get() }
     }
 }

@@ -1,4 +1,4 @@
-//! One hashbrown map under one `std::sync::RwLock`: what a program has before it looks for anything better.
+//! One hashbrown map under one `std::sync::RwLock`: the simplest concurrent map.
 
 use std::sync::{RwLock, RwLockReadGuard};
 
@@ -70,7 +70,7 @@ impl<V: Kept, H: Hashing> Store for Locked<V, H> {
 
     #[inline]
     fn remove(&self, key: Key) -> bool {
-        // The value is dropped after the lock.
+        // The value is dropped after the lock has been released.
         let removed = self.0.write().expect(POISONED).remove(&key);
         removed.is_some()
     }

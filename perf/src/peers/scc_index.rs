@@ -1,4 +1,4 @@
-//! scc's `HashIndex`: as its `HashMap`, but readers take no lock. Entries move when it grows, by a clone of each.
+//! scc's `HashIndex`: like its `HashMap`, but readers take no lock. Entries move when it grows, by a clone of each.
 
 use scc::{Guard, HashIndex};
 
@@ -49,7 +49,7 @@ impl<V: Kept, H: Hashing> Store for SccIndex<V, H> {
         self.0.insert_sync(key, V::of(key)).is_ok()
     }
 
-    /// Looks without a lock first, as `entry` takes one.
+    /// Looks up without a lock first, because `entry` takes one.
     #[inline]
     fn get_or_insert(&self, key: Key) -> u64 {
         match self.get(key) {

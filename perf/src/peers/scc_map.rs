@@ -1,4 +1,4 @@
-//! scc's `HashMap`: buckets of entries, a lock each. Entries move when it grows.
+//! scc's `HashMap`: buckets of entries, with a lock each. Entries move when it grows.
 
 use scc::HashMap;
 

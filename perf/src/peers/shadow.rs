@@ -1,7 +1,7 @@
-//! The shadow store, with each backend. Nodes do not move, so values are inline.
+//! The shadow store, with each backend. Nodes do not move, so values are in place.
 //!
-//! By `Variable`: the id that workloads with one id use is a [`Variable`], as a patch has for a field that it adds. By id:
-//! each operation is told the id, which it looks up.
+//! By `Variable`: the id that workloads with one id use is a [`Variable`], as a patch has for a field that it adds. By id: each
+//! operation is given the id, which the store looks up.
 
 use std::sync::Arc;
 
@@ -12,14 +12,14 @@ use crate::store::{About, Form, Kept, Key, Kind, Packed, Stall, Store};
 
 pub(crate) struct Shadow<R: Reclaim, V: Kept, const BY_ID: bool = false> {
     store: Arc<ShadowStore<R>>,
-    /// Of [`ID`].
+    /// The variable with the id [`ID`].
     values: Variable<V, Arc<ShadowStore<R>>>,
 }
 
-/// A backend that stores can be made with, and what the store is called then.
+/// A backend for stores, and the names of its stores.
 pub(crate) trait Backend: Reclaim {
     const NAME: &'static str;
-    /// Where every operation is told the id.
+    /// The name of the store if every operation is given the id.
     const NAME_BY_ID: &'static str;
 }
 
@@ -43,7 +43,7 @@ impl Backend for shadow_vars::Seize {
     const NAME_BY_ID: &'static str = "shadow_seize-by-id";
 }
 
-/// How many look-ups are handed over at once.
+/// The most look-ups in one call.
 const BATCH: usize = 64;
 
 #[inline]
@@ -65,7 +65,7 @@ macro_rules! with_id {
 }
 
 impl<R: Backend, V: Kept, const BY_ID: bool> Shadow<R, V, BY_ID> {
-    /// Whether the handle is for this id, and to be used.
+    /// Returns whether the handle is for this id, and is to be used.
     #[inline]
     fn is_bound(id: u64) -> bool {
         !BY_ID && id == ID
@@ -180,7 +180,7 @@ impl<R: Backend, V: Kept, const BY_ID: bool> Store for Shadow<R, V, BY_ID> {
     }
 
     fn settle(&self) {
-        // Fails only where this thread holds a guard, and no caller does.
+        // It fails only if this thread holds a guard, and no caller does.
         self.store.synchronize().expect("no guard is held");
     }
 

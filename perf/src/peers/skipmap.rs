@@ -3,7 +3,7 @@
 use crossbeam_epoch::{Guard, pin};
 use crossbeam_skiplist::SkipMap;
 
-use crate::peers::flush_epochs;
+use crate::peers::epochs::flush_epochs;
 use crate::store::{About, Form, Kept, Key, Kind, Stall, Store};
 
 pub(crate) struct Skip<V>(SkipMap<Key, V>);
@@ -16,12 +16,12 @@ impl<V: Kept> Store for Skip<V> {
         form: Form::Stable,
         any_value: true,
         stall: Stall::Garbage,
-        // Two microseconds an insert: eight million take too long for what they would show.
+        // An insert takes two microseconds: eight million would take too long.
         max_entries: 1 << 20,
         stands_new_keys: true,
     };
 
-    /// The map pins for every operation itself, which costs less if its collector is pinned already.
+    /// The map pins for every operation itself, which costs less if the thread has pinned its collector already.
     type Guard<'a> = Guard;
     type With<W: Kept> = Skip<W>;
 
@@ -29,7 +29,7 @@ impl<V: Kept> Store for Skip<V> {
         Self(SkipMap::new())
     }
 
-    /// There is nothing to make room in.
+    /// A skip list cannot reserve room.
     fn with_capacity(_entries: usize) -> Self {
         Self::new()
     }
@@ -49,7 +49,7 @@ impl<V: Kept> Store for Skip<V> {
         self.0.get(&key).map_or(0, |entry| entry.value().first())
     }
 
-    /// Exact as long as no other thread inserts the same key at the same time, which no workload does.
+    /// Exact unless another thread inserts the same key at the same time, which no workload does.
     #[inline]
     fn insert(&self, key: Key) -> bool {
         let mut absent = false;

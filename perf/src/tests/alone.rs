@@ -1,4 +1,4 @@
-//! Measurements in processes of their own. The other process of a test is this same program of tests.
+//! Measurements in child processes. The child process of a test is this same test binary.
 
 use clap::Parser;
 
@@ -8,7 +8,7 @@ use crate::cli::{Cli, Command};
 use crate::record::{Cell, Failure};
 use crate::workloads::Workload;
 
-/// What `alone::command` begins in place of the program.
+/// The child process that `alone::command` starts in tests.
 #[test]
 #[ignore = "it is not a test, but the other process of some"]
 fn the_other_process() {
@@ -44,7 +44,7 @@ fn what_another_process_measured_comes_back_whole() {
     let (cells, failures) = run(Workload::W6, 2000);
     assert!(failures.is_empty(), "{failures:?}");
     assert_eq!(cells.len(), 2 * 2, "maps, repetitions");
-    assert_eq!(alone::ASKED.get(), 2 * 2, "each in a process of its own");
+    assert_eq!(alone::STARTED.get(), 2 * 2, "each in a process of its own");
     for cell in &cells {
         assert_eq!((cell.ops, cell.entries), (2000, 2000));
         assert!(
@@ -54,7 +54,7 @@ fn what_another_process_measured_comes_back_whole() {
     }
 }
 
-/// What one map keeps back is not the next one's: the peak of the resident set is its own.
+/// Memory that one map retains does not count for the next: each has its own peak of resident memory.
 #[test]
 fn each_map_begins_with_the_same_memory() {
     let (cells, failures) = run(Workload::W15large, 200);
@@ -67,11 +67,11 @@ fn each_map_begins_with_the_same_memory() {
 
 #[test]
 fn what_fails_in_another_process_is_told_in_its_words() {
-    let error = alone::ask(&["alone", "--workload", "W6"].map(str::to_owned)).unwrap_err();
+    let error = alone::run(&["alone", "--workload", "W6"].map(str::to_owned)).unwrap_err();
     assert!(!error.is_empty(), "a process that cannot begin is an error");
     let arguments =
         "alone --workload W1 --store shadow --hasher own --keys heap --entries 9 --threads 1 --cycles 1 --seconds 1";
     let arguments: Vec<String> = arguments.split(' ').map(str::to_owned).collect();
-    let error = alone::ask(&arguments).unwrap_err();
+    let error = alone::run(&arguments).unwrap_err();
     assert_eq!(error, "W1 does not run in a process of its own");
 }

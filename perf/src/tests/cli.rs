@@ -1,4 +1,4 @@
-//! Options are understood, and bad ones are refused in words.
+//! Options are parsed, and invalid ones give clear errors.
 
 use clap::{CommandFactory, Parser};
 

@@ -1,4 +1,4 @@
-//! Every adapter does what the workloads take for granted.
+//! Every adapter has the properties that the workloads rely on.
 
 use std::sync::Barrier;
 
@@ -6,7 +6,7 @@ use crate::keys::BATCH;
 use crate::peers;
 use crate::store::{About, Kind, Packed, Store};
 
-/// Addresses as a heap would have them, enough for any map to grow a few times.
+/// Addresses as in a heap, enough for any map to grow a few times.
 fn keys(ids: u64) -> Vec<Packed> {
     (1..=1000)
         .flat_map(|object| (1..=ids).map(move |id| Packed::new(0x5555_0000_0000 + object * 48, id)))
@@ -23,7 +23,7 @@ fn every_adapter_conforms() {
     }
 }
 
-/// All that is asked of one adapter.
+/// Checks one adapter.
 pub(crate) fn check<S: Store>() {
     for store in [S::new(), S::with_capacity(3000)] {
         one_key(&store);
@@ -117,7 +117,7 @@ fn a_sweep_in_parallel<S: Store>() {
     }
 }
 
-/// Threads that change keys of their own find them as they left them, whatever the others do and however it grows.
+/// Threads that change keys of their own find them as they left them, while other threads change theirs and the map grows.
 fn many_threads<S: Store>() {
     const THREADS: usize = 4;
     let store = S::new();

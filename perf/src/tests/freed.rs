@@ -1,10 +1,10 @@
-//! The workloads of life cycles at their worst, of small stores, and of freed values say what they are said to.
+//! The workloads of life cycles, small stores and freed values measure what they claim to.
 
 use super::Small;
 use crate::record::Cell;
 use crate::workloads::Workload;
 
-/// One repetition of one map.
+/// Measures one repetition of one map.
 fn cell(store: &str, workload: Workload, entries: usize, threads: usize) -> Cell {
     let (mut cells, failures) = Small {
         stores: &[store],
@@ -21,7 +21,7 @@ fn cell(store: &str, workload: Workload, entries: usize, threads: usize) -> Cell
     cells.remove(0)
 }
 
-/// A map that drops a value where it is removed: what the workloads find of it is known.
+/// A map that drops a value where it is removed: the expected results of the workloads are known.
 const AT_ONCE: &str = "dashmap-in-place";
 
 #[test]
@@ -29,7 +29,7 @@ fn a_run_of_life_cycles_has_as_many_as_it_was_told() {
     let cell = cell("shadow", Workload::L4, 100, 2);
     assert_eq!((cell.ops, cell.extra["cycles"]), (3000, 3000.0));
     let longest = cell.extra["longest_alloc_ns"].max(cell.extra["longest_free_ns"]);
-    // Three digits of the histogram's.
+    // The histogram has three significant digits.
     assert!((longest / cell.max_ns as f64 - 1.0).abs() < 0.01, "{cell:?}");
     let pause = cell.extra["longest_pause_ns"];
     assert!(pause > 0.0, "a clock that is read takes time to read");
@@ -56,7 +56,7 @@ fn small_stores_are_weighed_empty_and_filled() {
             "{cell:?}"
         );
         let alone = self::cell(store, Workload::W13, 40, 1);
-        // The phase has all its makings in it.
+        // The phase contains all of the stores' creations.
         assert!(alone.extra["make_ns"] >= alone.p50_ns as f64 / 2.0, "{alone:?}");
         assert!(of("empty_make_ns") > 0.0 && of("make_ns") > 0.0 && of("drop_ns") > 0.0);
     }
@@ -76,8 +76,8 @@ fn what_drops_at_once_keeps_nobody_waiting() {
     assert!(cell.ops > 0, "there were reads");
 }
 
-/// Values that are kept back for good are seen not to be dropped: a map of the kernel's design has 64 at least in a batch that
-/// nobody closes.
+/// Values that are never reclaimed are reported as not dropped: a map of the kernel's design has at least 64 in a batch that is
+/// never closed.
 #[test]
 fn what_waits_is_seen_to_wait() {
     let cell = cell("kernel", Workload::W15idle, 40, 1);
@@ -115,7 +115,7 @@ fn destructors_are_paid_for_in_processor_time() {
         let cell = cell(AT_ONCE, workload, 20_000, 1);
         assert_eq!(cell.ops, 20_000);
         let seconds = cell.extra["cpu_s"];
-        // One thread does it all, and has no more time than there is, but for what the clocks differ by.
+        // One thread does all the work, so its processor time is at most the elapsed time, within the clocks' error.
         assert!(
             seconds > 0.0 && seconds <= cell.extra["wall_s"] * 1.01 + 0.01,
             "{cell:?}"

@@ -58,7 +58,7 @@ fn a_target_may_be_for_one_class_of_machines() {
     assert!(small.difference(&large).all(|name| name.starts_with("W5, 64 k,")));
 }
 
-/// At what it needs, each target finds what it asks for: no figure is named that no workload gives.
+/// Every target finds its figures among the measurements that it needs: it names none that no workload gives.
 #[test]
 fn every_target_can_be_measured() {
     let all = targets::all();
@@ -241,7 +241,7 @@ fn the_best_of_the_peers_counts_and_nothing_else() {
     assert!(!results.against(W1, "nosync", 0.75).met);
 }
 
-/// A machine that slows down between turns slows both down.
+/// If the machine slows down between repetitions, both maps slow down.
 #[test]
 fn ratios_are_of_turns() {
     let mut results = Results::default();
@@ -249,7 +249,7 @@ fn ratios_are_of_turns() {
         results.add(cell("shadow", ours));
         results.add(cell("papaya", theirs));
     }
-    // Of the medians it would be 1.2.
+    // The ratio of the medians would be 1.2.
     let verdict = |at_least| results.against_best(W1, W1, Peers::Boxed, at_least);
     assert!(verdict(1.5).met && !verdict(1.51).met);
     assert!(

@@ -67,7 +67,7 @@ fn zipf_is_skewed_and_one_in_ten_is_new() {
     let drawn: Vec<Packed> = (0..100_000).map(|_| stream.next()).collect();
     let share = |key: Packed| drawn.iter().filter(|&&drawn| drawn == key).count() as f64 / drawn.len() as f64;
     assert!((0.09..0.11).contains(&share(Packed::NONE)));
-    // With exponent 0.99 over 1000 keys the first has 13 % of what is not new, and the second half of that.
+    // With exponent 0.99 over 1000 keys, the first key gets 13 % of the accesses to existing keys, and the second half of that.
     assert!((0.10..0.14).contains(&share(keys.present[0])));
     assert!((0.05..0.07).contains(&share(keys.present[1])));
     assert!(share(keys.present[999]) < 0.001);

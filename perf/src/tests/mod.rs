@@ -1,4 +1,4 @@
-//! Tests. The sizes are tiny: what is tested is that answers are right and options are understood, not how fast.
+//! Tests. The sizes are tiny: the tests check answers and options, not speed.
 
 mod alone;
 mod cli;
@@ -21,7 +21,7 @@ use crate::peers;
 use crate::record::{Cell, Failure, Line};
 use crate::workloads::Workload;
 
-/// What a test measures: some maps in one workload, in short repetitions.
+/// A small measurement: some maps in one workload, in short repetitions.
 struct Small<'a> {
     stores: &'a [&'a str],
     workload: Workload,
@@ -33,7 +33,7 @@ struct Small<'a> {
 }
 
 impl Small<'_> {
-    /// Each map in a process of its own where memory is measured: what others give back meanwhile is not theirs.
+    /// Runs it. If memory is measured, each map has its own process, where other maps free nothing.
     fn run(&self) -> (Vec<Cell>, Vec<Failure>) {
         let all = peers::all();
         let plan = Plan {
@@ -44,14 +44,14 @@ impl Small<'_> {
                 threads: self.threads,
             }],
             reps: 0..self.reps,
-            until: None,
+            deadline: None,
             seconds: self.seconds,
             cycles: self.cycles,
-            apart: true,
+            own_processes: true,
             latency: |_| true,
             hasher: Some("foldhash"),
             keep_peers: None,
-            named: |_, _| false,
+            always_measured: |_, _| false,
             known: None,
             wanted: |_, _| true,
         };

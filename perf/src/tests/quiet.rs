@@ -1,11 +1,11 @@
-//! What counts as a quiet machine, how long it is waited for, and which class a machine is of.
+//! When a machine counts as quiet, how long a run waits for it, and the class of a machine.
 
 use std::collections::BTreeMap;
 
 use crate::class::{Class, kib};
 use crate::quiet::{Patience, Quiet, ticks, wait_with};
 
-/// Seconds as busy as they say, then busy ones for ever.
+/// Waits with seconds of the given shares, followed by busy ones.
 fn after(seconds: &[f64], wait: usize, anyway: bool) -> (Result<Quiet, String>, usize) {
     let mut seconds = seconds.iter().copied();
     let mut told = 0;
@@ -103,7 +103,7 @@ fn a_class_is_by_the_last_cache() {
     assert_eq!(of(&small, "Intel, cache 266240 KB"), Class::SmallCache);
     assert_eq!(of(&[("L2", 2048), ("L3", 260 << 10)], ""), Class::LargeCache);
     assert_eq!(of(&[("L2", 1024)], ""), Class::SmallCache);
-    // Records that have no caches yet.
+    // Records made before caches were recorded.
     let old = "Intel(R) Xeon(R) Processor @ 2.10GHz, cache 266240 KB, virtual machine";
     assert_eq!(of(&[], old), Class::LargeCache);
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Records: what is written can be read, and has what it must have.
+//! Records: what is written can be read, and is complete.
 
 use crate::class::Class;
 use crate::env::{Run, date_and_time, records};
@@ -7,7 +7,7 @@ use crate::record::{Cell, Failure, Failures, Line, read_all, rounded};
 use crate::summary::{Spread, count, figures};
 use crate::workloads::{Latency, Measured};
 
-/// A cell with nothing remarkable in it.
+/// Returns a cell with ordinary figures.
 pub(crate) fn cell(store: &str, mops: f64) -> Cell {
     let mut cell = Cell {
         run: "2026-01-02T030405-1-abc".to_owned(),
@@ -101,7 +101,7 @@ fn a_run_says_what_it_was_made_of_and_how_quiet_it_was() {
     assert_eq!((again.lock, again.caches), (run.lock, run.caches));
 }
 
-/// What is recorded already can be read, and is of a class.
+/// The records in the repository can be read, and each has a class.
 #[test]
 fn old_records_are_of_a_class() {
     let lines = read_all(&records()).unwrap();

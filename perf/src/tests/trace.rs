@@ -1,4 +1,4 @@
-//! The recorded trace, and the form it is kept in.
+//! The recorded trace, and its format.
 
 use std::collections::BTreeSet;
 
@@ -9,20 +9,20 @@ static RECORDED: &[u8] = include_bytes!("../../trace/parse.trace");
 #[test]
 fn what_is_written_is_what_is_read() {
     let events = [
-        Event::Comes {
+        Event::Allocated {
             address: 0x5555_0000_0010,
             size: 24,
         },
-        Event::Comes {
+        Event::Allocated {
             address: 0x7fff_ffff_fff0,
             size: 1024,
         },
-        Event::Goes {
+        Event::Freed {
             address: 0x5555_0000_0010,
         },
-        Event::Comes { address: 16, size: 0 },
-        Event::Goes { address: 16 },
-        Event::Goes {
+        Event::Allocated { address: 16, size: 0 },
+        Event::Freed { address: 16 },
+        Event::Freed {
             address: 0x7fff_ffff_fff0,
         },
     ];
@@ -33,7 +33,7 @@ fn what_is_written_is_what_is_read() {
 
 #[test]
 fn a_damaged_trace_is_an_error() {
-    let compressed = encode(&[Event::Comes {
+    let compressed = encode(&[Event::Allocated {
         address: 1 << 40,
         size: 7,
     }])
@@ -48,8 +48,8 @@ fn the_recorded_trace_is_small_and_whole() {
     let mut alive = BTreeSet::new();
     for event in &events {
         match event {
-            Event::Comes { address, .. } => assert!(address % 16 == 0 && alive.insert(*address)),
-            Event::Goes { address } => assert!(alive.remove(address)),
+            Event::Allocated { address, .. } => assert!(address % 16 == 0 && alive.insert(*address)),
+            Event::Freed { address } => assert!(alive.remove(address)),
         }
     }
     assert!(alive.is_empty(), "a replay ends where it began");

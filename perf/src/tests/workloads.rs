@@ -1,4 +1,4 @@
-//! Every workload runs with every map, and its answers are right.
+//! Every workload runs on every map, and the answers are right.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -21,21 +21,21 @@ fn is_unreliable(failure: &Failure) -> bool {
         .any(|&(store, known)| failure.store == store && (failure.workload == known || failure.message == known))
 }
 
-/// The cells measured, and how many cells failed as [`UNRELIABLE`] maps may.
+/// Returns the cells measured, and the number of cells that failed in a way that [`UNRELIABLE`] allows.
 fn run(points: Vec<Point>, hasher: Option<&str>, keys: KeyKind) -> (Vec<Cell>, usize) {
     let all = peers::all();
     let plan = Plan {
         contenders: all.iter().collect(),
         points,
         reps: 0..1,
-        until: None,
+        deadline: None,
         seconds: 0.002,
         cycles: 2000,
-        apart: false,
+        own_processes: false,
         latency: |_| true,
         hasher,
         keep_peers: None,
-        named: |_, _| false,
+        always_measured: |_, _| false,
         known: None,
         wanted: |_, _| true,
     };
@@ -126,14 +126,14 @@ fn the_fastest_peers_stay_when_only_some_may() {
         contenders: all.iter().collect(),
         points: vec![point],
         reps: 0..2,
-        until: None,
+        deadline: None,
         seconds: 0.002,
         cycles: 2000,
-        apart: false,
+        own_processes: false,
         latency: |_| false,
         hasher: None,
         keep_peers: Some(2),
-        named: |_, _| false,
+        always_measured: |_, _| false,
         known: None,
         wanted: |about, _| about.kind != Kind::Design,
     };
@@ -149,7 +149,7 @@ fn the_fastest_peers_stay_when_only_some_may() {
         let of = |name: &&String| peers::about(name).is_some_and(|about| peers.have(&about));
         stores.iter().filter(of).count()
     };
-    // Two of each form, some of which may be of both, and one of those without locks if it is not among them.
+    // Two peers of each form, some of which may count for both, and a lock-free one if none of these is.
     assert!((2..=5).contains(&count(Peers::Boxed)), "{stores:?}");
     assert!((2..=5).contains(&count(Peers::InPlace)), "{stores:?}");
     assert!(count(Peers::LockFree) >= 1, "{stores:?}");
@@ -169,15 +169,15 @@ fn a_peer_that_is_named_stays_whatever_its_rate() {
             threads: 1,
         }],
         reps: 0..1,
-        until: None,
+        deadline: None,
         seconds: 0.002,
         cycles: 2000,
-        apart: false,
+        own_processes: false,
         latency: |_| false,
         hasher: Some("foldhash"),
         keep_peers: Some(1),
-        // The slowest of all look-ups.
-        named: |about, _| about.name == "skipmap",
+        // The peer with the slowest look-ups.
+        always_measured: |about, _| about.name == "skipmap",
         known: None,
         wanted: |_, _| true,
     };
@@ -212,14 +212,14 @@ fn what_was_settled_on_is_measured_again_without_a_first_look() {
         contenders: all.iter().collect(),
         points: vec![point(1), point(2)],
         reps: 0..2,
-        until: None,
+        deadline: None,
         seconds: 0.002,
         cycles: 2000,
-        apart: false,
+        own_processes: false,
         latency: |point| point.threads == 1,
         hasher: None,
         keep_peers: Some(1),
-        named: |_, _| false,
+        always_measured: |_, _| false,
         known: Some(&known),
         wanted: |_, _| true,
     };
@@ -246,7 +246,7 @@ fn what_was_settled_on_is_measured_again_without_a_first_look() {
 #[test]
 fn what_comes_late_is_repeated_less() {
     let all = peers::all();
-    let repeated = |until| {
+    let repeated = |deadline| {
         let plan = Plan {
             contenders: all
                 .iter()
@@ -258,14 +258,14 @@ fn what_comes_late_is_repeated_less() {
                 threads: 1,
             }],
             reps: 0..5,
-            until,
+            deadline,
             seconds: 0.002,
             cycles: 2000,
-            apart: false,
+            own_processes: false,
             latency: |_| false,
             hasher: None,
             keep_peers: None,
-            named: |_, _| false,
+            always_measured: |_, _| false,
             known: None,
             wanted: |_, _| true,
         };
@@ -293,7 +293,7 @@ fn what_a_map_cannot_do_is_not_asked_of_it() {
             Workload::W7P.suits(about, 100, 2),
             about.kind == Kind::Ours && !about.is_by_id()
         );
-        // What has values of its own is given to maps that can have them, in the form that programs use.
+        // Workloads with values of their own run on maps that can store them, in the form that programs use.
         let as_programs_do = about.any_value && about.form != Form::Boxed && !about.is_by_id();
         assert_eq!(Workload::W14.suits(about, 100, 1), as_programs_do, "{}", about.name);
         assert_eq!(

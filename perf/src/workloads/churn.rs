@@ -1,7 +1,7 @@
-//! Look-ups among changes: W3, W5, and W10, which is W3 beside a reader that has stopped.
+//! Look-ups and changes: W3, W5, and W10, which is W3 beside a stalled reader.
 //!
-//! The number of entries stays what it was: each thread has keys that it alone creates and frees, in a ring, of which
-//! a stretch is always absent. An address comes back after that stretch has gone round.
+//! The number of entries stays constant: each thread has a ring of keys that it alone creates and frees, of which a stretch is
+//! always absent. An address is used again once that stretch has moved around the ring.
 
 use std::sync::Barrier;
 
@@ -13,7 +13,7 @@ use crate::store::{Packed, Store};
 use crate::workloads::get::Sums;
 use crate::workloads::{Job, Measured};
 
-/// W3: 90 % get, 5 % alloc, 5 % free. Once the ring has gone round, one in 17 of the gets misses.
+/// W3: 90 % get, 5 % alloc, 5 % free. After the first round of the ring, one in 17 gets misses.
 pub(crate) fn mixed<S: Store>(store: &S, job: &Job<'_>) -> Measured {
     Measured::of(&drive(job.threads, job.times, |thread| Mixed::new(store, job, thread)))
 }
@@ -40,7 +40,7 @@ pub(crate) fn stalled<S: Store>(store: &S, job: &Job<'_>) -> Measured {
         barrier.wait();
         (timed, held)
     });
-    // Those that reclaim by the way need somebody to come by.
+    // Some reclaimers free only during later operations.
     let after = drive(job.times.unclocked());
     store.settle();
     let left = heap::in_use().saturating_sub(before);
@@ -53,8 +53,8 @@ pub(crate) fn stalled<S: Store>(store: &S, job: &Job<'_>) -> Measured {
         .with("bytes_left_after_stall", left as f64)
 }
 
-/// W5: get-or-alloc. Nine in ten are of Zipf's law over keys that exist; the tenth is of a key that does not, and frees
-/// the one that was created half a ring ago. Get-or-allocs are counted, frees are not.
+/// W5: get-or-alloc. Nine in ten are of existing keys, by Zipf's law; the tenth is of an absent key, and then the key that was
+/// created half a ring earlier is freed. Get-or-allocs are counted, frees are not.
 pub(crate) fn get_or_alloc<S: Store>(store: &S, job: &Job<'_>) -> Measured {
     let make = |thread| {
         let fresh = KeySet::share(spares(job, 4), thread, job.threads);
@@ -70,7 +70,7 @@ pub(crate) fn get_or_alloc<S: Store>(store: &S, job: &Job<'_>) -> Measured {
     Measured::of(&drive(job.threads, job.times, make))
 }
 
-/// Keys to create beside those that are there: one for every 16, and some for each thread.
+/// Returns keys to create in addition to the existing ones: one for every 16, and `per_thread` for each thread.
 fn spares<'a>(job: &Job<'a>, per_thread: usize) -> &'a [Packed] {
     let spares = (job.entries / 16).max(per_thread * job.threads);
     &job.keys.absent[..spares.min(job.keys.absent.len())]
@@ -81,10 +81,10 @@ struct Mixed<'a, S> {
     reads: Stream<'a>,
     /// The keys that this thread creates and frees.
     ring: Vec<Packed>,
-    /// Where the absent stretch begins, and how long it is.
+    /// The start of the absent stretch, and its length.
     head: usize,
     absent: usize,
-    /// Whether the next change frees; else it creates.
+    /// Whether the next change frees; otherwise it creates.
     frees: bool,
     dice: u64,
     sums: Sums,
@@ -129,7 +129,7 @@ impl<S: Store> Worker for Mixed<'_, S> {
 
     #[inline]
     fn step(&mut self) {
-        // Knuth's MMIX generator: the high bits are random enough for a choice of one in ten.
+        // Knuth's MMIX generator: its high bits are random enough to choose one in ten.
         self.dice = self
             .dice
             .wrapping_mul(0x5851_f42d_4c95_7f2d)
@@ -145,7 +145,7 @@ impl<S: Store> Worker for Mixed<'_, S> {
         }
     }
 
-    /// Turns the ring back to where it was, for the next on the same map.
+    /// Turns the ring back to its start, for the next run on the same map.
     fn finish(mut self) {
         if self.frees {
             self.change();
@@ -166,7 +166,7 @@ struct GetOrAlloc<'a, S> {
     store: &'a S,
     stream: Stream<'a>,
     fresh: &'a [Packed],
-    /// How many fresh keys have been used.
+    /// The number of fresh keys used.
     made: usize,
     sums: Sums,
     failures: u64,

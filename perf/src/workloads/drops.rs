@@ -1,5 +1,5 @@
-//! W14: a map of values with destructors goes, at once or by a sweep. What counts is processor time, whoever spends it: a
-//! map may leave the work to a thread of its own, and then it is spent all the same.
+//! W14: a map of values with destructors is dropped, or emptied by a sweep. Processor time of all threads counts, because a map
+//! may leave the work to a thread of its own.
 
 use std::time::{Duration, Instant};
 
@@ -8,10 +8,10 @@ use crate::keys::{ID, KeySet};
 use crate::store::{Store, Value};
 use crate::workloads::{Job, Latency, Measured};
 
-/// A value with a destructor, as simple as there is one: it gives back a small allocation.
+/// A simple value with a destructor, which frees a small allocation.
 type Dropping = Box<Value>;
 
-/// W14: the map is dropped with all that it holds.
+/// W14: the map is dropped with everything in it.
 pub(crate) fn drop_all<S: Store>(job: &Job<'_>) -> Measured {
     let before = heap::in_use();
     let store = filled::<S::With<Dropping>>(job.keys);
@@ -20,7 +20,8 @@ pub(crate) fn drop_all<S: Store>(job: &Job<'_>) -> Measured {
     spent.of(job.keys.present.len(), before)
 }
 
-/// W14F: all of the one id are freed; what waits after that is settled; and the map goes, with what still waits.
+/// W14F: all variables of the only id are freed; then the map frees what is pending; then it is dropped, with what is still
+/// pending.
 pub(crate) fn free_all<S: Store>(job: &Job<'_>) -> Measured {
     let before = heap::in_use();
     let store = filled::<S::With<Dropping>>(job.keys);

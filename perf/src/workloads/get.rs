@@ -1,16 +1,16 @@
-//! Look-ups: W1, G64, B64, W2 and W9. Every answer is added up and compared with what the keys say it should be.
+//! Look-ups: W1, G64, B64, W2 and W9. The answers are added up and compared with the sum that the keys give.
 
 use crate::driver::{Worker, drive};
 use crate::keys::{BATCH, ID, Stream};
 use crate::store::{Packed, Store};
 use crate::workloads::{Job, Measured};
 
-/// W1: each with a guard of its own.
+/// W1: each look-up has a guard of its own.
 pub(crate) fn hit<S: Store>(store: &S, job: &Job<'_>) -> Measured {
     hit_of::<S, false>(store, job)
 }
 
-/// W9: the same, of several ids.
+/// W9: like W1, with several ids.
 pub(crate) fn hit_ids<S: Store>(store: &S, job: &Job<'_>) -> Measured {
     hit_of::<S, true>(store, job)
 }
@@ -24,7 +24,7 @@ fn hit_of<S: Store, const IDS: bool>(store: &S, job: &Job<'_>) -> Measured {
     Measured::of(&drive(job.threads, job.times, make))
 }
 
-/// G64: one guard for 64.
+/// G64: one guard for 64 look-ups.
 pub(crate) fn hit_guard_reused<S: Store>(store: &S, job: &Job<'_>) -> Measured {
     let make = |thread| Reused {
         store,
@@ -34,7 +34,7 @@ pub(crate) fn hit_guard_reused<S: Store>(store: &S, job: &Job<'_>) -> Measured {
     Measured::of(&drive(job.threads, job.times, make))
 }
 
-/// B64: 64 at once, if the map has that; else as G64.
+/// B64: 64 look-ups in one call if the map has batches, otherwise as G64.
 pub(crate) fn hit_batched<S: Store>(store: &S, job: &Job<'_>) -> Measured {
     let make = |thread| Batched {
         store,
@@ -44,7 +44,7 @@ pub(crate) fn hit_batched<S: Store>(store: &S, job: &Job<'_>) -> Measured {
     Measured::of(&drive(job.threads, job.times, make))
 }
 
-/// W2.
+/// W2: look-ups of absent keys.
 pub(crate) fn miss<S: Store>(store: &S, job: &Job<'_>) -> Measured {
     let make = |thread| Miss {
         store,
@@ -54,19 +54,19 @@ pub(crate) fn miss<S: Store>(store: &S, job: &Job<'_>) -> Measured {
     Measured::of(&drive(job.threads, job.times, make))
 }
 
-/// W9: the entries of the one parent that has thousands.
+/// W9: look-ups of the entries of the parent with thousands of ids.
 pub(crate) fn hit_wide<S: Store>(store: &S, job: &Job<'_>) -> Measured {
     let make = |thread: usize| Wide {
         store,
         keys: &job.keys.wide,
-        // A step that has no factor in common with the number of ids goes through all, out of order.
+        // A step coprime to the number of ids visits all of them, out of order.
         at: thread * 17,
         sums: Sums::default(),
     };
     Measured::of(&drive(job.threads, job.times, make))
 }
 
-/// What was read, and what should have been.
+/// The sum of the values read, and the sum of the right answers.
 #[derive(Default)]
 pub(crate) struct Sums {
     read: u64,
@@ -85,7 +85,7 @@ impl Sums {
     }
 }
 
-/// Of several ids, or of one that is a constant.
+/// With several ids, or one that is a constant.
 struct Hit<'a, S, const IDS: bool> {
     store: &'a S,
     stream: Stream<'a>,
@@ -166,7 +166,7 @@ impl<S: Store> Worker for Miss<'_, S> {
 
     #[inline]
     fn step(&mut self) {
-        // Or: a sum of wrong answers could come to 0.
+        // Or, because a sum of wrong answers could be 0.
         self.sum |= self.store.get(self.stream.next().with_id(ID));
     }
 

@@ -1,8 +1,8 @@
 //! W6: from empty to full, and back.
 //!
-//! Twice from empty: once as fast as it goes, for the total; once with every insert clocked, for the worst of them.
-//! Then all but one in 64 entries are freed, and what the map still takes is compared with what a map takes that never
-//! held more. Without latencies, the total is all there is.
+//! The map grows from empty twice: once without a clock, for the total time; once with every insert clocked, for the worst one.
+//! Then all but one in 64 entries are freed, and the memory that the map still uses is compared with that of a map that never
+//! held more. Without latencies, only the total is measured.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,24 +11,23 @@ use std::time::Instant;
 use hdrhistogram::Histogram;
 
 use crate::clock::{self, Clock};
-use crate::driver::{histogram, pin_to_core, record};
+use crate::driver::{histogram, longest_until, pin_to_core, record};
 use crate::heap;
 use crate::keys::KeySet;
-use crate::limits::pauses;
 use crate::store::{Packed, Store};
 use crate::workloads::{Job, Latency, Measured, VALUE_BYTES};
 
-/// One entry in so many stays.
-const STAYS: usize = 64;
+/// One entry in this number is retained.
+const RETAINED_ONE_IN: usize = 64;
 
 pub(crate) fn grow_and_shrink<S: Store>(job: &Job<'_>) -> Measured {
     let keys = &job.keys.present;
     let total = {
-        // Else whoever first asks the allocator for a large piece pays for what other maps have left there in small ones.
+        // Otherwise the first large allocation would pay for consolidating the small pieces that other maps have left.
         heap::trim();
         let store = S::new();
         let start = Instant::now();
-        in_parts(job, |part, _| {
+        on_each_thread(job, |part, _| {
             for key in part {
                 assert!(store.insert(key.key()), "a key was there already");
             }
@@ -53,14 +52,14 @@ pub(crate) fn grow_and_shrink<S: Store>(job: &Job<'_>) -> Measured {
     let clock = Clock::get();
     let stop = &AtomicBool::new(false);
     let (steps, pause) = std::thread::scope(|scope| {
-        // What no worst insert can be below, on this machine at this time.
+        // The lower bound of the worst insert, on this machine at this time.
         let since = Instant::now();
         let watch = scope.spawn(move || {
             pin_to_core(job.threads);
-            pauses::longest_until(since, stop)
+            longest_until(since, stop)
         });
         let steps = catch_unwind(AssertUnwindSafe(|| {
-            in_parts(job, |part, _| {
+            on_each_thread(job, |part, _| {
                 let mut steps = histogram();
                 for key in part {
                     let key = key.key();
@@ -72,20 +71,20 @@ pub(crate) fn grow_and_shrink<S: Store>(job: &Job<'_>) -> Measured {
                 steps
             })
         }));
-        // Relaxed: nothing else is passed on.
+        // Relaxed: only the flag itself is shared.
         stop.store(true, Ordering::Relaxed);
         let pause = watch.join().expect("it only reads the clock");
         (steps.unwrap_or_else(|panic| resume_unwind(panic)), pause)
     });
-    // The histogram goes before memory is looked at: it is not the map's.
+    // The histogram is dropped before memory is measured, because it is not the map's.
     let latency = Latency::of(&steps);
     drop(steps);
     let full = heap::in_use().saturating_sub(before) as f64;
 
     let start = Instant::now();
-    in_parts(job, |part, first| {
+    on_each_thread(job, |part, first| {
         for (at, key) in part.iter().enumerate() {
-            if (first + at) % STAYS != 0 {
+            if (first + at) % RETAINED_ONE_IN != 0 {
                 assert!(store.remove(key.key()), "a key was gone");
             }
         }
@@ -100,7 +99,7 @@ pub(crate) fn grow_and_shrink<S: Store>(job: &Job<'_>) -> Measured {
     let shrunk_asked = taken();
     heap::trim();
     let resident = heap::resident().saturating_sub(resident_before) as f64;
-    for key in keys.iter().step_by(STAYS) {
+    for key in keys.iter().step_by(RETAINED_ONE_IN) {
         assert_eq!(store.get(key.key()), key.value(), "what stays is there");
     }
 
@@ -119,19 +118,19 @@ pub(crate) fn grow_and_shrink<S: Store>(job: &Job<'_>) -> Measured {
     measured
 }
 
-/// What a map takes that never held more than what stays.
+/// Returns the memory of a map that never held more than the retained entries.
 fn small_bytes<S: Store>(keys: &[Packed]) -> f64 {
     let before = heap::in_use();
     let store = S::new();
-    for key in keys.iter().step_by(STAYS) {
+    for key in keys.iter().step_by(RETAINED_ONE_IN) {
         store.load(key.key());
     }
     store.settle();
     ((heap::in_use() - store.free_bytes()).saturating_sub(before) as f64).max(1.0)
 }
 
-/// Each thread takes a part of the keys, and is told where in the whole it begins.
-fn in_parts(job: &Job<'_>, work: impl Fn(&[Packed], usize) -> Histogram<u64> + Sync) -> Histogram<u64> {
+/// Runs `work` on each thread, with its part of the keys and the index of the first of them.
+fn on_each_thread(job: &Job<'_>, work: impl Fn(&[Packed], usize) -> Histogram<u64> + Sync) -> Histogram<u64> {
     let mut all = histogram();
     std::thread::scope(|scope| {
         let work = &work;

@@ -1,6 +1,6 @@
-//! W12: one thread frees the hottest keys and makes them again; the others read by Zipf's law meanwhile.
+//! W12: one thread frees and recreates the hottest keys, while the others read by Zipf's law.
 //!
-//! What is counted, and clocked, is what the writer does; the readers' rate stands beside it.
+//! The writer's operations are counted and clocked; the readers' rate is shown beside it.
 
 use crate::driver::{Timed, Worker, drive_each};
 use crate::keys::{ID, Stream};
@@ -8,15 +8,15 @@ use crate::store::{Packed, Store};
 use crate::workloads::get::Sums;
 use crate::workloads::{Job, Measured};
 
-/// So many of the hottest keys are freed and made, in turn.
+/// The number of hottest keys, which are freed and recreated in turn.
 const HOTTEST: usize = 64;
 
-/// The first thread writes.
+/// Runs the workload. The first thread writes.
 pub(crate) fn remade<S: Store>(store: &S, job: &Job<'_>) -> Measured {
     let make = |thread: usize| match thread.checked_sub(1) {
         None => Role::Writer(Writer {
             store,
-            // Zipf's law is over the keys in their order: the first are the hottest.
+            // Zipf's law ranks the keys in this order: the first are the hottest.
             keys: &job.keys.present[..HOTTEST.min(job.keys.present.len())],
             at: 0,
             failures: 0,
@@ -83,7 +83,7 @@ impl<S: Store> Writer<'_, S> {
 }
 
 impl<S: Store> Reader<'_, S> {
-    /// A key that the writer has just freed may be absent; none has a wrong value.
+    /// A key that the writer has just freed may be absent; no key has a wrong value.
     #[inline]
     fn step(&mut self) {
         let key = loop {

@@ -1,7 +1,7 @@
-//! W4: objects come, get a value, are read, and go; at any time some thousands are alive.
+//! W4: objects are created, get a value, are read, and are destroyed; thousands are alive at any time.
 //!
-//! A cycle: a new object, attach, read 4 times; then some object that is alive loses its value and goes. With real
-//! objects the allocator decides which addresses come back, and soon; otherwise none ever does.
+//! A cycle: a new object, attach, read 4 times; then a random live object loses its value and is destroyed. With real objects the
+//! allocator decides which addresses are reused, and how soon; otherwise none is.
 
 use crate::clock::{self, Clock};
 use crate::driver::{Worker, drive};
@@ -12,19 +12,19 @@ use crate::store::{Packed, Store};
 use crate::workloads::get::Sums;
 use crate::workloads::{Job, Measured};
 
-/// W4: real objects, whose addresses are reused as `malloc` does.
+/// W4: real objects, whose addresses are reused as by `malloc`.
 pub(crate) fn reused<S: Store>(job: &Job<'_>) -> Measured {
     run::<S, _>(job, |_| Malloc)
 }
 
-/// W4N: addresses that were never seen before. Nothing lies there.
+/// W4N: addresses that were never used before. No object is there.
 pub(crate) fn never_seen<S: Store>(job: &Job<'_>) -> Measured {
     run::<S, _>(job, |thread| Unseen {
         next: 0x1000_0000_0000 + (thread << 38),
     })
 }
 
-/// Objects as [`reused`] has them, some alive, for a run that counts its cycles.
+/// Makes the work of a thread with objects as in [`reused`], some of them alive, for a run that counts its cycles.
 pub(crate) fn cycles<S: Store>(store: &S, alive: usize, thread: usize) -> Life<'_, S, Malloc> {
     Life::new(store, Malloc, alive, thread)
 }
@@ -36,19 +36,19 @@ fn run<S: Store, O: Objects>(job: &Job<'_>, objects: impl Fn(usize) -> O + Sync)
     Measured::of(&drive(job.threads, job.times, make))
 }
 
-/// Where objects come from.
+/// The source of objects.
 pub(crate) trait Objects {
     fn create(&mut self) -> usize;
 
     /// # Safety
     ///
-    /// The object came from `create`, and goes once.
+    /// The object came from `create`, and is destroyed once.
     unsafe fn destroy(&mut self, object: usize);
 }
 
 pub(crate) struct Malloc;
 
-/// Size of the objects that come and go.
+/// The size of the objects.
 const OBJECT: usize = 64;
 
 impl Objects for Malloc {
@@ -59,7 +59,7 @@ impl Objects for Malloc {
 
     #[inline]
     unsafe fn destroy(&mut self, object: usize) {
-        // SAFETY: `create` allocated it with this size, and the caller says that it goes once.
+        // SAFETY: `create` allocated it with this size, and the caller guarantees that it is destroyed once.
         unsafe { deallocate(object, OBJECT) };
     }
 }
@@ -115,13 +115,13 @@ impl<'a, S: Store, O: Objects> Life<'a, S, O> {
     #[inline]
     fn detach(&mut self, key: Packed) {
         self.failures += u64::from(!self.store.remove(key.with_id(ID)));
-        // SAFETY: each object is alive once, and is not any more.
+        // SAFETY: `create` made the object, and its key has been removed from `alive`, so it is destroyed once.
         unsafe { self.objects.destroy(key.key().0) };
     }
 }
 
 impl<S: Store, O: Objects> Life<'_, S, O> {
-    /// One cycle, with its attach and its free clocked: nanoseconds of each.
+    /// Runs one cycle, and returns the nanoseconds of its attach and of its free.
     #[inline]
     pub(crate) fn clocked_cycle(&mut self, clock: Clock) -> [u64; 2] {
         let key = Packed::new(self.objects.create(), ID);
@@ -137,7 +137,7 @@ impl<S: Store, O: Objects> Life<'_, S, O> {
         let freed = self.store.remove(goes.with_id(ID));
         let free = clock.nanos(start, clock::end());
         self.failures += u64::from(!attached) + u64::from(!freed);
-        // SAFETY: each object is alive once, and is not any more.
+        // SAFETY: `create` made the object, and its key has been removed from `alive`, so it is destroyed once.
         unsafe { self.objects.destroy(goes.key().0) };
         [alloc, free]
     }

@@ -1,5 +1,5 @@
-//! L4: the longest free or alloc of a run of life cycles as W4 has them, each one clocked, and beside it the longest
-//! pause of a thread that does nothing but read the clock all the while. No operation's worst case is below that.
+//! L4: the longest free or alloc in a run of life cycles as in W4, each one clocked, beside the longest pause of a thread that
+//! only reads the clock meanwhile: no operation's worst case is below that.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Barrier, OnceLock};
@@ -8,8 +8,7 @@ use std::time::Instant;
 use hdrhistogram::Histogram;
 
 use crate::clock::Clock;
-use crate::driver::{Worker, histogram, pin_to_core, record};
-use crate::limits::pauses;
+use crate::driver::{Worker, histogram, longest_until, pin_to_core, record};
 use crate::store::Store;
 use crate::workloads::{Job, Latency, Measured, life};
 
@@ -42,14 +41,14 @@ pub(crate) fn longest<S: Store>(job: &Job<'_>) -> Measured {
         let handles: Vec<_> = (0..job.threads)
             .map(|thread| scope.spawn(move || run(thread)))
             .collect();
-        // On the next core, which nothing else uses as long as there is one more than threads.
+        // On the next core, which is unused if there is one more core than threads.
         let watch = scope.spawn(move || {
             pin_to_core(job.threads);
             start.wait();
-            pauses::longest_until(*first.get_or_init(Instant::now), stop)
+            longest_until(*first.get_or_init(Instant::now), stop)
         });
         let threads: Vec<_> = handles.into_iter().map(|handle| handle.join()).collect();
-        // Relaxed: nothing else is passed on.
+        // Relaxed: only the flag itself is shared.
         stop.store(true, Ordering::Relaxed);
         let pause = watch.join().expect("it only reads the clock");
         let threads = threads.into_iter();

@@ -1,6 +1,6 @@
-//! W11: the objects of a real program, replayed: attach when one comes and read, read and free when it goes.
+//! W11: the objects of a real program, replayed: attach and read when one is allocated, read and free when it is freed.
 //!
-//! The addresses are the recorded ones, and come back as they did. Nothing is allocated but what the map does.
+//! The addresses are the recorded ones, and are reused as recorded. Only the map allocates.
 
 use std::sync::OnceLock;
 
@@ -13,7 +13,7 @@ use crate::workloads::{Job, Measured};
 
 static RECORDED: &[u8] = include_bytes!("../../trace/parse.trace");
 
-/// One event: the object, and whether it comes.
+/// One event: the object, and whether it is allocated.
 type Step = (usize, bool);
 
 struct Trace {
@@ -25,7 +25,7 @@ fn trace() -> &'static Trace {
     static TRACE: OnceLock<Trace> = OnceLock::new();
     TRACE.get_or_init(|| {
         let events = trace::decode(RECORDED).expect("the trace is whole");
-        let step = |event: &Event| (event.address() as usize, matches!(event, Event::Comes { .. }));
+        let step = |event: &Event| (event.address() as usize, matches!(event, Event::Allocated { .. }));
         Trace {
             steps: events.iter().map(step).collect(),
             peak: trace::peak(&events),
@@ -33,12 +33,12 @@ fn trace() -> &'static Trace {
     })
 }
 
-/// The most objects of the trace that are alive at once.
+/// Returns the most objects of the trace that are alive at once.
 pub(crate) fn peak() -> usize {
     trace().peak
 }
 
-/// Each thread replays the whole trace, at addresses of its own.
+/// Replays the whole trace on each thread, at addresses of its own.
 pub(crate) fn replay<S: Store>(job: &Job<'_>) -> Measured {
     let store = S::new();
     let make = |thread: usize| Replay {

@@ -1,5 +1,5 @@
-//! W15: what becomes of values that were freed. In a service that falls idle; if they are large; beside a reader that has
-//! stopped.
+//! W15: when the memory of freed values is reclaimed: in a service that becomes idle, if the values are large, and beside a
+//! stalled reader.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Barrier, Mutex, MutexGuard, PoisonError};
@@ -14,13 +14,13 @@ use crate::keys::{ID, KeySet};
 use crate::store::{Kept, Key, Packed, Store, Value};
 use crate::workloads::{Job, Latency, Measured};
 
-/// Values report to statics, as a map makes and drops them: one run at a time.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+/// Locks the statics to which values report, so that one run at a time uses them.
+fn lock_statics() -> MutexGuard<'static, ()> {
+    static RUNNING: Mutex<()> = Mutex::new(());
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Where the objects of these workloads lie, and nothing else does.
+/// The addresses of the objects of these workloads, which nothing else uses.
 const BASE: usize = 0x5555_0000_0000;
 const STRIDE: usize = 64;
 
@@ -32,13 +32,13 @@ fn object(key: Key) -> usize {
     (key.0 - BASE) / STRIDE
 }
 
-/// W15idle: `entries` values with destructors are freed; then there is nothing but reads, for twice the time of a
-/// measurement; then the same with nothing at all. When are they dropped?
+/// W15idle: `entries` values with destructors are freed; then there are only reads, for twice the time of a measurement; then the
+/// same without reads. Measures when the values are dropped.
 pub(crate) fn idle<S: Store>(job: &Job<'_>) -> Measured {
-    let _alone = alone();
+    let _running = lock_statics();
     let window = (job.times.warm + job.times.timed) * 2;
-    let (reads, mut waits) = freed_then::<S::With<Stamped>>(job, window, true);
-    let (_, waits_without) = freed_then::<S::With<Stamped>>(job, window, false);
+    let (reads, mut waits) = waits_after_free::<S::With<Stamped>>(job, window, true);
+    let (_, waits_without) = waits_after_free::<S::With<Stamped>>(job, window, false);
     let mut measured = Measured {
         ops: reads,
         mops: reads as f64 / window.as_secs_f64() / 1e6,
@@ -57,7 +57,7 @@ pub(crate) fn idle<S: Store>(job: &Job<'_>) -> Measured {
     }
     let mut times = histogram();
     for wait in waits.drain(..) {
-        // What is still there has waited for the whole window, at least.
+        // A value not dropped has waited at least for the whole window.
         record(&mut times, wait.unwrap_or(window.as_nanos() as u64));
     }
     Measured {
@@ -67,16 +67,16 @@ pub(crate) fn idle<S: Store>(job: &Job<'_>) -> Measured {
     .with("window_s", window.as_secs_f64())
 }
 
-/// How many reads there were, and how long each value waited for its destructor, if it did not wait for ever.
-fn freed_then<S: Store>(job: &Job<'_>, window: Duration, reads: bool) -> (u64, Vec<Option<u64>>) {
+/// Returns the number of reads, and for each value the time until it was dropped, or `None` if it was not.
+fn waits_after_free<S: Store>(job: &Job<'_>, window: Duration, reads: bool) -> (u64, Vec<Option<u64>>) {
     let store = S::new();
     let freed = job.entries.min(STAMPS.len());
-    // As many stay as go.
+    // As many values are retained as are freed.
     for object in 0..freed * 2 {
         store.load(key(object).key());
     }
     store.settle();
-    // Counted, and looked at when all have met for the last time: nobody waits for a thread that has panicked.
+    // Counted here, and checked after the last barrier: a thread that panicked earlier would leave the others waiting.
     let (done, failures) = (AtomicU64::new(0), AtomicU64::new(0));
     let barrier = Barrier::new(job.threads);
     let at = Mutex::new(Vec::new());
@@ -106,7 +106,7 @@ fn freed_then<S: Store>(job: &Job<'_>, window: Duration, reads: bool) -> (u64, V
                     count += freed as u64;
                 }
                 std::thread::sleep(until.saturating_duration_since(Instant::now()));
-                // Before anybody's end: a thread that ends may give back what it holds.
+                // Before any thread ends: a thread that ends may free what it holds.
                 barrier.wait();
                 if thread == 0 {
                     let freed_at = std::mem::take(&mut *at.lock().expect("nothing panics"));
@@ -131,7 +131,7 @@ fn freed_then<S: Store>(job: &Job<'_>, window: Duration, reads: bool) -> (u64, V
     (done.into_inner(), waits)
 }
 
-/// When the destructor of each value ran that is to go, in nanoseconds since the first look; 0 if it did not.
+/// The time at which each freed value was dropped, in nanoseconds since the first look; 0 if it was not.
 static STAMPS: [AtomicU64; 1 << 14] = [const { AtomicU64::new(0) }; 1 << 14];
 
 fn now() -> u64 {
@@ -143,7 +143,7 @@ fn now() -> u64 {
     (first.elapsed().as_nanos() as u64).max(1)
 }
 
-/// A value that leaves a stamp when it is dropped. Of clones, the last counts.
+/// A value that records the time when it is dropped. Of several clones, the last counts.
 #[derive(Clone)]
 struct Stamped {
     value: Value,
@@ -171,9 +171,9 @@ impl Drop for Stamped {
     }
 }
 
-/// W15large: `entries` values of 1 MiB, one after the other: each is freed when the next one is there.
+/// W15large: `entries` values of 1 MiB, one after the other: each is freed after the next has been created.
 pub(crate) fn large<S: Store>(job: &Job<'_>) -> Measured {
-    let _alone = alone();
+    let _running = lock_statics();
     let store = S::With::<Large>::new();
     heap::trim();
     heap::reset_peak();
@@ -210,7 +210,7 @@ const LARGE: usize = 1 << 20;
 static ALIVE: AtomicUsize = AtomicUsize::new(0);
 static MOST: AtomicUsize = AtomicUsize::new(0);
 
-/// A value that owns 1 MiB, of which a map knows nothing.
+/// A value that owns 1 MiB, of which the map does not know.
 struct Large {
     value: Value,
     owned: Vec<u8>,
@@ -220,7 +220,7 @@ impl Large {
     fn new(value: Value) -> Self {
         let alive = ALIVE.fetch_add(1, Ordering::Relaxed) + 1;
         MOST.fetch_max(alive, Ordering::Relaxed);
-        // Written to: every page is there.
+        // Written to, so that every page is resident.
         let owned = vec![1; LARGE];
         Self { value, owned }
     }
@@ -249,9 +249,8 @@ impl Kept for Large {
     }
 }
 
-/// W15stall: values of 64 bytes are replaced as fast as it goes for the time of a measurement, beside a reader that holds
-/// what it found. The series says how many bytes more than before are in use. It ends early where they would be more than
-/// a quarter of the memory that can be had.
+/// W15stall: values of 64 bytes are replaced at full speed for the time of a measurement, beside a reader that holds a value. The
+/// series is the growth of allocated bytes over time. It ends early if they exceed a quarter of the available memory.
 pub(crate) fn stalled<S: Store>(job: &Job<'_>) -> Measured {
     const LOOKS: u32 = 24;
     let store = S::With::<Wide>::new();
@@ -281,7 +280,7 @@ pub(crate) fn stalled<S: Store>(job: &Job<'_>) -> Measured {
                     pin_to_core(thread);
                     begin.wait();
                     let done = churn(store, KeySet::share(keys, thread, job.threads), stop);
-                    // The threads stay until the last look: what they hold back counts.
+                    // The threads stay alive until the last look, so that what they hold back counts.
                     held.wait();
                     done
                 })
@@ -299,7 +298,7 @@ pub(crate) fn stalled<S: Store>(job: &Job<'_>) -> Measured {
                 break;
             }
         }
-        // Relaxed: nothing else is passed on.
+        // Relaxed: only the flag itself is shared.
         stop.store(true, Ordering::Relaxed);
         let took = start.elapsed();
         over.wait();
@@ -313,7 +312,7 @@ pub(crate) fn stalled<S: Store>(job: &Job<'_>) -> Measured {
         }
         (times, ops, took)
     });
-    // Those that reclaim by the way need somebody to come by.
+    // Some reclaimers free only during later operations.
     replace_all(&store, &keys);
     store.settle();
     let left = heap::in_use().saturating_sub(before);
@@ -333,7 +332,7 @@ pub(crate) fn stalled<S: Store>(job: &Job<'_>) -> Measured {
         .with("ended_early", f64::from(u8::from(capped.is_some())))
 }
 
-/// Replaces values until it is told to stop: times of some, and how many there were.
+/// Replaces values until it is told to stop. Returns the times of some, their number, and whether all succeeded.
 fn churn<S: Store>(store: &S, keys: &[Packed], stop: &AtomicBool) -> (Histogram<u64>, u64, bool) {
     const CLOCKED_EVERY: usize = 8;
     let clock = Clock::get();
@@ -358,7 +357,7 @@ fn churn<S: Store>(store: &S, keys: &[Packed], stop: &AtomicBool) -> (Histogram<
     }
 }
 
-/// Whether it was there, and is there again.
+/// Frees a value and creates it again. Returns whether it was there, and could be created.
 fn replace<S: Store>(store: &S, key: Packed) -> bool {
     store.remove(key.key()) && store.insert(key.key())
 }

@@ -1,6 +1,7 @@
-//! W13: many stores that hold little, as a library has one for each of its objects, or a test for each case.
+//! W13: many stores with few entries, as in a library with one for each of its objects, or a test suite with one for each case.
 //!
-//! All are made, then all are filled, then all go; each thread has its own. Beside it, what one store takes alone.
+//! All are made, then all are filled, then all are dropped; each thread has its own. The cost of a single store is measured as
+//! well.
 
 use std::hint::black_box;
 use std::panic::resume_unwind;
@@ -11,17 +12,17 @@ use crate::clock::{self, Clock};
 use crate::driver::{histogram, pin_to_core, record};
 use crate::heap;
 use crate::keys::ID;
+use crate::spread::Spread;
 use crate::store::{Packed, Store};
-use crate::summary::Spread;
 use crate::workloads::{Job, Latency, Measured};
 
-/// Entries of each store.
+/// The entries of each store.
 const FILLED: usize = 16;
-/// How often one store is made and dropped alone; and how many are there at once to be weighed: of a single one, the allocator's
-/// cache of small pieces hides what it takes.
-const ALONE: usize = 256;
+/// How often a single store is made and dropped; and the number of such stores whose memory is measured together, because the
+/// memory of one alone would come from the allocator's cache of small pieces.
+const SINGLE_STORES: usize = 256;
 
-/// `entries` is how many stores there are in all.
+/// Runs the workload. `entries` is the number of all stores.
 pub(crate) fn small_stores<S: Store>(job: &Job<'_>) -> Measured {
     let keys: Vec<Packed> = (0..FILLED)
         .map(|object| Packed::new(0x5555_0000_0000 + object * 48, ID))
@@ -31,17 +32,17 @@ pub(crate) fn small_stores<S: Store>(job: &Job<'_>) -> Measured {
     let clock = Clock::get();
     let barrier = Barrier::new(job.threads + 1);
     let all = Mutex::new(histogram());
-    // Everybody waits at the end of each phase, and once more when memory has been looked at.
-    let meet = || {
+    // All threads wait at the end of each phase, and again after the main thread has measured memory.
+    let end_phase = || {
         barrier.wait();
         barrier.wait();
     };
-    // Each phase is clocked by those who are in it: who only waits for them may see its end late.
+    // Each phase is timed by the threads that run it: a thread that only waits may see its end late.
     let run = |thread: usize| {
         pin_to_core(thread);
         let mut made = Vec::with_capacity(each);
         let mut times = histogram();
-        meet();
+        end_phase();
         let make = Span::of(|| {
             for _ in 0..each {
                 let start = clock::start();
@@ -50,7 +51,7 @@ pub(crate) fn small_stores<S: Store>(job: &Job<'_>) -> Measured {
                 made.push(store);
             }
         });
-        meet();
+        end_phase();
         let mut failures = 0;
         let fill = Span::of(|| {
             for store in &made {
@@ -59,14 +60,14 @@ pub(crate) fn small_stores<S: Store>(job: &Job<'_>) -> Measured {
                 }
             }
         });
-        meet();
+        end_phase();
         let wrong = made
             .iter()
             .filter(|store| store.get(keys[0].with_id(ID)) != keys[0].value());
         failures += wrong.count();
-        meet();
+        end_phase();
         let drop = Span::of(|| made.clear());
-        meet();
+        end_phase();
         all.lock()
             .expect("nothing panics")
             .add(&times)
@@ -107,20 +108,20 @@ pub(crate) fn small_stores<S: Store>(job: &Job<'_>) -> Measured {
     .with("bytes_each_empty", bytes(empty))
     .with("bytes_each_filled", bytes(full))
     .with("bytes_each_left", bytes(left));
-    let alone = [
-        ("empty", Alone::of(S::bare)),
-        ("of_one", Alone::of(|| one::<S>(keys[0]))),
+    let costs = [
+        ("empty", SingleStore::of(S::bare)),
+        ("of_one", SingleStore::of(|| one::<S>(keys[0]))),
     ];
-    for (name, alone) in alone {
+    for (name, single) in costs {
         measured = measured
-            .with(&format!("{name}_make_ns"), alone.make_ns)
-            .with(&format!("{name}_drop_ns"), alone.drop_ns)
-            .with(&format!("{name}_bytes"), alone.bytes);
+            .with(&format!("{name}_make_ns"), single.make_ns)
+            .with(&format!("{name}_drop_ns"), single.drop_ns)
+            .with(&format!("{name}_bytes"), single.bytes);
     }
     measured
 }
 
-/// From the beginning of something to its end.
+/// The start and the end of a phase.
 #[derive(Clone, Copy)]
 struct Span {
     start: Instant,
@@ -137,7 +138,7 @@ impl Span {
         }
     }
 
-    /// From the first beginning to the last end.
+    /// Returns the time from the first start to the last end.
     fn around(spans: impl Iterator<Item = Self> + Clone) -> Duration {
         let start = spans.clone().map(|span| span.start).min();
         let end = spans.map(|span| span.end).max();
@@ -145,25 +146,25 @@ impl Span {
     }
 }
 
-/// A store with one variable.
+/// Makes a store with one variable.
 fn one<S: Store>(key: Packed) -> S {
     let store = S::new();
     assert!(store.insert(key.with_id(ID)), "a new store is empty");
     store
 }
 
-/// What one store takes: medians of the times when there is no other, and the mean of the bytes.
-struct Alone {
+/// The cost of a single store: medians of the times while there is no other, and the mean of the bytes.
+struct SingleStore {
     make_ns: f64,
     drop_ns: f64,
     bytes: f64,
 }
 
-impl Alone {
+impl SingleStore {
     fn of<T>(make: impl Fn() -> T) -> Self {
         let clock = Clock::get();
         let (mut makes, mut drops) = (Vec::new(), Vec::new());
-        for _ in 0..ALONE {
+        for _ in 0..SINGLE_STORES {
             let start = clock::start();
             let made = black_box(make());
             makes.push(clock.nanos(start, clock::end()) as f64);
@@ -171,10 +172,10 @@ impl Alone {
             drop(made);
             drops.push(clock.nanos(start, clock::end()) as f64);
         }
-        let mut all = Vec::with_capacity(ALONE);
+        let mut all = Vec::with_capacity(SINGLE_STORES);
         let before = heap::in_use();
-        all.extend((0..ALONE).map(|_| make()));
-        let bytes = heap::in_use().saturating_sub(before) as f64 / ALONE as f64;
+        all.extend((0..SINGLE_STORES).map(|_| make()));
+        let bytes = heap::in_use().saturating_sub(before) as f64 / SINGLE_STORES as f64;
         let median = |figures: Vec<f64>| Spread::of(figures).map_or(0.0, |spread| spread.median);
         Self {
             make_ns: median(makes),

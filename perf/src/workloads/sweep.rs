@@ -1,4 +1,4 @@
-//! W7: everything of one id goes, a quarter of all entries.
+//! W7: all entries of one id are freed, a quarter of all entries.
 
 use std::time::Instant;
 
@@ -7,7 +7,8 @@ use crate::keys::ID;
 use crate::store::Store;
 use crate::workloads::{Job, Latency, Measured};
 
-/// Frees all of one id by `clear`, in a pool of as many threads as the job has. The map is of no use to others then.
+/// Frees all entries of one id by `clear`, in a pool of as many threads as the job has. Other workloads cannot use the map
+/// afterwards.
 pub(crate) fn free_all<S: Store>(store: &S, job: &Job<'_>, clear: impl Fn(&S, u64) -> usize + Sync) -> Measured {
     let expected = job.keys.present.iter().filter(|key| key.key().1 == ID).count();
     let before = heap::in_use();
@@ -15,7 +16,7 @@ pub(crate) fn free_all<S: Store>(store: &S, job: &Job<'_>, clear: impl Fn(&S, u6
         .num_threads(job.threads)
         .build()
         .expect("the system gives threads");
-    // Wakes the pool's threads: that is not what is timed.
+    // Wakes the pool's threads, which is not to be timed.
     pool.broadcast(|_| ());
     let (count, took) = pool.install(|| {
         let start = Instant::now();

@@ -1,5 +1,5 @@
-//! What calls of patchable functions cost where functions come from patch libraries. Its argument is the case; callgrind
-//! counts what is inside of `counted_…`. `harness` is what the loop itself costs.
+//! The cost of calling patchable functions where functions come from patch libraries. The argument is the case; callgrind counts
+//! the instructions inside `counted_…`. `harness` is the cost of the loop itself.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use livepatch::{ObjectPatch, Patch, UnitExt, registry, unit};
 /// Operations of each case.
 const N: u64 = 1024;
 
-/// Far more than anything takes.
+/// Far longer than any case takes.
 const LONG: Duration = Duration::from_secs(60);
 
-/// The sum of `N` answers, each of this version.
+/// Checks the sum of `N` answers of this version.
 fn check(sum: u64, version: u64) {
     assert_eq!(sum, N * (N - 1) / 2 + N * version);
 }
@@ -23,7 +23,7 @@ fn calls(call: impl Fn(u64) -> u64) -> u64 {
     (0..N).map(|n| call(black_box(n))).sum()
 }
 
-/// A function that callgrind knows by name.
+/// Defines functions that callgrind knows by name.
 macro_rules! counted {
     ($($name:ident: $call:expr;)*) => {
         $(#[inline(never)]
@@ -38,7 +38,7 @@ counted! {
     counted_harness: |n| n;
     counted_direct_call: direct;
     counted_call: answer;
-    // The same call in a function of its own: nothing is kept from one call for the next.
+    // The same call in a function of its own, so that nothing is reused from one call for the next.
     counted_call_alone: alone;
     counted_unit_and_end: |n| { drop(black_box(unit())); n };
     counted_future_in_unit: |n| polled(async move { n }.in_unit());
@@ -67,7 +67,7 @@ fn patch() {
 }
 
 fn main() {
-    // The thread's record is made here, not in what is counted.
+    // Creates the thread's record here, so that it is not counted.
     assert_eq!(answer(1), 1);
     match std::env::args().nth(1).as_deref() {
         Some("harness") => check(counted_harness(), 0),

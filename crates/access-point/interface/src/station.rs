@@ -50,8 +50,8 @@ impl Station {
         }
     }
 
-    /// Marks the station asleep. Returns how many stale frames were dropped from its queue.
-    pub fn ps_start(&self) -> usize {
+    /// Marks the station asleep. Returns the stale frames that were dropped from its queue.
+    pub fn ps_start(&self) -> Vec<Frame> {
         let expired = self.ps_tx_buf.expire(EXPIRY);
         // Relaxed: a thread that sees it late sends one more frame, as to a radio that is not switched off yet.
         self.asleep.store(true, Ordering::Relaxed);
@@ -92,17 +92,11 @@ impl PsQueue {
         std::mem::take(&mut *self.0.lock()).into_iter().map(|(_, frame)| frame)
     }
 
-    /// Drops frames of at least this age, and returns their number.
-    pub fn expire(&self, age: Duration) -> usize {
+    /// Takes the frames of at least this age out of the queue, and returns them.
+    pub fn expire(&self, age: Duration) -> Vec<Frame> {
         let mut queue = self.0.lock();
         let stale = queue.iter().take_while(|(since, _)| since.elapsed() >= age).count();
-        queue.drain(..stale);
-        stale
-    }
-
-    /// Returns how many frames are queued.
-    pub fn waiting(&self) -> usize {
-        self.0.lock().len()
+        queue.drain(..stale).map(|(_, frame)| frame).collect()
     }
 }
 
@@ -131,10 +125,11 @@ mod tests {
         let queue = PsQueue::default();
         queue.push(Frame::new(1, 0));
         thread::sleep(Duration::from_millis(20));
-        assert_eq!(queue.expire(Duration::from_secs(60)), 0);
+        assert!(queue.expire(Duration::from_secs(60)).is_empty());
         queue.push(Frame::new(1, 1));
-        assert_eq!(queue.expire(Duration::from_millis(20)), 1);
-        assert_eq!(queue.take_all().map(|frame| frame.seq()).collect::<Vec<_>>(), [1]);
-        assert_eq!(queue.waiting(), 0);
+        let seqs = |frames: Vec<Frame>| frames.iter().map(Frame::seq).collect::<Vec<_>>();
+        assert_eq!(seqs(queue.expire(Duration::from_millis(20))), [0]);
+        assert_eq!(seqs(queue.take_all().collect()), [1]);
+        assert_eq!(queue.take_all().count(), 0);
     }
 }

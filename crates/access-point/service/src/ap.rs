@@ -10,6 +10,7 @@ use access_point_interface::station::{Station, Tx};
 use anyhow::{Context, Result};
 use parking_lot::RwLock;
 
+use crate::live::Live;
 use crate::net::{Inlet, NOTICE, Next, Notice};
 use crate::phase::{Clock, PerPhase};
 
@@ -18,6 +19,8 @@ pub(crate) struct AccessPoint {
     stations: RwLock<HashMap<u32, Known>>,
     /// Tells the phase to which events are counted.
     pub(crate) clock: Arc<Clock>,
+    /// Counts frames as they are handled, lost and overtaken.
+    pub(crate) live: Live,
     /// Naps begun.
     pub(crate) sleeps: PerPhase<AtomicU64>,
     /// Wake-ups handled.
@@ -38,6 +41,7 @@ impl AccessPoint {
         Self {
             stations: RwLock::default(),
             clock,
+            live: Live::default(),
             sleeps: PerPhase::default(),
             wakes: PerPhase::default(),
             expired: AtomicU64::new(0),
@@ -73,7 +77,9 @@ impl AccessPoint {
         if tx_ps_buf(&sta, frame)? == Tx::Continue {
             sta.link.send(frame)?;
         }
-        handled[self.clock.get()].fetch_add(1, Ordering::Relaxed);
+        let phase = self.clock.get();
+        handled[phase].fetch_add(1, Ordering::Relaxed);
+        self.live.handled(phase);
         // Release: pairs with the Acquire of `leave_station`, which waits for the last frame of a station.
         sta.handled.fetch_add(1, Ordering::Release);
         Ok(())
@@ -84,8 +90,11 @@ impl AccessPoint {
         let _unit = livepatch::unit();
         match notice {
             Notice::Sleep(id) => {
-                let expired = self.find(id)?.sta.ps_start();
-                self.expired.fetch_add(expired as u64, Ordering::Relaxed);
+                let Known { sta, handled } = self.find(id)?;
+                for frame in sta.ps_start() {
+                    self.expired.fetch_add(1, Ordering::Relaxed);
+                    self.live.lost(&handled, frame.seq());
+                }
                 self.sleeps[self.clock.get()].fetch_add(1, Ordering::Relaxed);
             }
             Notice::Wake(id) => {
@@ -108,8 +117,7 @@ impl AccessPoint {
     }
 
     /// Makes a station known to the workers.
-    pub(crate) fn publish(&self, sta: Arc<Station>) {
-        let handled = Arc::default();
+    pub(crate) fn publish(&self, sta: Arc<Station>, handled: Arc<PerPhase<AtomicU64>>) {
         self.stations.write().insert(sta.id, Known { sta, handled });
     }
 

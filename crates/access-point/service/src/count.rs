@@ -19,16 +19,18 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    /// Records the arrival of a frame.
-    pub(crate) fn note(&mut self, seq: u64) {
+    /// Records the arrival of a frame. Returns whether it was overtaken.
+    pub(crate) fn note(&mut self, seq: u64) -> bool {
         if seq >= self.next {
             self.missing.extend(self.next..seq);
             self.next = seq + 1;
         } else if self.missing.remove(&seq) {
             self.overtaken.push(seq);
+            return true;
         } else {
             self.duplicates += 1;
         }
+        false
     }
 
     /// Compares the arrivals with what the access point handled, for each phase in which it did.
@@ -89,7 +91,9 @@ mod tests {
 
     fn account(arrivals: impl IntoIterator<Item = u64>) -> Account {
         let mut account = Account::default();
-        arrivals.into_iter().for_each(|seq| account.note(seq));
+        for seq in arrivals {
+            account.note(seq);
+        }
         account
     }
 

@@ -7,11 +7,10 @@
 //!
 //! - [`ap`] is the access point, [`net`] its network; its types and patchable functions are in the crate
 //!   `access-point-interface`;
-//! - [`clients`], [`sleepers`] and [`radios`] are the world around it;
-//! - [`manager`] and [`run`] control the run; [`phase`], [`count`] and [`report`] account for the frames.
+//! - [`clients`], [`sleepers`] and [`radios`] are the [`world`] around it;
+//! - [`manager`] and [`run`] control the run; [`phase`], [`live`], [`count`] and [`report`] account for the frames.
 
 use std::io::{self, Read, Write};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -22,48 +21,25 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use livepatch::control::Control;
 use livepatch::{Event, registry};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::flag;
 
 mod ap;
 mod clients;
 mod count;
+mod live;
 mod manager;
 mod net;
+mod options;
 mod phase;
 mod radios;
 mod report;
 mod run;
 mod sleepers;
+mod world;
 
+use options::Options;
 use report::Report;
-
-/// Runs an access point with a power-save race until its standard input ends, then prints the outcome of every frame.
-///
-/// Patches are loaded through the control socket. The exit status is 0 if no frame was lost or overtaken while patched
-/// and every shadow variable made was dropped exactly once; 1 otherwise; 2 for wrong options.
-#[derive(Clone, Debug, Parser)]
-#[command(version)]
-struct Options {
-    /// Path of the control socket
-    #[arg(long, value_name = "PATH")]
-    socket: PathBuf,
-
-    /// Stations at a time
-    #[arg(long, value_name = "N", default_value_t = 64,
-          value_parser = clap::value_parser!(u32).range(1..=400))]
-    stations: u32,
-
-    /// Clients that send frames, with one worker for each; half as many threads handle wake-ups
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = threads)]
-    threads: usize,
-
-    /// Seed for the choice of senders, naps, and departures
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    seed: u64,
-
-    /// Print the verdict only
-    #[arg(long, short)]
-    quiet: bool,
-}
 
 fn main() -> ExitCode {
     let options = Options::parse();
@@ -83,7 +59,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs until standard input ends.
+/// Runs until standard input ends, or a signal asks for the end.
 fn serve(options: &Options) -> Result<Report> {
     static FREED: AtomicUsize = AtomicUsize::new(0);
     let clock = Arc::new(phase::Clock::new());
@@ -105,6 +81,11 @@ fn serve(options: &Options) -> Result<Report> {
         .bind()
         .with_context(|| format!("making the control socket {}", options.socket.display()))?;
     let enough = Arc::new(AtomicBool::new(false));
+    for signal in [SIGHUP, SIGINT, SIGTERM] {
+        // The second one ends the process at once.
+        flag::register_conditional_default(signal, Arc::clone(&enough))?;
+        flag::register(signal, Arc::clone(&enough))?;
+    }
     let ended = Arc::clone(&enough);
     thread::spawn(move || {
         // An error ends the service too.
@@ -114,13 +95,4 @@ fn serve(options: &Options) -> Result<Report> {
     let mut report = run::run(options, clock, &enough)?;
     report.freed_by_state = FREED.load(Ordering::Relaxed);
     Ok(report)
-}
-
-/// Reads a number of threads.
-fn threads(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(n @ 1..=32) => Ok(n),
-        Ok(n) => Err(format!("{n} is not in 1..=32")),
-        Err(e) => Err(format!("{e}")),
-    }
 }

@@ -12,12 +12,12 @@ use anyhow::{Context, Result, ensure};
 use livepatch::registry;
 use shadow_vars::global;
 
-use crate::Options;
 use crate::ap::{AccessPoint, Known};
 use crate::count::{Account, HandledLog};
 use crate::net;
+use crate::options::Options;
 use crate::report::Report;
-use crate::run::{World, wait_for};
+use crate::world::{World, wait_for};
 
 /// The interval of the manager's checks.
 const TICK: Duration = Duration::from_millis(10);
@@ -81,8 +81,9 @@ impl<'a> Manager<'a> {
         self.next_id += 1;
         let (ours, theirs) = net::pair().context("connecting a station")?;
         let sta = sta_info_alloc(id, Link::new(ours))?;
-        self.world.radios(id).add(id, theirs)?;
-        self.ap.publish(sta);
+        let handled = Arc::default();
+        self.world.radios(id).add(id, theirs, Arc::clone(&handled))?;
+        self.ap.publish(sta, handled);
         self.present.push(id);
         self.world.sleeper(id).add(id);
         self.world.client(id).add(id);
@@ -112,7 +113,10 @@ impl<'a> Manager<'a> {
         })?;
         self.handled
             .insert(sta.id, handled.map(|frames| frames.load(Ordering::Relaxed)));
-        self.report.purged += sta.ps_tx_buf.waiting() as u64;
+        for frame in sta.ps_tx_buf.take_all() {
+            self.report.purged += 1;
+            self.ap.live.lost(&handled, frame.seq());
+        }
         self.report.freed_by_parent += sta_info_free(sta);
         Ok(())
     }

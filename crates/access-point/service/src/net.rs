@@ -121,7 +121,7 @@ impl Outlet {
         self.stream.write_all(records)?;
         self.in_flight += count;
         while self.in_flight > WINDOW {
-            let acks = self.stream.read(&mut [0; 64])?;
+            let acks = read(&mut self.stream, &mut [0; 64])?;
             if acks == 0 {
                 return Err(ErrorKind::UnexpectedEof.into());
             }
@@ -134,7 +134,7 @@ impl Outlet {
     pub(crate) fn finish(&mut self) -> io::Result<()> {
         self.stream.shutdown(Shutdown::Write)?;
         // Reading to the end also keeps the close from resetting the connection.
-        while self.stream.read(&mut [0; 64])? > 0 {}
+        while read(&mut self.stream, &mut [0; 64])? > 0 {}
         Ok(())
     }
 }
@@ -163,6 +163,16 @@ impl<const N: usize> Inlet<N> {
     }
 }
 
+/// Reads once. If a signal interrupts that, as it does with sockets that have a timeout, reads again.
+fn read(from: &mut impl Read, into: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match from.read(into) {
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
 /// Splits a byte stream into records.
 #[derive(Debug)]
 pub(crate) struct Records<const N: usize> {
@@ -186,12 +196,7 @@ impl<const N: usize> Records<N> {
         self.bytes.copy_within(self.read..self.filled, 0);
         self.filled -= self.read;
         self.read = 0;
-        let n = loop {
-            match from.read(&mut self.bytes[self.filled..]) {
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                other => break other?,
-            }
-        };
+        let n = read(from, &mut self.bytes[self.filled..])?;
         if n == 0 && self.filled > 0 {
             return Err(io::Error::new(ErrorKind::UnexpectedEof, "incomplete record"));
         }

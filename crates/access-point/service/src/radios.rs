@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use access_point_interface::frame::{FRAME, Frame};
@@ -12,7 +13,9 @@ use mio::{Events, Interest, Poll, Registry, Token};
 use parking_lot::Mutex;
 
 use crate::count::Account;
+use crate::live::Live;
 use crate::net::Records;
+use crate::phase::PerPhase;
 
 /// How long to wait for events before checking whether the run has ended.
 const IDLE: Duration = Duration::from_millis(20);
@@ -30,6 +33,8 @@ struct Radio {
     stream: mio::net::TcpStream,
     records: Records<FRAME>,
     account: Account,
+    /// How many frames for the station were handled in each phase.
+    handled: Arc<PerPhase<AtomicU64>>,
 }
 
 impl Radios {
@@ -42,7 +47,7 @@ impl Radios {
     }
 
     /// Starts receiving for a station.
-    pub(crate) fn add(&self, station: u32, stream: TcpStream) -> Result<()> {
+    pub(crate) fn add(&self, station: u32, stream: TcpStream, handled: Arc<PerPhase<AtomicU64>>) -> Result<()> {
         stream.set_nonblocking(true)?;
         let mut stream = mio::net::TcpStream::from_std(stream);
         let mut tuned = self.tuned.lock();
@@ -54,13 +59,14 @@ impl Radios {
                 stream,
                 records: Records::new(),
                 account: Account::default(),
+                handled,
             },
         );
         Ok(())
     }
 
     /// Receives until the access point has `closed` all streams. Returns what each station has received.
-    pub(crate) fn run(&self, mut poll: Poll, closed: &AtomicBool) -> Result<Vec<(u32, Account)>> {
+    pub(crate) fn run(&self, mut poll: Poll, closed: &AtomicBool, live: &Live) -> Result<Vec<(u32, Account)>> {
         let mut events = Events::with_capacity(256);
         let mut accounts = Vec::new();
         let mut deadline = None;
@@ -73,7 +79,7 @@ impl Radios {
             for event in &events {
                 let station = event.token().0 as u32;
                 let radio = tuned.get_mut(&station).context("an event for no station")?;
-                if radio.receive(station)? {
+                if radio.receive(station, live)? {
                     let radio = tuned.remove(&station).context("a station that is there")?;
                     accounts.push((station, radio.account));
                 }
@@ -91,7 +97,7 @@ impl Radios {
 
 impl Radio {
     /// Reads all available data, and returns whether the stream has ended.
-    fn receive(&mut self, station: u32) -> Result<bool> {
+    fn receive(&mut self, station: u32, live: &Live) -> Result<bool> {
         loop {
             match self.records.fill(&mut self.stream) {
                 Ok(0) => return Ok(true),
@@ -102,7 +108,9 @@ impl Radio {
             while let Some(bytes) = self.records.next() {
                 let frame = Frame::parse(bytes)?;
                 ensure!(frame.station() == station, "station {station} got another's frame");
-                self.account.note(frame.seq());
+                if self.account.note(frame.seq()) {
+                    live.overtaken(&self.handled, frame.seq());
+                }
             }
         }
     }

@@ -6,8 +6,8 @@ use std::time::Instant;
 use access_point_interface::counted::Ledger;
 use shadow_vars::global;
 
-use crate::Options;
 use crate::count::Tally;
+use crate::options::Options;
 use crate::phase::{PerPhase, PhaseInfo};
 
 /// The results of a run.
@@ -95,22 +95,22 @@ impl Report {
             let handled = self.patched().handled;
             writeln!(
                 out,
-                "PASS: none of {handled} frames lost or overtaken while patched; {made} variables made, each dropped once"
+                "PASS: 0 of {handled} frames lost or overtaken while patched; {made} values dropped"
             )
         } else {
-            writeln!(out, "FAIL: {}", faults.join("; "))
+            writeln!(out, "FAIL: {}", faults.join("\n      "))
         }
     }
 
     fn print_phases(&self, options: &Options, out: &mut impl Write) -> io::Result<()> {
         writeln!(
             out,
-            "access point: {} stations at a time ({} in all), {} threads, seed {}\n",
+            "{} stations at a time ({} in all), {} threads, seed {}\n",
             options.stations, self.stations, options.threads, options.seed
         )?;
         writeln!(
             out,
-            "{:<22}{:>9}{:>10}{:>11}{:>7}{:>11}{:>8}{:>8}",
+            "{:<21}{:>8}{:>9}{:>10}{:>6}{:>10}{:>8}{:>8}",
             "phase", "seconds", "handled", "delivered", "lost", "overtaken", "sleeps", "wakes"
         )?;
         let ends = self
@@ -130,15 +130,16 @@ impl Report {
             let name = &info.name;
             writeln!(
                 out,
-                "{name:<22}{seconds:>9.4}{handled:>10}{delivered:>11}{lost:>7}{overtaken:>11}{:>8}{:>8}",
+                "{name:<21}{seconds:>8.4}{handled:>9}{delivered:>10}{lost:>6}{overtaken:>10}{:>8}{:>8}",
                 self.sleeps[phase], self.wakes[phase],
             )?;
         }
         writeln!(
             out,
-            "\nA frame counts for the phase in which the access point took it. A transition lasts until the last unit of\n\
-             work has left the old code, which may still lose frames. Of the lost frames, missed by a wake-up, {} expired\n\
-             in the queue and {} were still there when their station left.\n",
+            "\nA frame counts for the phase in which the access point took it. A transition\n\
+             lasts until the last unit of work has left the old code, which may still lose\n\
+             frames. Of the lost frames, missed by a wake-up, {} expired in the queue and\n\
+             {} were still there when their station left.\n",
             self.expired, self.purged
         )?;
         let unpatched = self
@@ -160,7 +161,7 @@ impl Report {
         }
         writeln!(
             out,
-            "freed with their station: {}; with the last patch that held their state: {}\n",
+            "freed with their station: {}; with the last patch of their state: {}\n",
             self.freed_by_parent, self.freed_by_state
         )
     }

@@ -1,25 +1,23 @@
 //! One run: the threads, and the order in which they start and end.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, ScopedJoinHandle};
-use std::time::{Duration, Instant};
 
 use access_point_interface::frame::FRAME;
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Result, anyhow};
 
-use crate::Options;
 use crate::ap::AccessPoint;
 use crate::clients::Client;
 use crate::manager::Manager;
 use crate::net::{self, Inlet, NOTICE, Outlet};
+use crate::options::Options;
 use crate::phase::Clock;
 use crate::radios::Radios;
 use crate::report::Report;
 use crate::sleepers::Sleeper;
-
-/// How long anything may take that takes microseconds on an idle machine.
-const TIMEOUT: Duration = Duration::from_secs(10);
+use crate::world::World;
 
 /// Runs until `enough` is set, and compares the counts.
 pub(crate) fn run(options: &Options, clock: Arc<Clock>, enough: &AtomicBool) -> Result<Report> {
@@ -40,8 +38,12 @@ pub(crate) fn run(options: &Options, clock: Arc<Clock>, enough: &AtomicBool) -> 
         let _end = EndAll(until);
         let mut manager = Manager::new(options, ap, world, &until.trouble);
         let (mut receivers, mut senders, mut nappers) = (Vec::new(), Vec::new(), Vec::new());
+        if options.live {
+            // Without a reader, the run goes on.
+            scope.spawn(|| ap.live.report(&ap.clock, &until.reported, &mut io::stdout()));
+        }
         for (radios, poll) in world.radios.iter().zip(polls) {
-            receivers.push(scope.spawn(|| until.watch(|| radios.run(poll, &until.closed))));
+            receivers.push(scope.spawn(|| until.watch(|| radios.run(poll, &until.closed, &ap.live))));
         }
         for ((client, outlet), inlet) in world.clients.iter().zip(frames_out).zip(frames_in) {
             let seed = seeds.u64(..);
@@ -63,6 +65,7 @@ pub(crate) fn run(options: &Options, clock: Arc<Clock>, enough: &AtomicBool) -> 
         let freed = manager.free_everything();
         until.closed.store(true, Ordering::Relaxed);
         let received = join(receivers);
+        until.reported.store(true, Ordering::Relaxed);
 
         // The error of the thread that failed first explains more than its consequences in others.
         let accounts = received?.into_iter().flatten().collect();
@@ -74,30 +77,6 @@ pub(crate) fn run(options: &Options, clock: Arc<Clock>, enough: &AtomicBool) -> 
     })
 }
 
-/// The world around the access point. Stations are distributed evenly over each group.
-pub(crate) struct World {
-    clients: Vec<Client>,
-    sleepers: Vec<Sleeper>,
-    radios: Vec<Radios>,
-}
-
-impl World {
-    /// Returns the client that sends to this station.
-    pub(crate) fn client(&self, station: u32) -> &Client {
-        &self.clients[station as usize % self.clients.len()]
-    }
-
-    /// Returns the sleeper that controls its naps.
-    pub(crate) fn sleeper(&self, station: u32) -> &Sleeper {
-        &self.sleepers[station as usize % self.sleepers.len()]
-    }
-
-    /// Returns the radios that include its own.
-    pub(crate) fn radios(&self, station: u32) -> &Radios {
-        &self.radios[station as usize % self.radios.len()]
-    }
-}
-
 /// The conditions that end the threads.
 #[derive(Default)]
 struct Until {
@@ -107,6 +86,8 @@ struct Until {
     napped: AtomicBool,
     /// The access point has closed all links.
     closed: AtomicBool,
+    /// The live counters no longer change.
+    reported: AtomicBool,
     /// A thread has failed.
     trouble: AtomicBool,
 }
@@ -132,7 +113,7 @@ struct EndAll<'a>(&'a Until);
 
 impl Drop for EndAll<'_> {
     fn drop(&mut self) {
-        for end in [&self.0.sent, &self.0.napped, &self.0.closed] {
+        for end in [&self.0.sent, &self.0.napped, &self.0.closed, &self.0.reported] {
             end.store(true, Ordering::Relaxed);
         }
     }
@@ -144,17 +125,6 @@ fn join<T>(threads: Vec<ScopedJoinHandle<'_, Result<T>>>) -> Result<Vec<T>> {
     ends.into_iter()
         .map(|end| end.map_err(|_| anyhow!("a thread has panicked"))?)
         .collect()
-}
-
-/// Polls until something has happened; returns an error if it takes much too long.
-pub(crate) fn wait_for(what: &str, trouble: &AtomicBool, mut happened: impl FnMut() -> bool) -> Result<()> {
-    let deadline = Instant::now() + TIMEOUT;
-    while !happened() {
-        ensure!(!trouble.load(Ordering::Relaxed), "a thread has given up");
-        ensure!(Instant::now() < deadline, "waited too long for {what}");
-        thread::sleep(Duration::from_micros(50));
-    }
-    Ok(())
 }
 
 fn channels<const N: usize>(count: usize) -> Result<(Vec<Outlet>, Vec<Inlet<N>>)> {

@@ -25,7 +25,7 @@ fn mended() -> u32 {
     42
 }
 
-/// So long that only a defect reaches it.
+/// A time that only a defect exceeds.
 const LONG: Duration = Duration::from_secs(60);
 
 const TOOL: &str = env!("CARGO_BIN_EXE_livepatch");

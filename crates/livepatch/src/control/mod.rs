@@ -118,6 +118,7 @@ mod client;
 mod protocol;
 mod server;
 mod session;
+mod sessions;
 mod socket;
 mod trust;
 mod watch;

@@ -1,25 +1,18 @@
-//! The server: accepts clients, limits their number, and ends their sessions.
+//! The server: accepts clients, and starts their sessions.
 
-use std::collections::HashMap;
 use std::error::Error;
 use std::fmt;
-use std::net::Shutdown;
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle, ThreadId};
-use std::time::{Duration, Instant};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
-
-use super::protocol::{Answer, ErrorCode, Refused};
+use super::protocol::ErrorCode;
 use super::session;
+use super::sessions::{self, Limits, Loader, NotAdmitted, SessionHandle, Shared};
 use super::socket::{self, BindError, Polled, Socket};
 use crate::registry::registry;
-
-/// The function by which a service loads a patch.
-type Loader = Box<dyn Fn(&Path) -> Result<String, Box<dyn Error + Send + Sync>> + Send + Sync>;
 
 /// How long to wait before accepting again when the system has no resources for a connection.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
@@ -42,83 +35,6 @@ pub struct ControlBuilder {
     path: PathBuf,
     limits: Limits,
     loader: Option<Loader>,
-}
-
-/// The limits of clients.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    pub(super) clients: usize,
-    pub(super) watchers: usize,
-    pub(super) first_timeout: Duration,
-    pub(super) timeout: Duration,
-    pub(super) events: usize,
-}
-
-/// The state that the server and its sessions share.
-pub(super) struct Shared {
-    pub(super) limits: Limits,
-    pub(super) loader: Option<Loader>,
-    sessions: Mutex<Sessions>,
-    /// Notified when a session has ended, and when no more are to begin.
-    ended: Condvar,
-    wakeup: OwnedFd,
-}
-
-#[derive(Default)]
-struct Sessions {
-    stopped: bool,
-    next: u64,
-    open: HashMap<u64, Session>,
-}
-
-struct Session {
-    stream: Arc<UnixStream>,
-    thread: Option<ThreadId>,
-    activity: Activity,
-    /// The beginning of that activity.
-    since: Instant,
-}
-
-/// What a client is doing. Ordered: among silent clients, those of a lesser activity are disconnected first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Activity {
-    /// It has not sent a request yet.
-    New,
-    /// Its requests have been answered.
-    Idle,
-    /// A request is in progress.
-    Busy,
-    Watching,
-    /// It was disconnected to make room, and is about to end.
-    Evicted,
-}
-
-impl Sessions {
-    fn count(&self, of: impl Fn(Activity) -> bool) -> usize {
-        self.open.values().filter(|session| of(session.activity)).count()
-    }
-
-    /// Makes room for one more client, and returns whether there is.
-    fn make_room(&mut self, limits: &Limits) -> bool {
-        if self.count(|activity| activity < Activity::Watching) < limits.clients {
-            return true;
-        }
-        let silent = self
-            .open
-            .values_mut()
-            .filter(|session| session.activity < Activity::Busy);
-        let Some(session) = silent.min_by_key(|session| (session.activity, session.since)) else {
-            return false;
-        };
-        session.activity = Activity::Evicted;
-        refuse(
-            &session.stream,
-            ErrorCode::TooManyClients,
-            "disconnected for another client, as this one had been silent for longest",
-        );
-        let _ = session.stream.shutdown(Shutdown::Both);
-        true
-    }
 }
 
 impl Control {
@@ -207,13 +123,8 @@ impl ControlBuilder {
             move |source| BindError::Io { what, path, source }
         };
         let socket = Arc::new(Socket::bind(&self.path)?);
-        let shared = Arc::new(Shared {
-            limits: self.limits,
-            loader: self.loader,
-            sessions: Mutex::default(),
-            ended: Condvar::new(),
-            wakeup: socket::wakeup().map_err(failed("cannot create a wake-up for"))?,
-        });
+        let wakeup = socket::wakeup().map_err(failed("cannot create a wake-up for"))?;
+        let shared = Arc::new(Shared::new(self.limits, self.loader, wakeup));
         let server = thread::Builder::new()
             .name("livepatch-ctl".to_owned())
             .spawn({
@@ -239,41 +150,19 @@ impl fmt::Debug for ControlBuilder {
     }
 }
 
-impl fmt::Debug for Shared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared")
-            .field("limits", &self.limits)
-            .finish_non_exhaustive()
-    }
-}
-
 impl Drop for Control {
     fn drop(&mut self) {
-        self.shared.sessions.lock().stopped = true; // No more sessions begin.
-        self.shared.ended.notify_all();
+        self.shared.stop();
         socket::wake(&self.shared.wakeup);
         if let Some(server) = self.server.take() {
             let _ = server.join(); // It only accepts, and never waits for long.
         }
         drop(self.socket.take()); // The last reference: removes the file, before any client can notice.
-        for session in self.shared.sessions.lock().open.values() {
-            let _ = session.stream.shutdown(Shutdown::Both);
-        }
+        self.shared.disconnect_all();
         if registry().is_changing_here() {
             return; // A session may wait for the change that this thread is making.
         }
-        let me = thread::current().id();
-        let mut sessions = self.shared.sessions.lock();
-        while sessions.open.values().any(|session| session.thread != Some(me)) {
-            self.shared.ended.wait(&mut sessions);
-        }
-    }
-}
-
-impl Shared {
-    /// Returns whether the server is to end.
-    pub(super) fn is_stopped(&self) -> bool {
-        self.sessions.lock().stopped
+        self.shared.wait_for_others();
     }
 }
 
@@ -304,7 +193,7 @@ fn admit(shared: &Arc<Shared>, stream: UnixStream) {
         _ => {
             #[cfg(feature = "tracing")]
             tracing::warn!(target: "livepatch::control", "a client of another user was refused");
-            return refuse(
+            return sessions::refuse(
                 &stream,
                 ErrorCode::NotPermitted,
                 "only the service's own user and root may control it",
@@ -312,103 +201,21 @@ fn admit(shared: &Arc<Shared>, stream: UnixStream) {
         }
     };
     let stream = Arc::new(stream);
-    let number = {
-        let mut sessions = shared.sessions.lock();
-        // Each of these still has a thread, which ends soon: its client is disconnected, and no request of it is carried out.
-        while !sessions.stopped && sessions.count(|activity| activity == Activity::Evicted) > shared.limits.clients {
-            shared.ended.wait(&mut sessions);
-        }
-        if sessions.stopped {
-            return;
-        }
-        if !sessions.make_room(&shared.limits) {
-            drop(sessions);
-            return refuse(
+    let open = match SessionHandle::open(shared, &stream) {
+        Ok(open) => open,
+        Err(NotAdmitted::Stopped) => return,
+        Err(NotAdmitted::Full) => {
+            return sessions::refuse(
                 &stream,
                 ErrorCode::TooManyClients,
                 "too many clients have requests in progress",
             );
         }
-        sessions.next += 1;
-        let number = sessions.next;
-        let session = Session {
-            stream: Arc::clone(&stream),
-            thread: None,
-            activity: Activity::New,
-            since: Instant::now(),
-        };
-        sessions.open.insert(number, session);
-        number
-    };
-    let open = SessionHandle {
-        shared: Arc::clone(shared),
-        number,
     };
     let session = thread::Builder::new().name("livepatch-ctl".to_owned());
     let _ = session.spawn(move || {
         let open = open;
-        if let Some(session) = open.shared.sessions.lock().open.get_mut(&open.number) {
-            session.thread = Some(thread::current().id());
-        }
+        open.runs_here();
         session::run(&open, &stream, (user, process));
     }); // If no thread can be created, the client is dropped with the closure.
-}
-
-/// Sends a refusal if that is possible without waiting, as the client has no session.
-fn refuse(stream: &UnixStream, code: ErrorCode, message: &str) {
-    if let (Ok(()), Ok(line)) = (
-        stream.set_nonblocking(true),
-        Answer::Error(Refused::new(code, message)).to_line(),
-    ) {
-        let _ = rustix::net::send(stream, &line, rustix::net::SendFlags::NOSIGNAL);
-    }
-}
-
-/// A session's entry in the table.
-pub(super) struct SessionHandle {
-    pub(super) shared: Arc<Shared>,
-    number: u64,
-}
-
-impl SessionHandle {
-    /// Begins a request, and returns whether it is to be carried out: not if the client was disconnected to make room.
-    pub(super) fn begin_request(&self) -> bool {
-        self.set_activity(Activity::Busy)
-    }
-
-    /// Ends a request, which has been answered.
-    pub(super) fn end_request(&self) {
-        self.set_activity(Activity::Idle);
-    }
-
-    /// Makes the client a watcher, or returns an error if there are too many.
-    pub(super) fn begin_watch(&self) -> Result<(), Refused> {
-        let limit = self.shared.limits.watchers;
-        let mut sessions = self.shared.sessions.lock();
-        if sessions.count(|activity| activity == Activity::Watching) >= limit {
-            let message = format!("{limit} clients are watching already, which is the limit");
-            return Err(Refused::new(ErrorCode::TooManyWatchers, message));
-        }
-        if let Some(session) = sessions.open.get_mut(&self.number) {
-            session.activity = Activity::Watching;
-        }
-        Ok(())
-    }
-
-    fn set_activity(&self, activity: Activity) -> bool {
-        let mut sessions = self.shared.sessions.lock();
-        let session = sessions.open.get_mut(&self.number);
-        let Some(session) = session.filter(|session| session.activity != Activity::Evicted) else {
-            return false;
-        };
-        (session.activity, session.since) = (activity, Instant::now());
-        true
-    }
-}
-
-impl Drop for SessionHandle {
-    fn drop(&mut self) {
-        self.shared.sessions.lock().open.remove(&self.number);
-        self.shared.ended.notify_all();
-    }
 }

@@ -2,15 +2,14 @@
 
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
-use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::protocol::{Answer, Change, ErrorCode, MAX_REQUEST, Refused, Request, load_failed};
-use super::server::{SessionHandle, Shared};
+use super::sessions::{SessionHandle, Shared};
 use super::{socket, watch};
+use crate::callout;
 use crate::events::Direction;
-use crate::patch::panic_message;
 use crate::registry::{TaskStatus, registry};
 
 /// How often a session that waits for a transition checks whether its client is still connected.
@@ -24,7 +23,7 @@ pub(super) fn run(open: &SessionHandle, stream: &UnixStream, peer: (u32, i32)) {
         buffer: Vec::new(),
         timeout: shared.limits.first_timeout.min(shared.limits.timeout),
     };
-    let send = |answer: &Answer| send(stream, answer, shared.limits.timeout);
+    let send = |answer: &Answer| socket::send(stream, answer, shared.limits.timeout);
     loop {
         let line = match lines.next() {
             Ok(Some(line)) => line,
@@ -49,9 +48,9 @@ pub(super) fn run(open: &SessionHandle, stream: &UnixStream, peer: (u32, i32)) {
             },
             Ok(request) => {
                 trace(&request, peer);
-                let answered = panic::catch_unwind(AssertUnwindSafe(|| answer(shared, stream, request)));
+                let answered = callout::guarded(|| answer(shared, stream, request));
                 answered.unwrap_or_else(|panic| {
-                    let message = format!("the request panicked: {}", panic_message(panic));
+                    let message = format!("the request panicked: {panic}");
                     Err(Refused::new(ErrorCode::Internal, message))
                 })
             }
@@ -62,12 +61,6 @@ pub(super) fn run(open: &SessionHandle, stream: &UnixStream, peer: (u32, i32)) {
             return;
         }
     }
-}
-
-/// Sends an answer within the timeout.
-pub(super) fn send(stream: &UnixStream, answer: &Answer, timeout: Duration) -> io::Result<()> {
-    let line = answer.to_line().map_err(io::Error::other)?;
-    socket::send_all(stream, &line, timeout)
 }
 
 fn answer(shared: &Shared, stream: &UnixStream, request: Request) -> Result<Answer, Refused> {
@@ -129,10 +122,10 @@ fn load(shared: &Shared, path: &Path) -> Result<String, Refused> {
         let message = format!("{path:?} is not an absolute path: the service has its own working directory");
         return Err(Refused::new(ErrorCode::BadRequest, message));
     }
-    match panic::catch_unwind(AssertUnwindSafe(|| loader(path))) {
+    match callout::guarded(|| loader(path)) {
         Ok(loaded) => loaded.map_err(|error| load_failed(&*error)),
         Err(panic) => {
-            let message = format!("the loader panicked: {}", panic_message(panic));
+            let message = format!("the loader panicked: {panic}");
             Err(Refused::new(ErrorCode::LoadFailed, message))
         }
     }

@@ -13,6 +13,7 @@ use rustix::fs::{FlockOperation, Mode};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 
+use super::protocol::Answer;
 use super::trust::{NotSafe, Trusted, UnsafePath};
 
 /// How long to wait for another service that binds or removes a socket in the same directory.
@@ -205,6 +206,12 @@ pub(super) fn peer(stream: &UnixStream) -> io::Result<(u32, i32)> {
 /// anyway.
 pub(super) fn is_permitted(user: u32) -> bool {
     user == rustix::process::geteuid().as_raw() || user == 0
+}
+
+/// Sends an answer within the timeout.
+pub(super) fn send(stream: &UnixStream, answer: &Answer, timeout: Duration) -> io::Result<()> {
+    let line = answer.to_line().map_err(io::Error::other)?;
+    send_all(stream, &line, timeout)
 }
 
 /// Writes all bytes, or fails when the time is up. Never raises SIGPIPE, whatever the program's disposition of it.

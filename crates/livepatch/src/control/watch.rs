@@ -12,8 +12,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::protocol::Answer;
-use super::server::Shared;
-use super::session::send;
+use super::sessions::Shared;
 use super::socket::{self, Polled};
 use crate::events::Event;
 use crate::registry::{TaskStatus, registry};
@@ -57,7 +56,7 @@ pub(super) fn run(
     interval_ms: Option<u64>,
 ) -> io::Result<()> {
     let interval = interval_ms.map_or(INTERVALS.0, |ms| Duration::from_millis(ms).max(INTERVALS.1));
-    let send = |answer: &Answer| send(stream, answer, shared.limits.timeout);
+    let send = |answer: &Answer| socket::send(stream, answer, shared.limits.timeout);
     let queue = Arc::new(Queue {
         waiting: Mutex::default(),
         capacity: shared.limits.events,

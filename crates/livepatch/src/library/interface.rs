@@ -46,24 +46,3 @@ impl fmt::Display for Interface {
         write!(f, "{} {} ({})", self.name, self.version, self.hash)
     }
 }
-
-/// Returns the [`Interface`] of the calling crate: its name, its version, and a hash of its manifest and the files in `src`.
-///
-/// ```
-/// pub const INTERFACE: livepatch::Interface = livepatch::interface!();
-/// # assert_eq!(INTERFACE.hash().len(), 32);
-/// ```
-///
-/// The hash does not cover types from other crates of the same workspace. Name their directories or files, relative to
-/// the crate's own directory: `interface!("../wire/src")`. The versions and features of crates from a registry are part
-/// of their symbols' names: a difference shows as undefined symbols when a library is loaded.
-#[macro_export]
-macro_rules! interface {
-    ($($also:literal),* $(,)?) => {
-        $crate::Interface::new(
-            ::core::env!("CARGO_PKG_NAME"),
-            ::core::env!("CARGO_PKG_VERSION"),
-            $crate::__library::source_hash!($($also),*),
-        )
-    };
-}

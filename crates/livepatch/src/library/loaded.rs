@@ -7,7 +7,6 @@ use std::ffi::{CStr, c_int, c_void};
 use std::mem::{self, ManuallyDrop};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
@@ -16,22 +15,21 @@ use libloading::os::unix::{Library as Handle, RTLD_LOCAL, RTLD_NOW};
 use shadow_vars::SyncError;
 
 use super::file::Image;
-use super::module::wait_for_units;
 use super::{LibraryKind, LibraryStatus, LoadFault, Needed, Stays, StillLoaded};
 use crate::callout;
 use crate::events::Event;
 use crate::fork::{self, Hook, Part};
 use crate::patch::Listed;
+use crate::patch::code::Mapping;
+use crate::patch::data::Synchronize;
 use crate::registry::{Registry, registry};
 use crate::sync::{Lock, Locked};
 use crate::task::WORLD;
+use crate::task::left::wait_for_units;
 
 /// How long an unloading thread waits for a barrier that is denied, and how long it sleeps between attempts.
 const BARRIER_TIMEOUT: Duration = Duration::from_secs(10);
 const RETRY_INTERVAL: Duration = Duration::from_millis(50);
-
-/// Waits until a store has run its pending destructors.
-pub(crate) type Synchronize = Arc<dyn Fn() -> Result<(), SyncError> + Send + Sync>;
 
 /// A loaded library. Once dropped, it is unloaded by a separate thread.
 #[derive(Debug)]
@@ -184,11 +182,6 @@ impl Library {
         })
     }
 
-    /// Returns its number in the list.
-    pub(crate) fn number(&self) -> u64 {
-        self.open.number
-    }
-
     /// Returns the address of a symbol.
     pub(super) fn symbol(&self, name: &str) -> Result<*const (), LoadFault> {
         // SAFETY: only its address is taken.
@@ -198,21 +191,12 @@ impl Library {
             .map_err(|error| LoadFault::Link { message: text(&error) })
     }
 
-    /// Adds stores to wait for before the library is unloaded.
-    pub(crate) fn wait_for(&self, pending: impl IntoIterator<Item = Synchronize>) {
-        let pending: Vec<_> = pending.into_iter().collect();
-        self.open.pending.lock().extend(pending);
-    }
-
-    /// Makes the library stay loaded for good.
-    pub(crate) fn stay(&self, why: Stays) {
-        if let Some(loaded) = find(&mut LOADED.lock(), self.open.number) {
-            loaded.stays.get_or_insert(why);
-        }
-    }
-
-    /// Unloads it now, on this thread: after a failure, when nothing refers to it yet.
-    pub(super) fn close_after(self, error: &LoadFault) {
+    /// Unloads it now, on this thread, after a failure.
+    ///
+    /// # Safety
+    ///
+    /// Nothing refers to its code or its memory.
+    pub(super) unsafe fn close_after(self, error: &LoadFault) {
         if let LoadFault::OwnCopy = error {
             // No code of it ran that could be a reason to stay.
             if let Some(own) = find(&mut LOADED.lock(), self.open.number) {
@@ -223,6 +207,22 @@ impl Library {
         // SAFETY: neither used nor dropped again.
         let open = unsafe { ManuallyDrop::take(&mut this.open) };
         open.close();
+    }
+}
+
+impl Mapping for Library {
+    fn number(&self) -> u64 {
+        self.open.number
+    }
+
+    fn stay(&self, why: Stays) {
+        if let Some(loaded) = find(&mut LOADED.lock(), self.open.number) {
+            loaded.stays.get_or_insert(why);
+        }
+    }
+
+    fn wait_for(&self, pending: Vec<Synchronize>) {
+        self.open.pending.lock().extend(pending);
     }
 }
 
@@ -418,6 +418,8 @@ impl Registry {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     #[test]

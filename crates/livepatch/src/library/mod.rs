@@ -185,4 +185,4 @@ pub use file::LoadOptions;
 pub use interface::Interface;
 pub use module::{Module, ModuleCall, ModuleFunction, ModuleGone};
 
-pub(crate) use loaded::{Library, listed};
+pub(crate) use loaded::listed;

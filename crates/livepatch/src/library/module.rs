@@ -9,7 +9,6 @@ use std::marker::PhantomData;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use super::export::ModuleEntry;
@@ -20,15 +19,13 @@ use super::{Interface, LibraryKind, LoadError, LoadFault, LoadOptions, Stays, Un
 use crate::callout;
 use crate::error::{ModuleError, ResolveError};
 use crate::events::Event;
+use crate::patch::code::Mapping;
 use crate::point::{Call, RawPoint, Signature};
 use crate::registry::Registry;
 use crate::sync::Lock;
-use crate::task::{self, Record, WORLD};
+use crate::task::left::{is_inside, wait_for_units};
 
 type Points = Vec<&'static RawPoint>;
-
-/// How long a thread that waits for units sleeps between checks.
-const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
 /// A module that was loaded from a shared library. Dropping this does not unload it; the library then stays for good.
 #[must_use = "only this can unload the module"]
@@ -120,6 +117,11 @@ impl Registry {
         unsafe { self.try_load_module(path, interface, options) }.map_err(|fault| LoadError::new(path, fault))
     }
 
+    /// See [`load_module`](Self::load_module).
+    ///
+    /// # Safety
+    ///
+    /// Same as [`load_module`](Self::load_module).
     unsafe fn try_load_module(
         &'static self,
         path: &Path,
@@ -130,7 +132,8 @@ impl Registry {
         image.check(LibraryKind::Module, interface)?;
         // SAFETY: the caller guarantees that the library's code may be run.
         let library = unsafe { Library::open(&image, path) }?;
-        match self.register_module(&library, &image.info.name) {
+        // SAFETY: `check` has found that it is a module.
+        match unsafe { self.register_module(&library, &image.info.name) } {
             Ok((entry, points)) => Ok(Module {
                 registry: self,
                 shared: Arc::new(Shared {
@@ -149,14 +152,24 @@ impl Registry {
                     module: image.info.name,
                     message: callout::text(&error),
                 });
-                library.close_after(&error);
+                // SAFETY: the module was removed from the registry, and the error is text.
+                unsafe { library.close_after(&error) };
                 Err(error)
             }
         }
     }
 
-    fn register_module<'l>(&self, library: &'l Library, name: &str) -> Result<(&'l ModuleEntry, Points), LoadFault> {
-        // SAFETY: the description says that the library is a module, so `export_module!` made its entry.
+    /// Adds a library's module to the registry, and runs its initialisation.
+    ///
+    /// # Safety
+    ///
+    /// The library's description says that it is a module.
+    unsafe fn register_module<'l>(
+        &self,
+        library: &'l Library,
+        name: &str,
+    ) -> Result<(&'l ModuleEntry, Points), LoadFault> {
+        // SAFETY: a module, by the caller's guarantee, so `export_module!` made its entry.
         let entry: &ModuleEntry = unsafe { enter(library) }?;
         let points = run(|| Ok((entry.points)()))?;
         self.module_coming(name, points.iter().copied())
@@ -235,12 +248,12 @@ impl Module {
         if self.shared.inside.lock().is_none() {
             return Ok(()); // Already unloaded.
         }
-        if task::is_inside() {
+        if is_inside() {
             return Err(UnloadError::Inside);
         }
         // SeqCst: before the units are scanned in `wait_for_units`.
         self.shared.open.store(false, Ordering::SeqCst);
-        wait_for_units(until)?;
+        wait_for_units(until).map_err(|units| UnloadError::Busy { units })?;
         if !self.exited {
             let exit = self.shared.inside.lock().as_ref().map(|inside| inside.exit);
             self.exited = true;
@@ -255,7 +268,7 @@ impl Module {
             }
         }
         // `exit` may have closed other ways into the module than its functions: units that came that way are waited for too.
-        wait_for_units(until)?;
+        wait_for_units(until).map_err(|units| UnloadError::Busy { units })?;
         match self.registry.module_going(&self.shared.name) {
             // Already removed through `Registry::module_going`.
             Ok(()) | Err(ModuleError::Unknown { .. }) => {}
@@ -264,31 +277,6 @@ impl Module {
         let inside = self.shared.inside.lock().take();
         drop(inside); // Unloads it.
         Ok(())
-    }
-}
-
-/// Waits until all units that are inside now have left.
-pub(super) fn wait_for_units(until: Option<Instant>) -> Result<(), UnloadError> {
-    let in_time = || until.is_none_or(|until| Instant::now() < until);
-    // O2: pairs with the light barrier of `World::begin`.
-    while !WORLD.settle() {
-        if !in_time() {
-            return Err(UnloadError::Busy {
-                units: WORLD.inside().len(),
-            });
-        }
-        thread::sleep(POLL_INTERVAL);
-    }
-    let mut units = WORLD.inside();
-    loop {
-        units.retain(|(record, word): &(&Record, u64)| !WORLD.has_left(record, *word));
-        if units.is_empty() {
-            return Ok(());
-        }
-        if !in_time() {
-            return Err(UnloadError::Busy { units: units.len() });
-        }
-        thread::sleep(POLL_INTERVAL);
     }
 }
 
@@ -357,7 +345,7 @@ impl Drop for Module {
 impl Drop for Shared {
     fn drop(&mut self) {
         // Still loaded: it cannot be called any more, but the registry has its points.
-        if let Some(inside) = self.inside.get_mut().take() {
+        if let Some(inside) = self.inside.lock().take() {
             std::mem::forget(inside);
         }
     }

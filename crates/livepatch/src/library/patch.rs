@@ -9,6 +9,7 @@ use super::file::Image;
 use super::loaded::Library;
 use super::{Interface, LibraryKind, LoadError, LoadFault, LoadOptions};
 use crate::callout;
+use crate::patch::code::Code;
 use crate::patch::{CallbackError, Patch};
 use crate::registry::Registry;
 
@@ -80,21 +81,28 @@ unsafe fn load(path: &Path, interface: &Interface, options: &LoadOptions) -> Res
     image.check(LibraryKind::Patch, interface)?;
     // SAFETY: the caller guarantees that the library's code may be run.
     let library = unsafe { Library::open(&image, path) }?;
-    match build(&library, &image.info.name) {
+    // SAFETY: `check` has found that it is a patch.
+    match unsafe { build(&library, &image.info.name) } {
         Ok(mut patch) => {
             let new = Arc::get_mut(&mut patch).expect("the patch is not shared yet");
-            new.code.set_library(Arc::new(library));
+            new.code = Code::new(Some(Arc::new(library)));
             Ok(patch)
         }
         Err(error) => {
-            library.close_after(&error);
+            // SAFETY: nothing was built, and the error is text.
+            unsafe { library.close_after(&error) };
             Err(error)
         }
     }
 }
 
-fn build(library: &Library, name: &str) -> Result<Arc<Patch>, LoadFault> {
-    // SAFETY: the description says that the library is a patch, so `export_patch!` made its entry.
+/// Builds the patch of a library.
+///
+/// # Safety
+///
+/// The library's description says that it is a patch.
+unsafe fn build(library: &Library, name: &str) -> Result<Arc<Patch>, LoadFault> {
+    // SAFETY: a patch, by the caller's guarantee, so `export_patch!` made its entry.
     let entry: &PatchEntry = unsafe { enter(library) }?;
     let builder = run(|| (entry.build)(Patch::builder(name)))?;
     // The builder's parts may be dropped here, which runs the library's code again.

@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::{MAX_NAME, ObjectPatch, Patch, State};
+use super::kind::MAX_NAME;
+use super::parts::{ObjectPatch, Patch, State};
 use crate::error::PatchError;
 
 /// Builds a [`Patch`].
@@ -30,13 +31,16 @@ pub struct PatchBuilder {
     patch: Patch,
 }
 
-impl PatchBuilder {
-    pub(super) fn new(name: String) -> Self {
-        Self {
-            patch: Patch::new(name),
+impl Patch {
+    /// Returns a builder for a patch of this name. Names are unique among the enabled patches.
+    pub fn builder(name: impl Into<String>) -> PatchBuilder {
+        PatchBuilder {
+            patch: Self::new(name.into()),
         }
     }
+}
 
+impl PatchBuilder {
     /// Sets whether the patch replaces all patches that are enabled at that time: the kernel's atomic replace. Functions
     /// that they replaced and this one does not revert to the original.
     ///
@@ -99,11 +103,11 @@ impl PatchBuilder {
         }
         let mut states = HashSet::new();
         for state in &patch.states {
-            if state.id() == 0 {
+            if state.id == 0 {
                 return Err(PatchError::StateIdZero);
             }
-            if !states.insert(state.id()) {
-                return Err(PatchError::DuplicateState { state: state.id() });
+            if !states.insert(state.id) {
+                return Err(PatchError::DuplicateState { state: state.id });
             }
         }
         Ok(Arc::new(patch))

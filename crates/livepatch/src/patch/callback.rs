@@ -4,23 +4,9 @@ use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Patch, State};
+use super::kind::{CallbackError, CallbackKind};
+use super::parts::{Callbacks, Context, Patch};
 use crate::callout;
-
-/// Why a `pre_patch` callback refuses.
-pub type CallbackError = Box<dyn Error + Send + Sync>;
-
-type Refusing = Box<dyn Fn(&Context<'_>) -> Result<(), CallbackError> + Send + Sync>;
-type Plain = Box<dyn Fn(&Context<'_>) + Send + Sync>;
-
-/// The four callbacks of an object, or of a state. All are optional.
-#[derive(Default)]
-pub(crate) struct Callbacks {
-    pub(crate) pre_patch: Option<Refusing>,
-    pub(crate) post_patch: Option<Plain>,
-    pub(crate) pre_unpatch: Option<Plain>,
-    pub(crate) post_unpatch: Option<Plain>,
-}
 
 /// Defines setters of the callbacks in a builder's field `callbacks`, each with its documentation.
 macro_rules! callback_setters {
@@ -45,132 +31,6 @@ macro_rules! callback_setters {
     };
 }
 pub(super) use callback_setters;
-
-/// The kind of a callback.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(
-    feature = "serde",
-    derive(serde::Serialize, serde::Deserialize),
-    serde(rename_all = "snake_case")
-)]
-pub enum CallbackKind {
-    /// Runs before the functions are put in place. May refuse.
-    PrePatch,
-    /// Runs once every unit of work runs the new functions.
-    PostPatch,
-    /// Runs before the functions are removed.
-    PreUnpatch,
-    /// Runs once no unit of work runs the new functions.
-    PostUnpatch,
-}
-
-impl fmt::Display for CallbackKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::PrePatch => "pre_patch",
-            Self::PostPatch => "post_patch",
-            Self::PreUnpatch => "pre_unpatch",
-            Self::PostUnpatch => "post_unpatch",
-        })
-    }
-}
-
-/// The stages of a module's life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(
-    feature = "serde",
-    derive(serde::Serialize, serde::Deserialize),
-    serde(rename_all = "lowercase")
-)]
-pub enum ModuleState {
-    /// Its own initialisation has not run yet.
-    Coming,
-    /// In use.
-    Live,
-    /// Its own clean-up has run.
-    Going,
-}
-
-impl fmt::Display for ModuleState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Coming => "coming",
-            Self::Live => "live",
-            Self::Going => "going",
-        })
-    }
-}
-
-/// The arguments of a callback.
-#[derive(Clone, Copy)]
-pub struct Context<'c> {
-    pub(crate) prev_state: &'c dyn Fn(u64) -> Option<PrevState>,
-    pub(crate) patch: &'c Arc<Patch>,
-    pub(crate) object: Option<&'c str>,
-    pub(crate) module: Option<ModuleState>,
-    pub(crate) state: Option<&'c State>,
-}
-
-impl<'c> Context<'c> {
-    /// Returns the patch whose callback runs.
-    pub fn patch(&self) -> &'c Arc<Patch> {
-        self.patch
-    }
-
-    /// Returns the object whose callback runs, [`PROGRAM`](crate::PROGRAM) or a module's name; `None` in a state's callback.
-    pub fn object(&self) -> Option<&'c str> {
-        self.object
-    }
-
-    /// Returns the state of that module; `None` for the program.
-    pub fn module(&self) -> Option<ModuleState> {
-        self.module
-    }
-
-    /// Returns the state whose callback runs; `None` in an object's callback.
-    pub fn state(&self) -> Option<&'c State> {
-        self.state
-    }
-
-    /// Returns the newest state of this id among the patches that were enabled before the one in transition, with its
-    /// patch: the kernel's `klp_get_prev_state`. `None` outside transitions, as when a module is loaded.
-    pub fn prev_state(&self, id: u64) -> Option<PrevState> {
-        (self.prev_state)(id)
-    }
-}
-
-impl fmt::Debug for Context<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Context")
-            .field("patch", &self.patch.name())
-            .field("object", &self.object)
-            .field("module", &self.module)
-            .field("state", &self.state)
-            .finish()
-    }
-}
-
-/// A state of an earlier patch. Keeps the patch alive.
-#[derive(Clone, Debug)]
-pub struct PrevState {
-    pub(crate) patch: Arc<Patch>,
-    pub(crate) index: usize,
-}
-
-impl PrevState {
-    /// Returns the patch that has the state.
-    pub fn patch(&self) -> &Arc<Patch> {
-        &self.patch
-    }
-}
-
-impl std::ops::Deref for PrevState {
-    type Target = State;
-
-    fn deref(&self) -> &State {
-        &self.patch.states[self.index]
-    }
-}
 
 /// How a callback failed.
 pub(crate) enum Ended {

@@ -2,13 +2,11 @@
 
 use std::fmt;
 
+use crate::wire::{Deserialize, Serialize};
+
 /// The kind of a library.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(
-    feature = "serde",
-    derive(serde::Serialize, serde::Deserialize),
-    serde(rename_all = "lowercase")
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum LibraryKind {
     /// A patch: see `export_patch!`.
     Patch,
@@ -26,8 +24,7 @@ impl fmt::Display for LibraryKind {
 }
 
 /// A library that is loaded, and why it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct LibraryStatus {
     /// Whether it contains a patch or a module.
@@ -42,13 +39,16 @@ pub struct LibraryStatus {
     pub needed: Vec<Needed>,
 }
 
+/// A library in the list of loaded libraries.
+pub(crate) struct Listed {
+    /// Its number in the list.
+    pub(crate) number: u64,
+    pub(crate) status: LibraryStatus,
+}
+
 /// Why a library stays loaded for good.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(
-    feature = "serde",
-    derive(serde::Serialize, serde::Deserialize),
-    serde(tag = "reason", rename_all = "snake_case")
-)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "reason", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Stays {
     /// It is declared `unload: never`.
@@ -102,12 +102,8 @@ impl fmt::Display for Stays {
 }
 
 /// What keeps a library loaded for now.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(
-    feature = "serde",
-    derive(serde::Serialize, serde::Deserialize),
-    serde(tag = "reason", rename_all = "snake_case")
-)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "reason", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Needed {
     /// Its patch is enabled or in transition.

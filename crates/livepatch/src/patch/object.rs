@@ -1,47 +1,9 @@
 //! The changes of a patch to one object.
 
-use std::fmt;
-
-use super::PROGRAM;
-use super::callback::{CallbackError, Callbacks, Context, callback_setters};
-use crate::point::{Address, Patchable, RawPoint, Signature};
-
-/// The changes of a patch to one object, the program or a module: functions and callbacks. Part of a
-/// [`PatchBuilder`](super::PatchBuilder).
-#[derive(Debug)]
-pub struct ObjectPatch {
-    pub(crate) name: String,
-    pub(crate) functions: Vec<Function>,
-    pub(crate) callbacks: Callbacks,
-}
-
-/// One replaced function.
-pub(crate) struct Function {
-    pub(crate) target: Target,
-    pub(crate) new: Address,
-}
-
-/// The patch point to replace.
-pub(crate) enum Target {
-    Point(&'static RawPoint),
-    Named { name: String, signature: Signature },
-}
-
-impl Function {
-    /// Returns the patch point's name.
-    pub(crate) fn name(&self) -> &str {
-        match &self.target {
-            Target::Point(point) => point.name(),
-            Target::Named { name, .. } => name,
-        }
-    }
-}
-
-impl fmt::Debug for Function {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
+use super::callback::callback_setters;
+use super::kind::{CallbackError, PROGRAM};
+use super::parts::{Callbacks, Context, Function, ObjectPatch, Target};
+use crate::point::{Address, Patchable, Signature};
 
 impl ObjectPatch {
     /// Returns an empty set of changes to the program itself.

@@ -77,7 +77,9 @@ impl ChangeLock {
         }
     }
 
+    /// Releases the lock, which the calling thread holds.
     pub(super) fn release(&self) {
+        debug_assert!(self.is_mine());
         let waiting = {
             let mut state = self.0.lock();
             state.owner = None;
@@ -87,7 +89,6 @@ impl ChangeLock {
     }
 
     /// Returns whether the calling thread holds it.
-    #[cfg(all(feature = "control", target_os = "linux"))]
     pub(super) fn is_mine(&self) -> bool {
         self.0.lock().owner == Some(fork::this_thread())
     }

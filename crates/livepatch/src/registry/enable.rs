@@ -1,12 +1,19 @@
 //! Enabling a patch, up to the start of its transition, and undoing that if it fails.
 //!
-//! The patch is checked and resolved (`check`), then put last in the list and its `pre_patch` callbacks run (`prepare`).
-//! On success the transition starts; on failure `cancel` undoes what was prepared.
+//! ```text
+//! check    names, states, points: found invalid?   refused, nothing has been done
+//! push     last in the list, in transition
+//! prepare  pre_patch of each new state and object, then its functions
+//!          one refuses?                            cancel: post_unpatch of those that succeeded, out of the list
+//! start    the transition (`transition`)           enabled; it may have ended on return
+//! ```
+//!
+//! Relies on T1: until the transition starts, no unit sees any of it.
 
 use std::sync::Arc;
 
+use super::change::{Change, Owner};
 use super::points::Applied;
-use super::{Change, Owner};
 use crate::callout;
 use crate::error::{EnableError, Refusal};
 use crate::events::{Direction, Event};

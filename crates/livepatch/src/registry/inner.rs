@@ -1,4 +1,7 @@
 //! The data of the registry: patches in order, modules, and states with their holders.
+//!
+//! It is behind a lock that is only held briefly. Every change of it belongs to a [`Change`](super::change::Change), so
+//! what was read under one lock still holds under the next, as long as no other operation of the same change altered it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,7 +11,7 @@ use std::time::Instant;
 use super::points::{Applied, Visible};
 use crate::error::{ChangeError, NoTransition};
 use crate::events::Direction;
-use crate::patch::{Mapped, ModuleState, PROGRAM, Patch, PrevState, State};
+use crate::patch::{Mapped, ModuleState, PROGRAM, Patch, PrevState};
 use crate::task::Side;
 
 /// The data of the registry.
@@ -68,6 +71,14 @@ pub(super) struct Transition {
     pub(super) since: Instant,
 }
 
+/// The side that a running transition leaves.
+#[derive(Clone, Copy)]
+pub(super) struct Leaving {
+    pub(super) direction: Direction,
+    pub(super) old_side: Side,
+    pub(super) forced: bool,
+}
+
 /// A module that is loaded.
 pub(super) struct Module {
     pub(super) name: String,
@@ -104,6 +115,15 @@ impl Transition {
             since: Instant::now(),
         }
     }
+
+    /// Returns the side that it leaves, once it has started.
+    pub(super) fn leaving(&self) -> Option<Leaving> {
+        Some(Leaving {
+            direction: self.direction,
+            old_side: self.old_side?,
+            forced: self.forced,
+        })
+    }
 }
 
 impl Inner {
@@ -121,7 +141,7 @@ impl Inner {
     /// Appends a patch to the list, in transition.
     pub(super) fn push(&mut self, patch: &Arc<Patch>) {
         self.numbers += 1;
-        patch.states.iter().for_each(State::enter_list);
+        patch.states.iter().for_each(|state| state.data.enter_list());
         self.list.push(Entry::new(patch, self.numbers));
         self.transition = Some(Transition::new(patch, Direction::Patching));
     }

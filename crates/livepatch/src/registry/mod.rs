@@ -9,69 +9,48 @@
 //! User code runs in the middle of changes: callbacks, observers, subscribers of `tracing`, texts of errors, destructors.
 //! It is only called through `callout`, so that a change is always carried to its end.
 
+mod change;
 mod change_lock;
 mod enable;
 mod inner;
 mod module;
 mod points;
+#[cfg(all(feature = "control", target_os = "linux"))]
+mod remote;
 mod states;
 mod status;
+mod tasks;
 #[cfg(all(test, not(shadow_loom)))]
 mod tests;
 #[cfg(feature = "tracing")]
 mod trace;
 mod transition;
+mod wait;
 mod watchdog;
 mod worker;
 
-#[cfg(feature = "serde")]
-pub(crate) use status::millis;
-pub use status::{EnteredBy, FunctionStatus, ModuleStatus, ObjectStatus, PatchStatus, StateStatus, Status};
-pub use status::{TaskInside, TaskState, TaskStatus, TransitionStatus};
+pub use change::Registry;
+pub use status::{FunctionStatus, ModuleStatus, ObjectStatus, PatchStatus, StateStatus, Status, TransitionStatus};
+pub use tasks::{EnteredBy, TaskInside, TaskState, TaskStatus};
 pub use watchdog::Watchdog;
 
-use std::cell::RefCell;
-use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::callout;
-use crate::error::WaitError;
-use crate::error::{
-    CallbackOwner, ChangeError, EnableError, ModuleError, NoTransition, Reentrant, Refusal, RefusedHow,
-};
+use crate::error::{ChangeError, EnableError, ModuleError, NoTransition};
 use crate::events::Event;
 use crate::fork::{self, Hook, Part};
-use crate::patch::{CallbackKind, Context, Ended, Mapped, ModuleState, Patch, PrevState};
+use crate::patch::{Patch, PrevState};
 use crate::point::RawPoint;
-use crate::sync::{Lock, Locked};
-use crate::task::{self, waiter};
-use change_lock::{ChangeLock, LockError};
-use inner::Inner;
-use points::Points;
+use worker::Work;
 
-type Observer = Arc<dyn Fn(&Event) + Send + Sync>;
-
-/// The patches of this process. There is one registry: [`registry`].
-pub struct Registry {
-    change_lock: ChangeLock,
-    inner: Lock<Inner>,
-    /// Only taken by the holder of the change lock, and to announce points.
-    points: Lock<Points>,
-    observers: Lock<Vec<(u64, Observer)>>,
-    /// The process was forked: there may be no thread to end a running transition.
-    worker_lost: AtomicBool,
-}
-
-static REGISTRY: Registry = Registry {
-    change_lock: ChangeLock::new(),
-    inner: Lock::new(Inner::new()),
-    points: Lock::new(Points::new()),
-    observers: Lock::new(Vec::new()),
-    worker_lost: AtomicBool::new(false),
-};
+static REGISTRY: Registry = Registry::new(Work {
+    is_due: || REGISTRY.inner.lock().transition.is_some(),
+    // The worker takes the change lock itself, so this is not reentrant.
+    poll: || {
+        let _ = REGISTRY.poll();
+    },
+});
 
 static FORK: Hook = Hook {
     prepare: || REGISTRY.change_lock.before_fork(),
@@ -89,9 +68,6 @@ pub fn registry() -> &'static Registry {
     fork::watch(Part::Registry, &FORK);
     &REGISTRY
 }
-
-/// The longest that a thread that waits for a transition sleeps before it checks by itself.
-const MAX_PARK: Duration = Duration::from_secs(1);
 
 impl Registry {
     /// Enables a patch: checks it, runs its `pre_patch` callbacks, and starts the transition, which ends when no unit of
@@ -199,67 +175,6 @@ impl Registry {
         inner.index_of(name).map(|index| Arc::clone(&inner.list[index].patch))
     }
 
-    /// Waits until no patch is in transition. Must not be called inside a unit or from a callback: the transition waits
-    /// for those.
-    ///
-    /// # Errors
-    ///
-    /// If a patch still is in transition when the time is up.
-    pub fn wait(&self, timeout: Duration) -> Result<(), WaitError> {
-        let until = Instant::now().checked_add(timeout);
-        let this = thread::current();
-        loop {
-            task::fence();
-            let patch = {
-                let mut inner = self.inner.lock();
-                inner.waiting.retain(|one| one.id() != this.id());
-                let Some(transition) = &inner.transition else {
-                    return Ok(());
-                };
-                let patch = transition.patch.name.clone();
-                inner.waiting.push(this.clone());
-                patch
-            };
-            let remaining = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
-            if remaining.is_zero() || self.change_lock.is_poisoned() {
-                self.inner.lock().waiting.retain(|one| one.id() != this.id());
-                let tasks = self.status().holding_up().count();
-                return Err(WaitError {
-                    patch,
-                    tasks,
-                    unsettled: asymmetric_barrier::unsettled(),
-                });
-            }
-            if waiter::exists() && !self.worker_lost.load(Ordering::Relaxed) {
-                // Not indefinitely: the system may start to refuse the barrier meanwhile.
-                thread::park_timeout(remaining.min(MAX_PARK));
-            } else {
-                // There is no worker yet, or there can be none: this thread completes the transition.
-                let _ = self.poll();
-                thread::park_timeout(remaining.min(worker::POLL_INTERVAL));
-            }
-        }
-    }
-
-    /// Ends the running transition if no unit of work holds it up. A thread of the registry does so by itself. Does
-    /// nothing if nothing can change any more: see [`Forked`](crate::Forked).
-    ///
-    /// # Errors
-    ///
-    /// If it is called from a callback.
-    pub fn poll(&self) -> Result<(), Reentrant> {
-        match self.begin_change() {
-            Ok(change) => {
-                change.try_complete();
-                change.check_watchdog();
-                change.update_retained(&[]); // Variables for which libraries were retained may have been freed.
-            }
-            Err(LockError::Reentrant) => return Err(Reentrant),
-            Err(LockError::Forked) => {}
-        }
-        Ok(())
-    }
-
     /// Calls `observer` for each event from now on, in order, until the guard is dropped. It runs in the middle of a
     /// change: it can request a status, but change nothing; if it panics, the panic is ignored.
     pub fn observe(&'static self, observer: impl Fn(&Event) + Send + Sync + 'static) -> Observation {
@@ -268,42 +183,6 @@ impl Registry {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         self.observers.lock().push((number, Arc::new(observer)));
         Observation { registry: self, number }
-    }
-
-    /// Returns whether this thread is in the middle of a change: it runs a callback or an observer.
-    #[cfg(all(feature = "control", target_os = "linux"))]
-    pub(crate) fn is_changing_here(&self) -> bool {
-        self.change_lock.is_mine()
-    }
-
-    fn begin_change(&self) -> Result<Change<'_>, LockError> {
-        self.change_lock.take()?;
-        let change = Change {
-            _held: HeldLock(self),
-            registry: self,
-            garbage: RefCell::default(),
-        };
-        // Relaxed: stored while there was one thread.
-        if self.worker_lost.swap(false, Ordering::Relaxed) {
-            change.try_complete();
-        }
-        Ok(change)
-    }
-
-    pub(crate) fn emit(&self, event: &Event) {
-        #[cfg(feature = "tracing")]
-        callout::quietly(|| trace::trace(event));
-        let observers: Vec<Observer> = self.observers.lock().iter().map(|(_, one)| Arc::clone(one)).collect();
-        for observer in observers {
-            callout::quietly(|| observer(event));
-            callout::discard(observer); // Possibly the last reference.
-        }
-    }
-}
-
-impl fmt::Debug for Registry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Registry").finish_non_exhaustive()
     }
 }
 
@@ -322,112 +201,5 @@ impl Drop for Observation {
         let observer = place.map(|place| observers.remove(place));
         drop(observers);
         drop(observer); // Runs user code.
-    }
-}
-
-/// The exclusive right to change patches and modules: the guard of the change lock.
-struct Change<'r> {
-    _held: HeldLock<'r>,
-    registry: &'r Registry,
-    /// Dropped after the lock is released, as patches hold user data.
-    garbage: RefCell<Garbage>,
-}
-
-/// Releases the change lock.
-struct HeldLock<'r>(&'r Registry);
-
-impl Drop for HeldLock<'_> {
-    fn drop(&mut self) {
-        self.0.change_lock.release();
-    }
-}
-
-/// Objects to drop once the change is over.
-#[derive(Default)]
-struct Garbage {
-    patches: Vec<Arc<Patch>>,
-    libraries: Vec<Mapped>,
-}
-
-impl Drop for Garbage {
-    fn drop(&mut self) {
-        self.patches.drain(..).for_each(callout::discard);
-        self.libraries.clear();
-    }
-}
-
-/// The owner of a callback, by its index in the patch.
-#[derive(Clone, Copy)]
-enum Owner {
-    Object(usize, Option<ModuleState>),
-    State(usize),
-}
-
-impl<'r> Change<'r> {
-    fn inner(&self) -> Locked<'r, Inner> {
-        self.registry.inner.lock()
-    }
-
-    fn emit(&self, event: &Event) {
-        self.registry.emit(event);
-    }
-
-    /// Runs a callback, if the patch has it.
-    fn call(&self, patch: &Arc<Patch>, owner: Owner, kind: CallbackKind) -> Result<(), Refusal> {
-        let (callbacks, of, module) = match owner {
-            Owner::Object(index, module) => {
-                let object = &patch.objects[index];
-                (&object.callbacks, CallbackOwner::Object(object.name.clone()), module)
-            }
-            Owner::State(index) => {
-                let state = &patch.states[index];
-                (&state.callbacks, CallbackOwner::State(state.id()), None)
-            }
-        };
-        if !callbacks.has(kind) {
-            return Ok(());
-        }
-        let name = patch.name.clone();
-        self.emit(&Event::Callback {
-            patch: name.clone(),
-            of: of.clone(),
-            callback: kind,
-            module,
-        });
-        let context = Context {
-            prev_state: &|id| self.registry.prev_state(id).ok().flatten(),
-            patch,
-            object: match owner {
-                Owner::Object(index, _) => Some(&patch.objects[index].name),
-                Owner::State(_) => None,
-            },
-            module,
-            state: match owner {
-                Owner::Object(..) => None,
-                Owner::State(index) => Some(&patch.states[index]),
-            },
-        };
-        callbacks.run(kind, &context).map_err(|ended| {
-            let how = match ended {
-                Ended::Refused(error) => RefusedHow::Error(error),
-                Ended::Panicked(message) => RefusedHow::Panic(message),
-            };
-            self.emit(&Event::CallbackFailed {
-                patch: name,
-                of: of.clone(),
-                callback: kind,
-                message: callout::text(&how),
-            });
-            Refusal {
-                callback: kind,
-                of,
-                how,
-            }
-        })
-    }
-
-    /// Runs a callback that cannot refuse: if it panics, the panic is reported as an event and has no other effect.
-    fn notify(&self, patch: &Arc<Patch>, owner: Owner, kind: CallbackKind) {
-        let _ = self.call(patch, owner, kind);
     }
 }

@@ -1,11 +1,16 @@
 //! Modules: patches are applied to modules that are loaded, and reverted from those that are unloaded.
+//!
+//! A module that is coming gets the functions of every patch that names it, after the patch's `pre_patch`; if one cannot be
+//! applied, or refuses, those before it are reverted, and the module is refused. A module that is going loses them all,
+//! which cannot fail. No unit calls its points at either time, so both sides are set at once, as the patch in transition
+//! sees them (T1, T2).
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use super::change::{Change, Owner};
 use super::inner::Module;
 use super::points::Applied;
-use super::{Change, Owner};
 use crate::callout;
 use crate::error::ModuleError;
 use crate::events::Event;
@@ -155,7 +160,9 @@ impl Change<'_> {
             points.add_functions(number, applied);
         }
         for changed in before.iter().chain(&applied) {
-            points.publish(changed, views, WORLD.side());
+            // SAFETY: the points are a module's that is being loaded or unloaded: nothing calls them (`module_coming`,
+            // `module_going`).
+            unsafe { points.publish(changed, views, WORLD.side()) };
         }
         owed
     }

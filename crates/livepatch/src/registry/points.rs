@@ -23,9 +23,12 @@ pub(super) struct Points {
     module_points: BTreeMap<usize, usize>,
     /// The functions that patches gave to each point, by the patch's number.
     functions: BTreeMap<usize, BTreeMap<u64, Address>>,
-    /// How many functions were looked up, set, or copied.
-    #[cfg(test)]
-    pub(super) work: std::cell::Cell<usize>,
+}
+
+/// Counts a function that is looked up, set, or copied: for tests.
+fn count_step() {
+    #[cfg(all(test, not(shadow_loom)))]
+    super::tests::count_step();
 }
 
 /// The points of one object.
@@ -70,20 +73,13 @@ impl Points {
             modules: BTreeMap::new(),
             module_points: BTreeMap::new(),
             functions: BTreeMap::new(),
-            #[cfg(test)]
-            work: std::cell::Cell::new(0),
         }
-    }
-
-    fn count_step(&self) {
-        #[cfg(test)]
-        self.work.set(self.work.get() + 1);
     }
 
     /// Registers points of the program.
     pub(super) fn announce(&mut self, points: Vec<&'static RawPoint>) {
         for point in points {
-            self.count_step();
+            count_step();
             self.program.add(point);
         }
     }
@@ -92,7 +88,7 @@ impl Points {
     pub(super) fn add_module(&mut self, module: &str, points: Vec<&'static RawPoint>) {
         let mut named = ObjectPoints::default();
         for point in points {
-            self.count_step();
+            count_step();
             if named.add(point) {
                 *self.module_points.entry(key(point)).or_default() += 1;
             }
@@ -106,7 +102,7 @@ impl Points {
             return;
         };
         for point in named.keys {
-            self.count_step();
+            count_step();
             if let Some(modules) = self.module_points.get_mut(&point) {
                 *modules -= 1;
                 if *modules == 0 {
@@ -125,7 +121,7 @@ impl Points {
     }
 
     fn find(&self, object: &str, function: &Function) -> Result<&'static RawPoint, ResolveError> {
-        self.count_step();
+        count_step();
         let unknown = || ResolveError::UnknownPoint {
             object: object.to_owned(),
             function: function.name().to_owned(),
@@ -159,7 +155,7 @@ impl Points {
     /// Adds a patch's functions to points. They are not called before they are [published](Self::publish).
     pub(super) fn add_functions(&mut self, number: u64, applied: &Applied) {
         for (point, function) in applied.iter() {
-            self.count_step();
+            count_step();
             self.functions
                 .entry(key(point))
                 .or_default()
@@ -171,7 +167,7 @@ impl Points {
     /// Removes a patch's functions from points.
     pub(super) fn remove_functions(&mut self, number: u64, applied: &Applied) {
         for (point, _) in applied.iter() {
-            self.count_step();
+            count_step();
             if let Some(given) = self.functions.get_mut(&key(point)) {
                 given.remove(&number);
                 if given.is_empty() {
@@ -181,21 +177,28 @@ impl Points {
         }
     }
 
-    /// Sets the functions of points: those after the transition on the side `target`, those before it on the other. (T2:
-    /// no unit reads the one side, and the other already has these functions. If no transition runs, both are the same,
-    /// T1.)
-    pub(super) fn publish(&self, applied: &Applied, (after, before): (Visible, Visible), target: Side) {
+    /// Sets the functions of points: those after the transition on the side `target`, those before it on the other.
+    ///
+    /// # Safety
+    ///
+    /// No unit is on the side `target` nor can begin there, and the other already has its functions (T2); or nothing calls
+    /// these points now, and both views are of the same patches or a transition runs (T1).
+    pub(super) unsafe fn publish(&self, applied: &Applied, (after, before): (Visible, Visible), target: Side) {
         for (point, _) in applied.iter() {
-            self.count_step();
-            point.set(target, self.function_of(point, after));
-            point.set(target.other(), self.function_of(point, before));
+            count_step();
+            // SAFETY: the original or a function that was resolved for this point, whose type was compared (`find`) or is
+            // that of the point's own type (`ObjectPatch::function`). The caller guarantees T2.
+            unsafe {
+                point.set(target, self.function_of(point, after));
+                point.set(target.other(), self.function_of(point, before));
+            }
         }
     }
 
     /// Copies the functions of the other side to `to` (T1).
     pub(super) fn equalise(&self, applied: &Applied, to: Side) {
         for (point, _) in applied.iter() {
-            self.count_step();
+            count_step();
             point.copy(to.other(), to);
         }
     }

@@ -1,13 +1,18 @@
 //! States: whether they are compatible, which patches hold them, and what happens when the first holder takes one and the
 //! last releases it.
 //!
+//! A patch that is prepared holds its states: it introduces those that no other holds (`pre_patch`, which may refuse), and
+//! takes over the others. `post_patch` follows when all units run it. A state whose last holder is disabled or replaced is
+//! removed: `pre_unpatch` before that transition, `post_unpatch` after it, then its variables are freed. A transition that
+//! is reversed makes up for the `pre_unpatch` of states that stay by another `post_patch`.
+//!
 //! The libraries of removed patches are retained for as long as variables of their states may need their destructors.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::change::{Change, Owner};
 use super::inner::{Entry, Held, Inner, Retained};
-use super::{Change, Owner};
 use crate::callout;
 use crate::error::{EnableError, Incompatibility, Refusal};
 use crate::events::Event;
@@ -311,8 +316,7 @@ impl Change<'_> {
     /// needs any more.
     pub(super) fn update_retained(&self, gone: &[Arc<Patch>]) {
         let successors: Vec<Arc<Patch>> = self.inner().list.iter().map(|entry| Arc::clone(&entry.patch)).collect();
-        gone.iter()
-            .for_each(|patch| patch.code.share_with(&patch.states, &successors));
+        gone.iter().for_each(|patch| patch.share_code(&successors));
         let uses: Vec<LibraryUse> = gone
             .iter()
             .flat_map(|patch| self.inner().release_states(patch))

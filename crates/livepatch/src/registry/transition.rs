@@ -7,10 +7,10 @@
 use std::sync::Arc;
 use std::thread::Thread;
 
+use super::change::{Change, Owner};
 use super::inner::{Entry, Transition};
 use super::points::Applied;
 use super::worker;
-use super::{Change, Owner};
 use crate::error::ChangeError;
 use crate::events::{Direction, Event};
 use crate::patch::{CallbackKind, ModuleState, Patch};
@@ -116,9 +116,11 @@ impl Change<'_> {
         {
             let points = self.registry.points.lock();
             let target = WORLD.side().other();
-            moved
-                .iter()
-                .for_each(|(_, applied)| points.publish(applied, views, target));
+            for (_, applied) in &moved {
+                // SAFETY: T2: no transition ran, so the last one's scan has seen no unit on the side that is not the
+                // world's, and none has begun there since; the world's side has these functions by T1.
+                unsafe { points.publish(applied, views, target) };
+            }
         }
         self.flip();
         self.try_complete();
@@ -177,7 +179,7 @@ impl Change<'_> {
             WORLD.force(old_side);
         }
         if !settled || !WORLD.is_empty(old_side, forced) {
-            worker::start();
+            worker::start(self.registry.work);
             return;
         }
         self.emit(&Event::Completing {

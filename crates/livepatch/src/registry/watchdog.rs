@@ -1,8 +1,11 @@
 //! The watchdog: reports transitions that run for too long, and optionally reverses them.
+//!
+//! It is checked whenever the registry is polled. Each direction of a transition is timed by itself: it is reported once,
+//! and reversed at most once in all.
 
 use std::time::{Duration, Instant};
 
-use super::{Change, Registry};
+use super::change::{Change, Registry};
 use crate::events::{Direction, Event};
 use crate::sync::Lock;
 
@@ -98,21 +101,6 @@ impl Registry {
     }
 }
 
-#[cfg(all(feature = "control", target_os = "linux"))]
-impl Registry {
-    /// [`reverse`](Self::reverse)s the transition if it still has this direction, so nothing else has reversed it.
-    pub(crate) fn reverse_from(&self, patch: &str, from: Direction) -> Result<(), crate::error::ChangeError> {
-        let change = self.begin_change()?;
-        let direction = change.inner().transition_of(patch)?.1.direction;
-        if direction != from {
-            return Err(crate::error::ChangeError::NotInTransition {
-                patch: patch.to_owned(),
-            });
-        }
-        change.reverse(patch)
-    }
-}
-
 impl Change<'_> {
     /// Checks whether the running transition is overdue.
     pub(super) fn check_watchdog(&self) {
@@ -128,12 +116,12 @@ impl Change<'_> {
         let Some((running, reversing)) = STATE.lock().check(since, direction, Instant::now()) else {
             return;
         };
-        let status = self.registry.status();
+        let holding_up = self.registry.holding_up();
         self.emit(&Event::Overdue {
             patch: patch.clone(),
             direction,
             running,
-            held_up_by: status.holding_up().map(ToString::to_string).collect(),
+            held_up_by: holding_up.iter().map(ToString::to_string).collect(),
             reversing,
         });
         if reversing {

@@ -1,9 +1,12 @@
 //! The worker thread, which ends transitions that wait for units of work.
+//!
+//! It is started by the first transition that cannot end at once, and lives as long as the process; a fork's child starts
+//! its own. While a transition runs, it polls, at intervals that grow from the first to the last of [`SLEEPS`], and
+//! whenever a unit that holds the transition up has left. Otherwise it sleeps. If it cannot be created, waiting threads poll.
 
 use std::thread;
 use std::time::Duration;
 
-use super::{Registry, registry};
 use crate::callout;
 use crate::task::waiter;
 
@@ -13,11 +16,21 @@ const SLEEPS: (Duration, Duration) = (Duration::from_millis(1), POLL_INTERVAL);
 /// The longest interval between checks whether a transition can end.
 pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
+/// What the worker does.
+#[derive(Clone, Copy)]
+pub(super) struct Work {
+    /// Returns whether a transition runs.
+    pub(super) is_due: fn() -> bool,
+    /// Ends it if no unit of work holds it up.
+    pub(super) poll: fn(),
+}
+
 /// Starts or wakes the worker, for a transition that could not end at once. Only called by the holder of the change lock.
-pub(super) fn start() {
+pub(super) fn start(work: Work) {
     waiter::ensure(|| {
         // If no thread can be created, transitions end in `Registry::poll`.
-        let spawned = thread::Builder::new().name("livepatch".to_owned()).spawn(work);
+        let worker = thread::Builder::new().name("livepatch".to_owned());
+        let spawned = worker.spawn(move || run(work));
         spawned.ok().map(|handle| handle.thread().clone())
     });
     // The worker must not wake itself: it would no longer sleep.
@@ -26,26 +39,17 @@ pub(super) fn start() {
     }
 }
 
-fn work() {
+fn run(work: Work) {
     let mut sleep = SLEEPS.0;
     loop {
-        if registry().is_in_transition() {
+        if (work.is_due)() {
             thread::park_timeout(sleep);
             sleep = (sleep * 2).min(SLEEPS.1);
-            // The worker takes the change lock itself, so `poll` is not reentrant. A panic of a patch does not end this
-            // thread.
-            callout::quietly(|| {
-                let _ = registry().poll();
-            });
+            // A panic of a patch does not end this thread.
+            callout::quietly(|| (work.poll)());
         } else {
             thread::park();
             sleep = SLEEPS.0;
         }
-    }
-}
-
-impl Registry {
-    fn is_in_transition(&self) -> bool {
-        self.inner.lock().transition.is_some()
     }
 }

@@ -13,9 +13,7 @@
 use std::cell::Cell;
 use std::ptr;
 
-#[cfg(not(shadow_loom))]
-use super::record::PLACEHOLDER;
-use super::record::{OUTSIDE, Record};
+use super::record::{OUTSIDE, Record, placeholder};
 
 pub(super) use imp::Here;
 
@@ -25,20 +23,19 @@ pub(super) fn running() -> &'static Running {
     Here::new().running()
 }
 
-/// The record pointer of a thread until its first unit. Not null: a null check would be two instructions of every
-/// outermost call. Models have no such statics.
-const fn placeholder() -> *const Record {
-    #[cfg(not(shadow_loom))]
-    return &raw const PLACEHOLDER;
-    #[cfg(shadow_loom)]
-    return ptr::null();
-}
+/// The record pointer of a thread until its first unit. Not null, except in models: a null check would be two
+/// instructions of every outermost call.
+const PLACEHOLDER: *const Record = placeholder::ADDRESS;
 
 /// Returns the record, unless it is the placeholder.
+///
+/// # Safety
+///
+/// The pointer is the placeholder's, or that of a record of the world.
 #[inline(always)]
-fn as_record(record: *const Record) -> Option<&'static Record> {
-    // SAFETY: not the placeholder, so a record, and records are never freed.
-    (!ptr::eq(record, placeholder())).then(|| unsafe { &*record })
+unsafe fn as_record(record: *const Record) -> Option<&'static Record> {
+    // SAFETY: not the placeholder, so a record by the caller's guarantee, and records are never freed.
+    (!ptr::eq(record, PLACEHOLDER)).then(|| unsafe { &*record })
 }
 
 /// The task that this thread runs. Has no destructor, so it is valid until the very end of the thread.
@@ -47,13 +44,14 @@ fn as_record(record: *const Record) -> Option<&'static Record> {
 pub(super) struct Running {
     /// The task's [`Record::depth`]; the one in the record is stale while the thread runs the task.
     pub(super) depth: Cell<i64>,
-    /// The task's record. The [`placeholder`], with a depth of [`OUTSIDE`], until the thread's first unit.
+    /// The task's record. The [`PLACEHOLDER`], with a depth of [`OUTSIDE`], until the thread's first unit.
     record: Cell<*const Record>,
 }
 
 impl Running {
     pub(super) fn record(&self) -> Option<&'static Record> {
-        as_record(self.record.get())
+        // SAFETY: it is the placeholder's at first, and `switch` stores that or a record's.
+        unsafe { as_record(self.record.get()) }
     }
 
     /// Switches the thread to another task, as when a future is polled, or to none. The depth is saved in one record and
@@ -64,7 +62,7 @@ impl Running {
             before.depth.set(self.depth.get());
         }
         self.depth.set(to.map_or(OUTSIDE, |record| record.depth.get()));
-        self.record.set(to.map_or(placeholder(), ptr::from_ref));
+        self.record.set(to.map_or(PLACEHOLDER, ptr::from_ref));
     }
 
     /// Returns the depth of a task whose guard or frame this thread has, wherever it is stored.
@@ -82,7 +80,8 @@ impl Here {
     /// Returns the running task's record, if it was ever in a unit.
     #[inline(always)]
     pub(super) fn record(self) -> Option<&'static Record> {
-        as_record(self.record_ptr())
+        // SAFETY: as in `Running::record`, whose field this is.
+        unsafe { as_record(self.record_ptr()) }
     }
 
     /// Returns the running task's record, or [`PLACEHOLDER`]. Never `None` except in models.
@@ -103,7 +102,7 @@ impl Here {
     #[inline(always)]
     pub(super) unsafe fn record_unchecked(self) -> &'static Record {
         let record = self.record_ptr();
-        debug_assert!(!ptr::eq(record, placeholder()));
+        debug_assert!(!ptr::eq(record, PLACEHOLDER));
         // SAFETY: the caller guarantees that the task is in a unit: then its record was set before its depth, and records
         // are never freed.
         unsafe { &*record }
@@ -123,7 +122,8 @@ mod imp {
     use std::marker::PhantomData;
     use std::mem::offset_of;
 
-    use super::{OUTSIDE, PLACEHOLDER, Record, Running};
+    use super::{OUTSIDE, Record, Running};
+    use crate::task::record::placeholder::PLACEHOLDER;
 
     // The values of `OUTSIDE` and `PLACEHOLDER` in the assembly below.
     const _: () = assert!(OUTSIDE == -1 && size_of::<Running>() == 16 && align_of::<Running>() <= 16);
@@ -209,7 +209,7 @@ mod imp {
             true
         }
 
-        /// Returns the running task's record, or the [`placeholder`](super::placeholder).
+        /// Returns the running task's record, or the [`PLACEHOLDER`](super::PLACEHOLDER).
         #[inline(always)]
         pub(super) fn record_ptr(self) -> *const Record {
             let record;
@@ -255,7 +255,8 @@ mod imp {
     use std::arch::{asm, naked_asm};
 
     pub(in super::super) use super::by_reference::Here;
-    use super::{OUTSIDE, PLACEHOLDER, Running};
+    use super::{OUTSIDE, Running};
+    use crate::task::record::placeholder::PLACEHOLDER;
 
     // The values of `OUTSIDE` and `PLACEHOLDER` in the assembly below.
     const _: () = assert!(OUTSIDE == -1 && size_of::<Running>() == 16 && align_of::<Running>() <= 16);
@@ -317,11 +318,11 @@ mod imp {
     use std::ptr;
 
     pub(in super::super) use super::by_reference::Here;
-    use super::{OUTSIDE, Running, placeholder};
+    use super::{OUTSIDE, PLACEHOLDER, Running};
 
     thread_local! {
         static RUNNING: Running = const {
-            Running { depth: Cell::new(OUTSIDE), record: Cell::new(placeholder()) }
+            Running { depth: Cell::new(OUTSIDE), record: Cell::new(PLACEHOLDER) }
         };
     }
 
@@ -372,7 +373,7 @@ mod by_reference {
             depth != OUTSIDE
         }
 
-        /// Returns the running task's record, or the [`placeholder`](super::placeholder).
+        /// Returns the running task's record, or the [`PLACEHOLDER`](super::PLACEHOLDER).
         #[inline(always)]
         pub(super) fn record_ptr(self) -> *const Record {
             self.0.record.get()

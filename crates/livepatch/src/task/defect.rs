@@ -1,9 +1,7 @@
-//! Deliberate defects, for models only; in ordinary builds [`World::has`] is constant `false`.
+//! Deliberate defects, for models only; in ordinary builds [`Model::breaks`](super::model::Model::breaks) is constant
+//! `false`.
 //!
 //! A model that cannot fail proves nothing. Each variant breaks one rule of the page, and a model must notice.
-
-use super::world::World;
-use crate::sync::Ordering;
 
 /// A rule that is broken on purpose.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,21 +36,4 @@ pub(crate) enum Defect {
     FencesUnseen,
     /// O5: a flip clears FENCES.
     FlipForgetsFences,
-}
-
-impl World {
-    /// Returns whether this rule is broken on purpose.
-    #[inline(always)]
-    pub(super) fn has(&self, _defect: Defect) -> bool {
-        #[cfg(shadow_loom)]
-        return self.defect == Some(_defect);
-        #[cfg(not(shadow_loom))]
-        false
-    }
-
-    /// Returns the ordering, or Relaxed if that rule is broken.
-    #[inline(always)]
-    pub(super) fn unless(&self, defect: Defect, order: Ordering) -> Ordering {
-        if self.has(defect) { Ordering::Relaxed } else { order }
-    }
 }

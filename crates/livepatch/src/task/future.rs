@@ -2,6 +2,15 @@
 //!
 //! While a future is polled or dropped, [`Polling`] makes its record the one of the running task. The record is claimed
 //! at the first poll, and released when the future is ready or dropped.
+//!
+//! ```text
+//! first poll:  register    inside the unit of the polling task (T5), or a unit of its own
+//! every poll:  Polling     the future's record runs; afterwards the polling task's again
+//!              a guard is left on this thread?  the future goes on with a new record, on the same side
+//! ready, or dropped:       the unit ends, and the record is released by the last guard or frame that refers to it
+//! ```
+//!
+//! Relies on T3, T5.
 
 use std::any;
 use std::cell::Cell;
@@ -69,7 +78,7 @@ impl Task {
         place: &'static Location<'static>,
         outer: Option<&'static Record>,
     ) -> &'static Record {
-        let record = WORLD.register(name.into(), TaskKind::Future);
+        let record = unit::register(name.into(), TaskKind::Future);
         record.set_place(Place::of_guard(place));
         record.depth.set(0);
         match outer {
@@ -92,7 +101,9 @@ impl Task {
         let record = self.get();
         self.0.set(None);
         if let Some(record) = record {
-            unit::leave_for_good(record);
+            // SAFETY: the future is polled or dropped on this thread, has entered in `register`, and has let go of the
+            // record just now.
+            unsafe { unit::leave_for_good(record) };
         }
     }
 }
@@ -139,7 +150,8 @@ impl Drop for Polling<'_> {
         if self.record.depth.get() != 0 {
             // Guards left on this thread keep the record here; the future continues with a new one, on the same side.
             self.task.set(Task::register(self.name, self.place, Some(self.record)));
-            unit::leave_for_good(self.record);
+            // SAFETY: the future was polled on this thread, has entered in `register`, and has another record now.
+            unsafe { unit::leave_for_good(self.record) };
         }
     }
 }

@@ -113,40 +113,22 @@
 //! - How long a task has been inside is measured from the first scan or status that found it there.
 
 mod current;
-mod defect;
+pub(crate) mod defect;
 mod future;
-mod record;
-#[cfg(shadow_loom)]
-mod refusal;
-mod unit;
+#[cfg(all(feature = "library", target_os = "linux"))]
+pub(crate) mod left;
+pub(crate) mod model;
+pub(crate) mod record;
+mod side;
+pub(crate) mod unit;
 pub(crate) mod waiter;
-mod world;
+pub(crate) mod world;
 
 pub use future::{InUnit, UnitExt};
 pub use record::TaskKind;
 pub use unit::{Outside, Unit, unit};
 
 pub(crate) use record::Place;
-#[cfg(any(test, all(feature = "library", target_os = "linux")))]
-pub(crate) use record::Record;
-#[cfg(all(feature = "library", target_os = "linux"))]
-pub(crate) use unit::is_inside;
-pub(crate) use unit::{begin_slow, enter, enter_inside, fence, leave_call, try_begin};
-pub(crate) use world::{Side, TaskSnapshot};
-
-/// Releases the records of tasks that a fork's child does not have (see the section "Forks").
-#[cfg(not(shadow_loom))]
-static FORK: crate::fork::Hook = crate::fork::Hook {
-    prepare: || {},
-    parent: || {},
-    child: || {
-        WORLD.after_fork();
-        waiter::after_fork();
-    },
-};
-
-pub(crate) use unit::WORLD;
-#[cfg(all(test, not(shadow_loom)))]
-pub(crate) use unit::current_record;
-#[cfg(all(test, shadow_loom))]
-pub(crate) use {defect::Defect, refusal::Refusal, world::World};
+pub(crate) use side::Side;
+pub(crate) use unit::{WORLD, begin_slow, enter, enter_inside, fence, leave_call, try_begin};
+pub(crate) use world::TaskSnapshot;

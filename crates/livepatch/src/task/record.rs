@@ -1,4 +1,7 @@
-//! The record of one task: which unit it is in, and on which side.
+//! The record of one task: which unit it is in, and on which side; what scans and statuses read of it.
+//!
+//! The owner, the task that has claimed the record, writes most fields; others write `word` and `side` to force a unit (T7),
+//! and `notes` to be woken when it ends. Relies on T7, O3, O4.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -7,41 +10,14 @@ use std::panic::Location;
 use std::ptr;
 use std::time::Instant;
 
-use asymmetric_barrier::Reader;
-
-use super::world::Side;
+use super::model::Reader;
+use super::side::{Side, outside, unit_of};
 use crate::fork;
 use crate::sync::{AtomicU64, AtomicUsize, Lock, Ordering, const_unless_loom, stat};
-
-/// In a word: on side 1.
-pub(super) const SIDE: u64 = 1;
-/// In a word: in a unit.
-pub(super) const INSIDE: u64 = 2;
-/// In a word: forced in the middle of this unit.
-pub(super) const FORCED: u64 = 4;
-/// What each unit adds to the unit number, the upper 61 bits of the record's word. No task exhausts them, and an overflow
-/// would not carry into a flag.
-pub(super) const UNIT: u64 = 8;
+use crate::wire::{Deserialize, Serialize};
 
 /// The depth of a task that is in no unit.
 pub(super) const OUTSIDE: i64 = -1;
-
-/// Returns the word of the unit that follows the one, now over, that had this word; without a side.
-#[inline]
-pub(super) fn next_unit(word: u64) -> u64 {
-    word.wrapping_add(UNIT + INSIDE)
-}
-
-/// Returns the word of a task whose unit of this word is over.
-#[inline]
-pub(super) fn outside(word: u64) -> u64 {
-    word & !(UNIT - 1)
-}
-
-/// Returns the word without the side: equal for a unit before and after it is forced.
-pub(super) fn unit_of(word: u64) -> u64 {
-    word & !(SIDE | FORCED)
-}
 
 /// The record of one task. Never freed, but reused by later tasks.
 #[repr(align(128))] // Two cache lines: the owner writes at every unit, and neighbouring lines are fetched in pairs.
@@ -53,9 +29,6 @@ pub(crate) struct Record {
     pub(super) side: AtomicUsize,
     /// The reader of the owner's light barriers (O2). Active while the record is taken.
     pub(super) reader: Reader,
-    /// Whether the reader has fenced in a model whose system refuses its barrier.
-    #[cfg(shadow_loom)]
-    pub(super) settled: AtomicUsize,
     /// How many units and calls the owner is in, nested, less one; it cannot overflow. [`OUTSIDE`] if there is none, so
     /// that incrementing or decrementing it detects the first and the last. While a thread runs the task, the depth is in
     /// [`Running`](super::current::Running) instead. Only accessed by the owner.
@@ -69,7 +42,7 @@ pub(crate) struct Record {
     /// How many forks' children have released this record. Only changed while there is one thread.
     generation: Cell<u64>,
     /// Where the unit was entered.
-    place: stat::AtomicPtr<Location<'static>>, // A [`Place`].
+    pub(super) place: stat::AtomicPtr<Location<'static>>, // A [`Place`].
     /// Whether a task has this record. For a status.
     taken: stat::AtomicBool,
     info: Lock<TaskInfo>,
@@ -89,13 +62,23 @@ unsafe impl Send for Record {}
 
 /// Stands in for a thread's record until its first unit, so that [`World::try_begin`](super::world::World::try_begin)
 /// need not check for null: its side is one that the world's word never has, so no unit begins with it. Values stored in
-/// it are ignored. It is in no list.
+/// it are ignored. It is in no list. Models, in which a record cannot be a static, have null instead.
 #[cfg(not(shadow_loom))]
-pub(super) static PLACEHOLDER: Record = {
-    let mut placeholder = Record::new(Cow::Borrowed("placeholder"), TaskKind::Thread);
-    placeholder.side = AtomicUsize::new(4);
-    placeholder
-};
+pub(super) mod placeholder {
+    use super::{AtomicUsize, Cow, Record, TaskKind};
+
+    pub(in super::super) static PLACEHOLDER: Record = {
+        let mut placeholder = Record::new(Cow::Borrowed("placeholder"), TaskKind::Thread);
+        placeholder.side = AtomicUsize::new(4);
+        placeholder
+    };
+
+    pub(in super::super) const ADDRESS: *const Record = &raw const PLACEHOLDER;
+}
+#[cfg(shadow_loom)]
+pub(super) mod placeholder {
+    pub(in super::super) const ADDRESS: *const super::Record = std::ptr::null();
+}
 
 /// Where a unit was entered, and whether by a call: if so, the pointer is odd.
 #[derive(Clone, Copy)]
@@ -150,12 +133,8 @@ pub(crate) struct TaskInfo {
 }
 
 /// What runs a task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(
-    feature = "serde",
-    derive(serde::Serialize, serde::Deserialize),
-    serde(rename_all = "lowercase")
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum TaskKind {
     /// A thread, which has a record from its first unit to its end.
     Thread,
@@ -179,8 +158,6 @@ impl Record {
                 word: AtomicU64::new(0),
                 side: AtomicUsize::new(0),
                 reader: Reader::new(),
-                #[cfg(shadow_loom)]
-                settled: AtomicUsize::new(0),
                 depth: Cell::new(OUTSIDE),
                 notes: stat::AtomicU8::new(0),
                 awaited: Cell::new(0),
@@ -220,8 +197,6 @@ impl Record {
 
     /// Fences on behalf of the owner, if light barriers are fences.
     pub(super) fn settle(&self) {
-        #[cfg(shadow_loom)]
-        super::refusal::settle(self);
         self.reader.settle();
     }
 
@@ -257,8 +232,11 @@ impl Record {
 
     /// In a fork's child: returns whether the task still exists, because it is this thread or was last polled by it. If
     /// not, ends its unit and releases the record.
-    #[cfg(not(shadow_loom))]
-    pub(super) fn survives_fork(&self) -> bool {
+    ///
+    /// # Safety
+    ///
+    /// The calling thread is the only one of the process.
+    pub(super) unsafe fn survives_fork(&self) -> bool {
         if self.is_taken() && self.owner.get() == fork::this_thread() {
             return true;
         }
@@ -304,16 +282,6 @@ impl Record {
         Some((location, place.is_of_call()))
     }
 
-    /// Forgets where a unit that is over was entered, unless the next has begun meanwhile.
-    #[cfg(all(feature = "library", target_os = "linux"))]
-    pub(super) fn forget_place(&self) {
-        let place = self.place.load(stat::Ordering::Relaxed);
-        // Relaxed: for a status. It fails if the owner has just stored the next unit's place.
-        let _ = self
-            .place
-            .compare_exchange(place, ptr::null_mut(), stat::Ordering::Relaxed, stat::Ordering::Relaxed);
-    }
-
     /// Notes that a scan saw this word inside, and returns when a scan first saw its unit.
     pub(super) fn first_seen(&self, word: u64) -> Instant {
         let unit = unit_of(word); // A forced unit is the same unit.
@@ -335,22 +303,5 @@ impl fmt::Debug for Record {
         f.debug_struct("Record")
             .field("place", &self.place())
             .finish_non_exhaustive()
-    }
-}
-
-#[cfg(all(test, not(shadow_loom)))]
-mod tests {
-    use super::*;
-
-    /// No program gets this far; but if one did, the unit would be like any other.
-    #[test]
-    fn the_last_number_of_a_unit_carries_into_no_flag() {
-        let last = !(UNIT - 1);
-        for flags in [0, SIDE, SIDE | FORCED] {
-            let over = |word: u64| outside(word | flags | INSIDE);
-            assert_eq!(next_unit(over(last)), INSIDE);
-            assert_eq!(next_unit(over(last - UNIT)), last | INSIDE);
-        }
-        assert_ne!(unit_of(last | INSIDE), unit_of(next_unit(last)));
     }
 }

@@ -1,29 +1,46 @@
 //! Units of threads: the guard, and what a call of a patchable function does.
 //!
+//! ```text
+//! enter:  depth += 1                       leave:  depth -= 1
+//!         was a unit running? go on                is a unit still running? go on
+//!         try_begin: the side of before            World::leave
+//!         else begin_slow                          a note? end_slow: wake the waiter, release the record
+//! ```
+//!
 //! A unit or call increments the running task's depth ([`enter`]); at depth 0 it begins a unit of the [`World`]. Leaving
 //! decrements the depth, and ends the unit at [`OUTSIDE`]. A record is released when its task has ended and no guard or
-//! frame refers to it any more.
+//! frame refers to it any more. Relies on T3, T5, O1 to O5.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::panic::Location;
 use std::ptr;
 use std::thread;
 
+use super::current::{self, Here, Running};
 use super::record::{Note, OUTSIDE, Place, Record, TaskKind};
-use super::world::{Side, World};
-use super::{
-    current::{self, Here, Running},
-    waiter,
-};
+use super::side::Side;
+use super::waiter;
+use super::world::World;
+use crate::fork::{self, Hook, Part};
+use crate::sync::static_global;
 
-/// The world of this process's patch points and tasks.
-#[cfg(not(shadow_loom))]
-pub(crate) static WORLD: World = World::new();
-#[cfg(shadow_loom)]
-loom::lazy_static! {
-    pub(crate) static ref WORLD: World = World::new();
+static_global! {
+    /// The world of this process's patch points and tasks.
+    pub(crate) static WORLD: World = World::new();
 }
+
+/// Releases the records of tasks that a fork's child does not have (see the section "Forks" of the page).
+static FORK: Hook = Hook {
+    prepare: || {},
+    parent: || {},
+    child: || {
+        // SAFETY: in a fork's child, before it starts a thread.
+        unsafe { WORLD.after_fork() };
+        waiter::after_fork();
+    },
+};
 
 thread_local! {
     /// Releases the thread's record when the thread ends.
@@ -37,7 +54,8 @@ impl Drop for Owner {
     fn drop(&mut self) {
         // The last guard, or the last frame that returns to the record, releases it: possibly now.
         self.0.note(Note::Orphan);
-        retire(self.0);
+        // SAFETY: this thread is the task, and ends.
+        unsafe { retire(self.0) };
     }
 }
 
@@ -118,7 +136,7 @@ fn begin_first(running: &Running, place: Place) {
     let name = thread
         .name()
         .map_or_else(|| format!("{:?}", thread.id()), str::to_owned);
-    let record = WORLD.register(name.into(), TaskKind::Thread);
+    let record = register(name.into(), TaskKind::Thread);
     // Late in a thread's exit only its last guard is left to release the record.
     if RELEASE.try_with(|owner| owner.set(Some(Owner(record)))).is_err() {
         record.note(Note::Orphan);
@@ -129,76 +147,117 @@ fn begin_first(running: &Running, place: Place) {
     WORLD.begin(record);
 }
 
+/// Returns a record for a new task of this process, outside every unit.
+pub(super) fn register(name: Cow<'static, str>, kind: TaskKind) -> &'static Record {
+    WORLD.register(name, kind, || {
+        // Before the first record has an owner.
+        fork::watch(Part::Tasks, &FORK);
+        asymmetric_barrier::on_fence(on_fence);
+    })
+}
+
 /// Reverts one [`enter`] of a call, which returns to the task that made it.
+///
+/// # Safety
+///
+/// The running task has entered this call, and has not left it.
 #[inline(always)]
-pub(crate) fn leave_call() {
+pub(crate) unsafe fn leave_call() {
     // The value that `enter` got: where both are in one function, the compiler knows that. Recomputing it costs less than
     // keeping it.
     let here = Here::new();
     if !here.decrement_depth() {
-        // SAFETY: the task was inside until now.
-        end(unsafe { here.record_unchecked() });
+        // SAFETY: the task was inside until now, as the caller guarantees that it had entered.
+        unsafe { end(here.record_unchecked()) };
     }
 }
 
 /// Reverts one [`enter`] of this record, whichever task runs.
+///
+/// # Safety
+///
+/// This thread has a guard or frame of the record's task, which has entered and not left.
 #[inline]
-pub(crate) fn leave(record: &'static Record) {
+pub(crate) unsafe fn leave(record: &'static Record) {
     let depth = current::running().depth_of(record);
     depth.set(depth.get() - 1);
     if depth.get() == OUTSIDE {
-        end(record);
+        // SAFETY: the caller's enter was the last one, so the unit runs until now.
+        unsafe { end(record) };
     }
 }
 
 /// Reverts the task's own [`enter`] of this record. The task has ended and this thread does not run it: the record is
 /// released, now or by the last guard or frame that still refers to it.
+///
+/// # Safety
+///
+/// The calling thread has polled the task last or drops it. The caller has its own [`enter`], and does not use the record
+/// again.
 #[inline]
-pub(super) fn leave_for_good(record: &'static Record) {
+pub(super) unsafe fn leave_for_good(record: &'static Record) {
     debug_assert!(current_record().is_none_or(|current| !ptr::eq(current, record)));
     let depth = &record.depth;
     if depth.get() != 0 || record.awaited.get() != 0 {
         record.note(Note::Orphan);
-        return leave(record);
+        // SAFETY: the task's own enter, which has not been left, as the caller guarantees.
+        return unsafe { leave(record) };
     }
     depth.set(OUTSIDE);
     WORLD.leave(record);
     if record.has_notes() {
         waiter::wake(); // Nothing else is noted of a task that goes on.
     }
-    WORLD.release(record);
+    // SAFETY: the task has ended, outside, and neither guards nor frames refer to it.
+    unsafe { WORLD.release(record) };
 }
 
 /// Ends the owner's unit.
+///
+/// # Safety
+///
+/// The calling thread runs the record's task or has its last guard, and the task is in a unit.
 #[inline(always)]
-fn end(record: &'static Record) {
+unsafe fn end(record: &'static Record) {
     WORLD.leave(record);
     if record.has_notes() {
-        end_slow(record);
+        // SAFETY: the caller guarantees that this thread is the one that may access the record.
+        unsafe { end_slow(record) };
     }
 }
 
 /// Slow path of [`end`]: acts on the record's notes.
+///
+/// # Safety
+///
+/// Same as [`retire`].
 #[cold]
 #[inline(never)]
-fn end_slow(record: &'static Record) {
+unsafe fn end_slow(record: &'static Record) {
     if record.take_note(Note::HoldsUp) {
         waiter::wake();
     }
     if record.has_note(Note::Orphan) {
-        retire(record);
+        // SAFETY: the note says that the task has ended; the caller guarantees that no other thread accesses the record.
+        unsafe { retire(record) };
     }
 }
 
 /// Releases the record of a task that has ended, unless guards or frames still refer to it: the last of them will.
+///
+/// # Safety
+///
+/// Only this thread accesses the record's cells. If the task has ended, [`Note::Orphan`] is set, and the caller does not
+/// use the record again.
 #[cold]
-pub(super) fn retire(record: &'static Record) {
+pub(super) unsafe fn retire(record: &'static Record) {
     let running = current::running();
     if running.depth_of(record).get() == OUTSIDE && record.awaited.get() == 0 {
         if running.record().is_some_and(|current| ptr::eq(current, record)) {
             running.switch(None);
         }
-        WORLD.release(record);
+        // SAFETY: outside, and neither guards nor frames refer to it; the task has ended, as the caller guarantees.
+        unsafe { WORLD.release(record) };
     }
 }
 
@@ -216,7 +275,8 @@ impl Drop for Awaited {
     fn drop(&mut self) {
         self.0.awaited.set(self.0.awaited.get() - 1);
         if self.0.has_note(Note::Orphan) {
-            retire(self.0);
+            // SAFETY: the frame is of this thread, which alone has frames and guards of a task that has ended.
+            unsafe { retire(self.0) };
         }
     }
 }
@@ -237,12 +297,6 @@ pub(crate) fn fence() {
 /// Returns the record of the running task, if it was ever in a unit.
 pub(crate) fn current_record() -> Option<&'static Record> {
     current::running().record()
-}
-
-/// Returns whether the running task is in a unit.
-#[cfg(all(feature = "library", target_os = "linux"))]
-pub(crate) fn is_inside() -> bool {
-    current::running().depth.get() != OUTSIDE
 }
 
 /// Begins a unit of work on this thread, which lasts until the guard is dropped: all patchable functions that it calls
@@ -315,7 +369,8 @@ impl Unit {
             place: Place::of_guard(Location::caller()),
             _awaited: Awaited::new(self.record),
         };
-        leave(self.record);
+        // SAFETY: the guard's own enter; `Back` enters again before the guard can be dropped.
+        unsafe { leave(self.record) };
         idle()
     }
 }
@@ -323,6 +378,7 @@ impl Unit {
 impl Drop for Unit {
     #[inline]
     fn drop(&mut self) {
-        leave(self.record);
+        // SAFETY: the guard has entered, on this thread, as it is not `Send`; it leaves once, here.
+        unsafe { leave(self.record) };
     }
 }

@@ -1,4 +1,6 @@
 //! The thread that waits for units to leave a side. The units that leave wake it, so that it need not poll.
+//!
+//! A wake-up is a hint: one that is lost, or comes too early, only delays the end of a transition until the next check.
 
 use std::ptr;
 use std::thread::{self, Thread};
@@ -42,7 +44,6 @@ pub(crate) fn wake() {
 }
 
 /// In a fork's child: the waiting thread does not exist, unless it is the one that forked.
-#[cfg(not(shadow_loom))]
 pub(super) fn after_fork() {
     if !is_current() {
         WAITER.store(ptr::null_mut(), Ordering::Release);

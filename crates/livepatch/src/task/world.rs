@@ -9,44 +9,17 @@ use std::borrow::Cow;
 use std::ptr;
 use std::time::{Duration, Instant};
 
-use asymmetric_barrier as barrier;
 use crossbeam_utils::CachePadded;
 
 use super::defect::Defect;
-use super::record::{FORCED, INSIDE, Note, Record, SIDE, TaskKind, next_unit, outside, unit_of};
-#[cfg(shadow_loom)]
-use super::refusal::Refusal;
-use crate::sync::{AtomicPtr, AtomicUsize, Mutex, Ordering, const_unless_loom, fence, light_fence, lock};
+use super::model::Model;
+use super::record::{Note, Record, TaskKind};
+use super::side::{FORCED, INSIDE, SIDE, Side, next_unit, outside, unit_of};
+use crate::fork::Section;
+use crate::sync::{AtomicPtr, AtomicUsize, Mutex, Ordering, const_unless_loom, fence, lock};
 
 /// A bit of the world's word beside its side: light barriers are fences (O5). No record's side has it.
 const FENCES: usize = 2;
-
-/// One of the two functions of a patch point, by index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Side(usize);
-
-impl Side {
-    #[inline]
-    pub(super) fn of(word: u64) -> Self {
-        Self((word & SIDE) as usize)
-    }
-
-    /// The side of a record, or of the world.
-    #[inline(always)]
-    pub(super) fn at(index: usize) -> Self {
-        debug_assert!(index <= 1);
-        Self(index)
-    }
-
-    #[inline]
-    pub(crate) fn index(self) -> usize {
-        self.0
-    }
-
-    pub(crate) fn other(self) -> Self {
-        Self(1 - self.0)
-    }
-}
 
 /// The state shared by all tasks.
 #[derive(Debug)]
@@ -57,17 +30,8 @@ pub(crate) struct World {
     /// The free records: the head of a linked list through [`Record::next_free`]. Held only briefly.
     free: Mutex<Option<&'static Record>>,
     /// Held by a scan, and by a task that begins inside another's unit (T5).
-    scan: Mutex<()>,
-    /// The barrier of a modelled system that refuses it.
-    #[cfg(shadow_loom)]
-    pub(crate) refusal: Option<Refusal>,
-    /// The defect that a model plants.
-    #[cfg(shadow_loom)]
-    pub(crate) defect: Option<Defect>,
-    /// Loom lets another store come between the load and the store of a read-modify-write, unless that store is a
-    /// read-modify-write too. If set, owners' stores are swaps.
-    #[cfg(shadow_loom)]
-    pub(crate) exact: bool,
+    pub(super) scan: Mutex<()>,
+    pub(crate) model: Model,
 }
 
 /// A task as a scan found it.
@@ -92,12 +56,7 @@ impl World {
                 records: AtomicPtr::new(ptr::null_mut()),
                 free: Mutex::new(None),
                 scan: Mutex::new(()),
-                #[cfg(shadow_loom)]
-                refusal: None,
-                #[cfg(shadow_loom)]
-                defect: None,
-                #[cfg(shadow_loom)]
-                exact: false,
+                model: Model::new(),
             }
         }
     }
@@ -114,7 +73,7 @@ impl World {
     ///
     /// Returns `None` if the world's side is not that of the task's previous unit, or if light barriers are fences (O5):
     /// the caller must then call [`begin_slow`](Self::begin_slow). Always returns `None` for
-    /// [`PLACEHOLDER`](super::record::PLACEHOLDER).
+    /// [`PLACEHOLDER`](super::record::placeholder).
     #[inline(always)]
     pub(crate) fn try_begin(&self, record: &Record) -> Option<Side> {
         // Relaxed, both: written by the owner, or equivalent for this purpose (T7).
@@ -123,8 +82,8 @@ impl World {
         debug_assert!(word == outside(word) || tried > 1);
         let unit = next_unit(word);
         self.publish_inside(record, unit, tried);
-        if !self.has(Defect::NoLightBarrier) && self.refusal().is_none() {
-            light_fence(); // O2: pairs with the heavy barrier of `flip`; O5.
+        if !self.has(Defect::NoLightBarrier) {
+            self.model.try_light(); // O2: pairs with the heavy barrier of `flip`; O5.
         }
         if self.has(Defect::NoSecondLook) {
             return Some(Side::at(tried));
@@ -213,12 +172,19 @@ impl World {
     /// Stores the owner's word.
     #[inline(always)]
     fn store(&self, record: &Record, word: u64, order: Ordering) {
-        #[cfg(shadow_loom)]
-        if self.exact {
-            record.word.swap(word, order);
-            return;
-        }
-        record.word.store(word, order);
+        self.model.store(&record.word, word, order);
+    }
+
+    /// Returns whether this rule is broken on purpose.
+    #[inline(always)]
+    fn has(&self, defect: Defect) -> bool {
+        self.model.breaks(defect)
+    }
+
+    /// Returns the ordering, or Relaxed if that rule is broken.
+    #[inline(always)]
+    fn unless(&self, defect: Defect, order: Ordering) -> Ordering {
+        if self.has(defect) { Ordering::Relaxed } else { order }
     }
 
     /// Returns the side on which units begin.
@@ -246,11 +212,11 @@ impl World {
     /// reader of the calling thread always is.
     #[must_use]
     pub(crate) fn settle(&self) -> bool {
-        #[cfg(shadow_loom)]
-        if let Some(refusal) = &self.refusal {
-            return refusal.heavy(|| self.on_fence(None), self.records());
-        }
-        self.has(Defect::NoHeavyBarrier) || barrier::heavy() // O2: pairs with the light one of `begin`.
+        // O2: pairs with the light one of `begin`.
+        self.has(Defect::NoHeavyBarrier)
+            || self
+                .model
+                .heavy(|| self.on_fence(None), self.records().map(|record| &record.reader))
     }
 
     /// Executes the light barrier of a record's owner.
@@ -258,43 +224,17 @@ impl World {
         if self.has(Defect::NoLightBarrier) {
             return;
         }
-        #[cfg(shadow_loom)]
-        if let Some(refusal) = &self.refusal {
-            return refusal.light(record, |record| self.on_fence(Some(record)));
-        }
-        record.reader.light();
-    }
-
-    /// The modelled system that refuses its barrier.
-    #[cfg(shadow_loom)]
-    fn refusal(&self) -> Option<&Refusal> {
-        self.refusal.as_ref()
-    }
-
-    /// Always `None`: outside models, the system itself decides.
-    #[cfg(not(shadow_loom))]
-    #[inline(always)]
-    #[expect(clippy::unused_self, reason = "as the other")]
-    fn refusal(&self) -> Option<()> {
-        None
+        self.model.light(&record.reader, || self.on_fence(Some(record)));
     }
 
     /// Notes that the calling thread fences in place of a light barrier, or executes a heavy one; and so does the task
     /// that it runs (O5).
-    pub(super) fn on_fence(&self, task: Option<&Record>) {
+    pub(crate) fn on_fence(&self, task: Option<&Record>) {
         if !self.has(Defect::FencesUnseen) {
             self.fence_from_now_on();
         }
         if let Some(record) = task {
             record.settle();
-        }
-    }
-
-    /// In a model: executes a light barrier of the task's thread that belongs to no unit.
-    #[cfg(all(test, shadow_loom))]
-    pub(crate) fn fence_elsewhere(&self, record: &Record) {
-        if self.refusal.as_ref().is_some_and(Refusal::is_fences) {
-            self.on_fence(Some(record));
         }
     }
 
@@ -345,39 +285,6 @@ impl World {
             .collect()
     }
 
-    /// Returns the words of all units that are inside, for [`has_left`](Self::has_left).
-    #[cfg_attr(
-        not(all(feature = "library", target_os = "linux")),
-        allow(dead_code, reason = "only libraries are unloaded")
-    )]
-    pub(crate) fn inside(&self) -> Vec<(&'static Record, u64)> {
-        let _whole = lock(&self.scan);
-        self.records()
-            .map(|record| (record, record.word.load(Ordering::Acquire)))
-            .filter(|(_, word)| word & INSIDE != 0)
-            .collect()
-    }
-
-    /// Forgets where units that are over were entered: the place may be in a library that no code runs in any more and
-    /// that is about to be unloaded. Takes the lock, as [`tasks`](Self::tasks) reads places under it.
-    #[cfg(all(feature = "library", target_os = "linux"))]
-    pub(crate) fn forget_places(&self) {
-        let _whole = lock(&self.scan);
-        self.records()
-            .filter(|record| record.word.load(Ordering::Acquire) & INSIDE == 0)
-            .for_each(Record::forget_place);
-    }
-
-    /// Returns whether the unit that had this word has left, and acquires its effects if so (O3).
-    #[cfg_attr(
-        not(all(feature = "library", target_os = "linux")),
-        allow(dead_code, reason = "only libraries are unloaded")
-    )]
-    pub(crate) fn has_left(&self, record: &Record, word: u64) -> bool {
-        let now = record.word.load(Ordering::Acquire);
-        now & INSIDE == 0 || unit_of(now) != unit_of(word)
-    }
-
     /// Moves every unit that is inside on `side` to the other side, in the middle of its work, and returns how many. The
     /// caller guarantees that this happens between two flips, and after the heavy barrier of the first: no unit begins on
     /// `side` (T7).
@@ -409,23 +316,24 @@ impl World {
             .count()
     }
 
-    /// Returns a record for a new task, outside every unit.
-    pub(crate) fn register(&self, name: Cow<'static, str>, kind: TaskKind) -> &'static Record {
+    /// Returns a record for a new task, outside every unit: a free one, or else a new one, before which `before_new` is
+    /// called.
+    pub(crate) fn register(
+        &self,
+        name: Cow<'static, str>,
+        kind: TaskKind,
+        before_new: impl FnOnce(),
+    ) -> &'static Record {
         // One section for all the locks below.
-        #[cfg(not(shadow_loom))]
-        let section = crate::fork::Section::enter();
+        let section = Section::enter();
         if let Some(record) = self.take_free() {
             record.set_owner();
             record.claim(name, kind);
             self.activated();
             return record;
         }
-        #[cfg(not(shadow_loom))]
         drop(section);
-        // Before the first record has an owner.
-        #[cfg(not(shadow_loom))]
-        crate::fork::watch(crate::fork::Part::Tasks, &super::FORK);
-        barrier::on_fence(super::unit::on_fence);
+        before_new();
         let record: &'static Record = Box::leak(Box::new(Record::new(name, kind)));
         record.set_owner();
         // Relaxed: the exchange below checks it. Release: pairs with the Acquire of `records`.
@@ -449,8 +357,7 @@ impl World {
 
     /// Checks the barrier's mode after the caller has activated a reader.
     fn activated(&self) {
-        // A model decides the mode itself.
-        if !cfg!(shadow_loom) && !barrier::is_asymmetric() {
+        if !self.model.is_asymmetric() {
             self.fence_from_now_on(); // The reader counts as settled (O5).
         }
     }
@@ -462,24 +369,34 @@ impl World {
         Some(record)
     }
 
-    /// Releases `record` to a later task. Its owner has ended, and is outside.
-    pub(crate) fn release(&self, record: &'static Record) {
+    /// Releases `record` to a later task.
+    ///
+    /// # Safety
+    ///
+    /// The owner has ended, is outside every unit, and has no guard or frame left: nothing accesses the record's cells
+    /// any more.
+    pub(crate) unsafe fn release(&self, record: &'static Record) {
         record.release();
         let mut first = lock(&self.free);
         record.next_free.set(first.replace(record));
     }
 
     /// In a fork's child: ends the units of tasks that do not exist there, and frees their records.
-    #[cfg(not(shadow_loom))]
-    pub(super) fn after_fork(&self) {
+    ///
+    /// # Safety
+    ///
+    /// The calling thread is the only one of the process.
+    pub(super) unsafe fn after_fork(&self) {
         let mut free = None;
-        for record in self.records().filter(|record| !record.survives_fork()) {
+        // SAFETY: the caller guarantees that there is no other thread.
+        for record in self.records().filter(|record| unsafe { !record.survives_fork() }) {
             record.next_free.set(free.replace(record));
         }
         *lock(&self.free) = free;
     }
 
-    fn records(&self) -> impl Iterator<Item = &'static Record> {
+    /// Returns all records, taken or not.
+    pub(crate) fn records(&self) -> impl Iterator<Item = &'static Record> {
         // Acquire: pairs with the Release of `register`.
         let mut next: *const Record = self.records.load(Ordering::Acquire);
         std::iter::from_fn(move || {
@@ -488,23 +405,5 @@ impl World {
             next = record.next.get();
             Some(record)
         })
-    }
-
-    /// Returns the number of records, taken or not.
-    #[cfg(test)]
-    pub(crate) fn record_count(&self) -> usize {
-        self.records().count()
-    }
-}
-
-/// A model's world ends with its execution, and its records with it.
-#[cfg(shadow_loom)]
-impl Drop for World {
-    fn drop(&mut self) {
-        let records: Vec<_> = self.records().collect();
-        for record in records {
-            // SAFETY: leaked in `register`; the model's threads are joined, so no reference to the records is left.
-            drop(unsafe { Box::from_raw(ptr::from_ref(record).cast_mut()) });
-        }
     }
 }

@@ -9,7 +9,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
-use crate::task::{Record, Side, WORLD};
+use crate::task::record::Record;
+use crate::task::unit::current_record;
+use crate::task::{Side, WORLD};
 use crate::{InUnit, TaskKind, Unit, UnitExt, patchable, unit};
 
 /// More records than all tests of this file use at once.
@@ -50,7 +52,7 @@ fn short_threads_share_records() {
             assert_eq!(one(), 1);
         });
     }
-    assert!(WORLD.record_count() < ROOM, "{} records", WORLD.record_count());
+    assert!(WORLD.records().count() < ROOM, "{} records", WORLD.records().count());
     assert_eq!(records_inside("short"), 0);
 }
 
@@ -62,7 +64,7 @@ fn futures_share_records() {
             assert_eq!(poll(&mut future), Poll::Ready(1));
         }
     }
-    assert!(WORLD.record_count() < ROOM, "{} records", WORLD.record_count());
+    assert!(WORLD.records().count() < ROOM, "{} records", WORLD.records().count());
 }
 
 /// Runs a function when it is dropped.
@@ -114,7 +116,7 @@ fn units_in_destructors_of_thread_locals_end() {
 }
 
 fn outer_record() -> &'static Record {
-    crate::task::current_record().expect("the thread is in a unit")
+    current_record().expect("the thread is in a unit")
 }
 
 /// A late guard is dropped in the middle of a future's poll. It is the last guard of the record that the poll returns to.
@@ -256,7 +258,7 @@ fn a_guard_left_by_a_poll_stays_where_it_is_and_the_future_goes_on() {
     }
     named("polls", || {
         let mut future = script(leave_a_guard, || ());
-        let before = crate::task::current_record().is_none();
+        let before = current_record().is_none();
         assert!(before, "the thread itself was in no unit yet");
         assert!(poll(&mut future).is_pending());
         let left = GUARDS.with_borrow(|guards| format!("{:?}", guards[0]));
@@ -279,7 +281,7 @@ fn a_future_whose_drop_panics_leaves_its_unit() {
         let done = PanicsOnce::default();
         let seen: Cell<Option<&'static Record>> = Cell::new(None);
         let mut future = script(
-            || seen.set(crate::task::current_record()),
+            || seen.set(current_record()),
             || {
                 if !done.0.replace(true) {
                     panic!("on purpose");

@@ -30,7 +30,7 @@ fn mended() -> u32 {
     42
 }
 
-/// So long that only a defect reaches it.
+/// A time that only a defect exceeds.
 const LONG: Duration = Duration::from_secs(60);
 
 /// A service, for one test at a time, as the process has one registry. Leaves nothing enabled.

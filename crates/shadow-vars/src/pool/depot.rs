@@ -4,7 +4,7 @@ use std::alloc::Layout;
 use std::mem::size_of;
 use std::ptr::{self, NonNull};
 
-use super::{FreeNode, Magazine};
+use super::magazine::{FreeNode, Magazine, STEP};
 use crate::mapping::{self, HUGE_PAGE};
 
 /// A chunk is one page, or many, or smaller than a page. (These are the pool's own pages, not the system's.)
@@ -76,7 +76,7 @@ struct Links {
 }
 
 const _: () = assert!(size_of::<Chunk>() <= SMALL_HEAD && SMALL_HEAD <= FIRST_HEAD && size_of::<Page>() <= HEAD);
-const _: () = assert!(size_of::<Run>() <= super::STEP && SMALL_HEAD.is_multiple_of(super::STEP));
+const _: () = assert!(size_of::<Run>() <= STEP && SMALL_HEAD.is_multiple_of(STEP));
 
 impl Depot {
     pub(super) fn new(size: usize) -> Self {
@@ -140,7 +140,7 @@ impl Depot {
             None if self.bytes < SMALL => PAGE,
             None => LARGE,
         };
-        // SAFETY: the size is not 0.
+        // SAFETY: the size is a power of two, and not 0.
         let memory = unsafe { mapping::alloc(Chunk::layout(bytes), false) }?;
         memory.as_ptr().expose_provenance();
         let chunk = memory.as_ptr().cast::<Chunk>();
@@ -328,10 +328,15 @@ impl Depot {
 }
 
 impl Chunk {
-    fn layout(bytes: usize) -> Layout {
+    /// Returns the layout of a chunk.
+    ///
+    /// # Safety
+    ///
+    /// The size is that of a chunk: a power of two.
+    unsafe fn layout(bytes: usize) -> Layout {
         // Pages are found by address; small chunks consist of whole cache lines.
         let align = if bytes < PAGE { 64 } else { bytes };
-        // SAFETY: a power of two, and far from overflowing.
+        // SAFETY: the caller guarantees a power of two; chunks are far smaller than the address space.
         unsafe { Layout::from_size_align_unchecked(bytes, align) }
     }
 
@@ -391,12 +396,16 @@ impl Chunk {
     }
 
     /// Gives a magazine memory that was never given out: up to `most` nodes, of one page. Returns how many.
-    fn carve(&mut self, size: usize, most: usize, magazine: &mut Magazine) -> usize {
+    ///
+    /// # Safety
+    ///
+    /// There [is](Self::has_fresh) such memory, in a chunk of nodes of this size.
+    unsafe fn carve(&mut self, size: usize, most: usize, magazine: &mut Magazine) -> usize {
         let offset = self.fresh.addr() - ptr::from_ref(self).addr();
         let page_end = (offset / PAGE * PAGE + PAGE).min(self.bytes);
         let count = ((page_end - offset) / size).min(most);
         magazine.fresh = self.fresh;
-        // SAFETY: `count` nodes of this size lie within the page.
+        // SAFETY: the caller guarantees that `fresh` is in the chunk; `count` nodes of this size lie within the page.
         self.fresh = unsafe { self.fresh.add(count * size) };
         magazine.end = self.fresh;
         self.given += count;
@@ -489,7 +498,8 @@ mod tests {
         let mut last = magazines.pop().unwrap();
         assert!(last.end.addr() - last.fresh.addr() > PAGE / 2);
         fresh(&mut last).fill(PATTERN);
-        let used = last.pop_any(SIZE / super::super::STEP - 1).unwrap();
+        // SAFETY: filled by the depot of this class.
+        let used = unsafe { last.pop_any(SIZE / STEP - 1) }.unwrap();
         let (first, bytes) = (last.fresh, fresh(&mut last).len());
         // SAFETY: a magazine of this class, this test's.
         unsafe { depot.take_back(&mut last) };

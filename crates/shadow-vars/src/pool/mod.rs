@@ -28,16 +28,16 @@ use std::ptr::{self, NonNull};
 use crossbeam_utils::CachePadded;
 
 use self::depot::Depot;
+use self::magazine::{FreeNode, Magazine, STEP};
 use crate::fork;
 use crate::mem::try_box;
 use crate::shard::{PerShard, Shard};
 use crate::sync::stat::{AtomicPtr, AtomicU64, Mutex};
-use crate::sync::{Ordering, compiler_fence, lock_stat};
+use crate::sync::{Ordering, lock_stat};
 
 mod depot;
+mod magazine;
 
-/// Sizes are rounded up to a multiple of this; stricter alignments are not packed.
-const STEP: usize = 16;
 /// Larger nodes are allocations of their own.
 const LARGEST: usize = 128;
 const CLASSES: usize = LARGEST / STEP;
@@ -128,27 +128,8 @@ unsafe impl Send for OwnedMagazine {}
 #[derive(Clone, Copy)]
 struct InSection(bool);
 
-/// A free node, linked to the next.
-struct FreeNode {
-    next: *mut FreeNode,
-}
-
 /// The magazine of one class and one shard.
 struct MagazineCell(UnsafeCell<Magazine>);
-
-/// Cached free memory of one class.
-struct Magazine {
-    first: *mut FreeNode,
-    /// The length of `first`, or about that (M4).
-    count: usize,
-    /// The length of a full list.
-    full: usize,
-    /// A full list, or null.
-    spare: *mut FreeNode,
-    /// Memory that was never used, and its end.
-    fresh: *mut u8,
-    end: *mut u8,
-}
 
 impl MagazineCell {
     fn new(class: usize) -> Self {
@@ -185,8 +166,8 @@ impl Pool {
         let Some(magazine) = self.own_magazine(class, shard) else {
             return self.alloc_slow(class, shard);
         };
-        // SAFETY: this thread has the magazine (M2), and the borrow ends here.
-        if let Some(memory) = unsafe { &mut *magazine }.pop_any(class) {
+        // SAFETY: this thread has the magazine of this class (M2), and the borrow ends here.
+        if let Some(memory) = unsafe { (*magazine).pop_any(class) } {
             return Some(memory);
         }
         self.alloc_slow(class, shard)
@@ -196,13 +177,15 @@ impl Pool {
     #[inline(never)]
     fn alloc_slow(&self, class: usize, shard: Shard) -> Option<NonNull<u8>> {
         match self.magazine(class, shard).or_else(|| self.make_magazine(class, shard)) {
-            Some(magazine) => self.with_magazine(magazine, shard, |magazine, inside| {
+            // SAFETY: this thread has the magazine of this class in there (M2).
+            Some(magazine) => self.with_magazine(magazine, shard, |magazine, inside| unsafe {
                 self.pop_or_refill(class, magazine, inside)
             }),
             None => {
                 let mut one = Magazine::new(1);
                 self.at_depot(class, InSection(false), |depot| depot.fill(&mut one))?;
-                one.pop_any(class)
+                // SAFETY: filled by the depot of this class.
+                unsafe { one.pop_any(class) }
             }
         }
     }
@@ -332,13 +315,20 @@ impl Pool {
     }
 
     /// Pops memory from a magazine, which is refilled if it is empty.
-    fn pop_or_refill(&self, class: usize, magazine: *mut Magazine, inside: InSection) -> Option<NonNull<u8>> {
-        // SAFETY: this thread has the magazine (M2), and nothing below uses it otherwise.
+    ///
+    /// # Safety
+    ///
+    /// This thread has the magazine (M2), which is of this class.
+    unsafe fn pop_or_refill(&self, class: usize, magazine: *mut Magazine, inside: InSection) -> Option<NonNull<u8>> {
+        // SAFETY: the caller guarantees that this thread has the magazine; nothing below uses it otherwise.
         let magazine = unsafe { &mut *magazine };
-        magazine.pop_any(class).or_else(|| {
-            self.at_depot(class, inside, |depot| depot.fill(magazine))?;
-            magazine.pop_any(class)
-        })
+        // SAFETY: the caller guarantees that the magazine is of this class, as is the depot that fills it.
+        unsafe {
+            magazine.pop_any(class).or_else(|| {
+                self.at_depot(class, inside, |depot| depot.fill(magazine))?;
+                magazine.pop_any(class)
+            })
+        }
     }
 
     /// Returns a list to its depot.
@@ -447,80 +437,5 @@ impl Drop for Pool {
                 drop(unsafe { Box::from_raw(depot.as_ptr()) });
             }
         }
-    }
-}
-
-/// Orders the stores before it before those after it, within this thread (M4).
-#[inline(always)]
-fn keep_order() {
-    compiler_fence(Ordering::SeqCst);
-}
-
-impl Magazine {
-    fn new(full: usize) -> Self {
-        Self {
-            first: ptr::null_mut(),
-            count: 0,
-            full,
-            spare: ptr::null_mut(),
-            fresh: ptr::null_mut(),
-            end: ptr::null_mut(),
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.first.is_null() && self.spare.is_null() && self.fresh == self.end
-    }
-
-    /// Pops from the list.
-    #[inline]
-    fn pop(&mut self) -> Option<NonNull<u8>> {
-        let first = NonNull::new(self.first)?;
-        // SAFETY: in a magazine's list, so it is free and linked (M1).
-        self.first = unsafe { first.as_ref() }.next;
-        // The count may be wrong (M4).
-        self.count = self.count.wrapping_sub(1);
-        Some(first.cast())
-    }
-
-    /// Pops from the list, the spare list, or the memory that was never used.
-    #[inline]
-    fn pop_any(&mut self, class: usize) -> Option<NonNull<u8>> {
-        if let Some(memory) = self.pop() {
-            return Some(memory);
-        }
-        if let Some(spare) = NonNull::new(std::mem::replace(&mut self.spare, ptr::null_mut())) {
-            keep_order();
-            // SAFETY: as in `pop`.
-            self.first = unsafe { spare.as_ref() }.next;
-            self.count = self.full - 1;
-            return Some(spare.cast());
-        }
-        if self.fresh == self.end {
-            return None;
-        }
-        let fresh = NonNull::new(self.fresh);
-        // SAFETY: a whole number of nodes of this class lies between the two.
-        self.fresh = unsafe { self.fresh.add((class + 1) * STEP) };
-        fresh
-    }
-
-    /// Pushes onto the list. If that was full, it becomes the spare one, and the previous spare list is returned.
-    #[inline]
-    fn push(&mut self, free: NonNull<FreeNode>) -> Option<NonNull<FreeNode>> {
-        let full = if self.count >= self.full {
-            self.count = 0;
-            let first = std::mem::replace(&mut self.first, ptr::null_mut());
-            keep_order();
-            NonNull::new(std::mem::replace(&mut self.spare, first))
-        } else {
-            None
-        };
-        // SAFETY: the caller's memory, which is large enough and aligned for a link.
-        unsafe { free.write(FreeNode { next: self.first }) };
-        keep_order();
-        self.first = free.as_ptr();
-        self.count += 1;
-        full
     }
 }

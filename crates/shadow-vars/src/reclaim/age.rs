@@ -57,7 +57,7 @@ pub(super) fn set(age: Option<Duration>) {
 
 fn age() -> Option<u64> {
     let age = AGE.load(Ordering::Relaxed);
-    (age > 0 && !cfg!(shadow_loom)).then_some(age)
+    (age > 0 && !crate::sync::LOOM).then_some(age)
 }
 
 impl Ages {
@@ -153,6 +153,64 @@ impl Marks {
     fn too_old(&self, now: u64, age: u64) -> Option<u64> {
         let old = self.made().iter().take_while(|mark| now.saturating_sub(mark.at) >= age);
         old.last().map(|mark| mark.epoch)
+    }
+}
+
+/// What reports need of a participant, besides its epoch.
+pub(super) struct Noted {
+    /// The newest epoch that has been reported.
+    pub(super) reported: AtomicU64,
+    /// The name of the thread that took the participant, as the kernel has it, padded with zeros. For an owned guard,
+    /// the number of the place where it was made.
+    name: [AtomicU64; 2],
+}
+
+impl Noted {
+    pub(super) const fn new() -> Self {
+        Self {
+            reported: AtomicU64::new(0),
+            name: [const { AtomicU64::new(0) }; 2],
+        }
+    }
+
+    /// Records this thread's name. Does not allocate.
+    pub(super) fn note_name(&self) {
+        let mut name = [0_u8; 16];
+        #[cfg(all(target_os = "linux", feature = "tracing", not(miri)))]
+        {
+            // SAFETY: writes at most 16 bytes. If the call is refused, the name stays empty.
+            unsafe { libc::prctl(libc::PR_GET_NAME, name.as_mut_ptr()) };
+        }
+        // Release: pairs with `name`.
+        for (word, part) in self.name.iter().zip(name.chunks_exact_mut(8)) {
+            word.store(
+                part.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+                Ordering::Release,
+            );
+        }
+    }
+
+    /// Records the number of the place where an owned guard is made.
+    pub(super) fn note_place(&self, number: u32) {
+        // Release: as in `note_name`.
+        self.name[0].store(u64::from(number), Ordering::Release);
+    }
+
+    pub(super) fn place(&self) -> u32 {
+        // Acquire: as in `name`.
+        self.name[0].load(Ordering::Acquire) as u32
+    }
+
+    pub(super) fn name(&self) -> [u8; 16] {
+        // Acquire: a reader that sees the name of the next owner sees that the guard of the last has been dropped.
+        let [first, last] = self
+            .name
+            .each_ref()
+            .map(|word| word.load(Ordering::Acquire).to_be_bytes());
+        let mut name = [0; 16];
+        name[..8].copy_from_slice(&first);
+        name[8..].copy_from_slice(&last);
+        name
     }
 }
 

@@ -68,7 +68,6 @@ site! {
             }
         }
 
-        #[cfg(all(target_os = "linux", not(miri), not(shadow_loom)))]
         fn forked(last: u64) {
             owned::forked(last);
         }
@@ -149,11 +148,18 @@ impl Backend for Asymmetric {
         scan::scan::<Self>();
     }
 
+    fn poll() {
+        if scan::is_fenced::<Self>() {
+            scan::scan::<Self>();
+        }
+    }
+
     fn unsettled() -> usize {
         super::barrier::unsettled()
     }
 
     fn old_guards() -> Old {
+        scan::beat::<Self>();
         old_guards::look::<Self>()
     }
 

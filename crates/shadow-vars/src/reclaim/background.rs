@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::object::Objects;
 use super::retired::RetireLists;
 use super::stores::Visitor;
+use super::watch;
 use crate::fork;
 use crate::sync::stat::{AtomicU64, Ordering};
 
@@ -30,7 +31,7 @@ pub(crate) fn start<O: Objects>() -> io::Result<()> {
         loop {
             thread::sleep(SLEEP);
             RetireLists::<O>::visit_all(Visitor::Background);
-            super::beat();
+            watch::beat();
         }
     });
     started

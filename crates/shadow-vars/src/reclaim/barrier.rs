@@ -3,24 +3,9 @@
 use asymmetric_barrier::Reader;
 pub(super) use asymmetric_barrier::unsettled;
 
+use crate::defect::{Defect, is_refused, planted_everywhere};
+use crate::shard;
 use crate::sync::{Ordering, compiler_fence};
-use crate::table::defect::{Defect, planted_everywhere};
-
-/// Whether a model's system refuses its barrier; then light barriers do nothing.
-#[cfg(all(test, shadow_loom))]
-pub(crate) static REFUSED: crate::sync::stat::AtomicBool = crate::sync::stat::AtomicBool::new(false);
-
-#[cfg(all(test, shadow_loom))]
-fn is_refused() -> bool {
-    REFUSED.load(crate::sync::stat::Ordering::Relaxed)
-}
-
-/// Always false, except in models.
-#[inline(always)]
-#[cfg(not(all(test, shadow_loom)))]
-fn is_refused() -> bool {
-    false
-}
 
 /// A light barrier: a compiler fence, where that suffices. Returns whether it did: if not, the caller has to [`fence`].
 #[inline(always)]
@@ -44,4 +29,23 @@ pub(super) fn heavy() -> bool {
         return true;
     }
     !is_refused() && asymmetric_barrier::heavy()
+}
+
+/// The light barrier of this thread as the owner of a shard: between retiring an object and its next loads.
+#[inline(always)]
+pub(super) fn light_of_owner() {
+    if !light(asymmetric_barrier::is_asymmetric()) {
+        fence_of_owner();
+    }
+}
+
+/// The light barrier of a shard's owner, where it is a fence.
+#[cold]
+#[inline(never)]
+fn fence_of_owner() {
+    // SeqCst: as the fence that lets a reader settle; and the only barrier that a model's threads have.
+    crate::sync::fence(Ordering::SeqCst);
+    if let Some(reader) = shard::reader() {
+        fence(reader);
+    }
 }

@@ -11,10 +11,9 @@
 use std::collections::BTreeSet;
 
 use super::Named;
-use super::exact::ExactPeriod;
 use super::sealed::Backend;
 use crate::sync::stat::Mutex;
-use crate::sync::{Ordering, fence, lock_stat};
+use crate::sync::{LOOM, Ordering, fence, lock_stat};
 
 /// The checked backend: a grace period for each object or (`EXACT` false) for each batch, as in the other backends.
 #[derive(Debug)]
@@ -31,7 +30,7 @@ struct Book {
 
 enum Period {
     Numbered(u64),
-    Exact(ExactPeriod),
+    Exact(Box<dyn FnOnce() + Send>),
 }
 
 static BOOK: Mutex<Book> = Mutex::new(Book {
@@ -41,14 +40,15 @@ static BOOK: Mutex<Book> = Mutex::new(Book {
     begun: 0,
 });
 
-/// Release when a guard is dropped or a period begins, Acquire when a period ends. Outside loom the mutex does this.
-#[cfg(shadow_loom)]
+/// Release when a guard is dropped or a period begins, Acquire when a period ends. Outside loom the mutex does this, too.
 mod order {
-    use crate::sync::{AtomicUsize, Ordering};
+    use crate::sync::{AtomicUsize, Ordering, static_global};
 
-    crate::sync::lazy_static! {
-        static ref CAME: AtomicUsize = AtomicUsize::new(0);
-        static ref LEFT: AtomicUsize = AtomicUsize::new(0);
+    static_global! {
+        static CAME: AtomicUsize = AtomicUsize::new(0);
+    }
+    static_global! {
+        static LEFT: AtomicUsize = AtomicUsize::new(0);
     }
 
     /// Called before a guard is entered in the book, and before a period copies the book's guards: so that loom, which
@@ -65,13 +65,6 @@ mod order {
         // A read-modify-write, because a load could miss the last guard.
         LEFT.fetch_add(0, Ordering::Acquire);
     }
-}
-
-#[cfg(not(shadow_loom))]
-mod order {
-    pub(super) fn enter() {}
-    pub(super) fn release() {}
-    pub(super) fn acquire() {}
 }
 
 /// A guard, by number.
@@ -115,8 +108,8 @@ impl Drop for CheckedGuard {
             order::acquire();
         }
         for (_, period) in elapsed {
-            if let Period::Exact(period) = period {
-                period.elapsed();
+            if let Period::Exact(over) = period {
+                over();
             }
         }
     }
@@ -135,6 +128,14 @@ fn begin() {
     order::release();
 }
 
+/// Calls `over` when the last of the guards that exist now is dropped.
+pub(super) fn after_exact_period(over: Box<dyn FnOnce() + Send>) {
+    begin();
+    let mut book = lock_stat(&BOOK);
+    let waits_for = waits_for(&book);
+    book.periods.push((waits_for, Period::Exact(over)));
+}
+
 impl<const EXACT: bool> Backend for Checked<EXACT> {
     type Guard = CheckedGuard;
     type OwnedGuard = CheckedGuard;
@@ -142,9 +143,8 @@ impl<const EXACT: bool> Backend for Checked<EXACT> {
 
     const NAMED: Named = Named::Checked { exact: EXACT };
     const LOAD: Ordering = Ordering::Acquire;
-    const EXACT: bool = EXACT;
     // In models all barriers are fences.
-    const PUSHES_PLAINLY: bool = cfg!(shadow_loom) && !EXACT;
+    const PUSHES_PLAINLY: bool = LOOM && !EXACT;
 
     fn pin() -> CheckedGuard {
         CheckedGuard::new()
@@ -190,13 +190,6 @@ impl<const EXACT: bool> Backend for Checked<EXACT> {
         let book = lock_stat(&BOOK);
         let waiting = |of: &Period| matches!(of, Period::Numbered(number) if *number <= period);
         !book.periods.iter().any(|(_, of)| waiting(of))
-    }
-
-    fn after_exact_period(period: ExactPeriod) {
-        begin();
-        let mut book = lock_stat(&BOOK);
-        let waits_for = waits_for(&book);
-        book.periods.push((waits_for, Period::Exact(period)));
     }
 
     /// For an exact period that began while there were no guards: it ends with the next guard that is dropped.

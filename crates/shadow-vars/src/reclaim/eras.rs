@@ -48,15 +48,15 @@
 use std::panic::Location;
 use std::ptr;
 
-use super::held::Laggards;
+use super::laggards::Laggards;
 use super::owned::Places;
 use super::participants::{self, FENCES, Guard, NO_THREAD, Participant, Shared, Site, site};
 use super::sealed::Backend;
 use super::{Named, Old, Stuck, barrier, old_guards, scan};
+use crate::defect::{Defect, planted_everywhere};
 use crate::events::{self, Holder, Holds};
 use crate::fork;
 use crate::sync::{Mutex, Ordering, fence, lock, stat, static_global};
-use crate::table::defect::{Defect, planted_everywhere};
 
 /// Like [`Asymmetric`](super::Asymmetric), with a bound on what a stalled reader holds back: only what already existed
 /// when it stalled.
@@ -95,7 +95,6 @@ site! {
             });
         }
 
-        #[cfg(all(target_os = "linux", not(miri), not(shadow_loom)))]
         fn forked(last: u64) {
             BEFORE_FORK.store(last, stat::Ordering::Relaxed);
         }
@@ -339,11 +338,18 @@ impl Backend for Eras {
         scan::scan::<Self>();
     }
 
+    fn poll() {
+        if scan::is_fenced::<Self>() {
+            scan::scan::<Self>();
+        }
+    }
+
     fn unsettled() -> usize {
         barrier::unsettled()
     }
 
     fn old_guards() -> Old {
+        scan::beat::<Self>();
         old_guards::look::<Self>()
     }
 

@@ -1,13 +1,14 @@
-//! Statistics: how much is retired, what it weighs, and what holds it back. Also used to decide how soon batches are
-//! closed.
+//! Statistics: how much is retired, what it weighs, and what holds it back.
 
 use std::ptr::NonNull;
 
-use super::Reclaim;
+use super::counters::difference;
+use super::held::Held;
+use super::list::List;
 use super::object::{Link, Objects};
 use super::retired::RetireLists;
+use super::{Reclaim, pace};
 use crate::sync::Ordering;
-use crate::sync::stat::AtomicU64;
 
 /// The most that one object counts for, whatever weight is reported. So a list's sum has room for 2^32 of them, which
 /// would take 160 GiB.
@@ -34,7 +35,7 @@ impl<O: Objects> RetireLists<O> {
     /// intervals, only examined objects count.
     pub(crate) fn held_back<R: Reclaim>(&self, period: u64) -> usize {
         if R::INTERVALS {
-            let held = self.lists().filter_map(|(_, list)| list.held());
+            let held = self.lists().filter_map(|(_, list)| list.held.get());
             return held.map(|held| held.held_back(period)).fold(0, u64::saturating_add) as usize;
         }
         let held = self.lists().filter(|(_, list)| list.waits_for_later(period));
@@ -67,26 +68,33 @@ impl<O: Objects> RetireLists<O> {
     }
 }
 
-/// Returns how far the first counter was ahead of the second: at one point in time during the call, if a few attempts
-/// find one.
-pub(super) fn difference(first: &AtomicU64, second: &AtomicU64) -> u64 {
-    // Acquire: the load of the first comes after that of the second, and before the next.
-    let mut before = second.load(Ordering::Acquire);
-    for _ in 0..8 {
-        let now = first.load(Ordering::Acquire);
-        let after = second.load(Ordering::Acquire);
-        if before == after {
-            return ahead(now, after);
+impl<O: Objects> List<O> {
+    /// Notes the time for an object that was retired just now and is open.
+    pub(super) fn note_age(&self) {
+        if !crate::sync::LOOM && self.opened.load(Ordering::Relaxed) == 0 {
+            self.opened.store(pace::nanoseconds(), Ordering::Relaxed);
         }
-        before = after;
     }
-    ahead(first.load(Ordering::Acquire), before)
-}
 
-/// Returns how far the first of two counts is ahead of the second: 0 if it is behind, as it may be if it was read
-/// first. They may have wrapped around: exact while they are less than 2^63 apart.
-pub(super) fn ahead(first: u64, second: u64) -> u64 {
-    u64::try_from(first.wrapping_sub(second).cast_signed()).unwrap_or(0)
+    /// Returns an approximate time by which the oldest object still retired had been retired.
+    pub(super) fn oldest(&self) -> Option<u64> {
+        if self.waiting() == 0 {
+            return None;
+        }
+        let held = self.held.get().map_or(0, |held| held.since.load(Ordering::Relaxed));
+        let since = [&self.waiting_since, &self.opened].map(|since| since.load(Ordering::Relaxed));
+        [held].into_iter().chain(since).find(|&since| since != 0)
+    }
+
+    /// Returns the bytes retired and not yet reclaimed, including what the objects own.
+    fn pending_bytes(&self) -> u64 {
+        let bytes = difference(&self.retired_bytes, &self.reclaimed_bytes);
+        let held = self.held.get().map_or(0, Held::weight);
+        let bytes = bytes.saturating_add(held);
+        // Weight that was counted with the wrong batch is ignored once nothing waits.
+        let weights = self.weights.get().filter(|_| self.waiting() > 0);
+        bytes.saturating_add(weights.map_or(0, |weights| weights.pending(&self.reclaimed)))
+    }
 }
 
 #[cfg(all(test, not(shadow_loom)))]

@@ -4,34 +4,16 @@
 use std::cell::UnsafeCell;
 use std::ptr::{self, NonNull};
 
-use super::figures::ahead;
+use super::counters::ahead;
 use super::held::Held;
 use super::object::{Freed, Link, Objects};
-use super::weights::Weights;
-use super::{Reclaim, barrier, pace};
+use super::weights::{LARGE, Weights};
+use super::{Reclaim, barrier};
+use crate::defect::{Defect, planted_everywhere};
 use crate::fork;
-use crate::mem::prefetch;
-use crate::shard::{self, Shard};
+use crate::mem::{OnceBox, prefetch};
+use crate::shard::Shard;
 use crate::sync::{AtomicPtr, AtomicU64, Ordering, compiler_fence, stat, thread_token};
-use crate::table::defect::{Defect, planted_everywhere};
-
-/// The light barrier of the shard's owner, where it is a fence.
-#[cold]
-#[inline(never)]
-fn fence() {
-    // SeqCst: as the fence that lets a reader settle; and the only barrier that a model's threads have.
-    crate::sync::fence(Ordering::SeqCst);
-    if let Some(reader) = shard::reader() {
-        barrier::fence(reader);
-    }
-}
-
-/// A light barrier of this thread as the owner of a shard: between retiring an object and its next loads.
-pub(super) fn barrier_of_owner() {
-    if !barrier::light(asymmetric_barrier::is_asymmetric()) {
-        fence();
-    }
-}
 
 /// The low bits of a state word: IDLE, PENDING or TAKEN.
 const IDLE: u64 = 0;
@@ -55,7 +37,7 @@ pub(super) const CHAINS: usize = 2;
 pub(super) type Heads = [*mut Link; CHAINS];
 
 /// Returns the period that the waiting objects wait for in this state, if it is not over.
-pub(super) fn lagging_in<R: Reclaim>(state: u64) -> Option<u64> {
+fn lagging_in<R: Reclaim>(state: u64) -> Option<u64> {
     (state & PENDING != 0 && !R::is_over(state >> KIND_BITS)).then_some(state >> KIND_BITS)
 }
 
@@ -96,18 +78,20 @@ pub(super) struct List<O: Objects> {
     pub(super) visited_at: stat::AtomicU32,
     /// Of the shared list: whether its store is [enlisted](super::stores).
     pub(super) is_enlisted: stat::AtomicBool,
+    /// Objects with a destructor that were retired one at a time.
+    pub(super) retired_to_drop: stat::AtomicU64,
     /// Values whose `Drop` panicked.
     pub(super) drop_panics: stat::AtomicU64,
     /// Of the shared list: objects whose weighing panicked.
     pub(super) weigh_panics: stat::AtomicU64,
     /// When the first open object was retired, and the first waiting one, among those whose retirement read the clock;
     /// or 0.
-    opened: stat::AtomicU64,
+    pub(super) opened: stat::AtomicU64,
     pub(super) waiting_since: stat::AtomicU64,
     /// With intervals: drained objects that some reader holds back. Made when a reader first lags behind.
-    pub(super) held: stat::AtomicPtr<Held>,
+    pub(super) held: OnceBox<Held>,
     /// Made when an object is first weighed; null before, or if allocation fails.
-    pub(super) weights: stat::AtomicPtr<Weights>,
+    pub(super) weights: OnceBox<Weights>,
 }
 
 // SAFETY: `kinds` is only touched by the shard's owner, inside, which is one thread at a time; all else is atomic, or
@@ -116,24 +100,9 @@ unsafe impl<O: Objects> Sync for List<O> {}
 // SAFETY: as above.
 unsafe impl<O: Objects> Send for List<O> {}
 
-impl<O: Objects> Drop for List<O> {
-    fn drop(&mut self) {
-        let held = *self.held.get_mut();
-        if !held.is_null() {
-            // SAFETY: made by `make_held`, once.
-            drop(unsafe { Box::from_raw(held) });
-        }
-        let weights = *self.weights.get_mut();
-        if !weights.is_null() {
-            // SAFETY: made by `make_weights`, and no thread uses the list any more.
-            drop(unsafe { Box::from_raw(weights) });
-        }
-    }
-}
-
 impl<O: Objects> List<O> {
     pub(super) fn new() -> Self {
-        Self {
+        let list = Self {
             open: std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
             waiting: std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
             state: AtomicU64::new(IDLE),
@@ -147,19 +116,20 @@ impl<O: Objects> List<O> {
             closed: AtomicU64::new(0),
             drained: AtomicU64::new(0),
             visited_at: stat::AtomicU32::new(0),
+            retired_to_drop: stat::AtomicU64::new(0),
             drop_panics: stat::AtomicU64::new(0),
             weigh_panics: stat::AtomicU64::new(0),
             is_enlisted: stat::AtomicBool::new(false),
             opened: stat::AtomicU64::new(0),
             waiting_since: stat::AtomicU64::new(0),
-            // Loom does not see how it is published, so it is made here.
-            held: stat::AtomicPtr::new(if cfg!(shadow_loom) {
-                Box::into_raw(Box::new(Held::new()))
-            } else {
-                ptr::null_mut()
-            }),
-            weights: stat::AtomicPtr::new(ptr::null_mut()),
+            held: OnceBox::empty(),
+            weights: OnceBox::empty(),
+        };
+        if crate::sync::LOOM {
+            // It does not see how they are published.
+            let _ = list.held.get_or_make(Held::new);
         }
+        list
     }
 
     /// Pushes the chain `first..=last` onto one of the open chains, round-robin by `turn`.
@@ -190,13 +160,15 @@ impl<O: Objects> List<O> {
     /// Enters the shard as its owner: until it [leaves](Self::leave), no other thread moves the chains, and no foreign
     /// code runs. Returns the state, or `None` if another thread may be moving the chains: then the owner is not
     /// inside.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the shard's owner, and not inside.
     #[inline(always)]
-    pub(super) fn enter(&self) -> Option<u64> {
+    pub(super) unsafe fn enter(&self) -> Option<u64> {
         // Relaxed: two barriers, this one and that in `excludes_owner`, order it with the load of the state.
         self.inside.store(fork::generation(), Ordering::Relaxed);
-        if !barrier::light(asymmetric_barrier::is_asymmetric()) {
-            fence();
-        }
+        barrier::light_of_owner();
         // Acquire: pairs with the Release stores that end TAKEN; inside, the chains are loaded as those left them.
         let state = self.state.load(Ordering::Acquire);
         if state & TAKEN == 0 || planted_everywhere(Defect::PushBesideClose) {
@@ -413,7 +385,7 @@ impl<O: Objects> List<O> {
         // Acquire, both: the caller passes on what it learns here.
         self.is_nothing_open(Ordering::Acquire)
             && self.state.load(Ordering::Acquire) == IDLE
-            && self.held().is_none_or(Held::is_empty)
+            && self.held.get().is_none_or(Held::is_empty)
     }
 
     /// Returns the approximate number of objects retired and not reclaimed.
@@ -422,6 +394,41 @@ impl<O: Objects> List<O> {
         // ever too low, and never below 0.
         let reclaimed = self.reclaimed.load(Ordering::Relaxed);
         ahead(self.retired.load(Ordering::Relaxed), reclaimed)
+    }
+
+    /// Returns like [`waiting`](Self::waiting), without the [held](super::held) objects.
+    pub(super) fn unheld(&self) -> u64 {
+        let held = self.held.get().map_or(0, |held| held.count.load(Ordering::Relaxed));
+        self.waiting().saturating_sub(held)
+    }
+
+    /// Adds to the weight of the open objects. Returns whether that fills a batch.
+    #[inline]
+    pub(super) fn add_weight(&self, weight: u64) -> bool {
+        if weight == 0 {
+            return false;
+        }
+        match self
+            .weights
+            .get()
+            .or_else(|| self.weights.get_or_make(Weights::default))
+        {
+            Some(weights) => weights.add(weight),
+            None => weight >= LARGE,
+        }
+    }
+
+    /// Turns the weight of the open objects into that of the waiting ones.
+    pub(super) fn close_weight(&self) {
+        if let Some(weights) = self.weights.get() {
+            weights.close(self.unheld(), self.retired.load(Ordering::Relaxed));
+        }
+    }
+
+    /// Returns the period that the waiting objects wait for, if it is not over.
+    pub(super) fn lagging<R: Reclaim>(&self) -> Option<u64> {
+        // Relaxed: `take_any` checks again.
+        lagging_in::<R>(self.state.load(Ordering::Relaxed))
     }
 
     /// Returns whether the objects here wait, or will wait, for a period that began after this one.
@@ -434,23 +441,6 @@ impl<O: Objects> List<O> {
     pub(super) fn is_pending(&self) -> bool {
         // Relaxed: an estimate.
         self.state.load(Ordering::Relaxed) & PENDING != 0
-    }
-
-    /// Notes the time for an object that was retired just now and is open.
-    pub(super) fn note_age(&self) {
-        if !cfg!(shadow_loom) && self.opened.load(Ordering::Relaxed) == 0 {
-            self.opened.store(pace::nanoseconds(), Ordering::Relaxed);
-        }
-    }
-
-    /// Returns an approximate time by which the oldest object still retired had been retired.
-    pub(super) fn oldest(&self) -> Option<u64> {
-        if self.waiting() == 0 {
-            return None;
-        }
-        let held = self.held().map_or(0, |held| held.since.load(Ordering::Relaxed));
-        let since = [&self.waiting_since, &self.opened].map(|since| since.load(Ordering::Relaxed));
-        [held].into_iter().chain(since).find(|&since| since != 0)
     }
 
     /// Returns whether the waiting objects may be dropped.
@@ -480,8 +470,12 @@ impl<O: Objects> List<O> {
         self.state.store(state, Ordering::Release);
     }
 
-    /// Takes all waiting objects. Under TAKEN.
-    pub(super) fn take_waiting(&self) -> Heads {
+    /// Takes all waiting objects.
+    ///
+    /// # Safety
+    ///
+    /// The caller holds the list TAKEN, and owns the objects from now on.
+    pub(super) unsafe fn take_waiting(&self) -> Heads {
         // Relaxed: under TAKEN (R2).
         let take = |chain: &AtomicPtr<Link>| chain.swap(ptr::null_mut(), Ordering::Relaxed);
         self.waiting.each_ref().map(take)
@@ -504,7 +498,8 @@ impl<O: Objects> List<O> {
             self.put_back(Taken(state));
             return None;
         }
-        Some((self.take_waiting(), Taken(state)))
+        // SAFETY: TAKEN just now; the caller of this function owns what it returns.
+        Some((unsafe { self.take_waiting() }, Taken(state)))
     }
 
     /// TAKEN → IDLE: the ready objects have been dropped. Or back to PENDING, if the owner still has some of them in
@@ -525,7 +520,7 @@ impl<O: Objects> List<O> {
         self.drained
             .store(self.closed.load(Ordering::Relaxed), Ordering::Release);
         self.waiting_since.store(0, Ordering::Relaxed);
-        if let Some(weights) = self.weights() {
+        if let Some(weights) = self.weights.get() {
             weights.waiting.store(0, Ordering::Relaxed);
         }
     }
@@ -546,7 +541,7 @@ impl<O: Objects> List<O> {
         if state & TAKEN == 0 || !fork::vanished(state >> KIND_BITS) || !self.take(state) {
             return;
         }
-        if let Some(held) = self.held() {
+        if let Some(held) = self.held.get() {
             held.mend();
         }
         // The rest of the batch waits for a new period, as the state does not tell the old one.
@@ -584,12 +579,16 @@ impl<O: Objects> List<O> {
         nothing && self.drained.load(Ordering::Acquire) >= closed
     }
 
-    /// Takes all waiting, open and held objects for the store's drop: no operation runs any more.
-    pub(super) fn take_all(&self) -> [Heads; 3] {
+    /// Takes all waiting, open and held objects for the store's drop.
+    ///
+    /// # Safety
+    ///
+    /// No operation runs any more, and the caller owns the objects from now on.
+    pub(super) unsafe fn take_all(&self) -> [Heads; 3] {
         // Acquire: pairs with the pushes.
         let take = |chain: &AtomicPtr<Link>| chain.swap(ptr::null_mut(), Ordering::Acquire);
         let [waiting, open] = [&self.waiting, &self.open].map(|chains| chains.each_ref().map(take));
-        let held = self.held().map_or([ptr::null_mut(); CHAINS], Held::take_all);
+        let held = self.held.get().map_or([ptr::null_mut(); CHAINS], Held::take_all);
         [waiting, open, held]
     }
 }

@@ -27,32 +27,36 @@
 
 mod age;
 mod asymmetric;
-#[cfg(not(shadow_loom))]
 pub(crate) mod background;
 pub(crate) mod barrier;
 pub(crate) mod chain;
 #[cfg(any(test, shadow_loom))]
 pub(crate) mod checked;
+mod counters;
 mod epoch;
 mod eras;
-#[cfg(any(test, shadow_loom))]
 mod exact;
 mod figures;
-pub(crate) mod held;
+mod held;
+mod laggards;
+mod limbo;
 mod list;
 pub(crate) mod object;
 mod old_guards;
 pub(crate) mod owned;
 pub(crate) mod pace;
 mod participants;
+mod retire;
 pub(crate) mod retired;
 mod scan;
 #[cfg(feature = "seize")]
 mod seize;
+pub(crate) mod sift;
 #[cfg(all(test, target_os = "linux", target_arch = "x86_64", not(miri), not(shadow_loom)))]
 mod steps;
 pub(crate) mod stores;
 mod upkeep;
+pub(crate) mod watch;
 mod weights;
 
 use std::time::Duration;
@@ -63,9 +67,7 @@ pub use eras::Eras;
 #[cfg(feature = "seize")]
 pub use seize::Seize;
 
-#[cfg(any(test, shadow_loom))]
-use exact::ExactPeriod;
-use participants::Site;
+use laggards::Laggards;
 use sealed::Backend;
 
 /// The policy by which a store decides that no thread can still be reading a freed variable.
@@ -115,32 +117,8 @@ pub struct Old {
     pub oldest: Option<(u64, Duration)>,
 }
 
-/// Releases the participants of other threads, in the child of a fork.
-#[cfg(all(target_os = "linux", not(miri), not(shadow_loom)))]
-pub(crate) fn let_go_of_others() {
-    participants::let_go_of_others::<Asymmetric>();
-    participants::let_go_of_others::<Eras>();
-}
-
-/// See [`report_old_guards`](crate::report_old_guards).
-pub(crate) fn report_after(age: Option<Duration>) {
-    age::set(age);
-    Asymmetric::ages().beat_at_once();
-    Eras::ages().beat_at_once();
-}
-
-/// Checks the age of guards from time to time, also while nothing is retired, for the backends that can tell.
-#[cfg(not(shadow_loom))]
-fn beat() {
-    old_guards::beat::<Asymmetric>();
-    old_guards::beat::<Eras>();
-}
-
 pub(crate) mod sealed {
-    #[cfg(any(test, shadow_loom))]
-    use super::ExactPeriod;
-    use super::held::Laggards;
-    use super::{Named, Old, Stuck};
+    use super::{Laggards, Named, Old, Stuck};
     use crate::sync::Ordering;
 
     /// The contract G1 to G4 of [`super`].
@@ -158,9 +136,6 @@ pub(crate) mod sealed {
 
         /// The ordering with which protected words are loaded (G4).
         const LOAD: Ordering;
-
-        /// Whether each retired object gets a grace period of its own, not a batch of objects (to find bugs).
-        const EXACT: bool = false;
 
         /// Whether a thread pushes to its own shard by plain stores. Only worthwhile with asymmetric barriers, which
         /// pinning has initialised by then.
@@ -251,14 +226,11 @@ pub(crate) mod sealed {
             Old::default()
         }
 
-        /// With an exact backend: calls `period.elapsed()` when the last of the guards that exist now is dropped.
-        #[cfg(any(test, shadow_loom))]
-        fn after_exact_period(_period: ExactPeriod) {
-            unreachable!("not an exact backend")
-        }
-
         /// Advances grace periods as far as possible without waiting.
         fn drive();
+
+        /// Ends the newest period if all that is missing is a look at the readers. Costs no barrier.
+        fn poll() {}
     }
 }
 

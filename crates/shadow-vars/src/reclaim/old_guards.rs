@@ -1,68 +1,11 @@
 //! Guards held for too long: finds their holders and reports them (E9 of [`age`](super::age)).
 
+use super::Old;
+use super::age::Noted;
 use super::participants::{FENCES, NO_THREAD, Participant, Site};
-use super::{Old, scan};
 use crate::events::{self, Holder, Holds};
 use crate::sync::Ordering as Order;
-use crate::sync::stat::{AtomicU64, Ordering};
-
-/// What reports need of a participant, besides its epoch.
-pub(super) struct Noted {
-    /// The newest epoch that has been reported.
-    reported: AtomicU64,
-    /// The name of the thread that took the participant, as the kernel has it, padded with zeros. For an owned guard,
-    /// the number of the place where it was made.
-    name: [AtomicU64; 2],
-}
-
-impl Noted {
-    pub(super) const fn new() -> Self {
-        Self {
-            reported: AtomicU64::new(0),
-            name: [const { AtomicU64::new(0) }; 2],
-        }
-    }
-
-    /// Records this thread's name. Does not allocate.
-    pub(super) fn note_name(&self) {
-        let mut name = [0_u8; 16];
-        #[cfg(all(target_os = "linux", feature = "tracing", not(miri)))]
-        {
-            // SAFETY: writes at most 16 bytes. If the call is refused, the name stays empty.
-            unsafe { libc::prctl(libc::PR_GET_NAME, name.as_mut_ptr()) };
-        }
-        // Release: pairs with `name`.
-        for (word, part) in self.name.iter().zip(name.chunks_exact_mut(8)) {
-            word.store(
-                part.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)),
-                Ordering::Release,
-            );
-        }
-    }
-
-    /// Records the number of the place where an owned guard is made.
-    pub(super) fn note_place(&self, number: u32) {
-        // Release: as in `note_name`.
-        self.name[0].store(u64::from(number), Ordering::Release);
-    }
-
-    fn place(&self) -> u32 {
-        // Acquire: as in `name`.
-        self.name[0].load(Ordering::Acquire) as u32
-    }
-
-    fn name(&self) -> [u8; 16] {
-        // Acquire: a reader that sees the name of the next owner sees that the guard of the last has been dropped.
-        let [first, last] = self
-            .name
-            .each_ref()
-            .map(|word| word.load(Ordering::Acquire).to_be_bytes());
-        let mut name = [0; 16];
-        name[..8].copy_from_slice(&first);
-        name[8..].copy_from_slice(&last);
-        name
-    }
-}
+use crate::sync::stat::Ordering;
 
 impl Participant {
     /// Returns the epoch of the outermost guard, if it is older than `too_old`.
@@ -128,7 +71,6 @@ pub(super) fn report_owned<S: Site>(too_old: u64, tell: impl Fn(u64, usize, u32)
 
 /// Returns the guards that are too old, and reports those that have not been reported.
 pub(super) fn look<S: Site>() -> Old {
-    beat::<S>();
     let Some(too_old) = S::ages().too_old() else {
         return Old::default();
     };
@@ -143,18 +85,5 @@ pub(super) fn look<S: Site>() -> Old {
     Old {
         count,
         oldest: (count > 0).then(|| (oldest, S::ages().of(oldest))),
-    }
-}
-
-/// Checks the age of guards from time to time, also while nothing is retired.
-pub(super) fn beat<S: Site>() {
-    if !S::ages().is_beat_due() {
-        return;
-    }
-    // Acquire: as in `scan_alone`.
-    let inside = |participant: &Participant| participant.epoch.load(Order::Acquire) != 0;
-    if Participant::all::<S>().any(|participant| inside(participant)) || S::oldest_owned() != u64::MAX {
-        scan::begin_period::<S>();
-        scan::scan::<S>();
     }
 }

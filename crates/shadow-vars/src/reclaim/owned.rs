@@ -325,7 +325,6 @@ pub(super) fn is_forked() -> bool {
 }
 
 /// In the child of a fork: notes that guards of this epoch and before may have no owner here.
-#[cfg(all(target_os = "linux", not(miri), not(shadow_loom)))]
 pub(super) fn forked(last: u64) {
     BEFORE_FORK.store(last, stat::Ordering::Relaxed);
 }

@@ -11,12 +11,11 @@ use std::ptr;
 use asymmetric_barrier::Reader;
 use crossbeam_utils::CachePadded;
 
-use super::age::Ages;
+use super::age::{Ages, Noted};
 use super::barrier;
-use super::old_guards::Noted;
 use crate::mem::try_box;
 use crate::shard;
-use crate::sync::{AtomicPtr, AtomicU64, Ordering, compiler_fence, const_unless_loom, stat, thread_token};
+use crate::sync::{AtomicPtr, AtomicU64, LOOM, Ordering, compiler_fence, const_unless_loom, stat, thread_token};
 
 /// A thread's entry among the readers. Never freed; reused by later threads.
 #[repr(C)]
@@ -42,8 +41,7 @@ pub struct Participant {
 
 pub(super) type Shared = CachePadded<Participant>;
 
-#[cfg(not(shadow_loom))]
-const _: () = assert!(size_of::<Participant>() <= 128);
+const _: () = assert!(LOOM || size_of::<Participant>() <= 128);
 
 /// A bit of `guards`: the participant is given back with the last guard, as its thread is ending. The lower bits count
 /// guards one by one: no program reaches 2^63.
@@ -53,7 +51,7 @@ pub(super) const LAST: u64 = 1 << 63;
 pub(super) const FENCES: u64 = 1 << 63;
 
 /// The first epoch. In loom models all light barriers are fences.
-const FIRST: u64 = if cfg!(shadow_loom) { FENCES | 1 } else { 1 };
+const FIRST: u64 = if LOOM { FENCES | 1 } else { 1 };
 
 /// In place of a thread's token: the participant has no owner.
 const NO_OWNER: u64 = u64::MAX;
@@ -137,7 +135,6 @@ pub trait Site: Sized + 'static {
     fn report_owned(too_old: u64);
 
     /// In the child of a fork: notes that epochs up to this one were before the fork.
-    #[cfg(all(target_os = "linux", not(miri), not(shadow_loom)))]
     fn forked(last: u64);
 }
 
@@ -204,18 +201,51 @@ macro_rules! site {
 }
 pub(super) use site;
 
-/// Participants that need no allocation: for this many threads, a first guard without memory is not an error.
-#[cfg(not(shadow_loom))]
-static RESERVE: [Shared; 64] = [const { CachePadded::new(Participant::new()) }; 64];
+pub(super) use fixed::NONE;
 
-/// A placeholder that looks as if it held a guard, so that the fast path of a pin need not check for a missing
-/// participant. Never changes.
+/// Participants that are not allocated.
 #[cfg(not(shadow_loom))]
-static PLACEHOLDER: Shared = CachePadded::new(Participant::placeholder());
-#[cfg(not(shadow_loom))]
-pub(super) const NONE: *const Shared = &raw const PLACEHOLDER;
+mod fixed {
+    use std::cell::Cell;
+
+    use crossbeam_utils::CachePadded;
+
+    use super::{Participant, Shared};
+    use crate::sync::stat::{AtomicUsize, Ordering};
+
+    /// For this many threads, a first guard without memory is not an error.
+    static RESERVE: [Shared; 64] = [const { CachePadded::new(Participant::new()) }; 64];
+
+    /// A placeholder that looks as if it held a guard, so that the fast path of a pin need not check for a missing
+    /// participant. Never changes.
+    static PLACEHOLDER: Shared = CachePadded::new(Participant {
+        guards: Cell::new(1),
+        ..Participant::new()
+    });
+    pub(in crate::reclaim) const NONE: *const Shared = &raw const PLACEHOLDER;
+
+    /// Returns a participant that needs no allocation and was never taken.
+    pub(super) fn reserved() -> Option<&'static Shared> {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        // Relaxed: only that each is given out once matters. Loaded first, so that the counter is bounded.
+        if NEXT.load(Ordering::Relaxed) >= RESERVE.len() {
+            return None;
+        }
+        RESERVE.get(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// A model's threads need participants that belong to their execution.
 #[cfg(shadow_loom)]
-pub(super) const NONE: *const Shared = ptr::null();
+mod fixed {
+    use super::Shared;
+
+    pub(in crate::reclaim) const NONE: *const Shared = std::ptr::null();
+
+    pub(super) fn reserved() -> Option<&'static Shared> {
+        None
+    }
+}
 
 /// Gives the thread's participant back when the thread's locals are destroyed.
 pub(super) struct GiveBack<S: Site>(PhantomData<fn() -> S>);
@@ -258,7 +288,8 @@ pub(super) fn pin<S: Site>() -> Guard<S> {
         return pin_inside();
     };
     if mine.enter::<S>() {
-        Guard::of(mine)
+        // SAFETY: a participant that is outside any guard is no placeholder.
+        unsafe { Guard::of(mine) }
     } else {
         pin_fenced()
     }
@@ -284,7 +315,8 @@ fn pin_inside<S: Site>() -> Guard<S> {
     if !light {
         barrier::fence(&mine.reader);
     }
-    Guard::of(mine)
+    // SAFETY: this thread's, or registered for it just now.
+    unsafe { Guard::of(mine) }
 }
 
 /// Finishes a pin whose light barrier is a fence.
@@ -296,13 +328,14 @@ fn pin_fenced<S: Site>() -> Guard<S> {
     if let Some(mine) = unsafe { mine.as_ref() } {
         barrier::fence(&mine.reader);
     }
-    Guard::of(mine)
+    // SAFETY: `pin` has entered this thread's participant.
+    unsafe { Guard::of(mine) }
 }
 
 /// Makes light barriers fences from now on (E7).
 fn fence_from_now_on<S: Site>() {
     // Relaxed, both: coherence suffices. A model's epoch has the bit from the start.
-    if !cfg!(shadow_loom) && S::domain().epoch.load(Ordering::Relaxed) & FENCES == 0 {
+    if !LOOM && S::domain().epoch.load(Ordering::Relaxed) & FENCES == 0 {
         // Release: a thread that sees the bit sees that the barrier is refused.
         S::domain().epoch.fetch_or(FENCES, Ordering::Release);
     }
@@ -346,14 +379,6 @@ impl Participant {
         }
     }
 
-    #[cfg(not(shadow_loom))]
-    const fn placeholder() -> Self {
-        Self {
-            guards: Cell::new(1),
-            ..Self::new()
-        }
-    }
-
     /// Takes a participant for this thread. Lock-free. Aborts the process if none is free and allocation fails, as a
     /// full [`Vec`] does.
     fn take<S: Site>() -> &'static Shared {
@@ -393,7 +418,7 @@ impl Participant {
     pub(super) fn take_fresh<S: Site>() -> &'static Shared {
         // Registered before the first participant is in use.
         asymmetric_barrier::on_fence(S::on_fence());
-        let fresh = reserved().or_else(|| Some(Box::leak(try_box(CachePadded::new(Self::new()))?)));
+        let fresh = fixed::reserved().or_else(|| Some(Box::leak(try_box(CachePadded::new(Self::new()))?)));
         let Some(fresh) = fresh else {
             std::alloc::handle_alloc_error(std::alloc::Layout::new::<Shared>());
         };
@@ -498,14 +523,19 @@ impl Participant {
 pub struct Guard<S: Site>(*const Shared, PhantomData<S>);
 
 impl<S: Site> Guard<S> {
+    /// Creates a guard of a participant, which counts it.
+    ///
+    /// # Safety
+    ///
+    /// The participant is this thread's: not null, and not a placeholder.
     #[inline(always)]
-    fn of(mine: *const Shared) -> Self {
+    unsafe fn of(mine: *const Shared) -> Self {
         Self(mine, PhantomData)
     }
 
     #[inline]
     pub(super) fn participant(&self) -> &'static Shared {
-        // SAFETY: participants are never freed.
+        // SAFETY: of a participant, and participants are never freed.
         unsafe { &*self.0 }
     }
 
@@ -531,26 +561,8 @@ pub(super) fn is_pinned<S: Site>() -> bool {
     unsafe { participant::<S>().as_ref() }.is_some_and(|mine| mine.held() > 0)
 }
 
-/// Returns a participant that needs no allocation and was never taken.
-#[cfg(not(shadow_loom))]
-fn reserved() -> Option<&'static Shared> {
-    static NEXT: stat::AtomicUsize = stat::AtomicUsize::new(0);
-    // Relaxed: only that each is given out once matters. Loaded first, so that the counter is bounded.
-    if NEXT.load(stat::Ordering::Relaxed) >= RESERVE.len() {
-        return None;
-    }
-    RESERVE.get(NEXT.fetch_add(1, stat::Ordering::Relaxed))
-}
-
-/// A model's threads need participants that belong to their execution.
-#[cfg(shadow_loom)]
-fn reserved() -> Option<&'static Shared> {
-    None
-}
-
 /// In the child of a fork: releases the participants of other threads. Owned guards stay, as they may be this thread's:
 /// those from before the fork are recognised by their epochs.
-#[cfg(all(target_os = "linux", not(miri), not(shadow_loom)))]
 pub(super) fn let_go_of_others<S: Site>() {
     let me = thread_token();
     for participant in Participant::all::<S>() {

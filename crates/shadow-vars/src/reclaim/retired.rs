@@ -48,21 +48,14 @@ use std::sync::Arc;
 
 use crossbeam_utils::CachePadded;
 
-use super::chain::Chain;
-#[cfg(any(test, shadow_loom))]
-use super::exact::Exact;
-use super::held::{Effort, Reached};
+use super::held::Reached;
+use super::limbo::{Limbo, Pending};
 use super::list::{Heads, List};
 use super::object::{Freed, Link, Objects};
 use super::{Reclaim, pace};
 use crate::mem::{Stride, prefetch, try_box};
 use crate::shard::{MAX_SHARDS, PerShard, Shard};
-#[cfg(any(test, shadow_loom))]
-use crate::sync::stat;
 use crate::sync::{Ordering, thread_local};
-
-/// Bytes for which a full batch is not awaited: the size of one object, or the weight of the open objects.
-pub(super) const LARGE: u64 = 1 << 16;
 
 /// The most retirements of a shard between two checks of a pending period.
 const POLL: usize = 64;
@@ -76,22 +69,11 @@ pub(crate) struct RetireLists<O: Objects> {
     /// The number of objects in `open` at which it is closed.
     pub(super) batch: Stride,
     /// Retirements of a shard between two checks of a pending period: at least as often as a batch is full.
-    poll: Stride,
+    pub(super) poll: Stride,
     /// Frees the objects.
     pub(super) objects: Arc<O>,
-    /// With an exact backend: objects that wait for a grace period of their own, and objects poisoned instead of freed.
-    #[cfg(any(test, shadow_loom))]
-    pub(super) exact: stat::Mutex<Exact>,
-}
-
-/// What a newly retired object fills.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fills {
-    Nothing,
-    /// A batch of objects that may wait.
-    Batch,
-    /// A batch by its size or its weight: closed at once.
-    AtOnce,
+    /// The objects of an exact backend.
+    pub(super) limbo: Limbo,
 }
 
 /// The result of retiring objects in a shard.
@@ -105,14 +87,19 @@ pub(crate) struct Retired {
     pub(super) more: bool,
 }
 
+impl Retired {
+    /// The result of retiring one object.
+    pub(super) fn one(count: u64, more: bool) -> Self {
+        Self { count, added: 1, more }
+    }
+}
+
 /// A point that the reclamation of a store has to reach: see [`RetireLists::is_done`].
 pub(crate) struct Mark {
     batches: [u64; MAX_SHARDS],
     /// The periods that the held objects of each shard have to be past.
     held: [Reached; MAX_SHARDS],
-    /// With an exact backend: objects that are retired and not yet reclaimed.
-    #[cfg(any(test, shadow_loom))]
-    limbo: Vec<usize>,
+    limbo: Pending,
 }
 
 thread_local! {
@@ -135,12 +122,13 @@ impl<O: Objects> RetireLists<O> {
             batch: Stride::at_most(batch),
             poll: Stride::at_most(batch.min(POLL)),
             objects,
-            #[cfg(any(test, shadow_loom))]
-            exact: stat::Mutex::default(),
+            limbo: Limbo::default(),
         });
-        #[cfg(shadow_loom)] // It does not see how they are published.
-        for shard in 0..shards - 1 {
-            lists.list(Shard::owned(shard));
+        if crate::sync::LOOM {
+            // It does not see how they are published.
+            for shard in 0..shards - 1 {
+                lists.list(Shard::at(shard));
+            }
         }
         Some(lists)
     }
@@ -190,193 +178,17 @@ impl<O: Objects> RetireLists<O> {
         (0..self.own.shards()).filter_map(|shard| Some((shard, self.get(shard)?)))
     }
 
-    /// Retires an object that is unreachable for new readers (R1). Runs no foreign code; the caller has to call
-    /// [`follow_up`](Self::follow_up) where that is allowed. `has_drop` says that the object has a destructor.
-    ///
-    /// # Safety
-    ///
-    /// The object has been unlinked for good, is retired once, and has this many bytes. The caller is pinned.
-    #[inline(always)]
-    pub(crate) unsafe fn retire<R: Reclaim>(
-        self: &Arc<Self>,
-        object: NonNull<Link>,
-        bytes: u64,
-        has_drop: bool,
-        shard: Shard,
-    ) -> Retired {
-        #[cfg(any(test, shadow_loom))]
-        if R::EXACT {
-            // SAFETY: guaranteed by the caller.
-            return unsafe { self.retire_exactly::<R>(object, bytes) };
-        }
-        // SAFETY: guaranteed by the caller.
-        unsafe {
-            match if shard.is_own() { self.own.get(shard) } else { None } {
-                Some(list) => self.retire_in::<R>((list, shard), object, bytes, has_drop),
-                None => self.retire_slow::<R>(object, bytes, has_drop, shard),
-            }
-        }
-    }
-
-    /// Slow half of [`retire`](Self::retire): the shard is not owned by the thread, or has no list yet.
-    ///
-    /// # Safety
-    ///
-    /// Same as [`retire`](Self::retire).
-    #[cold]
-    #[inline(never)]
-    unsafe fn retire_slow<R: Reclaim>(
-        self: &Arc<Self>,
-        object: NonNull<Link>,
-        bytes: u64,
-        has_drop: bool,
-        shard: Shard,
-    ) -> Retired {
-        // SAFETY: guaranteed by the caller; `list` returns the list with its shard.
-        unsafe { self.retire_in::<R>(self.list(shard), object, bytes, has_drop) }
-    }
-
-    /// Like [`retire`](Self::retire), in a given list.
-    ///
-    /// # Safety
-    ///
-    /// Same as [`retire`](Self::retire); `list` is the list of `shard`.
-    #[inline(always)]
-    unsafe fn retire_in<R: Reclaim>(
-        self: &Arc<Self>,
-        (list, shard): (&List<O>, Shard),
-        object: NonNull<Link>,
-        bytes: u64,
-        has_drop: bool,
-    ) -> Retired {
-        shard.add(&list.retired_bytes, bytes);
-        let count = shard.add(&list.retired, 1);
-        let inside = if R::PUSHES_PLAINLY && shard.is_own() {
-            list.enter()
-        } else {
-            None
-        };
-        let mut more = match inside {
-            // The usual case: plain stores.
-            // SAFETY: the caller unlinked the object and retires it once; this thread is the owner and inside.
-            Some(state) => unsafe {
-                list.push_inside(object, object, count);
-                let more = list.free_inside::<R>(&*self.objects, shard, state);
-                list.leave();
-                more
-            },
-            // Another thread may be moving the chains, or the shard is shared: compare-exchange.
-            // SAFETY: the caller unlinked the object and retires it once.
-            None => unsafe {
-                list.push(object, object, count);
-                list.is_ready::<R>()
-            },
-        };
-        if self.poll.divides(count) || has_drop || bytes >= LARGE {
-            let fills = if bytes >= LARGE {
-                Fills::AtOnce
-            } else if self.batch.divides(count) {
-                Fills::Batch
-            } else {
-                Fills::Nothing
-            };
-            let to_drop = has_drop.then_some(object);
-            // SAFETY: the caller's guard protects the object, which is a variable if it has a destructor.
-            more |= unsafe { self.advance_if_due::<R>((list, shard), to_drop, fills) };
-        }
-        Retired { count, added: 1, more }
-    }
-
-    /// Like [`retire`](Self::retire), for a chain of objects.
-    ///
-    /// # Safety
-    ///
-    /// Same as [`retire`](Self::retire), for each object.
-    pub(crate) unsafe fn retire_chain<R: Reclaim>(
-        self: &Arc<Self>,
-        chain: Chain,
-        has_drop: bool,
-        shard: Shard,
-    ) -> Retired {
-        let (list, shard) = self.list(shard);
-        let (Some(last), Some(first)) = (chain.last, NonNull::new(chain.first)) else {
-            return Retired {
-                count: list.retired.load(Ordering::Relaxed),
-                added: 0,
-                more: false,
-            };
-        };
-        #[cfg(any(test, shadow_loom))]
-        if R::EXACT {
-            let (mut next, mut retired) = (chain.first, None);
-            while let Some(object) = NonNull::new(next) {
-                // SAFETY: guaranteed by the caller for each object; no other thread has the chain.
-                unsafe {
-                    next = object.as_ref().next();
-                    retired = Some(self.retire_exactly::<R>(object, self.objects.bytes(object)));
-                }
-            }
-            let added = chain.count;
-            return retired.map_or_else(|| unreachable!("it has a first"), |last| Retired { added, ..last });
-        }
-        shard.add(&list.retired_bytes, chain.bytes);
-        let count = shard.add(&list.retired, chain.count);
-        let turn = count / self.batch.get();
-        let inside = R::PUSHES_PLAINLY && shard.is_own() && list.enter().is_some();
-        // SAFETY: guaranteed by the caller for each object; `inside` says that this thread is the owner and inside.
-        unsafe {
-            if inside {
-                list.push_inside(first, last, turn);
-                list.leave();
-            } else {
-                list.push(first, last, turn);
-            }
-        }
-        let full = self.batch.is_passed(count, chain.count) || chain.bytes >= LARGE;
-        if list.add_weight(chain.weight) || full || has_drop {
-            self.advance_now::<R>((list, shard), has_drop);
-        }
-        Retired {
-            count,
-            added: chain.count,
-            more: R::INTERVALS || list.is_ready::<R>(),
-        }
-    }
-
     /// Returns the number of objects of one shard that make a batch.
     pub(crate) fn batch(&self) -> u64 {
         self.batch.get()
     }
 
-    /// Does the work that [`retire`](Self::retire) must not do: drops ready objects, and visits the shard of an idle
-    /// thread. Runs the `Drop` of values.
-    #[inline]
-    pub(crate) fn follow_up<R: Reclaim>(&self, shard: Shard, retired: Retired) {
-        if retired.more {
-            self.follow_up_slow::<R>(shard, retired);
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn follow_up_slow<R: Reclaim>(&self, shard: Shard, retired: Retired) {
-        let shard = self.used(shard);
-        if R::PUSHES_PLAINLY && shard.is_own() && retired.added == 1 {
-            self.drop_few::<R>(shard);
-        } else {
-            self.drain::<R>(shard.index);
-        }
-        if self.batch.is_passed(retired.count, retired.added) {
-            // Once per batch, this thread also visits one other shard.
-            self.visit_idle::<R>(shard, retired.count / self.batch.get(), 1);
-            self.sift::<R>(shard.index, Effort::Few(2 * retired.added.max(self.batch.get())));
-        } else {
-            self.sift::<R>(shard.index, Effort::Few(2 * retired.added));
-        }
-    }
-
-    /// Drops one or two ready objects of this thread's own shard. Returns whether there may be more.
-    pub(super) fn drop_few<R: Reclaim>(&self, shard: Shard) -> bool {
+    /// Drops one or two ready objects of a shard. Returns whether there may be more.
+    ///
+    /// # Safety
+    ///
+    /// The shard is this thread's own.
+    pub(super) unsafe fn drop_few<R: Reclaim>(&self, shard: Shard) -> bool {
         // A `Drop` that frees other variables must not nest deeper: ready objects stay for the next call.
         if is_reclaiming() {
             return false;
@@ -384,7 +196,10 @@ impl<O: Objects> RetireLists<O> {
         let Some(list) = self.get(shard.index) else {
             return false;
         };
-        let Some(state) = list.enter() else { return false };
+        // SAFETY: the caller guarantees that the shard is this thread's own, and it is not inside: nothing else is called there.
+        let Some(state) = (unsafe { list.enter() }) else {
+            return false;
+        };
         // SAFETY: this thread is the owner, inside, and `state` is from `enter`.
         let taken = unsafe { list.take_inside::<R>(state) };
         list.leave();
@@ -518,51 +333,22 @@ impl<O: Objects> RetireLists<O> {
         Mark {
             batches,
             held: [const { Reached::new() }; MAX_SHARDS],
-            #[cfg(any(test, shadow_loom))]
-            limbo: {
-                let exact = crate::sync::lock_stat(&self.exact);
-                [&exact.limbo[..], &exact.dropping].concat()
-            },
+            limbo: self.limbo.pending(),
         }
     }
 
     /// Returns whether all objects retired before the mark have been dropped (R5).
     pub(crate) fn is_done(&self, mark: &Mark) -> bool {
-        #[cfg(any(test, shadow_loom))]
-        {
-            let exact = crate::sync::lock_stat(&self.exact);
-            let is_there = |object: &usize| exact.limbo.contains(object) || exact.dropping.contains(object);
-            if mark.limbo.iter().any(is_there) {
-                return false;
-            }
+        if !self.limbo.is_done(&mark.limbo) {
+            return false;
         }
         // No short circuit: the first check after the mark settles which period a shard's held objects must have
         // reached.
         self.lists().fold(true, |done, (shard, list)| {
             let here =
-                list.is_done(mark.batches[shard]) && list.held().is_none_or(|held| held.is_past(&mark.held[shard]));
+                list.is_done(mark.batches[shard]) && list.held.get().is_none_or(|held| held.is_past(&mark.held[shard]));
             done & here
         })
-    }
-
-    /// Drops all retired objects. A pending callback of an exact backend finds its object gone.
-    ///
-    /// # Safety
-    ///
-    /// No guard protects anything of this store any more, and no operation runs.
-    pub(crate) unsafe fn drain_all<R: Reclaim>(&self) {
-        for (_, list) in self.lists() {
-            // A `Drop` may free variables of other stores, never of this one.
-            for chains in list.take_all() {
-                // SAFETY: the caller guarantees that no guard protects the objects.
-                unsafe { self.reclaim::<R>(list, chains) };
-            }
-        }
-        #[cfg(any(test, shadow_loom))]
-        // SAFETY: the caller guarantees that no guard protects the objects.
-        unsafe {
-            self.drain_exact();
-        }
     }
 }
 

@@ -3,9 +3,9 @@
 
 use super::participants::{FENCES, Participant, Site};
 use super::{barrier, old_guards};
+use crate::defect::{Defect, planted_everywhere};
 use crate::events;
 use crate::sync::{Ordering, stat};
-use crate::table::defect::{Defect, planted_everywhere};
 
 /// Begins a grace period, and returns its number, the target epoch.
 pub(super) fn begin_period<S: Site>() -> u64 {
@@ -19,6 +19,13 @@ pub(super) fn begin_period<S: Site>() -> u64 {
 pub(super) fn is_over<S: Site>(period: u64) -> bool {
     // Acquire: pairs with `scan_alone` (G3).
     S::domain().over.load(Ordering::Acquire) >= period
+}
+
+/// Returns whether a heavy barrier came after the newest period began, so that the next scan needs none (E4).
+pub(super) fn is_fenced<S: Site>() -> bool {
+    // Relaxed, both: the scan loads them again.
+    let newest = S::domain().epoch.load(Ordering::Relaxed) & !FENCES;
+    S::domain().fenced.load(Ordering::Relaxed) >= newest
 }
 
 /// Returns whether scans have been refused their barriers for so long that this is considered permanent.
@@ -96,4 +103,17 @@ fn scan_alone<S: Site>() -> (bool, Option<u64>) {
     // An `oldest` of 0 means that it is unknown (E8).
     let too_old = (1..fenced).contains(&oldest).then(|| S::ages().note(oldest, fenced));
     (refused, too_old.flatten())
+}
+
+/// Checks the age of guards from time to time, also while nothing is retired.
+pub(super) fn beat<S: Site>() {
+    if !S::ages().is_beat_due() {
+        return;
+    }
+    // Acquire: as in `scan_alone`.
+    let inside = |participant: &Participant| participant.epoch.load(Ordering::Acquire) != 0;
+    if Participant::all::<S>().any(|participant| inside(participant)) || S::oldest_owned() != u64::MAX {
+        begin_period::<S>();
+        scan::<S>();
+    }
 }

@@ -61,7 +61,6 @@ pub(crate) enum Visitor {
     /// An operation, which must not fail without memory: it skips stores whose upkeep may allocate infallibly.
     Operation,
     /// The background reclaimer.
-    #[cfg_attr(shadow_loom, expect(dead_code, reason = "models have none"))]
     Background,
 }
 

@@ -5,14 +5,10 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::Duration;
 
-#[cfg(feature = "seize")]
-use super::Seize;
-#[cfg(any(test, shadow_loom))]
-use super::checked::Checked;
-use super::held::Effort;
 use super::list::List;
 use super::object::{Link, Objects};
-use super::retired::{Fills, RetireLists, is_reclaiming};
+use super::retired::{RetireLists, is_reclaiming};
+use super::sift::Effort;
 use super::stores::{Left, Visitor};
 use super::{Asymmetric, Epoch, Eras, Named, Reclaim, pace, stores};
 use crate::shard::Shard;
@@ -20,6 +16,21 @@ use crate::sync::{Ordering, stat};
 
 /// Retirements of a thread after which it visits further shards of other threads.
 const VISIT_EVERY: u64 = 16;
+
+/// What a newly retired object fills.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fills {
+    Nothing,
+    /// A batch of objects that may wait.
+    Batch,
+    /// A batch by its size or its weight: closed at once.
+    AtOnce,
+}
+
+/// Of objects with a destructor: retirements of a shard after which a barrier is paid out of [savings](pace::spend), and after
+/// which a pending period is checked again.
+const SPEND_EVERY: u64 = 32;
+const POLL_EVERY: u64 = 8;
 
 impl<O: Objects> RetireLists<O> {
     /// Closes the open batch, or advances the pending period, where an object fills a batch or the pace allows it.
@@ -47,17 +58,26 @@ impl<O: Objects> RetireLists<O> {
             self.advance_now::<R>((list, shard), to_drop.is_some());
             return true;
         }
+        list.note_age();
+        let lags = list.is_pending() && !list.is_ready::<R>();
         if to_drop.is_some() {
             self.note_waiting::<R>();
+            let count = shard.add(&list.retired_to_drop, 1);
+            if count.is_multiple_of(SPEND_EVERY) {
+                pace::spend();
+            }
+            // A barrier that came under a guard, or beside one, may have left no more to do than to look again.
+            if lags && count.is_multiple_of(POLL_EVERY) {
+                R::poll();
+            }
+            // Something is to be dropped soon, so no full batch is awaited. The caller's guard would hold up a period that
+            // begins now, so the barrier is left to `upkeep`, unless that does not come.
+            if !R::PERIODS_TAKE_MEMORY && pace::is_overdue() {
+                self.advance::<R>(shard.index);
+                return false;
+            }
         }
-        list.note_age();
         let cheap = !R::PERIODS_TAKE_MEMORY && pace::is_due();
-        let lags = list.is_pending() && !list.is_ready::<R>();
-        // A barrier is due, and something is to be dropped soon: no full batch is awaited.
-        if to_drop.is_some() && cheap {
-            self.advance::<R>(shard.index);
-            return false;
-        }
         // A full batch is closed, if the one before is drained.
         let closed = full && !list.is_pending();
         if closed {
@@ -82,10 +102,10 @@ impl<O: Objects> RetireLists<O> {
 
     /// Notes that an object waits that is to be dropped soon, and enlists the store (V1, V3).
     fn note_waiting<R: Reclaim>(self: &Arc<Self>) {
-        if cfg!(shadow_loom) {
+        if crate::sync::LOOM {
             return;
         }
-        super::list::barrier_of_owner();
+        super::barrier::light_of_owner();
         // Acquire: pairs with the Release below and with that in `tidy_as`.
         if pace::is_waiting() && self.shared.is_enlisted.load(stat::Ordering::Acquire) {
             return;
@@ -145,7 +165,8 @@ impl<O: Objects> RetireLists<O> {
             }
             if list.waiting() > 0 {
                 if R::PUSHES_PLAINLY && shard.is_own() {
-                    let _ = (0..FEW).try_for_each(|_| self.drop_few::<R>(shard).then_some(()));
+                    // SAFETY: this thread's own shard.
+                    let _ = (0..FEW).try_for_each(|_| unsafe { self.drop_few::<R>(shard) }.then_some(()));
                 } else {
                     self.drain::<R>(shard.index);
                 }
@@ -174,11 +195,12 @@ impl<O: Objects> RetireLists<O> {
                 Named::Epoch => Self::tidy_as::<Epoch>(lists, by),
                 Named::Eras => Self::tidy_as::<Eras>(lists, by),
                 #[cfg(feature = "seize")]
-                Named::Seize => Self::tidy_as::<Seize>(lists, by),
+                Named::Seize => Self::tidy_as::<super::Seize>(lists, by),
                 #[cfg(any(test, shadow_loom))]
-                Named::Checked { exact: true } => Self::tidy_as::<Checked>(lists, by),
-                #[cfg(any(test, shadow_loom))]
-                Named::Checked { exact: false } => Self::tidy_as::<Checked<false>>(lists, by),
+                Named::Checked { exact } => match exact {
+                    true => Self::tidy_as::<super::checked::Checked>(lists, by),
+                    false => Self::tidy_as::<super::checked::Checked<false>>(lists, by),
+                },
             }
         }
     }

@@ -1,14 +1,10 @@
 //! The weight of the objects of one shard's list: what they own besides their bytes, while they wait.
 
-use std::ptr;
-
-use super::figures::difference;
-use super::held::Held;
-use super::list::List;
-use super::object::Objects;
-use super::retired::LARGE;
-use crate::mem::try_box;
+use super::counters::difference;
 use crate::sync::{Ordering, stat};
+
+/// Bytes for which a full batch is not awaited: the size of one object, or the weight of the open objects.
+pub(super) const LARGE: u64 = 1 << 16;
 
 /// What objects own besides their bytes, as far as it is known.
 #[derive(Default)]
@@ -22,68 +18,30 @@ pub(super) struct Weights {
     closed_at: stat::AtomicU64,
 }
 
-impl<O: Objects> List<O> {
-    /// Turns the weight of the open objects into that of the waiting ones.
-    pub(super) fn close_weight(&self) {
-        let Some(weights) = self.weights() else { return };
-        let weight = weights.open.swap(0, Ordering::Relaxed);
-        weights.waiting.store(weight, Ordering::Relaxed);
-        let each = weight.div_ceil(self.unheld().max(1));
-        weights.each.store(each, Ordering::Relaxed);
-        let retired = self.retired.load(Ordering::Relaxed);
-        weights.closed_at.store(retired, Ordering::Relaxed);
-    }
-
-    pub(super) fn weights(&self) -> Option<&Weights> {
-        // Acquire: pairs with `make_weights`.
-        // SAFETY: null, or made by `make_weights` and freed with the list.
-        unsafe { self.weights.load(Ordering::Acquire).as_ref() }
-    }
-
-    #[cold]
-    pub(super) fn make_weights(&self) -> Option<&Weights> {
-        let fresh = Box::into_raw(try_box(Weights::default())?);
-        // AcqRel: Release pairs with `weights`; Acquire with that of the thread that was first.
-        if let Err(first) = self
-            .weights
-            .compare_exchange(ptr::null_mut(), fresh, Ordering::AcqRel, Ordering::Acquire)
-        {
-            // SAFETY: made above, and not published.
-            drop(unsafe { Box::from_raw(fresh) });
-            // SAFETY: as in `weights`.
-            return unsafe { first.as_ref() };
-        }
-        self.weights()
+impl Weights {
+    /// Turns the weight of the open objects into that of the waiting ones, of which there are `objects`; `retired` is the
+    /// list's count.
+    pub(super) fn close(&self, objects: u64, retired: u64) {
+        let weight = self.open.swap(0, Ordering::Relaxed);
+        self.waiting.store(weight, Ordering::Relaxed);
+        self.each.store(weight.div_ceil(objects.max(1)), Ordering::Relaxed);
+        self.closed_at.store(retired, Ordering::Relaxed);
     }
 
     /// Adds to the weight of the open objects. Returns whether that fills a batch.
     #[inline]
-    pub(super) fn add_weight(&self, weight: u64) -> bool {
-        if weight == 0 {
-            return false;
-        }
+    pub(super) fn add(&self, weight: u64) -> bool {
         // Relaxed, here and below: statistics, and how soon a batch is closed. If the batch has just been closed, the
         // weight counts with the next one.
-        let Some(weights) = self.weights().or_else(|| self.make_weights()) else {
-            return weight >= LARGE;
-        };
-        let before = weights.open.fetch_add(weight, Ordering::Relaxed);
+        let before = self.open.fetch_add(weight, Ordering::Relaxed);
         before / LARGE != before.saturating_add(weight) / LARGE
     }
 
-    /// Returns the bytes retired and not yet reclaimed, including what the objects own.
-    pub(super) fn pending_bytes(&self) -> u64 {
-        let bytes = difference(&self.retired_bytes, &self.reclaimed_bytes);
-        let held = self.held().map_or(0, Held::weight);
-        let bytes = bytes.saturating_add(held);
-        // Weight that was counted with the wrong batch is ignored once nothing waits.
-        let Some(weights) = self.weights().filter(|_| self.waiting() > 0) else {
-            return bytes;
-        };
-        let left = difference(&weights.closed_at, &self.reclaimed);
-        let waiting = left.saturating_mul(weights.each.load(Ordering::Relaxed));
-        let waiting = waiting.min(weights.waiting.load(Ordering::Relaxed));
-        let open = weights.open.load(Ordering::Relaxed);
-        bytes.saturating_add(open).saturating_add(waiting)
+    /// Returns the weight of all objects that wait, by the list's count of reclaimed ones.
+    pub(super) fn pending(&self, reclaimed: &stat::AtomicU64) -> u64 {
+        let left = difference(&self.closed_at, reclaimed);
+        let waiting = left.saturating_mul(self.each.load(Ordering::Relaxed));
+        let waiting = waiting.min(self.waiting.load(Ordering::Relaxed));
+        self.open.load(Ordering::Relaxed).saturating_add(waiting)
     }
 }

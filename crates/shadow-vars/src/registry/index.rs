@@ -3,8 +3,11 @@
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::{self, NonNull};
 
-use super::{GOLDEN, IdEntry};
+use crate::entry::IdEntry;
 use crate::sync::stat::{AtomicPtr, Ordering};
+
+/// 2^64 divided by the golden ratio: its multiples differ in their high bits.
+pub(super) const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// An array of pointers after its mask, in one allocation, which saves look-ups a dependent load.
 #[repr(C)]
@@ -65,7 +68,9 @@ impl Index {
         fresh.expose_provenance();
         // SAFETY: initialised above.
         let grown = unsafe { &*fresh };
-        self.entries().for_each(|entry| grown.add(NonNull::from(entry)));
+        // SAFETY: not shared yet; the entries live as long as the index that has them now.
+        self.entries()
+            .for_each(|entry| unsafe { grown.add(NonNull::from(entry)) });
         Some(fresh)
     }
 
@@ -141,8 +146,13 @@ impl Index {
         unsafe { entry.as_ref() }
     }
 
-    pub(super) fn add(&self, entry: NonNull<IdEntry>) {
-        // SAFETY: entries live until the registry is dropped.
+    /// Adds an entry, for which there is room.
+    ///
+    /// # Safety
+    ///
+    /// The entry lives as long as the index, and no other thread adds one now.
+    pub(super) unsafe fn add(&self, entry: NonNull<IdEntry>) {
+        // SAFETY: the caller guarantees that the entry lives.
         let home = Self::home(unsafe { entry.as_ref() }.id);
         let slots = self.slots();
         let mut probe = (0..slots.len()).map(|step| &slots[(home + step) & self.mask]);

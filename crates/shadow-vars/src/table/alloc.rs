@@ -4,13 +4,13 @@ use std::alloc::Layout;
 use std::ptr::{self, NonNull};
 
 use super::layout::{KeyRepr, Parts, RAW_LAYOUT, WeighValue, prefix_of};
-use super::node::{Life, Node, State, addr_fits, is_near, key_fits};
+use super::node::{Life, Node, State, addr_fits, is_near};
+use crate::entry::IdEntry;
 use crate::heap::Heap;
 use crate::panics;
 use crate::pool::{OwnedMagazine, Size};
 use crate::reclaim::Reclaim;
 use crate::reclaim::object::{Interval, Weighed};
-use crate::registry::IdEntry;
 use crate::shard::Shard;
 use crate::sync::{AtomicPtr, Ordering};
 
@@ -37,7 +37,7 @@ impl Node {
         life: Life,
     ) -> Option<NonNull<Self>> {
         if let (Some(size), false) = (entry.plain(), zeroed)
-            && key_fits(obj, entry)
+            && entry.key_fits(obj)
         {
             let node = Self::checked((heap, shard), heap.pool.alloc(size, shard)?, size, Self::prefix::<R>())?;
             let life = match life {
@@ -62,9 +62,9 @@ impl Node {
         zeroed: bool,
         life: Life,
     ) -> Option<NonNull<Self>> {
-        let repr = KeyRepr::of(obj, entry);
+        let repr = KeyRepr::of(obj, entry.index);
         let payload = raw.unwrap_or(entry.shape.payload);
-        let parts = Parts::of(entry, payload, repr)?;
+        let parts = entry.shape.parts_of(payload, repr)?;
         let node = Self::alloc_parts((heap, shard), &parts, zeroed)?;
         // SAFETY: fresh memory, laid out by these parts.
         unsafe { Self::begin(node, obj, entry, life, parts.prefix) };
@@ -220,7 +220,7 @@ impl Node {
     #[inline]
     pub(crate) unsafe fn bytes_as(node: NonNull<Self>, entry: &IdEntry) -> u64 {
         // SAFETY: the caller guarantees that the node is allocated.
-        let fits = key_fits(unsafe { node.as_ref() }.obj, entry);
+        let fits = entry.key_fits(unsafe { node.as_ref() }.obj);
         let bytes = match entry.plain() {
             Some(size) if fits => size.bytes(),
             // SAFETY: the caller guarantees that the node is allocated, and of this entry.

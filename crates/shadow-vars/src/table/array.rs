@@ -4,7 +4,7 @@ use std::alloc::Layout;
 use std::ptr::{self, NonNull};
 
 use super::count::ShardedCount;
-use super::group::Lane;
+use super::group::{BUCKET, Lane};
 use super::hash::{KeyHash, Walk};
 use super::node::{Node, is_near};
 use super::sieve::{Sieve, Sieved};
@@ -15,9 +15,6 @@ use crate::reclaim::object::Interval;
 use crate::shard::Shard;
 use crate::sync::stat::{self, AtomicU8};
 use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
-
-/// Slots per bucket, which is a cache line. Two under loom, where every load is a scheduling point.
-pub(crate) const BUCKET: usize = if cfg!(shadow_loom) { 2 } else { 8 };
 
 /// Buckets that share a mark: they follow each other in a walk.
 const BUCKETS_PER_MARK: usize = 64;
@@ -61,7 +58,6 @@ pub(crate) struct Table {
     sieve: Option<Sieve>,
     /// The order in which walks visit the buckets.
     pub(crate) walk: Walk,
-    /// Slots claimed so far.
     pub(crate) claimed: ShardedCount,
     /// Claims of new keys while an older table exists, and how many of them there may be (P4).
     tickets: AtomicUsize,
@@ -101,6 +97,13 @@ pub(crate) struct Plan {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct SlotIndex(usize);
 
+impl SlotIndex {
+    /// Returns the index of the slot's bucket.
+    pub(super) fn bucket(self) -> usize {
+        self.0 / BUCKET
+    }
+}
+
 impl Table {
     /// Allocates a table of EMPTY slots. Returns `None` if allocation fails.
     pub(crate) fn alloc(plan: Plan) -> Option<NonNull<Self>> {
@@ -108,7 +111,7 @@ impl Table {
         let blocks = (1_usize << plan.log2).div_ceil(plan.block);
         let limit = (BUCKET << plan.log2) * 3 / 4;
         let marks = Some((1 << plan.log2) / BUCKETS_PER_MARK).filter(|&marks| marks >= FEWEST_MARKS);
-        // A slot is claimed once, so the counter of a small table is contended only for a short time.
+        // A slot is claimed once: the counter of a small table is contended for a short time.
         let counters = if plan.log2 < SHARED_LOG2 { 0 } else { plan.shards };
         let (slot_bytes, sieve) = (BUCKET_BYTES << plan.log2, Sieve::new(plan.log2, plan.sieved));
         let interval = match plan.born {
@@ -308,7 +311,7 @@ impl Table {
     /// Returns the bucket where a probe continues after this one.
     #[inline]
     pub(crate) fn bucket_after(&self, bucket: &[AtomicU64; BUCKET]) -> &[AtomicU64; BUCKET] {
-        self.bucket(self.slot_in(bucket, Lane::FIRST).0 / BUCKET + 1)
+        self.bucket(self.slot_in(bucket, Lane::FIRST).bucket() + 1)
     }
 
     #[inline]
@@ -326,8 +329,7 @@ impl Table {
         Word::from_bits(slot.load(order))
     }
 
-    /// Changes a slot, by compare-and-swap. Returns whether it did. All changes but [`set_moved`](Self::set_moved) are made
-    /// here.
+    /// Changes a slot by compare-and-swap, as all but [`set_moved`](Self::set_moved) do. Returns whether it did.
     ///
     /// AcqRel: Release publishes what the new word leads to (a node, or work done in the successor) to every `load`;
     /// Acquire, because what the old word led to is used next. Relaxed on failure: the caller loads again (O1).
@@ -336,7 +338,7 @@ impl Table {
     pub(crate) fn cas(&self, slot: SlotIndex, from: Word, to: Word) -> bool {
         self.header.check();
         debug_assert!(
-            from != Word::EMPTY || to == Word::SEALED || self.is_marked(slot.0 / BUCKET),
+            from != Word::EMPTY || to == Word::SEALED || self.is_marked(slot.bucket()),
             "a claim without a mark (L6)"
         );
         let slot = self.slots.get(slot);

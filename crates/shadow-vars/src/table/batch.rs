@@ -2,14 +2,15 @@
 
 use std::ptr::{self, NonNull};
 
-use super::array::{BUCKET, Table};
+use super::array::Table;
+use super::group::BUCKET;
 use super::group::{Group, Tags};
+use super::key::Key;
 use super::node::Node;
-use super::probe::Key;
 use super::{Core, NodeRef, Shield};
+use crate::entry::IdEntry;
 use crate::mem::prefetch;
 use crate::reclaim::Reclaim;
-use crate::registry::IdEntry;
 use crate::sync::AtomicU64;
 
 /// The most look-ups in one batch: few enough that what they load stays in a core's first-level cache.

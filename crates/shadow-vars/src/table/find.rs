@@ -15,14 +15,15 @@
 //! ```
 
 use super::array::{SlotIndex, Table};
-use super::defect::Defect;
 use super::group::{Group, Tags};
+use super::key::Key;
 use super::node::State;
-use super::probe::{Found, Key, Probe};
+use super::probe::{Found, Probe};
 use super::word::{Kind, Word};
 use super::{Core, NodeRef, Shield};
+use crate::defect::Defect;
+use crate::entry::IdEntry;
 use crate::reclaim::Reclaim;
-use crate::registry::IdEntry;
 use crate::sync::{Ordering, fence};
 
 /// The outcome of reading whole buckets.

@@ -5,9 +5,11 @@
 //! language, so on x86-64 they are inline assembly: there, each aligned 8-byte lane of a 16-byte load is read at once.
 //! Elsewhere (and under loom) they are eight relaxed loads.
 
-use super::array::BUCKET;
 use super::hash::TagPart;
 use crate::sync::AtomicU64;
+
+/// Slots per bucket, which is a cache line. Two under loom, where every load is a scheduling point.
+pub(crate) const BUCKET: usize = if cfg!(shadow_loom) { 2 } else { 8 };
 
 /// The lanes of a bucket that belong to no key: a bit for each EMPTY lane, and from bit 8 on one for each lane that is MOVED
 /// or SEALED.

@@ -18,13 +18,15 @@
 
 use std::ptr::NonNull;
 
-use super::array::{BUCKET, Table};
-use super::defect::{Defect, Stage};
+use super::array::Table;
+use super::group::BUCKET;
 use super::group::{Group, Tags};
+use super::key::Key;
 use super::node::{Node, State};
-use super::probe::{Found, Key, Probe};
+use super::probe::{Found, Probe};
 use super::word::{Kind, Word};
 use super::{Core, NoMemory, NodeRef, Shield};
+use crate::defect::{Defect, Stage};
 use crate::reclaim::Reclaim;
 use crate::shard::Shard;
 use crate::sync::AtomicU64;

@@ -12,11 +12,13 @@
 use std::alloc::Layout;
 use std::mem::{align_of, needs_drop, size_of};
 
-use super::node::{Node, key_fits};
+use super::node::{Node, WIDE, addr_fits};
 use crate::pool::Size;
 use crate::reclaim::object::Interval;
-use crate::registry::IdEntry;
 use crate::sync::AtomicPtr;
+
+/// The largest supported alignment of a value, in bytes.
+pub const MAX_ALIGN: usize = 4096;
 
 /// Drops a payload in place.
 pub(crate) type DropValue = unsafe fn(*mut u8);
@@ -40,14 +42,13 @@ pub(super) enum KeyRepr {
 }
 
 impl KeyRepr {
+    /// Returns the representation of a key, by the index of its id.
     #[inline]
-    pub(super) fn of(obj: usize, entry: &IdEntry) -> Self {
-        if key_fits(obj, entry) {
-            Self::Inline
-        } else if entry.index_fits() {
-            Self::OutOfLineAddr
-        } else {
-            Self::OutOfLineId
+    pub(super) fn of(obj: usize, index: u32) -> Self {
+        match index {
+            WIDE.. => Self::OutOfLineId,
+            _ if addr_fits(obj) => Self::Inline,
+            _ => Self::OutOfLineAddr,
         }
     }
 }
@@ -56,7 +57,7 @@ impl KeyRepr {
 #[derive(Clone, Copy)]
 pub(crate) struct Shape {
     pub(super) payload: Layout,
-    /// Drops the payload in place. [`IdEntry::drop_value`] returns the function to call.
+    /// Drops the payload in place. [`IdEntry::drop_value`](crate::entry::IdEntry::drop_value) returns the function to call.
     pub(crate) drop: Option<DropValue>,
     /// Each node has a layout of its own, stored before the payload; `parts` are not used.
     pub(super) raw: bool,
@@ -112,6 +113,16 @@ impl Shape {
         (!self.raw && parts.prefix == prefix_of(KeyRepr::Inline, self.intervals)).then_some(parts.size)
     }
 
+    /// Returns the parts of a node with this payload. Never `None` for a node that was allocated with these arguments.
+    #[inline]
+    pub(super) fn parts_of(&self, payload: Layout, repr: KeyRepr) -> Option<Parts> {
+        if self.raw {
+            Parts::new(payload, true, repr, self.intervals)
+        } else {
+            Some(self.parts[repr as usize])
+        }
+    }
+
     const fn parts(payload: Layout, intervals: bool) -> [Parts; 3] {
         match (
             Parts::new(payload, false, KeyRepr::Inline, intervals),
@@ -128,7 +139,7 @@ impl Shape {
 /// Returns the number of bytes before the header, without padding.
 pub(super) const fn prefix_of(repr: KeyRepr, intervals: bool) -> usize {
     let entry = if matches!(repr, KeyRepr::OutOfLineId) {
-        size_of::<*const IdEntry>()
+        size_of::<*const ()>()
     } else {
         0
     };
@@ -175,16 +186,6 @@ impl Parts {
                 record,
             }),
             Err(_) => None,
-        }
-    }
-
-    /// Returns the parts of a node of this entry. Never `None` for a node that was allocated with these arguments.
-    #[inline]
-    pub(super) fn of(entry: &IdEntry, payload: Layout, repr: KeyRepr) -> Option<Self> {
-        if entry.shape.raw {
-            Self::new(payload, true, repr, entry.shape.intervals)
-        } else {
-            Some(entry.shape.parts[repr as usize])
         }
     }
 

@@ -11,13 +11,15 @@
 //! Every step may be repeated by any thread, at any pace (I8). Only the root is migrated (P3). Inserts and frees help, a block
 //! at a time (P1).
 
-use super::array::{BUCKET, MAX_LOG2, Plan, SlotIndex, Table};
-use super::defect::{Defect, Stage};
+use super::array::{MAX_LOG2, Plan, SlotIndex, Table};
+use super::group::BUCKET;
 use super::group::{Group, Tags};
+use super::key::Key;
 use super::node::State;
-use super::probe::{Found, Key, Probe};
+use super::probe::{Found, Probe};
 use super::word::{Kind, Word};
 use super::{Core, NoMemory, NodeRef, Shield};
+use crate::defect::{Defect, Stage};
 use crate::mem::prefetch;
 use crate::reclaim::Reclaim;
 use crate::reclaim::retired::Retired;

@@ -203,16 +203,19 @@ use std::sync::Arc;
 
 use crossbeam_utils::CachePadded;
 
-use self::array::{BUCKET, MAX_LOG2, Plan, Table};
+use self::array::{MAX_LOG2, Plan, Table};
+use self::group::BUCKET;
 use self::hash::{AddrHasher, Places};
+use self::key::Key;
 use self::node::Node;
-use self::probe::Key;
 use self::sieve::Sieved;
+use crate::defect::{Defect, Rigging, Stage};
+use crate::entry::IdEntry;
 use crate::heap::Heap;
 use crate::reclaim::Reclaim;
 use crate::reclaim::object::Link;
 use crate::reclaim::retired::{RetireLists, Retired};
-use crate::registry::{IdEntry, Registry};
+use crate::registry::Registry;
 use crate::shard::Shard;
 use crate::sync::stat::AtomicU64;
 use crate::sync::{AtomicPtr, Ordering};
@@ -221,15 +224,17 @@ use crate::tally::Tally;
 pub(crate) mod alloc;
 pub(crate) mod array;
 pub(crate) mod batch;
+mod by_address;
 mod count;
-pub(crate) mod defect;
 pub(crate) mod find;
-mod group;
+pub(crate) mod group;
 pub(crate) mod hash;
 pub(crate) mod insert;
+pub(crate) mod key;
 pub(crate) mod layout;
 mod migrate;
 pub(crate) mod node;
+mod parts;
 pub(crate) mod probe;
 pub(crate) mod remove;
 mod retire;
@@ -382,8 +387,7 @@ pub(crate) struct Core<R: Reclaim> {
     pub(crate) ctor_failed: AtomicU64,
     /// Counts of variables created and freed.
     pub(crate) nodes: Tally,
-    #[cfg(any(test, shadow_loom))]
-    pub(crate) rigging: defect::Rigging,
+    pub(crate) rigging: Rigging,
     _backend: PhantomData<fn() -> R>,
 }
 
@@ -408,8 +412,7 @@ impl<R: Reclaim> Core<R> {
             rebuilds: AtomicU64::new(0),
             ctor_failed: AtomicU64::new(0),
             nodes: Tally::new(shards),
-            #[cfg(any(test, shadow_loom))]
-            rigging: defect::Rigging::default(),
+            rigging: Rigging::default(),
             _backend: PhantomData,
         };
         // A table of twice the requested slots stays below the load limit with that many variables and the tombs among them.
@@ -461,7 +464,7 @@ impl<R: Reclaim> Core<R> {
         let next = shield.load(|order| table.load_next(order))?;
         // After the successor was loaded (B4).
         let root = self.root(shield);
-        if root.generation > table.generation && !self.planted(defect::Defect::SuccessorUnchecked) {
+        if root.generation > table.generation && !self.planted(Defect::SuccessorUnchecked) {
             return Some(root);
         }
         // SAFETY: not retired when it was loaded, so it is protected (B4).
@@ -532,6 +535,18 @@ impl<R: Reclaim> Core<R> {
     fn retire_by(&self, _: Shield<'_, R>, shard: Shard, object: NonNull<Node>, (bytes, soon): (u64, bool)) -> Retired {
         // SAFETY: each caller has unlinked the object itself; it is pinned, as the shield proves.
         unsafe { self.lists.retire::<R>(Node::link(object), bytes, soon, shard) }
+    }
+
+    /// Returns whether this rule is broken on purpose.
+    #[inline(always)]
+    pub(crate) fn planted(&self, defect: Defect) -> bool {
+        self.rigging.has(defect)
+    }
+
+    /// Lets a test stop this thread at a stage.
+    #[inline(always)]
+    pub(crate) fn at(&self, stage: Stage) {
+        self.rigging.at(stage);
     }
 
     fn orphan(&self, node: NonNull<Node>) {

@@ -9,19 +9,17 @@
 //!
 //! The meaning of the middle bits depends on the state: the builder's token (BUILDING), unused (LIVE), the next node of a
 //! retire list (all others, once retired). The index does not change, so one comparison tells whether a node is LIVE and of an
-//! id. If the index is [`WIDE`], a pointer to the id's entry precedes the header.
+//! id. If the index is [`WIDE`], a pointer to the id's entry precedes the header. What needs the entry is in
+//! [`parts`](super::parts).
 
-use std::alloc::Layout;
-use std::mem::{align_of, size_of};
-use std::ptr::{self, NonNull};
+use std::mem::align_of;
 
-use super::layout::{KeyRepr, Parts, RAW_LAYOUT};
-use crate::heap::{Heap, WIDE};
+use crate::defect::{Poison, as_checked};
 use crate::reclaim::object::Link;
-use crate::registry::IdEntry;
-#[cfg(any(test, shadow_loom))]
-use crate::sync::stat;
-use crate::sync::{AtomicPtr, Ordering};
+use crate::sync::Ordering;
+
+/// The first index that a life word cannot hold. Nodes of such ids hold a pointer to their entry instead.
+pub(crate) const WIDE: u32 = 0xffff;
 
 /// The header of a variable, of a key record, and of a retired table.
 #[repr(C)]
@@ -31,9 +29,8 @@ pub(crate) struct Node {
     /// The index in the life word, separately: under loom, each load is one more point at which threads can switch.
     #[cfg(shadow_loom)]
     index: u32,
-    /// Set instead of freeing by the checked backend, so that a late access is caught instead of being undefined behaviour.
-    #[cfg(any(test, shadow_loom))]
-    reclaimed: stat::AtomicBool,
+    /// Set by the checked backend, in tests.
+    pub(super) reclaimed: Poison,
 }
 
 /// The state of a node. Changes only to a later one of this list, and from `Building` at most once.
@@ -123,9 +120,8 @@ impl Life {
     }
 }
 
-#[cfg(not(any(test, shadow_loom)))]
-const _: () = assert!(size_of::<Node>() == 16);
-const _: () = assert!(align_of::<Node>() == align_of::<*const IdEntry>());
+const _: () = assert!(size_of::<Node>() == 16 || size_of::<Poison>() > 0);
+const _: () = assert!(align_of::<Node>() == align_of::<*const ()>());
 
 impl Node {
     /// Creates the header of a table, with which the table can be put on retire lists. In place of an object, it holds the
@@ -140,59 +136,18 @@ impl Node {
             life: Link::new(life.0),
             #[cfg(shadow_loom)]
             index: life.index(),
-            #[cfg(any(test, shadow_loom))]
-            reclaimed: false.into(),
+            reclaimed: Poison::default(),
         }
-    }
-
-    /// Returns the id's entry. Not for tables.
-    #[inline]
-    pub(crate) fn entry<'h>(&self, heap: &'h Heap) -> &'h IdEntry {
-        match self.index() {
-            // SAFETY: entries outlive every node (the registry is dropped after the last).
-            WIDE => unsafe { &*self.wide_entry() },
-            // SAFETY: this node has the index.
-            index => unsafe { heap.entry(index) },
-        }
-    }
-
-    /// Returns the entry of a node whose index is WIDE.
-    fn wide_entry(&self) -> *const IdEntry {
-        let header = ptr::with_exposed_provenance::<*const IdEntry>(ptr::from_ref(self).addr());
-        // SAFETY: the index is WIDE, so `begin` wrote the pointer there.
-        unsafe { header.sub(1).read() }
-    }
-
-    #[inline]
-    pub(crate) fn is_for(&self, obj: usize, entry: &IdEntry) -> bool {
-        self.check();
-        self.obj == obj && self.is_of(entry)
     }
 
     /// Returns the id's index, or WIDE. Constant for the node's lifetime.
     #[inline]
-    fn index(&self) -> u32 {
+    pub(super) fn index(&self) -> u32 {
         #[cfg(shadow_loom)]
         return self.index;
         // Relaxed: the index was written before the node was published, and never changes.
         #[cfg(not(shadow_loom))]
         return Life(self.life.load(Ordering::Relaxed)).index();
-    }
-
-    /// Returns whether the node is of this id.
-    #[inline]
-    pub(crate) fn is_of(&self, entry: &IdEntry) -> bool {
-        match self.index() {
-            WIDE => ptr::eq(self.wide_entry(), entry),
-            index => index == entry.index,
-        }
-    }
-
-    /// Returns whether the node is the variable of this key, and exists. May return false for an id whose index is WIDE.
-    /// Ordered like [`life`](Self::life).
-    #[inline]
-    pub(crate) fn is_live_for(&self, obj: usize, entry: &IdEntry) -> bool {
-        self.obj == obj && self.life() == entry.live
     }
 
     /// Returns whether the variable exists. Ordered like [`life`](Self::life).
@@ -273,110 +228,10 @@ impl Node {
         addr_fits(self.obj) && self.index() != WIDE
     }
 
-    pub(super) fn key_repr(&self) -> KeyRepr {
-        match self.index() {
-            WIDE => KeyRepr::OutOfLineId,
-            _ if addr_fits(self.obj) => KeyRepr::Inline,
-            _ => KeyRepr::OutOfLineAddr,
-        }
-    }
-
-    /// Returns the address of the payload. Not for records and tables.
-    ///
-    /// # Safety (here and in the functions below that take a pointer)
-    ///
-    /// The node is allocated and protected by the caller's guard, or owned by the caller alone; `entry` is the node's.
-    pub(crate) unsafe fn payload(node: NonNull<Self>, entry: &IdEntry) -> NonNull<u8> {
-        // SAFETY: the caller guarantees that the node is allocated; these are the parts with which it was.
-        unsafe { node.byte_add(Self::parts(node, entry).payload).cast() }
-    }
-
-    /// Returns the payload of a typed variable, whose offset follows from the type alone.
-    ///
-    /// # Safety
-    ///
-    /// The node's entry holds `T`, and the payload is initialised.
-    #[inline]
-    pub(crate) unsafe fn value<'g, T>(node: NonNull<Self>) -> &'g T {
-        // SAFETY: the caller guarantees the type, and that the payload is initialised.
-        unsafe { Self::value_ptr(node).as_ref() }
-    }
-
-    /// Returns the address of the value. Like [`value`](Self::value), but the payload need not be initialised.
-    #[inline]
-    pub(crate) unsafe fn value_ptr<T>(node: NonNull<Self>) -> NonNull<T> {
-        let offset = const { size_of::<Node>().next_multiple_of(align_of::<T>()) };
-        // SAFETY: `Layout::extend` puts a `T` after the header at this very offset.
-        unsafe { node.byte_add(offset).cast() }
-    }
-
-    /// Returns the payload's layout. Not for records and tables.
-    pub(crate) unsafe fn payload_layout(node: NonNull<Self>, entry: &IdEntry) -> Layout {
-        if entry.shape.raw {
-            // SAFETY: `alloc` wrote it for every raw node.
-            unsafe { node.byte_add(RAW_LAYOUT).cast::<Layout>().read() }
-        } else {
-            entry.shape.payload
-        }
-    }
-
-    /// Returns the key record of a node whose key does not fit into a word; null once it has become a tomb.
-    pub(crate) unsafe fn record<'g>(node: NonNull<Self>, entry: &IdEntry) -> Option<&'g AtomicPtr<Self>> {
-        // SAFETY: the caller guarantees that the node is allocated, and of this entry.
-        let offset = unsafe { Self::parts(node, entry) }.record?;
-        // SAFETY: `alloc` put the pointer there.
-        Some(unsafe { node.byte_add(offset).cast().as_ref() })
-    }
-
-    #[inline]
-    pub(super) unsafe fn parts(node: NonNull<Self>, entry: &IdEntry) -> Parts {
-        // SAFETY: the caller guarantees that the node is allocated, and of this entry.
-        let (layout, this) = unsafe { (Self::payload_layout(node, entry), node.as_ref()) };
-        let parts = Parts::of(entry, layout, this.key_repr());
-        // The same computation succeeded when the node was allocated.
-        parts.unwrap_or_else(|| unreachable!("the layout of an allocated node"))
-    }
-
-    /// Tells loom that the memory is freed: an access that does not happen before this, or comes later, fails the model.
-    ///
-    /// # Safety
-    ///
-    /// The node is allocated, and reclaimed now. Not for tables.
-    #[cfg(shadow_loom)]
-    pub(crate) unsafe fn loom_free(node: NonNull<Self>, heap: &Heap) {
-        // SAFETY: the caller guarantees that the node is reclaimed now. Loom runs one thread at a time, and none is inside an
-        // access to the word.
-        unsafe {
-            let this = node.as_ref();
-            if this.life().state() != State::Record
-                && let Some(record) = Self::record(node, this.entry(heap))
-            {
-                (*ptr::from_ref(record).cast_mut()).with_mut(|_| ());
-            }
-            (*node.as_ptr()).life.with_mut(|_| ());
-        }
-    }
-
-    /// Marks the node as reclaimed, instead of freeing it.
-    #[cfg(any(test, shadow_loom))]
-    pub(crate) fn poison(&self) {
-        let before = self.reclaimed.swap(true, Ordering::SeqCst);
-        assert!(!before, "reclaimed twice");
-    }
-
-    /// Clears the mark, when the store is dropped.
-    #[cfg(any(test, shadow_loom))]
-    pub(crate) fn unpoison(&self) {
-        self.reclaimed.store(false, Ordering::SeqCst);
-    }
-
     /// With the checked backend, panics on an access after reclamation.
     #[inline]
     pub(crate) fn check(&self) {
-        #[cfg(any(test, shadow_loom))]
-        super::defect::access();
-        #[cfg(any(test, shadow_loom))]
-        assert!(!self.reclaimed.load(Ordering::SeqCst), "access after reclamation");
+        self.reclaimed.check();
     }
 }
 
@@ -384,22 +239,14 @@ impl Node {
 pub(crate) const ADDR: u64 = 0x0000_ffff_ffff_fff8;
 
 /// Returns whether a slot's word can hold this address.
-pub(super) const fn addr_fits(addr: usize) -> bool {
+pub(crate) const fn addr_fits(addr: usize) -> bool {
     addr as u64 & !ADDR == 0
 }
 
 /// Returns whether a slot's word, and the link of a retire list, can hold the address of a new allocation. Exposes it.
 #[inline]
 pub(super) fn is_near<T>(made: *mut T) -> bool {
-    let addr = made.expose_provenance();
-    #[cfg(any(test, shadow_loom))]
-    let addr = addr | super::defect::FAR.get();
-    addr_fits(addr)
-}
-
-/// Returns whether a TOMB word can hold this key.
-pub(crate) fn key_fits(obj: usize, entry: &IdEntry) -> bool {
-    addr_fits(obj) && entry.index_fits()
+    addr_fits(as_checked(made.expose_provenance()))
 }
 
 #[cfg(test)]

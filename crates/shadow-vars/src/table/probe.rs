@@ -1,44 +1,13 @@
 //! The probe for a key's slot in one table: slot by slot, bucket by bucket from the key's home.
 
-use super::array::{BUCKET, SlotIndex, Table};
-use super::defect::Defect;
-use super::hash::{AddrHash, KeyHash};
-use super::node::{Node, key_fits};
+use super::array::{SlotIndex, Table};
+use super::group::BUCKET;
+use super::key::Key;
+use super::node::Node;
 use super::word::{Kind, Word};
 use super::{Core, Shield};
+use crate::defect::Defect;
 use crate::reclaim::Reclaim;
-use crate::registry::IdEntry;
-
-/// A key, with the values computed from it once.
-#[derive(Clone, Copy)]
-pub(crate) struct Key<'a> {
-    pub(crate) obj: usize,
-    pub(crate) entry: &'a IdEntry,
-    pub(crate) hash: KeyHash,
-    /// The tag of the key's LINK, FROZEN and RECORD words.
-    pub(crate) tag: u16,
-    /// The tag in the low 16 bits; the upper bits are unspecified, which saves a mask.
-    pub(crate) wide_tag: u32,
-}
-
-impl<'a> Key<'a> {
-    #[inline]
-    pub(crate) fn new(obj: usize, entry: &'a IdEntry, hash: AddrHash) -> Self {
-        let hash = hash.with(entry.salt);
-        Self {
-            obj,
-            entry,
-            hash,
-            tag: hash.tag(),
-            wide_tag: hash.point as u32,
-        }
-    }
-
-    /// Returns the key's TOMB word, if the key fits into one.
-    pub(crate) fn tomb(&self) -> Option<Word> {
-        key_fits(self.obj, self.entry).then(|| Word::tomb(self.obj, self.tag))
-    }
-}
 
 /// The slot at which a probe ends.
 #[derive(Clone, Copy, Debug)]

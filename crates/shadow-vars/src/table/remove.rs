@@ -18,16 +18,17 @@ use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
 use super::array::{SlotIndex, Table};
-use super::defect::{Defect, Stage};
 use super::find::Scan;
-use super::node::{Life, Node, State, key_fits};
-use super::probe::{Found, Key, Probe};
+use super::key::Key;
+use super::node::{Life, Node, State};
+use super::probe::{Found, Probe};
 use super::word::{Kind, Word};
 use super::{Core, NoMemory, NodeRef, Shield};
+use crate::defect::{Defect, Stage};
+use crate::entry::IdEntry;
 use crate::fork;
 use crate::mem::prefetch;
 use crate::reclaim::Reclaim;
-use crate::registry::IdEntry;
 use crate::shard::Shard;
 use crate::sync::Ordering;
 
@@ -323,7 +324,7 @@ impl<R: Reclaim> Core<R> {
                 slot,
                 word,
                 node,
-                key_fits(node.obj, entry).then(|| Word::tomb(node.obj, word.tag())),
+                entry.key_fits(node.obj).then(|| Word::tomb(node.obj, word.tag())),
             )
         {
             return Ok(());

@@ -156,7 +156,7 @@ impl Objects for Heap {
             let panicked = drop_object(node, self);
             #[cfg(shadow_loom)]
             loom_free(node, self);
-            node.as_ref().poison();
+            node.as_ref().reclaimed.set();
             Freed { bytes, panicked }
         }
     }
@@ -166,7 +166,7 @@ impl Objects for Heap {
         // SAFETY: the caller guarantees that the object was poisoned, and that nothing uses it any more.
         unsafe {
             let node = Node::of_link(object);
-            node.as_ref().unpoison();
+            node.as_ref().reclaimed.clear();
             free((self, shard), node);
         }
     }

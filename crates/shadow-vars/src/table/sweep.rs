@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! sweep of an id     all tables, oldest first, each in the order of a walk (P5); marks select the buckets (L6), snapshots
-//!                    the slots with the id's bits (L4); nodes are killed, unlinked, and retired in batches
+//!                    the slots with the id's bits (L4); nodes are killed, unlinked, and retired in batches, those of large
+//!                    tables with destructors in the order of their addresses
 //! pass of a parent   in each table, one run of buckets for each place that ids use (L5, O7)
 //! iteration          region by region of the hash space, in the order of a walk (P5, L6)
 //! ```
@@ -12,18 +13,20 @@
 use std::ops::Range;
 use std::ptr::NonNull;
 
-use super::array::{BUCKET, SlotIndex, Table};
-use super::defect::{Defect, Stage};
+use super::array::{SlotIndex, Table};
+use super::by_address::ByAddress;
+use super::group::BUCKET;
 use super::group::Group;
 use super::hash::{Places, TagPart, Walk};
 use super::node::{Node, State};
 use super::sweep_batch::{PrefetchRing, SweepBatch};
 use super::word::{Kind, Word};
 use super::{Core, NodeRef, Shield};
+use crate::defect::{Defect, Stage};
+use crate::entry::IdEntry;
 use crate::mem::prefetch;
 use crate::panics::FirstPanic;
 use crate::reclaim::Reclaim;
-use crate::registry::IdEntry;
 use crate::sync::{Ordering, fence};
 
 /// How many buckets ahead a sweep prefetches.
@@ -97,6 +100,7 @@ impl<R: Reclaim> Core<R> {
         let from = self.root(shield);
         let mut batch = SweepBatch::new(self, shield, entry, from, table);
         let mut prefetched = PrefetchRing::new();
+        let mut by_address = ByAddress::new(entry, steps.len());
         let mut left = steps;
         while let Some(step) = table.first_marked(left.clone()) {
             left.start = step + 1;
@@ -109,12 +113,20 @@ impl<R: Reclaim> Core<R> {
                     // A tomb has no node; an entry that moved since the snapshot is in the successor.
                     continue;
                 };
-                if let Some((slot, word, node)) = prefetched.swap((slot, word, NodeRef::new(shield, node))) {
+                let node = NodeRef::new(shield, node);
+                if by_address.push(node, slot) {
+                    continue;
+                }
+                if let Some((slot, word, node)) = prefetched.swap((slot, word, node)) {
                     batch.kill(node, slot, word, &mut removed);
                 }
             }
             self.at(Stage::Swept);
+            if by_address.is_full() {
+                self.sweep_found(shield, table, &mut by_address, &mut batch, &mut removed);
+            }
         }
+        self.sweep_found(shield, table, &mut by_address, &mut batch, &mut removed);
         while let Some((slot, word, node)) = prefetched.take() {
             batch.kill(node, slot, word, &mut removed);
         }
@@ -123,6 +135,22 @@ impl<R: Reclaim> Core<R> {
             // that saw MOVED or SEALED there sees the successor, and what was placed in it, next (O4).
             fence(Ordering::Acquire);
         }
+    }
+
+    /// Frees the nodes that a sweep has collected.
+    fn sweep_found<'g>(
+        &self,
+        shield: Shield<'g, R>,
+        table: &'g Table,
+        found: &mut ByAddress<'g>,
+        batch: &mut SweepBatch<'g, R>,
+        removed: &mut impl FnMut(NodeRef<'g>),
+    ) {
+        found.drain(table, |node, slot| {
+            // Loaded again: the node may have moved meanwhile, or be dead.
+            let word = shield.load(|order| table.load(slot, order));
+            batch.kill(node, slot, word, removed);
+        });
     }
 
     /// Calls `visit` for every live node of a parent, with the table it was found in. Reads a run of buckets for each place

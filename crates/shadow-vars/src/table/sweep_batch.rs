@@ -7,14 +7,14 @@
 use std::mem::ManuallyDrop;
 
 use super::array::{SlotIndex, Table};
-use super::defect::{Defect, Stage};
 use super::node::Node;
 use super::word::{Kind, Word};
 use super::{Core, NodeRef, Shield};
+use crate::defect::{Defect, Stage};
+use crate::entry::IdEntry;
 use crate::mem::prefetch;
 use crate::reclaim::Reclaim;
 use crate::reclaim::chain::Chain;
-use crate::registry::IdEntry;
 
 /// More than a core has outstanding misses, so that none is waited for.
 const NODES: usize = 32;

@@ -8,7 +8,8 @@
 use std::ptr::NonNull;
 
 use super::Core;
-use super::array::{BUCKET, Table};
+use super::array::Table;
+use super::group::BUCKET;
 use super::node::{Node, State};
 use super::word::Kind;
 use crate::mem::prefetch_owned;

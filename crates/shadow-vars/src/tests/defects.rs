@@ -16,8 +16,8 @@ use super::interleave;
 use super::stall::support::configs::Config;
 use super::stall::support::{Counted, Ledger, Random};
 use super::stall::{OTHER, Own, VALUE, settle};
+use crate::defect::{Defect, Stage};
 use crate::reclaim::checked::Checked;
-use crate::table::defect::{Defect, Stage};
 use crate::{Reclaim, ShadowId, ShadowStore};
 
 /// The tests that catch a defect.
@@ -302,7 +302,7 @@ fn mixed(defect: Option<Defect>, episode: u64) {
     settle(store, &ledger, &shared, &expected);
 }
 
-/// Runs two threads on one variable: both free it, then one frees it while the other creates it anew.
+/// Runs two threads on one variable: both free it, then one frees it while the other creates it again.
 fn duel(defect: Option<Defect>, episode: u64) {
     let config = Config::migrating();
     let store = rigged::<Checked<false>>(&config, defect, episode);

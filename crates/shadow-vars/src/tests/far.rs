@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::table::defect::FAR;
+use crate::defect::rig::FAR;
 use crate::{Asymmetric, BuildError, CtorError, Epoch, Eras, Reclaim, ShadowId, ShadowStore, StoreError};
 
 const ID: ShadowId<Arc<()>> = ShadowId::new(1);

@@ -16,10 +16,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::stall::support::{Counted, Ledger, Random};
+use crate::defect::Defect;
+use crate::defect::rig::ON_ACCESS;
 use crate::reclaim::checked::Checked;
 use crate::table::Core;
-use crate::table::array::BUCKET;
-use crate::table::defect::{Defect, ON_ACCESS};
+use crate::table::group::BUCKET;
 use crate::table::hash::{AddrHasher, Places};
 use crate::table::sieve::Sieved;
 use crate::{CtorError, ShadowId, ShadowStore};
@@ -265,11 +266,11 @@ impl Setup {
                 [vec![alloc], vec![alloc, new[0], new[1]], vec![free]],
                 n == 0,
             ),
-            // A slot stays frozen until its last reader has gone.
+            // A slot stays frozen until the last reader's guard has been dropped.
             2 => (FILL, false, [vec![new[0]], vec![free, get], vec![]], true),
-            // A key is made anew while its old node is frozen and dead.
+            // A key is created again while its old node is frozen and dead.
             3 => (FILL, false, [vec![new[0]], vec![free], vec![alloc]], false),
-            // A key is made anew in a table that migrates, while its old node is dead and linked.
+            // A key is created again in a table that migrates, while its old node is dead and linked.
             4 => (FILL - 1, false, [vec![free], vec![new[0]], vec![alloc, get]], false),
             // A late reader has read a word that leads to a node which is being unlinked.
             5 => (FILL - 1, false, [vec![free], vec![get], vec![]], true),
@@ -458,7 +459,7 @@ fn judge(mut world: World, first: &Stopped, second: &Stopped, third: &History) {
         });
         fit && map.into_iter().eq(left.iter().copied())
     };
-    // Not atomic either: it may also free one that was made anew meanwhile.
+    // Not atomic either: it may also free one that was created again meanwhile.
     let twice = |op: &Result<(Op, Outcome), usize>| matches!(op, Ok((_, Outcome::Freed(2..))));
     let linearizable = twice(&first.1)
         || twice(&second.1)

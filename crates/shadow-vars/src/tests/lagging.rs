@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use super::stall::support::{Counted, Ledger, within};
 use crate::config::Provoke;
+use crate::defect::rig::ON_ACCESS;
+use crate::defect::{Defect, Stage};
 use crate::reclaim::checked::Checked;
 use crate::reclaim::sealed::Backend;
-use crate::table::defect::{Defect, ON_ACCESS, Stage};
 use crate::table::{Core, Shield};
 use crate::{ShadowId, ShadowStore};
 

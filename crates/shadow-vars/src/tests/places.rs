@@ -1,7 +1,7 @@
 //! Counts the buckets that a look-up visits: with one id on a parent and with many, and beside a parent with thousands.
 
 use crate::sync::Ordering;
-use crate::table::array::BUCKET;
+use crate::table::group::BUCKET;
 use crate::table::word::Kind;
 use crate::{Asymmetric, ShadowId, ShadowStore};
 

@@ -26,7 +26,7 @@ impl Held {
     fn new(pool: &Pool, layout: Layout, fill: u8) -> Self {
         let memory = pool.alloc(Size::of(layout), Shard::of(SHARDS)).unwrap();
         assert!(memory.addr().get().is_multiple_of(layout.align()), "{layout:?}");
-        // SAFETY: as large as the layout says.
+        // SAFETY: the pool returned memory of the layout's size, which belongs to this thread alone.
         unsafe { memory.write_bytes(fill, layout.size()) };
         Self { memory, layout, fill }
     }

@@ -5,9 +5,9 @@
 use std::cell::Cell;
 use std::collections::HashSet;
 
+use crate::defect::rig::ON_ACCESS;
 use crate::sync::Ordering;
-use crate::table::array::BUCKET;
-use crate::table::defect::ON_ACCESS;
+use crate::table::group::BUCKET;
 use crate::table::hash::AddrHasher;
 use crate::table::word::Kind;
 use crate::{Asymmetric, ShadowId, ShadowStore};
@@ -116,8 +116,8 @@ fn tables(store: &Store) -> u64 {
 const MOST_BY_ITSELF: usize = 60;
 /// Like [`MOST_BY_ITSELF`], for a sweep.
 const MOST_IN_A_SWEEP: usize = 40;
-/// Tables made while a full one shrinks to the smallest: each is at most a quarter of the last, and may be made anew
-/// once, or grow once where the remainder is just too large.
+/// Tables made while a full one shrinks to the smallest: each is at most a quarter of the last, and may be made again once, or
+/// grow once where the remainder is just too large.
 const MOST_TABLES: u64 = 16;
 
 /// The factors by which the remainder is smaller than the whole; the first leaves nothing.

@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use self::support::configs::Config;
 use self::support::{Counted, Ledger, Random, within};
+use crate::defect::Stage;
 use crate::reclaim::Asymmetric;
 use crate::reclaim::checked::Checked;
-use crate::table::defect::Stage;
 use crate::{Reclaim, ShadowId, ShadowStore};
 
 #[path = "../../tests/support/mod.rs"]

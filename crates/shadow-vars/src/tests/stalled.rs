@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::stall::support::within;
-use crate::table::defect::ON_ACCESS;
+use crate::defect::rig::ON_ACCESS;
 use crate::{Asymmetric, Eras, ObjAddr, Reclaim, ShadowId, ShadowStore, Stats};
 
 const ID: ShadowId<[usize; 4]> = ShadowId::new(1);

@@ -5,8 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::table::array::BUCKET;
-use crate::table::defect::Stage;
+use crate::defect::Stage;
+use crate::table::group::BUCKET;
 use crate::table::word::Kind;
 use crate::{Asymmetric, ShadowId, ShadowStore};
 

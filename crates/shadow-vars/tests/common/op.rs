@@ -208,7 +208,7 @@ choice! {
 }
 
 choice! {
-    /// Which door the operation goes through.
+    /// The door through which the operation accesses the store.
     Via {
         /// By a `Variable`, under a guard taken for this operation.
         Variable,
@@ -247,7 +247,7 @@ choice! {
     Dtor {
         Looks,
         Panics,
-        /// Creates the same variable anew.
+        /// Creates the same variable again.
         Revives,
         /// Makes the table grow.
         Fills,

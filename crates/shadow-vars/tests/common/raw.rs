@@ -45,7 +45,7 @@ unsafe extern "C" fn construct(obj: *mut c_void, shadow: *mut c_void, data: *mut
 
 /// Reads the serial number back.
 unsafe extern "C" fn destroy(obj: *mut c_void, shadow: *mut c_void, data: *mut c_void) {
-    // SAFETY: as in `construct`.
+    // SAFETY: the kit always passes a `Call`, and the store calls back on the same thread, before it returns.
     let call = unsafe { &mut *data.cast::<Call>() };
     call.runs += 1;
     call.obj = obj.addr();
@@ -224,7 +224,7 @@ impl<R: Reclaim> Interpreter<'_, R> {
         let expected = self.model.remove_all(|_, id| id == RAW);
         let mut call = Call::default();
         let data = from_mut(&mut call).cast();
-        // SAFETY: as in `raw_free`; no bytes are read, as the sizes differ.
+        // SAFETY: `destroy` may be given a `Call` as its data; it reads no bytes, because the sizes differ.
         let freed = unsafe { self.store.pin().raw_free_all(RAW, dtor.then_some(destroy as _), data) };
         assert_eq!(freed, expected.len(), "raw_free_all");
         assert_eq!(

@@ -1,4 +1,4 @@
-//! Removal, in every form, with destructor callbacks that look up, panic, create anew or make the table grow.
+//! Removal, in every form, with destructor callbacks that look up, panic, create again or make the table grow.
 //!
 //! Proves: a freed variable is not found from then on, the callback runs once for a variable that existed and not at all
 //! otherwise, it is given the complete value, and a panic in it changes none of this.

@@ -71,7 +71,7 @@ pub(crate) fn fork(body: impl FnOnce()) -> i32 {
     match unsafe { libc::fork() } {
         -1 => panic!("no fork: {}", std::io::Error::last_os_error()),
         0 => {
-            // SAFETY: as in `in_a_process`.
+            // SAFETY: only sets a timer, whose signal ends the process.
             unsafe { libc::alarm(60) };
             let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
             // SAFETY: ends the child without the parent's exit handlers.

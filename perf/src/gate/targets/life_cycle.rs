@@ -1,11 +1,10 @@
-//! The targets of life cycles: what a shadow variable does most in its life, and what becomes of it after. The peers keep
-//! their values in place, as their users do, unless it says otherwise.
+//! The targets about life cycles: the most frequent operations in the life of a shadow variable, and what happens to its memory
+//! afterwards. The peers store their values in place, as in most programs, unless stated otherwise.
 
 use crate::class::Class;
-use crate::gate::BY_ID;
 use crate::gate::targets::{K1, K64, List, M1, M4, M8, NAMED, at, named};
 use crate::memory;
-use crate::peers::Peers;
+use crate::peers::{BY_ID, Peers};
 use crate::record::Cell;
 use crate::workloads::Workload;
 
@@ -45,7 +44,7 @@ fn cycles(list: &mut List) {
         3.0,
         "x the longest pause",
     );
-    // Elsewhere the standing targets ask for more with one thread.
+    // For the other class, the original targets with one thread are higher.
     for (threads, at_least) in [(1, 1.1), (2, 1.5), (8, 1.7)] {
         list.best_of(at(W5, K64, threads), Peers::InPlace, at_least);
         list.last().class = Some(Class::SmallCache);
@@ -126,7 +125,7 @@ fn freed_values(list: &mut List) {
 }
 
 impl List {
-    /// The p99.9 of ours at most so many times the least of the peers'.
+    /// Adds a target: the p99.9 of our store is at most `at_most` times the least of the peers'.
     fn p999(&mut self, point: crate::engine::Point, at_most: f64) {
         let name = named(point, &format!("p99.9 <= {at_most}x the best peer's"));
         self.add(name, [point], move |results| {

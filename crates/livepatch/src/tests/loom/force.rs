@@ -155,7 +155,7 @@ fn a_unit_that_is_forced_as_it_begins_does_not_meet_what_the_next_transition_bri
                 service.world.begin(record);
                 if forced.load(Ordering::Acquire) == 1 {
                     let versions = [service.call(0, record), service.call(1, record)];
-                    // Both calls, if it was forced before it had checked the world: then it begins anew.
+                    // Both calls, if it was forced before it had checked the world: then it begins again.
                     assert!(versions == [2, 2] || !versions.contains(&2), "a unit saw {versions:?}");
                 }
                 service.world.leave(record);

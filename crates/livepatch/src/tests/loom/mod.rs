@@ -24,8 +24,11 @@ use loom::cell::UnsafeCell;
 use loom::thread::JoinHandle;
 
 use crate::point::{Pointer, Sides};
-use crate::sync::{self, AtomicPtr, Ordering};
-use crate::task::{Record, Refusal, Side, TaskKind, World};
+use crate::sync::{AtomicPtr, Ordering};
+use crate::task::model::Refusal;
+use crate::task::record::Record;
+use crate::task::world::World;
+use crate::task::{Side, TaskKind};
 
 /// Explores a model, and prints the number of executions.
 ///
@@ -48,7 +51,7 @@ fn explore_with<F: Fn() + Send + Sync + 'static>(loads: &[bool], more: usize, mo
     let mut passes = String::new();
     for &newest in loads {
         builder.preemption_bound = Some(bound + more);
-        sync::loads_see_the_newest(newest);
+        asymmetric_barrier::atomics::loads_see_the_newest(newest);
         let executions = Arc::new(AtomicUsize::new(0));
         let start = Instant::now();
         builder.check({
@@ -117,9 +120,9 @@ impl Service {
     fn with(exact: bool, refusal: Option<Refusal>) -> Arc<Self> {
         let point = || Sides::new([AtomicPtr::new(function(0)), AtomicPtr::new(function(0))]);
         let mut world = World::new();
-        world.defect = defects::planted();
-        world.exact = exact;
-        world.refusal = refusal;
+        world.model.defect = defects::planted();
+        world.model.exact = exact;
+        world.model.refusal = refusal;
         Arc::new(Self {
             world,
             points: [point(), point()],
@@ -129,7 +132,7 @@ impl Service {
 
     /// Registers a new task.
     fn task(&self) -> &'static Record {
-        self.world.register("".into(), TaskKind::Thread)
+        self.world.register("".into(), TaskKind::Thread, || {})
     }
 
     /// Runs a unit of work that calls both functions. Returns the version that it saw.
@@ -207,6 +210,17 @@ impl Service {
     fn unload(&self, version: usize) {
         // SAFETY: loom reports a call that is not ordered before this.
         self.code[version].with_mut(|code| unsafe { *code = false });
+    }
+}
+
+/// A model's world ends with its execution, and its records with it.
+impl Drop for Service {
+    fn drop(&mut self) {
+        let records: Vec<_> = self.world.records().collect();
+        for record in records {
+            // SAFETY: leaked by `World::register`; the model's threads are joined, so no reference to the records is left.
+            drop(unsafe { Box::from_raw(ptr::from_ref(record).cast_mut()) });
+        }
     }
 }
 

@@ -1,6 +1,17 @@
 //! The system refuses its barrier: light barriers become fences (O5).
 
 use super::{Service, explore, join, spawn};
+use crate::task::model::Refusal;
+use crate::task::record::Record;
+
+impl Service {
+    /// Executes a light barrier of the task's thread that belongs to no unit.
+    fn fence_elsewhere(&self, record: &Record) {
+        if self.world.model.refusal.as_ref().is_some_and(Refusal::is_fences) {
+            self.world.on_fence(Some(record));
+        }
+    }
+}
 
 /// A task that has begun units by compiler fences fences elsewhere, as when its thread pins: that settles it.
 #[test]
@@ -9,7 +20,7 @@ fn units_meet_a_transition_and_the_refusal() {
         let service = Service::refused();
         let record = service.task();
         let units = spawn(&service, move |service| {
-            service.world.fence_elsewhere(record);
+            service.fence_elsewhere(record);
             service.unit(record);
             service.unit(record);
         });
@@ -33,7 +44,7 @@ fn units_meet_the_transition_after_the_refusal() {
         let record = service.task();
         let (left, fenced) = service.start_unsettled(1);
         assert!(!fenced, "a task that has not fenced is settled");
-        service.world.fence_elsewhere(record);
+        service.fence_elsewhere(record);
         assert!(service.world.settle());
         assert!(service.try_complete(left));
         service.unload(0);

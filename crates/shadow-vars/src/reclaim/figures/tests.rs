@@ -2,9 +2,11 @@
 //! bits.
 
 use super::*;
+use crate::reclaim::counters::ahead;
 use crate::reclaim::object::{Freed, Interval, Weighed};
 use crate::reclaim::{Asymmetric, Reclaim};
 use crate::shard::Shard;
+use crate::sync::stat;
 
 /// Objects that each claim to own everything. None is ever on a list.
 struct Heavy;
@@ -79,7 +81,10 @@ fn what_is_behind_is_ahead_by_nothing() {
         (u64::MAX - 1, 3, 0),
     ] {
         assert_eq!(ahead(first, second), by, "{first}, {second}");
-        assert_eq!(difference(&AtomicU64::new(first), &AtomicU64::new(second)), by);
+        assert_eq!(
+            difference(&stat::AtomicU64::new(first), &stat::AtomicU64::new(second)),
+            by
+        );
         let lists = lists(first, second);
         assert_eq!(lists.shared.waiting(), by);
         assert_eq!(lists.shared.pending_bytes(), by);

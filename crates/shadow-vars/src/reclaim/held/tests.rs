@@ -71,7 +71,9 @@ fn look() {
         oldest.max(child.oldest_in_chains()),
     ));
     // All are freed, as by a sift: then nothing is held.
-    let taken = (0..child.count.load(Ordering::Relaxed)).map_while(|_| child.next().or_else(|| child.next()));
+    // SAFETY: a copy that no other thread has, of objects that the test keeps.
+    let taken =
+        (0..child.count.load(Ordering::Relaxed)).map_while(|_| unsafe { child.next().or_else(|| child.next()) });
     assert_eq!(taken.count(), objects);
     child.publish_oldest();
     assert!(child.is_empty());
@@ -99,14 +101,15 @@ fn a_fork_loses_what_was_in_hand_and_nothing_else() {
         assert!(n == 0 || found.2 == 7, "{found:?}");
     }
     // At the end of the round, nothing is in hand.
-    let (none, found) = forked_in(&held, || held.next());
+    // SAFETY, here and below: no other thread has it, and the test keeps the objects.
+    let (none, found) = forked_in(&held, || unsafe { held.next() });
     assert_eq!((none, found), (None, (3, 3, 7)));
     for left in [2, 1, 0] {
-        let (some, found) = forked_in(&held, || held.next());
+        let (some, found) = forked_in(&held, || unsafe { held.next() });
         assert!(some.is_some());
         assert_eq!((found.0, found.1), (left, left + 1));
     }
-    let (none, found) = forked_in(&held, || held.next());
+    let (none, found) = forked_in(&held, || unsafe { held.next() });
     assert_eq!((none, found.0, found.1), (None, 0, 0));
     // A fork of the child while it mends loses nothing either.
     // SAFETY: in no chain.

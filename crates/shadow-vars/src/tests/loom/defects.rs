@@ -1,13 +1,7 @@
 //! Runs the models on a broken protocol. A model that cannot fail proves nothing: each defect breaks one rule, and the
 //! model named with it must notice.
-//!
-//! Every run is a process of its own, as loom does not survive a failure.
 
-use std::env;
-use std::process::Command;
-use std::time::Instant;
-
-use crate::table::defect::Defect;
+use crate::defect::Defect;
 
 /// The environment variable that names the defect of all stores of a child process.
 const PLANTED: &str = "SHADOW_LOOM_DEFECT";
@@ -111,61 +105,21 @@ defects! {
 
 /// The defect of all stores of this process.
 pub(super) fn planted() -> Option<Defect> {
-    let name = env::var(PLANTED).ok()?;
-    let found = ALL.iter().find(|(defect, _)| format!("{defect:?}") == name);
-    Some(found.unwrap_or_else(|| panic!("no defect {name}")).0)
-}
-
-/// Runs a model in a child process with a defect. Returns the message of its panic, if it panicked.
-fn run(model: &str, defect: Defect) -> Option<String> {
-    let Ok(tests) = env::current_exe() else {
-        panic!("this process has no file")
-    };
-    let child = Command::new(tests)
-        .args(["--exact", "--nocapture", "--test-threads=1"])
-        .arg(format!("tests::loom::{model}"))
-        .env(PLANTED, format!("{defect:?}"))
-        .env("LOOM_MAX_PREEMPTIONS", "2")
-        .env("RUST_BACKTRACE", "0")
-        .output();
-    let Ok(child) = child else { panic!("no child process") };
-    let (out, err) = (
-        String::from_utf8_lossy(&child.stdout),
-        String::from_utf8_lossy(&child.stderr),
-    );
-    assert!(out.contains("running 1 test"), "no model {model}");
-    if child.status.success() {
-        return None;
-    }
-    let mut lines = err.lines().skip_while(|line| !line.contains("panicked at"));
-    let (place, message) = (lines.next(), lines.next());
-    assert!(place.is_some(), "{model} neither passed nor panicked: {err}");
-    message.map(str::to_owned)
+    test_kit::planted(PLANTED, ALL.iter().map(|&(defect, _)| defect))
 }
 
 #[test]
 fn planted_defects_are_noticed() {
-    // A child that runs all tests, for whatever reason, must not start children in turn.
-    if env::var_os(PLANTED).is_some() {
-        return;
-    }
-    let mut missed = Vec::new();
-    for &(defect, by) in ALL {
+    let runs = ALL.iter().flat_map(|&(defect, by)| {
         let models = match by {
-            By::Model(model) => &[model][..],
-            By::Models(models) => models,
+            By::Model(model) => vec![model],
+            By::Models(models) => models.to_vec(),
             By::None(why) => {
                 eprintln!("{defect:?}: {why}");
-                continue;
+                Vec::new()
             }
         };
-        for &model in models {
-            let start = Instant::now();
-            match run(model, defect) {
-                Some(message) => eprintln!("{defect:?}: {model}, {:.1} s: {message}", start.elapsed().as_secs_f64()),
-                None => missed.push((defect, model)),
-            }
-        }
-    }
-    assert!(missed.is_empty(), "not noticed: {missed:?}");
+        models.into_iter().map(move |model| (defect, model))
+    });
+    test_kit::expect_noticed(PLANTED, runs);
 }

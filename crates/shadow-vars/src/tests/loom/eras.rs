@@ -9,10 +9,10 @@ use super::{
     A, B, CREATED, Huge, Large, ODD, Ordering, Usual, Value, WATCHED, dropped, explore, is_dropped, is_dropped_by_now,
     join, spawn,
 };
+use crate::defect::model::PAUSED;
 use crate::reclaim::Eras;
-use crate::reclaim::held::Effort;
-use crate::reclaim::pace::PAUSED;
 use crate::reclaim::sealed::Backend;
+use crate::reclaim::sift::Effort;
 use crate::table::find::Scan;
 use crate::table::{Config, Core, NodeRef, Shield};
 

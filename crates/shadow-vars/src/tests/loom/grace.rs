@@ -4,8 +4,8 @@
 //! Under loom its barriers are fences, as on platforms that have no others (`reclaim::barrier`).
 
 use super::{A, OTHER, Ordering, Small, Usual, dropped, explore, join, retire, spawn};
+use crate::defect::model::REFUSED;
 use crate::reclaim::Asymmetric;
-use crate::reclaim::barrier::REFUSED;
 use crate::reclaim::sealed::Backend;
 use crate::table::Shield;
 

@@ -17,19 +17,21 @@ use loom::cell::UnsafeCell;
 use loom::thread::JoinHandle;
 
 use crate::ctor::IfExists;
+use crate::defect::model::EVERYWHERE;
+use crate::entry::IdEntry;
 use crate::error::{CtorError, StoreError};
 use crate::reclaim::Reclaim;
 use crate::reclaim::checked::{self, Checked};
-use crate::registry::IdEntry;
 use crate::shard::Shard;
+use crate::sync::imp::NEWEST;
+use crate::sync::lock_stat;
 use crate::sync::stat::{AtomicBool, AtomicUsize, Mutex, Ordering};
-use crate::sync::{self, lock_stat};
-use crate::table::array::{BUCKET, Table};
-use crate::table::defect::EVERYWHERE;
+use crate::table::array::Table;
+use crate::table::group::BUCKET;
 use crate::table::hash::{AddrHasher, Places};
 use crate::table::insert::Inserted;
+use crate::table::key::Key;
 use crate::table::node::{Life, Node, State};
-use crate::table::probe::Key;
 use crate::table::sieve::Sieved;
 use crate::table::word::Kind;
 use crate::table::{Config, Core, NoMemory, Shield};
@@ -78,7 +80,7 @@ use Space::{Huge, Large, Small, Usual};
 /// Explores a model, and prints the number of executions.
 ///
 /// Runs twice: first with loads that may see any store that the memory model allows, then with loads that see the
-/// newest, which loom interleaves without gaps ([`sync::loads_see_the_newest`]). `LOOM_MAX_PREEMPTIONS` (2 unless set)
+/// newest, which loom interleaves without gaps ([`NEWEST`]). `LOOM_MAX_PREEMPTIONS` (2 unless set)
 /// is how often threads are preempted: more often in small spaces and with newest loads, less in large spaces with true
 /// loads, and still less in huge ones.
 fn explore<F: Fn() + Send + Sync + 'static>(space: Space, model: F) {
@@ -100,7 +102,7 @@ fn explore<F: Fn() + Send + Sync + 'static>(space: Space, model: F) {
             (Large, false) => bound.saturating_sub(1),
             (Huge, false) => bound.saturating_sub(2),
         });
-        sync::loads_see_the_newest(newest);
+        NEWEST.store(newest, Ordering::Relaxed);
         let _ = EVERYWHERE.set(defects::planted());
         checked::reset();
         let executions = Arc::new(AtomicUsize::new(0));
@@ -168,14 +170,15 @@ impl Value {
     }
 
     fn read(&self) -> usize {
-        // SAFETY: as for `Sync`.
+        // SAFETY: the value is written only when it is made and when it is dropped; loom reports a read that is not ordered with
+        // both.
         self.0.with(|number| unsafe { *number })
     }
 }
 
 impl Drop for Value {
     fn drop(&mut self) {
-        // SAFETY: as for `Sync`.
+        // SAFETY: the value is being dropped; loom reports a read that is not ordered with this.
         let number = self
             .0
             .with_mut(|number| unsafe { std::mem::replace(&mut *number, usize::MAX) });
@@ -310,7 +313,7 @@ impl<R: Reclaim> Store<R> {
         })
     }
 
-    /// Like `alloc`, without the quick look-up before, so that the insert itself meets what exists.
+    /// Like `alloc`, without the quick look-up before, so that the insert itself finds an existing key.
     fn insert(&self, obj: usize, number: usize) -> bool {
         self.pinned(|core, shield| {
             let key = self.key(obj);
@@ -451,7 +454,7 @@ impl<R: Reclaim> Store<R> {
         nodes.dedup();
         assert_eq!(nodes.len(), live.len(), "live nodes: {nodes:x?}");
         assert_eq!(store.core.nodes.live() as usize, live.len());
-        if R::EXACT {
+        if matches!(R::NAMED, crate::reclaim::Named::Checked { exact: true }) {
             assert_eq!(
                 store.core.lists.pending().0,
                 0,

@@ -4,9 +4,9 @@
 use std::sync::{Arc, Weak};
 
 use super::{A, B, ID, ODD, SECOND, Small, Store, Usual, explore, join, small, spawn, tiny};
+use crate::defect::Stage;
 use crate::iter::Iter;
 use crate::sync::{lock_stat, stat::Mutex};
-use crate::table::defect::Stage;
 
 /// Frees all variables, as `free_all` does. Returns their number.
 fn free_all(store: &Store) -> usize {

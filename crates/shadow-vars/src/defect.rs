@@ -3,8 +3,10 @@
 //! A test that cannot fail proves nothing. Each variant of [`Defect`] breaks one rule of the protocol; the tests in
 //! `src/tests` show that a model, the linearizability check or the stress test catches it.
 
-use super::Core;
-use crate::reclaim::Reclaim;
+/// Whether a rule is broken on purpose in the whole process, whether its barrier is refused, and whether it is as in a pause:
+/// in models only.
+pub(crate) use self::model::{is_paused, is_refused, planted_everywhere};
+pub(crate) use self::rig::{Poison, Rigging, as_checked};
 
 /// A rule of the protocol that is broken on purpose.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -146,23 +148,6 @@ pub(crate) enum Defect {
     LookWithoutFence,
 }
 
-/// The rule that is broken in the whole process, for code that belongs to no store.
-#[cfg(all(test, shadow_loom))]
-pub(crate) static EVERYWHERE: std::sync::OnceLock<Option<Defect>> = std::sync::OnceLock::new();
-
-/// Returns whether this rule is broken on purpose in the whole process.
-#[cfg(all(test, shadow_loom))]
-pub(crate) fn planted_everywhere(defect: Defect) -> bool {
-    EVERYWHERE.get() == Some(&Some(defect))
-}
-
-/// Returns false, except in models.
-#[inline(always)]
-#[cfg(not(all(test, shadow_loom)))]
-pub(crate) fn planted_everywhere(_: Defect) -> bool {
-    false
-}
-
 /// A point inside migration, removal or construction at which a test can stop a thread.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Stage {
@@ -195,54 +180,152 @@ pub(crate) enum Stage {
 }
 
 #[cfg(any(test, shadow_loom))]
-thread_local! {
-    /// Called before every access of this thread to a node or a table.
-    pub(crate) static ON_ACCESS: std::cell::Cell<Option<fn()>> = const { std::cell::Cell::new(None) };
-}
+pub(crate) mod rig {
+    use std::cell::Cell;
 
-#[cfg(any(test, shadow_loom))]
-thread_local! {
-    /// Bits added to the addresses of this thread's new nodes and tables, as far as checks see them.
-    pub(crate) static FAR: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
-}
+    use super::{Defect, Stage};
+    use crate::sync::stat::{AtomicBool, Ordering};
 
-/// Called before every access to a node or a table.
-#[cfg(any(test, shadow_loom))]
-pub(crate) fn access() {
-    if let Some(call) = ON_ACCESS.get() {
-        call();
+    std::thread_local! {
+        /// Called before every access of this thread to a node or a table.
+        pub(crate) static ON_ACCESS: Cell<Option<fn()>> = const { Cell::new(None) };
+        /// Bits added to the addresses of this thread's new nodes and tables, as far as checks see them.
+        pub(crate) static FAR: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// Called before every access to a node or a table.
+    pub(crate) fn access() {
+        if let Some(call) = ON_ACCESS.get() {
+            call();
+        }
+    }
+
+    /// Returns an address as checks see it.
+    pub(crate) fn as_checked(addr: usize) -> usize {
+        addr | FAR.get()
+    }
+
+    /// The defect that a test plants, and the function by which it observes stages.
+    #[derive(Default)]
+    pub(crate) struct Rigging {
+        pub(crate) defect: Option<Defect>,
+        pub(crate) watch: Option<Box<dyn Fn(Stage) + Send + Sync>>,
+    }
+
+    impl Rigging {
+        /// Returns whether this rule is broken on purpose.
+        #[inline(always)]
+        pub(crate) fn has(&self, defect: Defect) -> bool {
+            self.defect == Some(defect)
+        }
+
+        /// Lets a test stop this thread at a stage.
+        #[inline(always)]
+        pub(crate) fn at(&self, stage: Stage) {
+            if let Some(watch) = &self.watch {
+                watch(stage);
+            }
+        }
+    }
+
+    /// Set instead of freeing an object, so that a late access is caught instead of being undefined behaviour.
+    #[derive(Default)]
+    pub(crate) struct Poison(AtomicBool);
+
+    impl Poison {
+        pub(crate) fn set(&self) {
+            let before = self.0.swap(true, Ordering::SeqCst);
+            assert!(!before, "reclaimed twice");
+        }
+
+        /// Clears the mark, when the store is dropped.
+        pub(crate) fn clear(&self) {
+            self.0.store(false, Ordering::SeqCst);
+        }
+
+        /// Called before every access.
+        pub(crate) fn check(&self) {
+            access();
+            assert!(!self.0.load(Ordering::SeqCst), "access after reclamation");
+        }
     }
 }
 
-/// The defect that a test plants, and the function by which it observes stages.
-#[derive(Default)]
-#[cfg(any(test, shadow_loom))]
-pub(crate) struct Rigging {
-    pub(crate) defect: Option<Defect>,
-    pub(crate) watch: Option<Box<dyn Fn(Stage) + Send + Sync>>,
-}
+#[cfg(not(any(test, shadow_loom)))]
+mod rig {
+    use super::{Defect, Stage};
 
-impl<R: Reclaim> Core<R> {
-    /// Returns whether this rule is broken on purpose.
     #[inline(always)]
-    #[cfg(any(test, shadow_loom))]
-    pub(crate) fn planted(&self, defect: Defect) -> bool {
-        self.rigging.defect == Some(defect)
+    pub(crate) fn as_checked(addr: usize) -> usize {
+        addr
     }
 
-    /// Returns false, in ordinary builds.
+    #[derive(Default)]
+    pub(crate) struct Rigging;
+
+    impl Rigging {
+        #[inline(always)]
+        pub(crate) fn has(&self, _: Defect) -> bool {
+            false
+        }
+
+        #[inline(always)]
+        pub(crate) fn at(&self, _: Stage) {}
+    }
+
+    #[derive(Default)]
+    pub(crate) struct Poison;
+
+    impl Poison {
+        #[inline(always)]
+        pub(crate) fn check(&self) {}
+    }
+}
+
+/// What a model changes in its whole process.
+#[cfg(all(test, shadow_loom))]
+pub(crate) mod model {
+    use std::sync::OnceLock;
+
+    use super::Defect;
+    use crate::sync::stat::{AtomicBool, Ordering};
+
+    /// The rule that is broken, in code that belongs to no store.
+    pub(crate) static EVERYWHERE: OnceLock<Option<Defect>> = OnceLock::new();
+    /// Whether the model's system refuses its barrier; then light barriers do nothing.
+    pub(crate) static REFUSED: AtomicBool = AtomicBool::new(false);
+    /// Whether the model runs as in the middle of a pause; most models have no pauses.
+    pub(crate) static PAUSED: AtomicBool = AtomicBool::new(false);
+
+    pub(crate) fn planted_everywhere(defect: Defect) -> bool {
+        EVERYWHERE.get() == Some(&Some(defect))
+    }
+
+    pub(crate) fn is_refused() -> bool {
+        REFUSED.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_paused() -> bool {
+        PAUSED.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(not(all(test, shadow_loom)))]
+mod model {
+    use super::Defect;
+
     #[inline(always)]
-    #[cfg(not(any(test, shadow_loom)))]
-    pub(crate) fn planted(&self, _: Defect) -> bool {
+    pub(crate) fn planted_everywhere(_: Defect) -> bool {
         false
     }
 
-    /// Lets a test stop this thread at a stage.
     #[inline(always)]
-    pub(crate) fn at(&self, _stage: Stage) {
-        #[cfg(any(test, shadow_loom))]
-        if let Some(watch) = &self.rigging.watch {
-            watch(_stage);
-        }
+    pub(crate) fn is_refused() -> bool {
+        false
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_paused() -> bool {
+        false
     }
 }
