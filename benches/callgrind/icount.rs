@@ -19,7 +19,6 @@ struct Set<R: Reclaim> {
     store: ShadowStore<R>,
     parents: Vec<usize>,
     objs: Vec<ObjAddr>,
-    keys: Vec<(ObjAddr, ShadowId<[u64; 2]>)>,
 }
 
 /// Retirements per batch: half of the variables are reclaimed while the others are freed.
@@ -35,25 +34,19 @@ fn of_capacity<R: Reclaim>(capacity: usize) -> Set<R> {
     let store = builder.batch(BATCH).build().expect("there is memory for a small table");
     let parents: Vec<usize> = (1..=N).map(|n| 0x7000_0000_0000 + n * 64).collect();
     let objs: Vec<_> = parents.iter().map(|&parent| ObjAddr::new(parent)).collect();
-    let keys = objs.iter().map(|&obj| (obj, ID)).collect();
     // Creates the thread's participant, its shard and both ids' entries here, so that they are not counted.
     for id in [ID, OTHER] {
-        store.alloc(8, id, VALUE).expect("the key is new");
-        assert!(store.free(8, id));
+        store.pin().alloc(8, id, VALUE).expect("the key is new");
+        assert!(store.pin().free(8, id));
     }
-    Set {
-        store,
-        parents,
-        objs,
-        keys,
-    }
+    Set { store, parents, objs }
 }
 
 /// Returns a store in which every parent has a variable.
 fn full<R: Reclaim>() -> Set<R> {
     let set = empty();
     for &parent in &set.parents {
-        set.store.alloc(parent, ID, VALUE).expect("the key is new");
+        set.store.pin().alloc(parent, ID, VALUE).expect("the key is new");
     }
     set
 }
@@ -62,7 +55,7 @@ fn full<R: Reclaim>() -> Set<R> {
 fn two_each<R: Reclaim>() -> Set<R> {
     let set = full();
     for &parent in &set.parents {
-        set.store.alloc(parent, OTHER, VALUE).expect("the key is new");
+        set.store.pin().alloc(parent, OTHER, VALUE).expect("the key is new");
     }
     set
 }
@@ -73,7 +66,7 @@ fn growing<R: Reclaim>() -> Set<R> {
     let mut parent = 0x6000_0000_0000;
     while set.store.stats().growths == 0 {
         parent += 64;
-        set.store.alloc(parent, ID, VALUE).expect("the key is new");
+        set.store.pin().alloc(parent, ID, VALUE).expect("the key is new");
     }
     set
 }
@@ -88,12 +81,12 @@ fn read_each(parents: &[usize], get: impl Fn(usize) -> Option<u64>) {
     assert_eq!(sum, 3 * N as u64);
 }
 
-/// Reads the variables of all keys, in batches of 64.
+/// Reads the variables of all parents, 64 at once.
 #[inline(always)]
-fn read_batches<'g, K>(keys: &[K], get_many: impl Fn(&[K], &mut [Option<&'g [u64; 2]>])) {
-    for keys in keys.chunks(64) {
+fn read_batches<'g>(objs: &[ObjAddr], get_many: impl Fn(&[ObjAddr], &mut [Option<&'g [u64; 2]>])) {
+    for objs in objs.chunks(64) {
         let mut found = [None; 64];
-        get_many(black_box(keys), &mut found);
+        get_many(black_box(objs), &mut found);
         assert!(found.iter().all(|found| found.is_some_and(|value| value[0] == 3)));
     }
 }
@@ -125,7 +118,7 @@ macro_rules! each {
 /// By the variable, which knows its id.
 macro_rules! each_variable {
     ($name:ident, $init:expr, |$variable:ident, $parent:ident| $operation:expr) => {
-        each_by!($name, $init, set => Variable::new(&set.store, black_box(ID)).expect("of this type"),
+        each_by!($name, $init, set => Variable::new_in(black_box(ID), &set.store).expect("of this type"),
             |$variable, $parent| $operation);
     };
 }
@@ -155,12 +148,12 @@ macro_rules! per_backend {
                 set
             }
 
-            each!(pin_and_unpin, full(), |store, _parent| black_box(store.pin()));
+            each!(pin_and_unpin, full(), |store, _parent| black_box(store.pin().store()));
 
             #[library_benchmark]
             #[bench::n(full())]
             fn get_hit_guard_each(set: S) -> S {
-                read_each(&set.parents, |parent| set.store.get_with(parent, ID, |value| value[0]));
+                read_each(&set.parents, |parent| set.store.pin().get(parent, ID).map(|value| value[0]));
                 set
             }
 
@@ -177,8 +170,8 @@ macro_rules! per_backend {
             #[bench::n(full())]
             fn get_hit_typed(set: S) -> S {
                 let pin = set.store.pin();
-                let typed = pin.typed(black_box(ID)).expect("the id is in use");
-                read_each(&set.parents, |parent| typed.get(parent).map(|value| value[0]));
+                let variable = Variable::new_in(black_box(ID), &set.store).expect("of this type");
+                read_each(&set.parents, |parent| pin.get(parent, &variable).map(|value| value[0]));
                 drop(pin);
                 set
             }
@@ -186,24 +179,26 @@ macro_rules! per_backend {
             #[library_benchmark]
             #[bench::n(full())]
             fn get_hit_variable(set: S) -> S {
-                let variable = Variable::new(&set.store, black_box(ID)).expect("of this type");
-                read_each(&set.parents, |parent| variable.get_with(parent, |value| value[0]));
+                let variable = Variable::new_in(black_box(ID), &set.store).expect("of this type");
+                read_each(&set.parents, |parent| {
+                    set.store.pin().get(parent, &variable).map(|value| value[0])
+                });
                 set
             }
 
             each_variable!(alloc_variable, empty(), |variable, parent| assert!(
-                variable.alloc(black_box(parent), VALUE).is_ok()
+                variable.store().pin().alloc(black_box(parent), &variable, VALUE).is_ok()
             ));
             each_variable!(free_variable, full(), |variable, parent| assert!(
-                variable.free(black_box(parent))
+                variable.store().pin().free(black_box(parent), &variable)
             ));
 
             #[library_benchmark]
             #[bench::n(full())]
             fn get_batch_typed(set: S) -> S {
                 let pin = set.store.pin();
-                let typed = pin.typed(black_box(ID)).expect("the id is in use");
-                read_batches(&set.objs, |objs, found| typed.get_many(objs, found));
+                let variable = Variable::new_in(black_box(ID), &set.store).expect("of this type");
+                read_batches(&set.objs, |objs, found| pin.get_many(objs, &variable, found));
                 drop(pin);
                 set
             }
@@ -212,19 +207,19 @@ macro_rules! per_backend {
             #[bench::n(full())]
             fn get_batch(set: S) -> S {
                 let pin = set.store.pin();
-                read_batches(&set.keys, |keys, found| pin.get_many(keys, found));
+                read_batches(&set.objs, |objs, found| pin.get_many(objs, ID, found));
                 drop(pin);
                 set
             }
 
             each!(get_miss_guard_each, full(), |store, parent| assert!(
-                !store.contains(black_box(parent + 8), ID)
+                !store.pin().contains(black_box(parent + 8), ID)
             ));
             each_pinned!(get_miss_guard_reused, full(), |pin, parent| assert!(
                 !pin.contains(black_box(parent + 8), ID)
             ));
             each!(alloc, empty(), |store, parent| assert!(
-                store.alloc(black_box(parent), ID, VALUE).is_ok()
+                store.pin().alloc(black_box(parent), ID, VALUE).is_ok()
             ));
             each_pinned!(get_or_alloc_existing, full(), |pin, parent| assert!(
                 pin.get_or_alloc(black_box(parent), ID, VALUE).is_ok()
@@ -233,17 +228,17 @@ macro_rules! per_backend {
                 pin.get_or_alloc(black_box(parent), ID, VALUE).is_ok()
             ));
             each_pinned!(get_or_alloc_with_existing, full(), |pin, parent| assert!(
-                pin.get_or_alloc_with(black_box(parent), ID, |_| VALUE).is_ok()
+                pin.get_or_alloc_with(black_box(parent), ID, || VALUE).is_ok()
             ));
             each_pinned!(get_or_alloc_with_new, empty(), |pin, parent| assert!(
-                pin.get_or_alloc_with(black_box(parent), ID, |_| VALUE).is_ok()
+                pin.get_or_alloc_with(black_box(parent), ID, || VALUE).is_ok()
             ));
             each!(free, full(), |store, parent| assert!(
-                store.free(black_box(parent), ID)
+                store.pin().free(black_box(parent), ID)
             ));
             // Parents with two variables each.
             each!(free_object, two_each(), |store, parent| assert_eq!(
-                store.free_object(black_box(parent)),
+                store.pin().free_object(black_box(parent)),
                 2
             ));
 
@@ -251,7 +246,7 @@ macro_rules! per_backend {
             #[library_benchmark]
             #[bench::n(full())]
             fn free_all(set: S) -> S {
-                assert_eq!(set.store.free_all(black_box(ID)), N);
+                assert_eq!(set.store.pin().free_all(black_box(ID)), N);
                 set
             }
 
@@ -259,7 +254,7 @@ macro_rules! per_backend {
             #[library_benchmark]
             #[bench::once(growing())]
             fn migrate_block(set: S) -> S {
-                assert!(set.store.alloc(black_box(set.parents[0]), ID, VALUE).is_ok());
+                assert!(set.store.pin().alloc(black_box(set.parents[0]), ID, VALUE).is_ok());
                 set
             }
 

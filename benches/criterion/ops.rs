@@ -27,7 +27,7 @@ fn shuffled(n: usize) -> usize {
 fn full<R: Reclaim>() -> ShadowStore<R> {
     let store = ShadowStore::<R>::builder().hash_seed(1).build().expect("a small table");
     for n in 0..LIVE {
-        store.alloc(parent(n), ID, [n as u64; 2]).expect("the key is new");
+        store.pin().alloc(parent(n), ID, [n as u64; 2]).expect("the key is new");
     }
     store
 }
@@ -37,7 +37,13 @@ fn reads<R: Reclaim>(group: &mut BenchmarkGroup<'_, WallTime>, store: &ShadowSto
     group.bench_function("get_hit", |bencher| {
         bencher.iter(|| {
             for n in turn..turn + N {
-                assert!(store.get_with(black_box(shuffled(n)), ID, |value| value[0]).is_some());
+                assert!(
+                    store
+                        .pin()
+                        .get(black_box(shuffled(n)), ID)
+                        .map(|value| value[0])
+                        .is_some()
+                );
             }
             turn += N;
         });
@@ -54,7 +60,7 @@ fn reads<R: Reclaim>(group: &mut BenchmarkGroup<'_, WallTime>, store: &ShadowSto
     group.bench_function("get_miss", |bencher| {
         bencher.iter(|| {
             for n in turn..turn + N {
-                assert!(!store.contains(black_box(shuffled(n) + 8), ID));
+                assert!(!store.pin().contains(black_box(shuffled(n) + 8), ID));
             }
             turn += N;
         });
@@ -62,9 +68,9 @@ fn reads<R: Reclaim>(group: &mut BenchmarkGroup<'_, WallTime>, store: &ShadowSto
     group.bench_function("get_many", |bencher| {
         bencher.iter(|| {
             let pin = store.pin();
-            let keys: [_; N] = std::array::from_fn(|n| (ObjAddr::new(shuffled(turn + n)), ID));
+            let objs: [_; N] = std::array::from_fn(|n| ObjAddr::new(shuffled(turn + n)));
             let mut found = [None; N];
-            pin.get_many(black_box(&keys), &mut found);
+            pin.get_many(black_box(&objs), ID, &mut found);
             assert!(found.iter().all(Option::is_some));
             turn += N;
         });
@@ -72,7 +78,10 @@ fn reads<R: Reclaim>(group: &mut BenchmarkGroup<'_, WallTime>, store: &ShadowSto
     group.bench_function("get_or_alloc_existing", |bencher| {
         bencher.iter(|| {
             for n in turn..turn + N {
-                let first = store.get_or_alloc_with(black_box(shuffled(n)), ID, |_| [0; 2], |value| value[0]);
+                let first = store
+                    .pin()
+                    .get_or_alloc_with(black_box(shuffled(n)), ID, || [0; 2])
+                    .map(|value| value[0]);
                 assert!(first.is_ok());
             }
             turn += N;
@@ -84,16 +93,22 @@ fn changes<R: Reclaim>(group: &mut BenchmarkGroup<'_, WallTime>, store: &ShadowS
     group.bench_function("alloc_and_free", |bencher| {
         bencher.iter(|| {
             for n in LIVE..LIVE + N {
-                assert!(store.alloc(black_box(parent(n)), ID, [1; 2]).is_ok());
-                assert!(store.free(parent(n), ID));
+                assert!(store.pin().alloc(black_box(parent(n)), ID, [1; 2]).map(drop).is_ok());
+                assert!(store.pin().free(parent(n), ID));
             }
         });
     });
     group.bench_function("construct_and_free_object", |bencher| {
         bencher.iter(|| {
             for n in LIVE..LIVE + N {
-                assert!(store.alloc_with(black_box(parent(n)), ID, |_| [1; 2]).is_ok());
-                assert_eq!(store.free_object(parent(n)), 1);
+                assert!(
+                    store
+                        .pin()
+                        .alloc_with(black_box(parent(n)), ID, || [1; 2])
+                        .map(drop)
+                        .is_ok()
+                );
+                assert_eq!(store.pin().free_object(parent(n)), 1);
             }
         });
     });
@@ -110,7 +125,7 @@ fn whole<R: Reclaim>(group: &mut BenchmarkGroup<'_, WallTime>) {
         bencher.iter_batched(
             full::<R>,
             |store| {
-                assert_eq!(store.free_all(ID), LIVE);
+                assert_eq!(store.pin().free_all(ID), LIVE);
                 store
             },
             BatchSize::PerIteration,

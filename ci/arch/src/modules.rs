@@ -431,7 +431,9 @@ impl Methods {
     /// is named like (`core` is a `Core`); otherwise the method's name decides if only one type has it.
     fn files_by_name(&self, on: Option<&str>, method: &str) -> Vec<usize> {
         // Methods of types of std have these names, too.
-        const AMBIGUOUS: [&str; 8] = ["all", "find", "finish", "for_each", "insert", "last", "push", "remove"];
+        const AMBIGUOUS: [&str; 10] = [
+            "all", "contains", "find", "finish", "for_each", "insert", "last", "len", "push", "remove",
+        ];
         let types = self.homes.keys().filter(|of| {
             let named = on.is_some_and(|on| snake(&of.1) == on);
             let others = self

@@ -189,7 +189,7 @@ fn settled() {
 /// Runs everything that calls foreign code, at least once.
 fn scenario() {
     let store = Store(Arc::new(ShadowStore::new()));
-    let attach = |number: usize| ours(|| drop(store.0.alloc(number * 64, VARIABLE, Owned)));
+    let attach = |number: usize| ours(|| drop(store.0.pin().alloc(number * 64, VARIABLE, Owned)));
     let owned = Owned;
     let observation = registry().observe(move |event| {
         let _ = &owned;

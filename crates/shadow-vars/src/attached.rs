@@ -31,10 +31,10 @@ use crate::{Handle, ObjAddr, Object};
 ///
 /// let theirs = Connection::accept(); // the library has its own clones
 /// let connection = Attached::new(theirs.clone());
-/// global().alloc(&*connection, NOTES, "slow client".to_owned())?;
-/// assert!(global().contains(&*theirs, NOTES));
+/// global().pin().alloc(&*connection, NOTES, "slow client".to_owned())?;
+/// assert!(global().pin().contains(&*theirs, NOTES));
 /// drop(connection);
-/// assert!(!global().contains(&*theirs, NOTES));
+/// assert!(!global().pin().contains(&*theirs, NOTES));
 /// # Ok::<(), shadow_vars::AllocError<String>>(())
 /// ```
 ///
@@ -43,12 +43,12 @@ use crate::{Handle, ObjAddr, Object};
 /// ```compile_fail,E0283
 /// # use shadow_vars::{Attached, ShadowId, global};
 /// let connection = Attached::new(std::sync::Arc::new(7_u32));
-/// assert!(!global().contains(&connection, ShadowId::<u8>::new(0x4e03)));
+/// assert!(!global().pin().contains(&connection, ShadowId::<u8>::new(0x4e03)));
 /// ```
 /// ```
 /// # use shadow_vars::{Attached, ShadowId, global};
 /// let connection = Attached::new(std::sync::Arc::new(7_u32));
-/// assert!(!global().contains(&*connection, ShadowId::<u8>::new(0x4e03)));
+/// assert!(!global().pin().contains(&*connection, ShadowId::<u8>::new(0x4e03)));
 /// ```
 pub struct Attached<K: Keeper, S: StoreHandle = &'static ShadowStore> {
     /// Moved out by the `Drop` implementation.
@@ -139,9 +139,10 @@ impl<K: Keeper, S: StoreHandle> Attached<K, S> {
         }
     }
 
-    /// Returns the object's address, the same as `ObjAddr::of(&**self)`.
-    pub fn addr(&self) -> ObjAddr {
-        self.addr
+    /// Returns the object's address, the same as `ObjAddr::of(&*this)`. An associated function, like the others, so that it
+    /// hides no method of the object.
+    pub fn addr(this: &Self) -> ObjAddr {
+        this.addr
     }
 
     /// Returns the handle that keeps the object.
@@ -150,9 +151,9 @@ impl<K: Keeper, S: StoreHandle> Attached<K, S> {
     }
 
     /// Frees the object's variables and returns the handle.
-    pub fn into_inner(self) -> K {
-        let mut this = ManuallyDrop::new(self);
-        this.store.store().free_object(this.addr);
+    pub fn into_inner(this: Self) -> K {
+        let mut this = ManuallyDrop::new(this);
+        this.store.store().pin().free_object(this.addr);
         // SAFETY: `this` is not dropped, so each field is moved out or dropped once.
         unsafe {
             let keeper = ManuallyDrop::take(&mut this.keeper);
@@ -165,11 +166,11 @@ impl<K: Keeper, S: StoreHandle> Attached<K, S> {
 impl<K: Keeper, S: StoreHandle> Drop for Attached<K, S> {
     fn drop(&mut self) {
         let (store, addr) = (self.store.store(), self.addr);
-        store.free_object(addr);
+        store.pin().free_object(addr);
         // SAFETY: moved out here only.
         let keeper = unsafe { ManuallyDrop::take(&mut self.keeper) };
         keeper.let_go(|| {
-            store.free_object(addr);
+            store.pin().free_object(addr);
         });
     }
 }
@@ -181,6 +182,12 @@ impl<K: Keeper, S: StoreHandle> Deref for Attached<K, S> {
 
     fn deref(&self) -> &K::Target {
         &self.keeper
+    }
+}
+
+impl<K: Keeper, S: StoreHandle> AsRef<K::Target> for Attached<K, S> {
+    fn as_ref(&self) -> &K::Target {
+        self
     }
 }
 

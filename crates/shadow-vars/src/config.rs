@@ -7,7 +7,6 @@ use crate::child;
 use crate::error::BuildError;
 use crate::reclaim::Reclaim;
 use crate::shard::MAX_SHARDS;
-use crate::store::ShadowStore;
 use crate::sync::stat::{AtomicUsize, Ordering};
 use crate::table::array::MAX_LOG2;
 use crate::table::group::BUCKET;
@@ -15,7 +14,7 @@ use crate::table::hash::{AddrHasher, Places};
 use crate::table::sieve::Sieved;
 use crate::table::{Config, Core};
 
-/// The settings of a [`ShadowStore`] that is to be built.
+/// The settings of a [`ShadowStore`](crate::ShadowStore) that is to be built.
 ///
 /// ```
 /// use shadow_vars::{Epoch, ShadowStore};
@@ -97,16 +96,7 @@ impl<R: Reclaim> Builder<R> {
         self
     }
 
-    /// Builds the store.
-    ///
-    /// # Errors
-    ///
-    /// [`BuildError::CapacityTooLarge`] if no table could address that many variables, [`BuildError::OutOfMemory`] if the
-    /// first table cannot be allocated.
-    pub fn build(self) -> Result<ShadowStore<R>, BuildError> {
-        Ok(ShadowStore::from_core(self.core()?))
-    }
-
+    /// Builds the inner part of a store.
     pub(crate) fn core(self) -> Result<Core<R>, BuildError> {
         let asked = self.capacity;
         if asked > BUCKET << (MAX_LOG2 - 1) || asked > isize::MAX as usize / 32 {

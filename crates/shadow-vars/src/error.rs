@@ -138,11 +138,6 @@ pub struct AllocError<T> {
 }
 
 impl<T> AllocError<T> {
-    /// Returns the value that was to be stored.
-    pub fn into_value(self) -> T {
-        self.value
-    }
-
     /// Returns whether the reason is that the variable exists already.
     pub fn is_exists(&self) -> bool {
         matches!(self.error, StoreError::Exists { .. })

@@ -56,13 +56,16 @@ mod imp {
     /// Logs that an id was used with two types, where the operation itself can only return `None`.
     #[cold]
     pub(crate) fn mismatch(mismatch: &TypeMismatch) {
-        tracing::error!(
-            target: TARGET,
-            id = format_args!("{:#x}", mismatch.id),
-            bound = mismatch.bound,
-            asked = mismatch.asked,
-            "shadow id used with two types"
-        );
+        // A subscriber that panics must not end the operation.
+        FirstPanic::default().catch(|| {
+            tracing::error!(
+                target: TARGET,
+                id = format_args!("{:#x}", mismatch.id),
+                bound = mismatch.bound,
+                asked = mismatch.asked,
+                "shadow id used with two types"
+            );
+        });
     }
 
     /// Logs that reclamation is stalled because the system denies the barrier it relies on. Once per process, for all

@@ -34,14 +34,18 @@ impl<'g> VarRef<'g> {
     }
 
     /// Returns the value, if it is a `T`.
-    pub fn get<T: Send + Sync + 'static>(&self) -> Option<&'g T> {
+    pub fn downcast_ref<T: Send + Sync + 'static>(&self) -> Option<&'g T> {
         // SAFETY: the entry holds `T`, and the node was live when the iteration found it.
         self.entry.holds::<T>().then(|| unsafe { self.node.value() })
     }
 
     /// Returns the value, if this is a variable of that id.
-    pub fn get_as<T: Send + Sync + 'static>(&self, id: ShadowId<T>) -> Option<&'g T> {
-        if self.id() == id.get() { self.get() } else { None }
+    pub fn get<T: Send + Sync + 'static>(&self, id: ShadowId<T>) -> Option<&'g T> {
+        if self.id() == id.get() {
+            self.downcast_ref()
+        } else {
+            None
+        }
     }
 }
 

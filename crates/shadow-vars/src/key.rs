@@ -8,8 +8,6 @@ use std::pin::Pin;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use crate::Object;
-
 /// The address of a parent object: a number, never dereferenced.
 ///
 /// Every conversion takes the address of the object itself. The address of a [handle](crate::Handle), such as the
@@ -39,13 +37,7 @@ impl ObjAddr {
         Self(addr)
     }
 
-    /// Returns the address of the object that the reference points to, which must not be a [handle](crate::Handle).
-    #[inline]
-    pub fn of<T: Object<How> + ?Sized, How>(obj: &T) -> Self {
-        Self::at(obj)
-    }
-
-    /// Like [`of`](Self::of), but accepts any type.
+    /// Returns the address of the object that the reference points to, of any type.
     #[inline]
     pub(crate) fn at<T: ?Sized>(obj: &T) -> Self {
         Self(std::ptr::from_ref(obj).addr())

@@ -1,19 +1,20 @@
 //! Shadow variables: typed data attached to existing objects, looked up by the object's address and an id.
 //!
 //! ```
-//! use shadow_vars::{ShadowId, ShadowStore};
+//! use shadow_vars::{ShadowId, ShadowStore, Variable};
 //! use std::sync::Mutex;
 //!
 //! struct Session; // used all over the program: no field can be added
 //! const NOTES: ShadowId<Mutex<Vec<String>>> = ShadowId::new(1);
 //!
 //! let store = ShadowStore::new();
+//! let notes = Variable::new_in(NOTES, &store)?; // looks the id up and checks its type, once
 //! let session = &*Box::new((Session, [0_u8; 100]));
-//! let pin = store.pin();
-//! let notes = pin.get_or_alloc_with(session, NOTES, |_| Mutex::default())?; // the constructor runs once
-//! notes.lock().unwrap().push("slow client".to_owned());
-//! assert_eq!(pin.get(session, NOTES).unwrap().lock().unwrap().len(), 1);
-//! assert!(store.free(session, NOTES)); // before the session itself is dropped
+//! let vars = store.pin(); // a guard: what is found under it stays valid
+//! let mine = vars.get_or_alloc_with(session, &notes, Mutex::default)?; // the constructor runs once
+//! mine.lock().unwrap().push("slow client".to_owned());
+//! assert_eq!(vars.get(session, &notes).unwrap().lock().unwrap().len(), 1);
+//! assert!(vars.free(session, &notes)); // before the session itself is dropped
 //! # Ok::<(), shadow_vars::StoreError>(())
 //! ```
 //! The Linux kernel uses shadow variables in live patches; this crate provides them for running services, for any number
@@ -29,7 +30,7 @@
 //!   protects it any more.
 //! - **Checked types.** Within a store, an id is bound to one type; using it with another one is an error that names
 //!   both. A [`Variable`] is an id of one store whose type has been checked: a patch keeps one for each field that it
-//!   adds, and it is the fastest way to the variables of that id.
+//!   adds. Operations take the id as a [`ShadowId`] or as a `&Variable`, which saves looking it up.
 //! - **Incremental resizing.** Growing and shrinking are spread over the operations that cause them, one block at a time.
 //!
 //! The [guide](docs) shows how a service uses a store: the three [use cases](docs::use_cases), an [asynchronous
@@ -72,7 +73,9 @@ extern crate self as shadow_vars;
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("a slot packs an address of 48 bits with a tag into 64: shadow-vars needs a 64-bit platform");
 
+mod as_variable;
 mod attached;
+mod bound;
 mod child;
 mod config;
 mod ctor;
@@ -82,6 +85,7 @@ mod entry;
 mod error;
 mod events;
 mod fork;
+mod guard;
 mod heap;
 mod iter;
 mod key;
@@ -108,20 +112,19 @@ mod table;
 mod tally;
 #[cfg(test)]
 mod tests;
-mod typed;
 mod variable;
 #[cfg(doctest)]
 mod variance;
 mod wait;
 mod waiters;
 
-pub use bytemuck::Zeroable;
-
+pub use as_variable::AsVariable;
 pub use attached::{Attached, Keeper};
 pub use config::Builder;
 #[doc(hidden)]
 pub use config::Provoke;
 pub use error::{AllocError, BuildError, CtorError, LayoutMismatch, StoreError, SyncError, TypeMismatch};
+pub use guard::{GuardKind, LocalGuard, OwnedGuard};
 pub use iter::{Iter, VarRef};
 pub use key::{ObjAddr, ShadowId};
 pub use mapping::mapped_bytes;
@@ -133,12 +136,11 @@ pub use pinned::{OwnedPinned, Pinned};
 pub use raw::{RawCtor, RawDtor, RawVar};
 #[cfg(feature = "seize")]
 pub use reclaim::Seize;
-pub use reclaim::{Asymmetric, Epoch, Eras, GuardKind, LocalGuard, OwnedGuard, Reclaim};
+pub use reclaim::{Asymmetric, Epoch, Eras, Reclaim};
 pub use service::{report_old_guards, start_reclaimer};
 pub use stats::{IdStats, Stats};
 pub use store::{ShadowStore, global};
 pub use table::layout::MAX_ALIGN;
-pub use typed::Typed;
 pub use variable::Variable;
 
 /// Follows forks from now on, so that fork handlers that are registered later run before the handlers of stores, which

@@ -14,16 +14,15 @@ use crate::ObjAddr;
 ///
 /// A reference stands for the object that it points to. A reference to a [`Handle`] (`&arc`, `&boxed`, `&&object`) does
 /// not compile: the handle's own address differs for each clone, and changes when the handle moves. The parameter `How`
-/// makes that possible, and is always inferred; where the type of the value is named explicitly, write `_` for it:
-/// `pin.get::<u32, _>(object, ID)`.
+/// makes that possible, and is always inferred. The type of the value is named by the id: `ShadowId::<u32>::new(1)`.
 ///
 /// ```
 /// use std::sync::Arc;
 /// use shadow_vars::{ShadowId, ShadowStore};
 /// const ID: ShadowId<u32> = ShadowId::new(1);
 /// let (store, session) = (ShadowStore::new(), Arc::new(7_u8));
-/// store.alloc(&*session, ID, 7)?;
-/// assert_eq!(store.get_cloned(&*session.clone(), ID), Some(7));
+/// store.pin().alloc(&*session, ID, 7)?;
+/// assert_eq!(store.pin().get(&*session.clone(), ID).cloned(), Some(7));
 /// # Ok::<(), shadow_vars::AllocError<u32>>(())
 /// ```
 /// ```compile_fail,E0283
@@ -31,7 +30,7 @@ use crate::ObjAddr;
 /// # use shadow_vars::{ShadowId, ShadowStore};
 /// # const ID: ShadowId<u32> = ShadowId::new(1);
 /// # let (store, session) = (ShadowStore::new(), Arc::new(7_u8));
-/// store.alloc(&session, ID, 7)?;
+/// store.pin().alloc(&session, ID, 7)?;
 /// # Ok::<(), shadow_vars::AllocError<u32>>(())
 /// ```
 ///
@@ -106,6 +105,14 @@ impl<T: Object<How> + ?Sized, How> IntoObjAddr<ByRef<How>> for &mut T {
     #[inline]
     fn into_obj_addr(self) -> ObjAddr {
         ObjAddr::at(self)
+    }
+}
+
+impl ObjAddr {
+    /// Returns the address of the object that the reference points to, which must not be a [handle](crate::Handle).
+    #[inline]
+    pub fn of<T: Object<How> + ?Sized, How>(obj: &T) -> Self {
+        Self::at(obj)
     }
 }
 

@@ -5,24 +5,25 @@ use std::ops::Range;
 use rayon::iter::plumbing::{Folder, UnindexedConsumer, UnindexedProducer, bridge_unindexed};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
+use crate::ObjAddr;
+use crate::as_variable::AsVariable;
+use crate::guard::{self, GuardKind, LocalGuard};
 use crate::iter::{Iter, VarRef};
 use crate::panics::FirstPanic;
-use crate::pinned::OwnedPinned;
+use crate::pinned::{OwnedPinned, Pinned};
 use crate::reclaim::Reclaim;
-use crate::store::ShadowStore;
 use crate::table::hash::Walk;
 use crate::table::{Core, Shield};
-use crate::{ObjAddr, ShadowId};
 
 /// The number of buckets that one task sweeps: enough to outweigh the cost of a task.
 const BUCKETS: usize = 1024;
 /// The smallest number of steps of a walk that one task of an iteration takes.
 const STEPS: usize = 256;
 
-impl<R: Reclaim> ShadowStore<R> {
+impl<R: Reclaim, G: GuardKind<R>> Pinned<'_, R, G> {
     /// Like [`free_all`](Self::free_all), but runs on the threads of the current rayon pool.
-    pub fn par_free_all<T: Send + Sync + 'static>(&self, id: ShadowId<T>) -> usize {
-        self.par_free_all_with(id, |_, _| ())
+    pub fn par_free_all<'g, V: AsVariable<'g, R>>(&'g self, variable: V) -> usize {
+        self.par_free_all_with(variable, |_, _| ())
     }
 
     /// Like [`free_all_with`](Self::free_all_with), but the sweep and the destructors run on the threads of the current
@@ -31,26 +32,26 @@ impl<R: Reclaim> ShadowStore<R> {
     /// # Panics
     ///
     /// If a destructor panics. All other variables are freed first; then one of the panics is resumed.
-    pub fn par_free_all_with<T: Send + Sync + 'static>(
-        &self,
-        id: ShadowId<T>,
-        dtor: impl Fn(ObjAddr, &T) + Sync,
+    pub fn par_free_all_with<'g, V: AsVariable<'g, R>>(
+        &'g self,
+        variable: V,
+        dtor: impl Fn(ObjAddr, &V::Value) + Sync,
     ) -> usize {
-        let outer = self.pin();
-        let Some(entry) = outer.entry_of(id) else { return 0 };
-        let (core, shield) = (self.core(), outer.shield());
+        self.note_change();
+        let Some(bound) = self.find(variable) else { return 0 };
+        let (core, shield, entry) = (bound.core(), self.shield(), bound.entry());
         let mut count = 0;
         let mut panic = FirstPanic::default();
         core.for_each_table(shield, |table| {
             let (freed, panicked) = (0..table.buckets().div_ceil(BUCKETS))
                 .into_par_iter()
                 .map(|part| {
-                    // The outer guard protects the tables; this one protects the nodes that are found.
-                    let inner = self.pin();
+                    // The caller's guard protects the tables; this one protects the nodes that are found.
+                    let guard = LocalGuard::hold();
                     let start = part * BUCKETS;
                     let steps = start..table.buckets().min(start + BUCKETS);
                     let (mut count, mut panic) = (0, FirstPanic::default());
-                    core.sweep_id(inner.shield(), table, steps, entry, |removed| {
+                    core.sweep_id(guard::shield(&guard), table, steps, entry, |removed| {
                         count += 1;
                         // SAFETY: the entry holds `T`, and the node was live until it was removed.
                         panic.catch(|| dtor(ObjAddr::new(removed.obj), unsafe { removed.value() }));
@@ -77,9 +78,9 @@ impl<R: Reclaim> OwnedPinned<'_, R> {
     /// use shadow_vars::{ShadowId, ShadowStore};
     /// const N: ShadowId<usize> = ShadowId::new(1);
     /// let store = ShadowStore::new();
-    /// (0..1000).for_each(|n| store.alloc(n * 16, N, n).unwrap());
+    /// (0..1000).for_each(|n| store.pin().alloc(n * 16, N, n).map(drop).unwrap());
     /// let pin = store.pin_owned();
-    /// assert_eq!(pin.par_iter().filter_map(|var| var.get::<usize>()).sum::<usize>(), 499_500);
+    /// assert_eq!(pin.par_iter().filter_map(|var| var.downcast_ref::<usize>()).sum::<usize>(), 499_500);
     /// ```
     pub fn par_iter(&self) -> ParIter<'_, R> {
         ParIter {

@@ -20,10 +20,10 @@ use crate::{Handle, ObjAddr, Object};
 /// use shadow_vars::{Parent, ShadowId, global};
 /// const NOTES: ShadowId<String> = ShadowId::new(0x4e01);
 /// let session = Parent::new(42_u32);
-/// global().alloc(&*session, NOTES, "slow client".to_owned())?;
-/// let addr = session.addr();
+/// global().pin().alloc(&*session, NOTES, "slow client".to_owned())?;
+/// let addr = Parent::addr(&session);
 /// drop(session);
-/// assert!(!global().contains(addr, NOTES));
+/// assert!(!global().pin().contains(addr, NOTES));
 /// # Ok::<(), shadow_vars::AllocError<String>>(())
 /// ```
 ///
@@ -33,7 +33,7 @@ use crate::{Handle, ObjAddr, Object};
 /// ```compile_fail,E0283
 /// # use shadow_vars::{Parent, ShadowId, global};
 /// let session = Parent::new(42_u32);
-/// assert!(!global().contains(&session, ShadowId::<u8>::new(0x4e04)));
+/// assert!(!global().pin().contains(&session, ShadowId::<u8>::new(0x4e04)));
 /// ```
 /// ```compile_fail,E0283
 /// let session = shadow_vars::Parent::new(std::sync::Arc::new(42_u32));
@@ -41,7 +41,7 @@ use crate::{Handle, ObjAddr, Object};
 /// ```
 /// # use shadow_vars::{Attached, Parent, ShadowId, global};
 /// let (session, shared) = (Parent::new(42_u32), Attached::new(std::sync::Arc::new(42_u32)));
-/// assert!(!global().contains(&*session, ShadowId::<u8>::new(0x4e04)));
+/// assert!(!global().pin().contains(&*session, ShadowId::<u8>::new(0x4e04)));
 /// ```
 pub struct Parent<T, S: StoreHandle = &'static ShadowStore> {
     object: Box<NonZeroSized<T>>,
@@ -115,16 +115,17 @@ impl<T, S: StoreHandle> Parent<T, S> {
         }
     }
 
-    /// Returns the object's address, the same as `ObjAddr::of(&**self)`.
-    pub fn addr(&self) -> ObjAddr {
-        ObjAddr::at::<T>(&self.object.object)
+    /// Returns the object's address, the same as `ObjAddr::of(&*this)`. An associated function, so that it hides no method
+    /// of the object.
+    pub fn addr(this: &Self) -> ObjAddr {
+        ObjAddr::at::<T>(&this.object.object)
     }
 
     /// Frees the object's variables and returns the object. It is moved out of its box, so its address is no longer
-    /// valid.
-    pub fn into_inner(self) -> T {
-        let mut this = ManuallyDrop::new(self);
-        this.store.store().free_object(this.addr());
+    /// valid. An associated function, so that it hides no method of the object.
+    pub fn into_inner(this: Self) -> T {
+        let mut this = ManuallyDrop::new(this);
+        this.store.store().pin().free_object(Self::addr(&this));
         // SAFETY: `this` is not dropped, so each field is moved out or dropped once.
         unsafe {
             let object = ManuallyDrop::take(&mut this.object.object);
@@ -137,11 +138,11 @@ impl<T, S: StoreHandle> Parent<T, S> {
 
 impl<T, S: StoreHandle> Drop for Parent<T, S> {
     fn drop(&mut self) {
-        let (store, addr) = (self.store.store(), self.addr());
-        store.free_object(addr);
+        let (store, addr) = (self.store.store(), Self::addr(self));
+        store.pin().free_object(addr);
         // Runs before the memory is deallocated, which a field's drop does.
         let _again = OnDrop::new(|| {
-            store.free_object(addr);
+            store.pin().free_object(addr);
         });
         // SAFETY: dropped here only.
         unsafe { ManuallyDrop::drop(&mut self.object.object) };
@@ -155,6 +156,12 @@ impl<T, S: StoreHandle> Deref for Parent<T, S> {
 
     fn deref(&self) -> &T {
         &self.object.object
+    }
+}
+
+impl<T, S: StoreHandle> AsRef<T> for Parent<T, S> {
+    fn as_ref(&self) -> &T {
+        self
     }
 }
 

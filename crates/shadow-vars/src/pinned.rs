@@ -1,18 +1,22 @@
 //! Operations under a guard, which return references that live as long as the guard.
 //!
-//! The operations are documented here; [`ShadowStore`], [`Typed`](crate::Typed) and [`Variable`](crate::Variable) refer
-//! to these methods.
+//! The only type that has the operations: each takes the id as a [`ShadowId`](crate::ShadowId) or as a reference to a
+//! [`Variable`](crate::Variable).
 
 use std::fmt;
+use std::mem::ManuallyDrop;
 
-use bytemuck::Zeroable;
-
-use crate::error::{AllocError, CtorError, StoreError, TypeMismatch};
-use crate::iter::Iter;
-use crate::reclaim::{Asymmetric, GuardKind, LocalGuard, OwnedGuard, Reclaim};
+use crate::as_variable::AsVariable;
+use crate::as_variable::private::Within;
+use crate::bound::{Bound, infallible, store_error};
+use crate::ctor::IfExists;
+use crate::error::{AllocError, CtorError, StoreError};
+use crate::guard::{self, GuardKind, LocalGuard, OwnedGuard};
+use crate::iter::{Iter, VarRef};
+use crate::reclaim::{Asymmetric, Reclaim};
 use crate::store::ShadowStore;
 use crate::table::{Core, Shield};
-use crate::{IntoObjAddr, ObjAddr, ShadowId};
+use crate::{IntoObjAddr, ObjAddr};
 
 /// A store together with a guard.
 ///
@@ -57,48 +61,73 @@ use crate::{IntoObjAddr, ObjAddr, ShadowId};
 ///
 /// ```compile_fail,E0277
 /// # use shadow_vars::{ShadowId, ShadowStore};
-/// let _ = ShadowStore::new().alloc(0, ShadowId::new(1), std::rc::Rc::new(7));
+/// let _ = ShadowStore::new().pin().alloc(0, ShadowId::new(1), std::rc::Rc::new(7)).map(drop);
 /// ```
 /// ```
 /// # use shadow_vars::{ShadowId, ShadowStore};
-/// let _ = ShadowStore::new().alloc(0, ShadowId::new(1), std::sync::Arc::new(7));
+/// let _ = ShadowStore::new().pin().alloc(0, ShadowId::new(1), std::sync::Arc::new(7)).map(drop);
 /// ```
 /// ```compile_fail,E0080
 /// # use shadow_vars::{ShadowId, ShadowStore};
 /// #[repr(align(8192))]
 /// struct Page(u8);
-/// let _ = ShadowStore::new().alloc(0, ShadowId::new(1), Page(7));
+/// let _ = ShadowStore::new().pin().alloc(0, ShadowId::new(1), Page(7)).map(drop);
 /// ```
 /// ```
 /// # use shadow_vars::{ShadowId, ShadowStore};
 /// #[repr(align(4096))]
 /// struct Page(u8);
-/// let _ = ShadowStore::new().alloc(0, ShadowId::new(1), Page(7));
+/// let _ = ShadowStore::new().pin().alloc(0, ShadowId::new(1), Page(7)).map(drop);
 /// ```
+#[must_use = "a guard protects only as long as it is held"]
 pub struct Pinned<'s, R: Reclaim = Asymmetric, G: GuardKind<R> = LocalGuard<R>> {
     store: &'s ShadowStore<R>,
-    guard: G,
+    /// Dropped by the `Drop` implementation, before the maintenance that is due outside of it.
+    guard: ManuallyDrop<G>,
+}
+
+impl<R: Reclaim, G: GuardKind<R>> Drop for Pinned<'_, R, G> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        let changed = self.guard.has_changed();
+        // Moved out, so that a guard whose drop is a call does not keep the flag in memory.
+        // SAFETY: taken here only, and not used afterwards.
+        drop(unsafe { ManuallyDrop::take(&mut self.guard) });
+        if changed {
+            after_changes(self.store.core());
+        }
+    }
 }
 
 /// A [`Pinned`] that may move between threads, be shared by them, and be held across await points.
 pub type OwnedPinned<'s, R = Asymmetric> = Pinned<'s, R, OwnedGuard<R>>;
 
-impl<'s, R: Reclaim> Pinned<'s, R> {
+impl<R: Reclaim> ShadowStore<R> {
+    /// Takes a guard of the calling thread, for any number of operations. While it is held, no value that is freed
+    /// meanwhile is dropped.
+    ///
+    /// Wait-free, except for the first guard in a thread's life, in whichever operation that is: it registers the thread
+    /// with the backend, which needs memory, and with `Seize` takes a short lock.
     #[inline]
-    pub(crate) fn new(store: &'s ShadowStore<R>) -> Self {
-        Self {
-            store,
-            guard: LocalGuard::hold(),
+    pub fn pin(&self) -> Pinned<'_, R> {
+        Pinned {
+            store: self,
+            guard: ManuallyDrop::new(LocalGuard::hold()),
         }
     }
-}
 
-impl<'s, R: Reclaim> OwnedPinned<'s, R> {
+    /// Takes a guard that may move between threads and be held across await points. Costs more than [`pin`](Self::pin).
+    ///
+    /// If the guard is [held for long](crate::report_old_guards), the report names the place in the source where it was
+    /// taken.
+    ///
+    /// Takes a short lock, for which it may wait (for other threads that take or drop an owned guard, and with `Seize`
+    /// for other threads' first guards); with [`Epoch`](crate::Epoch) it is lock-free. May need memory.
     #[track_caller]
-    pub(crate) fn owned(store: &'s ShadowStore<R>) -> Self {
-        Self {
-            store,
-            guard: OwnedGuard::hold(),
+    pub fn pin_owned(&self) -> OwnedPinned<'_, R> {
+        Pinned {
+            store: self,
+            guard: ManuallyDrop::new(OwnedGuard::hold()),
         }
     }
 }
@@ -110,9 +139,11 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     }
 
     /// Drops the guard and takes a new one, so that values that were freed meanwhile can be reclaimed. References that
-    /// were returned before are no longer valid. Wait-free, like [`ShadowStore::pin`].
+    /// were returned before are no longer valid. Wait-free, like [`ShadowStore::pin`], unless variables were created or
+    /// freed under the guard: then it may also drop values, as the end of a guard does.
     pub fn repin(&mut self) {
-        self.guard.renew();
+        let core = self.store.core();
+        self.guard.renew(|| core.lists.upkeep::<R>());
     }
 
     #[inline]
@@ -122,8 +153,29 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
 
     #[inline]
     pub(crate) fn shield(&self) -> Shield<'_, R> {
-        // SAFETY: the guard is held for as long as this borrow, as `repin` borrows `self` mutably.
-        unsafe { Shield::new(self.guard.place()) }
+        guard::shield(&*self.guard)
+    }
+
+    /// Makes the end of this guard do the maintenance that is due: called by operations that create or free variables.
+    #[inline(always)]
+    pub(crate) fn note_change(&self) {
+        self.guard.note_change();
+    }
+
+    /// Returns the variables of an id that was used in this store before.
+    #[inline(always)]
+    pub(crate) fn find<'g, V: AsVariable<'g, R>>(&'g self, variable: V) -> Option<Bound<'g, V::Value, R>> {
+        let found = variable.find(Within(self.core()))?;
+        // SAFETY: `AsVariable` is sealed: its entries are of their store, and hold the type of its values.
+        Some(unsafe { Bound::new(found.core, self.shield(), found.entry) })
+    }
+
+    /// Returns the variables of an id, which is bound to its type now if it was not bound before.
+    #[inline(always)]
+    pub(crate) fn bind<'g, V: AsVariable<'g, R>>(&'g self, variable: V) -> Result<Bound<'g, V::Value, R>, StoreError> {
+        let bound = variable.bind(Within(self.core()))?;
+        // SAFETY: as in `find`.
+        Ok(unsafe { Bound::new(bound.core, self.shield(), bound.entry) })
     }
 
     /// Returns the variable, or `None` if it does not exist. If the id is bound to another type, also returns `None` and
@@ -133,28 +185,47 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     /// running constructor or a stopped thread. Allocates nothing, and writes no shared memory, except that in large
     /// stores look-ups of one key in a thousand may update a hint about where look-ups should begin.
     #[inline(always)]
-    pub fn get<T: Send + Sync + 'static, How>(&self, obj: impl IntoObjAddr<How>, id: ShadowId<T>) -> Option<&T> {
-        self.typed(id)?.get(obj)
-    }
-
-    /// Like [`get`](Self::get), but reports if the id is bound to another type.
-    ///
-    /// # Errors
-    ///
-    /// [`TypeMismatch`] if the id is bound to another type; the error names both types.
-    pub fn try_get<T: Send + Sync + 'static, How>(
-        &self,
+    pub fn get<'g, V: AsVariable<'g, R>, How>(
+        &'g self,
         obj: impl IntoObjAddr<How>,
-        id: ShadowId<T>,
-    ) -> Result<Option<&T>, TypeMismatch> {
-        self.store.check_id(id)?;
-        Ok(self.get(obj, id))
+        variable: V,
+    ) -> Option<&'g V::Value> {
+        self.find(variable)?.find(obj.into_obj_addr())
     }
 
     /// Returns whether the variable exists. Otherwise like [`get`](Self::get).
-    #[inline]
-    pub fn contains<T: Send + Sync + 'static, How>(&self, obj: impl IntoObjAddr<How>, id: ShadowId<T>) -> bool {
-        self.get(obj, id).is_some()
+    #[inline(always)]
+    pub fn contains<'g, V: AsVariable<'g, R>, How>(&'g self, obj: impl IntoObjAddr<How>, variable: V) -> bool {
+        self.get(obj, variable).is_some()
+    }
+
+    /// Looks up one variable of each of several parents: `out[i]` becomes that of `objs[i]`, for each `i` below the shorter
+    /// length. If the id is bound to another type, all become `None`, and a `tracing` error is logged.
+    ///
+    /// Each look-up takes effect at an instant of its own, as [`get`](Self::get). If the table exceeds the caches, this
+    /// is several times as fast as single look-ups, as the cache misses of many keys overlap.
+    ///
+    /// ```
+    /// use shadow_vars::{ObjAddr, ShadowId, ShadowStore};
+    /// const N: ShadowId<usize> = ShadowId::new(1);
+    /// let store = ShadowStore::new();
+    /// let vars = store.pin();
+    /// let objs: Vec<_> = (1..=100).map(|n| ObjAddr::new(n * 64)).collect();
+    /// objs.iter().step_by(2).for_each(|&obj| assert!(vars.alloc(obj, N, obj.get()).is_ok()));
+    /// let mut found = vec![None; objs.len()];
+    /// vars.get_many(&objs, N, &mut found);
+    /// assert_eq!((found[0], found[1]), (Some(&64), None));
+    /// ```
+    pub fn get_many<'g, V: AsVariable<'g, R>>(
+        &'g self,
+        objs: &[ObjAddr],
+        variable: V,
+        out: &mut [Option<&'g V::Value>],
+    ) {
+        match self.find(variable) {
+            Some(bound) => bound.find_many(objs, out),
+            None => out.iter_mut().take(objs.len()).for_each(|out| *out = None),
+        }
     }
 
     /// Creates the variable from a value.
@@ -172,19 +243,21 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     /// - [`TooManyIds`](StoreError::TooManyIds) if the store already knows 2^32 ids.
     /// - [`Recursion`](StoreError::Recursion) or [`Cycle`](StoreError::Cycle) if waiting for the constructor would never
     ///   end.
-    pub fn alloc<T: Send + Sync + 'static, How>(
-        &self,
+    #[inline(always)]
+    pub fn alloc<'g, V: AsVariable<'g, R>, How>(
+        &'g self,
         obj: impl IntoObjAddr<How>,
-        id: ShadowId<T>,
-        value: T,
-    ) -> Result<&T, AllocError<T>> {
-        match self.bind(id) {
-            Ok(typed) => typed.alloc(obj, value),
+        variable: V,
+        value: V::Value,
+    ) -> Result<&'g V::Value, AllocError<V::Value>> {
+        self.note_change();
+        match self.bind(variable) {
+            Ok(bound) => bound.by_value(obj.into_obj_addr(), value, IfExists::Refuse),
             Err(error) => Err(AllocError { value, error }),
         }
     }
 
-    /// Creates the variable with a constructor, which is given the parent's address.
+    /// Creates the variable with a constructor.
     ///
     /// The constructor runs exactly once if the variable is created, and not at all if the variable exists already. It
     /// has finished before any thread can see the variable. No lock is held while it runs: it may use the store for other
@@ -195,13 +268,15 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     /// # Errors
     ///
     /// The same as for [`alloc`](Self::alloc).
-    pub fn alloc_with<T: Send + Sync + 'static, How>(
-        &self,
+    #[inline(always)]
+    pub fn alloc_with<'g, V: AsVariable<'g, R>, How>(
+        &'g self,
         obj: impl IntoObjAddr<How>,
-        id: ShadowId<T>,
-        ctor: impl FnOnce(ObjAddr) -> T,
-    ) -> Result<&T, StoreError> {
-        self.bind(id)?.alloc_with(obj, ctor)
+        variable: V,
+        ctor: impl FnOnce() -> V::Value,
+    ) -> Result<&'g V::Value, StoreError> {
+        self.try_alloc_with(obj, variable, infallible(ctor))
+            .map_err(store_error)
     }
 
     /// Like [`alloc_with`](Self::alloc_with), but the constructor may fail.
@@ -210,26 +285,16 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     ///
     /// [`CtorError::Ctor`] with the constructor's error, in which case no variable is created. Otherwise
     /// [`CtorError::Store`], as for [`alloc`](Self::alloc).
-    pub fn try_alloc_with<T: Send + Sync + 'static, E, How>(
-        &self,
+    #[inline(always)]
+    pub fn try_alloc_with<'g, V: AsVariable<'g, R>, E, How>(
+        &'g self,
         obj: impl IntoObjAddr<How>,
-        id: ShadowId<T>,
-        ctor: impl FnOnce(ObjAddr) -> Result<T, E>,
-    ) -> Result<&T, CtorError<E>> {
-        self.bind(id)?.try_alloc_with(obj, ctor)
-    }
-
-    /// Creates the variable with all bytes zero. Progress is as for [`alloc`](Self::alloc).
-    ///
-    /// # Errors
-    ///
-    /// The same as for [`alloc`](Self::alloc).
-    pub fn alloc_zeroed<T: Zeroable + Send + Sync + 'static, How>(
-        &self,
-        obj: impl IntoObjAddr<How>,
-        id: ShadowId<T>,
-    ) -> Result<&T, StoreError> {
-        self.bind(id)?.alloc_zeroed(obj)
+        variable: V,
+        ctor: impl FnOnce() -> Result<V::Value, E>,
+    ) -> Result<&'g V::Value, CtorError<E>> {
+        self.note_change();
+        self.bind(variable)?
+            .by_ctor(obj.into_obj_addr(), ctor, IfExists::Refuse)
     }
 
     /// Returns the variable, which is created from `value` if it does not exist. If it exists, `value` is dropped.
@@ -239,17 +304,23 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     /// # Errors
     ///
     /// The same as for [`alloc`](Self::alloc), except that `Exists` is never returned. Each error gives the value back.
-    #[inline]
-    pub fn get_or_alloc<T: Send + Sync + 'static, How>(
-        &self,
+    #[inline(always)]
+    pub fn get_or_alloc<'g, V: AsVariable<'g, R>, How>(
+        &'g self,
         obj: impl IntoObjAddr<How>,
-        id: ShadowId<T>,
-        value: T,
-    ) -> Result<&T, AllocError<T>> {
-        match self.bind(id) {
-            Ok(typed) => typed.get_or_alloc(obj, value),
-            Err(error) => Err(AllocError { value, error }),
+        variable: V,
+        value: V::Value,
+    ) -> Result<&'g V::Value, AllocError<V::Value>> {
+        let bound = match self.bind(variable) {
+            Ok(bound) => bound,
+            Err(error) => return Err(AllocError { value, error }),
+        };
+        let obj = obj.into_obj_addr();
+        if let Some(value) = bound.find(obj) {
+            return Ok(value);
         }
+        self.note_change();
+        bound.by_value(obj, value, IfExists::Get)
     }
 
     /// Returns the variable, which is created with a constructor if it does not exist. The constructor runs as in
@@ -261,14 +332,20 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     /// # Errors
     ///
     /// The same as for [`alloc`](Self::alloc), except that `Exists` is never returned.
-    #[inline]
-    pub fn get_or_alloc_with<T: Send + Sync + 'static, How>(
-        &self,
+    #[inline(always)]
+    pub fn get_or_alloc_with<'g, V: AsVariable<'g, R>, How>(
+        &'g self,
         obj: impl IntoObjAddr<How>,
-        id: ShadowId<T>,
-        ctor: impl FnOnce(ObjAddr) -> T,
-    ) -> Result<&T, StoreError> {
-        self.bind(id)?.get_or_alloc_with(obj, ctor)
+        variable: V,
+        ctor: impl FnOnce() -> V::Value,
+    ) -> Result<&'g V::Value, StoreError> {
+        let bound = self.bind(variable)?;
+        let obj = obj.into_obj_addr();
+        if let Some(value) = bound.find(obj) {
+            return Ok(value);
+        }
+        self.note_change();
+        bound.by_ctor(obj, infallible(ctor), IfExists::Get).map_err(store_error)
     }
 
     /// Like [`get_or_alloc_with`](Self::get_or_alloc_with), but the constructor may fail.
@@ -277,29 +354,20 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     ///
     /// [`CtorError::Ctor`] with the constructor's error, in which case no variable is created. Otherwise
     /// [`CtorError::Store`], as for [`get_or_alloc`](Self::get_or_alloc).
-    #[inline]
-    pub fn get_or_try_alloc_with<T: Send + Sync + 'static, E, How>(
-        &self,
+    #[inline(always)]
+    pub fn get_or_try_alloc_with<'g, V: AsVariable<'g, R>, E, How>(
+        &'g self,
         obj: impl IntoObjAddr<How>,
-        id: ShadowId<T>,
-        ctor: impl FnOnce(ObjAddr) -> Result<T, E>,
-    ) -> Result<&T, CtorError<E>> {
-        self.bind(id)?.get_or_try_alloc_with(obj, ctor)
-    }
-
-    /// Returns the variable, which is created with all bytes zero if it does not exist. Progress is as for
-    /// [`alloc`](Self::alloc).
-    ///
-    /// # Errors
-    ///
-    /// The same as for [`get_or_alloc`](Self::get_or_alloc).
-    #[inline]
-    pub fn get_or_alloc_zeroed<T: Zeroable + Send + Sync + 'static, How>(
-        &self,
-        obj: impl IntoObjAddr<How>,
-        id: ShadowId<T>,
-    ) -> Result<&T, StoreError> {
-        self.bind(id)?.get_or_alloc_zeroed(obj)
+        variable: V,
+        ctor: impl FnOnce() -> Result<V::Value, E>,
+    ) -> Result<&'g V::Value, CtorError<E>> {
+        let bound = self.bind(variable)?;
+        let obj = obj.into_obj_addr();
+        if let Some(value) = bound.find(obj) {
+            return Ok(value);
+        }
+        self.note_change();
+        bound.by_ctor(obj, ctor, IfExists::Get)
     }
 
     /// Frees the variable, and returns whether it existed. From then on, no look-up finds it. Its value is dropped once
@@ -307,8 +375,9 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     ///
     /// Lock-free. Never waits, not even for a running constructor of the same variable: until that has finished, there is
     /// nothing to free. May drop values that were freed earlier.
-    pub fn free<T: Send + Sync + 'static, How>(&self, obj: impl IntoObjAddr<How>, id: ShadowId<T>) -> bool {
-        self.free_with(obj, id, |_, _| ()).is_some()
+    #[inline(always)]
+    pub fn free<'g, V: AsVariable<'g, R>, How>(&'g self, obj: impl IntoObjAddr<How>, variable: V) -> bool {
+        self.free_with(obj, variable, |_, _| ()).is_some()
     }
 
     /// Frees the variable like [`free`](Self::free), and calls the destructor with the parent's address and the value.
@@ -320,21 +389,23 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     /// # Panics
     ///
     /// If the destructor panics; the variable is freed nevertheless.
-    pub fn free_with<T: Send + Sync + 'static, O, How>(
-        &self,
+    #[inline(always)]
+    pub fn free_with<'g, V: AsVariable<'g, R>, O, How>(
+        &'g self,
         obj: impl IntoObjAddr<How>,
-        id: ShadowId<T>,
-        dtor: impl FnOnce(ObjAddr, &T) -> O,
+        variable: V,
+        dtor: impl FnOnce(ObjAddr, &V::Value) -> O,
     ) -> Option<O> {
-        self.typed(id)?.free_inlined(obj, dtor)
+        self.note_change();
+        self.find(variable)?.remove(obj.into_obj_addr(), dtor)
     }
 
     /// Frees all variables of an id. Returns how many this call has freed.
     ///
     /// Weakly consistent: frees each variable that exists during the whole call; one that is created or freed meanwhile
     /// may or may not be included. Lock-free; takes time proportional to the size of the table.
-    pub fn free_all<T: Send + Sync + 'static>(&self, id: ShadowId<T>) -> usize {
-        self.free_all_with(id, |_, _| ())
+    pub fn free_all<'g, V: AsVariable<'g, R>>(&'g self, variable: V) -> usize {
+        self.free_all_with(variable, |_, _| ())
     }
 
     /// Like [`free_all`](Self::free_all), but calls the destructor for each variable, as [`free_with`](Self::free_with)
@@ -343,22 +414,23 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     /// # Panics
     ///
     /// If a destructor panics. All other variables are freed first; then the first panic is resumed.
-    pub fn free_all_with<T: Send + Sync + 'static>(&self, id: ShadowId<T>, dtor: impl FnMut(ObjAddr, &T)) -> usize {
-        self.typed(id).map_or(0, |typed| typed.free_all_with(dtor))
+    pub fn free_all_with<'g, V: AsVariable<'g, R>>(
+        &'g self,
+        variable: V,
+        dtor: impl FnMut(ObjAddr, &V::Value),
+    ) -> usize {
+        self.note_change();
+        self.find(variable).map_or(0, |bound| bound.remove_all(dtor))
     }
 
     /// Frees all variables of a parent, of any type. Returns how many this call has freed.
     ///
     /// Call it before the parent's memory is deallocated. Weakly consistent, like [`free_all`](Self::free_all).
     /// Lock-free; takes time proportional to the number of the parent's variables, not to the size of the table.
+    #[inline(always)]
     pub fn free_object<How>(&self, obj: impl IntoObjAddr<How>) -> usize {
-        let (core, shield) = (self.core(), self.shield());
-        let from = core.root(shield);
-        let mut count = 0;
-        core.for_each_of_parent(shield, obj.into_obj_addr().get(), |node, at| {
-            count += usize::from(core.remove_at(shield, node, from, at));
-        });
-        count
+        self.note_change();
+        free_object(self.core(), self.shield(), obj.into_obj_addr())
     }
 
     /// Returns the ids of a parent's variables, each once, in no particular order.
@@ -385,6 +457,32 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     /// skips those parts of a large table that have never held a variable. Allocates.
     pub fn iter(&self) -> Iter<'_, R> {
         Iter::new(self.core(), self.shield())
+    }
+}
+
+/// Does the upkeep that is due. Not inlined, so that the drop of a guard is small enough to be inlined where a panic may
+/// unwind through it: otherwise each guard would be kept in memory.
+#[inline(never)]
+fn after_changes<R: Reclaim>(core: &Core<R>) {
+    core.lists.upkeep::<R>();
+}
+
+/// Takes the guard's shield, not the guard, which can then be kept in registers.
+fn free_object<R: Reclaim>(core: &Core<R>, shield: Shield<'_, R>, obj: ObjAddr) -> usize {
+    let from = core.root(shield);
+    let mut count = 0;
+    core.for_each_of_parent(shield, obj.get(), |node, at| {
+        count += usize::from(core.remove_at(shield, node, from, at));
+    });
+    count
+}
+
+impl<'g, R: Reclaim, G: GuardKind<R>> IntoIterator for &'g Pinned<'_, R, G> {
+    type Item = VarRef<'g>;
+    type IntoIter = Iter<'g, R>;
+
+    fn into_iter(self) -> Iter<'g, R> {
+        self.iter()
     }
 }
 

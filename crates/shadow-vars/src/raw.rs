@@ -9,8 +9,9 @@ use std::ptr::NonNull;
 use crate::ctor::IfExists;
 use crate::entry::IdEntry;
 use crate::error::{CtorError, LayoutMismatch, StoreError};
+use crate::guard::GuardKind;
 use crate::pinned::Pinned;
-use crate::reclaim::{GuardKind, Reclaim};
+use crate::reclaim::Reclaim;
 use crate::registry::raw_layout;
 use crate::table::NodeRef;
 use crate::table::node::Node;
@@ -152,6 +153,7 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         {
             return Ok(checked(node, entry, layout)?);
         }
+        self.note_change();
         let construct = |node: NonNull<Node>| match ctor {
             // SAFETY: the node is new, and its payload has the requested size; the caller guarantees the rest.
             Some(ctor) => match unsafe { ctor(pointer(obj), Node::payload(node, entry).as_ptr().cast(), data) } {
@@ -183,6 +185,7 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
         data: *mut c_void,
     ) -> bool {
         let (core, obj) = (self.core(), obj.into_obj_addr());
+        self.note_change();
         let Some(entry) = self.raw_entry(id) else { return false };
         let key = core.key(obj.get(), entry);
         // SAFETY: the caller guarantees what `destroy` requires of `dtor` and `data`; the node was just removed.
@@ -197,6 +200,7 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
     ///
     /// Same as [`raw_free`](Self::raw_free).
     pub unsafe fn raw_free_all(&self, id: u64, dtor: Option<RawDtor>, data: *mut c_void) -> usize {
+        self.note_change();
         let Some(entry) = self.raw_entry(id) else { return 0 };
         // SAFETY: the caller guarantees what `destroy` requires of `dtor` and `data`; only removed nodes are passed.
         let destroy = |node: NodeRef<'_>| unsafe { destroy(node, entry, dtor, data) };

@@ -80,9 +80,10 @@ impl Registry {
         self.get_slow(id)
     }
 
+    /// Cannot unwind, as a C function: so a caller need not keep its guard in memory for a panic to drop it.
     #[cold]
     #[inline(never)]
-    fn get_slow(&self, id: u64) -> Option<&IdEntry> {
+    extern "C" fn get_slow(&self, id: u64) -> Option<&IdEntry> {
         // Acquire: pairs with the Release store in `insert`.
         // SAFETY: indexes live until the registry is dropped.
         let index = unsafe { &*self.index.load(Ordering::Acquire) };

@@ -5,19 +5,17 @@ use std::mem::{self, ManuallyDrop, MaybeUninit};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use bytemuck::Zeroable;
-
+use crate::as_variable::AsVariable;
+use crate::as_variable::private::{Entry, Within};
 use crate::config::Builder;
 use crate::entry::IdEntry;
-use crate::error::{AllocError, CtorError, StoreError, SyncError, TypeMismatch};
-use crate::iter::VarRef;
+use crate::error::{BuildError, StoreError, SyncError};
+use crate::guard::{self, LocalGuard};
 use crate::mem::try_box;
-use crate::pinned::{OwnedPinned, Pinned};
 use crate::reclaim::{Asymmetric, Reclaim, Stuck, retired, stores};
 use crate::stats::{IdStats, Stats};
 use crate::table::Core;
 use crate::tally::Counted;
-use crate::{IntoObjAddr, ObjAddr, ShadowId};
 
 /// A store of shadow variables: values attached to objects from outside, and found by `<address, id>`.
 ///
@@ -36,24 +34,14 @@ use crate::{IntoObjAddr, ObjAddr, ShadowId};
 ///
 /// let store = ShadowStore::new();
 /// let session = Box::new((Session, 0_u8));
-/// store.alloc(&*session, HITS, 3)?;
-/// assert_eq!(store.get_cloned(&*session, HITS), Some(3));
-/// assert!(store.free(&*session, HITS));
+/// store.pin().alloc(&*session, HITS, 3)?;
+/// assert_eq!(store.pin().get(&*session, HITS).cloned(), Some(3));
+/// assert!(store.pin().free(&*session, HITS));
 /// # Ok::<(), shadow_vars::AllocError<u32>>(())
 /// ```
 pub struct ShadowStore<R: Reclaim = Asymmetric> {
     /// Dropped when the store is dropped, or later: see the `Drop` implementation.
     core: ManuallyDrop<Core<R>>,
-}
-
-/// Runs, when dropped, the maintenance that is due after an operation, outside of the operation's guard.
-struct Maintain<'s, R: Reclaim>(&'s Core<R>);
-
-impl<R: Reclaim> Drop for Maintain<'_, R> {
-    #[inline(always)]
-    fn drop(&mut self) {
-        self.0.lists.upkeep::<R>();
-    }
 }
 
 impl ShadowStore {
@@ -90,6 +78,18 @@ pub fn global() -> &'static ShadowStore {
     GLOBAL.get_or_init(ShadowStore::new)
 }
 
+impl<R: Reclaim> Builder<R> {
+    /// Builds the store.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::CapacityTooLarge`] if no table could address that many variables, [`BuildError::OutOfMemory`] if the
+    /// first table cannot be allocated.
+    pub fn build(self) -> Result<ShadowStore<R>, BuildError> {
+        Ok(ShadowStore::from_core(self.core()?))
+    }
+}
+
 impl<R: Reclaim> ShadowStore<R> {
     /// Returns the settings of a new store, with any backend: `ShadowStore::<Epoch>::builder()`.
     pub fn builder() -> Builder<R> {
@@ -105,229 +105,6 @@ impl<R: Reclaim> ShadowStore<R> {
     #[inline]
     pub(crate) fn core(&self) -> &Core<R> {
         &self.core
-    }
-
-    /// Runs an operation that creates or frees variables under a guard, and then the maintenance that is due outside of
-    /// it.
-    #[inline(always)]
-    pub(crate) fn change<O>(&self, operation: impl FnOnce(&Pinned<'_, R>) -> O) -> O {
-        // Run by a destructor, so that the operation's result is not moved once more.
-        let _maintain = Maintain(&*self.core);
-        let pin = self.pin();
-        operation(&pin)
-    }
-
-    /// Takes a guard of the calling thread, for any number of operations. While it is held, no value that is freed
-    /// meanwhile is dropped.
-    ///
-    /// Wait-free, except for the first guard in a thread's life, in whichever operation that is: it registers the thread
-    /// with the backend, which needs memory, and with `Seize` takes a short lock.
-    #[inline]
-    pub fn pin(&self) -> Pinned<'_, R> {
-        Pinned::new(self)
-    }
-
-    /// Takes a guard that may move between threads and be held across await points. Costs more than [`pin`](Self::pin).
-    ///
-    /// If the guard is [held for long](crate::report_old_guards), the report names the place in the source where it was
-    /// taken.
-    ///
-    /// Takes a short lock, for which it may wait (for other threads that take or drop an owned guard, and with `Seize`
-    /// for other threads' first guards); with [`Epoch`](crate::Epoch) it is lock-free. May need memory.
-    #[track_caller]
-    pub fn pin_owned(&self) -> OwnedPinned<'_, R> {
-        Pinned::owned(self)
-    }
-
-    /// Calls `read` with the variable, if it exists, and returns its result. `read` runs under a guard. See
-    /// [`Pinned::get`].
-    #[inline]
-    pub fn get_with<T: Send + Sync + 'static, O, How>(
-        &self,
-        obj: impl IntoObjAddr<How>,
-        id: ShadowId<T>,
-        read: impl FnOnce(&T) -> O,
-    ) -> Option<O> {
-        self.pin().get(obj, id).map(read)
-    }
-
-    /// Returns a clone of the variable, if it exists. See [`Pinned::get`].
-    #[inline]
-    pub fn get_cloned<T: Clone + Send + Sync + 'static, How>(
-        &self,
-        obj: impl IntoObjAddr<How>,
-        id: ShadowId<T>,
-    ) -> Option<T> {
-        self.pin().get(obj, id).cloned()
-    }
-
-    /// Returns whether the variable exists. See [`Pinned::contains`].
-    #[inline]
-    pub fn contains<T: Send + Sync + 'static, How>(&self, obj: impl IntoObjAddr<How>, id: ShadowId<T>) -> bool {
-        self.pin().contains(obj, id)
-    }
-
-    /// Creates the variable from a value. See [`Pinned::alloc`].
-    ///
-    /// # Errors
-    ///
-    /// See [`Pinned::alloc`]; each error gives the value back.
-    pub fn alloc<T: Send + Sync + 'static, How>(
-        &self,
-        obj: impl IntoObjAddr<How>,
-        id: ShadowId<T>,
-        value: T,
-    ) -> Result<(), AllocError<T>> {
-        self.change(|pin| pin.alloc(obj, id, value).map(drop))
-    }
-
-    /// Creates the variable with a constructor. See [`Pinned::alloc_with`].
-    ///
-    /// # Errors
-    ///
-    /// See [`Pinned::alloc_with`].
-    pub fn alloc_with<T: Send + Sync + 'static, How>(
-        &self,
-        obj: impl IntoObjAddr<How>,
-        id: ShadowId<T>,
-        ctor: impl FnOnce(ObjAddr) -> T,
-    ) -> Result<(), StoreError> {
-        self.change(|pin| pin.alloc_with(obj, id, ctor).map(drop))
-    }
-
-    /// Creates the variable with a constructor that may fail. See [`Pinned::try_alloc_with`].
-    ///
-    /// # Errors
-    ///
-    /// See [`Pinned::try_alloc_with`].
-    pub fn try_alloc_with<T: Send + Sync + 'static, E, How>(
-        &self,
-        obj: impl IntoObjAddr<How>,
-        id: ShadowId<T>,
-        ctor: impl FnOnce(ObjAddr) -> Result<T, E>,
-    ) -> Result<(), CtorError<E>> {
-        self.change(|pin| pin.try_alloc_with(obj, id, ctor).map(drop))
-    }
-
-    /// Creates the variable with all bytes zero. See [`Pinned::alloc_zeroed`].
-    ///
-    /// # Errors
-    ///
-    /// See [`Pinned::alloc_zeroed`].
-    pub fn alloc_zeroed<T: Zeroable + Send + Sync + 'static, How>(
-        &self,
-        obj: impl IntoObjAddr<How>,
-        id: ShadowId<T>,
-    ) -> Result<(), StoreError> {
-        self.change(|pin| pin.alloc_zeroed(obj, id).map(drop))
-    }
-
-    /// Calls `read` with the variable, which is created from `value` if it does not exist, and returns its result. See
-    /// [`Pinned::get_or_alloc`].
-    ///
-    /// # Errors
-    ///
-    /// See [`Pinned::get_or_alloc`]; each error gives the value back.
-    #[inline]
-    pub fn get_or_alloc<T: Send + Sync + 'static, O, How>(
-        &self,
-        obj: impl IntoObjAddr<How>,
-        id: ShadowId<T>,
-        value: T,
-        read: impl FnOnce(&T) -> O,
-    ) -> Result<O, AllocError<T>> {
-        self.change(|pin| pin.get_or_alloc(obj, id, value).map(read))
-    }
-
-    /// Calls `read` with the variable, which is created with `ctor` if it does not exist, and returns its result. See
-    /// [`Pinned::get_or_alloc_with`].
-    ///
-    /// # Errors
-    ///
-    /// See [`Pinned::get_or_alloc_with`].
-    #[inline]
-    pub fn get_or_alloc_with<T: Send + Sync + 'static, O, How>(
-        &self,
-        obj: impl IntoObjAddr<How>,
-        id: ShadowId<T>,
-        ctor: impl FnOnce(ObjAddr) -> T,
-        read: impl FnOnce(&T) -> O,
-    ) -> Result<O, StoreError> {
-        self.change(|pin| pin.get_or_alloc_with(obj, id, ctor).map(read))
-    }
-
-    /// Like [`get_or_alloc_with`](Self::get_or_alloc_with), but the constructor may fail. See
-    /// [`Pinned::get_or_try_alloc_with`].
-    ///
-    /// # Errors
-    ///
-    /// See [`Pinned::get_or_try_alloc_with`].
-    #[inline]
-    pub fn get_or_try_alloc_with<T: Send + Sync + 'static, E, O, How>(
-        &self,
-        obj: impl IntoObjAddr<How>,
-        id: ShadowId<T>,
-        ctor: impl FnOnce(ObjAddr) -> Result<T, E>,
-        read: impl FnOnce(&T) -> O,
-    ) -> Result<O, CtorError<E>> {
-        self.change(|pin| pin.get_or_try_alloc_with(obj, id, ctor).map(read))
-    }
-
-    /// Calls `read` with the variable, which is created with all bytes zero if it does not exist, and returns its result.
-    /// See [`Pinned::get_or_alloc_zeroed`].
-    ///
-    /// # Errors
-    ///
-    /// See [`Pinned::get_or_alloc_zeroed`].
-    #[inline]
-    pub fn get_or_alloc_zeroed<T: Zeroable + Send + Sync + 'static, O, How>(
-        &self,
-        obj: impl IntoObjAddr<How>,
-        id: ShadowId<T>,
-        read: impl FnOnce(&T) -> O,
-    ) -> Result<O, StoreError> {
-        self.change(|pin| pin.get_or_alloc_zeroed(obj, id).map(read))
-    }
-
-    /// Frees the variable, and returns whether it existed. See [`Pinned::free`].
-    pub fn free<T: Send + Sync + 'static, How>(&self, obj: impl IntoObjAddr<How>, id: ShadowId<T>) -> bool {
-        self.change(|pin| pin.free(obj, id))
-    }
-
-    /// Frees the variable with a destructor, and returns the destructor's result. See [`Pinned::free_with`].
-    pub fn free_with<T: Send + Sync + 'static, O, How>(
-        &self,
-        obj: impl IntoObjAddr<How>,
-        id: ShadowId<T>,
-        dtor: impl FnOnce(ObjAddr, &T) -> O,
-    ) -> Option<O> {
-        self.change(|pin| pin.free_with(obj, id, dtor))
-    }
-
-    /// Frees all variables of an id, and returns how many this call has freed. See [`Pinned::free_all`].
-    pub fn free_all<T: Send + Sync + 'static>(&self, id: ShadowId<T>) -> usize {
-        self.change(|pin| pin.free_all(id))
-    }
-
-    /// Frees all variables of an id with a destructor, and returns how many this call has freed. See
-    /// [`Pinned::free_all_with`].
-    pub fn free_all_with<T: Send + Sync + 'static>(&self, id: ShadowId<T>, dtor: impl FnMut(ObjAddr, &T)) -> usize {
-        self.change(|pin| pin.free_all_with(id, dtor))
-    }
-
-    /// Frees all variables of a parent, and returns how many this call has freed. See [`Pinned::free_object`].
-    pub fn free_object<How>(&self, obj: impl IntoObjAddr<How>) -> usize {
-        self.change(|pin| pin.free_object(obj))
-    }
-
-    /// Returns the ids of a parent's variables, in no particular order. See [`Pinned::ids_of`].
-    pub fn ids_of<How>(&self, obj: impl IntoObjAddr<How>) -> Vec<u64> {
-        self.pin().ids_of(obj)
-    }
-
-    /// Calls `visit` for every variable. See [`Pinned::iter`].
-    pub fn for_each(&self, visit: impl FnMut(VarRef<'_>)) {
-        self.pin().iter().for_each(visit);
     }
 
     /// Returns the number of live variables.
@@ -347,30 +124,18 @@ impl<R: Reclaim> ShadowStore<R> {
 
     /// Returns the number of live variables of an id; 0 if the id is bound to another type. Otherwise like
     /// [`len`](Self::len).
-    pub fn len_of<T: Send + Sync + 'static>(&self, id: ShadowId<T>) -> usize {
-        match self.core.registry.get(id.get()) {
-            Some(entry) if entry.holds::<T>() => self.core.nodes.live_of(entry.counts()) as usize,
-            _ => 0,
+    pub fn len_of<'g, V: AsVariable<'g, R>>(&'g self, variable: V) -> usize {
+        match variable.known(Within(self.core())) {
+            Some(Entry { core, entry }) => core.nodes.live_of(entry.counts()) as usize,
+            None => 0,
         }
     }
 
     /// Returns the number of slots of the current table, which is replaced when three quarters of them have been claimed.
     /// Wait-free.
     pub fn capacity(&self) -> usize {
-        let pin = self.pin();
-        self.core.root(pin.shield()).capacity()
-    }
-
-    /// Checks that this id may be used with this type in this store, as any id that was never used may. Wait-free.
-    ///
-    /// # Errors
-    ///
-    /// [`TypeMismatch`] if the id is bound to another type; the error names both types.
-    pub fn check_id<T: Send + Sync + 'static>(&self, id: ShadowId<T>) -> Result<(), TypeMismatch> {
-        match self.core.registry.get(id.get()) {
-            Some(entry) if !entry.holds::<T>() => Err(entry.mismatch(std::any::type_name::<T>())),
-            _ => Ok(()),
-        }
+        let guard = LocalGuard::hold();
+        self.core.root(guard::shield(&guard)).capacity()
     }
 
     /// Sets the function that weighs the values of an id: `bytes` returns how much memory a value owns in addition to its
@@ -379,7 +144,7 @@ impl<R: Reclaim> ShadowStore<R> {
     /// The weight counts in [`Stats::retired_bytes`] while a freed value waits to be dropped, and 64 KiB of weight close
     /// a batch, so heavy values do not have to wait until many others have been freed. Binds the id to its type, as its
     /// first `alloc` would. Replaces the function that was set before; `None` removes it. Progress is as for
-    /// [`Pinned::bind`].
+    /// [`Variable::new`](crate::Variable::new).
     ///
     /// ```
     /// use shadow_vars::{ShadowId, ShadowStore};
@@ -389,9 +154,9 @@ impl<R: Reclaim> ShadowStore<R> {
     /// store.weigh(BODY, Some(Vec::capacity))?;
     ///
     /// let request = 7_u32;
-    /// store.alloc(&request, BODY, vec![0; 1 << 20]).unwrap();
+    /// store.pin().alloc(&request, BODY, vec![0; 1 << 20]).unwrap();
     /// let reader = store.pin();
-    /// store.free(&request, BODY);
+    /// store.pin().free(&request, BODY);
     /// assert!(store.stats().retired_bytes > 1 << 20);
     /// # drop(reader);
     /// # Ok::<(), shadow_vars::StoreError>(())
@@ -411,14 +176,14 @@ impl<R: Reclaim> ShadowStore<R> {
     ///
     /// [`TypeMismatch`](StoreError::TypeMismatch), [`OutOfMemory`](StoreError::OutOfMemory),
     /// [`TooManyIds`](StoreError::TooManyIds).
-    pub fn weigh<T: Send + Sync + 'static>(
-        &self,
-        id: ShadowId<T>,
-        bytes: Option<fn(&T) -> usize>,
+    pub fn weigh<'g, V: AsVariable<'g, R>>(
+        &'g self,
+        variable: V,
+        bytes: Option<fn(&V::Value) -> usize>,
     ) -> Result<(), StoreError> {
-        let entry = self.core.registry.bind::<T>(id.get())?;
-        // SAFETY: bound to `T`.
-        unsafe { entry.weigh_by(bytes) };
+        let bound = variable.bind(Within(self.core()))?;
+        // SAFETY: `AsVariable` is sealed: the entry holds the type of its values.
+        unsafe { bound.entry.weigh_by(bytes) };
         Ok(())
     }
 
@@ -428,8 +193,8 @@ impl<R: Reclaim> ShadowStore<R> {
     /// Lock-free; takes time proportional to the size of the table, and other operations continue meanwhile. The table
     /// also shrinks by itself as variables are freed. If there is no memory for the new table, the old one stays.
     pub fn shrink_to_fit(&self) {
-        let pin = self.pin();
-        let _ = self.core.shrink(pin.shield());
+        let guard = LocalGuard::hold();
+        let _ = self.core.shrink(guard::shield(&guard));
         self.core.flush_pool();
     }
 
@@ -440,7 +205,7 @@ impl<R: Reclaim> ShadowStore<R> {
     /// owned guards. Also checks for old guards, and [reports](crate::report_old_guards) them.
     pub fn stats(&self) -> Stats {
         let old = R::old_guards();
-        let pin = self.pin();
+        let guard = LocalGuard::hold();
         let core = &self.core;
         let relaxed = crate::sync::stat::Ordering::Relaxed;
         let ids: Vec<_> = core
@@ -453,7 +218,7 @@ impl<R: Reclaim> ShadowStore<R> {
             .iter()
             .fold((0, 0), |sum, id| (sum.0 + id.created, sum.1 + id.freed));
         let live = created - freed;
-        let root = core.root(pin.shield());
+        let root = core.root(guard::shield(&guard));
         let (capacity, claimed) = (root.capacity(), root.claimed.sum());
         let (retired_objects, retired_bytes) = core.lists.pending();
         let (packed_bytes, packed_free_bytes) = core.heap.pool.bytes();

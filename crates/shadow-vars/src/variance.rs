@@ -7,25 +7,6 @@
 //! only parameter is a backend (`ShadowStore`, `Builder`, guards) have no variance to check.
 
 /// ```compile_fail,E0308
-/// use shadow_vars::Typed;
-/// fn narrow<'g>(any: Typed<'g, for<'a> fn(&'a str)>) -> Typed<'g, fn(&'static str)> { any }
-/// ```
-/// ```compile_fail,E0308
-/// use shadow_vars::Typed;
-/// fn widen<'g>(only: Typed<'g, fn(&'static str)>) -> Typed<'g, for<'a> fn(&'a str)> { only }
-/// ```
-/// ```
-/// use shadow_vars::Typed;
-/// fn same<'g>(any: Typed<'g, for<'a> fn(&'a str)>) -> Typed<'g, for<'a> fn(&'a str)> { any }
-/// fn shorter<'a: 'b, 'b>(typed: Typed<'a, u32>) -> Typed<'b, u32> { typed }
-/// ```
-/// ```compile_fail
-/// use shadow_vars::Typed;
-/// fn longer<'a: 'b, 'b>(typed: Typed<'b, u32>) -> Typed<'a, u32> { typed }
-/// ```
-struct OfTyped;
-
-/// ```compile_fail,E0308
 /// use shadow_vars::Variable;
 /// fn narrow(any: Variable<for<'a> fn(&'a str)>) -> Variable<fn(&'static str)> { any }
 /// ```

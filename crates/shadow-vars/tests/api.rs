@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use shadow_vars::{
-    AllocError, CtorError, IntoObjAddr, ObjAddr, Reclaim, ShadowId, StoreError, TypeMismatch, Zeroable, global,
+    AllocError, CtorError, IntoObjAddr, ObjAddr, Reclaim, ShadowId, StoreError, TypeMismatch, Variable, global,
 };
 use support::configs::Config;
 use support::on_every_store;
@@ -44,28 +44,31 @@ fn create_and_find<R: Reclaim>(config: &Config) {
     // No variable exists yet.
     assert_eq!(
         (
-            store.get_with(OBJ, N, read),
-            store.get_cloned(OBJ, N),
-            store.contains(OBJ, N)
+            store.pin().get(OBJ, N).map(read),
+            store.pin().get(OBJ, N).cloned(),
+            store.pin().contains(OBJ, N)
         ),
         (None, None, false)
     );
-    assert!(store.is_empty() && !store.free(OBJ, N) && store.free_all(N) == 0);
+    assert!(store.is_empty() && !store.pin().free(OBJ, N) && store.pin().free_all(N) == 0);
     // Each form of creation, on a parent of its own, identified by its number.
-    assert_eq!(store.alloc(1, N, 1), Ok(()));
-    assert_eq!(store.alloc_with(2, N, |obj| obj.get() as u32), Ok(()));
-    assert_eq!(store.try_alloc_with(3, N, |obj| Ok::<_, ()>(obj.get() as u32)), Ok(()));
-    assert_eq!(store.alloc_zeroed(4, N), Ok(()));
-    assert_eq!(store.get_or_alloc(5, N, 5, read), Ok(5));
-    assert_eq!(store.get_or_alloc_with(6, N, |obj| obj.get() as u32, read), Ok(6));
+    assert_eq!(store.pin().alloc(1, N, 1).map(drop), Ok(()));
+    assert_eq!(store.pin().alloc_with(2, N, || 2).map(drop), Ok(()));
+    assert_eq!(store.pin().try_alloc_with(3, N, || Ok::<_, ()>(3)).map(drop), Ok(()));
+    assert_eq!(store.pin().alloc_with(4, N, u32::default).map(drop), Ok(()));
+    assert_eq!(store.pin().get_or_alloc(5, N, 5).map(read), Ok(5));
+    assert_eq!(store.pin().get_or_alloc_with(6, N, || 6).map(read), Ok(6));
     assert_eq!(
-        store.get_or_try_alloc_with(7, N, |obj| Ok::<_, ()>(obj.get() as u32), read),
+        store.pin().get_or_try_alloc_with(7, N, || Ok::<_, ()>(7)).map(read),
         Ok(7)
     );
-    assert_eq!(store.get_or_alloc_zeroed(8, N, read), Ok(0));
-    assert_eq!(store.try_alloc_with(9, N, |_| Err("no")), Err(CtorError::Ctor("no")));
+    assert_eq!(store.pin().get_or_alloc_with(8, N, u32::default).map(read), Ok(0));
     assert_eq!(
-        store.get_or_try_alloc_with(9, N, |_| Err("no"), read),
+        store.pin().try_alloc_with(9, N, || Err("no")).map(drop),
+        Err(CtorError::Ctor("no"))
+    );
+    assert_eq!(
+        store.pin().get_or_try_alloc_with(9, N, || Err("no")).map(read),
         Err(CtorError::Ctor("no"))
     );
     let values = [
@@ -82,67 +85,73 @@ fn create_and_find<R: Reclaim>(config: &Config) {
     ];
     let check = || {
         for (obj, &value) in values.iter().enumerate() {
-            assert_eq!((store.get_cloned(obj, N), store.get_with(obj, N, read)), (value, value));
-            assert_eq!(store.contains(obj, N), value.is_some());
+            assert_eq!(
+                (store.pin().get(obj, N).cloned(), store.pin().get(obj, N).map(read)),
+                (value, value)
+            );
+            assert_eq!(store.pin().contains(obj, N), value.is_some());
         }
         assert_eq!((store.len(), store.len_of(N), store.is_empty()), (8, 8, false));
     };
     check();
     // The second time, each one fails or finds the variable, and no constructor runs.
     for (obj, value) in (1..=8).map(|obj| (obj, values[obj].unwrap())) {
-        let refused = store.alloc(obj, N, 99).unwrap_err();
-        assert!(refused.is_exists() && refused.error == exists(obj, 0x41) && refused.into_value() == 99);
-        assert_eq!(store.alloc_with(obj, N, |_| unreachable!()), Err(exists(obj, 0x41)));
-        let never = |_| -> Result<u32, ()> { unreachable!() };
+        let refused = store.pin().alloc(obj, N, 99).map(drop).unwrap_err();
+        assert!(refused.is_exists() && refused.error == exists(obj, 0x41) && refused.value == 99);
         assert_eq!(
-            store.try_alloc_with(obj, N, never),
+            store.pin().alloc_with(obj, N, || unreachable!()).map(drop),
+            Err(exists(obj, 0x41))
+        );
+        let never = || -> Result<u32, ()> { unreachable!() };
+        assert_eq!(
+            store.pin().try_alloc_with(obj, N, never).map(drop),
             Err(CtorError::Store(exists(obj, 0x41)))
         );
-        assert_eq!(store.alloc_zeroed(obj, N), Err(exists(obj, 0x41)));
-        assert_eq!(store.get_or_alloc(obj, N, 99, read), Ok(value));
-        assert_eq!(store.get_or_alloc_with(obj, N, |_| unreachable!(), read), Ok(value));
-        assert_eq!(store.get_or_try_alloc_with(obj, N, never, read), Ok(value));
-        assert_eq!(store.get_or_alloc_zeroed(obj, N, read), Ok(value));
+        assert_eq!(store.pin().get_or_alloc(obj, N, 99).map(read), Ok(value));
+        assert_eq!(
+            store.pin().get_or_alloc_with(obj, N, || unreachable!()).map(read),
+            Ok(value)
+        );
+        assert_eq!(store.pin().get_or_try_alloc_with(obj, N, never).map(read), Ok(value));
     }
     check();
 }
 
 fn create_and_find_under_a_guard<R: Reclaim>(config: &Config) {
     let store = config.build::<R>();
+    let variable = Variable::new_in(N, &store).unwrap();
     let pin = store.pin();
     assert!(std::ptr::eq(pin.store(), &raw const store));
     assert_eq!(
-        (pin.get(OBJ, N), pin.try_get(OBJ, N), pin.contains(OBJ, N)),
-        (None, Ok(None), false)
+        (pin.get(OBJ, N), pin.get(OBJ, &variable), pin.contains(OBJ, N)),
+        (None, None, false)
     );
     let made = [
         pin.alloc(1, N, 1).unwrap(),
-        pin.alloc_with(2, N, |obj| obj.get() as u32).unwrap(),
-        pin.try_alloc_with(3, N, |obj| Ok::<_, ()>(obj.get() as u32)).unwrap(),
-        pin.alloc_zeroed(4, N).unwrap(),
+        pin.alloc_with(2, N, || 2).unwrap(),
+        pin.try_alloc_with(3, N, || Ok::<_, ()>(3)).unwrap(),
+        pin.alloc_with(4, N, u32::default).unwrap(),
         pin.get_or_alloc(5, N, 5).unwrap(),
-        pin.get_or_alloc_with(6, N, |obj| obj.get() as u32).unwrap(),
-        pin.get_or_try_alloc_with(7, N, |obj| Ok::<_, ()>(obj.get() as u32))
-            .unwrap(),
-        pin.get_or_alloc_zeroed(8, N).unwrap(),
+        pin.get_or_alloc_with(6, N, || 6).unwrap(),
+        pin.get_or_try_alloc_with(7, N, || Ok::<_, ()>(7)).unwrap(),
+        pin.get_or_alloc_with(8, N, u32::default).unwrap(),
     ];
     assert_eq!(made, [&1, &2, &3, &0, &5, &6, &7, &0]);
-    assert_eq!(pin.try_alloc_with(9, N, |_| Err("no")), Err(CtorError::Ctor("no")));
+    assert_eq!(pin.try_alloc_with(9, N, || Err("no")), Err(CtorError::Ctor("no")));
     assert_eq!(
-        pin.get_or_try_alloc_with(9, N, |_| Err("no")),
+        pin.get_or_try_alloc_with(9, N, || Err("no")),
         Err(CtorError::Ctor("no"))
     );
     // Values do not move while the table grows around them.
     (100..300).for_each(|obj| assert_eq!(pin.alloc(obj, N, 0), Ok(&0)));
     for (obj, value) in (1..).zip(made) {
-        let never = |_| -> Result<u32, ()> { unreachable!() };
+        let never = || -> Result<u32, ()> { unreachable!() };
         let found = [
             pin.get(obj, N).unwrap(),
-            pin.try_get(obj, N).unwrap().unwrap(),
+            pin.get(obj, &variable).unwrap(),
             pin.get_or_alloc(obj, N, 99).unwrap(),
-            pin.get_or_alloc_with(obj, N, |_| unreachable!()).unwrap(),
+            pin.get_or_alloc_with(obj, N, || unreachable!()).unwrap(),
             pin.get_or_try_alloc_with(obj, N, never).unwrap(),
-            pin.get_or_alloc_zeroed(obj, N).unwrap(),
         ];
         assert!(found.into_iter().all(|found| std::ptr::eq(found, value)));
         assert_eq!(
@@ -152,12 +161,11 @@ fn create_and_find_under_a_guard<R: Reclaim>(config: &Config) {
                 error: exists(obj, 0x41)
             })
         );
-        assert_eq!(pin.alloc_with(obj, N, |_| unreachable!()), Err(exists(obj, 0x41)));
+        assert_eq!(pin.alloc_with(obj, N, || unreachable!()), Err(exists(obj, 0x41)));
         assert_eq!(
             pin.try_alloc_with(obj, N, never),
             Err(CtorError::Store(exists(obj, 0x41)))
         );
-        assert_eq!(pin.alloc_zeroed(obj, N), Err(exists(obj, 0x41)));
     }
     // Freed, but still valid under guards that already existed.
     assert!((1..=8).all(|obj| pin.free(obj, N)));
@@ -173,18 +181,18 @@ fn create_and_find_under_a_guard<R: Reclaim>(config: &Config) {
 fn free_and_free_with<R: Reclaim>(config: &Config) {
     let store = config.build::<R>();
     for round in 0..30 {
-        store.alloc(OBJ, TEXT, format!("round {round}")).unwrap();
+        store.pin().alloc(OBJ, TEXT, format!("round {round}")).unwrap();
         if round % 2 == 0 {
-            assert!(store.free(OBJ, TEXT));
+            assert!(store.pin().free(OBJ, TEXT));
         } else {
-            let text = store.free_with(OBJ, TEXT, |obj, text| {
+            let text = store.pin().free_with(OBJ, TEXT, |obj, text| {
                 assert_eq!(obj.get(), OBJ);
                 text.clone()
             });
             assert_eq!(text, Some(format!("round {round}")));
         }
-        assert!(!store.contains(OBJ, TEXT) && !store.free(OBJ, TEXT));
-        assert_eq!(store.free_with(OBJ, TEXT, |_, _| unreachable!()), None::<()>);
+        assert!(!store.pin().contains(OBJ, TEXT) && !store.pin().free(OBJ, TEXT));
+        assert_eq!(store.pin().free_with(OBJ, TEXT, |_, _| unreachable!()), None::<()>);
         let pin = store.pin();
         assert!(!pin.free(OBJ, TEXT) && pin.free_with(OBJ, TEXT, |_, _| ()).is_none());
     }
@@ -193,15 +201,21 @@ fn free_and_free_with<R: Reclaim>(config: &Config) {
 
 fn free_all_and_free_object<R: Reclaim>(config: &Config) {
     let store = config.build::<R>();
-    (0..100).for_each(|obj| store.alloc(obj, N, obj as u32).unwrap());
-    (0..50).for_each(|obj| store.alloc(obj, TEXT, obj.to_string()).unwrap());
+    (0..100).for_each(|obj| store.pin().alloc(obj, N, obj as u32).map(drop).unwrap());
+    (0..50).for_each(|obj| store.pin().alloc(obj, TEXT, obj.to_string()).map(drop).unwrap());
     assert_eq!(
-        (store.free_object(7), store.free_object(7), store.free_object(70)),
+        (
+            store.pin().free_object(7),
+            store.pin().free_object(7),
+            store.pin().free_object(70)
+        ),
         (2, 0, 1)
     );
     let mut met = Vec::new();
     assert_eq!(
-        store.free_all_with(TEXT, |obj, text| met.push((obj.get(), text.parse().unwrap()))),
+        store
+            .pin()
+            .free_all_with(TEXT, |obj, text| met.push((obj.get(), text.parse().unwrap()))),
         49
     );
     met.sort_unstable();
@@ -213,19 +227,26 @@ fn free_all_and_free_object<R: Reclaim>(config: &Config) {
             .collect::<Vec<(usize, usize)>>()
     );
     assert_eq!(
-        (store.free_all_with(TEXT, |_, _| unreachable!()), store.len_of(N)),
+        (store.pin().free_all_with(TEXT, |_, _| unreachable!()), store.len_of(N)),
         (0, 98)
     );
-    assert_eq!((store.free_all(N), store.free_all(N), store.len()), (98, 0, 0));
+    assert_eq!(
+        (store.pin().free_all(N), store.pin().free_all(N), store.len()),
+        (98, 0, 0)
+    );
     #[cfg(feature = "rayon")]
     {
-        (0..100).for_each(|obj| store.alloc(obj, N, obj as u32).unwrap());
+        (0..100).for_each(|obj| store.pin().alloc(obj, N, obj as u32).map(drop).unwrap());
         let sum = AtomicUsize::new(0);
         let add = |obj: ObjAddr, &value: &u32| {
             sum.fetch_add(obj.get() + value as usize, Ordering::Relaxed);
         };
         assert_eq!(
-            (store.par_free_all_with(N, add), sum.into_inner(), store.par_free_all(N)),
+            (
+                store.pin().par_free_all_with(N, add),
+                sum.into_inner(),
+                store.pin().par_free_all(N)
+            ),
             (100, 9900, 0)
         );
     }
@@ -250,15 +271,16 @@ fn free_all_and_free_object_under_a_guard<R: Reclaim>(config: &Config) {
 fn one_id_two_types<R: Reclaim>(config: &Config) {
     let store = config.build::<R>();
     let wrong = ShadowId::<String>::new(N.get());
-    assert_eq!(
-        (store.check_id(N), store.check_id(wrong)),
-        (Ok(()), Ok(())),
-        "not bound yet"
-    );
+    let is_bound = || store.stats().ids.iter().any(|ids| ids.id == N.get());
+    assert!(!is_bound(), "not bound yet");
     // A look-up binds nothing; a creation does, even if it fails.
-    assert!(store.get_cloned(OBJ, wrong).is_none() && !store.free(OBJ, wrong));
-    assert_eq!(store.try_alloc_with(OBJ, N, |_| Err(())), Err(CtorError::Ctor(())));
-    store.alloc(OBJ, N, 5).unwrap();
+    assert!(store.pin().get(OBJ, wrong).cloned().is_none() && !store.pin().free(OBJ, wrong));
+    assert!(store.len_of(wrong) == 0 && store.pin().free_all(wrong) == 0 && !is_bound());
+    assert_eq!(
+        store.pin().try_alloc_with(OBJ, N, || Err(())).map(drop),
+        Err(CtorError::Ctor(()))
+    );
+    store.pin().alloc(OBJ, N, 5).unwrap();
     let mismatch = TypeMismatch {
         id: 0x41,
         bound: "u32".into(),
@@ -269,54 +291,72 @@ fn one_id_two_types<R: Reclaim>(config: &Config) {
         mismatch.to_string(),
         "shadow id 0x41 is bound to `u32` but was used with `alloc::string::String`"
     );
-    assert_eq!(
-        (store.check_id(N), store.check_id(wrong)),
-        (Ok(()), Err(mismatch.clone()))
-    );
+    assert_eq!(Variable::new_in(N, &store).map(|variable| variable.id()), Ok(N));
+    assert_eq!(Variable::new_in(wrong, &store), Err(error.clone()));
+    assert!(is_bound());
     let pin = store.pin();
     for obj in [OBJ, OBJ + 8] {
-        assert_eq!(
-            (pin.get(obj, wrong), pin.try_get(obj, wrong)),
-            (None, Err(mismatch.clone()))
-        );
-        assert_eq!(store.get_with(obj, wrong, |_| unreachable!()), None::<()>);
-        assert!(!store.contains(obj, wrong) && !store.free(obj, wrong));
-        assert_eq!(store.free_with(obj, wrong, |_, _| unreachable!()), None::<()>);
-        let refused = store.alloc(obj, wrong, "back".into()).unwrap_err();
+        assert_eq!(pin.get(obj, wrong), None);
+        assert_eq!(store.pin().get(obj, wrong).map(|_| unreachable!()), None::<()>);
+        assert!(!store.pin().contains(obj, wrong) && !store.pin().free(obj, wrong));
+        assert_eq!(store.pin().free_with(obj, wrong, |_, _| unreachable!()), None::<()>);
+        let refused = store.pin().alloc(obj, wrong, "back".into()).map(drop).unwrap_err();
         assert!(refused.error == error && !refused.is_exists() && refused.value == "back");
-        let refused = store.get_or_alloc(obj, wrong, "back".into(), |_| ()).unwrap_err();
-        assert!(refused.error == error && refused.into_value() == "back");
-        assert_eq!(store.alloc_with(obj, wrong, |_| unreachable!()), Err(error.clone()));
+        let refused = store
+            .pin()
+            .get_or_alloc(obj, wrong, "back".into())
+            .map(|_| ())
+            .unwrap_err();
+        assert!(refused.error == error && refused.value == "back");
         assert_eq!(
-            store.get_or_alloc_with(obj, wrong, |_| unreachable!(), |_| ()),
+            store.pin().alloc_with(obj, wrong, || unreachable!()).map(drop),
             Err(error.clone())
         );
-        let refused = store.try_alloc_with(obj, wrong, |_| -> Result<_, ()> { unreachable!() });
+        assert_eq!(
+            store.pin().get_or_alloc_with(obj, wrong, || unreachable!()).map(|_| ()),
+            Err(error.clone())
+        );
+        let refused = store
+            .pin()
+            .try_alloc_with(obj, wrong, || -> Result<_, ()> { unreachable!() })
+            .map(drop);
         assert_eq!(refused, Err(CtorError::Store(error.clone())));
-        let refused = store.get_or_try_alloc_with(obj, wrong, |_| -> Result<_, ()> { unreachable!() }, |_| ());
+        let refused = store
+            .pin()
+            .get_or_try_alloc_with(obj, wrong, || -> Result<_, ()> { unreachable!() })
+            .map(|_| ());
         assert_eq!(refused, Err(CtorError::Store(error.clone())));
-        // A type of the same size and alignment, also zeroable, is another type nevertheless.
+        // A type of the same size and alignment is another type nevertheless.
         assert!(matches!(
-            store.alloc_zeroed(obj, ShadowId::<i32>::new(0x41)),
+            store
+                .pin()
+                .alloc_with(obj, ShadowId::<i32>::new(0x41), || unreachable!())
+                .map(drop),
             Err(StoreError::TypeMismatch(_))
         ));
-        let refused = store.get_or_alloc_zeroed(obj, ShadowId::<f32>::new(0x41), |_| ());
+        let refused = store
+            .pin()
+            .get_or_alloc(obj, ShadowId::<f32>::new(0x41), 0.0)
+            .map(|_| ())
+            .map_err(|failed| failed.error);
         assert!(matches!(refused, Err(StoreError::TypeMismatch(mismatch)) if mismatch.asked == "f32"));
     }
     assert_eq!(
         (
-            store.free_all(wrong),
-            store.free_all_with(wrong, |_, _| unreachable!()),
+            store.pin().free_all(wrong),
+            store.pin().free_all_with(wrong, |_, _| unreachable!()),
             store.len_of(wrong)
         ),
         (0, 0, 0)
     );
-    assert!(pin.typed(wrong).is_none());
-    assert!(pin.typed(ShadowId::<u32>::new(0x1d)).is_none(), "never used");
+    assert_eq!(pin.get(OBJ, ShadowId::<u32>::new(0x1d)), None, "never used");
     let other = String::new();
     let mut found = [Some(&other)];
-    pin.get_many(&[(OBJ.into(), wrong)], &mut found);
-    assert_eq!((found, store.get_cloned(OBJ, N), store.len()), ([None], Some(5), 1));
+    pin.get_many(&[OBJ.into()], wrong, &mut found);
+    assert_eq!(
+        (found, store.pin().get(OBJ, N).cloned(), store.len()),
+        ([None], Some(5), 1)
+    );
 }
 
 /// 70,000 ids: those after the first 65,536 have no place in a slot's word, and leave key records when they are freed.
@@ -324,42 +364,45 @@ fn any_number_is_an_id<R: Reclaim>(config: &Config) {
     let store = config.build::<R>();
     let ids = [0, 1, u64::MAX, u64::MAX - 1, 1 << 63, 1 << 32, 0xffff, 0x1_0000];
     for (value, &id) in (0_u32..).zip(&ids) {
-        store.alloc(OBJ, ShadowId::new(id), value).unwrap();
+        store.pin().alloc(OBJ, ShadowId::new(id), value).unwrap();
     }
     for (value, &id) in (0_u32..).zip(&ids) {
-        assert_eq!(store.get_cloned(OBJ, ShadowId::<u32>::new(id)), Some(value));
+        assert_eq!(store.pin().get(OBJ, ShadowId::<u32>::new(id)).cloned(), Some(value));
     }
     let mut sorted = ids.to_vec();
     sorted.sort_unstable();
-    assert_eq!(store.ids_of(OBJ), sorted);
-    assert_eq!(store.free_object(OBJ), ids.len());
+    assert_eq!(store.pin().ids_of(OBJ), sorted);
+    assert_eq!(store.pin().free_object(OBJ), ids.len());
     if config.name != "default" {
         return;
     }
     // Each id is bound by one use, on a parent of its own; then a thousand of them meet on a few parents.
     let many = |n: u64| ShadowId::<u32>::new(0x10_0000 + n);
     for n in 0..70_000_u64 {
-        store.alloc(n as usize * 64, many(n), n as u32).unwrap();
+        store.pin().alloc(n as usize * 64, many(n), n as u32).unwrap();
     }
     for n in 0..70_000_u64 {
-        assert!(store.free(n as usize * 64, many(n)));
+        assert!(store.pin().free(n as usize * 64, many(n)));
     }
     for round in 0..3 {
         for n in 65_000..66_000_u64 {
-            store.alloc(OBJ + n as usize % 4 * 8, many(n), n as u32).unwrap();
+            store.pin().alloc(OBJ + n as usize % 4 * 8, many(n), n as u32).unwrap();
         }
         for n in 65_000..66_000_u64 {
-            assert_eq!(store.get_cloned(OBJ + n as usize % 4 * 8, many(n)), Some(n as u32));
+            assert_eq!(
+                store.pin().get(OBJ + n as usize % 4 * 8, many(n)).cloned(),
+                Some(n as u32)
+            );
             assert!(
-                !store.contains(OBJ + n as usize % 4 * 8, many(n - 64_000)),
+                !store.pin().contains(OBJ + n as usize % 4 * 8, many(n - 64_000)),
                 "the same low bits of the index"
             );
         }
         let freed: usize = match round {
-            0 => (0..4).map(|obj| store.free_object(OBJ + obj * 8)).sum(),
-            1 => (65_000..66_000).map(|n| store.free_all(many(n))).sum(),
+            0 => (0..4).map(|obj| store.pin().free_object(OBJ + obj * 8)).sum(),
+            1 => (65_000..66_000).map(|n| store.pin().free_all(many(n))).sum(),
             _ => (65_000..66_000)
-                .filter(|&n| store.free(OBJ + n as usize % 4 * 8, many(n)))
+                .filter(|&n| store.pin().free(OBJ + n as usize % 4 * 8, many(n)))
                 .count(),
         };
         assert_eq!((freed, store.len()), (1000, 0));
@@ -387,21 +430,23 @@ fn any_address_is_a_parent<R: Reclaim>(config: &Config) {
     let store = config.build::<R>();
     assert_eq!(ObjAddr::PROCESS, ObjAddr::from(0_usize));
     for round in 0..3 {
-        (0..).zip(&objs).for_each(|(n, &obj)| store.alloc(obj, N, n).unwrap());
         (0..)
             .zip(&objs)
-            .for_each(|(n, &obj)| assert_eq!(store.get_cloned(obj, N), Some(n)));
+            .for_each(|(n, &obj)| store.pin().alloc(obj, N, n).map(drop).unwrap());
+        (0..)
+            .zip(&objs)
+            .for_each(|(n, &obj)| assert_eq!(store.pin().get(obj, N).cloned(), Some(n)));
         let mut met: Vec<_> = store.pin().iter().map(|var| var.obj().get()).collect();
         let mut sorted = objs.clone();
         met.sort_unstable();
         sorted.sort_unstable();
         assert_eq!(met, sorted);
         match round {
-            0 => assert!(objs.iter().all(|&obj| store.free(obj, N))),
-            1 => assert_eq!(store.free_all(N), objs.len()),
-            _ => assert!(objs.iter().all(|&obj| store.free_object(obj) == 1)),
+            0 => assert!(objs.iter().all(|&obj| store.pin().free(obj, N))),
+            1 => assert_eq!(store.pin().free_all(N), objs.len()),
+            _ => assert!(objs.iter().all(|&obj| store.pin().free_object(obj) == 1)),
         }
-        assert!(store.is_empty() && !objs.iter().any(|&obj| store.contains(obj, N)));
+        assert!(store.is_empty() && !objs.iter().any(|&obj| store.pin().contains(obj, N)));
     }
 }
 
@@ -486,15 +531,19 @@ fn values_of_any_size<R: Reclaim>(config: &Config) {
                 let made = match n {
                     0 => pin.alloc(obj, id, value).unwrap(),
                     1 => pin.get_or_alloc(obj, id, value).unwrap(),
-                    _ => pin.alloc_with(obj, id, |_| value).unwrap(),
+                    _ => pin.alloc_with(obj, id, || value).unwrap(),
                 };
                 assert_eq!((*made, (&raw const *made).addr() % align_of::<T>()), (value, 0));
-                assert_eq!(store.free_with(obj, id, |_, &value| value), Some(value));
+                assert_eq!(store.pin().free_with(obj, id, |_, &value| value), Some(value));
             }
         }
-        store.alloc(OBJ, id, value).unwrap();
+        store.pin().alloc(OBJ, id, value).unwrap();
         assert_eq!(
-            store.pin().iter().next().and_then(|var| var.get::<T>().copied()),
+            store
+                .pin()
+                .iter()
+                .next()
+                .and_then(|var| var.downcast_ref::<T>().copied()),
             Some(value)
         );
     }
@@ -516,23 +565,23 @@ fn values_of_any_size<R: Reclaim>(config: &Config) {
 
 fn two_stores<R: Reclaim>(config: &Config) {
     let (first, second) = (config.build::<R>(), config.build::<R>());
-    first.alloc(OBJ, N, 1).unwrap();
+    first.pin().alloc(OBJ, N, 1).unwrap();
     assert_eq!(
         (
-            second.get_cloned(OBJ, N),
-            second.free(OBJ, N),
-            second.free_object(OBJ),
-            second.free_all(N)
+            second.pin().get(OBJ, N).cloned(),
+            second.pin().free(OBJ, N),
+            second.pin().free_object(OBJ),
+            second.pin().free_all(N)
         ),
         (None, false, 0, 0)
     );
     // In another store, the same id may hold another type.
     let id = ShadowId::<String>::new(N.get());
-    second.alloc(OBJ, id, "two".into()).unwrap();
+    second.pin().alloc(OBJ, id, "two".into()).unwrap();
     let pin = first.pin();
     let value = pin.get(OBJ, N).unwrap();
     assert_eq!(
-        (second.get_cloned(OBJ, id), second.free_all(id)),
+        (second.pin().get(OBJ, id).cloned(), second.pin().free_all(id)),
         (Some("two".into()), 1)
     );
     drop(second);
@@ -543,28 +592,8 @@ fn two_stores<R: Reclaim>(config: &Config) {
 fn the_global_store() {
     let id = ShadowId::<u32>::new(0x41a1);
     let here = 5_u8;
-    global().alloc(&here, id, 9).unwrap();
+    global().pin().alloc(&here, id, 9).unwrap();
     let there = std::thread::spawn(move || std::ptr::from_ref(global()).addr());
     assert_eq!(there.join().unwrap(), std::ptr::from_ref(global()).addr());
-    assert_eq!(global().free_with(&here, id, |_, &value| value), Some(9));
-}
-
-#[test]
-fn zeroed_values_are_zero() {
-    #[derive(Clone, Copy)]
-    #[repr(C)]
-    struct Plain(u64, [u32; 100]);
-    // SAFETY: integers only.
-    unsafe impl Zeroable for Plain {}
-    let store = shadow_vars::ShadowStore::new();
-    let id = ShadowId::<Plain>::new(1);
-    // Reused memory is not zeroed by the allocator.
-    for _ in 0..100 {
-        store.alloc(OBJ, id, Plain(u64::MAX, [u32::MAX; 100])).unwrap();
-        assert!(store.free(OBJ, id));
-        store.flush();
-        let value = store.get_or_alloc_zeroed(OBJ, id, |value| *value).unwrap();
-        assert!(value.0 == 0 && value.1 == [0; 100]);
-        assert!(store.free(OBJ, id));
-    }
+    assert_eq!(global().pin().free_with(&here, id, |_, &value| value), Some(9));
 }

@@ -32,10 +32,10 @@ fn work<R: Reclaim>(store: &ShadowStore<R>, number: usize, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
         let (obj, id) = (parent(STAY + random.below(PASS)), IDS[random.below(IDS.len())]);
         match random.below(8) {
-            0..3 => drop(store.alloc(obj, id, 1)),
-            3 => drop(store.get_or_alloc_with(obj, id, |_| 2, |_| ())),
-            4..7 => drop(store.free(obj, id)),
-            _ => drop(store.free_object(obj)),
+            0..3 => drop(store.pin().alloc(obj, id, 1).map(drop)),
+            3 => drop(store.pin().get_or_alloc_with(obj, id, || 2).map(|_| ())),
+            4..7 => drop(store.pin().free(obj, id)),
+            _ => drop(store.pin().free_object(obj)),
         }
     }
 }
@@ -49,13 +49,13 @@ fn count<R: Reclaim>(store: &ShadowStore<R>, stop: &AtomicBool) -> u64 {
             "{what}: {count}, and there were {least} to {most} at any time"
         );
     };
-    let variable = Variable::new(store, IDS[0]).unwrap();
+    let variable = Variable::new_in(IDS[0], store).unwrap();
     let mut before = store.stats();
     let mut looks = 0;
     while !stop.load(Ordering::Relaxed) {
         check("len", store.len(), all, all + IDS.len() * PASS);
         check("len_of", store.len_of(IDS[1]), of_one, of_one + PASS);
-        check("Variable::len", variable.len(), of_one, of_one + PASS);
+        check("len_of a Variable", store.len_of(&variable), of_one, of_one + PASS);
         let stats = store.stats();
         check("live", stats.live as usize, all, all + IDS.len() * PASS);
         let sum = |of: fn(&shadow_vars::IdStats) -> u64| stats.ids.iter().map(of).sum::<u64>();
@@ -82,7 +82,7 @@ fn count<R: Reclaim>(store: &ShadowStore<R>, stop: &AtomicBool) -> u64 {
 fn run<R: Reclaim>(config: &Config, time: Duration) -> u64 {
     let store = config.build::<R>();
     for id in IDS {
-        (0..STAY).for_each(|n| store.alloc(parent(n), id, 0).unwrap());
+        (0..STAY).for_each(|n| store.pin().alloc(parent(n), id, 0).map(drop).unwrap());
     }
     let (stop, looks) = (AtomicBool::new(false), AtomicU64::new(0));
     within(Duration::from_secs(120), config.name, || {
@@ -110,9 +110,9 @@ fn run<R: Reclaim>(config: &Config, time: Duration) -> u64 {
     let there = store.pin().iter().count();
     assert_eq!((store.len(), store.stats().live as usize), (there, there));
     for id in IDS {
-        let of_one = store.pin().iter().filter(|var| var.get_as(id).is_some()).count();
+        let of_one = store.pin().iter().filter(|var| var.get(id).is_some()).count();
         assert_eq!(store.len_of(id), of_one);
-        assert_eq!(store.free_all(id), of_one);
+        assert_eq!(store.pin().free_all(id), of_one);
         assert_eq!(store.len_of(id), 0);
     }
     assert!(store.is_empty());
@@ -146,9 +146,9 @@ fn ids_that_are_new_are_counted() {
         let maker = scope.spawn(|| {
             for n in 0..NEW {
                 // The variable of each id is created before that of the previous id is freed.
-                store.alloc(8_usize, ShadowId::<u64>::new(n), n).unwrap();
+                store.pin().alloc(8_usize, ShadowId::<u64>::new(n), n).unwrap();
                 if n > 0 {
-                    assert!(store.free(8_usize, ShadowId::<u64>::new(n - 1)));
+                    assert!(store.pin().free(8_usize, ShadowId::<u64>::new(n - 1)));
                 }
             }
         });

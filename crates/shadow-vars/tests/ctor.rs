@@ -7,7 +7,7 @@ use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use shadow_vars::{CtorError, Reclaim, ShadowId, ShadowStore, StoreError};
+use shadow_vars::{CtorError, Reclaim, ShadowId, ShadowStore, StoreError, Variable};
 use support::configs::Config;
 use support::{Counted, Ledger, caught, hush, on_every_store, panic_on_purpose, within};
 
@@ -64,13 +64,14 @@ fn racing_threads_construct_once<R: Reclaim>(config: &Config) {
     race(
         ROUNDS,
         |turn, _| {
-            let construct = |addr: shadow_vars::ObjAddr| {
-                assert_eq!(addr.get(), OBJ + turn % 7);
+            let construct = || {
                 runs.fetch_add(1, Ordering::Relaxed);
                 ledger.value()
             };
             store
-                .get_or_alloc_with(OBJ + turn % 7, VALUE, construct, Counted::serial)
+                .pin()
+                .get_or_alloc_with(OBJ + turn % 7, VALUE, construct)
+                .map(Counted::serial)
                 .unwrap()
         },
         |turn, serials| {
@@ -79,7 +80,7 @@ fn racing_threads_construct_once<R: Reclaim>(config: &Config) {
                 serials.iter().all(|&serial| serial == turn),
                 "all see the one value: {serials:?}"
             );
-            assert!(store.free(OBJ + turn % 7, VALUE));
+            assert!(store.pin().free(OBJ + turn % 7, VALUE));
         },
     );
     assert_eq!(
@@ -99,7 +100,7 @@ fn one_retries_after_a_failure<R: Reclaim>(config: &Config) {
     race(
         ROUNDS,
         |turn, number| {
-            let construct = |_| {
+            let construct = || {
                 let attempt = attempts.fetch_add(1, Ordering::Relaxed) % THREADS;
                 if attempt < THREADS - 1 {
                     Err(number)
@@ -107,7 +108,10 @@ fn one_retries_after_a_failure<R: Reclaim>(config: &Config) {
                     Ok(ledger.value())
                 }
             };
-            let result = store.get_or_try_alloc_with(OBJ + turn % 5, VALUE, construct, Counted::serial);
+            let result = store
+                .pin()
+                .get_or_try_alloc_with(OBJ + turn % 5, VALUE, construct)
+                .map(Counted::serial);
             (number, result)
         },
         |turn, results| {
@@ -121,7 +125,7 @@ fn one_retries_after_a_failure<R: Reclaim>(config: &Config) {
                 1,
                 "{results:?}"
             );
-            assert!(store.free(OBJ + turn % 5, VALUE));
+            assert!(store.pin().free(OBJ + turn % 5, VALUE));
         },
     );
     let stats = store.stats();
@@ -143,11 +147,17 @@ fn one_retries_after_a_panic<R: Reclaim>(config: &Config) {
     race(
         ROUNDS,
         |_, number| {
-            let construct = |_| match attempts.fetch_add(1, Ordering::Relaxed) % THREADS {
+            let construct = || match attempts.fetch_add(1, Ordering::Relaxed) % THREADS {
                 0 => panic_on_purpose(number),
                 _ => ledger.value(),
             };
-            let get = || store.get_or_alloc_with(OBJ, VALUE, construct, Counted::serial).unwrap();
+            let get = || {
+                store
+                    .pin()
+                    .get_or_alloc_with(OBJ, VALUE, construct)
+                    .map(Counted::serial)
+                    .unwrap()
+            };
             std::panic::catch_unwind(std::panic::AssertUnwindSafe(get)).map_err(|_| number)
         },
         |turn, results| {
@@ -161,7 +171,7 @@ fn one_retries_after_a_panic<R: Reclaim>(config: &Config) {
                 THREADS - 1,
                 "{results:?}"
             );
-            assert!(store.free(OBJ, VALUE));
+            assert!(store.pin().free(OBJ, VALUE));
             // The next round begins with a panic again.
             attempts.store(0, Ordering::Relaxed);
         },
@@ -173,22 +183,31 @@ fn one_retries_after_a_panic<R: Reclaim>(config: &Config) {
 
 fn a_panic_reaches_its_caller_only<R: Reclaim>(config: &Config) {
     let store = config.build::<R>();
-    assert_eq!(caught(|| store.alloc_with(OBJ, NUMBER, |_| panic_on_purpose(1))), 1);
     assert_eq!(
-        caught(|| store.get_or_alloc_with(OBJ, NUMBER, |_| panic_on_purpose(2), |_| ())),
+        caught(|| store.pin().alloc_with(OBJ, NUMBER, || panic_on_purpose(1)).map(drop)),
+        1
+    );
+    assert_eq!(
+        caught(|| store
+            .pin()
+            .get_or_alloc_with(OBJ, NUMBER, || panic_on_purpose(2))
+            .map(|_| ())),
         2
     );
     assert_eq!(
-        caught(|| store.try_alloc_with(OBJ, NUMBER, |_| -> Result<_, ()> { panic_on_purpose(3) })),
+        caught(|| store
+            .pin()
+            .try_alloc_with(OBJ, NUMBER, || -> Result<_, ()> { panic_on_purpose(3) })
+            .map(drop)),
         3
     );
-    assert!(!store.contains(OBJ, NUMBER) && !store.free(OBJ, NUMBER) && store.ids_of(OBJ).is_empty());
+    assert!(!store.pin().contains(OBJ, NUMBER) && !store.pin().free(OBJ, NUMBER) && store.pin().ids_of(OBJ).is_empty());
     // A closure that reads is not a constructor: its panic does not remove the variable.
     assert_eq!(
-        caught(|| store.get_or_alloc(OBJ, NUMBER, 7, |_| panic_on_purpose(4))),
+        caught(|| store.pin().get_or_alloc(OBJ, NUMBER, 7).map(|_| panic_on_purpose(4))),
         4
     );
-    assert_eq!(store.get_cloned(OBJ, NUMBER), Some(7));
+    assert_eq!(store.pin().get(OBJ, NUMBER).cloned(), Some(7));
     let stats = store.stats();
     assert_eq!(
         (stats.live, stats.created, stats.ctor_failed, stats.drop_panics),
@@ -199,37 +218,51 @@ fn a_panic_reaches_its_caller_only<R: Reclaim>(config: &Config) {
 fn own_key_is_recursion<R: Reclaim>(config: &Config) {
     let store = config.build::<R>();
     let recursion = |error: &StoreError| matches!(error, StoreError::Recursion { obj, id: 0x12 } if obj.get() == OBJ);
-    let made = store.alloc_with(OBJ, NUMBER, |obj| {
-        let refused = store.alloc(obj, NUMBER, 5).unwrap_err();
-        assert!(refused.value == 5 && recursion(&refused.error) && !refused.is_exists());
-        let refused = store.get_or_alloc(obj, NUMBER, 6, |_| ()).unwrap_err();
-        assert!(refused.value == 6 && recursion(&refused.error));
-        assert!(recursion(
-            &store.alloc_with(obj, NUMBER, |_| unreachable!()).unwrap_err()
-        ));
-        assert!(recursion(
-            &store
-                .get_or_alloc_with(obj, NUMBER, |_| unreachable!(), |_| ())
-                .unwrap_err()
-        ));
-        assert!(recursion(&store.alloc_zeroed(obj, NUMBER).unwrap_err()));
-        assert!(recursion(&store.get_or_alloc_zeroed(obj, NUMBER, |_| ()).unwrap_err()));
-        let never = |_| -> Result<usize, ()> { unreachable!() };
-        let refused = store.try_alloc_with(obj, NUMBER, never).unwrap_err();
-        assert!(matches!(refused, CtorError::Store(error) if recursion(&error)));
-        let refused = store.get_or_try_alloc_with(obj, NUMBER, never, |_| ()).unwrap_err();
-        assert!(matches!(refused, CtorError::Store(error) if recursion(&error)));
-        // The same indirectly, through another variable's constructor.
-        store
-            .alloc_with(obj, ShadowId::<u8>::new(1), |obj| {
-                store.alloc(obj, NUMBER, 8).map_or(1, |()| 0)
-            })
-            .unwrap();
-        assert_eq!(store.get_cloned(obj, ShadowId::<u8>::new(1)), Some(1));
-        9
-    });
+    let made = store
+        .pin()
+        .alloc_with(OBJ, NUMBER, || {
+            let obj = OBJ;
+            let refused = store.pin().alloc(obj, NUMBER, 5).map(drop).unwrap_err();
+            assert!(refused.value == 5 && recursion(&refused.error) && !refused.is_exists());
+            let refused = store.pin().get_or_alloc(obj, NUMBER, 6).map(|_| ()).unwrap_err();
+            assert!(refused.value == 6 && recursion(&refused.error));
+            assert!(recursion(
+                &store
+                    .pin()
+                    .alloc_with(obj, NUMBER, || unreachable!())
+                    .map(drop)
+                    .unwrap_err()
+            ));
+            assert!(recursion(
+                &store
+                    .pin()
+                    .get_or_alloc_with(obj, NUMBER, || unreachable!())
+                    .map(|_| ())
+                    .unwrap_err()
+            ));
+            let never = || -> Result<usize, ()> { unreachable!() };
+            let refused = store.pin().try_alloc_with(obj, NUMBER, never).map(drop).unwrap_err();
+            assert!(matches!(refused, CtorError::Store(error) if recursion(&error)));
+            let refused = store
+                .pin()
+                .get_or_try_alloc_with(obj, NUMBER, never)
+                .map(|_| ())
+                .unwrap_err();
+            assert!(matches!(refused, CtorError::Store(error) if recursion(&error)));
+            // The same indirectly, through another variable's constructor.
+            store
+                .pin()
+                .alloc_with(obj, ShadowId::<u8>::new(1), || {
+                    store.pin().alloc(obj, NUMBER, 8).map(drop).map_or(1, |()| 0)
+                })
+                .map(drop)
+                .unwrap();
+            assert_eq!(store.pin().get(obj, ShadowId::<u8>::new(1)).cloned(), Some(1));
+            9
+        })
+        .map(drop);
     made.unwrap();
-    assert_eq!(store.get_cloned(OBJ, NUMBER), Some(9));
+    assert_eq!(store.pin().get(OBJ, NUMBER).cloned(), Some(9));
 }
 
 fn nested_constructors<R: Reclaim>(config: &Config) {
@@ -239,13 +272,15 @@ fn nested_constructors<R: Reclaim>(config: &Config) {
         }
         let read = |&value: &usize| value;
         store
-            .get_or_alloc_with(OBJ + depth * 8, NUMBER, |_| nest(store, depth - 1) + 1, read)
+            .pin()
+            .get_or_alloc_with(OBJ + depth * 8, NUMBER, || nest(store, depth - 1) + 1)
+            .map(read)
             .unwrap()
     }
     let store = config.build::<R>();
     assert_eq!(nest(&store, 50), 50);
     for depth in 1..=50 {
-        assert_eq!(store.get_cloned(OBJ + depth * 8, NUMBER), Some(depth));
+        assert_eq!(store.pin().get(OBJ + depth * 8, NUMBER).cloned(), Some(depth));
     }
 }
 
@@ -254,11 +289,11 @@ fn many_constructors_at_once<R: Reclaim>(config: &Config) {
     const DEPTH: usize = 300;
     fn nest<R: Reclaim>(store: &ShadowStore<R>, depth: usize) {
         if depth > 0 {
-            let construct = |_| {
+            let construct = || {
                 nest(store, depth - 1);
                 depth
             };
-            store.alloc_with(OBJ + depth * 8, NUMBER, construct).unwrap();
+            store.pin().alloc_with(OBJ + depth * 8, NUMBER, construct).unwrap();
         }
     }
     let store = config.build::<R>();
@@ -283,11 +318,13 @@ fn ring<R: Reclaim>(stores: &[&ShadowStore<R>], links: usize) {
                 let (inside, cycles) = (&inside, &cycles);
                 scope.spawn(move || {
                     let store = |link: usize| stores[link % stores.len()];
-                    let construct = |_| {
+                    let construct = || {
                         inside.wait();
                         let next = (link + 1) % links;
-                        let asked =
-                            store(next).get_or_alloc_with(OBJ + next * 8, NUMBER, |_| 100 + link, |&value| value);
+                        let asked = store(next)
+                            .pin()
+                            .get_or_alloc_with(OBJ + next * 8, NUMBER, || 100 + link)
+                            .copied();
                         match asked {
                             Ok(value) => assert!(value == next || value == 100 + link),
                             Err(StoreError::Cycle { obj, id }) => {
@@ -298,7 +335,10 @@ fn ring<R: Reclaim>(stores: &[&ShadowStore<R>], links: usize) {
                         }
                         link
                     };
-                    let made = store(link).get_or_alloc_with(OBJ + link * 8, NUMBER, construct, |&value| value);
+                    let made = store(link)
+                        .pin()
+                        .get_or_alloc_with(OBJ + link * 8, NUMBER, construct)
+                        .copied();
                     assert_eq!(made, Ok(link));
                 });
             }
@@ -308,7 +348,9 @@ fn ring<R: Reclaim>(stores: &[&ShadowStore<R>], links: usize) {
     assert_eq!(cycles.into_inner(), 1, "one refusal breaks a ring of {links}");
     for link in 0..links {
         assert_eq!(
-            stores[link % stores.len()].free_with(OBJ + link * 8, NUMBER, |_, &value| value),
+            stores[link % stores.len()]
+                .pin()
+                .free_with(OBJ + link * 8, NUMBER, |_, &value| value),
             Some(link)
         );
     }
@@ -337,13 +379,13 @@ fn during_a_constructor<R: Reclaim, O>(store: &ShadowStore<R>, meanwhile: impl F
     let (leave, left) = mpsc::channel::<()>();
     thread::scope(|scope| {
         scope.spawn(move || {
-            let construct = |_| {
+            let construct = || {
                 entered.send(()).unwrap();
                 // An error means that `meanwhile` panicked.
                 let _ = left.recv();
                 1
             };
-            store.alloc_with(OBJ, NUMBER, construct).unwrap();
+            store.pin().alloc_with(OBJ, NUMBER, construct).unwrap();
         });
         enter.recv().unwrap();
         let result = meanwhile();
@@ -355,23 +397,24 @@ fn during_a_constructor<R: Reclaim, O>(store: &ShadowStore<R>, meanwhile: impl F
 fn a_running_constructor_hides_its_variable<R: Reclaim>(config: &Config) {
     let store = config.build::<R>();
     let other = ShadowId::<u8>::new(0x13);
-    store.alloc(OBJ, other, 3).unwrap();
+    store.pin().alloc(OBJ, other, 3).unwrap();
     let start = Instant::now();
     during_a_constructor(&store, || {
         let pin = store.pin();
         assert_eq!(pin.get(OBJ, NUMBER), None);
-        assert_eq!(pin.try_get(OBJ, NUMBER), Ok(None));
-        assert!(!pin.contains(OBJ, NUMBER) && !store.free(OBJ, NUMBER));
-        assert_eq!(store.free_with(OBJ, NUMBER, |_, _| unreachable!()), None::<()>);
-        assert_eq!(store.free_all(NUMBER), 0);
-        assert_eq!(store.free_all_with(NUMBER, |_, _| unreachable!()), 0);
+        let numbers = Variable::new_in(NUMBER, &store).unwrap();
+        assert_eq!(pin.get(OBJ, &numbers), None);
+        assert!(!pin.contains(OBJ, NUMBER) && !store.pin().free(OBJ, NUMBER));
+        assert_eq!(store.pin().free_with(OBJ, NUMBER, |_, _| unreachable!()), None::<()>);
+        assert_eq!(store.pin().free_all(NUMBER), 0);
+        assert_eq!(store.pin().free_all_with(NUMBER, |_, _| unreachable!()), 0);
         assert_eq!(pin.ids_of(OBJ), [other.get()]);
         assert_eq!(pin.iter().map(|var| var.id()).collect::<Vec<_>>(), [other.get()]);
         let mut found = [Some(&0)];
-        pin.get_many(&[(OBJ.into(), NUMBER)], &mut found);
+        pin.get_many(&[OBJ.into()], NUMBER, &mut found);
         assert_eq!(found, [None]);
         assert_eq!((store.len(), store.len_of(NUMBER)), (1, 0));
-        assert_eq!(store.free_object(OBJ), 1, "the one that is finished");
+        assert_eq!(store.pin().free_object(OBJ), 1, "the one that is finished");
         store.shrink_to_fit();
         store.flush();
         drop(pin);
@@ -381,11 +424,11 @@ fn a_running_constructor_hides_its_variable<R: Reclaim>(config: &Config) {
         "nobody waited for the constructor"
     );
     assert_eq!(
-        store.get_cloned(OBJ, NUMBER),
+        store.pin().get(OBJ, NUMBER).cloned(),
         Some(1),
         "freeing the parent meanwhile did not touch it"
     );
-    assert_eq!(store.ids_of(OBJ), [NUMBER.get()]);
+    assert_eq!(store.pin().ids_of(OBJ), [NUMBER.get()]);
 }
 
 fn alloc_waits_then_finds_the_variable<R: Reclaim>(config: &Config) {
@@ -399,12 +442,16 @@ fn alloc_waits_then_finds_the_variable<R: Reclaim>(config: &Config) {
                     asked.send(()).unwrap();
                     match number {
                         0 => store
+                            .pin()
                             .alloc(OBJ, NUMBER, 20)
+                            .map(drop)
                             .map_err(|refused| (refused.value, refused.error)),
                         1 => store
-                            .alloc_with(OBJ, NUMBER, |_| unreachable!())
+                            .pin()
+                            .alloc_with(OBJ, NUMBER, || unreachable!())
+                            .map(drop)
                             .map_err(|error| (20, error)),
-                        _ => match store.get_or_alloc(OBJ, NUMBER, 20, |&value| value) {
+                        _ => match store.pin().get_or_alloc(OBJ, NUMBER, 20).map(|&value| value) {
                             // Reported as `alloc` would report it.
                             Ok(1) => Err((
                                 20,
@@ -447,12 +494,12 @@ fn the_table_grows_under_a_constructor<R: Reclaim>(config: &Config) {
     let store = config.build::<R>();
     let id = ShadowId::<usize>::new(0x14);
     during_a_constructor(&store, || {
-        (0..others).for_each(|n| store.alloc(n * 16, id, n).unwrap());
+        (0..others).for_each(|n| store.pin().alloc(n * 16, id, n).map(drop).unwrap());
         assert!(store.stats().growths > 0);
-        assert_eq!(store.free_all(id), others);
-        (0..others).for_each(|n| store.alloc(n * 16, id, n).unwrap());
+        assert_eq!(store.pin().free_all(id), others);
+        (0..others).for_each(|n| store.pin().alloc(n * 16, id, n).map(drop).unwrap());
     });
-    assert_eq!(store.get_cloned(OBJ, NUMBER), Some(1));
+    assert_eq!(store.pin().get(OBJ, NUMBER).cloned(), Some(1));
     assert_eq!(store.len(), others + 1);
-    (0..others).for_each(|n| assert_eq!(store.get_cloned(n * 16, id), Some(n)));
+    (0..others).for_each(|n| assert_eq!(store.pin().get(n * 16, id).cloned(), Some(n)));
 }

@@ -32,40 +32,42 @@ const OTHER: ShadowId<Counted> = ShadowId::new(0x22);
 fn every_way_out_drops_once<R: Reclaim>(config: &Config) {
     let ledger = Ledger::new(200);
     let store = config.build::<R>();
-    let fill = || (0..10_usize).for_each(|obj| store.alloc(obj * 8, VALUE, ledger.value()).unwrap());
+    let fill = || (0..10_usize).for_each(|obj| store.pin().alloc(obj * 8, VALUE, ledger.value()).map(drop).unwrap());
     let settled = |made: usize| {
         store.synchronize().unwrap();
         assert_eq!((ledger.made(), ledger.alive().len(), store.len()), (made, 0, 0));
     };
     fill();
-    (0..10).for_each(|obj| assert!(store.free(obj * 8, VALUE)));
+    (0..10).for_each(|obj| assert!(store.pin().free(obj * 8, VALUE)));
     settled(10);
     fill();
     (0..10).for_each(|obj| {
         assert_eq!(
-            store.free_with(obj * 8, VALUE, |_, value| value.serial()),
+            store.pin().free_with(obj * 8, VALUE, |_, value| value.serial()),
             Some(10 + obj)
         )
     });
     settled(20);
     fill();
-    assert_eq!(store.free_all(VALUE), 10);
+    assert_eq!(store.pin().free_all(VALUE), 10);
     settled(30);
     fill();
     let mut sum = 0;
-    assert_eq!(store.free_all_with(VALUE, |_, value| sum += value.serial()), 10);
+    assert_eq!(store.pin().free_all_with(VALUE, |_, value| sum += value.serial()), 10);
     assert_eq!(sum, (30..40).sum());
     settled(40);
     fill();
-    (0..10).for_each(|obj| assert_eq!(store.free_object(obj * 8), 1));
+    (0..10).for_each(|obj| assert_eq!(store.pin().free_object(obj * 8), 1));
     settled(50);
 
-    store.alloc(8, VALUE, ledger.value()).unwrap();
+    store.pin().alloc(8, VALUE, ledger.value()).unwrap();
     // Values that are not stored: returned by `alloc`, dropped by `get_or_alloc`.
-    let back = store.alloc(8, VALUE, ledger.value()).unwrap_err().into_value();
+    let back = store.pin().alloc(8, VALUE, ledger.value()).map(drop).unwrap_err().value;
     assert_eq!(back.serial(), 51);
     store
-        .get_or_alloc(8, VALUE, ledger.value(), |value| assert_eq!(value.serial(), 50))
+        .pin()
+        .get_or_alloc(8, VALUE, ledger.value())
+        .map(|value| assert_eq!(value.serial(), 50))
         .unwrap();
     assert_eq!(ledger.alive(), [50, 51]);
     drop(back);
@@ -76,16 +78,16 @@ fn every_way_out_drops_once<R: Reclaim>(config: &Config) {
 fn store_drop_takes_all_with_it<R: Reclaim>(config: &Config) {
     let ledger = Ledger::new(1000);
     let store = config.build::<R>();
-    (0..300_usize).for_each(|n| store.alloc(n * 8, VALUE, ledger.value()).unwrap());
+    (0..300_usize).for_each(|n| store.pin().alloc(n * 8, VALUE, ledger.value()).map(drop).unwrap());
     // Keys that do not fit into a word: odd, and beyond 48 bits.
-    (0..50_usize).for_each(|n| store.alloc(n * 8 + 1, OTHER, ledger.value()).unwrap());
-    (0..50_usize).for_each(|n| store.alloc(n << 50 | 8, OTHER, ledger.value()).unwrap());
+    (0..50_usize).for_each(|n| store.pin().alloc(n * 8 + 1, OTHER, ledger.value()).map(drop).unwrap());
+    (0..50_usize).for_each(|n| store.pin().alloc(n << 50 | 8, OTHER, ledger.value()).map(drop).unwrap());
     (0..300_usize)
         .step_by(3)
-        .for_each(|n| assert!(store.free(n * 8, VALUE)));
+        .for_each(|n| assert!(store.pin().free(n * 8, VALUE)));
     (0..50_usize)
         .step_by(2)
-        .for_each(|n| assert!(store.free(n * 8 + 1, OTHER)));
+        .for_each(|n| assert!(store.pin().free(n * 8 + 1, OTHER)));
     drop(store);
     ledger.assert_balanced();
 }
@@ -96,10 +98,10 @@ fn store_drop_takes_all_with_it_in_the_middle_of_growth<R: Reclaim>(config: &Con
         let ledger = Ledger::new(2 * count);
         let store = config.build::<R>();
         for n in 0..count {
-            store.alloc(n * 8, VALUE, ledger.value()).unwrap();
-            store.alloc(n * 8 + 1, OTHER, ledger.value()).unwrap();
+            store.pin().alloc(n * 8, VALUE, ledger.value()).unwrap();
+            store.pin().alloc(n * 8 + 1, OTHER, ledger.value()).unwrap();
             if n % 5 == 0 {
-                assert!(store.free(n / 5 * 8, VALUE) && store.free(n / 5 * 8 + 1, OTHER));
+                assert!(store.pin().free(n / 5 * 8, VALUE) && store.pin().free(n / 5 * 8 + 1, OTHER));
             }
         }
         drop(store);
@@ -121,7 +123,7 @@ fn store_drop_goes_by_address() {
     let order = Arc::new(Mutex::new(Vec::new()));
     let store = ShadowStore::new();
     for n in 0..VALUES {
-        assert!(store.alloc(n * 64, NOTED, Noted(order.clone())).is_ok());
+        assert!(store.pin().alloc(n * 64, NOTED, Noted(order.clone())).map(drop).is_ok());
     }
     drop(store);
     let order = order.lock().unwrap();
@@ -134,15 +136,15 @@ fn a_reader_keeps_its_value<R: Reclaim>(config: &Config) {
     let store = config.build::<R>();
     for owned in [false, true] {
         let first = ledger.made();
-        store.alloc(8, VALUE, ledger.value()).unwrap();
+        store.pin().alloc(8, VALUE, ledger.value()).unwrap();
         let read = |value: &Counted| {
             thread::scope(|scope| {
                 scope.spawn(|| {
-                    assert!(store.free(8, VALUE));
+                    assert!(store.pin().free(8, VALUE));
                     // More garbage, so that batches become full, and a new variable of the same key.
                     for _ in 0..70 {
-                        store.alloc(8, VALUE, ledger.value()).unwrap();
-                        assert!(store.free(8, VALUE));
+                        store.pin().alloc(8, VALUE, ledger.value()).unwrap();
+                        assert!(store.pin().free(8, VALUE));
                     }
                     (0..50).for_each(|_| store.flush());
                 });
@@ -168,13 +170,13 @@ fn a_reader_keeps_its_value<R: Reclaim>(config: &Config) {
 fn a_guard_on_another_store_is_no_obstacle_to_store_drop<R: Reclaim>(config: &Config) {
     let ledger = Ledger::new(200);
     let (first, second) = (config.build::<R>(), config.build::<R>());
-    first.alloc(8, VALUE, ledger.value()).unwrap();
+    first.pin().alloc(8, VALUE, ledger.value()).unwrap();
     let (local, owned) = (first.pin(), first.pin_owned());
     let read = local.get(8, VALUE).unwrap();
-    (0..150_usize).for_each(|n| second.alloc(n * 8, VALUE, ledger.value()).unwrap());
-    (0..100_usize).for_each(|n| assert!(second.free(n * 8, VALUE)));
+    (0..150_usize).for_each(|n| second.pin().alloc(n * 8, VALUE, ledger.value()).map(drop).unwrap());
+    (0..100_usize).for_each(|n| assert!(second.pin().free(n * 8, VALUE)));
     second.flush();
-    assert!(first.free(8, VALUE));
+    assert!(first.pin().free(8, VALUE));
     drop(second);
     assert_eq!(ledger.alive(), [0], "the other store's values go with it, at once");
     assert_eq!(read.serial(), 0);
@@ -215,8 +217,8 @@ fn synchronize_leaves_nothing<R: Reclaim>(config: &Config) {
     let ledger = Ledger::new(2000);
     let store = config.build::<R>();
     for _ in 0..5 {
-        (0..200_usize).for_each(|n| store.alloc(n * 8, VALUE, ledger.value()).unwrap());
-        assert_eq!(store.free_all(VALUE), 200);
+        (0..200_usize).for_each(|n| store.pin().alloc(n * 8, VALUE, ledger.value()).map(drop).unwrap());
+        assert_eq!(store.pin().free_all(VALUE), 200);
         store.synchronize().unwrap();
         assert_eq!(ledger.alive(), []);
         let stats = store.stats();
@@ -255,6 +257,7 @@ fn synchronize_waits_for_a_running_drop<R: Reclaim>(config: &Config) {
     let (begun, begins) = mpsc::sync_channel(1);
     let (end, ended) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     store
+        .pin()
         .alloc(
             8,
             SLOW,
@@ -264,9 +267,10 @@ fn synchronize_waits_for_a_running_drop<R: Reclaim>(config: &Config) {
                 ended: ended.clone(),
             },
         )
+        .map(drop)
         .unwrap();
-    (0..N).for_each(|n| store.alloc(n * 8, VALUE, ledger.value()).unwrap());
-    assert!(store.free(8, SLOW));
+    (0..N).for_each(|n| store.pin().alloc(n * 8, VALUE, ledger.value()).map(drop).unwrap());
+    assert!(store.pin().free(8, SLOW));
     thread::scope(|scope| {
         scope.spawn(|| {
             while !ended.load(Ordering::Relaxed) {
@@ -285,7 +289,10 @@ fn synchronize_waits_for_a_running_drop<R: Reclaim>(config: &Config) {
         // One thread each, so that every shard is used.
         for n in 0..N {
             let store = &store;
-            scope.spawn(move || assert!(store.free(n * 8, VALUE))).join().unwrap();
+            scope
+                .spawn(move || assert!(store.pin().free(n * 8, VALUE)))
+                .join()
+                .unwrap();
         }
         thread::sleep(Duration::from_millis(25));
         end.store(true, Ordering::Relaxed);
@@ -297,7 +304,7 @@ fn synchronize_waits_for_guards<R: Reclaim>(config: &Config) {
     let ledger = Ledger::new(2);
     let (store, other) = (config.build::<R>(), config.build::<R>());
     for pin_owned in [false, true] {
-        store.alloc(8, VALUE, ledger.value()).unwrap();
+        store.pin().alloc(8, VALUE, ledger.value()).unwrap();
         let (held, holds) = mpsc::channel();
         let (release, released) = mpsc::channel::<()>();
         let waited = AtomicBool::new(false);
@@ -313,7 +320,7 @@ fn synchronize_waits_for_guards<R: Reclaim>(config: &Config) {
                 drop((local, owned));
             });
             holds.recv().unwrap();
-            assert!(store.free(8, VALUE));
+            assert!(store.pin().free(8, VALUE));
             scope.spawn(|| {
                 thread::sleep(Duration::from_millis(10));
                 drop(release);
@@ -350,8 +357,8 @@ fn the_garbage_of_an_idle_thread_goes<R: Reclaim>(config: &Config) {
                     all_held.wait();
                     // More than a batch.
                     for n in 0..200_usize {
-                        store.alloc(n * 8, VALUE, ledger.value()).unwrap();
-                        assert!(store.free(n * 8, VALUE));
+                        store.pin().alloc(n * 8, VALUE, ledger.value()).unwrap();
+                        assert!(store.pin().free(n * 8, VALUE));
                     }
                     done.send(()).unwrap();
                     freed.wait();
@@ -380,8 +387,8 @@ fn others_take_what_threads_are_freeing<R: Reclaim>(config: &Config) {
                 together.wait();
                 for n in 0..N {
                     let obj = (n % 50 * 2 + half) * 8;
-                    store.alloc(obj, VALUE, ledger.value()).unwrap();
-                    assert!(store.free(obj, VALUE));
+                    store.pin().alloc(obj, VALUE, ledger.value()).unwrap();
+                    assert!(store.pin().free(obj, VALUE));
                 }
                 freeing.fetch_sub(1, Ordering::Relaxed);
             });
@@ -428,18 +435,16 @@ fn synchronize_says_why_not<R: Reclaim>(config: &Config) {
     }
     assert_eq!(store.synchronize(), Ok(()));
     let answers: Arc<Mutex<Vec<_>>> = Arc::default();
-    let in_ctor = store.get_or_alloc_with(
-        8,
-        id,
-        |_| {
+    let in_ctor = store
+        .pin()
+        .get_or_alloc_with(8, id, || {
             answers.lock().unwrap().push(store.synchronize());
             Asks(Arc::downgrade(&store), answers.clone())
-        },
-        |_| store.synchronize(),
-    );
+        })
+        .map(|_| store.synchronize());
     assert_eq!(in_ctor, Ok(Err(SyncError::Pinned)));
     assert_eq!(
-        store.free_with(8, id, |_, _| store.synchronize()),
+        store.pin().free_with(8, id, |_, _| store.synchronize()),
         Some(Err(SyncError::Pinned))
     );
     store.synchronize().unwrap();
@@ -460,19 +465,19 @@ fn a_large_sweep_drops_each_value_once<R: Reclaim>() {
     const BUSY: usize = MANY / 4;
     let ledger = Ledger::new(4 * MANY);
     let store = ShadowStore::<R>::builder().build().unwrap();
-    (0..MANY).for_each(|n| store.alloc(n * 8, VALUE, ledger.value()).unwrap());
-    (0..MANY / 2).for_each(|n| store.alloc(n * 8, OTHER, ledger.value()).unwrap());
+    (0..MANY).for_each(|n| store.pin().alloc(n * 8, VALUE, ledger.value()).map(drop).unwrap());
+    (0..MANY / 2).for_each(|n| store.pin().alloc(n * 8, OTHER, ledger.value()).map(drop).unwrap());
     let (swept, mut seen) = (AtomicBool::new(false), vec![0_usize; MANY]);
     let count = thread::scope(|scope| {
         scope.spawn(|| {
             let mut n = 0;
             while !swept.load(Ordering::Relaxed) && ledger.made() < 3 * MANY {
                 n = (n + 7) % BUSY;
-                store.free(n * 8, VALUE);
-                let _ = store.alloc(n * 8, VALUE, ledger.value());
+                store.pin().free(n * 8, VALUE);
+                let _ = store.pin().alloc(n * 8, VALUE, ledger.value()).map(drop);
             }
         });
-        let count = store.free_all_with(VALUE, |obj, _| seen[obj.get() / 8] += 1);
+        let count = store.pin().free_all_with(VALUE, |obj, _| seen[obj.get() / 8] += 1);
         swept.store(true, Ordering::Relaxed);
         count
     });
@@ -481,10 +486,10 @@ fn a_large_sweep_drops_each_value_once<R: Reclaim>() {
         seen[BUSY..].iter().all(|&calls| calls == 1),
         "those that no other thread frees, once each"
     );
-    let left = store.free_all(VALUE);
+    let left = store.pin().free_all(VALUE);
     assert!(left <= BUSY, "{left} variables came after the sweep");
     assert_eq!(store.len(), MANY / 2, "the other id is untouched");
-    assert_eq!(store.free_all(OTHER), MANY / 2);
+    assert_eq!(store.pin().free_all(OTHER), MANY / 2);
     store.synchronize().unwrap();
     assert_eq!(ledger.alive(), []);
 }

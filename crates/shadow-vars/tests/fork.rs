@@ -51,8 +51,8 @@ fn fork_idle<R: Reclaim>() {
     thread::scope(|scope| {
         for n in 1..4_usize {
             scope.spawn(move || {
-                store.alloc(n * 8, VALUE, Counted::new()).unwrap();
-                store.free(n * 8, VALUE);
+                store.pin().alloc(n * 8, VALUE, Counted::new()).unwrap();
+                store.pin().free(n * 8, VALUE);
             });
         }
     });
@@ -64,10 +64,10 @@ fn busy<R: Reclaim>(store: &ShadowStore<R>, part: usize, stop: &AtomicBool) {
     let mut n = 0_usize;
     while !stop.load(Ordering::Relaxed) {
         let obj = 0x1000 + (part * 64 + n % 64) * 64;
-        let _ = store.alloc(obj, VALUE, Counted::new());
-        let _ = store.get_or_alloc_with(obj, TEXT, |_| "x".into(), |_| ());
-        store.free(obj, TEXT);
-        store.free(obj, VALUE);
+        let _ = store.pin().alloc(obj, VALUE, Counted::new()).map(drop);
+        let _ = store.pin().get_or_alloc_with(obj, TEXT, || "x".into()).map(|_| ());
+        store.pin().free(obj, TEXT);
+        store.pin().free(obj, VALUE);
         if n.is_multiple_of(512) {
             store.flush();
         }
@@ -107,8 +107,9 @@ fn fork_giving_back<R: Reclaim>() {
                 return;
             }
             let some = round * 64..(round + 1) * 64;
-            some.clone().for_each(|n| store.alloc(obj(n), PLAIN, [7; 5]).unwrap());
-            some.for_each(|n| assert!(store.free(obj(n), PLAIN)));
+            some.clone()
+                .for_each(|n| store.pin().alloc(obj(n), PLAIN, [7; 5]).map(drop).unwrap());
+            some.for_each(|n| assert!(store.pin().free(obj(n), PLAIN)));
         }
     };
     let child = move || {
@@ -119,7 +120,13 @@ fn fork_giving_back<R: Reclaim>() {
             let places: Vec<_> = (0..6)
                 .map(|part| {
                     scope.spawn(move || {
-                        (0..MANY).for_each(|n| store.alloc(obj(part, n), PLAIN, [obj(part, n); 5]).unwrap());
+                        (0..MANY).for_each(|n| {
+                            store
+                                .pin()
+                                .alloc(obj(part, n), PLAIN, [obj(part, n); 5])
+                                .map(drop)
+                                .unwrap()
+                        });
                         thread::sleep(Duration::from_millis(10));
                     })
                 })
@@ -127,7 +134,7 @@ fn fork_giving_back<R: Reclaim>() {
             places.into_iter().for_each(|place| place.join().unwrap());
         });
         for (part, n) in (0..6).flat_map(|part| (0..MANY).map(move |n| (part, n))) {
-            assert_eq!(store.get_cloned(obj(part, n), PLAIN), Some([obj(part, n); 5]));
+            assert_eq!(store.pin().get(obj(part, n), PLAIN).cloned(), Some([obj(part, n); 5]));
         }
     };
     thread::scope(|scope| {
@@ -150,7 +157,7 @@ fn fork_shared<R: Reclaim>() {
 
 fn fork_pinned<R: Reclaim>() {
     let store = store::<R>();
-    store.alloc(8_usize, VALUE, Counted::new()).unwrap();
+    store.pin().alloc(8_usize, VALUE, Counted::new()).unwrap();
     let (ready, wait) = mpsc::channel();
     thread::spawn(move || {
         let pin = store.pin();
@@ -171,32 +178,41 @@ fn fork_constructing<R: Reclaim>() {
     for n in 1..4_usize {
         let ready = ready.clone();
         thread::spawn(move || {
-            let stuck = |_| {
+            let stuck = || {
                 ready.send(()).unwrap();
                 loop {
                     thread::park();
                 }
             };
-            let _ = store.get_or_alloc_with(n * 8, VALUE, stuck, |_| ());
+            let _ = store.pin().get_or_alloc_with(n * 8, VALUE, stuck).map(|_| ());
         });
         wait.recv().unwrap();
     }
     // One waits for the first.
-    thread::spawn(move || store.get_or_alloc_with(8_usize, VALUE, |_| Counted::new(), |_| ()));
+    thread::spawn(move || {
+        store
+            .pin()
+            .get_or_alloc_with(8_usize, VALUE, || Counted::new())
+            .map(|_| ())
+    });
     thread::sleep(Duration::from_millis(50));
     let status = fork(|| {
-        assert!(!store.contains(8_usize, VALUE));
+        assert!(!store.pin().contains(8_usize, VALUE));
         store
-            .get_or_alloc_with(8_usize, VALUE, |_| Counted::new(), |_| ())
+            .pin()
+            .get_or_alloc_with(8_usize, VALUE, || Counted::new())
+            .map(|_| ())
             .unwrap();
-        store.alloc(16_usize, VALUE, Counted::new()).unwrap();
-        assert!(store.contains(8_usize, VALUE) && store.free(16_usize, VALUE));
-        assert!(!store.free(24_usize, VALUE), "not constructed");
+        store.pin().alloc(16_usize, VALUE, Counted::new()).unwrap();
+        assert!(store.pin().contains(8_usize, VALUE) && store.pin().free(16_usize, VALUE));
+        assert!(!store.pin().free(24_usize, VALUE), "not constructed");
         thread::scope(|scope| {
             for _ in 0..3 {
                 scope.spawn(|| {
                     store
-                        .get_or_alloc_with(24_usize, VALUE, |_| Counted::new(), |_| ())
+                        .pin()
+                        .get_or_alloc_with(24_usize, VALUE, || Counted::new())
+                        .map(|_| ())
                         .unwrap()
                 });
             }
@@ -220,9 +236,12 @@ fn fork_dropping<R: Reclaim>() {
     const SLOW: ShadowId<std::sync::Mutex<Slow>> = ShadowId::new(9);
     let store = store::<R>();
     let (ready, wait) = mpsc::channel();
-    store.alloc(8_usize, SLOW, std::sync::Mutex::new(Slow(ready))).unwrap();
+    store
+        .pin()
+        .alloc(8_usize, SLOW, std::sync::Mutex::new(Slow(ready)))
+        .unwrap();
     thread::spawn(move || {
-        store.free(8_usize, SLOW);
+        store.pin().free(8_usize, SLOW);
         let _ = store.synchronize();
     });
     wait.recv().unwrap();
@@ -232,9 +251,9 @@ fn fork_dropping<R: Reclaim>() {
 fn fork_owned() {
     let store = store::<Asymmetric>();
     let guard = store.pin_owned();
-    store.alloc(8_usize, VALUE, Counted::new()).unwrap();
+    store.pin().alloc(8_usize, VALUE, Counted::new()).unwrap();
     let status = fork(move || {
-        assert!(store.free(8_usize, VALUE));
+        assert!(store.pin().free(8_usize, VALUE));
         // A thread may hold the guard: no value is dropped, and no call waits forever.
         assert_eq!(store.synchronize(), Err(SyncError::Forked));
         assert_eq!(drops(), 0);
@@ -248,14 +267,14 @@ fn fork_owned() {
 
 fn fork_by_pinned<R: Reclaim>() {
     let store = store::<R>();
-    store.alloc(8_usize, TEXT, "kept".to_owned()).unwrap();
+    store.pin().alloc(8_usize, TEXT, "kept".to_owned()).unwrap();
     let pin = store.pin();
     let text = pin.get(8_usize, TEXT).unwrap();
     let status = fork(|| {
         // The guard belongs to this thread, and is still valid.
         thread::scope(|scope| {
             scope.spawn(|| {
-                assert!(store.free(8_usize, TEXT));
+                assert!(store.pin().free(8_usize, TEXT));
                 (0..10).for_each(|_| store.flush());
                 let _other = ["over".to_owned(), "over".to_owned()];
             });
@@ -289,17 +308,24 @@ fn fork_again<R: Reclaim>() {
 fn fork_from_constructor<R: Reclaim>() {
     let store = store::<R>();
     let mut status = -1;
-    let forked = |_| {
+    let forked = || {
         status = fork(|| {
-            let again = store.get_or_alloc_with(8_usize, VALUE, |_| Counted::new(), |_| ());
+            let again = store
+                .pin()
+                .get_or_alloc_with(8_usize, VALUE, || Counted::new())
+                .map(|_| ());
             assert!(again.is_err(), "this thread's own constructor runs");
-            store.alloc(16_usize, VALUE, Counted::new()).unwrap();
-            store.free(16_usize, VALUE);
+            store.pin().alloc(16_usize, VALUE, Counted::new()).unwrap();
+            store.pin().free(16_usize, VALUE);
             store.flush();
         });
         Counted::new()
     };
-    store.get_or_alloc_with(8_usize, VALUE, forked, |_| ()).unwrap();
+    store
+        .pin()
+        .get_or_alloc_with(8_usize, VALUE, forked)
+        .map(|_| ())
+        .unwrap();
     assert_eq!(status, 0);
     children(1, store);
 }
@@ -327,8 +353,8 @@ where
     wait.recv().unwrap();
     let status = fork(|| {
         for n in 0..1000_usize {
-            store.alloc(n * 8, VALUE, Counted::new()).unwrap();
-            assert!(store.contains(n * 8, VALUE) && store.free(n * 8, VALUE));
+            store.pin().alloc(n * 8, VALUE, Counted::new()).unwrap();
+            assert!(store.pin().contains(n * 8, VALUE) && store.pin().free(n * 8, VALUE));
         }
         assert_eq!(store.synchronize(), Err(SyncError::Forked));
     });
@@ -343,7 +369,7 @@ fn fork_eras() {
     let guard = store.pin_owned();
     let (ready, wait) = mpsc::channel();
     thread::spawn(move || {
-        store.alloc(8_usize, VALUE, Counted::new()).unwrap();
+        store.pin().alloc(8_usize, VALUE, Counted::new()).unwrap();
         let pin = store.pin();
         std::hint::black_box(pin.get(8_usize, VALUE));
         ready.send(()).unwrap();
@@ -355,11 +381,11 @@ fn fork_eras() {
     let status = fork(move || {
         let churn = || {
             for n in 2..1000_usize {
-                store.alloc(n * 8, VALUE, Counted::new()).unwrap();
-                assert!(store.contains(n * 8, VALUE) && store.free(n * 8, VALUE));
+                store.pin().alloc(n * 8, VALUE, Counted::new()).unwrap();
+                assert!(store.pin().contains(n * 8, VALUE) && store.pin().free(n * 8, VALUE));
             }
         };
-        assert!(store.free(8_usize, VALUE));
+        assert!(store.pin().free(8_usize, VALUE));
         churn();
         store.flush();
         assert!(drops() > 900, "what came later goes beside the owned guard");
@@ -398,10 +424,10 @@ fn fork_held() {
     const THERE: usize = 1000;
     const BATCH: usize = 16;
     let store: &'static ShadowStore<Eras> = Box::leak(Box::new(ShadowStore::builder().batch(BATCH).build().unwrap()));
-    (0..THERE).for_each(|n| store.alloc(n * 8, ID, Tenth(n)).unwrap());
+    (0..THERE).for_each(|n| store.pin().alloc(n * 8, ID, Tenth(n)).map(drop).unwrap());
     let pin = store.pin();
     assert!((0..THERE).all(|n| pin.get(n * 8, ID).is_some_and(|found| found.0 == n)));
-    thread::spawn(|| (0..THERE).for_each(|n| assert!(store.free(n * 8, ID))))
+    thread::spawn(|| (0..THERE).for_each(|n| assert!(store.pin().free(n * 8, ID))))
         .join()
         .unwrap();
     store.flush();
@@ -414,8 +440,8 @@ fn fork_held() {
             store.synchronize().unwrap();
             let dropped = HELD_DROPS.load(Ordering::SeqCst);
             assert!((THERE - BATCH..THERE).contains(&dropped), "{dropped} dropped");
-            store.alloc(8_usize, ID, Tenth(0)).unwrap();
-            assert!(store.free(8_usize, ID));
+            store.pin().alloc(8_usize, ID, Tenth(0)).unwrap();
+            assert!(store.pin().free(8_usize, ID));
             store.synchronize().unwrap();
             assert_eq!(HELD_DROPS.load(Ordering::SeqCst), dropped + 1);
         });
@@ -451,7 +477,7 @@ fn fork_reclaimer<R: Reclaim>() {
     let store: &'static ShadowStore<R> = Box::leak(Box::default());
     // These values wait, as no operation follows.
     let free_many = |value: &Arc<()>| {
-        (1..2_000_usize).for_each(|n| store.alloc(n * 8, SHARED, value.clone()).unwrap());
+        (1..2_000_usize).for_each(|n| store.pin().alloc(n * 8, SHARED, value.clone()).map(drop).unwrap());
         let pin = store.pin();
         (1..2_000_usize).for_each(|n| assert!(pin.free(n * 8, SHARED)));
         assert!(Arc::strong_count(value) > 1, "something is left to do");

@@ -40,7 +40,7 @@ fn an_owned_guard_travels<R: Reclaim>(config: &Config) {
     fn is_send_and_sync<T: Send + Sync>(_: &T) {}
     let ledger = Ledger::new(10);
     let store = config.build::<R>();
-    store.alloc(8, VALUE, ledger.value()).unwrap();
+    store.pin().alloc(8, VALUE, ledger.value()).unwrap();
     let guard = store.pin_owned();
     is_send_and_sync(&guard);
     let (send, receive) = mpsc::channel::<OwnedPinned<'_, R>>();
@@ -49,12 +49,12 @@ fn an_owned_guard_travels<R: Reclaim>(config: &Config) {
         scope.spawn(move || {
             let guard = receive.recv().unwrap();
             let value = guard.get(8, VALUE).unwrap();
-            assert!(store.free(8, VALUE));
+            assert!(store.pin().free(8, VALUE));
             // Used by two threads at once.
             thread::scope(|scope| {
                 let other = scope.spawn(|| {
                     guard
-                        .get_or_alloc_with(16, VALUE, |_| ledger.value())
+                        .get_or_alloc_with(16, VALUE, || ledger.value())
                         .map(Counted::serial)
                 });
                 assert_eq!(other.join().unwrap(), Ok(1));
@@ -107,12 +107,12 @@ impl Future for Later {
 fn an_owned_guard_across_an_await<R: Reclaim>(config: &Config) {
     let ledger = Ledger::new(10);
     let store = config.build::<R>();
-    store.alloc(8, VALUE, ledger.value()).unwrap();
+    store.pin().alloc(8, VALUE, ledger.value()).unwrap();
     let handler = async {
         let guard = store.pin_owned();
         let value = guard.get(8, VALUE).unwrap();
         Later(None).await;
-        assert!(store.free(8, VALUE));
+        assert!(store.pin().free(8, VALUE));
         Later(None).await;
         store.flush();
         value.serial()
@@ -139,12 +139,12 @@ fn repin_keeps_the_store_usable<R: Reclaim>(config: &Config) {
 fn guards_nest_and_end_in_any_order<R: Reclaim>(config: &Config) {
     let ledger = Ledger::new(10);
     let (store, other) = (config.build::<R>(), config.build::<R>());
-    store.alloc(8, VALUE, ledger.value()).unwrap();
+    store.pin().alloc(8, VALUE, ledger.value()).unwrap();
     let outer = store.pin();
     let inner = store.pin();
     let elsewhere = other.pin();
     let value = inner.get(8, VALUE).unwrap();
-    assert!(store.free(8, VALUE));
+    assert!(store.pin().free(8, VALUE));
     drop(outer);
     drop(elsewhere);
     (0..100).for_each(|_| store.flush());
@@ -159,31 +159,41 @@ fn a_parent_frees_its_variables<R: Reclaim>(config: &Config) {
     let ledger = Ledger::new(100);
     let store = Arc::new(config.build::<R>());
     let mut parent = Parent::new_in(vec![1, 2], &*store);
-    let addr = parent.addr();
+    let addr = Parent::addr(&parent);
     assert_eq!(addr, ObjAddr::of(&*parent));
-    store.alloc(addr, VALUE, ledger.value()).unwrap();
-    store.alloc(addr, N, 1).unwrap();
-    store.alloc(addr.get() + 1, N, 2).unwrap();
+    store.pin().alloc(addr, VALUE, ledger.value()).unwrap();
+    store.pin().alloc(addr, N, 1).unwrap();
+    store.pin().alloc(addr.get() + 1, N, 2).unwrap();
     parent.push(3);
     let moved = Box::new(parent);
     assert_eq!(
-        (moved.addr(), moved.len(), format!("{moved:?}")),
+        (Parent::addr(&moved), moved.len(), format!("{moved:?}")),
         (addr, 3, "Parent([1, 2, 3])".into())
     );
     drop(moved);
-    assert_eq!((store.ids_of(addr), store.len()), (vec![], 1), "the neighbour stays");
+    assert_eq!(
+        (store.pin().ids_of(addr), store.len()),
+        (vec![], 1),
+        "the neighbour stays"
+    );
 
     // The object still exists, its variables do not.
     let parent = Parent::new_in(ledger.value(), store.clone());
-    store.alloc(parent.addr(), N, 3).unwrap();
+    store.pin().alloc(Parent::addr(&parent), N, 3).unwrap();
     assert_eq!((Arc::strong_count(&store), store.len_of(N)), (2, 2));
-    let object = parent.into_inner();
+    let object = Parent::into_inner(parent);
     assert_eq!((object.serial(), Arc::strong_count(&store), store.len_of(N)), (1, 1, 1));
 
     // Parents of size 0 have addresses of their own.
     let parents: Vec<_> = (0..20).map(|_| Parent::new_in((), store.clone())).collect();
-    (0..20).for_each(|n| store.alloc(parents[n].addr(), N, n as u32).unwrap());
-    assert!((0..20).all(|n| store.get_cloned(parents[n].addr(), N) == Some(n as u32)));
+    (0..20).for_each(|n| {
+        store
+            .pin()
+            .alloc(Parent::addr(&parents[n]), N, n as u32)
+            .map(drop)
+            .unwrap()
+    });
+    assert!((0..20).all(|n| store.pin().get(Parent::addr(&parents[n]), N).cloned() == Some(n as u32)));
     drop(parents);
     assert_eq!(store.len(), 1);
     // A parent may be the last owner of its store.
@@ -203,7 +213,7 @@ fn a_parent_whose_drop_panics<R: Reclaim>(config: &Config) {
     let ledger = Ledger::new(10);
     let store = Arc::new(config.build::<R>());
     let parent = Parent::new_in(Spiteful(ledger.value()), store.clone());
-    store.alloc(parent.addr(), VALUE, ledger.value()).unwrap();
+    store.pin().alloc(Parent::addr(&parent), VALUE, ledger.value()).unwrap();
     assert_eq!(caught(|| drop(parent)), 1);
     assert_eq!(
         (store.len(), Arc::strong_count(&store)),
@@ -213,7 +223,7 @@ fn a_parent_whose_drop_panics<R: Reclaim>(config: &Config) {
     // A parent that is dropped while its thread panics.
     let unwound = catch_unwind(AssertUnwindSafe(|| {
         let parent = Parent::new_in(ledger.value(), &*store);
-        store.alloc(parent.addr(), VALUE, ledger.value()).unwrap();
+        store.pin().alloc(Parent::addr(&parent), VALUE, ledger.value()).unwrap();
         panic_on_purpose(2);
     }));
     assert_eq!(unwound.unwrap_err().downcast_ref(), Some(&OnPurpose(2)));
@@ -226,10 +236,10 @@ fn a_parent_whose_drop_panics<R: Reclaim>(config: &Config) {
 fn a_parent_in_the_global_store() {
     let parent = Parent::new(5_u64);
     let id = ShadowId::<u32>::new(0x51a1);
-    global().alloc(parent.addr(), id, 6).unwrap();
-    let addr = parent.addr();
-    assert_eq!(parent.into_inner(), 5);
-    assert!(!global().contains(addr, id));
+    global().pin().alloc(Parent::addr(&parent), id, 6).unwrap();
+    let addr = Parent::addr(&parent);
+    assert_eq!(Parent::into_inner(parent), 5);
+    assert!(!global().pin().contains(addr, id));
 }
 
 #[test]
@@ -241,9 +251,12 @@ fn builders() {
             store.capacity() >= capacity && store.capacity() <= (4 * capacity).max(64),
             "{capacity}"
         );
-        (0..capacity).for_each(|obj| store.alloc(obj * 8, N, 0).unwrap());
+        (0..capacity).for_each(|obj| store.pin().alloc(obj * 8, N, 0).map(drop).unwrap());
         assert_eq!(store.stats().growths, 0, "there was room for {capacity}");
-        assert_eq!((store.free_all(N), store.capacity() >= capacity), (capacity, true));
+        assert_eq!(
+            (store.pin().free_all(N), store.capacity() >= capacity),
+            (capacity, true)
+        );
     }
     for asked in [
         usize::MAX,
@@ -274,8 +287,8 @@ fn builders() {
             .build()
             .unwrap();
         for obj in 0..300 {
-            store.alloc(obj, N, 1).unwrap();
-            assert!(store.free(obj, N));
+            store.pin().alloc(obj, N, 1).unwrap();
+            assert!(store.pin().free(obj, N));
         }
         store.synchronize().unwrap();
         assert_eq!(store.stats().retired_objects, 0);
@@ -338,7 +351,7 @@ fn raw_variables<R: Reclaim>(config: &Config) {
     }
     let met: Vec<_> = pin.iter().map(|var| (var.id(), var.type_name().to_owned())).collect();
     assert_eq!(met, vec![(RAW, "raw".to_owned()); 4]);
-    assert_eq!(store.free_object(9), 1);
+    assert_eq!(store.pin().free_object(9), 1);
     // SAFETY: no destructor.
     unsafe {
         assert!(pin.raw_free(8, RAW, None, null_mut()) && !pin.raw_free(8, RAW, None, null_mut()));
@@ -462,7 +475,7 @@ fn raw_and_typed_ids<R: Reclaim>(config: &Config) {
     let store = config.build::<R>();
     let pin = store.pin();
     let layout = Layout::new::<u32>();
-    store.alloc(8, N, 5).unwrap();
+    store.pin().alloc(8, N, 5).unwrap();
     let mismatch = TypeMismatch {
         id: N.get(),
         bound: "u32".into(),
@@ -494,6 +507,9 @@ fn raw_and_typed_ids<R: Reclaim>(config: &Config) {
         ),
         (None, false, 0, 0)
     );
-    assert!(matches!(store.alloc_zeroed(8, typed), Err(StoreError::TypeMismatch(_))));
-    assert_eq!((store.len(), store.free_object(8)), (2, 2));
+    assert!(matches!(
+        store.pin().alloc_with(8, typed, Default::default),
+        Err(StoreError::TypeMismatch(_))
+    ));
+    assert_eq!((store.len(), store.pin().free_object(8)), (2, 2));
 }

@@ -38,9 +38,9 @@ fn left_behind<R: Reclaim>(frees: usize, flush: bool) -> isize {
     let use_one = || {
         let store = ShadowStore::<R>::builder().build().unwrap();
         for obj in 1..=frees + 3 {
-            store.alloc(obj * 64, VALUE, Box::new(7)).unwrap();
+            store.pin().alloc(obj * 64, VALUE, Box::new(7)).unwrap();
             if obj > 3 {
-                store.free(obj * 64, VALUE);
+                store.pin().free(obj * 64, VALUE);
             }
         }
         if flush {

@@ -5,7 +5,7 @@ mod support;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use shadow_vars::{CtorError, ObjAddr, Reclaim, ShadowId, VarRef};
+use shadow_vars::{CtorError, ObjAddr, Reclaim, ShadowId, VarRef, Variable};
 use support::configs::Config;
 use support::{Random, on_every_store};
 
@@ -27,7 +27,7 @@ fn batches_of_lookups<R: Reclaim>(config: &Config) {
     let store = config.build::<R>();
     (0..200)
         .step_by(3)
-        .for_each(|obj| store.alloc(obj, N, obj as u32).unwrap());
+        .for_each(|obj| store.pin().alloc(obj, N, obj as u32).map(drop).unwrap());
     let pin = store.pin();
     // Around the size of a group, and with one slice longer than the other.
     for (keys, places) in [
@@ -42,26 +42,22 @@ fn batches_of_lookups<R: Reclaim>(config: &Config) {
         (65, 64),
         (64, 65),
     ] {
-        let keys: Vec<_> = (0..keys).map(|obj| (ObjAddr::new(obj), N)).collect();
+        let objs: Vec<_> = (0..keys).map(ObjAddr::new).collect();
         let mut out = vec![Some(&u32::MAX); places];
-        pin.get_many(&keys, &mut out);
+        pin.get_many(&objs, N, &mut out);
         for (n, found) in out.iter().enumerate() {
             let value = (n % 3 == 0).then_some(n as u32);
-            assert_eq!(found.copied(), if n < keys.len() { value } else { Some(u32::MAX) });
+            assert_eq!(found.copied(), if n < objs.len() { value } else { Some(u32::MAX) });
         }
-        let typed = pin.typed(N).unwrap();
-        let objs: Vec<_> = keys.iter().map(|&(obj, _)| obj).collect();
+        let variable = Variable::new_in(N, &store).unwrap();
         let mut found = vec![Some(&u32::MAX); places];
-        typed.get_many(&objs, &mut found);
+        pin.get_many(&objs, &variable, &mut found);
         assert_eq!(found, out);
-        assert!(std::iter::zip(objs, out).all(|(obj, found)| typed.get(obj) == found));
+        assert!(std::iter::zip(objs, out).all(|(obj, found)| pin.get(obj, &variable) == found));
     }
-    let mut out = [None; 3];
-    pin.get_many(
-        &[(3.into(), N), (3.into(), ShadowId::new(999)), (3.into(), N)],
-        &mut out,
-    );
-    assert_eq!(out, [Some(&3), None, Some(&3)]);
+    let mut out = [Some(&3); 3];
+    pin.get_many(&[3.into(), 3.into()], ShadowId::new(999), &mut out);
+    assert_eq!(out, [None, None, Some(&3)], "of an id that was never used");
 }
 
 fn iteration_meets_each_once<R: Reclaim>(config: &Config) {
@@ -72,17 +68,20 @@ fn iteration_meets_each_once<R: Reclaim>(config: &Config) {
     for n in 0..400_usize {
         let (obj, id) = (random.below(60) * 8 + random.below(2), random.below(5) as u64);
         if random.below(3) > 0 {
-            store.get_or_alloc(obj, ShadowId::new(id), n, |_| ()).unwrap();
+            store.pin().get_or_alloc(obj, ShadowId::new(id), n).map(|_| ()).unwrap();
             keys.entry((obj, id)).or_insert(n);
         } else {
             assert_eq!(
-                store.free(obj, ShadowId::<usize>::new(id)),
+                store.pin().free(obj, ShadowId::<usize>::new(id)),
                 keys.remove(&(obj, id)).is_some()
             );
         }
         if n % 10 == 0 {
             let mut met = Vec::new();
-            store.for_each(|var| met.push(((var.obj().get(), var.id()), *var.get::<usize>().unwrap())));
+            store
+                .pin()
+                .iter()
+                .for_each(|var| met.push(((var.obj().get(), var.id()), *var.downcast_ref::<usize>().unwrap())));
             met.sort_unstable();
             assert_eq!(met, keys.clone().into_iter().collect::<Vec<_>>());
         }
@@ -91,14 +90,14 @@ fn iteration_meets_each_once<R: Reclaim>(config: &Config) {
     let mut iter = pin.iter();
     assert_eq!(iter.by_ref().count(), keys.len());
     assert!(iter.next().is_none() && iter.next().is_none());
-    let of_two = |var: &VarRef<'_>| var.get_as(ShadowId::<usize>::new(2)).is_some();
+    let of_two = |var: &VarRef<'_>| var.get(ShadowId::<usize>::new(2)).is_some();
     assert_eq!(
         pin.iter().filter(of_two).count(),
         keys.keys().filter(|(_, id)| *id == 2).count()
     );
     assert!(
         pin.iter()
-            .all(|var| var.get::<u32>().is_none() && var.type_name() == "usize")
+            .all(|var| var.downcast_ref::<u32>().is_none() && var.type_name() == "usize")
     );
     let var = pin.iter().next().unwrap();
     assert_eq!(format!("{var:?}"), format!("<{}, {:#x}>: usize", var.obj(), var.id()));
@@ -117,14 +116,18 @@ fn ids_of_a_parent<R: Reclaim>(config: &Config) {
     for obj in [0, 8, 9, 1 << 60] {
         for id in 0..40 {
             // Sorted, each once, and nothing of the neighbours.
-            assert_eq!(store.ids_of(obj), (0..id).collect::<Vec<_>>());
-            store.alloc(obj, ShadowId::new(id), id).unwrap();
+            assert_eq!(store.pin().ids_of(obj), (0..id).collect::<Vec<_>>());
+            store.pin().alloc(obj, ShadowId::new(id), id).unwrap();
         }
-        assert!((0..40).step_by(2).all(|id| store.free(obj, ShadowId::<u64>::new(id))));
-        assert_eq!(store.ids_of(obj), (0..20).map(|n| 2 * n + 1).collect::<Vec<_>>());
+        assert!(
+            (0..40)
+                .step_by(2)
+                .all(|id| store.pin().free(obj, ShadowId::<u64>::new(id)))
+        );
+        assert_eq!(store.pin().ids_of(obj), (0..20).map(|n| 2 * n + 1).collect::<Vec<_>>());
     }
     assert_eq!(
-        (store.free_object(8), store.pin().ids_of(8), store.len()),
+        (store.pin().free_object(8), store.pin().ids_of(8), store.len()),
         (20, vec![], 60)
     );
 }
@@ -142,17 +145,21 @@ fn many_ids_of_few_parents<R: Reclaim>(config: &Config) {
         let (obj, id) = (random.below(4) * 8 + random.below(2), random.below(IDS as usize) as u64);
         match random.below(40) {
             0 => {
-                assert_eq!(store.free_object(obj), ids_of(&keys, obj).len());
+                assert_eq!(store.pin().free_object(obj), ids_of(&keys, obj).len());
                 keys.retain(|&(of, _)| of != obj);
             }
             1 => store.shrink_to_fit(),
-            2..12 => assert_eq!(store.free(obj, ShadowId::<u64>::new(id)), keys.remove(&(obj, id))),
+            2..12 => assert_eq!(store.pin().free(obj, ShadowId::<u64>::new(id)), keys.remove(&(obj, id))),
             _ => {
-                store.get_or_alloc(obj, ShadowId::new(id), id, |_| ()).unwrap();
+                store
+                    .pin()
+                    .get_or_alloc(obj, ShadowId::new(id), id)
+                    .map(|_| ())
+                    .unwrap();
                 keys.insert((obj, id));
             }
         }
-        assert_eq!(store.ids_of(obj), ids_of(&keys, obj));
+        assert_eq!(store.pin().ids_of(obj), ids_of(&keys, obj));
         if n % 50 == 0 {
             let mut met: Vec<_> = store.pin().iter().map(|var| (var.obj().get(), var.id())).collect();
             met.sort_unstable();
@@ -174,11 +181,11 @@ fn a_parents_variables_while_ids_come<R: Reclaim>(config: &Config) {
             let mut round = 0;
             while new.load(Ordering::Relaxed) < NEW || round < 3 {
                 round += 1;
-                (0..OWN).for_each(|id| store.alloc(parent, ShadowId::new(id), round).unwrap());
+                (0..OWN).for_each(|id| store.pin().alloc(parent, ShadowId::new(id), round).map(drop).unwrap());
                 let own = |ids: Vec<u64>| ids.into_iter().filter(|&id| id < OWN).count() as u64;
-                (0..20).for_each(|_| assert_eq!(own(store.ids_of(parent)), OWN));
-                assert!(store.free_object(parent) as u64 >= OWN);
-                assert_eq!(own(store.ids_of(parent)), 0);
+                (0..20).for_each(|_| assert_eq!(own(store.pin().ids_of(parent)), OWN));
+                assert!(store.pin().free_object(parent) as u64 >= OWN);
+                assert_eq!(own(store.pin().ids_of(parent)), 0);
             }
             done.store(true, Ordering::Relaxed);
         });
@@ -191,28 +198,33 @@ fn a_parents_variables_while_ids_come<R: Reclaim>(config: &Config) {
                 // New ids for a while, then the same ones again; and parents that make the table grow and shrink.
                 let id = ShadowId::new(1000 + n % (2 * NEW));
                 new.fetch_add(1, Ordering::Relaxed);
-                store.get_or_alloc(parent, id, n, |_| ()).unwrap();
+                store.pin().get_or_alloc(parent, id, n).map(|_| ()).unwrap();
                 let others = (1..40_usize).map(|other| parent + other * 8);
-                others.clone().for_each(|other| store.alloc(other, id, n).unwrap());
+                others
+                    .clone()
+                    .for_each(|other| store.pin().alloc(other, id, n).map(drop).unwrap());
                 if random.below(2) == 0 {
-                    store.free(parent, id);
+                    store.pin().free(parent, id);
                 }
-                others.for_each(|other| assert!(store.free(other, id)));
+                others.for_each(|other| assert!(store.pin().free(other, id)));
                 store.shrink_to_fit();
             }
         });
     });
-    store.free_object(parent);
-    assert_eq!((store.ids_of(parent), store.len()), (vec![], 0));
+    store.pin().free_object(parent);
+    assert_eq!((store.pin().ids_of(parent), store.len()), (vec![], 0));
 }
 
 fn counters<R: Reclaim>(config: &Config) {
     let store = config.build::<R>();
-    (0..10).for_each(|obj| store.alloc(obj, N, 0).unwrap());
-    (0..6).for_each(|obj| store.alloc_zeroed(obj, WORDS).unwrap());
-    (0..4).for_each(|obj| assert!(store.free(obj, N)));
-    assert_eq!(store.alloc_with(0, TEXT, |_| String::new()), Ok(()));
-    assert_eq!(store.try_alloc_with(1, TEXT, |_| Err(1)), Err(CtorError::Ctor(1)));
+    (0..10).for_each(|obj| store.pin().alloc(obj, N, 0).map(drop).unwrap());
+    (0..6).for_each(|obj| store.pin().alloc_with(obj, WORDS, Default::default).map(drop).unwrap());
+    (0..4).for_each(|obj| assert!(store.pin().free(obj, N)));
+    assert_eq!(store.pin().alloc_with(0, TEXT, || String::new()).map(drop), Ok(()));
+    assert_eq!(
+        store.pin().try_alloc_with(1, TEXT, || Err(1)).map(drop),
+        Err(CtorError::Ctor(1))
+    );
     let stats = store.stats();
     assert_eq!(
         (
@@ -246,7 +258,7 @@ fn counters<R: Reclaim>(config: &Config) {
     assert!(stats.tombs <= stats.claimed);
     // Freed but not dropped, as there is a guard; then dropped.
     let pin = store.pin();
-    let freed = store.free_all(WORDS);
+    let freed = store.pin().free_all(WORDS);
     let stats = store.stats();
     assert!(
         stats.retired_objects >= freed && stats.retired_bytes >= freed * 32,
@@ -263,14 +275,14 @@ fn capacity_and_shrinking<R: Reclaim>(config: &Config) {
     let count = if config.provoke.equal_hashes { 300 } else { 5000 };
     let store = config.build::<R>();
     let small = store.capacity();
-    (0..count).for_each(|obj| store.alloc(obj * 8, N, obj as u32).unwrap());
+    (0..count).for_each(|obj| store.pin().alloc(obj * 8, N, obj as u32).map(drop).unwrap());
     assert!(store.capacity() >= count && store.stats().growths > 0);
     store.shrink_to_fit();
     assert!(store.capacity() >= count);
-    assert!((0..count).all(|obj| store.get_cloned(obj * 8, N) == Some(obj as u32)));
-    (10..count).for_each(|obj| assert!(store.free(obj * 8, N)));
+    assert!((0..count).all(|obj| store.pin().get(obj * 8, N).cloned() == Some(obj as u32)));
+    (10..count).for_each(|obj| assert!(store.pin().free(obj * 8, N)));
     store.shrink_to_fit();
     let stats = store.stats();
     assert!(stats.shrinks > 0 && stats.capacity <= small.max(64), "{stats:?}");
-    assert!((0..count).all(|obj| store.contains(obj * 8, N) == (obj < 10)));
+    assert!((0..count).all(|obj| store.pin().contains(obj * 8, N) == (obj < 10)));
 }

@@ -21,18 +21,18 @@ fn what_is_mapped_is_used_and_given_back() {
     // Values that need no drop: the drop of the store does not visit them. Some keys need a record.
     let store: ShadowStore = ShadowStore::default();
     for n in 0..ENTRIES {
-        store.alloc(key(n), NUMBER, [n as u64; 2]).unwrap();
+        store.pin().alloc(key(n), NUMBER, [n as u64; 2]).unwrap();
     }
     for n in 0..1000 {
-        store.alloc(usize::MAX - n, NUMBER, [n as u64; 2]).unwrap();
+        store.pin().alloc(usize::MAX - n, NUMBER, [n as u64; 2]).unwrap();
     }
     for n in (0..1000).step_by(2) {
-        assert!(store.free(usize::MAX - n, NUMBER));
+        assert!(store.pin().free(usize::MAX - n, NUMBER));
     }
     let full = mapped_bytes();
     // At least the values and their headers, and two slots for each.
     assert!(!maps || full > ENTRIES * (32 + 8), "{full} bytes");
-    assert!((0..ENTRIES).all(|n| store.get_with(key(n), NUMBER, |value| value[1]) == Some(n as u64)));
+    assert!((0..ENTRIES).all(|n| store.pin().get(key(n), NUMBER).map(|value| value[1]) == Some(n as u64)));
     drop(store);
     assert_eq!(mapped_bytes(), 0);
 
@@ -40,14 +40,14 @@ fn what_is_mapped_is_used_and_given_back() {
     let shared = Arc::new(());
     let store: ShadowStore = ShadowStore::default();
     for n in 0..ENTRIES {
-        store.alloc(key(n), NUMBER, [n as u64; 2]).unwrap();
-        store.alloc(key(n), SHARED, shared.clone()).unwrap();
+        store.pin().alloc(key(n), NUMBER, [n as u64; 2]).unwrap();
+        store.pin().alloc(key(n), SHARED, shared.clone()).unwrap();
     }
     assert_eq!(Arc::strong_count(&shared), ENTRIES + 1);
-    assert_eq!(store.free_all(SHARED), ENTRIES);
+    assert_eq!(store.pin().free_all(SHARED), ENTRIES);
     store.synchronize().unwrap();
     assert_eq!(Arc::strong_count(&shared), 1);
-    store.alloc(key(7), SHARED, shared.clone()).unwrap();
+    store.pin().alloc(key(7), SHARED, shared.clone()).unwrap();
     drop(store);
     assert_eq!(Arc::strong_count(&shared), 1);
     assert_eq!(mapped_bytes(), 0);

@@ -80,7 +80,7 @@ fn construct(key: Key, how: Ctor) -> Op {
     Op::GetOrTryAllocWith {
         key,
         how,
-        via: Via::Store,
+        via: Via::Variable,
     }
 }
 
@@ -102,8 +102,11 @@ fn every_key_at_once() {
     let keys: Vec<Key> = Key::all().collect();
     let mut ops: Vec<Op> = keys.iter().copied().map(alloc).collect();
     ops.extend(keys.iter().copied().map(alloc));
-    ops.push(Op::Iterate { via: Via::Store });
-    ops.extend(keys.iter().map(|&key| Op::Free { key, via: Via::Store }));
+    ops.push(Op::Iterate { via: Via::Variable });
+    ops.extend(keys.iter().map(|&key| Op::Free {
+        key,
+        via: Via::Variable,
+    }));
     ops.extend(keys.iter().copied().map(alloc));
     check_everywhere(&ops);
 }
@@ -222,7 +225,7 @@ fn freed_values_outlive_their_readers() {
             },
             Op::Free {
                 key: KEY,
-                via: Via::Store,
+                via: Via::Variable,
             },
         ]);
         ops.extend([

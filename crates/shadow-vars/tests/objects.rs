@@ -59,8 +59,14 @@ fn handles_are_known_to_be_handles() {
         Some(1_u8),
         std::cell::Cell::new(1),
     );
-    assert!(!store.contains(&owners, N) && !store.contains(&owners.0, N) && !store.contains(&owners.1, N));
-    assert!(!store.contains(&owners.2, N) && !store.contains(&owners.3, N) && !store.contains(&owners.4, N));
+    assert!(
+        !store.pin().contains(&owners, N) && !store.pin().contains(&owners.0, N) && !store.pin().contains(&owners.1, N)
+    );
+    assert!(
+        !store.pin().contains(&owners.2, N)
+            && !store.pin().contains(&owners.3, N)
+            && !store.pin().contains(&owners.4, N)
+    );
 }
 
 /// An object whose drop attaches a variable to itself, and then may panic.
@@ -75,10 +81,10 @@ struct Clinging<R: Reclaim> {
 impl<R: Reclaim> Drop for Clinging<R> {
     fn drop(&mut self) {
         let here = ObjAddr::of(&*self);
-        let found = self.store.ids_of(here).len();
+        let found = self.store.pin().ids_of(here).len();
         self.seen.lock().unwrap().push((here, found));
-        self.store.alloc(here, VALUE, self.ledger.value()).unwrap();
-        self.store.alloc(here, N, 7).unwrap();
+        self.store.pin().alloc(here, VALUE, self.ledger.value()).unwrap();
+        self.store.pin().alloc(here, N, 7).unwrap();
         if self.panics {
             panic_on_purpose(1);
         }
@@ -100,8 +106,8 @@ fn cling<R: Reclaim, O>(
         seen: Arc::clone(&seen),
     };
     let (owner, addr) = own(clinging, store.clone());
-    store.alloc(addr, VALUE, ledger.value()).unwrap();
-    store.alloc(addr.get() + 1, N, 1).unwrap();
+    store.pin().alloc(addr, VALUE, ledger.value()).unwrap();
+    store.pin().alloc(addr.get() + 1, N, 1).unwrap();
     if panics {
         assert_eq!(caught(|| drop(owner)), 1);
     } else {
@@ -113,7 +119,7 @@ fn cling<R: Reclaim, O>(
         "the variables went before the object"
     );
     assert_eq!(
-        (store.ids_of(addr), store.len()),
+        (store.pin().ids_of(addr), store.len()),
         (vec![], 1),
         "the next object here would inherit"
     );
@@ -127,7 +133,7 @@ fn nothing_is_left_of_a_parent<R: Reclaim>(config: &Config) {
     for panics in [false, true] {
         cling::<R, _>(config, panics, |object, store| {
             let parent = Parent::new_in(object, store);
-            let addr = parent.addr();
+            let addr = Parent::addr(&parent);
             (parent, addr)
         });
     }
@@ -139,8 +145,8 @@ fn nothing_is_left_of_what_a_handle_kept<R: Reclaim>(config: &Config) {
         store: Arc<ShadowStore<R>>,
     ) -> (Attached<K, Arc<ShadowStore<R>>>, ObjAddr) {
         let attached = Attached::new_in(keeper, store);
-        assert_eq!(attached.addr(), ObjAddr::of(&*attached));
-        let addr = attached.addr();
+        assert_eq!(Attached::addr(&attached), ObjAddr::of(&*attached));
+        let addr = Attached::addr(&attached);
         (attached, addr)
     }
     for panics in [false, true] {
@@ -157,8 +163,8 @@ fn variables_go_with_the_handle<R: Reclaim>(config: &Config) {
     // A library's object: its variables are found by the library's functions, which have only a reference.
     let theirs = Arc::new(String::from("theirs"));
     let attached = Attached::new_in(theirs.clone(), &store);
-    store.alloc(&*attached, VALUE, ledger.value()).unwrap();
-    let library = |object: &String| store.contains(object, VALUE);
+    store.pin().alloc(&*attached, VALUE, ledger.value()).unwrap();
+    let library = |object: &String| store.pin().contains(object, VALUE);
     assert!(library(&theirs) && library(&theirs.clone()));
     let weak: Weak<String> = Arc::downgrade(&theirs);
     drop(theirs);
@@ -172,11 +178,14 @@ fn variables_go_with_the_handle<R: Reclaim>(config: &Config) {
     assert!(!library(&theirs) && store.is_empty());
     // Another handle may follow, and the object may be dropped elsewhere first.
     let again = Attached::new_in(theirs, &store);
-    store.alloc(again.addr(), VALUE, ledger.value()).unwrap();
-    let theirs = again.into_inner();
+    store
+        .pin()
+        .alloc(Attached::addr(&again), VALUE, ledger.value())
+        .unwrap();
+    let theirs = Attached::into_inner(again);
     assert!(store.is_empty());
-    store.alloc(&*theirs, VALUE, ledger.value()).unwrap();
-    assert_eq!(store.free_object(&*theirs), 1);
+    store.pin().alloc(&*theirs, VALUE, ledger.value()).unwrap();
+    assert_eq!(store.pin().free_object(&*theirs), 1);
     store.synchronize().unwrap();
     assert_eq!((ledger.made(), ledger.alive()), (3, vec![]));
 }
@@ -194,7 +203,7 @@ fn handles_of_every_kind<R: Reclaim>(config: &Config) {
     let store = config.build::<R>();
     let mut made = 0;
     let mut check = |addr: ObjAddr, drop: &mut dyn FnMut()| {
-        store.alloc(addr, N, 1).unwrap();
+        store.pin().alloc(addr, N, 1).unwrap();
         drop();
         assert!(store.is_empty());
         made += 1;
@@ -204,7 +213,9 @@ fn handles_of_every_kind<R: Reclaim>(config: &Config) {
         K::Target: Object<How>,
     {
         let mut attached = Some(Attached::new_in(keeper, store));
-        (attached.as_ref().unwrap().addr(), move || drop(attached.take()))
+        (Attached::addr(attached.as_ref().unwrap()), move || {
+            drop(attached.take())
+        })
     }
     let cell = Cell::new(1);
     let (addr, mut gone) = owned(&cell, &store);
@@ -234,7 +245,7 @@ fn a_handle_in_the_global_store() {
     let object = Arc::new(5_u64);
     let attached = Attached::new(object.clone());
     let id = ShadowId::<u32>::new(0x71a1);
-    global().alloc(&*object, id, 6).unwrap();
+    global().pin().alloc(&*object, id, 6).unwrap();
     drop(attached);
-    assert!(!global().contains(&*object, id));
+    assert!(!global().pin().contains(&*object, id));
 }

@@ -84,8 +84,8 @@ fn churn<R: Reclaim>(store: &ShadowStore<R>, time: Duration) {
     let start = Instant::now();
     while start.elapsed() < time {
         for n in 1..64_usize {
-            store.alloc(n * 8, VALUE, [7; 4]).unwrap();
-            store.free(n * 8, VALUE);
+            store.pin().alloc(n * 8, VALUE, [7; 4]).unwrap();
+            store.pin().free(n * 8, VALUE);
         }
         thread::sleep(Duration::from_millis(2));
     }
@@ -160,9 +160,9 @@ fn held_back_of_eras() {
     let store = begin::<Eras>();
     let other = self::store::<Asymmetric>();
     let there = |n: usize| (100 + n) * 8;
-    (0..THERE).for_each(|n| store.alloc(there(n), VALUE, [n as u64; 4]).unwrap());
+    (0..THERE).for_each(|n| store.pin().alloc(there(n), VALUE, [n as u64; 4]).map(drop).unwrap());
     beside(store, "sleeping", || {
-        (0..THERE).for_each(|n| assert!(store.free(there(n), VALUE)));
+        (0..THERE).for_each(|n| assert!(store.pin().free(there(n), VALUE)));
         let stats = until_old(store, 1);
         let bytes = stats.held_back_bytes;
         assert!(
@@ -191,9 +191,15 @@ fn weighed_of_eras() {
     let store = begin::<Eras>();
     store.weigh(BUFFER, Some(Vec::capacity)).unwrap();
     let there = |n: usize| (100 + n) * 8;
-    (0..THERE).for_each(|n| store.alloc(there(n), BUFFER, Vec::with_capacity(EACH)).unwrap());
+    (0..THERE).for_each(|n| {
+        store
+            .pin()
+            .alloc(there(n), BUFFER, Vec::with_capacity(EACH))
+            .map(drop)
+            .unwrap()
+    });
     beside(store, "sleeping", || {
-        (0..THERE).for_each(|n| assert!(store.free(there(n), BUFFER)));
+        (0..THERE).for_each(|n| assert!(store.pin().free(there(n), BUFFER)));
         let stats = until_old(store, 1);
         for bytes in [stats.held_back_bytes, stats.retired_bytes] {
             assert!(
@@ -345,8 +351,8 @@ fn panicking<R: Reclaim>() {
     // With keys that leave a record when they are freed, which the next insert removes and retires.
     let odd = |store: &ShadowStore<R>| {
         for n in 0..64_usize {
-            store.alloc(n * 8 + 1, VALUE, [7; 4]).unwrap();
-            assert!(store.free(n * 8 + 1, VALUE));
+            store.pin().alloc(n * 8 + 1, VALUE, [7; 4]).unwrap();
+            assert!(store.pin().free(n * 8 + 1, VALUE));
         }
     };
     beside(store, "loud", || {
@@ -407,8 +413,8 @@ fn crossbeam() {
     let store = begin::<Epoch>();
     let _pin = store.pin();
     for n in 1..100_usize {
-        store.alloc(n * 8, VALUE, [7; 4]).unwrap();
-        store.free(n * 8, VALUE);
+        store.pin().alloc(n * 8, VALUE, [7; 4]).unwrap();
+        store.pin().free(n * 8, VALUE);
     }
     thread::sleep(AGE * 2);
     store.flush();

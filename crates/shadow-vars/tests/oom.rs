@@ -31,28 +31,45 @@ fn obj(n: usize) -> usize {
 fn create<R: Reclaim>(store: &ShadowStore<R>, ledger: &Arc<Ledger>, n: usize) -> Result<(), Option<usize>> {
     let oom = |error: StoreError| assert_eq!(error, StoreError::OutOfMemory);
     match n % 6 {
-        0 => store.alloc(obj(n), VALUE, ledger.value()).map_err(|refused| {
-            oom(refused.error);
-            Some(refused.value.serial())
-        }),
+        0 => store
+            .pin()
+            .alloc(obj(n), VALUE, ledger.value())
+            .map(drop)
+            .map_err(|refused| {
+                oom(refused.error);
+                Some(refused.value.serial())
+            }),
         1 => store
-            .get_or_alloc(obj(n), VALUE, ledger.value(), |_| ())
+            .pin()
+            .get_or_alloc(obj(n), VALUE, ledger.value())
+            .map(|_| ())
             .map_err(|refused| {
                 oom(refused.error);
                 Some(refused.value.serial())
             }),
         2 => store
-            .alloc_with(obj(n), VALUE, |_| ledger.value())
+            .pin()
+            .alloc_with(obj(n), VALUE, || ledger.value())
+            .map(drop)
             .map_err(oom)
             .map_err(|()| None),
-        3 => match store.get_or_try_alloc_with(obj(n), VALUE, |_| Ok::<_, ()>(ledger.value()), |_| ()) {
+        3 => match store
+            .pin()
+            .get_or_try_alloc_with(obj(n), VALUE, || Ok::<_, ()>(ledger.value()))
+            .map(|_| ())
+        {
             Err(CtorError::Store(error)) => {
                 oom(error);
                 Err(None)
             }
             other => other.map_err(|_| unreachable!()),
         },
-        4 => store.alloc_zeroed(obj(n), ZERO).map_err(oom).map_err(|()| None),
+        4 => store
+            .pin()
+            .alloc_with(obj(n), ZERO, Default::default)
+            .map(drop)
+            .map_err(oom)
+            .map_err(|()| None),
         _ => {
             let pin = store.pin();
             // SAFETY: no constructor.
@@ -70,8 +87,8 @@ fn create<R: Reclaim>(store: &ShadowStore<R>, ledger: &Arc<Ledger>, n: usize) ->
 
 fn exists<R: Reclaim>(store: &ShadowStore<R>, n: usize) -> bool {
     match n % 6 {
-        0..=3 => store.contains(obj(n), VALUE),
-        4 => store.get_cloned(obj(n), ZERO) == Some([0; 3]),
+        0..=3 => store.pin().contains(obj(n), VALUE),
+        4 => store.pin().get(obj(n), ZERO).cloned() == Some([0; 3]),
         _ => store
             .pin()
             .raw_get(obj(n), RAW, Layout::new::<u128>())
@@ -82,8 +99,8 @@ fn exists<R: Reclaim>(store: &ShadowStore<R>, n: usize) -> bool {
 
 fn free<R: Reclaim>(store: &ShadowStore<R>, n: usize) -> bool {
     match n % 6 {
-        0..=3 => store.free(obj(n), VALUE),
-        4 => store.free(obj(n), ZERO),
+        0..=3 => store.pin().free(obj(n), VALUE),
+        4 => store.pin().free(obj(n), ZERO),
         // SAFETY: no destructor.
         _ => unsafe { store.pin().raw_free(obj(n), RAW, None, std::ptr::null_mut()) },
     }

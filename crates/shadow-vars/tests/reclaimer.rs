@@ -11,7 +11,7 @@ const VALUE: ShadowId<Arc<()>> = ShadowId::new(1);
 fn drops_what_nobody_else_does<R: Reclaim>() {
     let store = ShadowStore::<R>::builder().build().unwrap();
     let alive = Arc::new(());
-    (1..2_000_usize).for_each(|n| store.alloc(n * 8, VALUE, alive.clone()).unwrap());
+    (1..2_000_usize).for_each(|n| store.pin().alloc(n * 8, VALUE, alive.clone()).map(drop).unwrap());
     {
         let pin = store.pin();
         (1..2_000_usize).for_each(|n| assert!(pin.free(n * 8, VALUE)));

@@ -24,13 +24,13 @@ fn tables(stats: &Stats) -> u64 {
 /// Returns a store with 64 k variables that stay.
 fn settled() -> ShadowStore<Asymmetric> {
     let store = ShadowStore::builder().capacity(LIVE).hash_seed(1).build().unwrap();
-    (0..LIVE).for_each(|n| store.alloc(0x10_0000_0000 + n * 64, N, n).unwrap());
+    (0..LIVE).for_each(|n| store.pin().alloc(0x10_0000_0000 + n * 64, N, n).map(drop).unwrap());
     store
 }
 
 fn check_settled(store: &ShadowStore<Asymmetric>) {
     assert_eq!(store.len(), LIVE);
-    assert!((0..LIVE).all(|n| store.get_cloned(0x10_0000_0000 + n * 64, N) == Some(n)));
+    assert!((0..LIVE).all(|n| store.pin().get(0x10_0000_0000 + n * 64, N).cloned() == Some(n)));
 }
 
 /// Ten million times attach and free: each address claims one slot, once, so no table is ever replaced because of it.
@@ -87,8 +87,8 @@ fn a_million_addresses_that_never_come_back() {
                     }
                     for cycle in first..first + 1000 {
                         let obj = 0x20_0000_0000 + cycle * 16 + cycle % 2;
-                        store.alloc(obj, N, cycle).unwrap();
-                        assert_eq!(store.free_with(obj, N, |_, &value| value), Some(cycle));
+                        store.pin().alloc(obj, N, cycle).unwrap();
+                        assert_eq!(store.pin().free_with(obj, N, |_, &value| value), Some(cycle));
                     }
                 }
             });
@@ -107,9 +107,9 @@ fn few_addresses_on_a_small_table<R: Reclaim>(config: &Config) {
     let store = config.build::<R>();
     for cycle in 0..20_000 {
         let obj = cycle % 3 * 9;
-        store.alloc(obj, N, cycle).unwrap();
-        assert_eq!(store.get_cloned(obj, N), Some(cycle));
-        assert!(store.free(obj, N));
+        store.pin().alloc(obj, N, cycle).unwrap();
+        assert_eq!(store.pin().get(obj, N).cloned(), Some(cycle));
+        assert!(store.pin().free(obj, N));
     }
     let stats = store.stats();
     assert!(tables(&stats) <= 1 && stats.claimed <= 3, "{stats:?}");
@@ -120,12 +120,35 @@ fn new_addresses_on_a_small_table<R: Reclaim>(config: &Config) {
     let store = config.build::<R>();
     let capacity = store.capacity();
     for cycle in 0..CYCLES {
-        store.alloc(cycle * 9, N, cycle).unwrap();
-        assert!(store.free(cycle * 9, N));
+        store.pin().alloc(cycle * 9, N, cycle).unwrap();
+        assert!(store.pin().free(cycle * 9, N));
     }
     let stats = store.stats();
     assert!(tables(&stats) <= (CYCLES / (capacity / 3)) as u64 + 1, "{stats:?}");
     assert!(stats.capacity <= capacity, "{stats:?}");
     store.synchronize().unwrap();
     assert_eq!(store.stats().retired_objects, 0);
+}
+
+/// Raw variables are zeroed, also in memory that is used again.
+#[test]
+fn raw_memory_is_zero() {
+    const SIZE: usize = 408;
+    let store = ShadowStore::new();
+    let (id, raw) = (ShadowId::<[u8; SIZE]>::new(1), 2);
+    let layout = std::alloc::Layout::new::<[u8; SIZE]>();
+    // Reused memory is not zeroed by the allocator.
+    for _ in 0..100 {
+        store.pin().alloc(0x5000, id, [u8::MAX; SIZE]).unwrap();
+        assert!(store.pin().free(0x5000, id));
+        store.flush();
+        let pin = store.pin();
+        // SAFETY: no constructor is given.
+        let made = unsafe { pin.raw_get_or_alloc(0x5000, raw, layout, None, std::ptr::null_mut()) }.unwrap();
+        // SAFETY: the variable has this size, and no other thread writes it.
+        let bytes = unsafe { made.as_ptr().cast::<[u8; SIZE]>().read() };
+        assert_eq!(bytes, [0; SIZE]);
+        // SAFETY: no destructor is given.
+        assert!(unsafe { pin.raw_free(0x5000, raw, None, std::ptr::null_mut()) });
+    }
 }

@@ -76,10 +76,10 @@ impl Sleeper {
 /// A thread has used light barriers and sleeps, so there can be no heavy one: nothing is dropped, and that is reported.
 fn denied_unfenced<R: Reclaim>() {
     let store = store::<R>();
-    store.alloc(8_usize, VALUE, Counted::new()).unwrap();
-    let other = sleeper(store, |store| assert!(store.contains(8_usize, VALUE)));
+    store.pin().alloc(8_usize, VALUE, Counted::new()).unwrap();
+    let other = sleeper(store, |store| assert!(store.pin().contains(8_usize, VALUE)));
     let was_there = deny_membarrier();
-    store.free(8_usize, VALUE);
+    store.pin().free(8_usize, VALUE);
     (0..100).for_each(|_| store.flush());
     if was_there {
         assert_eq!(drops(), 0, "dropped without a barrier");
@@ -96,15 +96,15 @@ fn denied_unfenced<R: Reclaim>() {
 fn denied_unfenced_of_many<R: Reclaim>() {
     const MANY: usize = 2_000;
     let store = store::<R>();
-    store.alloc(8_usize, VALUE, Counted::new()).unwrap();
-    let other = sleeper(store, |store| assert!(store.contains(8_usize, VALUE)));
+    store.pin().alloc(8_usize, VALUE, Counted::new()).unwrap();
+    let other = sleeper(store, |store| assert!(store.pin().contains(8_usize, VALUE)));
     let was_there = deny_membarrier();
-    store.free(8_usize, VALUE);
+    store.pin().free(8_usize, VALUE);
     let churn = |part: usize| {
         for n in 1..=MANY {
             let obj = (part << 32) + n * 8;
-            store.alloc(obj, VALUE, Counted::new()).unwrap();
-            assert!(store.free(obj, VALUE));
+            store.pin().alloc(obj, VALUE, Counted::new()).unwrap();
+            assert!(store.pin().free(obj, VALUE));
             if n.is_multiple_of(100) {
                 store.flush();
             }
@@ -126,8 +126,8 @@ fn denied_unfenced_of_many<R: Reclaim>() {
 /// What an idle thread left in its own shard cannot be closed by other threads without a barrier: no hang, and no loss.
 fn denied_hang<R: Reclaim>() {
     let store: &'static ShadowStore<R> = Box::leak(Box::default());
-    store.alloc(8_usize, VALUE, Counted::new()).unwrap();
-    store.alloc(16_usize, VALUE, Counted::new()).unwrap();
+    store.pin().alloc(8_usize, VALUE, Counted::new()).unwrap();
+    store.pin().alloc(16_usize, VALUE, Counted::new()).unwrap();
     // Under its guard, one thread waits for a grace period, and the other waits for that one's batch to be closed.
     let other = sleeper(store, |store| {
         let pin = store.pin();
@@ -153,17 +153,17 @@ fn denied_comes_back<R: Reclaim>() {
     let (again, wait) = mpsc::channel::<()>();
     let (ready, is_ready) = mpsc::channel();
     let other = thread::spawn(move || {
-        let _ = store.contains(8_usize, VALUE);
+        let _ = store.pin().contains(8_usize, VALUE);
         ready.send(()).unwrap();
         for () in wait {
-            let _ = store.contains(8_usize, VALUE);
+            let _ = store.pin().contains(8_usize, VALUE);
             ready.send(()).unwrap();
         }
     });
     is_ready.recv().unwrap();
     deny_membarrier();
-    store.alloc(8_usize, VALUE, Counted::new()).unwrap();
-    store.free(8_usize, VALUE);
+    store.pin().alloc(8_usize, VALUE, Counted::new()).unwrap();
+    store.pin().free(8_usize, VALUE);
     (0..10).for_each(|_| store.flush());
     again.send(()).unwrap();
     is_ready.recv().unwrap();
@@ -178,7 +178,7 @@ fn denied_comes_back<R: Reclaim>() {
 fn denied_from_the_start<R: Reclaim>() {
     deny_membarrier();
     let store = store::<R>();
-    let other = sleeper(store, |store| assert!(!store.contains(8_usize, VALUE)));
+    let other = sleeper(store, |store| assert!(!store.pin().contains(8_usize, VALUE)));
     use_all(store);
     assert_eq!(store.stats().unsettled_readers, 0);
     other.end();
@@ -201,8 +201,11 @@ fn denied_readers<R: Reclaim>() {
         }
         scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
-                let _ = store.alloc(8_usize, TEXT, "sixteen letters.".to_owned());
-                store.free(8_usize, TEXT);
+                let _ = store
+                    .pin()
+                    .alloc(8_usize, TEXT, "sixteen letters.".to_owned())
+                    .map(drop);
+                store.pin().free(8_usize, TEXT);
                 store.flush();
             }
         });
@@ -252,8 +255,8 @@ fn stand<R: Reclaim>() -> Stand {
     fn push<R: Reclaim>() {
         let store = store::<R>();
         for n in 1..200_usize {
-            store.alloc(n * 8, VALUE, Counted::new()).unwrap();
-            store.free(n * 8, VALUE);
+            store.pin().alloc(n * 8, VALUE, Counted::new()).unwrap();
+            store.pin().free(n * 8, VALUE);
             store.flush();
         }
         let _ = store.synchronize();
@@ -261,7 +264,7 @@ fn stand<R: Reclaim>() -> Stand {
     push::<R>();
     (
         sleeper(store::<R>(), |store| {
-            assert!(store.is_empty() && !store.contains(8_usize, VALUE))
+            assert!(store.is_empty() && !store.pin().contains(8_usize, VALUE))
         }),
         push::<R>,
     )

@@ -168,11 +168,11 @@ fn basic_api_typed<R: Reclaim>(config: &Config) {
     let var = |value: &usize| (std::ptr::from_ref(value).addr(), *value);
     let steps = Steps {
         create: |get: bool, i: usize, id: u64| {
-            let ctor = |obj: ObjAddr| {
-                log!("ctor o{} {}", name(obj), number(i, id));
+            let obj = &*objs[i];
+            let ctor = || {
+                log!("ctor o{} {}", name(ObjAddr::of(obj)), number(i, id));
                 number(i, id)
             };
-            let obj = &*objs[i];
             var(if get {
                 pin.get_or_alloc_with(obj, typed(id), ctor)
             } else {
@@ -282,13 +282,15 @@ fn same_life_as_the_parent<R: Reclaim>(config: &Config) {
 
     fn station_alloc<R: Reclaim>(store: &ShadowStore<R>) -> Box<Station> {
         let station = Box::new(Station { kept: Mutex::default() });
-        store.alloc(&*station, PS_LOCK, Mutex::default()).unwrap();
+        store.pin().alloc(&*station, PS_LOCK, Mutex::default()).unwrap();
         station
     }
 
     fn station_free<R: Reclaim>(store: &ShadowStore<R>, station: Box<Station>) -> Vec<u32> {
         // Before the parent's memory is deallocated.
-        let sent = store.free_with(&*station, PS_LOCK, |_, lock| std::mem::take(&mut *lock.lock().unwrap()));
+        let sent = store
+            .pin()
+            .free_with(&*station, PS_LOCK, |_, lock| std::mem::take(&mut *lock.lock().unwrap()));
         drop(station);
         sent.unwrap()
     }
@@ -321,7 +323,7 @@ fn same_life_as_the_parent<R: Reclaim>(config: &Config) {
         let addr = ObjAddr::of_box(&station);
         assert_eq!(station_free(&store, station), (0..50).collect::<Vec<_>>());
         assert!(
-            !store.contains(addr, PS_LOCK),
+            !store.pin().contains(addr, PS_LOCK),
             "whoever gets this address next inherits nothing"
         );
     }
@@ -339,7 +341,7 @@ fn parents_in_flight<R: Reclaim>(config: &Config) {
             scope.spawn(|| {
                 for turn in 0..200 {
                     let pin = store.pin();
-                    let counter = pin.get_or_alloc_with(&*stations[turn % 40], COUNTER, |_| {
+                    let counter = pin.get_or_alloc_with(&*stations[turn % 40], COUNTER, || {
                         constructed.fetch_add(1, Ordering::Relaxed);
                         AtomicUsize::new(0)
                     });
@@ -352,11 +354,16 @@ fn parents_in_flight<R: Reclaim>(config: &Config) {
     let mut sum = 0;
     // The patch is removed, together with the variables of all parents.
     assert_eq!(
-        store.free_all_with(COUNTER, |_, counter| sum += counter.load(Ordering::Relaxed)),
+        store
+            .pin()
+            .free_all_with(COUNTER, |_, counter| sum += counter.load(Ordering::Relaxed)),
         40
     );
     assert_eq!(
-        (sum, stations.iter().any(|station| store.contains(&**station, COUNTER))),
+        (
+            sum,
+            stations.iter().any(|station| store.pin().contains(&**station, COUNTER))
+        ),
         (800, false)
     );
 }
@@ -367,15 +374,23 @@ fn a_flag<R: Reclaim>(config: &Config) {
     let store = config.build::<R>();
     let old: Vec<_> = (0..20).map(Box::new).collect();
     let new: Vec<_> = (0..20).map(Box::new).collect();
-    new.iter()
-        .for_each(|parent| store.alloc_zeroed(&**parent, MADE_BY_PATCH).unwrap());
+    new.iter().for_each(|parent| {
+        store
+            .pin()
+            .alloc_with(&**parent, MADE_BY_PATCH, Default::default)
+            .map(drop)
+            .unwrap()
+    });
     let by_patch = |parents: &[Box<i32>]| {
         parents
             .iter()
-            .filter(|parent| store.contains(&***parent, MADE_BY_PATCH))
+            .filter(|parent| store.pin().contains(&***parent, MADE_BY_PATCH))
             .count()
     };
     assert_eq!((by_patch(&new), by_patch(&old)), (20, 0));
-    assert_eq!((store.len_of(MADE_BY_PATCH), store.free_all(MADE_BY_PATCH)), (20, 20));
+    assert_eq!(
+        (store.len_of(MADE_BY_PATCH), store.pin().free_all(MADE_BY_PATCH)),
+        (20, 20)
+    );
     assert_eq!(by_patch(&new), 0);
 }

@@ -45,7 +45,7 @@ const ID: ShadowId<u64> = ShadowId::new(1);
 
 fn with_one() -> ShadowStore {
     let store = ShadowStore::new();
-    store.alloc(8_usize, ID, 7).unwrap();
+    store.pin().alloc(8_usize, ID, 7).unwrap();
     store
 }
 
@@ -69,8 +69,8 @@ fn stores() {
     );
     // Reading allocates nothing, nor does another variable of the same id, nor counting.
     let ((), bytes, _) = taken_by(|| {
-        assert_eq!(store.get_cloned(8_usize, ID), Some(7));
-        store.alloc(16_usize, ID, 8).unwrap();
+        assert_eq!(store.pin().get(8_usize, ID).cloned(), Some(7));
+        store.pin().alloc(16_usize, ID, 8).unwrap();
         assert_eq!((store.len(), store.len_of(ID), store.capacity()), (2, 2, 32));
     });
     assert_eq!(bytes, 0);
@@ -101,8 +101,8 @@ fn ids() {
     let make = |ids: std::ops::Range<u64>| {
         for id in ids {
             let id = ShadowId::<u64>::new(id + 100);
-            store.alloc(8_usize + 64 * id.get() as usize, id, 7).unwrap();
-            assert!(store.free(8_usize + 64 * id.get() as usize, id));
+            store.pin().alloc(8_usize + 64 * id.get() as usize, id, 7).unwrap();
+            assert!(store.pin().free(8_usize + 64 * id.get() as usize, id));
         }
     };
     make(0..after_first);
@@ -121,8 +121,8 @@ fn ids() {
     let ((), bytes, _) = taken_by(|| {
         for n in 0..40 {
             let id = ShadowId::<u64>::new(100 + n % 2 * 50_000);
-            store.alloc(8_usize, id, n).unwrap();
-            assert!(store.free(8_usize, id));
+            store.pin().alloc(8_usize, id, n).unwrap();
+            assert!(store.pin().free(8_usize, id));
         }
         store.synchronize().unwrap();
     });
@@ -135,12 +135,15 @@ fn flush() {
     let store = with_one();
     // Enough for magazines, in one size class each.
     for n in 1..=40_usize {
-        store.alloc(n * 64, ShadowId::<[u64; 2]>::new(2), [0; 2]).unwrap();
-        store.alloc(n * 64, ShadowId::<[u64; 6]>::new(3), [0; 6]).unwrap();
-        store.alloc(n * 64, ShadowId::<[u64; 12]>::new(4), [0; 12]).unwrap();
+        store.pin().alloc(n * 64, ShadowId::<[u64; 2]>::new(2), [0; 2]).unwrap();
+        store.pin().alloc(n * 64, ShadowId::<[u64; 6]>::new(3), [0; 6]).unwrap();
+        store
+            .pin()
+            .alloc(n * 64, ShadowId::<[u64; 12]>::new(4), [0; 12])
+            .unwrap();
     }
     for n in 2..=40_usize {
-        assert_eq!(store.free_object(n * 64), 3);
+        assert_eq!(store.pin().free_object(n * 64), 3);
     }
     let before = store.stats();
     let ((), bytes, _) = taken_by(|| store.synchronize().unwrap());
@@ -155,9 +158,11 @@ fn flush() {
     for round in 0..20 {
         let ((), bytes, _) = taken_by(|| {
             store
+                .pin()
                 .alloc(8000_usize, ShadowId::<[u64; 6]>::new(3), [round; 6])
+                .map(drop)
                 .unwrap();
-            assert!(store.free(8000_usize, ShadowId::<[u64; 6]>::new(3)));
+            assert!(store.pin().free(8000_usize, ShadowId::<[u64; 6]>::new(3)));
             store.flush();
         });
         assert_eq!(bytes, 0, "round {round}");
@@ -170,7 +175,7 @@ fn small_things_take_little() {
     // Allocations that a process and a thread make once.
     drop(with_one());
     let store = with_one();
-    store.free(8_usize, ID);
+    store.pin().free(8_usize, ID);
     store.synchronize().unwrap();
     drop(store);
     stores();

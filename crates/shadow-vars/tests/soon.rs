@@ -8,7 +8,7 @@ use std::sync::{Arc, Barrier, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use shadow_vars::{Asymmetric, Epoch, Reclaim, ShadowId, ShadowStore};
+use shadow_vars::{Asymmetric, Epoch, GuardKind, Pinned, Reclaim, ShadowId, ShadowStore};
 
 /// The values of a test that exist: created, and not dropped.
 #[derive(Clone, Default)]
@@ -45,11 +45,18 @@ fn alone() -> MutexGuard<'static, ()> {
 }
 
 fn fill<R: Reclaim>(store: &ShadowStore<R>, alive: &Alive, count: usize) {
-    (0..count).for_each(|n| store.alloc(n * 8, VALUE, alive.value()).unwrap());
+    (0..count).for_each(|n| store.pin().alloc(n * 8, VALUE, alive.value()).map(drop).unwrap());
 }
 
 fn free<R: Reclaim>(store: &ShadowStore<R>, count: usize) {
-    (0..count).for_each(|n| assert!(store.free(n * 8, VALUE)));
+    (0..count).for_each(|n| assert!(store.pin().free(n * 8, VALUE)));
+}
+
+/// Frees under a guard that ends within another one: so nothing is dropped when it ends.
+fn quietly<R: Reclaim>(store: &ShadowStore<R>, free: impl FnOnce(&Pinned<'_, R>)) {
+    let outer = store.pin();
+    free(&store.pin());
+    drop(outer);
 }
 
 /// 3,000 values of 1 MiB, one alive at a time: of memory that the store cannot see.
@@ -61,9 +68,9 @@ fn large_values_do_not_pile_up() {
     let mut most = 0;
     for n in 0..3_000_usize {
         let large = vec![n as u8; 1 << 20];
-        store.alloc(n * 8, LARGE, (large, alive.value())).unwrap();
+        store.pin().alloc(n * 8, LARGE, (large, alive.value())).unwrap();
         most = most.max(alive.count());
-        assert!(store.free(n * 8, LARGE));
+        assert!(store.pin().free(n * 8, LARGE));
     }
     assert!(most <= MOST, "{most} values of 1 MiB at once");
 }
@@ -82,7 +89,7 @@ fn a_burst_is_dropped_while_it_lasts() {
     fill(&store, &alive, BURST);
     thread::sleep(QUIET);
     let waiting = (0..BURST).map(|n| {
-        assert!(store.free(n * 8, VALUE));
+        assert!(store.pin().free(n * 8, VALUE));
         alive.count() - (BURST - 1 - n)
     });
     let most = waiting.max().unwrap();
@@ -101,8 +108,8 @@ fn plain_values_wait_for_four_batches_at_most() {
         // Rounds end anywhere between a batch and the ninth after it: reading the statistics takes time, in which barriers
         // become due.
         for n in 0..BATCH + 7 * round % (8 * BATCH) {
-            store.alloc(n * 8, PLAIN, 1).unwrap();
-            assert!(store.free(n * 8, PLAIN));
+            store.pin().alloc(n * 8, PLAIN, 1).unwrap();
+            assert!(store.pin().free(n * 8, PLAIN));
         }
         let waiting = store.stats().retired_objects;
         most = most.max(waiting);
@@ -120,11 +127,11 @@ fn goes_with<R: Reclaim>(later: impl FnOnce(&ShadowStore<R>, &ShadowStore)) {
         ShadowStore::new(),
         Alive::default(),
     );
-    other.alloc(8_usize, VALUE, alive.value()).unwrap();
+    other.pin().alloc(8_usize, VALUE, alive.value()).unwrap();
     fill(&store, &alive, 2_000);
     free(&store, 2_000);
     for _ in 0..1_000 {
-        assert!(!store.contains(8_usize, VALUE));
+        assert!(!store.pin().contains(8_usize, VALUE));
     }
     thread::sleep(LATER);
     later(&store, &other);
@@ -136,15 +143,75 @@ fn what_is_left_behind_goes_with_a_later_operation_of_any_store() {
     let _alone = alone();
     goes_with::<shadow_vars::Asymmetric>(|store, _| store.flush());
     goes_with::<shadow_vars::Asymmetric>(|store, _| {
-        drop(store.alloc(8_usize, LARGE, (Vec::new(), Alive::default().value())))
+        drop(
+            store
+                .pin()
+                .alloc(8_usize, LARGE, (Vec::new(), Alive::default().value()))
+                .map(drop),
+        )
     });
-    goes_with::<shadow_vars::Asymmetric>(|_, other| assert!(other.free(8_usize, VALUE)));
-    goes_with::<shadow_vars::Asymmetric>(|_, other| assert!(!other.free(16_usize, VALUE)));
+    goes_with::<shadow_vars::Asymmetric>(|_, other| assert!(other.pin().free(8_usize, VALUE)));
+    goes_with::<shadow_vars::Asymmetric>(|_, other| assert!(!other.pin().free(16_usize, VALUE)));
     goes_with::<shadow_vars::Asymmetric>(|_, other| other.flush());
     goes_with::<shadow_vars::Asymmetric>(|_, other| {
-        let variable = shadow_vars::Variable::new(other, ShadowId::<u32>::new(3)).unwrap();
-        variable.alloc(8_usize, 1).unwrap();
+        let variable = shadow_vars::Variable::new_in(ShadowId::<u32>::new(3), other).unwrap();
+        other.pin().alloc(8_usize, &variable, 1).unwrap();
     });
+}
+
+/// Values are freed under a guard, and dropped when it ends, or is renewed: nothing else happens.
+#[test]
+fn what_is_freed_under_a_guard_goes_as_the_guard_ends() {
+    const COUNT: usize = 10;
+    fn free_under<G: GuardKind<Asymmetric>>(pin: &Pinned<'_, Asymmetric, G>, alive: &Alive) {
+        (0..COUNT).for_each(|n| assert!(pin.free(n * 8, VALUE)));
+        thread::sleep(LATER);
+        assert_eq!(alive.count(), COUNT, "a guard holds them");
+    }
+    let _alone = alone();
+    let (store, alive) = (ShadowStore::new(), Alive::default());
+    fill(&store, &alive, COUNT);
+    let pin = store.pin();
+    free_under(&pin, &alive);
+    drop(pin);
+    assert_eq!(alive.count(), 0);
+
+    fill(&store, &alive, COUNT);
+    let pin = store.pin_owned();
+    free_under(&pin, &alive);
+    drop(pin);
+    assert_eq!(alive.count(), 0);
+
+    fill(&store, &alive, COUNT);
+    let mut pin = store.pin();
+    free_under(&pin, &alive);
+    pin.repin();
+    assert_eq!(alive.count(), 0);
+}
+
+/// A guard under which variables were only looked up drops nothing when it ends.
+#[test]
+fn a_reader_drops_nothing() {
+    const COUNT: usize = 10;
+    let _alone = alone();
+    let (store, alive) = (ShadowStore::new(), Alive::default());
+    fill(&store, &alive, COUNT);
+    quietly(&store, |pin| (1..COUNT).for_each(|n| assert!(pin.free(n * 8, VALUE))));
+    thread::sleep(LATER);
+    let mut pin = store.pin();
+    assert!(pin.get(0_usize, VALUE).is_some() && !pin.contains(8_usize, VALUE));
+    assert!(
+        pin.get_or_alloc_with(0_usize, VALUE, || unreachable!("it exists"))
+            .is_ok()
+    );
+    assert_eq!(pin.iter().count(), 1);
+    pin.repin();
+    drop(pin);
+    drop(store.pin_owned());
+    assert_eq!(alive.count(), COUNT);
+    // One that frees does, even if there is nothing to free.
+    assert!(!store.pin().free(8_usize, VALUE));
+    assert_eq!(alive.count(), 1);
 }
 
 /// With another backend, whose grace periods may take a few steps more.
@@ -174,8 +241,8 @@ fn what_a_silent_thread_has_freed_goes_with_others_frees() {
         freed.wait();
         let others = Alive::default();
         for n in 0..48 {
-            store.alloc(n * 8, VALUE, others.value()).unwrap();
-            assert!(store.free(n * 8, VALUE));
+            store.pin().alloc(n * 8, VALUE, others.value()).unwrap();
+            assert!(store.pin().free(n * 8, VALUE));
             thread::sleep(Duration::from_micros(100));
         }
         let left = alive.count();
@@ -198,7 +265,7 @@ fn a_free_drops_a_few_at_most() {
     let mut most = 0;
     for n in 10_000..20_000 {
         let before = alive.count();
-        assert!(store.pin().free(n * 8_usize, VALUE));
+        quietly(&store, |pin| assert!(pin.free(n * 8_usize, VALUE)));
         most = most.max(before - alive.count());
     }
     assert!(most > 0, "none was dropped");
@@ -215,12 +282,11 @@ fn a_store_may_go_while_it_is_looked_after() {
     for _ in 0..20 {
         let store = Arc::new(ShadowStore::new());
         fill(&store, &alive, 100);
-        store.alloc(8_usize, KEEPER, Keeper(store.clone())).unwrap();
-        {
-            let pin = store.pin();
+        store.pin().alloc(8_usize, KEEPER, Keeper(store.clone())).unwrap();
+        quietly(&store, |pin| {
             (0..50).for_each(|n| assert!(pin.free(n * 8_usize, VALUE)));
             assert!(pin.free(8_usize, KEEPER));
-        }
+        });
         let weak = Arc::downgrade(&store);
         drop(store);
         let start = Instant::now();
@@ -305,8 +371,8 @@ fn a_store_may_go_at_a_threads_end() {
             END.set(Some(AtEnd(other.clone())));
             // The thread-locals that a visit needs exist before this one, so they are destroyed after it.
             for n in 0..3 {
-                other.alloc(n * 8_usize, VALUE, alive.value()).unwrap();
-                assert!(other.pin().free(n * 8_usize, VALUE));
+                other.pin().alloc(n * 8_usize, VALUE, alive.value()).unwrap();
+                quietly(&other, |pin| assert!(pin.free(n * 8_usize, VALUE)));
                 thread::sleep(LATER);
                 other.flush();
             }
@@ -316,10 +382,11 @@ fn a_store_may_go_at_a_threads_end() {
                     _store: (n == 50).then(|| store.clone()),
                     _memory: vec![1, 2, 3],
                 };
-                store.alloc(n * 8_usize, KEEPER, keeper).unwrap();
+                store.pin().alloc(n * 8_usize, KEEPER, keeper).unwrap();
             }
-            let pin = store.pin();
-            (0..100).for_each(|n| assert!(pin.free(n * 8_usize, KEEPER)));
+            quietly(&store, |pin| {
+                (0..100).for_each(|n| assert!(pin.free(n * 8_usize, KEEPER)));
+            });
         });
         thread.join().unwrap();
     }
@@ -336,10 +403,11 @@ fn visitors_do_not_wait_for_each_other() {
         let (a, b) = (Arc::new(ShadowStore::new()), Arc::new(ShadowStore::new()));
         for (store, kept) in [(&a, &b), (&b, &a)] {
             fill(store, &alive, 50);
-            store.alloc(8_000_usize, KEEPER, Keeper(kept.clone())).unwrap();
-            let pin = store.pin();
-            (0..25).for_each(|n| assert!(pin.free(n * 8_usize, VALUE)));
-            assert!(pin.free(8_000_usize, KEEPER));
+            store.pin().alloc(8_000_usize, KEEPER, Keeper(kept.clone())).unwrap();
+            quietly(store, |pin| {
+                (0..25).for_each(|n| assert!(pin.free(n * 8_usize, VALUE)));
+                assert!(pin.free(8_000_usize, KEEPER));
+            });
         }
         drop((a, b));
         let start = Instant::now();
@@ -355,7 +423,7 @@ fn visitors_do_not_wait_for_each_other() {
                         thread::sleep(LATER);
                         ShadowStore::new().flush();
                         let own = ShadowStore::new();
-                        assert!(!own.free(8_usize, VALUE));
+                        assert!(!own.pin().free(8_usize, VALUE));
                     });
                 }
             });
@@ -369,11 +437,12 @@ fn every_store_that_has_something_is_looked_after() {
     let _alone = alone();
     let (stores, alive): ([ShadowStore; 5], _) = (std::array::from_fn(|_| ShadowStore::new()), Alive::default());
     stores.iter().for_each(|store| fill(store, &alive, 100));
-    let pins = stores.each_ref().map(ShadowStore::pin);
-    pins.iter()
-        .for_each(|pin| (0..100).for_each(|n| assert!(pin.free(n * 8_usize, VALUE))));
-    drop(pins);
     let other = ShadowStore::new();
+    quietly(&other, |_| {
+        let pins = stores.each_ref().map(ShadowStore::pin);
+        pins.iter()
+            .for_each(|pin| (0..100).for_each(|n| assert!(pin.free(n * 8_usize, VALUE))));
+    });
     for _ in 0..3 {
         thread::sleep(LATER);
         other.flush();

@@ -47,7 +47,7 @@ fn a_part_of_a_constructor_under_its_waiter<R: Reclaim>(config: &Config) {
         rayon::join(|| (meet(), one()).1, || (meet(), other()).1);
     };
     let ask = || {
-        let asked = store.get_or_alloc_with(OBJ, N, |_| unreachable!(), |_| ());
+        let asked = store.pin().get_or_alloc_with(OBJ, N, || unreachable!()).map(|_| ());
         assert!(
             matches!(asked, Err(StoreError::Cycle { obj, id: 0x81 }) if obj.get() == OBJ),
             "{asked:?}"
@@ -56,20 +56,18 @@ fn a_part_of_a_constructor_under_its_waiter<R: Reclaim>(config: &Config) {
     };
     within(Duration::from_secs(60), "a ring through a pool", || {
         pool.install(|| {
-            let made = store.get_or_alloc_with(
-                OBJ,
-                N,
-                |_| {
+            let made = store
+                .pin()
+                .get_or_alloc_with(OBJ, N, || {
                     // As if it were stolen there: the other worker requests the variable inside a part of the constructor.
                     apart(&|| (), &ask);
                     7
-                },
-                |&value| value,
-            );
+                })
+                .map(|&value| value);
             assert_eq!(made, Ok(7));
         });
     });
-    assert_eq!((refused.into_inner(), store.get_cloned(OBJ, N)), (1, Some(7)));
+    assert_eq!((refused.into_inner(), store.pin().get(OBJ, N).cloned()), (1, Some(7)));
 }
 
 /// Parts that compute for long, that sleep, and that are many and small: all of them end, and so does each wait for them.
@@ -100,19 +98,25 @@ fn slow_parts_are_waited_for<R: Reclaim>(config: &Config) {
             pool.scope(|scope| {
                 let (store, inside) = (&store, &inside);
                 scope.spawn(move |_| {
-                    let construct = |_| {
+                    let construct = || {
                         inside.store(1, Ordering::SeqCst);
                         rayon::join(part, part);
                         7
                     };
-                    assert_eq!(store.get_or_alloc_with(OBJ + n, N, construct, |&value| value), Ok(7));
+                    assert_eq!(
+                        store.pin().get_or_alloc_with(OBJ + n, N, construct).map(|&value| value),
+                        Ok(7)
+                    );
                 });
                 while inside.load(Ordering::SeqCst) == 0 {
                     thread::yield_now();
                 }
                 // On the worker that runs this scope: it runs no part of the constructor.
                 assert_eq!(
-                    store.get_or_alloc_with(OBJ + n, N, |_| unreachable!(), |&value| value),
+                    store
+                        .pin()
+                        .get_or_alloc_with(OBJ + n, N, || unreachable!())
+                        .map(|&value| value),
                     Ok(7)
                 );
             });
@@ -130,14 +134,14 @@ fn loops_in_constructors_in_loops() {
         for _ in 0..ROUNDS {
             let ask = |n: usize| {
                 let obj = OBJ + n % 4 * 8;
-                let construct = |_| {
+                let construct = || {
                     let parts = (0..16_u32).into_par_iter().with_max_len(1);
                     parts
                         .map(|part| (compute(Duration::from_micros(5)), u64::from(part)).1)
                         .sum()
                 };
-                let asked = store.get_or_alloc_with(obj, N, construct, |&sum| sum);
-                store.free(obj, N);
+                let asked = store.pin().get_or_alloc_with(obj, N, construct).map(|&sum| sum);
+                store.pin().free(obj, N);
                 asked
             };
             let asked: Vec<_> = pool.install(|| (0..256_usize).into_par_iter().with_max_len(1).map(ask).collect());

@@ -178,38 +178,46 @@ impl<R: Reclaim> Worker<'_, R> {
         self.operations += 1;
         let (obj, id) = self.key();
         let (store, books) = (self.store, self.books.clone());
-        let new = |obj: ObjAddr| Value::new(obj.get(), id.get(), &books);
+        let new = || Value::new(obj, id.get(), &books);
         match self.random.below(100) {
             0..25 => {
-                store.get_with(obj, id, |value| value.check(obj, id.get()));
+                store.pin().get(obj, id).map(|value| value.check(obj, id.get()));
             }
             25..35 => {
                 // A thousand to one that it exists or is created; never any other error.
-                if let Err(refused) = store.alloc(obj, id, new(obj.into())) {
+                if let Err(refused) = store.pin().alloc(obj, id, new()).map(drop) {
                     assert!(refused.is_exists());
                     refused.value.check(obj, id.get());
                 }
             }
             35..42 => store
-                .get_or_alloc(obj, id, new(obj.into()), |value| value.check(obj, id.get()))
+                .pin()
+                .get_or_alloc(obj, id, new())
+                .map(|value| value.check(obj, id.get()))
                 .unwrap(),
-            42..50 => match store.get_or_alloc_with(obj, id, new, |value| value.check(obj, id.get())) {
+            42..50 => match store
+                .pin()
+                .get_or_alloc_with(obj, id, new)
+                .map(|value| value.check(obj, id.get()))
+            {
                 Ok(()) | Err(StoreError::Cycle { .. }) => {}
                 Err(error) => panic!("{error}"),
             },
             50..53 => self.construct_badly(obj, id),
             53..56 => self.construct_nested(obj, id),
             56..68 => {
-                store.free_with(obj, id, |addr, value| value.destroy(addr.get(), id.get()));
+                store
+                    .pin()
+                    .free_with(obj, id, |addr, value| value.destroy(addr.get(), id.get()));
             }
             68..72 => {
-                store.free(obj, id);
+                store.pin().free(obj, id);
             }
             72..75 => {
-                store.free_object(obj);
+                store.pin().free_object(obj);
             }
             75..79 => {
-                let ids = store.ids_of(obj);
+                let ids = store.pin().ids_of(obj);
                 assert!(
                     ids.is_sorted_by(|a, b| a < b) && ids.iter().all(|id| [0, 1, 2, 3, u64::MAX].contains(id)),
                     "{ids:?}"
@@ -228,12 +236,14 @@ impl<R: Reclaim> Worker<'_, R> {
                 }
             }
             98 if self.random.below(20) == 0 => {
-                store.free_all_with(id, |obj, value| value.destroy(obj.get(), id.get()));
+                store
+                    .pin()
+                    .free_all_with(id, |obj, value| value.destroy(obj.get(), id.get()));
             }
             99 if self.random.below(20) == 0 => self.in_parallel(id),
             _ => {
                 assert_eq!(
-                    store.get_cloned(obj, ShadowId::<u8>::new(id.get())),
+                    store.pin().get(obj, ShadowId::<u8>::new(id.get())).cloned(),
                     None,
                     "another type"
                 );
@@ -246,13 +256,20 @@ impl<R: Reclaim> Worker<'_, R> {
         if self.random.below(4) > 0 {
             match self
                 .store
-                .get_or_try_alloc_with(obj, id, |_| Err(number), |value| value.check(obj, id.get()))
+                .pin()
+                .get_or_try_alloc_with(obj, id, || Err(number))
+                .map(|value| value.check(obj, id.get()))
             {
                 Ok(()) | Err(CtorError::Store(StoreError::Cycle { .. })) => {}
                 Err(error) => assert_eq!(error, CtorError::Ctor(number)),
             }
         } else {
-            let construct = || self.store.alloc_with(obj, id, |_| panic_on_purpose(number));
+            let construct = || {
+                self.store
+                    .pin()
+                    .alloc_with(obj, id, || panic_on_purpose(number))
+                    .map(drop)
+            };
             match std::panic::catch_unwind(std::panic::AssertUnwindSafe(construct)) {
                 Ok(Err(StoreError::Exists { .. } | StoreError::Cycle { .. })) => {}
                 Ok(other) => panic!("{other:?}"),
@@ -265,16 +282,17 @@ impl<R: Reclaim> Worker<'_, R> {
     fn construct_nested(&mut self, obj: usize, id: ShadowId<Value>) {
         let (other, other_id) = self.key();
         let (store, books) = (self.store, self.books.clone());
-        let result = store.get_or_try_alloc_with(
-            obj,
-            id,
-            |addr| {
-                let inner = |addr: ObjAddr| Value::new(addr.get(), other_id.get(), &books);
-                store.get_or_alloc_with(other, other_id, inner, |value| value.check(other, other_id.get()))?;
-                Ok(Value::new(addr.get(), id.get(), &books))
-            },
-            |value| value.check(obj, id.get()),
-        );
+        let result = store
+            .pin()
+            .get_or_try_alloc_with(obj, id, || {
+                let inner = || Value::new(other, other_id.get(), &books);
+                store
+                    .pin()
+                    .get_or_alloc_with(other, other_id, inner)
+                    .map(|value| value.check(other, other_id.get()))?;
+                Ok(Value::new(obj, id.get(), &books))
+            })
+            .map(|value| value.check(obj, id.get()));
         match result {
             Ok(()) | Err(CtorError::Store(StoreError::Cycle { .. })) => {}
             Err(CtorError::Ctor(StoreError::Cycle { .. } | StoreError::Recursion { .. })) => {}
@@ -284,9 +302,15 @@ impl<R: Reclaim> Worker<'_, R> {
 
     fn plain(&mut self, obj: usize) {
         if self.random.below(2) == 0 {
-            assert_eq!(self.store.get_or_alloc_zeroed(obj, PLAIN, |value| *value), Ok([0; 2]));
+            assert_eq!(
+                self.store
+                    .pin()
+                    .get_or_alloc_with(obj, PLAIN, Default::default)
+                    .copied(),
+                Ok([0; 2])
+            );
         } else {
-            self.store.free(obj, PLAIN);
+            self.store.pin().free(obj, PLAIN);
         }
     }
 
@@ -307,14 +331,12 @@ impl<R: Reclaim> Worker<'_, R> {
     }
 
     fn many(&mut self) {
-        let keys: Vec<_> = (0..50)
-            .map(|_| self.key())
-            .map(|(obj, id)| (ObjAddr::new(obj), id))
-            .collect();
-        let mut found = vec![None; keys.len()];
+        let (_, id) = self.key();
+        let objs: Vec<_> = (0..50).map(|_| ObjAddr::new(self.key().0)).collect();
+        let mut found = vec![None; objs.len()];
         let pin = self.store.pin();
-        pin.get_many(&keys, &mut found);
-        for ((obj, id), value) in keys.iter().zip(found) {
+        pin.get_many(&objs, id, &mut found);
+        for (obj, value) in objs.iter().zip(found) {
             if let Some(value) = value {
                 value.check(obj.get(), id.get());
             }
@@ -326,7 +348,7 @@ impl<R: Reclaim> Worker<'_, R> {
         let mut met = BTreeSet::new();
         for var in pin.iter() {
             assert!(met.insert((var.obj(), var.id())), "{var:?} met twice");
-            if let Some(value) = var.get::<Value>() {
+            if let Some(value) = var.downcast_ref::<Value>() {
                 value.check(var.obj().get(), var.id());
             }
         }
@@ -338,11 +360,12 @@ impl<R: Reclaim> Worker<'_, R> {
         use rayon::iter::ParallelIterator;
 
         self.store.pin_owned().par_iter().for_each(|var| {
-            if let Some(value) = var.get::<Value>() {
+            if let Some(value) = var.downcast_ref::<Value>() {
                 value.check(var.obj().get(), var.id());
             }
         });
         self.store
+            .pin()
             .par_free_all_with(id, |obj, value| value.destroy(obj.get(), id.get()));
         self.parallel += 1;
     }
@@ -353,7 +376,7 @@ impl<R: Reclaim> Worker<'_, R> {
     /// All parents are freed, so that the table shrinks.
     fn clear(&mut self) {
         (0..PARENTS).for_each(|n| {
-            self.store.free_object(parent(n));
+            self.store.pin().free_object(parent(n));
         });
         self.store.shrink_to_fit();
     }
@@ -362,10 +385,10 @@ impl<R: Reclaim> Worker<'_, R> {
     fn burst(&mut self) {
         let own = |n: usize| ((self.number + 1) << 32) | (n * 16);
         let (store, count) = (self.store, self.random.below(self.burst));
-        (0..count).for_each(|n| store.alloc(own(n), BURST, n).unwrap());
-        (0..count).for_each(|n| assert_eq!(store.get_cloned(own(n), BURST), Some(n)));
-        (0..count).for_each(|n| assert_eq!(store.free_with(own(n), BURST, |_, &value| value), Some(n)));
-        (0..count).for_each(|n| assert!(!store.contains(own(n), BURST)));
+        (0..count).for_each(|n| store.pin().alloc(own(n), BURST, n).map(drop).unwrap());
+        (0..count).for_each(|n| assert_eq!(store.pin().get(own(n), BURST).cloned(), Some(n)));
+        (0..count).for_each(|n| assert_eq!(store.pin().free_with(own(n), BURST, |_, &value| value), Some(n)));
+        (0..count).for_each(|n| assert!(!store.pin().contains(own(n), BURST)));
         self.operations += 4 * count as u64;
     }
 }
@@ -430,7 +453,7 @@ fn settle<R: Reclaim>(store: &ShadowStore<R>, books: &Books) -> Stats {
     let pin = store.pin();
     let mut met: Vec<_> = pin.iter().map(|var| (var.obj().get(), var.id())).collect();
     met.sort_unstable();
-    let by_parent = |n| store.ids_of(parent(n)).into_iter().map(move |id| (parent(n), id));
+    let by_parent = |n| store.pin().ids_of(parent(n)).into_iter().map(move |id| (parent(n), id));
     let mut listed: Vec<_> = (0..PARENTS).flat_map(by_parent).collect();
     listed.sort_unstable();
     assert_eq!(met, listed);
@@ -456,7 +479,7 @@ fn settle<R: Reclaim>(store: &ShadowStore<R>, books: &Books) -> Stats {
     assert_eq!(alive, typed, "what is not freed lives, and nothing else");
     assert_eq!(store.stats().retired_objects, 0);
     assert_eq!(
-        (0..PARENTS).map(|n| store.free_object(parent(n))).sum::<usize>(),
+        (0..PARENTS).map(|n| store.pin().free_object(parent(n))).sum::<usize>(),
         met.len()
     );
     assert!(store.is_empty() && store.pin().iter().next().is_none());

@@ -12,7 +12,7 @@ use shadow_vars::Seize;
 use shadow_vars::{
     AllocError, Asymmetric, Attached, BuildError, Builder, CtorError, Epoch, Eras, IdStats, Iter, LayoutMismatch,
     LocalGuard, ObjAddr, OwnedGuard, OwnedPinned, Parent, Pinned, RawCtor, RawDtor, RawVar, ShadowId, ShadowStore,
-    Stats, StoreError, SyncError, TypeMismatch, Typed, VarRef, Variable,
+    Stats, StoreError, SyncError, TypeMismatch, VarRef, Variable,
 };
 
 #[macro_use]
@@ -40,7 +40,6 @@ fn auto_traits_are_as_promised() {
         Pinned<'static>: false false true;
         Pinned<'static, Epoch>: false false false;
         Pinned<'static, Eras>: false false true;
-        Typed<'static, u8>: false false true;
         OwnedPinned<'static>: true true true;
         OwnedPinned<'static, Epoch>: true true false;
         OwnedPinned<'static, Eras>: true true true;

@@ -42,8 +42,14 @@ fn panicking_drops_are_counted<R: Reclaim>(config: &Config) {
     let id = ShadowId::<Spiteful>::new(1);
     let ledger = Ledger::new(300);
     let store = config.build::<R>();
-    (0..300).for_each(|n| store.alloc(n * 8, id, Spiteful(ledger.value(), n)).unwrap());
-    (0..150).for_each(|n| assert!(store.free(n * 8, id)));
+    (0..300).for_each(|n| {
+        store
+            .pin()
+            .alloc(n * 8, id, Spiteful(ledger.value(), n))
+            .map(drop)
+            .unwrap()
+    });
+    (0..150).for_each(|n| assert!(store.pin().free(n * 8, id)));
     store.synchronize().unwrap();
     let stats = store.stats();
     assert_eq!(
@@ -85,24 +91,30 @@ fn a_drop_may_use_the_store<R: Reclaim>(config: &Config) {
     let runs = Arc::new(AtomicUsize::new(0));
     for n in 0..100_usize {
         let (weak, ledger, runs) = (Arc::downgrade(&store), ledger.clone(), runs.clone());
-        store.alloc(n * 8, VALUE, ledger.value()).unwrap();
+        store.pin().alloc(n * 8, VALUE, ledger.value()).unwrap();
         let on_drop = OnDrop::new(move || {
             runs.fetch_add(1, Ordering::Relaxed);
             // Nothing if the store itself is being dropped.
             let Some(store) = weak.upgrade() else { return };
-            assert!(store.free(n * 8, VALUE));
-            store.get_or_alloc(n * 8, OTHER, ledger.value(), |_| ()).unwrap();
-            let in_ctor = store
-                .get_or_alloc_with(n * 8 + 1, OTHER, |_| ledger.value(), Counted::serial)
+            assert!(store.pin().free(n * 8, VALUE));
+            store
+                .pin()
+                .get_or_alloc(n * 8, OTHER, ledger.value())
+                .map(|_| ())
                 .unwrap();
-            assert_eq!(store.get_with(n * 8 + 1, OTHER, Counted::serial), Some(in_ctor));
-            assert_eq!(store.free_object(n * 8 + 1), 1);
-            assert!(store.ids_of(n * 8).contains(&OTHER.get()));
+            let in_ctor = store
+                .pin()
+                .get_or_alloc_with(n * 8 + 1, OTHER, || ledger.value())
+                .map(Counted::serial)
+                .unwrap();
+            assert_eq!(store.pin().get(n * 8 + 1, OTHER).map(Counted::serial), Some(in_ctor));
+            assert_eq!(store.pin().free_object(n * 8 + 1), 1);
+            assert!(store.pin().ids_of(n * 8).contains(&OTHER.get()));
             store.flush();
         });
-        store.alloc(n * 8, ON_DROP, on_drop).unwrap();
+        store.pin().alloc(n * 8, ON_DROP, on_drop).unwrap();
     }
-    (0..50).for_each(|n| assert!(store.free(n * 8, ON_DROP)));
+    (0..50).for_each(|n| assert!(store.pin().free(n * 8, ON_DROP)));
     store.synchronize().unwrap();
     // Values that the drops themselves freed came after the first mark.
     store.synchronize().unwrap();
@@ -133,18 +145,18 @@ fn a_chain_of_drops_does_not_nest<R: Reclaim>(config: &Config) {
             deepest.fetch_max(depth.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
             dropped.fetch_add(1, Ordering::Relaxed);
             if let Some(store) = weak.upgrade() {
-                assert_eq!(store.free((n + 1) * 8, ON_DROP), n + 1 < links);
+                assert_eq!(store.pin().free((n + 1) * 8, ON_DROP), n + 1 < links);
             }
             depth.fetch_sub(1, Ordering::Relaxed);
         });
-        store.alloc(n * 8, ON_DROP, on_drop).unwrap();
+        store.pin().alloc(n * 8, ON_DROP, on_drop).unwrap();
     }
     thread::Builder::new()
         .stack_size(128 << 10)
         .spawn({
             let (store, dropped) = (store.clone(), dropped.clone());
             move || {
-                assert!(store.free(0, ON_DROP));
+                assert!(store.pin().free(0, ON_DROP));
                 while dropped.load(Ordering::Relaxed) < links {
                     store.synchronize().unwrap();
                 }
@@ -162,17 +174,20 @@ fn a_chain_of_drops_does_not_nest<R: Reclaim>(config: &Config) {
 fn a_panicking_destructor_frees_all_the_same<R: Reclaim>(config: &Config) {
     let ledger = Ledger::new(100);
     let store = config.build::<R>();
-    store.alloc(8, VALUE, ledger.value()).unwrap();
-    assert_eq!(caught(|| store.free_with(8, VALUE, |_, _| panic_on_purpose(1))), 1);
-    assert!(!store.contains(8, VALUE));
+    store.pin().alloc(8, VALUE, ledger.value()).unwrap();
+    assert_eq!(
+        caught(|| store.pin().free_with(8, VALUE, |_, _| panic_on_purpose(1))),
+        1
+    );
+    assert!(!store.pin().contains(8, VALUE));
     store.synchronize().unwrap();
     assert_eq!(ledger.alive(), []);
 
-    (0..40_usize).for_each(|n| store.alloc(n * 8, VALUE, ledger.value()).unwrap());
-    store.alloc(8, OTHER, ledger.value()).unwrap();
+    (0..40_usize).for_each(|n| store.pin().alloc(n * 8, VALUE, ledger.value()).map(drop).unwrap());
+    store.pin().alloc(8, OTHER, ledger.value()).unwrap();
     let (mut calls, mut first) = (0, None);
     let panic = caught(|| {
-        store.free_all_with(VALUE, |obj, _| {
+        store.pin().free_all_with(VALUE, |obj, _| {
             calls += 1;
             if calls % 10 == 0 {
                 first.get_or_insert(obj.get());
@@ -238,7 +253,7 @@ fn payloads_that_panic_when_dropped<R: Reclaim>(config: &Config) {
     let ledger = Ledger::new(3 * COUNT);
     let store = config.build::<R>();
     let drops = Arc::new(AtomicUsize::new(0));
-    let fill = || (1..=COUNT).for_each(|n| store.alloc(n * 8, VALUE, ledger.value()).unwrap());
+    let fill = || (1..=COUNT).for_each(|n| store.pin().alloc(n * 8, VALUE, ledger.value()).map(drop).unwrap());
     let check = |calls: &AtomicUsize| {
         let drops = drops.swap(0, Ordering::Relaxed);
         assert_eq!(
@@ -257,7 +272,7 @@ fn payloads_that_panic_when_dropped<R: Reclaim>(config: &Config) {
     fill();
     let (calls, first) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let number = caught_bomb(|| {
-        store.free_all_with(VALUE, |obj, _| {
+        store.pin().free_all_with(VALUE, |obj, _| {
             if calls.fetch_add(1, Ordering::Relaxed) == 0 {
                 first.store(obj.get(), Ordering::Relaxed);
             }
@@ -272,7 +287,7 @@ fn payloads_that_panic_when_dropped<R: Reclaim>(config: &Config) {
         fill();
         let calls = AtomicUsize::new(0);
         let number = caught_bomb(|| {
-            store.par_free_all_with(VALUE, |obj, _| {
+            store.pin().par_free_all_with(VALUE, |obj, _| {
                 calls.fetch_add(1, Ordering::Relaxed);
                 Bomb::explode(obj.get(), &drops)
             })
@@ -281,8 +296,14 @@ fn payloads_that_panic_when_dropped<R: Reclaim>(config: &Config) {
         check(&calls);
     }
 
-    (0..COUNT).for_each(|n| store.alloc(n * 8, id, Mined(ledger.value(), drops.clone())).unwrap());
-    (0..COUNT / 2).for_each(|n| assert!(store.free(n * 8, id)));
+    (0..COUNT).for_each(|n| {
+        store
+            .pin()
+            .alloc(n * 8, id, Mined(ledger.value(), drops.clone()))
+            .map(drop)
+            .unwrap()
+    });
+    (0..COUNT / 2).for_each(|n| assert!(store.pin().free(n * 8, id)));
     store.synchronize().unwrap();
     assert_eq!(
         (store.stats().drop_panics, drops.load(Ordering::Relaxed)),
@@ -299,30 +320,34 @@ fn a_destructor_may_use_the_store<R: Reclaim>(config: &Config) {
     for obj in [8, 9, 1_usize << 50] {
         for _ in 0..20 {
             let old = ledger.made();
-            store.alloc(obj, VALUE, ledger.value()).unwrap();
-            let inner = store.free_with(obj, VALUE, |addr, value| {
+            store.pin().alloc(obj, VALUE, ledger.value()).unwrap();
+            let inner = store.pin().free_with(obj, VALUE, |addr, value| {
                 assert_eq!((addr.get(), value.serial()), (obj, old));
-                assert!(!store.contains(obj, VALUE) && !store.free(obj, VALUE));
-                store.alloc(obj, VALUE, ledger.value()).unwrap();
-                store.alloc(obj, OTHER, ledger.value()).unwrap();
-                assert_eq!(store.free_object(obj), 2);
-                store.alloc(obj, VALUE, ledger.value()).unwrap();
+                assert!(!store.pin().contains(obj, VALUE) && !store.pin().free(obj, VALUE));
+                store.pin().alloc(obj, VALUE, ledger.value()).unwrap();
+                store.pin().alloc(obj, OTHER, ledger.value()).unwrap();
+                assert_eq!(store.pin().free_object(obj), 2);
+                store.pin().alloc(obj, VALUE, ledger.value()).unwrap();
                 store.shrink_to_fit();
                 store.flush();
                 value.serial()
             });
             assert_eq!(inner, Some(old));
             assert_eq!(
-                store.free_with(obj, VALUE, |_, value| value.serial()),
+                store.pin().free_with(obj, VALUE, |_, value| value.serial()),
                 Some(old + 3),
                 "the new one"
             );
         }
     }
     // In a sweep: each destructor creates the variable again, under another id so that the sweep ends.
-    (0..100_usize).for_each(|n| store.alloc(n * 8, VALUE, ledger.value()).unwrap());
+    (0..100_usize).for_each(|n| store.pin().alloc(n * 8, VALUE, ledger.value()).map(drop).unwrap());
     assert_eq!(
-        store.free_all_with(VALUE, |obj, _| store.alloc(obj, OTHER, ledger.value()).unwrap()),
+        store.pin().free_all_with(VALUE, |obj, _| store
+            .pin()
+            .alloc(obj, OTHER, ledger.value())
+            .map(drop)
+            .unwrap()),
         100
     );
     assert_eq!((store.len_of(VALUE), store.len_of(OTHER)), (0, 100));
@@ -358,7 +383,7 @@ fn guards_that_outlive_their_thread<R: Reclaim>(config: &Config) {
     let ledger = Ledger::new(8);
     with_static::<R>(config, |store| {
         for turn in 0..4 {
-            store.alloc(8, VALUE, ledger.value()).unwrap();
+            store.pin().alloc(8, VALUE, ledger.value()).unwrap();
             let body = move || {
                 let hold = |pin: Pinned<'static, R>| {
                     Box::new(move || {
@@ -372,7 +397,7 @@ fn guards_that_outlive_their_thread<R: Reclaim>(config: &Config) {
                 FIRST.with_borrow_mut(|at_exit| at_exit.0.push(hold(pin)));
             };
             thread::spawn(body).join().unwrap();
-            assert!(store.free(8, VALUE));
+            assert!(store.pin().free(8, VALUE));
             store.synchronize().unwrap();
             assert_eq!(ledger.alive(), [], "the guards are gone");
         }
@@ -390,9 +415,11 @@ fn the_store_at_thread_exit<R: Reclaim>(config: &Config) {
                     let user = |obj: usize, ledger: Arc<Ledger>| {
                         Box::new(move || {
                             for n in 0..100 {
-                                store.alloc(obj, VALUE, ledger.value()).unwrap();
+                                store.pin().alloc(obj, VALUE, ledger.value()).unwrap();
                                 store
-                                    .get_or_alloc_with(obj + 1, VALUE, |_| ledger.value(), |_| ())
+                                    .pin()
+                                    .get_or_alloc_with(obj + 1, VALUE, || ledger.value())
+                                    .map(|_| ())
                                     .unwrap();
                                 let pin = store.pin();
                                 assert!(pin.contains(obj, VALUE) && pin.free(obj, VALUE));
@@ -408,8 +435,8 @@ fn the_store_at_thread_exit<R: Reclaim>(config: &Config) {
                     };
                     // Destroyed last: created before the backend's own locals.
                     FIRST.with_borrow_mut(|at_exit| at_exit.0.push(user(16, ledger.clone())));
-                    assert!(!store.contains(8, VALUE));
-                    store.pin();
+                    assert!(!store.pin().contains(8, VALUE));
+                    drop(store.pin());
                     LAST.with_borrow_mut(|at_exit| at_exit.0.push(user(32, ledger)));
                 }
             };
@@ -430,8 +457,8 @@ fn a_guard_is_known_to_the_very_end<R: Reclaim>(config: &Config) {
             move || {
                 let check = |held: Option<Pinned<'static, R>>, results: Arc<Mutex<Vec<_>>>| {
                     Box::new(move || {
-                        store.alloc(8, N, 1).unwrap();
-                        assert!(store.free(8, N));
+                        store.pin().alloc(8, N, 1).unwrap();
+                        assert!(store.pin().free(8, N));
                         let while_held = held.is_some().then(|| store.synchronize());
                         drop(held);
                         let after = store.synchronize();
@@ -478,7 +505,7 @@ fn a_late_guard_protects_from_all_others<R: Reclaim>(config: &Config) {
     let ledger = Ledger::new(8);
     with_static::<R>(config, |store| {
         for turn in 0..4 {
-            store.alloc(8, VALUE, ledger.value()).unwrap();
+            store.pin().alloc(8, VALUE, ledger.value()).unwrap();
             let body = move || {
                 FIRST.with(|_| ());
                 let pin = store.pin();
@@ -488,7 +515,7 @@ fn a_late_guard_protects_from_all_others<R: Reclaim>(config: &Config) {
                         let others = || {
                             // As many as there may be places.
                             drop((0..64).map(|_| store.pin_owned()).collect::<Vec<_>>());
-                            assert!(store.free(8, VALUE));
+                            assert!(store.pin().free(8, VALUE));
                             for _ in 0..100 {
                                 store.flush();
                                 drop((store.pin_owned(), store.pin()));

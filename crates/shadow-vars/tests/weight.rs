@@ -42,34 +42,38 @@ fn each_way_counts<R: Reclaim>() {
     const FEW: usize = 64 * KIB;
     type Way<R> = fn(&ShadowStore<R>);
     let ways: [(&str, Way<R>); 7] = [
-        ("free", |store| (0..4).for_each(|n| assert!(store.free(n * 8, BODY)))),
-        ("free_with", |store| {
-            (0..4).for_each(|n| assert_eq!(store.free_with(n * 8, BODY, |_, body| body.owns()), Some(MIB)));
+        ("free", |store| {
+            (0..4).for_each(|n| assert!(store.pin().free(n * 8, BODY)))
         }),
-        ("free_all", |store| assert_eq!(store.free_all(BODY), 4)),
+        ("free_with", |store| {
+            (0..4).for_each(|n| assert_eq!(store.pin().free_with(n * 8, BODY, |_, body| body.owns()), Some(MIB)));
+        }),
+        ("free_all", |store| assert_eq!(store.pin().free_all(BODY), 4)),
         ("free_object", |store| {
-            (0..4).for_each(|n| assert_eq!(store.free_object(n * 8), 1))
+            (0..4).for_each(|n| assert_eq!(store.pin().free_object(n * 8), 1))
         }),
         ("pinned", |store| {
             (0..4).for_each(|n| assert!(store.pin().free(n * 8, BODY)))
         }),
-        ("typed", |store| {
+        ("owned", |store| {
             let pin = store.pin_owned();
-            assert_eq!(
-                pin.typed(BODY)
-                    .unwrap()
-                    .free_all_with(|_, body| assert_eq!(body.owns(), MIB)),
-                4
-            );
+            let weighed = |_, body: &Body| assert_eq!(body.owns(), MIB);
+            assert_eq!(pin.free_all_with(BODY, weighed), 4);
         }),
         ("variable", |store| {
-            let bodies = Variable::new(store, BODY).unwrap();
-            (0..4).for_each(|n| assert!(bodies.free(n * 8)));
+            let bodies = Variable::new_in(BODY, store).unwrap();
+            (0..4).for_each(|n| assert!(store.pin().free(n * 8, &bodies)));
         }),
     ];
     for (way, free) in ways {
         let (store, alive) = (store::<R>(), Arc::new(()));
-        (0..4).for_each(|n| store.alloc(n * 8, BODY, Body::new(MIB, &alive)).unwrap());
+        (0..4).for_each(|n| {
+            store
+                .pin()
+                .alloc(n * 8, BODY, Body::new(MIB, &alive))
+                .map(drop)
+                .unwrap()
+        });
         let before = store.stats().retired_bytes;
         assert!(before < FEW, "{way}: what lives weighs nothing");
         let reader = store.pin();
@@ -102,8 +106,8 @@ fn most_waiting<R: Reclaim>(store: &ShadowStore<R>, count: usize, size: usize) -
     let alive = Arc::new(());
     let mut most = (0, 0);
     for n in 0..count {
-        store.alloc(n % 64 * 8, BODY, Body::new(size, &alive)).unwrap();
-        assert!(store.free(n % 64 * 8, BODY));
+        store.pin().alloc(n % 64 * 8, BODY, Body::new(size, &alive)).unwrap();
+        assert!(store.pin().free(n % 64 * 8, BODY));
         let waiting = Arc::strong_count(&alive) - 1;
         let bytes = if n % 16 == 0 { store.stats().retired_bytes } else { 0 };
         // No more is reported than was freed since all were dropped, and no less than actually waits.
@@ -150,8 +154,8 @@ fn what_piled_up_behind_a_reader_goes() {
     fn check<R: Reclaim>() {
         let (store, alive) = (store::<R>(), Arc::new(()));
         let turn = |n: usize| {
-            store.alloc(n * 8, BODY, Body::new(MIB, &alive)).unwrap();
-            store.free(n * 8, BODY);
+            store.pin().alloc(n * 8, BODY, Body::new(MIB, &alive)).unwrap();
+            store.pin().free(n * 8, BODY);
         };
         let reader = store.pin_owned();
         (0..200).for_each(turn);
@@ -215,16 +219,24 @@ fn a_function_that_panics_leaves_everything_whole() {
         TIMES.store(0, Ordering::Relaxed);
         let (store, alive) = (ShadowStore::<R>::builder().build().unwrap(), Arc::new(()));
         store.weigh(ASKED, Some(Asked::panics)).unwrap();
-        let fill = || (0..8).for_each(|n| store.alloc(n * 8, ASKED, Asked(&TIMES, alive.clone())).unwrap());
+        let fill = || {
+            (0..8).for_each(|n| {
+                store
+                    .pin()
+                    .alloc(n * 8, ASKED, Asked(&TIMES, alive.clone()))
+                    .map(drop)
+                    .unwrap()
+            })
+        };
         let reader = store.pin();
         fill();
-        (0..8).for_each(|n| assert!(store.free(n * 8, ASKED)));
+        (0..8).for_each(|n| assert!(store.pin().free(n * 8, ASKED)));
         fill();
-        assert_eq!(store.free_all(ASKED), 8);
+        assert_eq!(store.pin().free_all(ASKED), 8);
         // During another panic.
         fill();
         for n in 0..8 {
-            let dtor = || store.free_with(n * 8, ASKED, |_, _| std::panic::panic_any(n));
+            let dtor = || store.pin().free_with(n * 8, ASKED, |_, _| std::panic::panic_any(n));
             let panic = catch_unwind(AssertUnwindSafe(dtor)).unwrap_err();
             assert_eq!(panic.downcast_ref(), Some(&n));
         }
@@ -249,21 +261,27 @@ fn only_values_that_were_freed_are_asked() {
     store.weigh(ASKED, Some(Asked::asked)).unwrap();
     let value = || Asked(&TIMES, alive.clone());
     // There is no value.
-    assert!(store.try_alloc_with(8, ASKED, |_| Err::<Asked, _>(7)).is_err());
-    assert!(catch_unwind(AssertUnwindSafe(|| store.alloc_with(8, ASKED, |_| panic!("no value")))).is_err());
-    store.alloc(8, ASKED, value()).unwrap();
-    assert!(store.alloc(8, ASKED, value()).is_err());
+    assert!(store.pin().try_alloc_with(8, ASKED, || Err::<Asked, _>(7)).is_err());
+    assert!(
+        catch_unwind(AssertUnwindSafe(|| store
+            .pin()
+            .alloc_with(8, ASKED, || panic!("no value"))
+            .map(drop)))
+        .is_err()
+    );
+    store.pin().alloc(8, ASKED, value()).unwrap();
+    assert!(store.pin().alloc(8, ASKED, value()).map(drop).is_err());
     assert_eq!(times(), 0);
-    store.free(8, ASKED);
+    store.pin().free(8, ASKED);
     assert_eq!(times(), 1);
     // Not any more, and again.
     store.weigh(ASKED, None).unwrap();
-    store.alloc(8, ASKED, value()).unwrap();
-    store.free(8, ASKED);
+    store.pin().alloc(8, ASKED, value()).unwrap();
+    store.pin().free(8, ASKED);
     assert_eq!(times(), 1);
     store.weigh(ASKED, Some(Asked::asked)).unwrap();
     // Values that were not freed.
-    store.alloc(8, ASKED, value()).unwrap();
+    store.pin().alloc(8, ASKED, value()).unwrap();
     drop(store);
     assert_eq!((times(), Arc::strong_count(&alive)), (1, 1));
 }
@@ -274,9 +292,9 @@ fn what_owns_nothing_is_not_asked() {
     const NUMBER: ShadowId<u64> = ShadowId::new(3);
     let store = ShadowStore::new();
     store.weigh(NUMBER, Some(|_| panic!("asked"))).unwrap();
-    (0..100).for_each(|n| store.alloc(n * 8, NUMBER, 7).unwrap());
-    (0..50).for_each(|n| assert!(store.free(n * 8, NUMBER)));
-    assert_eq!((store.free_all(NUMBER), store.stats().weigh_panics), (50, 0));
+    (0..100).for_each(|n| store.pin().alloc(n * 8, NUMBER, 7).map(drop).unwrap());
+    (0..50).for_each(|n| assert!(store.pin().free(n * 8, NUMBER)));
+    assert_eq!((store.pin().free_all(NUMBER), store.stats().weigh_panics), (50, 0));
     assert!(
         store.weigh(ShadowId::<u32>::new(3), Some(|_| 1)).is_err(),
         "bound to another type"
@@ -292,23 +310,31 @@ fn a_function_may_use_the_store() {
     const CHAIN: ShadowId<Chained> = ShadowId::new(4);
     fn weigh(value: &Chained) -> usize {
         let store = STORE.get().unwrap();
-        assert!(!store.contains(value.0 * 8, CHAIN), "nobody finds it any more");
+        assert!(!store.pin().contains(value.0 * 8, CHAIN), "nobody finds it any more");
         match value.0 {
             0 => 0,
-            3 => store.free_all(CHAIN),
-            n => usize::from(store.free((n - 1) * 8, CHAIN)),
+            3 => store.pin().free_all(CHAIN),
+            n => usize::from(store.pin().free((n - 1) * 8, CHAIN)),
         }
     }
     let store = STORE.get_or_init(ShadowStore::new);
     let alive = Arc::new(());
     store.weigh(CHAIN, Some(weigh)).unwrap();
-    let fill = || (0..8).for_each(|n| store.alloc(n * 8, CHAIN, Chained(n, alive.clone())).unwrap());
+    let fill = || {
+        (0..8).for_each(|n| {
+            store
+                .pin()
+                .alloc(n * 8, CHAIN, Chained(n, alive.clone()))
+                .map(drop)
+                .unwrap()
+        })
+    };
     let reader = store.pin();
     fill();
-    assert!(store.free(7_usize * 8, CHAIN));
+    assert!(store.pin().free(7_usize * 8, CHAIN));
     assert!(store.is_empty());
     fill();
-    assert!(store.free_all(CHAIN) >= 1);
+    assert!(store.pin().free_all(CHAIN) >= 1);
     assert!(store.is_empty());
     drop(reader);
     store.synchronize().unwrap();
@@ -331,8 +357,8 @@ fn a_value_weighs_4_gib_at_most() {
                 scope.spawn(move || {
                     for n in 0..EACH {
                         let object = (thread * EACH + n + 1) * 8;
-                        store.alloc(object, BODY, Body::new(0, alive)).unwrap();
-                        assert!(store.free(object, BODY));
+                        store.pin().alloc(object, BODY, Body::new(0, alive)).unwrap();
+                        assert!(store.pin().free(object, BODY));
                     }
                 });
             }
@@ -356,9 +382,9 @@ fn what_a_sweep_takes_weighs_4_gib_each() {
     let _alone = alone();
     let (store, alive) = (ShadowStore::new(), Arc::new(()));
     store.weigh(BODY, Some(|_| usize::MAX)).unwrap();
-    (1..=MANY).for_each(|n| store.alloc(n * 8, BODY, Body::new(0, &alive)).unwrap());
+    (1..=MANY).for_each(|n| store.pin().alloc(n * 8, BODY, Body::new(0, &alive)).map(drop).unwrap());
     let reader = store.pin();
-    assert_eq!(store.free_all(BODY), MANY);
+    assert_eq!(store.pin().free_all(BODY), MANY);
     let bytes = store.stats().retired_bytes;
     assert!((MANY << 32..(MANY << 32) + 64 * MIB).contains(&bytes), "{bytes}");
     drop(reader);

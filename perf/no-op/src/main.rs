@@ -35,7 +35,7 @@ macro_rules! store {
             fn filled(keys: &[usize]) -> Self {
                 let store = Arc::new($library::ShadowStore::with_capacity(keys.len()));
                 let id = std::hint::black_box($library::ShadowId::new(1));
-                let Ok(values) = $library::Variable::new(store.clone(), id) else {
+                let Ok(values) = $library::Variable::new_in(id, store.clone()) else {
                     panic!("a first id")
                 };
                 for &key in keys {
@@ -57,7 +57,7 @@ macro_rules! store {
             #[inline(never)]
             fn get_all_by_id(&self, keys: &[usize]) -> u64 {
                 let id = std::hint::black_box($library::ShadowId::<Value>::new(1));
-                let read = |&key: &usize| self.store.get_with(key, id, |value| value.first).unwrap_or(0);
+                let read = |&key: &usize| self.store.pin().get(key, id).map(|value| value.first).unwrap_or(0);
                 keys.iter().map(read).fold(0, u64::wrapping_add)
             }
         }

@@ -59,8 +59,8 @@ pub(crate) fn measure(sizes: Sizes, rep: usize, time: Duration) -> Vec<Figure> {
         let store = store_with(1);
         timed(time, || {
             round(|| {
-                store.free(address(0), ID);
-                store.alloc(address(0), ID, 1).expect("it was freed");
+                store.pin().free(address(0), ID);
+                store.pin().alloc(address(0), ID, 1).expect("it was freed");
                 store.flush();
             })
         })
@@ -71,10 +71,13 @@ pub(crate) fn measure(sizes: Sizes, rep: usize, time: Duration) -> Vec<Figure> {
         {
             let store = ShadowStore::builder().capacity(sizes.room).build();
             let store: ShadowStore = store.expect("there is memory for a table");
-            store.alloc(address(0), ID, 1).expect("it is the first");
+            store.pin().alloc(address(0), ID, 1).expect("it is the first");
             timed(time, || {
                 let mut seen = 0;
-                store.for_each(|entry| seen += u64::from(black_box(entry).id() == ID.get()));
+                store
+                    .pin()
+                    .iter()
+                    .for_each(|entry| seen += u64::from(black_box(entry).id() == ID.get()));
                 assert_eq!(seen, 1);
                 1
             })
@@ -120,7 +123,9 @@ fn store_with(entries: usize) -> ShadowStore {
     let store = ShadowStore::default();
     for number in 0..entries {
         store
+            .pin()
             .alloc(address(number), ID, number as u64)
+            .map(drop)
             .expect("each address once");
     }
     store
@@ -140,7 +145,10 @@ fn many_ids(ids: usize, time: Duration, put: &mut impl FnMut(&'static str, usize
     let store: ShadowStore = ShadowStore::default();
     let start = Instant::now();
     for id in 0..ids {
-        let made = store.alloc(address(id), ShadowId::new(id as u64), 1_u64);
+        let made = store
+            .pin()
+            .alloc(address(id), ShadowId::new(id as u64), 1_u64)
+            .map(drop);
         made.expect("each id once");
     }
     put(
@@ -176,14 +184,14 @@ fn after_a_sweep(entries: usize, time: Duration, put: &mut impl FnMut(&'static s
     ] {
         let store = store_with(entries);
         let mut order = Vec::with_capacity(entries);
-        store.for_each(|entry| order.push(entry.obj()));
+        store.pin().iter().for_each(|entry| order.push(entry.obj()));
         if is_random {
             rng.shuffle(&mut order);
         }
         let mut left = order.split_off(entries - entries / 32);
         let start = Instant::now();
         for &obj in &order {
-            assert!(store.free(obj, ID));
+            assert!(store.pin().free(obj, ID));
         }
         put(free, entries, start.elapsed().as_nanos() as f64 / order.len() as f64);
         store.shrink_to_fit();
@@ -193,7 +201,7 @@ fn after_a_sweep(entries: usize, time: Duration, put: &mut impl FnMut(&'static s
         if !is_random {
             let fresh: ShadowStore = ShadowStore::default();
             for &obj in &left {
-                fresh.alloc(obj, ID, 1).expect("each address once");
+                fresh.pin().alloc(obj, ID, 1).map(drop).expect("each address once");
             }
             let name = "call: hit among the same entries in a fresh store: shadow";
             put(name, entries, hits(&fresh, &left, time));
@@ -205,7 +213,7 @@ fn hits(store: &ShadowStore, left: &[ObjAddr], time: Duration) -> f64 {
     timed(time, || {
         let found = left
             .iter()
-            .filter(|&&obj| store.get_with(obj, ID, |value| *value).is_some());
+            .filter(|&&obj| store.pin().get(obj, ID).map(|value| *value).is_some());
         assert_eq!(black_box(found.count()), left.len());
         left.len() as u64
     })

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use shadow_vars::{ObjAddr, Pinned, Reclaim, ShadowId, ShadowStore, Typed, Variable};
+use shadow_vars::{ObjAddr, Pinned, Reclaim, ShadowId, ShadowStore, Variable};
 
 use crate::keys::ID;
 use crate::store::{About, Form, Kept, Key, Kind, Packed, Stall, Store};
@@ -51,28 +51,24 @@ fn id<V>(key: Key) -> ShadowId<V> {
     ShadowId::new(key.1)
 }
 
+/// Runs an operation with what stands for the id: the handle, if it is for this id, or the id.
+macro_rules! with_id {
+    ($self:ident, $id:expr, |$of:ident| $operation:expr) => {
+        if Self::is_bound($id) {
+            let $of = &$self.values;
+            $operation
+        } else {
+            let $of = ShadowId::<V>::new($id);
+            $operation
+        }
+    };
+}
+
 impl<R: Backend, V: Kept, const BY_ID: bool> Shadow<R, V, BY_ID> {
     /// Returns whether the handle is for this id, and is to be used.
     #[inline]
     fn is_bound(id: u64) -> bool {
         !BY_ID && id == ID
-    }
-
-    /// Looks up keys in batches of 64.
-    #[inline]
-    fn batch(typed: &Typed<'_, V, R>, id: u64, keys: &[Packed], out: &mut [u64]) {
-        let mut asked = [ObjAddr::PROCESS; BATCH];
-        for (keys, out) in keys.chunks(BATCH).zip(out.chunks_mut(BATCH)) {
-            let asked = &mut asked[..keys.len()];
-            for (asked, key) in asked.iter_mut().zip(keys) {
-                *asked = ObjAddr::new(key.with_id(id).0);
-            }
-            let mut found = [None; BATCH];
-            typed.get_many(asked, &mut found[..keys.len()]);
-            for (out, found) in out.iter_mut().zip(found) {
-                *out = found.map_or(0, V::first);
-            }
-        }
     }
 }
 
@@ -104,7 +100,7 @@ impl<R: Backend, V: Kept, const BY_ID: bool> Store for Shadow<R, V, BY_ID> {
     fn with_capacity(entries: usize) -> Self {
         let store = ShadowStore::builder().capacity(entries).build();
         let store = Arc::new(store.expect("there is memory for a table"));
-        let values = Variable::new(store.clone(), ShadowId::new(ID)).expect("a first id");
+        let values = Variable::new_in(ShadowId::new(ID), store.clone()).expect("a first id");
         Self { store, values }
     }
 
@@ -120,79 +116,67 @@ impl<R: Backend, V: Kept, const BY_ID: bool> Store for Shadow<R, V, BY_ID> {
 
     #[inline]
     fn get(&self, key: Key) -> u64 {
-        if Self::is_bound(key.1) {
-            self.values.get_with(key.0, V::first).unwrap_or(0)
-        } else {
-            self.get_any(key)
-        }
+        with_id!(self, key.1, |of| self.store.pin().get(key.0, of).map_or(0, V::first))
     }
 
     #[inline]
     fn get_any(&self, key: Key) -> u64 {
-        self.store.get_with(key.0, id(key), V::first).unwrap_or(0)
+        self.store.pin().get(key.0, id(key)).map_or(0, V::first)
     }
 
     #[inline]
     fn get_each(&self, id: u64, keys: &[Packed], mut found: impl FnMut(u64, Packed)) {
-        if Self::is_bound(id) {
-            return self.values.pinned(|typed| {
-                for &key in keys {
-                    found(typed.get(key.with_id(id).0).map_or(0, V::first), key);
-                }
-            });
-        }
         let pin = self.store.pin();
-        for &key in keys {
-            found(self.get_in(&pin, key.with_id(id)), key);
-        }
+        with_id!(self, id, |of| for &key in keys {
+            found(pin.get(key.with_id(id).0, of).map_or(0, V::first), key);
+        });
     }
 
+    /// A batch is answered 64 at a time.
     #[inline]
     fn get_batch(&self, id: u64, keys: &[Packed], out: &mut [u64]) {
-        if Self::is_bound(id) {
-            return self.values.pinned(|typed| Self::batch(&typed, id, keys, out));
-        }
-        match self.store.pin().typed(ShadowId::new(id)) {
-            Some(typed) => Self::batch(&typed, id, keys, out),
-            None => out.fill(0),
+        let pin = self.store.pin();
+        let mut asked = [ObjAddr::PROCESS; BATCH];
+        for (keys, out) in keys.chunks(BATCH).zip(out.chunks_mut(BATCH)) {
+            let asked = &mut asked[..keys.len()];
+            for (asked, key) in asked.iter_mut().zip(keys) {
+                *asked = ObjAddr::new(key.with_id(id).0);
+            }
+            let mut found = [None; BATCH];
+            with_id!(self, id, |of| pin.get_many(asked, of, &mut found[..keys.len()]));
+            for (out, found) in out.iter_mut().zip(found) {
+                *out = found.map_or(0, V::first);
+            }
         }
     }
 
     #[inline]
     fn insert(&self, key: Key) -> bool {
-        if Self::is_bound(key.1) {
-            self.values.alloc(key.0, V::of(key)).is_ok()
-        } else {
-            self.store.alloc(key.0, id(key), V::of(key)).is_ok()
-        }
+        with_id!(self, key.1, |of| self.store.pin().alloc(key.0, of, V::of(key)).is_ok())
     }
 
     #[inline]
     fn get_or_insert(&self, key: Key) -> u64 {
-        let ctor = |_| V::of(key);
-        let value = if Self::is_bound(key.1) {
-            self.values.get_or_alloc_with(key.0, ctor, V::first)
-        } else {
-            self.store.get_or_alloc_with(key.0, id(key), ctor, V::first)
-        };
+        let ctor = || V::of(key);
+        let value = with_id!(self, key.1, |of| self
+            .store
+            .pin()
+            .get_or_alloc_with(key.0, of, ctor)
+            .map(V::first));
         value.expect("there is memory for a variable")
     }
 
     #[inline]
     fn remove(&self, key: Key) -> bool {
-        if Self::is_bound(key.1) {
-            self.values.free(key.0)
-        } else {
-            self.store.free(key.0, id::<V>(key))
-        }
+        with_id!(self, key.1, |of| self.store.pin().free(key.0, of))
     }
 
     fn clear_id(&self, id: u64) -> usize {
-        self.store.free_all(ShadowId::<V>::new(id))
+        self.store.pin().free_all(ShadowId::<V>::new(id))
     }
 
     fn clear_id_parallel(&self, id: u64) -> Option<usize> {
-        Some(self.store.par_free_all(ShadowId::<V>::new(id)))
+        Some(self.store.pin().par_free_all(ShadowId::<V>::new(id)))
     }
 
     fn settle(&self) {

@@ -74,7 +74,7 @@ impl State {
         S: Borrow<ShadowStore<R>> + Clone + Send + Sync + 'static,
     {
         let of = store.clone();
-        self.owns_through(store, id, move || of.borrow().free_all(id))
+        self.owns_through(store, id, move || of.borrow().pin().free_all(id))
     }
 
     /// Like [`owns`](Self::owns), with a destructor, which is called for each variable as it is freed.
@@ -93,7 +93,7 @@ impl State {
         S: Borrow<ShadowStore<R>> + Clone + Send + Sync + 'static,
     {
         let of = store.clone();
-        self.owns_through(store, id, move || of.borrow().free_all_with(id, &dtor))
+        self.owns_through(store, id, move || of.borrow().pin().free_all_with(id, &dtor))
     }
 
     fn owns_through<T, R, S>(

@@ -78,7 +78,9 @@ pub fn attach(shadow: u64) {
     static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(1);
     let address = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed) * 64;
     STORE
+        .pin()
         .alloc(address, ShadowId::<u64>::new(shadow), shadow)
+        .map(drop)
         .expect("a new address");
 }
 
@@ -89,7 +91,7 @@ pub fn attached(shadow: u64) -> usize {
 /// Frees variables that no state came to own, and reclaims them: a leak checker cannot follow the links of retired objects.
 pub fn free_all() {
     for shadow in SHADOWS {
-        STORE.free_all(ShadowId::<u64>::new(shadow));
+        STORE.pin().free_all(ShadowId::<u64>::new(shadow));
     }
     STORE.synchronize().expect("no guard is held");
 }

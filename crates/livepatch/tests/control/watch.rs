@@ -105,7 +105,7 @@ fn what_its_states_own_is_freed_before_the_eyes_of_who_watches_a_patch() {
     registry().enable(&patch).unwrap();
     registry().wait(LONG).unwrap();
     let object = Box::new(0_u64);
-    shadow_vars::global().alloc(&*object, ID, 1).unwrap();
+    shadow_vars::global().pin().alloc(&*object, ID, 1).map(drop).unwrap();
     registry().disable("p").unwrap();
     registry().wait(LONG).unwrap();
     let (patch, variables) = until(&mut watch, |answer| match answer {

@@ -12,11 +12,11 @@
 //! const MARK: ShadowId<&str> = ShadowId::new(1);
 //! let store = ShadowStore::new();
 //! let mut slot = 1_u32; // memory that holds one object after another
-//! store.alloc(&slot, MARK, "the first")?;
+//! store.pin().alloc(&slot, MARK, "the first")?;
 //! slot = 2; // the first object no longer exists, but its variable does
-//! assert_eq!(store.get_cloned(&slot, MARK), Some("the first"));
-//! store.free_object(&slot);
-//! assert_eq!(store.get_cloned(&slot, MARK), None);
+//! assert_eq!(store.pin().get(&slot, MARK).cloned(), Some("the first"));
+//! store.pin().free_object(&slot);
+//! assert_eq!(store.pin().get(&slot, MARK).cloned(), None);
 //! # Ok::<(), shadow_vars::AllocError<&str>>(())
 //! ```
 //!
@@ -56,12 +56,12 @@
 //! use shadow_vars::{Eras, ShadowId, ShadowStore};
 //! const N: ShadowId<u64> = ShadowId::new(1);
 //! let store = ShadowStore::<Eras>::default();
-//! store.alloc(8_usize, N, 0)?;
+//! store.pin().alloc(8_usize, N, 0)?;
 //! let stalled = store.pin_owned(); // held across an await point, say
 //! let found = stalled.get(8_usize, N);
 //! for n in 1..100_000 {
-//!     store.free(8_usize, N);
-//!     store.alloc(8_usize, N, n)?;
+//!     store.pin().free(8_usize, N);
+//!     store.pin().alloc(8_usize, N, n)?;
 //! }
 //! assert_eq!(found, Some(&0));
 //! assert!(store.stats().retired_objects < 5_000); // all of them, with any other backend
@@ -89,10 +89,10 @@
 //!   of microseconds, two milliseconds at most). One operation drops sixteen of these at most, except for sweeps and
 //!   flushes.
 //! - Values that were left behind by a thread that has become idle are dropped by the next few dozen frees of other
-//!   threads. Values older than ten milliseconds are dropped by the next operation that creates or frees, or `flush`,
-//!   **of any store of the process**, through [`ShadowStore`](crate::ShadowStore) or [`Variable`](crate::Variable) (but
-//!   not under a guard of the caller's). So a value's `Drop` may run on a thread that does not use its store otherwise,
-//!   and must not wait for locks that such a thread may hold.
+//!   threads. Values older than ten milliseconds are dropped by the next `flush`, or as the next guard ends under which
+//!   something was created or freed, **of any store of the process** (unless the thread holds another guard). So a
+//!   value's `Drop` may run on a thread that does not use its store otherwise, and must not wait for locks that such a
+//!   thread may hold.
 //! - Values that own memory which the store cannot see, as a `Vec` does, are counted by their own size only, unless a
 //!   function is set that [weighs](crate::ShadowStore::weigh) the values of their id. Then 64 KiB of owned memory close a
 //!   batch, with every backend.
@@ -103,6 +103,15 @@
 //! for [`flush`](crate::ShadowStore::flush) or [`synchronize`](crate::ShadowStore::synchronize) of their store, or for
 //! the reclaimer. [`Stats::oldest_retired`](crate::Stats::oldest_retired) tells how long the oldest has waited. The
 //! [`global`](crate::global) store is never dropped.
+//!
+//! # Guards in a statement
+//!
+//! A guard that is taken within a statement, as in `store.pin().get(object, ID)`, is held to the end of the statement: in a
+//! `match` or `if let` through its arms, in an `assert!` over the whole condition. Write a `let` first where that is too
+//! long; clippy's `significant_drop_in_scrutinee` finds such places. [`synchronize`](crate::ShadowStore::synchronize)
+//! in the same statement returns [`SyncError::Pinned`](crate::SyncError::Pinned). A guard of a thread that is held across
+//! an `.await` does not compile where the future is sent; for executors that send none, clippy's
+//! `await-holding-invalid-types` can be told of `shadow_vars::Pinned`.
 //!
 //! # Many ids on one parent
 //!
@@ -165,10 +174,11 @@
 //! # fn in_parallel() -> u64 { 7 }
 //! # const SUM: ShadowId<u64> = ShadowId::new(1);
 //! # let (store, object) = (ShadowStore::new(), 0_u32);
-//! let sum = match store.get_cloned(&object, SUM) {
+//! let known = store.pin().get(&object, SUM).copied(); // so that the guard ends here
+//! let sum = match known {
 //!     Some(sum) => sum,
 //!     // Several threads may compute a value; one is stored.
-//!     None => store.get_or_alloc(&object, SUM, in_parallel(), |sum| *sum)?,
+//!     None => store.pin().get_or_alloc(&object, SUM, in_parallel()).copied()?,
 //! };
 //! # assert_eq!(sum, 7);
 //! # Ok::<(), AllocError<u64>>(())

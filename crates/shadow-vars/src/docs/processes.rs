@@ -63,8 +63,7 @@
 //!   reader);
 //! - with [`Epoch`](crate::Epoch) and `Seize`, every thread's first guard, owned guards, and grace periods, a few bytes
 //!   per batch: their libraries allocate;
-//! - operations that collect: [`ShadowStore::ids_of`](crate::ShadowStore::ids_of) and
-//!   [`Pinned::ids_of`](crate::Pinned::ids_of); iteration by [`ShadowStore::for_each`](crate::ShadowStore::for_each),
+//! - operations that collect: [`Pinned::ids_of`](crate::Pinned::ids_of); iteration by
 //!   [`Pinned::iter`](crate::Pinned::iter) and `OwnedPinned::par_iter`;
 //!   [`ShadowStore::stats`](crate::ShadowStore::stats);
 //! - the box of a parent, by [`Parent::new`](crate::Parent::new) and [`Parent::new_in`](crate::Parent::new_in);

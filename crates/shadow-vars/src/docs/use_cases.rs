@@ -17,7 +17,7 @@
 //!
 //! fn station_alloc(store: &ShadowStore, address: [u8; 6]) -> Box<Station> {
 //!     let station = Box::new(Station { address });
-//!     store.alloc(&*station, PS_LOCK, Mutex::new(())).expect("a new station");
+//!     store.pin().alloc(&*station, PS_LOCK, Mutex::new(())).expect("a new station");
 //!     station
 //! }
 //!
@@ -28,7 +28,7 @@
 //! }
 //!
 //! fn station_free(store: &ShadowStore, station: Box<Station>) {
-//!     store.free(&*station, PS_LOCK);
+//!     store.pin().free(&*station, PS_LOCK);
 //!     drop(station);
 //! }
 //!
@@ -51,7 +51,7 @@
 //! # const PS_LOCK: ShadowId<Mutex<u32>> = ShadowId::new(1);
 //! fn deliver_wakeup(store: &ShadowStore, station: &Station) -> u32 {
 //!     let pin = store.pin();
-//!     let lock = pin.get_or_alloc_with(station, PS_LOCK, |_| Mutex::new(0)).expect("memory for a lock");
+//!     let lock = pin.get_or_alloc_with(station, PS_LOCK, || Mutex::new(0)).expect("memory for a lock");
 //!     let mut wakeups = lock.lock().unwrap();
 //!     *wakeups += 1;
 //!     *wakeups
@@ -79,10 +79,10 @@
 //!
 //! let store = ShadowStore::new();
 //! let (old, new) = (Station { address: [0; 6] }, Station { address: [1; 6] });
-//! store.alloc(&new, NEW_CODE, ()).expect("a new station");
+//! store.pin().alloc(&new, NEW_CODE, ()).expect("a new station");
 //!
-//! assert!(store.contains(&new, NEW_CODE));
-//! assert!(!store.contains(&old, NEW_CODE)); // still follows the old rules
+//! assert!(store.pin().contains(&new, NEW_CODE));
+//! assert!(!store.pin().contains(&old, NEW_CODE)); // still follows the old rules
 //! ```
 //!
 //! The example program `access-point` in this repository implements this story over sockets, and is patched while it

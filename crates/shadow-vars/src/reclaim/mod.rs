@@ -68,7 +68,6 @@ pub use eras::Eras;
 pub use seize::Seize;
 
 use laggards::Laggards;
-use private::Hold;
 use sealed::Backend;
 
 /// The policy by which a store decides that no thread can still be reading a freed variable.
@@ -232,62 +231,6 @@ pub(crate) mod sealed {
 
         /// Ends the newest period if all that is missing is a look at the readers. Costs no barrier.
         fn poll() {}
-    }
-}
-
-/// The guard that keeps a reader's references valid: one of this thread, or one that can be sent.
-pub trait GuardKind<R: Reclaim>: private::Hold<R> {}
-
-impl<R: Reclaim, G: private::Hold<R>> GuardKind<R> for G {}
-
-mod private {
-    use super::Reclaim;
-
-    pub trait Hold<R: Reclaim>: Sized {
-        fn place(&self) -> R::Place;
-        fn renew(&mut self);
-    }
-}
-
-/// The guard inside a [`Pinned`](crate::Pinned) of one thread.
-pub struct LocalGuard<R: Reclaim>(R::Guard);
-
-/// The guard inside an [`OwnedPinned`](crate::OwnedPinned).
-pub struct OwnedGuard<R: Reclaim>(R::OwnedGuard);
-
-impl<R: Reclaim> LocalGuard<R> {
-    #[inline]
-    pub(crate) fn hold() -> Self {
-        Self(R::pin())
-    }
-}
-
-impl<R: Reclaim> OwnedGuard<R> {
-    #[track_caller]
-    pub(crate) fn hold() -> Self {
-        Self(R::pin_owned())
-    }
-}
-
-impl<R: Reclaim> Hold<R> for LocalGuard<R> {
-    #[inline(always)]
-    fn place(&self) -> R::Place {
-        R::place(&self.0)
-    }
-
-    fn renew(&mut self) {
-        R::repin(&mut self.0);
-    }
-}
-
-impl<R: Reclaim> Hold<R> for OwnedGuard<R> {
-    #[inline(always)]
-    fn place(&self) -> R::Place {
-        R::place_owned(&self.0)
-    }
-
-    fn renew(&mut self) {
-        R::repin_owned(&mut self.0);
     }
 }
 

@@ -285,13 +285,10 @@ fn mixed(defect: Option<Defect>, episode: u64) {
                             // Everything that this thread has made under an id of its own is there for a sweep, and for
                             // a look-up.
                             let count = 1 + round / 5;
-                            (0..count).for_each(|n| store.alloc(n * 16, mine, n).unwrap());
-                            assert_eq!(
-                                store.pin().iter().filter(|var| var.get_as(mine).is_some()).count(),
-                                count
-                            );
-                            assert_eq!(store.free_all(mine), count);
-                            (0..count).for_each(|n| assert!(!store.contains(n * 16, mine)));
+                            (0..count).for_each(|n| store.pin().alloc(n * 16, mine, n).map(drop).unwrap());
+                            assert_eq!(store.pin().iter().filter(|var| var.get(mine).is_some()).count(), count);
+                            assert_eq!(store.pin().free_all(mine), count);
+                            (0..count).for_each(|n| assert!(!store.pin().contains(n * 16, mine)));
                         }
                     }
                     own.expected
@@ -319,42 +316,49 @@ fn duel(defect: Option<Defect>, episode: u64) {
                 JITTER.set((episode + 1) << 9 | u64::from(second) << 3);
                 for round in 1..100 {
                     let obj = round % 3 * 9;
-                    let construct = |_| {
+                    let construct = || {
                         thread::yield_now();
                         ledger.value()
                     };
-                    let serial = store.get_or_alloc_with(obj, OTHER, construct, Counted::serial).unwrap();
+                    let serial = store
+                        .pin()
+                        .get_or_alloc_with(obj, OTHER, construct)
+                        .map(Counted::serial)
+                        .unwrap();
                     together.wait();
                     assert_eq!(
-                        store.free_with(obj, OTHER, |_, value| value.serial()).unwrap_or(serial),
+                        store
+                            .pin()
+                            .free_with(obj, OTHER, |_, value| value.serial())
+                            .unwrap_or(serial),
                         serial
                     );
                     together.wait();
                     if second {
-                        store.alloc(obj, VALUE, ledger.value()).unwrap();
+                        store.pin().alloc(obj, VALUE, ledger.value()).unwrap();
                     }
                     together.wait();
-                    let won = store.free_with(obj, VALUE, |_, value| value.serial()).is_some();
+                    let won = store.pin().free_with(obj, VALUE, |_, value| value.serial()).is_some();
                     freed.fetch_add(usize::from(won), Ordering::Relaxed);
                     together.wait();
                     assert_eq!(freed.load(Ordering::Relaxed), round, "one of two frees the variable");
                     if second {
-                        store.alloc(obj, OTHER, ledger.value()).unwrap();
+                        store.pin().alloc(obj, OTHER, ledger.value()).unwrap();
                     }
                     together.wait();
                     if second {
-                        assert!(store.free(obj, OTHER));
+                        assert!(store.pin().free(obj, OTHER));
                     } else {
                         let mut value = ledger.value();
-                        while let Err(refused) = store.alloc(obj, OTHER, value) {
-                            value = refused.into_value();
+                        while let Err(refused) = store.pin().alloc(obj, OTHER, value).map(drop) {
+                            value = refused.value;
                         }
                     }
                     together.wait();
-                    assert!(store.get_with(obj, OTHER, Counted::serial).is_some(), "made anew");
+                    assert!(store.pin().get(obj, OTHER).map(Counted::serial).is_some(), "made anew");
                     together.wait();
                     if second {
-                        assert!(store.free(obj, OTHER));
+                        assert!(store.pin().free(obj, OTHER));
                     }
                 }
             });

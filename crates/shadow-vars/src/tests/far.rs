@@ -29,24 +29,27 @@ fn check<R: Reclaim>() {
         }
         let alive = Arc::new(());
         let store = ShadowStore::<R>::builder().build().unwrap();
-        (1..=MANY).for_each(|n| store.alloc(n * 8, ID, alive.clone()).unwrap());
+        (1..=MANY).for_each(|n| store.pin().alloc(n * 8, ID, alive.clone()).map(drop).unwrap());
         let capacity = store.capacity();
 
         // Nodes: of an existing value, of one that a constructor makes, and with a key that needs a record.
         for object in [8 * (MANY + 1), usize::MAX] {
-            let error = far(bits, || store.alloc(object, ID, alive.clone())).unwrap_err();
+            let error = far(bits, || store.pin().alloc(object, ID, alive.clone()).map(drop)).unwrap_err();
             assert!(matches!(error.error, StoreError::OutOfMemory), "{bits:#x}: {error}");
             drop(error);
             let error = far(bits, || {
-                store.try_alloc_with(object, ID, |_| Ok::<_, ()>(alive.clone()))
+                store
+                    .pin()
+                    .try_alloc_with(object, ID, || Ok::<_, ()>(alive.clone()))
+                    .map(drop)
             });
             assert_eq!(error, Err(CtorError::Store(StoreError::OutOfMemory)), "{bits:#x}");
-            assert!(!store.contains(object, ID));
+            assert!(!store.pin().contains(object, ID));
         }
         assert_eq!((store.len(), Arc::strong_count(&alive)), (MANY, MANY + 1));
 
         // Tables: a smaller one is not made.
-        (9..=MANY).for_each(|n| assert!(store.free(n * 8, ID)));
+        (9..=MANY).for_each(|n| assert!(store.pin().free(n * 8, ID)));
         let shrunk = store.capacity();
         far(bits, || store.shrink_to_fit());
         assert_eq!(store.capacity(), shrunk, "{bits:#x}");

@@ -74,11 +74,18 @@ impl Op {
             Op::Alloc(key) => {
                 let value = ledger.value();
                 let serial = value.serial();
-                Outcome::Made(store.alloc(obj(key), VALUE, value).is_ok().then_some(serial))
+                Outcome::Made(
+                    store
+                        .pin()
+                        .alloc(obj(key), VALUE, value)
+                        .map(drop)
+                        .is_ok()
+                        .then_some(serial),
+                )
             }
             Op::Construct(key, fails) => {
                 let mut serial = None;
-                let construct = |_| {
+                let construct = || {
                     pause();
                     if fails {
                         return Err(());
@@ -87,23 +94,28 @@ impl Op {
                     serial = Some(value.serial());
                     Ok(value)
                 };
-                match store.try_alloc_with(obj(key), VALUE, construct) {
+                match store.pin().try_alloc_with(obj(key), VALUE, construct).map(drop) {
                     Err(CtorError::Ctor(())) => Outcome::Refused,
                     result => Outcome::Made(serial.filter(|_| result.is_ok())),
                 }
             }
-            Op::Free(key) => Outcome::Found(store.free_with(obj(key), VALUE, |_, value| value.serial())),
-            Op::Get(key) => Outcome::Found(store.get_with(obj(key), VALUE, Counted::serial)),
-            Op::FreeObject(key) => Outcome::Freed(store.free_object(obj(key))),
+            Op::Free(key) => Outcome::Found(store.pin().free_with(obj(key), VALUE, |_, value| value.serial())),
+            Op::Get(key) => Outcome::Found(store.pin().get(obj(key), VALUE).map(Counted::serial)),
+            Op::FreeObject(key) => Outcome::Freed(store.pin().free_object(obj(key))),
             Op::FreeAll => {
                 let mut all = Vec::new();
-                store.free_all_with(VALUE, |addr, value| all.push((key_of(addr), value.serial())));
+                store
+                    .pin()
+                    .free_all_with(VALUE, |addr, value| all.push((key_of(addr), value.serial())));
                 all.sort_unstable();
                 Outcome::All(all)
             }
             Op::Iterate => {
                 let mut all = Vec::new();
-                store.for_each(|var| all.extend(var.get_as(VALUE).map(|value| (key_of(var.obj()), value.serial()))));
+                store
+                    .pin()
+                    .iter()
+                    .for_each(|var| all.extend(var.get(VALUE).map(|value| (key_of(var.obj()), value.serial()))));
                 all.sort_unstable();
                 Outcome::All(all)
             }

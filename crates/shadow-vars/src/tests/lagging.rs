@@ -90,7 +90,7 @@ fn late_reader(defect: Option<Defect>, n: usize) -> (bool, bool) {
     let store = Store::from_core(core);
     let first = parent_at(&store, |_| 0);
     let last = parent_at(&store, |buckets| buckets - 1);
-    store.alloc(last, VALUE, ledger.value()).unwrap();
+    store.pin().alloc(last, VALUE, ledger.value()).unwrap();
     let begin = Barrier::new(2);
     thread::scope(|scope| {
         let helper = scope.spawn(|| {
@@ -100,10 +100,10 @@ fn late_reader(defect: Option<Defect>, n: usize) -> (bool, bool) {
             assert!(!HELPS.get(), "the helper has been stopped");
         });
         let mut freed = Vec::new();
-        store.free_all_with(VALUE, |obj, _| {
+        store.pin().free_all_with(VALUE, |obj, _| {
             freed.push(obj.get());
             if obj.get() == last {
-                store.alloc(first, VALUE, ledger.value()).unwrap();
+                store.pin().alloc(first, VALUE, ledger.value()).unwrap();
                 pinned(&store, |core, shield| {
                     core.successor(shield, core.root(shield)).map(|_| ())
                 })
@@ -124,7 +124,7 @@ fn late_reader(defect: Option<Defect>, n: usize) -> (bool, bool) {
                     go_on: may_go_on,
                 }));
                 ON_ACCESS.set(Some(on_access));
-                let found = store.get_with(first, VALUE, Counted::serial);
+                let found = store.pin().get(first, VALUE).map(Counted::serial);
                 ON_ACCESS.set(None);
                 STOP.set(None);
                 assert_eq!(found, None);

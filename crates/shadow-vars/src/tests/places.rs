@@ -23,7 +23,7 @@ fn id(n: usize) -> ShadowId<usize> {
 /// Returns the number of buckets from the home of a key to the slot that leads to its node.
 fn buckets(store: &ShadowStore<Asymmetric>, obj: usize, n: usize) -> usize {
     let (core, pin) = (store.core(), store.pin());
-    let (root, entry) = (core.root(pin.shield()), pin.entry_of(id(n)).unwrap());
+    let (root, entry) = (core.root(pin.shield()), pin.find(id(n)).unwrap().entry());
     let key = core.key(obj, entry);
     let node = core.find(pin.shield(), obj, entry).unwrap().as_ptr();
     let home = root.home(key.hash);
@@ -36,7 +36,7 @@ fn buckets(store: &ShadowStore<Asymmetric>, obj: usize, n: usize) -> usize {
 fn mean(ids: usize) -> f64 {
     let store = store();
     let keys = || (0..ENTRIES).map(|n| (parent(n / ids), n % ids));
-    keys().for_each(|(obj, n)| store.alloc(obj, id(n), n).unwrap());
+    keys().for_each(|(obj, n)| store.pin().alloc(obj, id(n), n).map(drop).unwrap());
     assert_eq!((store.stats().growths, store.capacity()), (0, 2 * ENTRIES));
     keys().map(|(obj, n)| buckets(&store, obj, n)).sum::<usize>() as f64 / ENTRIES as f64
 }
@@ -54,8 +54,8 @@ fn a_hit_looks_at_few_buckets_however_many_ids_a_parent_has() {
 fn a_parent_with_thousands_of_ids_leaves_the_others_alone() {
     const WIDE: usize = 2000;
     let store = store();
-    (0..ENTRIES).for_each(|n| store.alloc(parent(n), id(0), n).unwrap());
-    (0..WIDE).for_each(|n| store.alloc(8_usize, id(n), n).unwrap());
+    (0..ENTRIES).for_each(|n| store.pin().alloc(parent(n), id(0), n).map(drop).unwrap());
+    (0..WIDE).for_each(|n| store.pin().alloc(8_usize, id(n), n).map(drop).unwrap());
     let others: usize = (0..ENTRIES).map(|n| buckets(&store, parent(n), 0)).sum();
     let own: usize = (0..WIDE).map(|n| buckets(&store, 8, n)).sum();
     let (others, own) = (others as f64 / ENTRIES as f64, own as f64 / WIDE as f64);

@@ -140,10 +140,10 @@ fn a_store_says_what_it_holds_and_gives_it_back() {
     const ID: ShadowId<u64> = ShadowId::new(1);
     let store = ShadowStore::new();
     assert_eq!(store.stats().packed_bytes, 0);
-    (1..=200_000_usize).for_each(|obj| store.alloc(obj * 8, ID, 0).unwrap());
+    (1..=200_000_usize).for_each(|obj| store.pin().alloc(obj * 8, ID, 0).map(drop).unwrap());
     let full = store.stats().packed_bytes;
     assert!(full >= 200_000 * 32, "{full}");
-    assert_eq!(store.free_all(ID), 200_000);
+    assert_eq!(store.pin().free_all(ID), 200_000);
     store.synchronize().unwrap();
     let stats = store.stats();
     assert!(stats.packed_bytes < full / 2, "{} of {full}", stats.packed_bytes);

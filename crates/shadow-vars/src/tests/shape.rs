@@ -33,7 +33,7 @@ fn store() -> Store {
 
 fn filled(id: impl Fn(usize) -> ShadowId<usize>) -> Store {
     let store = store();
-    (0..VARIABLES).for_each(|n| store.alloc(parent(n), id(n), n).unwrap());
+    (0..VARIABLES).for_each(|n| store.pin().alloc(parent(n), id(n), n).map(drop).unwrap());
     store
 }
 
@@ -60,7 +60,7 @@ fn buckets(store: &Store, objs: &[usize], id: ShadowId<usize>) -> (f64, usize) {
         return (0.0, 0);
     }
     let (core, pin) = (store.core(), store.pin());
-    let (root, entry) = (core.root(pin.shield()), pin.entry_of(id).unwrap());
+    let (root, entry) = (core.root(pin.shield()), pin.find(id).unwrap().entry());
     assert!(!root.has_next(), "a migration that was not finished");
     let looked_at = objs.iter().map(|&obj| {
         let node = core.find(pin.shield(), obj, entry).unwrap().as_ptr();
@@ -82,7 +82,8 @@ fn buckets(store: &Store, objs: &[usize], id: ShadowId<usize>) -> (f64, usize) {
 fn check_like_fresh(store: &Store, stay: &[usize], id: ShadowId<usize>, what: &str) {
     // With another seed: keys that crowd in one order of the hash space do so in every store with that order.
     let fresh = seeded(2);
-    stay.iter().for_each(|&obj| fresh.alloc(obj, id, 0).unwrap());
+    stay.iter()
+        .for_each(|&obj| fresh.pin().alloc(obj, id, 0).map(drop).unwrap());
     for one in [store, &fresh] {
         one.shrink_to_fit();
         assert_eq!(one.len(), stay.len(), "{what}");
@@ -144,7 +145,7 @@ fn freeing_one_by_one_is_linear_and_leaves_no_crowd_in_any_order() {
             sort(&mut objs);
             let (go, stay) = objs.split_at(VARIABLES - VARIABLES / part);
             let before = tables(&store);
-            let (count, ()) = accesses(|| go.iter().for_each(|&obj| assert!(store.free(obj, ID))));
+            let (count, ()) = accesses(|| go.iter().for_each(|&obj| assert!(store.pin().free(obj, ID))));
             let (each, made) = (count / go.len(), tables(&store) - before);
             let what = format!("freed {name}, {} left", stay.len());
             println!("{what}: {each} accesses each, {made} tables");
@@ -166,7 +167,7 @@ fn freeing_what_is_met_is_linear_and_leaves_no_crowd() {
         let (count, ()) = accesses(|| {
             let pin = store.pin();
             for var in pin.iter().take(goes) {
-                gone += usize::from(store.free(var.obj().get(), ID));
+                gone += usize::from(store.pin().free(var.obj().get(), ID));
             }
         });
         let what = format!("freed as met, {} left", VARIABLES - goes);
@@ -187,7 +188,7 @@ fn freeing_all_of_an_id_is_linear_and_leaves_no_crowd() {
         let store = filled(id);
         let stay: Vec<_> = (0..VARIABLES).filter(|&n| n % part == part - 1).map(parent).collect();
         let before = tables(&store);
-        let (count, freed) = accesses(|| store.free_all(ID));
+        let (count, freed) = accesses(|| store.pin().free_all(ID));
         let what = format!("freed by id, {} left", stay.len());
         let (each, made) = (count / freed, tables(&store) - before);
         println!("{what}: {each} accesses each, {made} tables");
@@ -195,8 +196,8 @@ fn freeing_all_of_an_id_is_linear_and_leaves_no_crowd() {
         assert!(each <= MOST_IN_A_SWEEP, "{what}: {each} accesses each");
         // One, as the sweep knows at its end how much is left; and it has moved there.
         assert!(made <= 1, "{what}: {made} tables");
-        store.alloc(8_usize, OTHER, 0).unwrap();
-        assert!(store.free(8_usize, OTHER));
+        store.pin().alloc(8_usize, OTHER, 0).unwrap();
+        assert!(store.pin().free(8_usize, OTHER));
         check_like_fresh(&store, &stay, OTHER, &what);
     }
 }
@@ -208,7 +209,7 @@ fn a_part_of_a_sweep_leaves_no_crowd() {
         let store = filled(|_| ID);
         {
             let pin = store.pin();
-            let (core, shield, entry) = (store.core(), pin.shield(), pin.entry_of(ID).unwrap());
+            let (core, shield, entry) = (store.core(), pin.shield(), pin.find(ID).unwrap().entry());
             let table = core.root(shield);
             let buckets = table.buckets();
             core.sweep_id(shield, table, 0..buckets - buckets / part, entry, |_| ());
@@ -231,7 +232,7 @@ fn a_walk_looks_at_little_but_what_was_claimed() {
             .build()
             .unwrap();
         assert_eq!(store.capacity(), BUCKETS * BUCKET);
-        (0..variables).for_each(|n| store.alloc(parent(n), ID, n).unwrap());
+        (0..variables).for_each(|n| store.pin().alloc(parent(n), ID, n).map(drop).unwrap());
         for _ in 0..2 {
             let (count, met) = accesses(|| walk(&store).len());
             assert_eq!(met, variables);
@@ -240,7 +241,7 @@ fn a_walk_looks_at_little_but_what_was_claimed() {
             println!("{variables} variables: {count} accesses in a walk");
             assert!(count <= most, "{variables} variables: {count} accesses in a walk");
         }
-        let (count, freed) = accesses(|| store.free_all(ID));
+        let (count, freed) = accesses(|| store.pin().free_all(ID));
         assert_eq!(freed, variables);
         let most = (variables + 1) * 64 * 4 + BUCKETS / 16;
         assert!(count <= most, "{variables} variables: {count} accesses in a sweep");
@@ -255,7 +256,7 @@ fn a_walk_meets_what_is_not_at_home() {
     let id = |n: usize| ShadowId::<usize>::new(n as u64);
     let mut there = HashSet::new();
     for n in 0..20_000 {
-        store.alloc(parent(n / 64), id(n % 64), n).unwrap();
+        store.pin().alloc(parent(n / 64), id(n % 64), n).unwrap();
         there.insert((parent(n / 64), (n % 64) as u64));
         if n % 1999 == 0 {
             let met: Vec<_> = store.pin().iter().map(|var| (var.obj().get(), var.id())).collect();
@@ -269,7 +270,7 @@ fn a_walk_meets_what_is_not_at_home() {
     for (step, var) in pin.iter().enumerate() {
         met.push((var.obj().get(), var.id()));
         if step % 2 == 0 {
-            store.alloc(parent(1_000_000 + step), ID, 0).unwrap();
+            store.pin().alloc(parent(1_000_000 + step), ID, 0).unwrap();
         }
     }
     let old: Vec<_> = met.iter().filter(|key| there.contains(key)).collect();

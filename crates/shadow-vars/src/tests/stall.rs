@@ -130,7 +130,7 @@ impl<'s, R: Reclaim> Own<'s, R> {
     fn alloc(&mut self, obj: usize) {
         let value = self.ledger.value();
         let serial = value.serial();
-        match self.store.alloc(obj, VALUE, value) {
+        match self.store.pin().alloc(obj, VALUE, value).map(drop) {
             Ok(()) => assert_eq!(
                 self.expected.insert(obj, serial),
                 None,
@@ -145,16 +145,15 @@ impl<'s, R: Reclaim> Own<'s, R> {
 
     fn construct(&mut self, obj: usize, fails: bool) {
         let ledger = self.ledger;
-        let result = self.store.get_or_try_alloc_with(
-            obj,
-            VALUE,
-            |_| {
+        let result = self
+            .store
+            .pin()
+            .get_or_try_alloc_with(obj, VALUE, || {
                 // Other threads migrate the table meanwhile.
                 thread::yield_now();
                 if fails { Err(()) } else { Ok(ledger.value()) }
-            },
-            Counted::serial,
-        );
+            })
+            .map(Counted::serial);
         match (result, self.expected.get(&obj)) {
             (Ok(serial), Some(&expected)) => assert_eq!(serial, expected),
             (Ok(serial), None) => assert!(!fails && self.expected.insert(obj, serial).is_none()),
@@ -163,12 +162,12 @@ impl<'s, R: Reclaim> Own<'s, R> {
     }
 
     fn free(&mut self, obj: usize) {
-        let serial = self.store.free_with(obj, VALUE, |_, value| value.serial());
+        let serial = self.store.pin().free_with(obj, VALUE, |_, value| value.serial());
         assert_eq!(serial, self.expected.remove(&obj), "free of {obj:#x}");
     }
 
     fn get(&mut self, obj: usize) {
-        let serial = self.store.get_with(obj, VALUE, Counted::serial);
+        let serial = self.store.pin().get(obj, VALUE).map(Counted::serial);
         assert_eq!(serial.as_ref(), self.expected.get(&obj), "get of {obj:#x}");
     }
 
@@ -205,10 +204,21 @@ impl<'s, R: Reclaim> Own<'s, R> {
     pub(super) fn share(&mut self, shared: &[AtomicUsize]) {
         let n = self.random.below(shared.len());
         if self.random.below(2) == 0 {
-            if self.store.alloc(n * 8, OTHER, self.ledger.value()).is_ok() {
+            if self
+                .store
+                .pin()
+                .alloc(n * 8, OTHER, self.ledger.value())
+                .map(drop)
+                .is_ok()
+            {
                 shared[n].fetch_add(1, Ordering::Relaxed);
             }
-        } else if self.store.free_with(n * 8, OTHER, |_, value| value.serial()).is_some() {
+        } else if self
+            .store
+            .pin()
+            .free_with(n * 8, OTHER, |_, value| value.serial())
+            .is_some()
+        {
             shared[n].fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -310,7 +320,7 @@ pub(super) fn settle<R: Reclaim>(
 ) {
     let mut met = BTreeMap::new();
     let mut met_shared = vec![0; shared.len()];
-    store.for_each(|var| match var.get_as(VALUE) {
+    store.pin().iter().for_each(|var| match var.get(VALUE) {
         Some(value) => assert_eq!(met.insert(var.obj().get(), value.serial()), None, "{var:?} twice"),
         None => met_shared[var.obj().get() / 8] += 1,
     });
@@ -329,8 +339,8 @@ pub(super) fn settle<R: Reclaim>(
         (there, there, 0)
     );
     for obj in expected.keys().copied().chain((0..shared.len()).map(|n| n * 8)) {
-        store.free_object(obj);
-        assert_eq!(store.ids_of(obj), []);
+        store.pin().free_object(obj);
+        assert_eq!(store.pin().ids_of(obj), []);
     }
     assert!(store.is_empty());
     drop(store);

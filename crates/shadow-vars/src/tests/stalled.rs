@@ -32,7 +32,7 @@ fn obj(n: usize) -> ObjAddr {
 
 fn store<R: Reclaim>() -> ShadowStore<R> {
     let store = ShadowStore::builder().batch(BATCH).build().unwrap();
-    (0..THERE).for_each(|n| store.alloc(obj(n), ID, value(n)).unwrap());
+    (0..THERE).for_each(|n| store.pin().alloc(obj(n), ID, value(n)).map(drop).unwrap());
     store
 }
 
@@ -41,8 +41,8 @@ fn churn<R: Reclaim>(store: &ShadowStore<R>, replacements: usize) -> (usize, Sta
     let mut most = 0;
     for n in 0..replacements {
         let n = n % THERE;
-        assert!(store.free(obj(n), ID));
-        store.alloc(obj(n), ID, value(n)).unwrap();
+        assert!(store.pin().free(obj(n), ID));
+        store.pin().alloc(obj(n), ID, value(n)).unwrap();
         if n == 0 {
             most = most.max(store.stats().retired_objects);
         }
@@ -175,8 +175,8 @@ fn what_was_created_after_the_stall_is_not_held() {
     let pin = store.pin_owned();
     assert!(pin.get(obj(0), ID).is_some());
     let later = |n| obj(THERE + n);
-    (0..MANY).for_each(|n| store.alloc(later(n), ID, value(n)).unwrap());
-    (0..MANY).for_each(|n| assert!(store.free(later(n), ID)));
+    (0..MANY).for_each(|n| store.pin().alloc(later(n), ID, value(n)).map(drop).unwrap());
+    (0..MANY).for_each(|n| assert!(store.pin().free(later(n), ID)));
     store.flush();
     let waits = store.stats().retired_objects;
     assert!(waits <= MORE, "{waits} objects wait");
@@ -194,8 +194,8 @@ fn tables_that_came_after_the_stall_are_not_held() {
     assert!(pin.get(obj(0), ID).is_some());
     let mut waits = Vec::new();
     for _ in 0..20 {
-        (0..MANY).for_each(|n| store.alloc(obj(THERE + n), ID, value(n)).unwrap());
-        (0..MANY).for_each(|n| assert!(store.free(obj(THERE + n), ID)));
+        (0..MANY).for_each(|n| store.pin().alloc(obj(THERE + n), ID, value(n)).map(drop).unwrap());
+        (0..MANY).for_each(|n| assert!(store.pin().free(obj(THERE + n), ID)));
         store.shrink_to_fit();
         store.flush();
         waits.push(store.stats().retired_bytes);
@@ -272,9 +272,11 @@ fn large_values_go_one_by_one() {
     let mut most = 0;
     for _ in 0..300 {
         store
-            .get_or_alloc_with(obj(0), LARGE, |_| [0; 1 << 20], |_| ())
+            .pin()
+            .get_or_alloc_with(obj(0), LARGE, || [0; 1 << 20])
+            .map(|_| ())
             .unwrap();
-        assert!(store.free(obj(0), LARGE));
+        assert!(store.pin().free(obj(0), LARGE));
         most = most.max(store.stats().retired_bytes);
     }
     assert!(most <= 16 << 20, "{most} bytes wait");

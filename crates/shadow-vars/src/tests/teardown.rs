@@ -59,7 +59,9 @@ fn what_two_tables_lead_to_is_dropped_once() {
         assert!(made < 100_000, "no helper was lost in the middle of a block");
         armed.store(made > COUNT, Ordering::Relaxed);
         let value = Noted(made, dropped.clone());
-        let _ = catch_unwind(AssertUnwindSafe(|| store.alloc(made * 64, NOTED, value).is_ok()));
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            store.pin().alloc(made * 64, NOTED, value).map(drop).is_ok()
+        }));
         made += 1;
         if made > COUNT {
             let nodes = led_to(&store);
@@ -68,7 +70,10 @@ fn what_two_tables_lead_to_is_dropped_once() {
     }
     // Possibly not the one whose thread was lost.
     let mut live = Vec::new();
-    store.for_each(|var| live.extend(var.get_as(NOTED).map(|noted| noted.0)));
+    store
+        .pin()
+        .iter()
+        .for_each(|var| live.extend(var.get(NOTED).map(|noted| noted.0)));
     assert!(live.len() >= made - 1);
     drop(store);
     let mut dropped = dropped.lock().unwrap().clone();

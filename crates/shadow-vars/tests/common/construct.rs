@@ -8,19 +8,19 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any, resume_unwind};
 use std::sync::Arc;
 
-use shadow_vars::{AllocError, CtorError, ObjAddr, Reclaim, ShadowId, ShadowStore, StoreError, Zeroable};
+use shadow_vars::{AllocError, CtorError, ObjAddr, Reclaim, ShadowId, ShadowStore, StoreError};
 
 use super::door::{Door, Seen};
 use super::interpret::{Interpreter, compare, typed};
 use super::model::{Model, Value};
 use super::op::{Ctor, Key, Op, Slot, Via};
-use super::payload::{Counters, Flag, Node, Payload, Plain, Provoked, Wide};
+use super::payload::{Counters, Flag, Node, Payload, Plain, Provoked, Wide, Zero};
 use super::table::fill;
 
 /// How a creation ended.
 enum Outcome {
-    /// Created or found; with the value seen, if the door shows it.
-    There(Option<Seen>),
+    /// Created or found.
+    There(Seen),
     /// The constructor failed.
     Refused,
     Panicked,
@@ -30,14 +30,14 @@ enum Outcome {
 /// Why a constructor fails.
 struct Refusal;
 
-impl From<Result<Option<Seen>, StoreError>> for Outcome {
-    fn from(result: Result<Option<Seen>, StoreError>) -> Self {
+impl From<Result<Seen, StoreError>> for Outcome {
+    fn from(result: Result<Seen, StoreError>) -> Self {
         result.map_or_else(Outcome::Store, Outcome::There)
     }
 }
 
-impl From<Result<Option<Seen>, CtorError<Refusal>>> for Outcome {
-    fn from(result: Result<Option<Seen>, CtorError<Refusal>>) -> Self {
+impl From<Result<Seen, CtorError<Refusal>>> for Outcome {
+    fn from(result: Result<Seen, CtorError<Refusal>>) -> Self {
         match result {
             Ok(seen) => Outcome::There(seen),
             Err(CtorError::Ctor(Refusal)) => Outcome::Refused,
@@ -108,7 +108,7 @@ impl<R: Reclaim> Interpreter<'_, R> {
             how => how,
         };
         self.run_ctor::<T>(key, how, via, exclusive, |door, id, scene| {
-            let ctor = |obj| scene.run::<T>(obj).unwrap_or_else(|Refusal| unreachable!());
+            let ctor = || scene.run::<T>().unwrap_or_else(|Refusal| unreachable!());
             match exclusive {
                 true => door.alloc_with(key.address(), id, ctor).into(),
                 false => door.get_or_alloc_with(key.address(), id, ctor).into(),
@@ -118,7 +118,7 @@ impl<R: Reclaim> Interpreter<'_, R> {
 
     fn by_trying<T: Payload>(&mut self, key: Key, how: Ctor, via: Via, exclusive: bool) {
         self.run_ctor::<T>(key, how, via, exclusive, |door, id, scene| {
-            let ctor = |obj| scene.run::<T>(obj);
+            let ctor = || scene.run::<T>();
             match exclusive {
                 true => door.try_alloc_with(key.address(), id, ctor).into(),
                 false => door.get_or_try_alloc_with(key.address(), id, ctor).into(),
@@ -139,7 +139,7 @@ impl<R: Reclaim> Interpreter<'_, R> {
         }
     }
 
-    fn zeroed_as<T: Payload + Zeroable>(&mut self, key: Key, via: Via, exclusive: bool) {
+    fn zeroed_as<T: Zero>(&mut self, key: Key, via: Via, exclusive: bool) {
         let id = ShadowId::<T>::new(key.slot.id());
         let (door, ..) = self.parts(via);
         let outcome = match exclusive {
@@ -211,7 +211,7 @@ impl<R: Reclaim> Interpreter<'_, R> {
                     self.model
                         .insert(obj, id, Value::new(T::shows(creation.serial), T::COUNTED));
                 }
-                seen
+                Some(seen)
             }
             Outcome::Store(error) => {
                 assert!(existed && creation.exclusive, "refused without cause: {error:?}");
@@ -256,9 +256,8 @@ struct Scene<'a, R: Reclaim> {
 
 impl<R: Reclaim> Scene<'_, R> {
     /// The constructor.
-    fn run<T: Payload>(mut self, obj: ObjAddr) -> Result<T, Refusal> {
+    fn run<T: Payload>(mut self) -> Result<T, Refusal> {
         self.runs.set(self.runs.get() + 1);
-        assert_eq!(obj.get(), self.key.address(), "a constructor gets the parent's address");
         match self.how {
             Ctor::Succeeds => {}
             Ctor::Fails => return Err(Refusal),
@@ -283,7 +282,9 @@ impl<R: Reclaim> Scene<'_, R> {
         let serial = self.counters.serial();
         let seen = self
             .store
-            .get_or_alloc_with(obj, id, |_| T::new(self.counters, serial), Seen::of);
+            .pin()
+            .get_or_alloc_with(obj, id, || T::new(self.counters, serial))
+            .map(Seen::of);
         if self.model.get(obj, id.get()).is_none() {
             self.model
                 .insert(obj, id.get(), Value::new(T::shows(serial), T::COUNTED));
@@ -300,10 +301,12 @@ impl<R: Reclaim> Scene<'_, R> {
         };
         let asked = self
             .store
-            .get_or_alloc_with(obj, id, |_| unreachable!("a constructor within itself"), Seen::of);
+            .pin()
+            .get_or_alloc_with(obj, id, || unreachable!("a constructor within itself"))
+            .map(Seen::of);
         assert_eq!(asked.err(), Some(told), "get_or_alloc_with on its own variable");
         let serial = self.counters.serial();
-        let asked = self.store.alloc(obj, id, T::new(self.counters, serial));
+        let asked = self.store.pin().alloc(obj, id, T::new(self.counters, serial)).map(drop);
         let refused = asked.expect_err("alloc of its own variable");
         assert!(
             matches!(refused.error, StoreError::Recursion { .. }),
@@ -341,13 +344,13 @@ impl<R: Reclaim> Scene<'_, R> {
     fn free<T: Payload>(&mut self) {
         let (obj, id) = (self.key.next().address(), ShadowId::<T>::new(self.key.slot.id()));
         let expected = self.model.remove(obj, id.get()).is_some();
-        assert_eq!(self.store.free(obj, id), expected, "free within a constructor");
+        assert_eq!(self.store.pin().free(obj, id), expected, "free within a constructor");
         let expected = self.model.remove_all(|_, other| other == id.get()).len();
-        assert_eq!(self.store.free_all(id), expected, "free_all within a constructor");
+        assert_eq!(self.store.pin().free_all(id), expected, "free_all within a constructor");
         let obj = self.key.address();
         let expected = self.model.remove_all(|other, _| other == obj).len();
         assert_eq!(
-            self.store.free_object(obj),
+            self.store.pin().free_object(obj),
             expected,
             "free_object within a constructor"
         );

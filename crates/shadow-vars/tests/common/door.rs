@@ -1,4 +1,4 @@
-//! The ways to access a store: its own methods, a guard taken for one operation, a guard held over many.
+//! The ways to access a store: by a `Variable` or by id, under a guard taken for one operation, or one held over many.
 //!
 //! The interpreter gets the same answer through each [`Door`]; the comparison with the model proves that the answers really
 //! agree.
@@ -6,15 +6,14 @@
 use std::ptr::from_ref;
 
 use shadow_vars::{
-    AllocError, CtorError, ObjAddr, OwnedPinned, Pinned, Reclaim, ShadowId, ShadowStore, StoreError, TypeMismatch,
-    VarRef, Zeroable,
+    AllocError, CtorError, ObjAddr, OwnedPinned, Pinned, Reclaim, ShadowId, ShadowStore, StoreError, VarRef, Variable,
 };
 
-use super::payload::Payload;
+use super::payload::{Payload, Zero};
 
 /// A way to access the store.
 pub enum Door<'a, 's, R: Reclaim> {
-    Store(&'s ShadowStore<R>),
+    Variable(&'s ShadowStore<R>),
     Pin(&'s ShadowStore<R>),
     Held(&'a Pinned<'s, R>),
     Owned(&'a OwnedPinned<'s, R>),
@@ -36,145 +35,127 @@ impl Seen {
     }
 }
 
-/// One expression for the store's form of an operation, one for the form that all guards share.
+/// Runs one expression under the guard of the door, with what stands for the id.
 macro_rules! through {
-    ($door:expr, |$store:ident| $by_store:expr, |$pin:ident| $by_pin:expr) => {
+    ($door:expr, $id:expr, |$pin:ident, $of:ident| $operation:expr) => {
         match $door {
-            Door::Store($store) => $by_store,
-            Door::Pin(store) => {
-                let $pin = store.pin();
-                $by_pin
+            Door::Variable(store) => {
+                let variable = Variable::new_in($id, *store).expect("the id's own type");
+                let ($pin, $of) = (store.pin(), &variable);
+                $operation
             }
-            Door::Held($pin) => $by_pin,
-            Door::Owned($pin) => $by_pin,
+            Door::Pin(store) => {
+                let ($pin, $of) = (store.pin(), $id);
+                $operation
+            }
+            Door::Held($pin) => {
+                let $of = $id;
+                $operation
+            }
+            Door::Owned($pin) => {
+                let $of = $id;
+                $operation
+            }
+        }
+    };
+}
+
+/// The same for operations that have no id.
+macro_rules! under {
+    ($door:expr, |$pin:ident| $operation:expr) => {
+        match $door {
+            Door::Variable(store) | Door::Pin(store) => {
+                let $pin = store.pin();
+                $operation
+            }
+            Door::Held($pin) => $operation,
+            Door::Owned($pin) => $operation,
         }
     };
 }
 
 impl<R: Reclaim> Door<'_, '_, R> {
     pub fn get<T: Payload>(&self, obj: usize, id: ShadowId<T>) -> Option<Seen> {
-        through!(self, |s| s.get_with(obj, id, Seen::of), |p| p
-            .get(obj, id)
-            .map(Seen::of))
+        through!(self, id, |pin, of| pin.get(obj, of).map(Seen::of))
     }
 
-    pub fn try_get<T: Payload>(&self, obj: usize, id: ShadowId<T>) -> Result<Option<Seen>, TypeMismatch> {
-        through!(
-            self,
-            |s| s.pin().try_get(obj, id).map(|found| found.map(Seen::of)),
-            |p| p.try_get(obj, id).map(|found| found.map(Seen::of))
-        )
+    /// By a `Variable`, under the guard of this door.
+    pub fn get_by_variable<T: Payload>(&self, obj: usize, id: ShadowId<T>) -> Option<Seen> {
+        under!(self, |pin| {
+            let variable = Variable::new_in(id, pin.store()).expect("the id's own type");
+            pin.get(obj, &variable).map(Seen::of)
+        })
     }
 
     pub fn contains<T: Payload>(&self, obj: usize, id: ShadowId<T>) -> bool {
-        through!(self, |s| s.contains(obj, id), |p| p
-            .typed(id)
-            .is_some_and(|typed| typed.contains(obj)))
+        through!(self, id, |pin, of| pin.contains(obj, of))
     }
 
-    /// Returns one answer per pair of key and place.
-    pub fn get_many<T: Payload>(&self, keys: &[(ObjAddr, ShadowId<T>)], places: usize) -> Vec<Option<Seen>> {
-        through!(
-            self,
-            |s| {
-                let pin = s.pin();
-                let mut out = vec![None; places];
-                pin.get_many(keys, &mut out);
-                out.into_iter().map(|found| found.map(Seen::of)).collect()
-            },
-            |p| {
-                let mut out = vec![None; places];
-                p.get_many(keys, &mut out);
-                out.into_iter().map(|found| found.map(Seen::of)).collect()
-            }
-        )
+    /// Returns one answer per pair of parent and place.
+    pub fn get_many<T: Payload>(&self, objs: &[ObjAddr], id: ShadowId<T>, places: usize) -> Vec<Option<Seen>> {
+        through!(self, id, |pin, of| {
+            let mut out = vec![None; places];
+            pin.get_many(objs, of, &mut out);
+            out.into_iter().map(|found| found.map(Seen::of)).collect()
+        })
     }
 
-    /// The created value is seen only where the door returns a reference; likewise for all operations that create and do not
-    /// find.
-    pub fn alloc<T: Payload>(&self, obj: usize, id: ShadowId<T>, value: T) -> Result<Option<Seen>, AllocError<T>> {
-        through!(self, |s| s.alloc(obj, id, value).map(|()| None), |p| p
-            .alloc(obj, id, value)
-            .map(|made| Some(Seen::of(made))))
+    pub fn alloc<T: Payload>(&self, obj: usize, id: ShadowId<T>, value: T) -> Result<Seen, AllocError<T>> {
+        through!(self, id, |pin, of| pin.alloc(obj, of, value).map(Seen::of))
     }
 
     pub fn alloc_with<T: Payload>(
         &self,
         obj: usize,
         id: ShadowId<T>,
-        ctor: impl FnOnce(ObjAddr) -> T,
-    ) -> Result<Option<Seen>, StoreError> {
-        through!(self, |s| s.alloc_with(obj, id, ctor).map(|()| None), |p| p
-            .alloc_with(obj, id, ctor)
-            .map(|made| Some(Seen::of(made))))
+        ctor: impl FnOnce() -> T,
+    ) -> Result<Seen, StoreError> {
+        through!(self, id, |pin, of| pin.alloc_with(obj, of, ctor).map(Seen::of))
     }
 
     pub fn try_alloc_with<T: Payload, E>(
         &self,
         obj: usize,
         id: ShadowId<T>,
-        ctor: impl FnOnce(ObjAddr) -> Result<T, E>,
-    ) -> Result<Option<Seen>, CtorError<E>> {
-        through!(self, |s| s.try_alloc_with(obj, id, ctor).map(|()| None), |p| p
-            .try_alloc_with(obj, id, ctor)
-            .map(|made| Some(Seen::of(made))))
+        ctor: impl FnOnce() -> Result<T, E>,
+    ) -> Result<Seen, CtorError<E>> {
+        through!(self, id, |pin, of| pin.try_alloc_with(obj, of, ctor).map(Seen::of))
     }
 
-    pub fn alloc_zeroed<T: Payload + Zeroable>(&self, obj: usize, id: ShadowId<T>) -> Result<Option<Seen>, StoreError> {
-        through!(self, |s| s.alloc_zeroed(obj, id).map(|()| None), |p| p
-            .alloc_zeroed(obj, id)
-            .map(|made| Some(Seen::of(made))))
+    pub fn alloc_zeroed<T: Zero>(&self, obj: usize, id: ShadowId<T>) -> Result<Seen, StoreError> {
+        self.alloc_with(obj, id, || T::ZERO)
     }
 
-    pub fn get_or_alloc<T: Payload>(
-        &self,
-        obj: usize,
-        id: ShadowId<T>,
-        value: T,
-    ) -> Result<Option<Seen>, AllocError<T>> {
-        through!(self, |s| s.get_or_alloc(obj, id, value, Seen::of).map(Some), |p| p
-            .get_or_alloc(obj, id, value)
-            .map(|found| Some(Seen::of(found))))
+    pub fn get_or_alloc<T: Payload>(&self, obj: usize, id: ShadowId<T>, value: T) -> Result<Seen, AllocError<T>> {
+        through!(self, id, |pin, of| pin.get_or_alloc(obj, of, value).map(Seen::of))
     }
 
     pub fn get_or_alloc_with<T: Payload>(
         &self,
         obj: usize,
         id: ShadowId<T>,
-        ctor: impl FnOnce(ObjAddr) -> T,
-    ) -> Result<Option<Seen>, StoreError> {
-        through!(self, |s| s.get_or_alloc_with(obj, id, ctor, Seen::of).map(Some), |p| p
-            .get_or_alloc_with(obj, id, ctor)
-            .map(|found| Some(Seen::of(found))))
+        ctor: impl FnOnce() -> T,
+    ) -> Result<Seen, StoreError> {
+        through!(self, id, |pin, of| pin.get_or_alloc_with(obj, of, ctor).map(Seen::of))
     }
 
     pub fn get_or_try_alloc_with<T: Payload, E>(
         &self,
         obj: usize,
         id: ShadowId<T>,
-        ctor: impl FnOnce(ObjAddr) -> Result<T, E>,
-    ) -> Result<Option<Seen>, CtorError<E>> {
-        through!(
-            self,
-            |s| s.get_or_try_alloc_with(obj, id, ctor, Seen::of).map(Some),
-            |p| p
-                .get_or_try_alloc_with(obj, id, ctor)
-                .map(|found| Some(Seen::of(found)))
-        )
+        ctor: impl FnOnce() -> Result<T, E>,
+    ) -> Result<Seen, CtorError<E>> {
+        through!(self, id, |pin, of| pin
+            .get_or_try_alloc_with(obj, of, ctor)
+            .map(Seen::of))
     }
 
-    pub fn get_or_alloc_zeroed<T: Payload + Zeroable>(
-        &self,
-        obj: usize,
-        id: ShadowId<T>,
-    ) -> Result<Option<Seen>, StoreError> {
-        through!(self, |s| s.get_or_alloc_zeroed(obj, id, Seen::of).map(Some), |p| p
-            .get_or_alloc_zeroed(obj, id)
-            .map(|found| Some(Seen::of(found))))
+    pub fn get_or_alloc_zeroed<T: Zero>(&self, obj: usize, id: ShadowId<T>) -> Result<Seen, StoreError> {
+        self.get_or_alloc_with(obj, id, || T::ZERO)
     }
 
     pub fn free<T: Payload>(&self, obj: usize, id: ShadowId<T>) -> bool {
-        through!(self, |s| s.free(obj, id), |p| p.free(obj, id))
+        through!(self, id, |pin, of| pin.free(obj, of))
     }
 
     pub fn free_with<T: Payload, O>(
@@ -183,26 +164,26 @@ impl<R: Reclaim> Door<'_, '_, R> {
         id: ShadowId<T>,
         dtor: impl FnOnce(ObjAddr, &T) -> O,
     ) -> Option<O> {
-        through!(self, |s| s.free_with(obj, id, dtor), |p| p.free_with(obj, id, dtor))
+        through!(self, id, |pin, of| pin.free_with(obj, of, dtor))
     }
 
     pub fn free_all<T: Payload>(&self, id: ShadowId<T>) -> usize {
-        through!(self, |s| s.free_all(id), |p| p.free_all(id))
+        through!(self, id, |pin, of| pin.free_all(of))
     }
 
     pub fn free_all_with<T: Payload>(&self, id: ShadowId<T>, dtor: impl FnMut(ObjAddr, &T)) -> usize {
-        through!(self, |s| s.free_all_with(id, dtor), |p| p.free_all_with(id, dtor))
+        through!(self, id, |pin, of| pin.free_all_with(of, dtor))
     }
 
     pub fn free_object(&self, obj: usize) -> usize {
-        through!(self, |s| s.free_object(obj), |p| p.free_object(obj))
+        under!(self, |pin| pin.free_object(obj))
     }
 
     pub fn ids_of(&self, obj: usize) -> Vec<u64> {
-        through!(self, |s| s.ids_of(obj), |p| p.ids_of(obj))
+        under!(self, |pin| pin.ids_of(obj))
     }
 
     pub fn for_each(&self, each: impl FnMut(VarRef<'_>)) {
-        through!(self, |s| s.for_each(each), |p| p.iter().for_each(each))
+        under!(self, |pin| pin.iter().for_each(each))
     }
 }

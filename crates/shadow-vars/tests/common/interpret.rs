@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use shadow_vars::{ObjAddr, Reclaim, ShadowId, ShadowStore, StoreError, VarRef};
+use shadow_vars::{ObjAddr, Reclaim, ShadowId, ShadowStore, StoreError, VarRef, Variable};
 
 use super::door::{Door, Seen};
 use super::model::{Binding, Model};
@@ -64,7 +64,7 @@ impl<'s, R: Reclaim> Interpreter<'s, R> {
     pub fn apply(&mut self, op: &Op) {
         match *op {
             Op::Get { key, via } => typed!(key.slot, T => self.get::<T>(key, via)),
-            Op::TryGet { key, via } => typed!(key.slot, T => self.try_get::<T>(key, via)),
+            Op::TryGet { key, via } => typed!(key.slot, T => self.get_by_variable::<T>(key, via)),
             Op::Contains { key, via } => typed!(key.slot, T => self.contains::<T>(key, via)),
             Op::GetCloned { key } => self.get_cloned(key),
             Op::GetMany { keys, places, via } => self.get_many(usize::from(keys) % 48, usize::from(places) % 48, via),
@@ -136,7 +136,7 @@ impl<'s, R: Reclaim> Interpreter<'s, R> {
     /// Returns the door for an operation, together with the store and the model.
     pub(super) fn parts(&mut self, via: Via) -> (Door<'_, 's, R>, &'s ShadowStore<R>, &mut Model, &Arc<Counters>) {
         let door = match (via, self.held.last()) {
-            (Via::Store, _) => Door::Store(self.store),
+            (Via::Variable, _) => Door::Variable(self.store),
             (Via::Pin, _) | (Via::Held, None) => Door::Pin(self.store),
             (Via::Held, Some(held)) => match &held.guard {
                 Guard::Local(guard) => Door::Held(guard),
@@ -159,12 +159,10 @@ impl<'s, R: Reclaim> Interpreter<'s, R> {
         }
     }
 
-    fn try_get<T: Payload>(&mut self, key: Key, via: Via) {
-        let seen = self
-            .parts(via)
-            .0
-            .try_get::<T>(key.address(), ShadowId::new(key.slot.id()));
-        self.compare(key.address(), key.slot.id(), seen.expect("the id's own type"));
+    fn get_by_variable<T: Payload>(&mut self, key: Key, via: Via) {
+        let id = ShadowId::<T>::new(key.slot.id());
+        let seen = self.parts(via).0.get_by_variable(key.address(), id);
+        self.compare(key.address(), key.slot.id(), seen);
     }
 
     fn contains<T: Payload>(&mut self, key: Key, via: Via) {
@@ -177,7 +175,9 @@ impl<'s, R: Reclaim> Interpreter<'s, R> {
         let id = ShadowId::<Plain>::new(Slot::Plain.id());
         let clone = self
             .store
-            .get_cloned(key.address(), id)
+            .pin()
+            .get(key.address(), id)
+            .cloned()
             .map(|clone| (clone.check(), clone.hit()));
         let value = self
             .model
@@ -188,33 +188,28 @@ impl<'s, R: Reclaim> Interpreter<'s, R> {
 
     fn get_many(&mut self, keys: usize, places: usize, via: Via) {
         // Both ids of one type, over the parents repeatedly; then fillers, some of them freed or never created.
-        let nodes: Vec<_> = (0..keys)
-            .map(|n| {
-                let slot = [Slot::Node, Slot::Twin][n / ADDRESSES.len() % 2];
-                (
-                    ObjAddr::new(ADDRESSES[n % ADDRESSES.len()]),
-                    ShadowId::<Node>::new(slot.id()),
-                )
-            })
+        let parents: Vec<_> = (0..keys)
+            .map(|n| ObjAddr::new(ADDRESSES[n % ADDRESSES.len()]))
             .collect();
         let first = self.model.fillers.0.saturating_sub(2);
-        let fillers: Vec<_> = (0..keys)
-            .map(|n| (ObjAddr::new(filler(first + n)), ShadowId::<Plain>::new(FILLER)))
-            .collect();
-        let door = self.parts(via).0;
-        let seen_nodes = door.get_many(&nodes, places);
-        let seen_fillers = door.get_many(&fillers, places);
-        for ((obj, id), seen) in nodes.iter().zip(seen_nodes) {
-            self.compare(obj.get(), id.get(), seen);
+        let fillers: Vec<_> = (0..keys).map(|n| ObjAddr::new(filler(first + n))).collect();
+        for slot in [Slot::Node, Slot::Twin] {
+            let id = ShadowId::<Node>::new(slot.id());
+            let seen = self.parts(via).0.get_many(&parents, id, places);
+            for (obj, seen) in parents.iter().zip(seen) {
+                self.compare(obj.get(), id.get(), seen);
+            }
         }
-        for ((obj, id), seen) in fillers.iter().zip(seen_fillers) {
+        let id = ShadowId::<Plain>::new(FILLER);
+        let seen = self.parts(via).0.get_many(&fillers, id, places);
+        for (obj, seen) in fillers.iter().zip(seen) {
             self.compare(obj.get(), id.get(), seen);
         }
     }
 
     fn touch(&mut self, key: Key) {
         let id = ShadowId::<Plain>::new(Slot::Plain.id());
-        let hits = self.store.get_with(key.address(), id, Plain::hit);
+        let hits = self.store.pin().get(key.address(), id).map(Plain::hit);
         let value = self.model.get_mut(key.address(), id.get()).map(|value| {
             value.hits += 1;
             value.hits
@@ -239,7 +234,7 @@ impl<'s, R: Reclaim> Interpreter<'s, R> {
                 identify(&var).unwrap_or_else(|| serials.get(&key).copied().unwrap_or(u64::MAX)),
             );
             assert_eq!(before, None, "{key:x?} iterated twice");
-            assert!(var.get::<Stranger>().is_none(), "a stranger's type");
+            assert!(var.downcast_ref::<Stranger>().is_none(), "a stranger's type");
             each(&var);
         });
         seen
@@ -303,37 +298,37 @@ impl<'s, R: Reclaim> Interpreter<'s, R> {
 
     fn check_ids(&mut self) {
         for &slot in Slot::ALL {
-            typed!(slot, T => self.store.check_id(ShadowId::<T>::new(slot.id()))).expect("the id's own type");
-            let strange = self.store.check_id(ShadowId::<Stranger>::new(slot.id()));
-            match self.model.binding(slot.id()) {
-                Binding::Bound => assert!(strange.is_err(), "{slot:?} has another type"),
-                Binding::Untried => assert!(strange.is_ok(), "{slot:?} has no type yet"),
-                Binding::Tried => {}
-            }
+            typed!(slot, T => assert!(Variable::new_in(ShadowId::<T>::new(slot.id()), self.store).is_ok(), "its own type"));
+            let strange = Variable::new_in(ShadowId::<Stranger>::new(slot.id()), self.store);
+            assert!(strange.is_err(), "{slot:?} has another type");
         }
     }
 
     fn wrong_type(&mut self, key: Key, via: Via) {
         let (obj, id) = (key.address(), ShadowId::<Stranger>::new(key.slot.id()));
         let store = self.store;
-        assert!(!store.contains(obj, id), "contains, of another type");
-        assert!(store.get_with(obj, id, |_| ()).is_none(), "get, of another type");
-        assert!(!store.free(obj, id), "free, of another type");
+        assert!(!store.pin().contains(obj, id), "contains, of another type");
+        assert!(store.pin().get(obj, id).map(|_| ()).is_none(), "get, of another type");
+        assert!(!store.pin().free(obj, id), "free, of another type");
         assert!(
-            store.free_with(obj, id, |_, _| ()).is_none(),
+            store.pin().free_with(obj, id, |_, _| ()).is_none(),
             "free_with, of another type"
         );
-        assert_eq!(store.free_all(id), 0, "free_all, of another type");
+        assert_eq!(store.pin().free_all(id), 0, "free_all, of another type");
         if self.model.binding(id.get()) == Binding::Bound {
             let pin = store.pin();
-            assert!(pin.try_get(obj, id).is_err(), "try_get, of another type");
-            let refused = store.alloc(obj, id, Stranger).expect_err("alloc, of another type");
+            assert!(Variable::new_in(id, store).is_err(), "a variable of another type");
+            let refused = store
+                .pin()
+                .alloc(obj, id, Stranger)
+                .map(drop)
+                .expect_err("alloc, of another type");
             assert!(
                 matches!(refused.error, StoreError::TypeMismatch(_)),
                 "{:?}",
                 refused.error
             );
-            let refused = pin.get_or_alloc_with(obj, id, |_| unreachable!("constructor of another type"));
+            let refused = pin.get_or_alloc_with(obj, id, || unreachable!("constructor of another type"));
             assert!(
                 matches!(refused, Err(StoreError::TypeMismatch(_))),
                 "get_or_alloc_with, of another type"
@@ -348,11 +343,11 @@ impl<'s, R: Reclaim> Interpreter<'s, R> {
             for &via in Via::ALL {
                 typed!(key.slot, T => self.get::<T>(key, via));
             }
-            typed!(key.slot, T => self.contains::<T>(key, Via::Store));
+            typed!(key.slot, T => self.contains::<T>(key, Via::Variable));
         }
         let id = ShadowId::<Plain>::new(FILLER);
         for n in 0..self.model.fillers.1 {
-            let seen = self.store.get_with(filler(n), id, Seen::of);
+            let seen = self.store.pin().get(filler(n), id).map(Seen::of);
             self.compare(filler(n), FILLER, seen);
         }
         for obj in ADDRESSES {
@@ -387,8 +382,8 @@ fn identify(var: &VarRef<'_>) -> Option<u64> {
         return None;
     }
     let serial = match Slot::ALL.iter().find(|slot| slot.id() == id) {
-        Some(&slot) => typed!(slot, T => var.get::<T>().map(T::check)),
-        None => var.get::<Plain>().map(Plain::check),
+        Some(&slot) => typed!(slot, T => var.downcast_ref::<T>().map(T::check)),
+        None => var.downcast_ref::<Plain>().map(Plain::check),
     };
     assert!(
         serial.is_some(),

@@ -210,9 +210,9 @@ choice! {
 choice! {
     /// The door through which the operation accesses the store.
     Via {
-        /// The store's own method.
-        Store,
-        /// A guard taken for this operation.
+        /// By a `Variable`, under a guard taken for this operation.
+        Variable,
+        /// By id, under a guard taken for this operation.
         Pin,
         /// The guard that is held, if one is.
         Held,

@@ -9,8 +9,6 @@ use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Once};
 
-use shadow_vars::Zeroable;
-
 const UNBORN: u8 = 0;
 const ALIVE: u8 = 1;
 const DROPPED: u8 = 2;
@@ -220,7 +218,12 @@ impl Payload for Wide {
     }
 }
 
-/// A value whose bytes may all be zero, with a part that changes while it is shared.
+/// A value with a constant that shows serial number 0.
+pub trait Zero: Payload {
+    const ZERO: Self;
+}
+
+/// A value that may be zero, with a part that changes while it is shared.
 #[repr(C)]
 pub struct Plain {
     serial: u64,
@@ -247,8 +250,13 @@ impl Clone for Plain {
     }
 }
 
-// SAFETY: three integers, one of them atomic, and zero is a value of each.
-unsafe impl Zeroable for Plain {}
+impl Zero for Plain {
+    const ZERO: Self = Plain {
+        serial: 0,
+        mark: 0,
+        hits: AtomicU64::new(0),
+    };
+}
 
 impl Payload for Plain {
     const COUNTED: bool = false;
@@ -271,8 +279,9 @@ impl Payload for Plain {
 #[derive(Clone)]
 pub struct Flag;
 
-// SAFETY: it has no bytes.
-unsafe impl Zeroable for Flag {}
+impl Zero for Flag {
+    const ZERO: Self = Flag;
+}
 
 impl Payload for Flag {
     const COUNTED: bool = false;

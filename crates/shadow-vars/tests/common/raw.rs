@@ -7,7 +7,7 @@ use std::alloc::Layout;
 use std::ffi::{c_int, c_void};
 use std::ptr::{from_mut, null_mut};
 
-use shadow_vars::{CtorError, Pinned, RawVar, Reclaim, ShadowId, StoreError};
+use shadow_vars::{CtorError, Pinned, RawVar, Reclaim, ShadowId, StoreError, Variable};
 
 use super::interpret::{Interpreter, typed};
 use super::model::{Binding, Value};
@@ -108,7 +108,7 @@ impl<R: Reclaim> Interpreter<'_, R> {
         assert!(pin.get(obj, bare).is_none(), "get of bare memory");
         assert!(!pin.free(obj, bare), "free of bare memory");
         if self.model.binding(RAW) == Binding::Bound {
-            assert!(pin.try_get(obj, bare).is_err(), "try_get of bare memory");
+            assert!(Variable::new_in(bare, self.store).is_err(), "a variable of bare memory");
         }
         let seen = pin.get(obj, ShadowId::<T>::new(id)).map(T::check);
         assert_eq!(

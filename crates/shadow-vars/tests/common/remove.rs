@@ -114,9 +114,9 @@ impl<R: Reclaim> Interpreter<'_, R> {
             assert_eq!(before, None, "a destructor ran twice");
         };
         #[cfg(feature = "rayon")]
-        let freed = self.store.par_free_all_with(ShadowId::<T>::new(id), dtor);
+        let freed = self.store.pin().par_free_all_with(ShadowId::<T>::new(id), dtor);
         #[cfg(not(feature = "rayon"))]
-        let freed = self.store.free_all_with(ShadowId::<T>::new(id), dtor);
+        let freed = self.store.pin().free_all_with(ShadowId::<T>::new(id), dtor);
         let expected = self.model.remove_all(|_, other| other == id);
         assert_eq!(freed, expected.len(), "par_free_all_with");
         let expected = expected.into_iter().map(|(key, value)| (key, value.serial)).collect();
@@ -131,7 +131,7 @@ impl<R: Reclaim> Interpreter<'_, R> {
             "free_object"
         );
         assert_eq!(
-            self.store.ids_of(obj).len(),
+            self.store.pin().ids_of(obj).len(),
             self.model.ids_of(obj).len(),
             "ids_of after free_object"
         );
@@ -140,10 +140,10 @@ impl<R: Reclaim> Interpreter<'_, R> {
     fn free_while_iterating<T: Payload>(&mut self, id: u64) {
         let (store, all) = (self.store, self.model.serials());
         let id = ShadowId::<T>::new(id);
-        let seen = self.iterate(Via::Store, |var| {
+        let seen = self.iterate(Via::Variable, |var| {
             if var.id() == id.get() {
-                let value: &T = var.get().expect("the id's own type");
-                assert!(store.free(var.obj(), id), "free of what was just iterated");
+                let value: &T = var.downcast_ref().expect("the id's own type");
+                assert!(store.pin().free(var.obj(), id), "free of what was just iterated");
                 value.check();
             }
         });
@@ -154,10 +154,14 @@ impl<R: Reclaim> Interpreter<'_, R> {
     /// The allocator gives most parents the address of the previous one, so this also proves that nothing is inherited.
     fn parent<T: Payload>(&mut self, id: u64) {
         let parent = Parent::new_in(id, self.store);
-        let (obj, id) = (parent.addr(), ShadowId::<T>::new(id));
+        let (obj, id) = (Parent::addr(&parent), ShadowId::<T>::new(id));
         self.compare(obj.get(), id.get(), None);
         let serial = self.counters.serial();
-        let made = self.store.alloc(obj, id, T::new(&self.counters, serial));
+        let made = self
+            .store
+            .pin()
+            .alloc(obj, id, T::new(&self.counters, serial))
+            .map(drop);
         assert!(
             made.is_ok(),
             "a parent's first variable: {:?}",
@@ -165,11 +169,11 @@ impl<R: Reclaim> Interpreter<'_, R> {
         );
         self.model
             .insert(obj.get(), id.get(), Value::new(T::shows(serial), T::COUNTED));
-        assert_eq!(self.store.get_with(obj, id, T::check), Some(T::shows(serial)));
+        assert_eq!(self.store.pin().get(obj, id).map(T::check), Some(T::shows(serial)));
         assert_eq!(*parent, id.get(), "the parent itself");
         drop(parent);
         self.model.remove(obj.get(), id.get());
-        assert!(!self.store.contains(obj, id), "a variable outlives its parent");
+        assert!(!self.store.pin().contains(obj, id), "a variable outlives its parent");
     }
 }
 
@@ -188,11 +192,11 @@ impl<R: Reclaim> Scene<'_, R> {
             Dtor::Panics => panic_any(Provoked),
             Dtor::Looks => {
                 assert!(
-                    self.store.get_with(obj, id, |_| ()).is_none(),
+                    self.store.pin().get(obj, id).map(|_| ()).is_none(),
                     "get finds what is being destroyed"
                 );
-                assert!(!self.store.free(obj, id), "free finds what is being destroyed");
-                let mut ids = self.store.ids_of(obj);
+                assert!(!self.store.pin().free(obj, id), "free finds what is being destroyed");
+                let mut ids = self.store.pin().ids_of(obj);
                 ids.sort_unstable();
                 assert_eq!(ids, self.model.ids_of(obj), "ids_of during destruction");
                 assert_eq!(
@@ -203,7 +207,7 @@ impl<R: Reclaim> Scene<'_, R> {
             }
             Dtor::Revives => {
                 let serial = self.counters.serial();
-                let made = self.store.alloc(obj, id, T::new(self.counters, serial));
+                let made = self.store.pin().alloc(obj, id, T::new(self.counters, serial)).map(drop);
                 assert!(
                     made.is_ok(),
                     "alloc in a destructor: {:?}",

@@ -198,7 +198,7 @@ pub fn run<R: Reclaim>(store: ShadowStore<R>, rounds: &[Round]) -> Result<Tally,
     let operations = events.len();
     let histories = check(events)?;
     assert!(store.is_empty(), "{} variables left over", store.len());
-    store.for_each(|var| panic!("left over: {:?}", var.obj()));
+    store.pin().iter().for_each(|var| panic!("left over: {:?}", var.obj()));
     let stats = store.stats();
     drop(store);
     kit.counters.assert_balanced();

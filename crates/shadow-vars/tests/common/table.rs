@@ -39,7 +39,7 @@ impl<R: Reclaim> Interpreter<'_, R> {
     pub(super) fn drain(&mut self, count: usize) {
         let end = self.model.fillers.1.min(self.model.fillers.0 + count);
         for n in self.model.fillers.0..end {
-            let freed = self.store.free(filler(n), ShadowId::<Plain>::new(FILLER));
+            let freed = self.store.pin().free(filler(n), ShadowId::<Plain>::new(FILLER));
             assert_eq!(
                 freed,
                 self.model.remove(filler(n), FILLER).is_some(),
@@ -63,7 +63,7 @@ impl<R: Reclaim> Interpreter<'_, R> {
         let (store, counters, first) = (self.store, self.counters.clone(), self.model.fillers.1);
         let count = count.min(MOST_FILLERS - (first - self.model.fillers.0));
         let mut made = Vec::new();
-        let seen = self.iterate(Via::Store, |_| {
+        let seen = self.iterate(Via::Variable, |_| {
             if made.is_empty() {
                 made.extend((first..first + count).map(|n| make_filler(store, &counters, n)));
             }
@@ -169,7 +169,10 @@ pub(super) fn fill<R: Reclaim>(store: &ShadowStore<R>, counters: &Arc<Counters>,
 /// Creates the `n`th filler, and returns its serial number.
 fn make_filler<R: Reclaim>(store: &ShadowStore<R>, counters: &Arc<Counters>, n: usize) -> u64 {
     let serial = counters.serial();
-    let made = store.alloc(filler(n), ShadowId::<Plain>::new(FILLER), Plain::new(counters, serial));
+    let made = store
+        .pin()
+        .alloc(filler(n), ShadowId::<Plain>::new(FILLER), Plain::new(counters, serial))
+        .map(drop);
     assert!(
         made.is_ok(),
         "filler {n} refused: {:?}",

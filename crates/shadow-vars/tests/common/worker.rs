@@ -199,7 +199,7 @@ impl<'a, R: Reclaim> Worker<'a, R> {
     fn alloc_with(&self, pin: &Pinned<'_, R>, place: &Place, key: usize) {
         let serial = self.scene.counters.serial();
         let called = self.tick();
-        let made = pin.alloc_with(place.obj(key), Place::id(key), |_| {
+        let made = pin.alloc_with(place.obj(key), Place::id(key), || {
             self.ctor(pin, place, key, Verb::GetOrAllocSlowly)
                 .unwrap_or_else(|Refusal| unreachable!());
             Node::new(&self.scene.counters, serial)
@@ -227,9 +227,8 @@ impl<'a, R: Reclaim> Worker<'a, R> {
         let ran = Cell::new(false);
         let called = self.tick();
         let found = catch_unwind(AssertUnwindSafe(|| {
-            pin.get_or_try_alloc_with(place.obj(key), Place::id(key), |obj| {
+            pin.get_or_try_alloc_with(place.obj(key), Place::id(key), || {
                 assert!(!ran.replace(true), "a constructor ran twice");
-                assert_eq!(obj.get(), place.obj(key), "a constructor gets the parent's address");
                 self.ctor(pin, place, key, how)?;
                 Ok(Node::new(&self.scene.counters, serial))
             })
@@ -309,18 +308,22 @@ impl<'a, R: Reclaim> Worker<'a, R> {
     }
 
     fn get_many(&self, pin: &Pinned<'_, R>, place: &Place) {
-        let keys: Vec<_> = (0..KEYS)
-            .map(|key| (ObjAddr::new(place.obj(key)), Place::id(key)))
-            .collect();
         let mut found = [None; KEYS];
+        let ids: BTreeSet<u64> = (0..KEYS).map(|key| Place::id(key).get()).collect();
         let called = self.tick();
-        pin.get_many(&keys, &mut found);
+        for id in ids {
+            let keys: Vec<_> = (0..KEYS).filter(|&key| Place::id(key).get() == id).collect();
+            let objs: Vec<_> = keys.iter().map(|&key| ObjAddr::new(place.obj(key))).collect();
+            let mut some = vec![None; keys.len()];
+            pin.get_many(&objs, Place::id(keys[0]), &mut some);
+            keys.into_iter().zip(some).for_each(|(key, some)| found[key] = some);
+        }
         self.record_all(place, &[0, 1, 2], called, |key| {
             vec![Call::Get(found[key].map(Node::check))]
         });
-        let mine: Vec<_> = self.mine().map(|n| (ObjAddr::new(self.filler(n)), FILL)).collect();
+        let mine: Vec<_> = self.mine().map(|n| ObjAddr::new(self.filler(n))).collect();
         let mut found = vec![None; mine.len()];
-        pin.get_many(&mine, &mut found);
+        pin.get_many(&mine, FILL, &mut found);
         for (n, found) in self.mine().zip(found) {
             assert_eq!(found.map(Plain::check), Some(n as u64), "a filler that nobody freed");
         }
@@ -332,9 +335,9 @@ impl<'a, R: Reclaim> Worker<'a, R> {
         let mut met = BTreeSet::new();
         let called = self.tick();
         for var in pin.iter() {
-            let serial = match var.get::<Node>() {
+            let serial = match var.downcast_ref::<Node>() {
                 Some(node) => node.check(),
-                None => var.get::<Plain>().expect("one of the two types").check(),
+                None => var.downcast_ref::<Plain>().expect("one of the two types").check(),
             };
             let first = met.insert((var.obj().get(), var.id(), serial));
             assert!(first, "iterated twice: <{:?}, {:#x}>", var.obj(), var.id());
@@ -369,7 +372,9 @@ impl<'a, R: Reclaim> Worker<'a, R> {
         for _ in 0..count {
             let made = self
                 .store
-                .alloc(self.filler(next), FILL, Plain::new(&self.scene.counters, next as u64));
+                .pin()
+                .alloc(self.filler(next), FILL, Plain::new(&self.scene.counters, next as u64))
+                .map(drop);
             assert!(
                 made.is_ok(),
                 "a filler exists: {:?}",
@@ -378,9 +383,12 @@ impl<'a, R: Reclaim> Worker<'a, R> {
             next += 1;
         }
         while next - first > most {
-            let seen = self.store.get_with(self.filler(first), FILL, Plain::check);
+            let seen = self.store.pin().get(self.filler(first), FILL).map(Plain::check);
             assert_eq!(seen, Some(first as u64), "a filler that nobody freed");
-            assert!(self.store.free(self.filler(first), FILL), "a filler that nobody freed");
+            assert!(
+                self.store.pin().free(self.filler(first), FILL),
+                "a filler that nobody freed"
+            );
             first += 1;
         }
         self.fillers.set((first, next));

@@ -1,14 +1,14 @@
-//! Operations under a guard of either kind, and through handles of one id.
+//! Operations under a guard of either kind, by id and by `Variable`.
 
 use std::alloc::Layout;
 use std::ptr::null_mut;
 use std::sync::Arc;
 
-use shadow_vars::{CtorError, ObjAddr, OwnedPinned, Reclaim, ShadowId, ShadowStore, StoreError, Typed, Variable};
+use shadow_vars::{CtorError, ObjAddr, OwnedPinned, Pinned, Reclaim, ShadowId, ShadowStore, StoreError, Variable};
 
 use crate::Effect::{Frees, FreesAll, Makes, Nothing};
 use crate::support::failing::spared;
-use crate::{FAR, N, NEW, OLD, Operation, RAW, TEXT, WRONG, ZERO, constructed, done, obj, placed};
+use crate::{FAR, N, NEW, OLD, Operation, RAW, WRONG, constructed, done, obj, placed};
 
 /// Operations under an owned guard; taking and dropping it has memory, as these are operations of their own.
 fn owned<R: Reclaim, O>(store: &Arc<ShadowStore<R>>, run: impl FnOnce(&mut OwnedPinned<'_, R>) -> O) -> O {
@@ -18,14 +18,13 @@ fn owned<R: Reclaim, O>(store: &Arc<ShadowStore<R>>, run: impl FnOnce(&mut Owned
     result
 }
 
-fn typed<R: Reclaim, O>(store: &Arc<ShadowStore<R>>, run: impl FnOnce(Typed<'_, usize, R>) -> O) -> O {
-    let pin = store.pin();
-    let variables = spared(|| pin.bind(N).unwrap());
-    run(variables)
-}
-
-fn variable<R: Reclaim>(store: &Arc<ShadowStore<R>>) -> Variable<usize, Arc<ShadowStore<R>>> {
-    spared(|| Variable::new(store.clone(), N).unwrap())
+/// Operations by a `Variable`, which is made with memory.
+fn variable<R: Reclaim, O>(
+    store: &Arc<ShadowStore<R>>,
+    run: impl FnOnce(&Pinned<'_, R>, &Variable<usize, Arc<ShadowStore<R>>>) -> O,
+) -> O {
+    let variable = spared(|| Variable::new_in(N, store.clone()).unwrap());
+    run(&store.pin(), &variable)
 }
 
 /// Returns whether the creation failed, by its constructor's error or for lack of memory.
@@ -34,13 +33,6 @@ fn refused<O>(result: Result<O, CtorError<()>>) -> bool {
         result,
         Err(CtorError::Ctor(()) | CtorError::Store(StoreError::OutOfMemory))
     )
-}
-
-/// Frees the zeros of `NEW`.
-fn zeroed<R: Reclaim, O>(store: &ShadowStore<R>, result: Result<O, StoreError>) -> bool {
-    let was_done = result.map_or_else(|error| done::<()>(Err(error)), |_| true);
-    assert_eq!(spared(|| store.free(NEW, ZERO)), was_done);
-    true
 }
 
 fn raw<O, E: std::fmt::Debug>(result: Result<O, CtorError<E>>) -> bool {
@@ -59,47 +51,35 @@ pub(crate) fn pinned<R: Reclaim>() -> Vec<Operation<R>> {
         ("Pinned::get", Nothing, |store| {
             owned(store, |pin| pin.get(obj(1), N) == Some(&1))
         }),
-        ("Pinned::try_get", Nothing, |store| {
-            owned(store, |pin| matches!(pin.try_get(obj(1), N), Ok(Some(1))))
-        }),
-        ("Pinned::try_get, another type", Nothing, |store| {
-            store.pin().try_get(obj(1), WRONG).is_err()
-        }),
         ("Pinned::contains", Nothing, |store| {
             owned(store, |pin| pin.contains(obj(1), N) && !pin.contains(NEW, N))
         }),
         ("Pinned::get_many", Nothing, |store| {
             let mut found = [None];
             let pin = store.pin();
-            pin.get_many(&[(ObjAddr::new(obj(2)), N)], &mut found);
+            pin.get_many(&[ObjAddr::new(obj(2))], N, &mut found);
             found[0] == Some(&2)
         }),
         ("Pinned::alloc", Makes(NEW), |store| {
             owned(store, |pin| placed(pin.alloc(NEW, N, 7)))
         }),
         ("Pinned::alloc_with", Makes(FAR), |store| {
-            owned(store, |pin| done(pin.alloc_with(FAR, N, |_| 7)))
+            owned(store, |pin| done(pin.alloc_with(FAR, N, || 7)))
         }),
         ("Pinned::try_alloc_with", Makes(NEW), |store| {
-            owned(store, |pin| constructed(pin.try_alloc_with(NEW, N, |_| Ok(7))))
+            owned(store, |pin| constructed(pin.try_alloc_with(NEW, N, || Ok(7))))
         }),
         ("Pinned::try_alloc_with, refuses", Nothing, |store| {
-            owned(store, |pin| refused(pin.try_alloc_with(NEW, N, |_| Err(()))))
-        }),
-        ("Pinned::alloc_zeroed", Nothing, |store| {
-            owned(store, |pin| zeroed(store, pin.alloc_zeroed(NEW, ZERO)))
+            owned(store, |pin| refused(pin.try_alloc_with(NEW, N, || Err(()))))
         }),
         ("Pinned::get_or_alloc", Makes(NEW), |store| {
             owned(store, |pin| placed(pin.get_or_alloc(NEW, N, 7)))
         }),
         ("Pinned::get_or_alloc_with", Makes(NEW), |store| {
-            owned(store, |pin| done(pin.get_or_alloc_with(NEW, N, |_| 7)))
+            owned(store, |pin| done(pin.get_or_alloc_with(NEW, N, || 7)))
         }),
         ("Pinned::get_or_try_alloc_with", Makes(NEW), |store| {
-            owned(store, |pin| constructed(pin.get_or_try_alloc_with(NEW, N, |_| Ok(7))))
-        }),
-        ("Pinned::get_or_alloc_zeroed", Nothing, |store| {
-            owned(store, |pin| zeroed(store, pin.get_or_alloc_zeroed(NEW, ZERO)))
+            owned(store, |pin| constructed(pin.get_or_try_alloc_with(NEW, N, || Ok(7))))
         }),
         ("Pinned::free", Frees, |store| owned(store, |pin| pin.free(obj(1), N))),
         ("Pinned::free_with", Frees, |store| {
@@ -119,13 +99,6 @@ pub(crate) fn pinned<R: Reclaim>() -> Vec<Operation<R>> {
         }),
         ("Pinned::iter", Nothing, |store| {
             owned(store, |pin| pin.iter().count() == OLD + 1)
-        }),
-        ("Pinned::typed", Nothing, |store| {
-            owned(store, |pin| pin.typed(N).is_some() && pin.typed(WRONG).is_none())
-        }),
-        ("Pinned::bind", Nothing, |store| owned(store, |pin| done(pin.bind(N)))),
-        ("Pinned::bind, a new id", Nothing, |store| {
-            owned(store, |pin| (done(pin.bind(ShadowId::<u16>::new(79))), true).1)
         }),
         ("Pinned::raw_get", Nothing, |store| {
             let layout = Layout::new::<u128>();
@@ -170,112 +143,78 @@ pub(crate) fn pinned<R: Reclaim>() -> Vec<Operation<R>> {
     ]
 }
 
-pub(crate) fn of_one_id<R: Reclaim>() -> Vec<Operation<R>> {
+pub(crate) fn by_variable<R: Reclaim>() -> Vec<Operation<R>> {
     vec![
-        ("Typed::get", Nothing, |store| {
-            typed(store, |all| all.get(obj(1)) == Some(&1))
+        ("Pinned::get, by a variable", Nothing, |store| {
+            variable(store, |pin, of| pin.get(obj(1), of) == Some(&1))
         }),
-        ("Typed::contains", Nothing, |store| {
-            typed(store, |all| all.contains(obj(1)) && !all.contains(NEW))
+        ("Pinned::contains, by a variable", Nothing, |store| {
+            variable(store, |pin, of| pin.contains(obj(1), of) && !pin.contains(NEW, of))
         }),
-        ("Typed::get_many", Nothing, |store| {
-            typed(store, |all| {
+        ("Pinned::get_many, by a variable", Nothing, |store| {
+            variable(store, |pin, of| {
                 let mut found = [None; 2];
-                all.get_many(&[ObjAddr::new(obj(2)), ObjAddr::new(NEW)], &mut found);
+                pin.get_many(&[ObjAddr::new(obj(2)), ObjAddr::new(NEW)], of, &mut found);
                 found == [Some(&2), None]
             })
         }),
-        ("Typed::alloc", Makes(NEW), |store| {
-            typed(store, |all| placed(all.alloc(NEW, 7)))
+        ("Pinned::alloc, by a variable", Makes(NEW), |store| {
+            variable(store, |pin, of| placed(pin.alloc(NEW, of, 7)))
         }),
-        ("Typed::alloc_with", Makes(NEW), |store| {
-            typed(store, |all| done(all.alloc_with(NEW, |_| 7)))
+        ("Pinned::alloc_with, by a variable", Makes(NEW), |store| {
+            variable(store, |pin, of| done(pin.alloc_with(NEW, of, || 7)))
         }),
-        ("Typed::try_alloc_with", Makes(FAR), |store| {
-            typed(store, |all| constructed(all.try_alloc_with(FAR, |_| Ok(7))))
+        ("Pinned::try_alloc_with, by a variable", Makes(FAR), |store| {
+            variable(store, |pin, of| constructed(pin.try_alloc_with(FAR, of, || Ok(7))))
         }),
-        ("Typed::alloc_zeroed", Nothing, |store| {
-            let pin = store.pin();
-            let zeros = spared(|| pin.bind(ZERO).unwrap());
-            zeroed(store, zeros.alloc_zeroed(NEW))
+        ("Pinned::get_or_alloc, by a variable", Makes(NEW), |store| {
+            variable(store, |pin, of| placed(pin.get_or_alloc(NEW, of, 7)))
         }),
-        ("Typed::get_or_alloc", Makes(NEW), |store| {
-            typed(store, |all| placed(all.get_or_alloc(NEW, 7)))
+        ("Pinned::get_or_alloc_with, by a variable", Makes(NEW), |store| {
+            variable(store, |pin, of| done(pin.get_or_alloc_with(NEW, of, || 7)))
         }),
-        ("Typed::get_or_alloc_with", Makes(NEW), |store| {
-            typed(store, |all| done(all.get_or_alloc_with(NEW, |_| 7)))
+        ("Pinned::get_or_try_alloc_with, by a variable", Makes(NEW), |store| {
+            variable(store, |pin, of| {
+                constructed(pin.get_or_try_alloc_with(NEW, of, || Ok(7)))
+            })
         }),
-        ("Typed::get_or_try_alloc_with", Makes(NEW), |store| {
-            typed(store, |all| constructed(all.get_or_try_alloc_with(NEW, |_| Ok(7))))
+        (
+            "Pinned::get_or_try_alloc_with, by a variable, refuses",
+            Nothing,
+            |store| variable(store, |pin, of| refused(pin.get_or_try_alloc_with(NEW, of, || Err(())))),
+        ),
+        ("Pinned::free, by a variable", Frees, |store| {
+            variable(store, |pin, of| pin.free(obj(1), of))
         }),
-        ("Typed::get_or_try_alloc_with, refuses", Nothing, |store| {
-            typed(store, |all| refused(all.get_or_try_alloc_with(NEW, |_| Err(()))))
+        ("Pinned::free_with, by a variable", Frees, |store| {
+            variable(store, |pin, of| pin.free_with(obj(1), of, |_, &value| value) == Some(1))
         }),
-        ("Typed::get_or_alloc_zeroed", Nothing, |store| {
-            let pin = store.pin();
-            let zeros = spared(|| pin.bind(ZERO).unwrap());
-            zeroed(store, zeros.get_or_alloc_zeroed(NEW))
+        ("Pinned::free_all, by a variable", FreesAll, |store| {
+            variable(store, |pin, of| pin.free_all(of) == OLD)
         }),
-        ("Typed::free", Frees, |store| typed(store, |all| all.free(obj(1)))),
-        ("Typed::free_with", Frees, |store| {
-            typed(store, |all| all.free_with(obj(1), |_, &value| value) == Some(1))
+        ("Pinned::free_all_with, by a variable", FreesAll, |store| {
+            variable(store, |pin, of| pin.free_all_with(of, |_, _| ()) == OLD)
         }),
-        ("Typed::free_all", FreesAll, |store| {
-            typed(store, |all| all.free_all() == OLD)
+        ("ShadowStore::len_of, by a variable", Nothing, |store| {
+            variable(store, |pin, of| pin.store().len_of(of) == OLD)
         }),
-        ("Typed::free_all_with", FreesAll, |store| {
-            typed(store, |all| all.free_all_with(|_, _| ()) == OLD)
+        ("ShadowStore::weigh, by a variable", Nothing, |store| {
+            variable(store, |pin, of| done(pin.store().weigh(of, Some(|_| 1))))
         }),
-        ("Variable::new", Nothing, |store| done(Variable::new(store.clone(), N))),
-        ("Variable::new, a new id", Nothing, |store| {
-            done(Variable::new(&**store, ShadowId::<u16>::new(78)));
+        ("Variable::new", Nothing, |_| {
+            // Of the global store, which other operations do not use.
+            done(Variable::new(ShadowId::<u16>::new(78)));
             true
         }),
-        ("Variable::new, another type", Nothing, |store| {
-            matches!(Variable::new(&**store, WRONG), Err(StoreError::TypeMismatch(_)))
+        ("Variable::new_in", Nothing, |store| {
+            done(Variable::new_in(N, store.clone()))
         }),
-        ("Variable::pinned", Nothing, |store| {
-            variable(store).pinned(|all| all.contains(obj(1)))
+        ("Variable::new_in, a new id", Nothing, |store| {
+            done(Variable::new_in(ShadowId::<u16>::new(78), &**store));
+            true
         }),
-        ("Variable::get_with", Nothing, |store| {
-            variable(store).get_with(obj(1), |&value| value) == Some(1)
+        ("Variable::new_in, another type", Nothing, |store| {
+            matches!(Variable::new_in(WRONG, &**store), Err(StoreError::TypeMismatch(_)))
         }),
-        ("Variable::get_cloned", Nothing, |store| {
-            let texts = spared(|| Variable::new(&**store, TEXT).unwrap());
-            texts.get_with(obj(1) + 8, |text| **text) == Some(5) && variable(store).get_cloned(obj(1)) == Some(1)
-        }),
-        ("Variable::contains", Nothing, |store| {
-            variable(store).contains(obj(1)) && !variable(store).contains(NEW)
-        }),
-        ("Variable::alloc", Makes(NEW), |store| {
-            placed(variable(store).alloc(NEW, 7))
-        }),
-        ("Variable::alloc_with", Makes(NEW), |store| {
-            done(variable(store).alloc_with(NEW, |_| 7))
-        }),
-        ("Variable::try_alloc_with", Makes(NEW), |store| {
-            constructed(variable(store).try_alloc_with(NEW, |_| Ok(7)))
-        }),
-        ("Variable::get_or_alloc", Makes(FAR), |store| {
-            placed(variable(store).get_or_alloc(FAR, 7, |_| ()))
-        }),
-        ("Variable::get_or_alloc_with", Makes(NEW), |store| {
-            done(variable(store).get_or_alloc_with(NEW, |_| 7, |_| ()))
-        }),
-        ("Variable::get_or_try_alloc_with", Makes(NEW), |store| {
-            constructed(variable(store).get_or_try_alloc_with(NEW, |_| Ok(7), |_| ()))
-        }),
-        ("Variable::free", Frees, |store| variable(store).free(obj(1))),
-        ("Variable::free_with", Frees, |store| {
-            variable(store).free_with(obj(1), |_, &value| value) == Some(1)
-        }),
-        ("Variable::free_all", FreesAll, |store| {
-            variable(store).free_all() == OLD
-        }),
-        ("Variable::free_all_with", FreesAll, |store| {
-            variable(store).free_all_with(|_, _| ()) == OLD
-        }),
-        ("Variable::len", Nothing, |store| variable(store).len() == OLD),
-        ("Variable::is_empty", Nothing, |store| !variable(store).is_empty()),
     ]
 }

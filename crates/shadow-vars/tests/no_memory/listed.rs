@@ -17,7 +17,7 @@ const EXEMPT: &[(&str, &[&str])] = &[
             "Variable::id",
             "Variable::store",
             "VarRef::get",
-            "VarRef::get_as",
+            "VarRef::downcast_ref",
             "VarRef::id",
             "VarRef::obj",
             "VarRef::type_name",
@@ -26,7 +26,6 @@ const EXEMPT: &[(&str, &[&str])] = &[
     (
         "a number, or words, of its argument",
         &[
-            "AllocError::into_value",
             "AllocError::is_exists",
             "ObjAddr::get",
             "ObjAddr::new",
@@ -115,7 +114,7 @@ fn calls(sources: &str, operation: &str, operations: &[&str], function: &str) ->
 fn every_public_function_is_tried() {
     let mut functions = BTreeSet::new();
     add_functions_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut functions);
-    assert!(functions.len() > 100, "only {functions:?}");
+    assert!(functions.len() > 60, "only {functions:?}");
     if !cfg!(feature = "rayon") {
         functions.retain(|function| !function.contains("::par_"));
     }

@@ -25,7 +25,6 @@ static ALLOCATOR: Failing = Failing;
 
 const N: ShadowId<usize> = ShadowId::new(1);
 const TEXT: ShadowId<Box<usize>> = ShadowId::new(2);
-const ZERO: ShadowId<[u64; 32]> = ShadowId::new(3);
 const RAW: u64 = 4;
 /// The same number, with another type.
 const WRONG: ShadowId<u8> = ShadowId::new(1);
@@ -82,7 +81,7 @@ type Operation<R> = (&'static str, Effect, Run<R>);
 fn operations<R: Reclaim>() -> Vec<Operation<R>> {
     let mut all = stores::of_stores();
     all.extend(guarded::pinned());
-    all.extend(guarded::of_one_id());
+    all.extend(guarded::by_variable());
     all.extend(processes::of_processes());
     all
 }
@@ -136,7 +135,6 @@ fn retires(op: &str) -> bool {
         "free",
         "refuses",
         "panics",
-        "zeroed",
         "raw",
         "weigh",
         "Attached",
@@ -155,13 +153,13 @@ const NONE_LEFT: i32 = 42;
 fn attempt<R: Reclaim>(op: &str, first: bool, nth: usize, for_good: bool) -> ! {
     let (_, effect, run) = operations::<R>().into_iter().find(|(name, ..)| *name == op).unwrap();
     let store = Arc::new(ShadowStore::<R>::builder().batch(1).hash_seed(1).build().unwrap());
-    (1..=OLD).for_each(|n| store.alloc(obj(n), N, n).unwrap());
-    store.alloc(obj(1) + 8, TEXT, Box::new(5)).unwrap();
+    (1..=OLD).for_each(|n| store.pin().alloc(obj(n), N, n).map(drop).unwrap());
+    store.pin().alloc(obj(1) + 8, TEXT, Box::new(5)).unwrap();
     let (was_done, fired) = thread::scope(|scope| {
         let thread = scope.spawn(|| {
             if !first {
-                store.alloc(FAR + 8, N, 1).unwrap();
-                assert!(store.free(FAR + 8, N));
+                store.pin().alloc(FAR + 8, N, 1).unwrap();
+                assert!(store.pin().free(FAR + 8, N));
                 drop(store.pin_owned());
                 store.synchronize().unwrap();
             }
@@ -179,22 +177,26 @@ fn attempt<R: Reclaim>(op: &str, first: bool, nth: usize, for_good: bool) -> ! {
 fn check<R: Reclaim>(store: &Arc<ShadowStore<R>>, effect: Effect, was_done: bool) {
     for n in 1..=OLD {
         let gone = was_done && (effect == FreesAll || (effect == Frees && n == 1));
-        assert_eq!(store.get_cloned(obj(n), N), (!gone).then_some(n));
+        assert_eq!(store.pin().get(obj(n), N).cloned(), (!gone).then_some(n));
     }
     if let Makes(parent) = effect {
-        assert_eq!(store.contains(parent, N), was_done);
+        assert_eq!(store.pin().contains(parent, N), was_done);
     }
-    store.free_object(NEW);
-    store.free_object(FAR);
+    store.pin().free_object(NEW);
+    store.pin().free_object(FAR);
     for n in 1..=10 * OLD {
-        store.get_or_alloc(obj(n), N, n, |&value| assert_eq!(value, n)).unwrap();
+        store
+            .pin()
+            .get_or_alloc(obj(n), N, n)
+            .map(|&value| assert_eq!(value, n))
+            .unwrap();
     }
     assert_eq!(
         (store.len_of(N), store.pin().iter().count() >= 10 * OLD),
         (10 * OLD, true)
     );
-    assert_eq!(store.free_all(N), 10 * OLD);
-    store.free_all(TEXT);
+    assert_eq!(store.pin().free_all(N), 10 * OLD);
+    store.pin().free_all(TEXT);
     store.synchronize().unwrap();
     let stats = store.stats();
     assert_eq!(

@@ -25,7 +25,7 @@ pub(crate) fn of_processes<R: Reclaim>() -> Vec<Operation<R>> {
     vec![
         ("Builder::build", Nothing, |_| {
             match ShadowStore::<R>::builder().build() {
-                Ok(store) => placed(store.alloc(NEW, N, 7)) | true,
+                Ok(store) => placed(store.pin().alloc(NEW, N, 7).map(drop)) | true,
                 Err(error) => error == BuildError::OutOfMemory { asked: 0 },
             }
         }),
@@ -35,13 +35,13 @@ pub(crate) fn of_processes<R: Reclaim>() -> Vec<Operation<R>> {
         }),
         ("Parent::new_in", Nothing, |store| {
             let parent = Parent::new_in(7_u32, &**store);
-            placed(store.alloc(parent.addr(), N, 7));
+            placed(store.pin().alloc(Parent::addr(&parent), N, 7).map(drop));
             true
         }),
         ("Attached::new_in", Nothing, |store| {
             let object = spared(|| Arc::new(7_u32));
             let attached = Attached::new_in(object, &**store);
-            placed(store.alloc(&*attached, N, 7));
+            placed(store.pin().alloc(&*attached, N, 7).map(drop));
             true
         }),
         ("Builder::capacity", Nothing, |_| {
@@ -49,31 +49,31 @@ pub(crate) fn of_processes<R: Reclaim>() -> Vec<Operation<R>> {
             spared(|| builder.build().is_ok())
         }),
         ("ShadowStore::new", Nothing, |_| {
-            or_panicked(|| placed(ShadowStore::new().alloc(NEW, N, 7)))
+            or_panicked(|| placed(ShadowStore::new().pin().alloc(NEW, N, 7).map(drop)))
         }),
         ("ShadowStore::with_capacity", Nothing, |_| {
-            or_panicked(|| placed(ShadowStore::with_capacity(10_000).alloc(NEW, N, 7)))
+            or_panicked(|| placed(ShadowStore::with_capacity(10_000).pin().alloc(NEW, N, 7).map(drop)))
         }),
         ("global", Nothing, |_| {
             // The next call creates it.
-            or_panicked(|| placed(global().alloc(NEW, N, 7))) && spared(|| global().capacity() > 0)
+            or_panicked(|| placed(global().pin().alloc(NEW, N, 7).map(drop))) && spared(|| global().capacity() > 0)
         }),
         ("Parent::new", Nothing, |_| {
             spared(|| assert!(global().is_empty()));
             let parent = Parent::new(7_u32);
-            placed(global().alloc(&*parent, N, 7));
+            placed(global().pin().alloc(&*parent, N, 7).map(drop));
             drop(parent);
             spared(|| global().is_empty())
         }),
         ("Parent::into_inner", Nothing, |store| {
             let parent = spared(|| Parent::new_in(7_u32, &**store));
-            placed(store.alloc(parent.addr(), N, 7));
-            parent.into_inner() == 7
+            placed(store.pin().alloc(Parent::addr(&parent), N, 7).map(drop));
+            Parent::into_inner(parent) == 7
         }),
         ("Attached::new", Nothing, |_| {
             let object = spared(|| (global().flush(), Arc::new(7_u32)).1);
             let attached = Attached::new(object);
-            placed(global().alloc(&*attached, N, 7));
+            placed(global().pin().alloc(&*attached, N, 7).map(drop));
             drop(attached);
             spared(|| global().is_empty())
         }),
@@ -83,8 +83,8 @@ pub(crate) fn of_processes<R: Reclaim>() -> Vec<Operation<R>> {
         }),
         ("Attached::into_inner", Nothing, |store| {
             let attached = spared(|| Attached::new_in(Box::new(7_u32), &**store));
-            placed(store.alloc(attached.addr(), N, 7));
-            *attached.into_inner() == 7
+            placed(store.pin().alloc(Attached::addr(&attached), N, 7).map(drop));
+            *Attached::into_inner(attached) == 7
         }),
         ("start_reclaimer", Nothing, |_| {
             // A call that failed may be repeated.

@@ -1,4 +1,4 @@
-//! The store's own operations.
+//! The store's own operations, and those of a guard that is taken for one.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, mpsc};
@@ -9,7 +9,7 @@ use shadow_vars::{CtorError, Reclaim, ShadowId, ShadowStore, StoreError};
 
 use crate::Effect::{Frees, FreesAll, Makes, Nothing};
 use crate::support::failing::spared;
-use crate::{FAR, N, NEW, OLD, Operation, TEXT, WRONG, ZERO, constructed, done, obj, placed};
+use crate::{FAR, N, NEW, OLD, Operation, TEXT, WRONG, constructed, done, obj, placed};
 
 pub(crate) fn of_stores<R: Reclaim>() -> Vec<Operation<R>> {
     vec![
@@ -17,93 +17,103 @@ pub(crate) fn of_stores<R: Reclaim>() -> Vec<Operation<R>> {
         ("ShadowStore::pin_owned", Nothing, |store| {
             (drop(store.pin_owned()), true).1
         }),
-        ("ShadowStore::get_cloned", Nothing, |store| {
-            store.get_cloned(obj(1), N) == Some(1)
+        ("Pinned::contains, another type", Nothing, |store| {
+            !store.pin().contains(obj(1), WRONG)
         }),
-        ("ShadowStore::contains, another type", Nothing, |store| {
-            !store.contains(obj(1), WRONG)
+        ("Pinned::alloc, its own guard", Makes(NEW), |store| {
+            placed(store.pin().alloc(NEW, N, 7).map(drop))
         }),
-        ("ShadowStore::check_id", Nothing, |store| store.check_id(WRONG).is_err()),
-        ("ShadowStore::alloc", Makes(NEW), |store| placed(store.alloc(NEW, N, 7))),
-        ("ShadowStore::alloc, far", Makes(FAR), |store| {
-            placed(store.alloc(FAR, N, 7))
+        ("Pinned::alloc, far", Makes(FAR), |store| {
+            placed(store.pin().alloc(FAR, N, 7).map(drop))
         }),
-        ("ShadowStore::alloc, what exists", Nothing, |store| {
-            let refused = store.alloc(obj(1), N, 9).unwrap_err();
+        ("Pinned::alloc, what exists", Nothing, |store| {
+            let refused = store.pin().alloc(obj(1), N, 9).map(drop).unwrap_err();
             assert_eq!(refused.value, 9);
             refused.is_exists() || refused.error == StoreError::OutOfMemory
         }),
-        ("ShadowStore::alloc, another type", Nothing, |store| {
+        ("Pinned::alloc, another type", Nothing, |store| {
             matches!(
-                store.alloc(obj(1), WRONG, 9).unwrap_err().error,
+                store.pin().alloc(obj(1), WRONG, 9).map(drop).unwrap_err().error,
                 StoreError::TypeMismatch(_)
             )
         }),
-        ("ShadowStore::alloc, a new id", Nothing, |store| {
-            placed(store.alloc(obj(1), ShadowId::<u16>::new(77), 9));
+        ("Pinned::alloc, a new id", Nothing, |store| {
+            placed(store.pin().alloc(obj(1), ShadowId::<u16>::new(77), 9).map(drop));
             true
         }),
-        ("ShadowStore::get_or_alloc", Makes(NEW), |store| {
-            placed(store.get_or_alloc(NEW, N, 7, |_| ()))
+        ("Pinned::get_or_alloc, its own guard", Makes(NEW), |store| {
+            placed(store.pin().get_or_alloc(NEW, N, 7).map(|_| ()))
         }),
-        ("ShadowStore::alloc_with", Makes(NEW), |store| {
-            done(store.alloc_with(NEW, N, |_| 7))
+        ("Pinned::alloc_with, its own guard", Makes(NEW), |store| {
+            done(store.pin().alloc_with(NEW, N, || 7).map(drop))
         }),
-        ("ShadowStore::get_or_alloc_with", Makes(FAR), |store| {
-            done(store.get_or_alloc_with(FAR, N, |_| 7, |_| ()))
+        ("Pinned::get_or_alloc_with, its own guard", Makes(FAR), |store| {
+            done(store.pin().get_or_alloc_with(FAR, N, || 7).map(|_| ()))
         }),
-        ("ShadowStore::try_alloc_with", Makes(NEW), |store| {
-            constructed(store.try_alloc_with(NEW, N, |_| Ok(7)))
+        ("Pinned::try_alloc_with, its own guard", Makes(NEW), |store| {
+            constructed(store.pin().try_alloc_with(NEW, N, || Ok(7)).map(drop))
         }),
-        ("ShadowStore::get_or_try_alloc_with, refuses", Nothing, |store| {
-            let refused = store.get_or_try_alloc_with(NEW, N, |_| Err(()), |_| ()).unwrap_err();
+        ("Pinned::get_or_try_alloc_with, refuses", Nothing, |store| {
+            let refused = store
+                .pin()
+                .get_or_try_alloc_with(NEW, N, || Err(()))
+                .map(|_| ())
+                .unwrap_err();
             matches!(refused, CtorError::Ctor(()) | CtorError::Store(StoreError::OutOfMemory))
         }),
-        ("ShadowStore::alloc_with, panics", Nothing, |store| {
+        ("Pinned::alloc_with, panics", Nothing, |store| {
             // The memory for the panic itself is std's, which frees it while it unwinds.
             let caught = catch_unwind(AssertUnwindSafe(|| {
-                store.alloc_with(NEW, N, |_| spared(|| resume_unwind(Box::new(()))))
+                store
+                    .pin()
+                    .alloc_with(NEW, N, || spared(|| resume_unwind(Box::new(()))))
+                    .map(drop)
             }));
             spared(|| caught.map_or(true, |result| result == Err(StoreError::OutOfMemory)))
         }),
-        ("ShadowStore::alloc_zeroed", Nothing, |store| {
-            let was_done = done(store.alloc_zeroed(NEW, ZERO));
-            assert_eq!(spared(|| store.free(NEW, ZERO)), was_done);
-            true
+        ("Pinned::free, its own guard", Frees, |store| {
+            store.pin().free(obj(1), N)
         }),
-        ("ShadowStore::free", Frees, |store| store.free(obj(1), N)),
-        ("ShadowStore::free_with", Frees, |store| {
-            store.free_with(obj(1), N, |_, &value| value) == Some(1)
+        ("Pinned::free_with, its own guard", Frees, |store| {
+            store.pin().free_with(obj(1), N, |_, &value| value) == Some(1)
         }),
-        ("ShadowStore::free_object", Frees, |store| {
-            store.free_object(obj(1)) == 1
+        ("Pinned::free_object, its own guard", Frees, |store| {
+            store.pin().free_object(obj(1)) == 1
         }),
-        ("ShadowStore::free_all", FreesAll, |store| store.free_all(N) == OLD),
-        ("ShadowStore::free_all_with", FreesAll, |store| {
-            store.free_all_with(N, |_, _| ()) == OLD
+        ("Pinned::free_all, its own guard", FreesAll, |store| {
+            store.pin().free_all(N) == OLD
         }),
-        ("ShadowStore::free, a value with a drop", Nothing, |store| {
-            store.free(obj(1) + 8, TEXT)
+        ("Pinned::free_all_with, its own guard", FreesAll, |store| {
+            store.pin().free_all_with(N, |_, _| ()) == OLD
         }),
-        ("ShadowStore::free, often, of many ids", Nothing, |store| {
+        ("Pinned::free, a value with a drop", Nothing, |store| {
+            store.pin().free(obj(1) + 8, TEXT)
+        }),
+        ("Pinned::free, often, of many ids", Nothing, |store| {
             const IDS: u64 = 8;
             let id_of = |n| ShadowId::<[u64; 5]>::new(80 + n % IDS);
             // This thread's place is taken before the other's, so that it uses nothing that the other creates there.
             spared(|| store.flush());
             let prepare = || {
-                (0..4 * IDS).for_each(|n| store.alloc(NEW + 8 * n as usize, id_of(n), [n; 5]).unwrap());
-                (0..4 * IDS).for_each(|n| assert!(store.free(NEW + 8 * n as usize, id_of(n))));
+                (0..4 * IDS).for_each(|n| {
+                    store
+                        .pin()
+                        .alloc(NEW + 8 * n as usize, id_of(n), [n; 5])
+                        .map(drop)
+                        .unwrap()
+                });
+                (0..4 * IDS).for_each(|n| assert!(store.pin().free(NEW + 8 * n as usize, id_of(n))));
                 store.synchronize().unwrap();
             };
             spared(|| thread::scope(|scope| scope.spawn(prepare).join().unwrap()));
             // Often enough for the shard to get magazines, and separate counters for each id, if there is memory for them.
             let mut made = 0;
             for n in 0..20 * IDS {
-                let there = placed(store.alloc(NEW, id_of(n), [n; 5]));
+                let there = placed(store.pin().alloc(NEW, id_of(n), [n; 5]).map(drop));
                 made += usize::from(there);
                 let counted = || (store.len_of(id_of(n)), store.len());
                 assert_eq!(spared(counted), (usize::from(there), OLD + 1 + usize::from(there)));
-                assert_eq!(store.free(NEW, id_of(n)), there);
+                assert_eq!(store.pin().free(NEW, id_of(n)), there);
             }
             // Freed memory is reused.
             assert!(made == 0 || made as u64 > 15 * IDS, "{made} of {}", 20 * IDS);
@@ -119,9 +129,8 @@ pub(crate) fn of_stores<R: Reclaim>() -> Vec<Operation<R>> {
         ("ShadowStore::shrink_to_fit", Nothing, |store| {
             (store.shrink_to_fit(), true).1
         }),
-        ("ShadowStore::ids_of", Nothing, |store| store.ids_of(obj(1)) == [1]),
-        ("ShadowStore::for_each", Nothing, |store| {
-            (store.for_each(|_| ()), true).1
+        ("Pinned::ids_of, its own guard", Nothing, |store| {
+            store.pin().ids_of(obj(1)) == [1]
         }),
         ("ShadowStore::stats", Nothing, |store| {
             store.stats().live == OLD as u64 + 1
@@ -132,25 +141,20 @@ pub(crate) fn of_stores<R: Reclaim>() -> Vec<Operation<R>> {
         ("ShadowStore::pin_owned, when all places are taken", Nothing, |store| {
             with_places_taken(store, || (drop(store.pin_owned()), true).1)
         }),
-        ("ShadowStore::get_with", Nothing, |store| {
-            store.get_with(obj(1), N, |&value| value) == Some(1)
+        ("Pinned::get, its own guard", Nothing, |store| {
+            store.pin().get(obj(1), N).map(|&value| value) == Some(1)
         }),
-        ("ShadowStore::contains", Nothing, |store| {
-            store.contains(obj(1), N) && !store.contains(NEW, N)
+        ("Pinned::contains, its own guard", Nothing, |store| {
+            store.pin().contains(obj(1), N) && !store.pin().contains(NEW, N)
         }),
-        ("ShadowStore::get_or_try_alloc_with", Makes(NEW), |store| {
-            constructed(store.get_or_try_alloc_with(NEW, N, |_| Ok(7), |_| ()))
-        }),
-        ("ShadowStore::get_or_alloc_zeroed", Nothing, |store| {
-            let was_done = done(store.get_or_alloc_zeroed(NEW, ZERO, |zeros| assert_eq!(zeros, &[0; 32])));
-            assert_eq!(spared(|| store.free(NEW, ZERO)), was_done);
-            true
+        ("Pinned::get_or_try_alloc_with, its own guard", Makes(NEW), |store| {
+            constructed(store.pin().get_or_try_alloc_with(NEW, N, || Ok(7)).map(|_| ()))
         }),
         ("ShadowStore::len_of", Nothing, |store| store.len_of(N) == OLD),
         ("ShadowStore::is_empty", Nothing, |store| !store.is_empty()),
         ("ShadowStore::capacity", Nothing, |store| store.capacity() > 0),
         ("ShadowStore::weigh", Nothing, |store| {
-            done(store.weigh(TEXT, Some(|_| 1 << 20))) && store.free(obj(1) + 8, TEXT)
+            done(store.weigh(TEXT, Some(|_| 1 << 20))) && store.pin().free(obj(1) + 8, TEXT)
         }),
         ("ShadowStore::weigh, a new id", Nothing, |store| {
             done(store.weigh(ShadowId::<Box<u8>>::new(90), Some(|_| 1)));
@@ -160,40 +164,37 @@ pub(crate) fn of_stores<R: Reclaim>() -> Vec<Operation<R>> {
             matches!(store.weigh(WRONG, None), Err(StoreError::TypeMismatch(_)))
         }),
         #[cfg(feature = "rayon")]
-        ("ShadowStore::par_free_all", FreesAll, |store| {
+        ("Pinned::par_free_all", FreesAll, |store| {
             spared(rayon::current_num_threads);
-            store.par_free_all(N) == OLD
+            store.pin().par_free_all(N) == OLD
         }),
         #[cfg(feature = "rayon")]
-        ("ShadowStore::par_free_all_with", FreesAll, |store| {
+        ("Pinned::par_free_all_with", FreesAll, |store| {
             spared(rayon::current_num_threads);
-            store.par_free_all_with(N, |_, _| ()) == OLD
+            store.pin().par_free_all_with(N, |_, _| ()) == OLD
         }),
-        ("ShadowStore::alloc, waiting", Nothing, |store| {
-            let refused = while_constructing(store, Ending::Made, || store.alloc(NEW, N, 7)).unwrap_err();
+        ("Pinned::alloc, waiting", Nothing, |store| {
+            let refused =
+                while_constructing(store, Ending::Made, || store.pin().alloc(NEW, N, 7).map(drop)).unwrap_err();
             refused.value == 7 && (refused.is_exists() || refused.error == StoreError::OutOfMemory)
         }),
-        ("ShadowStore::get_or_alloc_with, waiting", Nothing, |store| {
-            let ask = || store.get_or_alloc_with(NEW, N, |_| 8, |&value| value);
+        ("Pinned::get_or_alloc_with, waiting", Nothing, |store| {
+            let ask = || store.pin().get_or_alloc_with(NEW, N, || 8).map(|&value| value);
             matches!(
                 while_constructing(store, Ending::Made, ask),
                 Ok(7) | Err(StoreError::OutOfMemory)
             )
         }),
+        ("Pinned::get_or_alloc, waiting for what fails", Makes(NEW), |store| {
+            placed(while_constructing(store, Ending::Refused, || {
+                store.pin().get_or_alloc(NEW, N, 8).map(|_| ())
+            }))
+        }),
         (
-            "ShadowStore::get_or_alloc, waiting for what fails",
+            "Pinned::get_or_alloc_with, waiting for what panics",
             Makes(NEW),
             |store| {
-                placed(while_constructing(store, Ending::Refused, || {
-                    store.get_or_alloc(NEW, N, 8, |_| ())
-                }))
-            },
-        ),
-        (
-            "ShadowStore::get_or_alloc_with, waiting for what panics",
-            Makes(NEW),
-            |store| {
-                let ask = || store.get_or_alloc_with(NEW, N, |_| 8, |_| ());
+                let ask = || store.pin().get_or_alloc_with(NEW, N, || 8).map(|_| ());
                 done(while_constructing(store, Ending::Panicked, ask))
             },
         ),
@@ -213,7 +214,7 @@ fn while_constructing<R: Reclaim, O>(store: &Arc<ShadowStore<R>>, ending: Ending
     let builder = spared(|| {
         let (store, (inside, enters)) = (store.clone(), mpsc::channel());
         let builder = thread::spawn(move || {
-            let construct = |_| {
+            let construct = || {
                 inside.send(()).unwrap();
                 // Usually long enough for the other thread to wait.
                 thread::sleep(Duration::from_millis(3));
@@ -223,7 +224,9 @@ fn while_constructing<R: Reclaim, O>(store: &Arc<ShadowStore<R>>, ending: Ending
                     Ending::Panicked => resume_unwind(Box::new(())),
                 }
             };
-            let _ = catch_unwind(AssertUnwindSafe(|| store.try_alloc_with(NEW, N, construct)));
+            let _ = catch_unwind(AssertUnwindSafe(|| {
+                store.pin().try_alloc_with(NEW, N, construct).map(drop)
+            }));
         });
         enters.recv().unwrap();
         builder

@@ -91,7 +91,7 @@ pub(crate) fn fork(body: impl FnOnce()) -> i32 {
 pub(crate) fn use_all<R: Reclaim>(store: &ShadowStore<R>) {
     let before = drops();
     for n in 0..500_usize {
-        store.alloc(0x10_0000 + n * 64, VALUE, Counted::new()).unwrap();
+        store.pin().alloc(0x10_0000 + n * 64, VALUE, Counted::new()).unwrap();
     }
     thread::scope(|scope| {
         for part in 0..4 {
@@ -99,15 +99,12 @@ pub(crate) fn use_all<R: Reclaim>(store: &ShadowStore<R>) {
                 for n in (part..500).step_by(4) {
                     let obj = 0x10_0000 + n * 64_usize;
                     store
-                        .get_or_alloc_with(
-                            obj,
-                            TEXT,
-                            |_| "made in the child".to_owned(),
-                            |text| assert_eq!(text.len(), 17),
-                        )
+                        .pin()
+                        .get_or_alloc_with(obj, TEXT, || "made in the child".to_owned())
+                        .map(|text| assert_eq!(text.len(), 17))
                         .unwrap();
-                    assert!(store.free(obj, TEXT));
-                    assert!(store.free(obj, VALUE));
+                    assert!(store.pin().free(obj, TEXT));
+                    assert!(store.pin().free(obj, VALUE));
                 }
             });
         }
@@ -117,8 +114,11 @@ pub(crate) fn use_all<R: Reclaim>(store: &ShadowStore<R>) {
     let small = store.stats();
     // Garbage does not accumulate.
     for n in 0..4_000_usize {
-        let _ = store.alloc(0x10_0000 + n % 64 * 64, VALUE, Counted::new());
-        store.free(0x10_0000 + n % 64 * 64, VALUE);
+        let _ = store
+            .pin()
+            .alloc(0x10_0000 + n % 64 * 64, VALUE, Counted::new())
+            .map(drop);
+        store.pin().free(0x10_0000 + n % 64 * 64, VALUE);
     }
     store.synchronize().unwrap();
     assert!(store.stats().retired_objects <= small.retired_objects + 1000);

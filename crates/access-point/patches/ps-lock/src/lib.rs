@@ -76,12 +76,17 @@ pub fn sta_info_alloc(id: u32, link: Link) -> Result<Arc<Station>> {
     let obj = ObjAddr::of_arc(&sta);
     let store = global();
     // During a transition, old code may have freed a station at this address and left its lock behind.
-    store.free_object(obj);
+    store.pin().free_object(obj);
     let lock = Counted::new(Mutex::new(()), Ledger::named("ps_lock, made with station"));
-    store.alloc(obj, PS_LOCK, lock).map_err(|refused| refused.error)?;
+    store
+        .pin()
+        .alloc(obj, PS_LOCK, lock)
+        .map(drop)
+        .map_err(|refused| refused.error)?;
     let flag = Counted::new((), Ledger::named("flag, made with station"));
-    if let Err(refused) = store.alloc(obj, NEW_CODE, flag) {
-        store.free_object(obj);
+    let flagged = store.pin().alloc(obj, NEW_CODE, flag).map(drop);
+    if let Err(refused) = flagged {
+        store.pin().free_object(obj);
         return Err(refused.error.into());
     }
     Ok(sta)
@@ -89,7 +94,7 @@ pub fn sta_info_alloc(id: u32, link: Link) -> Result<Arc<Station>> {
 
 /// Frees a station that is not used any more, its variables first. Returns their number.
 pub fn sta_info_free(sta: Arc<Station>) -> usize {
-    let freed = global().free_object(ObjAddr::of_arc(&sta));
+    let freed = global().pin().free_object(ObjAddr::of_arc(&sta));
     drop(sta);
     freed
 }
@@ -104,7 +109,7 @@ fn with_ps_lock<T>(sta: &Station, body: impl FnOnce() -> Result<T>) -> Result<T>
             .context("a station of the new code without its lock")?
     } else {
         let ledger = || Ledger::named("ps_lock, station in flight");
-        store.get_or_alloc_with(obj, PS_LOCK, |_| Counted::new(Mutex::new(()), ledger()))?
+        store.get_or_alloc_with(obj, PS_LOCK, || Counted::new(Mutex::new(()), ledger()))?
     };
     let _held = lock.lock();
     body()

@@ -59,7 +59,7 @@ fn tx_ps_buf(sta: &Station, frame: &Frame) -> Result<Tx> {
     ps_lock::tx_ps_buf_with(sta, frame, |sta| {
         let store = global().pin();
         let ledger = || Ledger::named("frames saved, by station");
-        let saved = store.get_or_alloc_with(ObjAddr::of(sta), SAVED, |_| Counted::new(AtomicU64::new(0), ledger()))?;
+        let saved = store.get_or_alloc_with(ObjAddr::of(sta), SAVED, || Counted::new(AtomicU64::new(0), ledger()))?;
         // Relaxed: only a count.
         saved.fetch_add(1, Ordering::Relaxed);
         Ok(())
