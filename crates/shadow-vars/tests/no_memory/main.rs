@@ -97,8 +97,6 @@ const ENDS: &[&str] = &[
     // Needs a place among the readers.
     "ShadowStore::pin, when all places are taken",
     // Collect.
-    "ShadowStore::ids_of",
-    "ShadowStore::for_each",
     "ShadowStore::stats",
     "Pinned::ids_of",
     "Pinned::iter",
