@@ -6,12 +6,12 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
-use crate::ctor::IfExists;
 use crate::error::{CtorError, LayoutMismatch, StoreError};
 use crate::pinned::Pinned;
 use crate::reclaim::{GuardKind, Reclaim};
 use crate::registry::{IdEntry, raw_layout};
 use crate::table::NodeRef;
+use crate::table::insert::IfExists;
 use crate::table::node::Node;
 use crate::{IntoObjAddr, ObjAddr, events};
 

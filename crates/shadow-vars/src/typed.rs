@@ -6,12 +6,12 @@ use std::marker::PhantomData;
 
 use bytemuck::Zeroable;
 
-use crate::ctor::{IfExists, Unplaced};
 use crate::error::{AllocError, CtorError, StoreError};
 use crate::pinned::Pinned;
 use crate::reclaim::{Asymmetric, GuardKind, Reclaim};
 use crate::registry::IdEntry;
 use crate::table::batch::BATCH;
+use crate::table::insert::{IfExists, Unplaced};
 use crate::table::node::Node;
 use crate::table::probe::Key;
 use crate::table::{Core, NodeRef, Shield};

@@ -2,10 +2,9 @@
 
 use std::ptr::{self, NonNull};
 
-use super::array::{BUCKET, Table};
+use super::array::BUCKET;
 use super::group::{Group, Tags};
 use super::node::Node;
-use super::probe::Key;
 use super::{Core, NodeRef, Shield};
 use crate::mem::prefetch;
 use crate::reclaim::Reclaim;
@@ -23,7 +22,7 @@ const AHEAD: usize = 24;
 #[derive(Clone, Copy)]
 struct Staged<'g> {
     bucket: &'g [AtomicU64; BUCKET],
-    /// [`Key`]'s `wide_tag`.
+    /// [`Key`](super::probe::Key)'s `wide_tag`.
     tag: u32,
     /// The node that the first slot with the tag leads to. Null if there is none, or the slot is not a LINK.
     node: *const Node,
@@ -84,18 +83,5 @@ impl<R: Reclaim> Core<R> {
                 );
             }
         }
-    }
-
-    /// Prefetches and returns the home bucket of a key in the root: for an insert that has other work to do first.
-    #[inline]
-    pub(crate) fn prefetch_home<'g>(
-        &'g self,
-        shield: Shield<'g, R>,
-        key: &Key<'_>,
-    ) -> (&'g Table, &'g [AtomicU64; BUCKET]) {
-        let root = self.root(shield);
-        let bucket = root.home_bucket(key.hash);
-        prefetch(bucket);
-        (root, bucket)
     }
 }

@@ -1,7 +1,18 @@
-//! Insert: claims the slot of a key for a new node, or returns the node that owns the key.
+//! Insert: creates the variable of a key from a value, or claims the key for a node that a constructor is to fill.
 //!
-//! The outcomes are [`Inserted`]. The fast path reads the home bucket in the root, and claims only if there is no successor
-//! and the key has a tomb or no slot (L2, L3). Otherwise whole buckets are read, and as a last resort the slots one by one:
+//! The path from a value, top to bottom: prefetch the key's home bucket, write the value into a node, claim the key.
+//!
+//! ```text
+//! try_alloc_fast   a node of the thread's own pool, and the fast claim below; else the value, or its node, goes on to
+//! alloc_slow       claim, until it is decided:
+//!                    Claimed    → created: counted, and returned
+//!                    Exists     → returned, or an error; the value is dropped, or returned in the error
+//!                    Building   → waits for the constructor, and starts over
+//! ```
+//!
+//! A claim has the outcomes of [`Inserted`]. The fast claim reads the home bucket in the root, and succeeds only if there is
+//! no successor and the key has a tomb or no slot (L2, L3). Otherwise whole buckets are read, and as a last resort the slots
+//! one by one:
 //!
 //! ```text
 //! LINK, FROZEN with a live or building node    → Exists, Building        (I1)
@@ -21,13 +32,56 @@ use std::ptr::NonNull;
 use super::array::{BUCKET, Table};
 use super::defect::{Defect, Stage};
 use super::group::{Group, Tags};
-use super::node::{Node, State};
+use super::node::{Life, Node, State};
 use super::probe::{Found, Key, Probe};
 use super::word::{Kind, Word};
 use super::{Core, NoMemory, NodeRef, Shield};
+use crate::ObjAddr;
+use crate::error::{AllocError, StoreError};
+use crate::fork;
+use crate::mem::prefetch;
 use crate::reclaim::Reclaim;
+use crate::registry::IdEntry;
 use crate::shard::Shard;
 use crate::sync::AtomicU64;
+use crate::wait::{self, Refused};
+
+/// What to do if the variable exists.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum IfExists {
+    /// `get_or_alloc`: return it.
+    Get,
+    /// `alloc`: return an error.
+    Refuse,
+}
+
+/// A value that is not in the store yet.
+pub(crate) enum Unplaced<T> {
+    /// It has no node.
+    Value(T),
+    /// It is in a node of its key, which has not claimed the key.
+    Node(NonNull<Node>),
+}
+
+/// A node that has not claimed its key. Frees the node when dropped, but does not drop its payload.
+pub(crate) struct Unclaimed<'c, R: Reclaim> {
+    pub(crate) core: &'c Core<R>,
+    pub(crate) node: NonNull<Node>,
+}
+
+impl<R: Reclaim> Drop for Unclaimed<'_, R> {
+    fn drop(&mut self) {
+        // SAFETY: the node was never shared.
+        unsafe { Node::dealloc(self.core.memory(), self.node) };
+    }
+}
+
+/// The result of an attempt to claim a key.
+pub(crate) enum Claim<'g> {
+    /// The key's slot in this table leads to the given node.
+    New(&'g Table),
+    Existing(NodeRef<'g>),
+}
 
 /// The outcome of an insert.
 #[must_use]
@@ -52,41 +106,50 @@ enum Next<'g> {
 }
 
 impl<R: Reclaim> Core<R> {
-    /// Claims the key for `new`, whose life is LIVE or BUILDING. Lock-free. The caller keeps the node unless it is claimed.
-    pub(crate) fn insert<'g>(
+    /// Fast path: creates the variable of `key` from a value, if it does not exist and the first attempt succeeds. Does not
+    /// look the key up first: callers mostly expect that it is absent.
+    ///
+    /// # Errors
+    ///
+    /// Returns the value, or the node it is in by now, for [`alloc_slow`](Self::alloc_slow).
+    #[inline(always)]
+    pub(crate) fn try_alloc_fast<'g, T>(
         &'g self,
         shield: Shield<'g, R>,
         key: &Key<'_>,
-        new: NonNull<Node>,
-    ) -> Result<Inserted<'g>, NoMemory> {
-        if !self.is_slow_only()
-            && let Some(inserted) = self.insert_by_buckets(shield, self.root(shield), key, new)
-        {
-            return Ok(inserted);
+        value: T,
+    ) -> Result<NodeRef<'g>, Unplaced<T>> {
+        let home = self.prefetch_home(shield, key);
+        let shard = self.shard();
+        // So that the rest need not check it. A model has one shard for all threads.
+        if !shard.is_own() && !cfg!(shadow_loom) {
+            return Err(Unplaced::Value(value));
         }
-        let mut table = self.root(shield);
-        let mut helped = false;
-        'table: loop {
-            let migrating = table.has_next() && self.root(shield).generation >= table.generation;
-            if migrating && !helped {
-                helped = true;
-                // An insert may still succeed if there is no memory to place a node.
-                let _ = self.help(shield);
-            }
-            let mut probe = Probe::new(self, shield, table, key);
-            loop {
-                match self.try_insert(shield, key, new, &mut probe, migrating)? {
-                    Next::Done(inserted) => return Ok(inserted),
-                    Next::Reload => {}
-                    Next::Again => continue 'table,
-                    Next::Successor => {
-                        // There is a successor after MOVED, SEALED or FROZEN (O4), and where `try_insert` saw or made one.
-                        table = self.next(shield, table).unwrap_or(table);
-                        continue 'table;
-                    }
-                }
-            }
+        let Some(node) = Node::alloc::<R>((&self.heap, shard), key.obj, key.entry, None, false, Life::LIVE) else {
+            return Err(Unplaced::Value(value));
+        };
+        self.note_birth(shield, node);
+        // SAFETY: the node is new; its entry holds `T` (the callers bound or looked up the id with `T`), and `T` is written
+        // before any other thread reads it.
+        unsafe { Node::value_ptr::<T>(node).write(value) };
+        if self.try_claim_fast(shield, shard, home, key, node) {
+            Ok(self.created(shield, shard, key, node))
+        } else {
+            Err(Unplaced::Node(node))
         }
+    }
+
+    /// Prefetches and returns the home bucket of a key in the root: for an insert that has other work to do first.
+    #[inline]
+    pub(crate) fn prefetch_home<'g>(
+        &'g self,
+        shield: Shield<'g, R>,
+        key: &Key<'_>,
+    ) -> (&'g Table, &'g [AtomicU64; BUCKET]) {
+        let root = self.root(shield);
+        let bucket = root.home_bucket(key.hash);
+        prefetch(bucket);
+        (root, bucket)
     }
 
     /// Fast path: claims the key for a new node if, in the key's home bucket in the root, no slot tells of a migration, and
@@ -126,6 +189,127 @@ impl<R: Reclaim> Core<R> {
     #[inline]
     fn is_slow_only(&self) -> bool {
         self.planted(Defect::ClaimAfterMoved) || self.planted(Defect::DeadLinkLeft)
+    }
+
+    /// Counts a variable that was created from a value.
+    #[inline]
+    fn created<'g>(&self, shield: Shield<'g, R>, shard: Shard, key: &Key<'_>, node: NonNull<Node>) -> NodeRef<'g> {
+        self.nodes.count_created(key.entry.counts(), shard);
+        NodeRef::new(shield, node)
+    }
+
+    /// Creates the variable of `key` from a value, unless it exists. Returns the value in the error if it was not stored.
+    pub(crate) fn alloc_slow<'g, T>(
+        &'g self,
+        shield: Shield<'g, R>,
+        key: &Key<'_>,
+        if_exists: IfExists,
+        left: Unplaced<T>,
+    ) -> Result<NodeRef<'g>, AllocError<T>> {
+        let node = match left {
+            Unplaced::Node(node) => node,
+            Unplaced::Value(value) => {
+                let Some(node) = Node::alloc_slow(self.memory(), key.obj, key.entry, None, false, Life::LIVE) else {
+                    return Err(AllocError {
+                        value,
+                        error: StoreError::OutOfMemory,
+                    });
+                };
+                self.note_birth(shield, node);
+                // SAFETY: as in `try_alloc_fast`.
+                unsafe { Node::value_ptr::<T>(node).write(value) };
+                node
+            }
+        };
+        match self.claim(shield, key, node, if_exists) {
+            Ok(Claim::New(..)) => Ok(self.created(shield, self.shard(), key, node)),
+            Ok(Claim::Existing(existing)) => {
+                // SAFETY: written above or by `try_alloc_fast`, and not claimed.
+                drop(unsafe { self.take_back::<T>(key.entry, node) });
+                Ok(existing)
+            }
+            Err(error) => {
+                // SAFETY: written above or by `try_alloc_fast`, and not claimed.
+                let value = unsafe { self.take_back::<T>(key.entry, node) };
+                Err(AllocError { value, error })
+            }
+        }
+    }
+
+    /// Moves the value out of an unclaimed node, and frees the node.
+    ///
+    /// # Safety
+    ///
+    /// The node was never claimed, is of this entry, and holds a `T`.
+    unsafe fn take_back<T>(&self, entry: &IdEntry, node: NonNull<Node>) -> T {
+        let unclaimed = Unclaimed { core: self, node };
+        // SAFETY: the caller guarantees that the node holds a `T`, which is read once.
+        unsafe { Node::payload(unclaimed.node, entry).cast::<T>().read() }
+    }
+
+    /// Claims the key for a node, which the caller keeps unless the result is `New`. Waits for a constructor of the same key,
+    /// if one runs.
+    #[inline(never)]
+    pub(crate) fn claim<'g>(
+        &'g self,
+        shield: Shield<'g, R>,
+        key: &Key<'_>,
+        node: NonNull<Node>,
+        if_exists: IfExists,
+    ) -> Result<Claim<'g>, StoreError> {
+        loop {
+            match self.insert(shield, key, node).map_err(|_| StoreError::OutOfMemory)? {
+                Inserted::Claimed(table) => return Ok(Claim::New(table)),
+                Inserted::Exists(node) if if_exists == IfExists::Get => return Ok(Claim::Existing(node)),
+                Inserted::Exists(_) => return Err(exists(key)),
+                Inserted::Building(other) if is_abandoned(other) => self.fail_vanished(shield, key),
+                // When it is LIVE or FAILED, try again.
+                Inserted::Building(other) => wait::wait(other).map_err(|refused| {
+                    let (obj, id) = (ObjAddr::new(key.obj), key.entry.id);
+                    match refused {
+                        Refused::Recursion => StoreError::Recursion { obj, id },
+                        Refused::Cycle => StoreError::Cycle { obj, id },
+                    }
+                })?,
+            }
+        }
+    }
+
+    /// Claims the key for `new`, whose life is LIVE or BUILDING. Lock-free. The caller keeps the node unless it is claimed.
+    pub(crate) fn insert<'g>(
+        &'g self,
+        shield: Shield<'g, R>,
+        key: &Key<'_>,
+        new: NonNull<Node>,
+    ) -> Result<Inserted<'g>, NoMemory> {
+        if !self.is_slow_only()
+            && let Some(inserted) = self.insert_by_buckets(shield, self.root(shield), key, new)
+        {
+            return Ok(inserted);
+        }
+        let mut table = self.root(shield);
+        let mut helped = false;
+        'table: loop {
+            let migrating = table.has_next() && self.root(shield).generation >= table.generation;
+            if migrating && !helped {
+                helped = true;
+                // An insert may still succeed if there is no memory to place a node.
+                let _ = self.help(shield);
+            }
+            let mut probe = Probe::new(self, shield, table, key);
+            loop {
+                match self.try_insert(shield, key, new, &mut probe, migrating)? {
+                    Next::Done(inserted) => return Ok(inserted),
+                    Next::Reload => {}
+                    Next::Again => continue 'table,
+                    Next::Successor => {
+                        // There is a successor after MOVED, SEALED or FROZEN (O4), and where `try_insert` saw or made one.
+                        table = self.next(shield, table).unwrap_or(table);
+                        continue 'table;
+                    }
+                }
+            }
+        }
     }
 
     /// Claims or finds the key by whole buckets, as in [`scan_buckets`](Self::scan_buckets): if no slot tells of a migration,
@@ -289,5 +473,18 @@ impl<R: Reclaim> Core<R> {
                 Ok(Next::Again)
             }
         }
+    }
+}
+
+/// Returns whether the node is under construction by a thread that does not exist in this process, the child of a fork.
+fn is_abandoned(node: NodeRef<'_>) -> bool {
+    let life = node.life();
+    life.state() == State::Building && fork::vanished(life.builder())
+}
+
+pub(crate) fn exists(key: &Key<'_>) -> StoreError {
+    StoreError::Exists {
+        obj: ObjAddr::new(key.obj),
+        id: key.entry.id,
     }
 }

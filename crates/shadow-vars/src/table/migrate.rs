@@ -1,5 +1,4 @@
-//! Migration: moves the slots of the root into its successor, block by block, by any number of threads; and when and at what
-//! size tables are replaced.
+//! Migrate: moves the slots of the root into its successor, block by block, by any number of threads.
 //!
 //! ```text
 //! freeze   LINK → FROZEN, TOMB and RECORD → MOVED, the first EMPTY of a bucket → SEALED
@@ -11,22 +10,17 @@
 //! Every step may be repeated by any thread, at any pace (I8). Only the root is migrated (P3). Inserts and frees help, a block
 //! at a time (P1).
 
-use super::array::{BUCKET, MAX_LOG2, Plan, SlotIndex, Table};
+use super::array::{BUCKET, SlotIndex, Table};
 use super::defect::{Defect, Stage};
 use super::group::{Group, Tags};
 use super::node::State;
-use super::probe::{Found, Key, Probe};
+use super::probe::{Found, Probe};
 use super::word::{Kind, Word};
 use super::{Core, NoMemory, NodeRef, Shield};
 use crate::mem::prefetch;
 use crate::reclaim::Reclaim;
-use crate::reclaim::retired::Retired;
 use crate::shard::Shard;
 use crate::sync::Ordering;
-
-/// Tables for fewer variables than this are small and stay in a core's cache. With changing keys, such a table gets the room
-/// of twice as many: it is replaced half as often, and fewer keys lie outside their homes. Models use the tightest tables.
-const FEW: usize = if cfg!(shadow_loom) { 1 } else { 1 << 14 };
 
 impl<R: Reclaim> Core<R> {
     /// Migrates one block of the root, if the root has a successor; swings the root if that was the last block.
@@ -253,171 +247,6 @@ impl<R: Reclaim> Core<R> {
                 // Nothing leads to it: the root did, and the table before it has been retired (I5).
                 self.retire(shield, std::ptr::NonNull::from(table).cast());
             }
-        }
-    }
-
-    /// Returns the successor of a table, made now if there is none: as large as the present number of variables needs.
-    pub(crate) fn successor<'g>(&'g self, shield: Shield<'g, R>, table: &'g Table) -> Result<&'g Table, NoMemory> {
-        self.successor_of(shield, table, |needed| needed)
-    }
-
-    /// Returns the successor of a full table, made now if there is none: larger than the table, whatever the counters say.
-    /// They do not include claims that other threads have not counted yet, and those threads may be stopped.
-    pub(crate) fn larger_successor<'g>(
-        &'g self,
-        shield: Shield<'g, R>,
-        table: &'g Table,
-    ) -> Result<&'g Table, NoMemory> {
-        self.successor_of(shield, table, |needed| needed.max(table.log2 + 1))
-    }
-
-    /// Returns the successor of a table, made now if there is none. `size` maps the size that the present number of variables
-    /// needs to the size to use.
-    fn successor_of<'g>(
-        &'g self,
-        shield: Shield<'g, R>,
-        table: &'g Table,
-        size: impl FnOnce(u32) -> u32,
-    ) -> Result<&'g Table, NoMemory> {
-        if let Some(next) = self.next(shield, table) {
-            return Ok(next);
-        }
-        let live = self.nodes_in(table);
-        let churning = self.is_churning(table);
-        let few = churning && live < FEW;
-        let log2 = size(self.log2_for(if few { 2 * live } else { live }, churning));
-        if log2 > MAX_LOG2 {
-            return Err(NoMemory);
-        }
-        let room = ((BUCKET << log2) * 3 / 4).saturating_sub(live);
-        let plan = Plan {
-            log2,
-            generation: table.generation + 1,
-            room,
-            block: self.block,
-            shards: self.shards,
-            retired: self.lists.retired(),
-            born: self.birth(shield),
-            sieved: self.sieved,
-        };
-        let fresh = Table::alloc(plan).ok_or(NoMemory)?;
-        if table.install(fresh) {
-            let count = match log2.cmp(&table.log2) {
-                std::cmp::Ordering::Greater => &self.growths,
-                std::cmp::Ordering::Equal => &self.rebuilds,
-                std::cmp::Ordering::Less => &self.shrinks,
-            };
-            count.fetch_add(1, Ordering::Relaxed);
-            self.at(Stage::Installed);
-            // SAFETY: just published, and protected from its birth on (B2); or retired after `table` (O6).
-            return Ok(unsafe { fresh.as_ref() });
-        }
-        // SAFETY: allocated above, and never shared.
-        unsafe { Table::dealloc(fresh) };
-        // There is one, or the exchange would have succeeded.
-        Ok(self.next(shield, table).unwrap_or(table))
-    }
-
-    /// Returns about how many nodes that are live or under construction a table leads to: what a successor needs room for.
-    /// Nodes under construction are counted nowhere, so claimed slots are used as well: each was claimed for a node, and the
-    /// nodes of those that are free again were all retired.
-    fn nodes_in(&self, table: &Table) -> usize {
-        let gone = self.lists.retired().saturating_sub(table.retired);
-        let claimed = table
-            .claimed
-            .sum()
-            .saturating_sub(usize::try_from(gone).unwrap_or(usize::MAX));
-        // There are no more nodes than slots, whatever the counters say, which are not read at one instant.
-        self.nodes.sum().max(claimed).min(table.capacity())
-    }
-
-    /// Returns whether new keys come while others go: then the table fills with tombs, and a larger one has to be replaced
-    /// less often. Keys that come back reuse their tombs.
-    fn is_churning(&self, table: &Table) -> bool {
-        let retired = self.lists.retired().saturating_sub(table.retired);
-        retired > 0 && table.claimed.sum() as u64 > retired / 2
-    }
-
-    /// Returns the size of a table for this many variables: at most half full; two fifths if keys come and go.
-    pub(crate) fn log2_for(&self, live: usize, churning: bool) -> u32 {
-        let slots = if churning {
-            live.saturating_mul(5) / 2
-        } else {
-            live.saturating_mul(2)
-        };
-        let buckets = slots.div_ceil(BUCKET).max(1);
-        buckets
-            .checked_next_power_of_two()
-            .map_or(MAX_LOG2, usize::trailing_zeros)
-            .clamp(self.min_log2, MAX_LOG2)
-    }
-
-    /// Claims a slot for a key: EMPTY → LINK, counted. Returns whether this call did it. The slot is the first EMPTY of the
-    /// key's probe, or of a bucket as in L3: then no other slot can have been claimed for the key. If the slot is not in the
-    /// key's home, the caller has marked the home already (L6).
-    #[inline(always)]
-    pub(super) fn claim_slot(
-        &self,
-        shield: Shield<'_, R>,
-        shard: Shard,
-        table: &Table,
-        (slot, key): (SlotIndex, &Key<'_>),
-        link: Word,
-    ) -> bool {
-        table.mark_slot(slot);
-        let late = self.planted(Defect::SieveAfterClaim);
-        if !late {
-            table.note(key.hash);
-        }
-        let won = table.cas(slot, Word::EMPTY, link);
-        if late {
-            table.note(key.hash);
-        }
-        if won {
-            self.count_claim(shield, shard, table);
-        }
-        won
-    }
-
-    /// Counts a claim, and makes a successor when the table has passed its load limit.
-    #[inline]
-    pub(crate) fn count_claim(&self, shield: Shield<'_, R>, shard: Shard, table: &Table) {
-        if table.count_claim(shard) && self.is_root(shield, table) {
-            // Without memory, the table keeps filling; the operations that need room in a full table return an error.
-            let _ = self.successor(shield, table);
-        }
-    }
-
-    /// Does the maintenance due after a retirement: drains ready batches, makes a smaller successor if the table has become
-    /// mostly empty, and helps a running migration, which would otherwise not progress where variables are only freed.
-    #[inline]
-    pub(crate) fn after_retire(&self, shield: Shield<'_, R>, shard: Shard, retired: Retired) {
-        let root = self.drain_and_help(shield, shard, retired);
-        if root.log2 > self.min_log2 && root.free_stride.is_passed(retired.count, retired.added) {
-            self.shrink_if_empty(shield, root);
-        }
-    }
-
-    /// Like [`after_retire`](Self::after_retire), but makes no smaller successor: a sweep does that at its end, so that
-    /// entries it is about to free are not moved. Returns the root, as it was after the drain.
-    #[inline]
-    pub(crate) fn drain_and_help<'g>(&'g self, shield: Shield<'g, R>, shard: Shard, retired: Retired) -> &'g Table {
-        self.lists.follow_up::<R>(shard, retired);
-        let root = self.root(shield);
-        if root.has_next() {
-            let _ = (0..retired.added).try_for_each(|_| self.help(shield));
-        }
-        root
-    }
-
-    /// Makes a smaller successor if the table has become mostly empty.
-    #[cold]
-    pub(crate) fn shrink_if_empty(&self, shield: Shield<'_, R>, root: &Table) {
-        if root.log2 <= self.min_log2 || root.has_next() {
-            return;
-        }
-        if self.log2_for(self.nodes_in(root), true) + 1 < root.log2 {
-            let _ = self.successor(shield, root);
         }
     }
 

@@ -211,16 +211,16 @@ use self::sieve::Sieved;
 use crate::heap::Heap;
 use crate::reclaim::Reclaim;
 use crate::reclaim::object::Link;
-use crate::reclaim::retired::{RetireLists, Retired};
+use crate::reclaim::retired::RetireLists;
 use crate::registry::{IdEntry, Registry};
 use crate::shard::Shard;
 use crate::sync::stat::AtomicU64;
 use crate::sync::{AtomicPtr, Ordering};
 use crate::tally::Tally;
 
-pub(crate) mod alloc;
 pub(crate) mod array;
 pub(crate) mod batch;
+mod claim;
 mod count;
 pub(crate) mod defect;
 pub(crate) mod find;
@@ -230,8 +230,11 @@ pub(crate) mod insert;
 pub(crate) mod layout;
 mod migrate;
 pub(crate) mod node;
+mod node_alloc;
+mod node_free;
 pub(crate) mod probe;
 pub(crate) mod remove;
+mod resize;
 mod retire;
 pub(crate) mod sieve;
 pub(crate) mod sweep;
@@ -518,37 +521,6 @@ impl<R: Reclaim> Core<R> {
     /// Returns the free memory cached by this thread to the depots.
     pub(crate) fn flush_pool(&self) {
         self.heap.pool.flush(self.shard(), true);
-    }
-
-    /// Retires an object that no slot leads to any more (I5).
-    fn retire(&self, shield: Shield<'_, R>, object: NonNull<Node>) {
-        // SAFETY: the shield protects the object.
-        let bytes = unsafe { retire::bytes(object, &self.heap) };
-        self.retire_by(shield, self.shard(), object, (bytes, false));
-    }
-
-    /// Like [`retire`](Self::retire), with the shard and the object's bytes given, and whether it is to be reclaimed soon.
-    #[inline]
-    fn retire_by(&self, _: Shield<'_, R>, shard: Shard, object: NonNull<Node>, (bytes, soon): (u64, bool)) -> Retired {
-        // SAFETY: each caller has unlinked the object itself; it is pinned, as the shield proves.
-        unsafe { self.lists.retire::<R>(Node::link(object), bytes, soon, shard) }
-    }
-
-    fn orphan(&self, node: NonNull<Node>) {
-        let orphan = Node::link(node);
-        // Relaxed: the list is read by the store's drop only, which owns the store.
-        let mut head = self.orphans.load(Ordering::Relaxed);
-        loop {
-            // SAFETY: dead, and in no other list.
-            unsafe { orphan.as_ref() }.set_next(head);
-            match self
-                .orphans
-                .compare_exchange_weak(head, orphan.as_ptr(), Ordering::Relaxed, Ordering::Relaxed)
-            {
-                Ok(_) => return,
-                Err(found) => head = found,
-            }
-        }
     }
 }
 

@@ -27,6 +27,7 @@ use super::{Core, NoMemory, NodeRef, Shield};
 use crate::fork;
 use crate::mem::prefetch;
 use crate::reclaim::Reclaim;
+use crate::reclaim::retired::Retired;
 use crate::registry::IdEntry;
 use crate::shard::Shard;
 use crate::sync::Ordering;
@@ -450,5 +451,45 @@ impl<R: Reclaim> Core<R> {
             node.put_record_back(key.entry, record);
         }
         won
+    }
+
+    /// Puts a dead node that cannot be unlinked aside, until the store is dropped.
+    fn orphan(&self, node: NonNull<Node>) {
+        let orphan = Node::link(node);
+        // Relaxed: the list is read by the store's drop only, which owns the store.
+        let mut head = self.orphans.load(Ordering::Relaxed);
+        loop {
+            // SAFETY: dead, and in no other list.
+            unsafe { orphan.as_ref() }.set_next(head);
+            match self
+                .orphans
+                .compare_exchange_weak(head, orphan.as_ptr(), Ordering::Relaxed, Ordering::Relaxed)
+            {
+                Ok(_) => return,
+                Err(found) => head = found,
+            }
+        }
+    }
+
+    /// Does the maintenance due after a retirement: drains ready batches, makes a smaller successor if the table has become
+    /// mostly empty, and helps a running migration, which would otherwise not progress where variables are only freed.
+    #[inline]
+    pub(crate) fn after_retire(&self, shield: Shield<'_, R>, shard: Shard, retired: Retired) {
+        let root = self.drain_and_help(shield, shard, retired);
+        if root.log2 > self.min_log2 && root.free_stride.is_passed(retired.count, retired.added) {
+            self.shrink_if_empty(shield, root);
+        }
+    }
+
+    /// Like [`after_retire`](Self::after_retire), but makes no smaller successor: a sweep does that at its end, so that
+    /// entries it is about to free are not moved. Returns the root, as it was after the drain.
+    #[inline]
+    pub(crate) fn drain_and_help<'g>(&'g self, shield: Shield<'g, R>, shard: Shard, retired: Retired) -> &'g Table {
+        self.lists.follow_up::<R>(shard, retired);
+        let root = self.root(shield);
+        if root.has_next() {
+            let _ = (0..retired.added).try_for_each(|_| self.help(shield));
+        }
+        root
     }
 }

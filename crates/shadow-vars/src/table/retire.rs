@@ -3,12 +3,14 @@
 use std::mem::offset_of;
 use std::ptr::NonNull;
 
-use super::alloc::LastFreed;
 use super::array::Table;
 use super::node::{Node, State};
+use super::node_free::LastFreed;
+use super::{Core, Shield};
 use crate::heap::Heap;
 use crate::reclaim::Reclaim;
 use crate::reclaim::object::{Freed, Interval, Link, Objects, Weighed};
+use crate::reclaim::retired::Retired;
 use crate::shard::Shard;
 
 impl Node {
@@ -33,12 +35,34 @@ impl Node {
     }
 }
 
+impl<R: Reclaim> Core<R> {
+    /// Retires an object that no slot leads to any more (I5).
+    pub(super) fn retire(&self, shield: Shield<'_, R>, object: NonNull<Node>) {
+        // SAFETY: the shield protects the object.
+        let bytes = unsafe { bytes(object, &self.heap) };
+        self.retire_by(shield, self.shard(), object, (bytes, false));
+    }
+
+    /// Like [`retire`](Self::retire), with the shard and the object's bytes given, and whether it is to be reclaimed soon.
+    #[inline]
+    pub(super) fn retire_by(
+        &self,
+        _: Shield<'_, R>,
+        shard: Shard,
+        object: NonNull<Node>,
+        (bytes, soon): (u64, bool),
+    ) -> Retired {
+        // SAFETY: each caller has unlinked the object itself; it is pinned, as the shield proves.
+        unsafe { self.lists.retire::<R>(Node::link(object), bytes, soon, shard) }
+    }
+}
+
 /// Returns the bytes of a retired object.
 ///
 /// # Safety
 ///
 /// The object is allocated.
-pub(super) unsafe fn bytes(node: NonNull<Node>, heap: &Heap) -> u64 {
+unsafe fn bytes(node: NonNull<Node>, heap: &Heap) -> u64 {
     // SAFETY: the caller guarantees that the object is allocated; a TABLE header is the first field of a table.
     let bytes = unsafe {
         match node.as_ref().life().state() {

@@ -16,7 +16,6 @@ use std::time::Instant;
 use loom::cell::UnsafeCell;
 use loom::thread::JoinHandle;
 
-use crate::ctor::IfExists;
 use crate::error::{CtorError, StoreError};
 use crate::reclaim::Reclaim;
 use crate::reclaim::checked::{self, Checked};
@@ -27,6 +26,7 @@ use crate::sync::{self, lock_stat};
 use crate::table::array::{BUCKET, Table};
 use crate::table::defect::EVERYWHERE;
 use crate::table::hash::{AddrHasher, Places};
+use crate::table::insert::IfExists;
 use crate::table::insert::Inserted;
 use crate::table::node::{Life, Node, State};
 use crate::table::probe::Key;

@@ -1,18 +1,17 @@
-//! Allocating and freeing nodes, and dropping and weighing their values.
+//! The end of nodes: how much a retired one holds, dropping and weighing its value, and freeing its memory.
 
-use std::alloc::Layout;
-use std::ptr::{self, NonNull};
+use std::ptr::NonNull;
 
-use super::layout::{KeyRepr, Parts, RAW_LAYOUT, WeighValue, prefix_of};
-use super::node::{Life, Node, State, addr_fits, is_near, key_fits};
+use super::layout::{Parts, WeighValue};
+use super::node::{Life, Node, State, addr_fits, key_fits};
 use crate::heap::Heap;
 use crate::panics;
 use crate::pool::{OwnedMagazine, Size};
 use crate::reclaim::Reclaim;
-use crate::reclaim::object::{Interval, Weighed};
+use crate::reclaim::object::Weighed;
 use crate::registry::IdEntry;
 use crate::shard::Shard;
-use crate::sync::{AtomicPtr, Ordering};
+use crate::sync::Ordering;
 
 /// The kind of the previously freed node, if it went into the thread's own magazine: consecutive nodes are usually of one
 /// kind.
@@ -25,183 +24,6 @@ pub(crate) struct LastFreed {
 }
 
 impl Node {
-    /// Allocates a node, payload uninitialised (or zero). Returns `None` if allocation fails, the size overflows, or the
-    /// address does not fit into a word.
-    #[inline(always)]
-    pub(crate) fn alloc<R: Reclaim>(
-        (heap, shard): (&Heap, Shard),
-        obj: usize,
-        entry: &IdEntry,
-        raw: Option<Layout>,
-        zeroed: bool,
-        life: Life,
-    ) -> Option<NonNull<Self>> {
-        if let (Some(size), false) = (entry.plain(), zeroed)
-            && key_fits(obj, entry)
-        {
-            let node = Self::checked((heap, shard), heap.pool.alloc(size, shard)?, size, Self::prefix::<R>())?;
-            let life = match life {
-                Life::LIVE => entry.live,
-                life => life.of(entry.index),
-            };
-            // SAFETY: fresh memory of at least a header.
-            unsafe { node.write(Self::header(obj, life)) };
-            return Some(node);
-        }
-        Self::alloc_slow((heap, shard), obj, entry, raw, zeroed, life)
-    }
-
-    /// Like [`alloc`](Self::alloc), for all nodes, and not inlined.
-    #[cold]
-    #[inline(never)]
-    pub(crate) fn alloc_slow(
-        (heap, shard): (&Heap, Shard),
-        obj: usize,
-        entry: &IdEntry,
-        raw: Option<Layout>,
-        zeroed: bool,
-        life: Life,
-    ) -> Option<NonNull<Self>> {
-        let repr = KeyRepr::of(obj, entry);
-        let payload = raw.unwrap_or(entry.shape.payload);
-        let parts = Parts::of(entry, payload, repr)?;
-        let node = Self::alloc_parts((heap, shard), &parts, zeroed)?;
-        // SAFETY: fresh memory, laid out by these parts.
-        unsafe { Self::begin(node, obj, entry, life, parts.prefix) };
-        if let (true, Some(layout)) = (entry.shape.raw, raw) {
-            // SAFETY: `Parts` has room for the layout after the header of a raw node.
-            unsafe { node.byte_add(RAW_LAYOUT).cast::<Layout>().write(layout) };
-        }
-        if let Some(offset) = parts.record {
-            let of_record = Parts::of_record(repr, entry.shape.intervals);
-            let Some(record) = Self::alloc_parts((heap, shard), &of_record, false) else {
-                // SAFETY: allocated above with these parts.
-                unsafe { Self::dealloc_parts((heap, shard), node, &parts) };
-                return None;
-            };
-            // SAFETY: fresh memory for a record; `Parts` has room for the pointer.
-            unsafe {
-                Self::begin(record, obj, entry, Life::RECORD, of_record.prefix);
-                node.byte_add(offset)
-                    .cast::<AtomicPtr<Self>>()
-                    .write(AtomicPtr::new(record.as_ptr()));
-            }
-        }
-        Some(node)
-    }
-
-    /// Returns the bytes before the header of a typed variable whose key is inline, and whose size is [plain](IdEntry::plain).
-    #[inline(always)]
-    const fn prefix<R: Reclaim>() -> usize {
-        prefix_of(KeyRepr::Inline, R::INTERVALS)
-    }
-
-    /// Returns the address of the interval of a variable or a record.
-    ///
-    /// # Safety
-    ///
-    /// The node is allocated, and has an interval.
-    pub(crate) unsafe fn interval(node: NonNull<Self>) -> NonNull<Interval> {
-        // SAFETY: the caller guarantees that the node is allocated.
-        let prefix = prefix_of(unsafe { node.as_ref() }.key_repr(), true);
-        // The pointer may have been derived from a shared reference, as in `allocation`.
-        let interval = ptr::with_exposed_provenance_mut(node.addr().get() - prefix);
-        // SAFETY: not null, as allocated.
-        unsafe { NonNull::new_unchecked(interval) }
-    }
-
-    /// Writes the birth of a variable and of its key record.
-    ///
-    /// # Safety
-    ///
-    /// The node is new, owned by the caller alone, and has an interval.
-    pub(crate) unsafe fn set_birth(node: NonNull<Self>, heap: &Heap, born: u64) {
-        let interval = Interval::new(born);
-        // SAFETY: the caller guarantees that the node is new and has an interval; so has its record.
-        unsafe {
-            Self::interval(node).write(interval);
-            if node.as_ref().key_repr() != KeyRepr::Inline
-                && let Some(record) = Self::record(node, node.as_ref().entry(heap))
-                && let Some(record) = NonNull::new(record.load(Ordering::Relaxed))
-            {
-                Self::interval(record).write(interval);
-            }
-        }
-    }
-
-    /// Writes the header, and the pointer before it.
-    ///
-    /// # Safety
-    ///
-    /// The memory is fresh, and `prefix` bytes of it lie before the header.
-    unsafe fn begin(node: NonNull<Self>, obj: usize, entry: &IdEntry, life: Life, prefix: usize) {
-        // SAFETY: the caller guarantees the room. A prefix has room for a pointer at its end.
-        unsafe {
-            if prefix > 0 {
-                node.cast::<*const IdEntry>().sub(1).write(entry);
-            }
-            node.write(Self::header(obj, life.of(entry.index)));
-        }
-    }
-
-    fn alloc_parts((heap, shard): (&Heap, Shard), parts: &Parts, zeroed: bool) -> Option<NonNull<Self>> {
-        // No layout here has size 0, as each begins with a header.
-        let fresh = heap.pool.alloc(parts.size, shard)?;
-        if zeroed {
-            // SAFETY: fresh memory of this size.
-            unsafe { fresh.write_bytes(0, parts.size.bytes()) };
-        }
-        Self::checked((heap, shard), fresh, parts.size, parts.prefix)
-    }
-
-    /// Returns the address of the header. Frees the memory and returns `None` if the address does not fit into a word.
-    #[inline]
-    fn checked((heap, shard): (&Heap, Shard), fresh: NonNull<u8>, size: Size, prefix: usize) -> Option<NonNull<Self>> {
-        // SAFETY: the prefix is a part of the allocation.
-        let node = unsafe { fresh.add(prefix) }.cast::<Self>();
-        if is_near(node.as_ptr()) {
-            return Some(node);
-        }
-        // SAFETY: allocated just now with this size.
-        unsafe { heap.pool.dealloc(fresh, size, shard) };
-        None
-    }
-
-    /// Frees a node's memory.
-    ///
-    /// # Safety
-    ///
-    /// Called once per node, allocated with these parts, when it cannot be reached any more.
-    #[inline]
-    unsafe fn dealloc_parts((heap, shard): (&Heap, Shard), node: NonNull<Self>, parts: &Parts) {
-        // SAFETY: the caller guarantees that the node was allocated with these parts and is not used any more.
-        unsafe { Self::dealloc_size((heap, shard), node, parts.size, parts.prefix) };
-    }
-
-    /// Frees a node's memory.
-    ///
-    /// # Safety
-    ///
-    /// Same as [`dealloc_parts`](Self::dealloc_parts), with a node of this size and prefix.
-    #[inline(always)]
-    unsafe fn dealloc_size((heap, shard): (&Heap, Shard), node: NonNull<Self>, size: Size, prefix: usize) {
-        // SAFETY: the caller guarantees that the node was allocated with this size and is not used any more.
-        unsafe { heap.pool.dealloc(Self::allocation(node, prefix), size, shard) };
-    }
-
-    /// Returns the allocation of a node, which begins `prefix` bytes before it.
-    ///
-    /// # Safety
-    ///
-    /// The node has a prefix of this size.
-    #[inline(always)]
-    unsafe fn allocation(node: NonNull<Self>, prefix: usize) -> NonNull<u8> {
-        // The pointer may have been derived from a shared reference; the one exposed by `alloc` may write and free.
-        let allocation = ptr::with_exposed_provenance_mut(node.addr().get() - prefix);
-        // SAFETY: not null, as allocated.
-        unsafe { NonNull::new_unchecked(allocation) }
-    }
-
     /// Returns the bytes held by a variable or a record, not counting its key record.
     #[inline]
     pub(crate) unsafe fn bytes(node: NonNull<Self>, heap: &Heap) -> usize {
