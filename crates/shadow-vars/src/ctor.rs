@@ -16,7 +16,6 @@
 //! - **C3** If the constructor fails or panics, the node becomes FAILED, waiters wake and start over, and the builder unlinks
 //!   and retires the node as a remover would (I3, I5). Nothing is left behind.
 
-use std::alloc::Layout;
 use std::ptr::NonNull;
 
 use crate::error::{CtorError, StoreError};
@@ -27,13 +26,15 @@ use crate::sync::stat::Ordering;
 use crate::sync::thread_token;
 use crate::table::array::Table;
 use crate::table::insert::{Claim, IfExists, Unclaimed, exists};
+use crate::table::key::Key;
 use crate::table::node::{Life, Node};
-use crate::table::probe::Key;
+use crate::table::node_alloc::Payload;
+use crate::table::remove::Trail;
 use crate::table::{Core, NodeRef, Shield};
 use crate::wait;
 
 impl<R: Reclaim> Core<R> {
-    /// Creates the variable of `key` by a constructor, unless it exists. `raw` is the layout of an untyped one. Looks the key
+    /// Creates the variable of `key` by a constructor, unless it exists. Looks the key
     /// up first if finding it is an error; in the other case the caller has done so.
     ///
     /// # Safety
@@ -44,7 +45,7 @@ impl<R: Reclaim> Core<R> {
         shield: Shield<'g, R>,
         key: &Key<'_>,
         if_exists: IfExists,
-        (raw, zeroed): (Option<Layout>, bool),
+        payload: Payload,
         construct: impl FnOnce(NonNull<Node>) -> Result<(), E>,
     ) -> Result<NodeRef<'g>, CtorError<E>> {
         if if_exists == IfExists::Refuse && self.find(shield, key.obj, key.entry).is_some() {
@@ -52,12 +53,12 @@ impl<R: Reclaim> Core<R> {
         }
         let home = self.prefetch_home(shield, key);
         let (shard, life) = (self.shard(), Life::building(thread_token()));
-        let node = Node::alloc::<R>((&self.heap, shard), key.obj, key.entry, raw, zeroed, life);
+        let node = Node::alloc::<R>(self.memory_of(shard), key.obj, key.entry, payload, life);
         let node = node.ok_or(StoreError::OutOfMemory)?;
         self.note_birth(shield, node);
         let unclaimed = Unclaimed { core: self, node };
         let table = if self.try_claim_fast(shield, shard, home, key, node) {
-            home.0
+            home.root
         } else {
             match self.claim(shield, key, node, if_exists)? {
                 Claim::New(table) => table,
@@ -101,14 +102,9 @@ impl<R: Reclaim> Drop for Construction<'_, '_, R> {
         if !self.finished {
             self.core.ctor_failed.fetch_add(1, Ordering::Relaxed);
             wait::publish(self.node, Life::FAILED);
-            self.core.unlink_and_retire(
-                self.shield,
-                self.shard,
-                (self.node, self.entry),
-                self.table,
-                self.table,
-                None,
-            );
+            let trail = Trail::new(self.table, self.table);
+            self.core
+                .unlink_and_retire(self.shield, self.shard, self.node, self.entry, trail);
         }
     }
 }

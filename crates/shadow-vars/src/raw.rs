@@ -13,6 +13,7 @@ use crate::registry::{IdEntry, raw_layout};
 use crate::table::NodeRef;
 use crate::table::insert::IfExists;
 use crate::table::node::Node;
+use crate::table::node_alloc::Payload;
 use crate::{IntoObjAddr, ObjAddr, events};
 
 /// A constructor: is given the parent's address, the zeroed variable and the caller's data; a non-zero result means
@@ -160,7 +161,7 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
             None => Ok(()),
         };
         // SAFETY: raw payloads are bytes, and zeroed.
-        let node = unsafe { core.alloc_constructed(self.shield(), &key, if_exists, (Some(layout), true), construct) };
+        let node = unsafe { core.alloc_constructed(self.shield(), &key, if_exists, Payload::raw(layout), construct) };
         let node = node.inspect_err(|failed| {
             if let CtorError::Store(error) = failed {
                 events::refused(error);

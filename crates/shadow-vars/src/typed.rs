@@ -12,8 +12,9 @@ use crate::reclaim::{Asymmetric, GuardKind, Reclaim};
 use crate::registry::IdEntry;
 use crate::table::batch::BATCH;
 use crate::table::insert::{IfExists, Unplaced};
+use crate::table::key::Key;
 use crate::table::node::Node;
-use crate::table::probe::Key;
+use crate::table::node_alloc::Payload;
 use crate::table::{Core, NodeRef, Shield};
 use crate::{IntoObjAddr, ObjAddr, ShadowId, events};
 
@@ -303,7 +304,7 @@ impl<'g, T: Send + Sync + 'static, R: Reclaim> Typed<'g, T, R> {
         // SAFETY: the closure writes a `T`, which the entry holds, before it returns Ok.
         let result = unsafe {
             self.core
-                .alloc_constructed(self.shield, &key, if_exists, (None, false), |node| {
+                .alloc_constructed(self.shield, &key, if_exists, Payload::TYPED, |node| {
                     Node::value_ptr::<T>(node).write(ctor(obj)?);
                     Ok(())
                 })
@@ -320,7 +321,7 @@ impl<'g, T: Send + Sync + 'static, R: Reclaim> Typed<'g, T, R> {
         // SAFETY: the node's payload is zeroed, which is a valid `T`.
         let result = unsafe {
             self.core
-                .alloc_constructed(self.shield, &key, if_exists, (None, true), construct)
+                .alloc_constructed(self.shield, &key, if_exists, Payload::ZEROED, construct)
         };
         value_of(result).map_err(store_error)
     }

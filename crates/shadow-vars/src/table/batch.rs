@@ -22,7 +22,7 @@ const AHEAD: usize = 24;
 #[derive(Clone, Copy)]
 struct Staged<'g> {
     bucket: &'g [AtomicU64; BUCKET],
-    /// [`Key`](super::probe::Key)'s `wide_tag`.
+    /// [`Key`](super::key::Key)'s `wide_tag`.
     tag: u32,
     /// The node that the first slot with the tag leads to. Null if there is none, or the slot is not a LINK.
     node: *const Node,

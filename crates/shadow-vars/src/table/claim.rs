@@ -10,9 +10,10 @@
 //! count   if this call won; make a successor if that passes the load limit   (P4)
 //! ```
 
-use super::array::{SlotIndex, Table};
+use super::array::Table;
 use super::defect::Defect;
-use super::probe::Key;
+use super::key::Key;
+use super::site::Site;
 use super::word::Word;
 use super::{Core, Shield};
 use crate::reclaim::Reclaim;
@@ -27,16 +28,17 @@ impl<R: Reclaim> Core<R> {
         &self,
         shield: Shield<'_, R>,
         shard: Shard,
-        table: &Table,
-        (slot, key): (SlotIndex, &Key<'_>),
+        site: Site<'_>,
+        key: &Key<'_>,
         link: Word,
     ) -> bool {
-        table.mark_slot(slot);
+        let table = site.table();
+        table.mark_slot(site.slot());
         let late = self.planted(Defect::SieveAfterClaim);
         if !late {
             table.note(key.hash);
         }
-        let won = table.cas(slot, Word::EMPTY, link);
+        let won = site.replace(link);
         if late {
             table.note(key.hash);
         }

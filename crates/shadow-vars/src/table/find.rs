@@ -14,12 +14,14 @@
 //!               anything else                          → the successor              (I2, I6, O4)
 //! ```
 
-use super::array::{SlotIndex, Table};
+use super::array::Table;
 use super::defect::Defect;
 use super::group::{Group, Tags};
+use super::key::Key;
 use super::node::State;
-use super::probe::{Found, Key, Probe};
-use super::word::{Kind, Word};
+use super::probe::{Found, Probe};
+use super::site::Site;
+use super::word::Kind;
 use super::{Core, NodeRef, Shield};
 use crate::reclaim::Reclaim;
 use crate::registry::IdEntry;
@@ -28,7 +30,7 @@ use crate::sync::{Ordering, fence};
 /// The outcome of reading whole buckets.
 pub(crate) enum Scan<'g> {
     /// The key's live node, and the LINK that leads to it.
-    Live(NodeRef<'g>, SlotIndex, Word),
+    Live(NodeRef<'g>, Site<'g>),
     /// The key has no live node.
     Absent,
     /// The slots have to be read again, one by one and in order.
@@ -141,15 +143,14 @@ impl<R: Reclaim> Core<R> {
         shield: Shield<'g, R>,
         root: &'g Table,
         key: &Key<'_>,
-    ) -> Option<(NodeRef<'g>, SlotIndex, Word)> {
+    ) -> Option<(NodeRef<'g>, Site<'g>)> {
         // As in `find`.
         let (tags, root) = Tags::new(key.wide_tag).ordered_before(root);
         let bucket = root.home_bucket(key.hash);
         let lane = Group::load(bucket).with(tags).first()?;
-        let word = shield.load(|order| root.load_lane(bucket, lane, order));
-        let node = NodeRef::new(shield, word.linked()?);
-        node.is_live_for(key.obj, key.entry)
-            .then(|| (node, root.slot_in(bucket, lane), word))
+        let site = Site::load_lane(shield, root, bucket, lane);
+        let node = site.linked()?;
+        node.is_live_for(key.obj, key.entry).then_some((node, site))
     }
 
     /// Looks up a key in the root by whole buckets, up to the first slot that tells of a migration or of a node that is not
@@ -161,23 +162,22 @@ impl<R: Reclaim> Core<R> {
         loop {
             let group = Group::load(bucket);
             for lane in group.with(Tags::new(key.wide_tag)) {
-                let word = shield.load(|order| root.load_lane(bucket, lane, order));
-                let Some(node) = word.linked() else {
-                    match word.kind() {
+                let site = Site::load_lane(shield, root, bucket, lane);
+                let Some(node) = site.linked() else {
+                    match site.kind() {
                         // L2.
-                        Kind::Tomb if key.tomb() == Some(word) => return Scan::Absent,
+                        Kind::Tomb if key.tomb() == Some(site.word()) => return Scan::Absent,
                         // Another key's tomb.
                         Kind::Tomb => continue,
                         // FROZEN, RECORD, MOVED, or a word that changed since the snapshot.
                         _ => return Scan::Unclear,
                     }
                 };
-                let node = NodeRef::new(shield, node);
                 // Another key's node with the same tag is passed.
                 if node.is_for(key.obj, key.entry) {
                     // L1.
                     return if node.is_live() {
-                        Scan::Live(node, root.slot_in(bucket, lane), word)
+                        Scan::Live(node, site)
                     } else {
                         Scan::Unclear
                     };
@@ -208,16 +208,15 @@ impl<R: Reclaim> Core<R> {
         loop {
             let mut probe = Probe::new(self, shield, table, key);
             match probe.next() {
-                Found::Own(_, word) => match word.kind() {
+                Found::Own(site) => match site.kind() {
                     Kind::Link(node) | Kind::Frozen(node) => {
-                        let node = NodeRef::new(shield, node);
                         match node.life().state() {
                             State::Live => return Some(node),
                             State::Building if self.planted(Defect::BuildingIsFound) => return Some(node),
                             State::Building => return None,
                             // A dead node: LINK leads to the newest node of the key, so the key is absent; after FROZEN it may
                             // live again in the successor (I6).
-                            _ if matches!(word.kind(), Kind::Link(_)) => return None,
+                            _ if matches!(site.kind(), Kind::Link(_)) => return None,
                             _ if self.planted(Defect::FrozenDeadIsAbsent) => return None,
                             _ => {}
                         }

@@ -32,8 +32,11 @@ use std::ptr::NonNull;
 use super::array::{BUCKET, Table};
 use super::defect::{Defect, Stage};
 use super::group::{Group, Tags};
+use super::key::Key;
 use super::node::{Life, Node, State};
-use super::probe::{Found, Key, Probe};
+use super::node_alloc::Payload;
+use super::probe::{Found, Probe};
+use super::site::Site;
 use super::word::{Kind, Word};
 use super::{Core, NoMemory, NodeRef, Shield};
 use crate::ObjAddr;
@@ -45,6 +48,13 @@ use crate::registry::IdEntry;
 use crate::shard::Shard;
 use crate::sync::AtomicU64;
 use crate::wait::{self, Refused};
+
+/// The home bucket of a key in the root.
+#[derive(Clone, Copy)]
+pub(crate) struct Home<'g> {
+    pub(crate) root: &'g Table,
+    bucket: &'g [AtomicU64; BUCKET],
+}
 
 /// What to do if the variable exists.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -125,7 +135,7 @@ impl<R: Reclaim> Core<R> {
         if !shard.is_own() && !cfg!(shadow_loom) {
             return Err(Unplaced::Value(value));
         }
-        let Some(node) = Node::alloc::<R>((&self.heap, shard), key.obj, key.entry, None, false, Life::LIVE) else {
+        let Some(node) = Node::alloc::<R>(self.memory_of(shard), key.obj, key.entry, Payload::TYPED, Life::LIVE) else {
             return Err(Unplaced::Value(value));
         };
         self.note_birth(shield, node);
@@ -141,15 +151,11 @@ impl<R: Reclaim> Core<R> {
 
     /// Prefetches and returns the home bucket of a key in the root: for an insert that has other work to do first.
     #[inline]
-    pub(crate) fn prefetch_home<'g>(
-        &'g self,
-        shield: Shield<'g, R>,
-        key: &Key<'_>,
-    ) -> (&'g Table, &'g [AtomicU64; BUCKET]) {
+    pub(crate) fn prefetch_home<'g>(&'g self, shield: Shield<'g, R>, key: &Key<'_>) -> Home<'g> {
         let root = self.root(shield);
         let bucket = root.home_bucket(key.hash);
         prefetch(bucket);
-        (root, bucket)
+        Home { root, bucket }
     }
 
     /// Fast path: claims the key for a new node if, in the key's home bucket in the root, no slot tells of a migration, and
@@ -159,7 +165,7 @@ impl<R: Reclaim> Core<R> {
         &self,
         shield: Shield<'_, R>,
         shard: Shard,
-        (root, bucket): (&Table, &[AtomicU64; BUCKET]),
+        Home { root, bucket }: Home<'_>,
         key: &Key<'_>,
         new: NonNull<Node>,
     ) -> bool {
@@ -170,14 +176,14 @@ impl<R: Reclaim> Core<R> {
         }
         let link = Word::link(new, key.tag);
         if let Some(lane) = group.with(Tags::new(key.wide_tag)).first() {
-            let word = shield.load(|order| root.load_lane(bucket, lane, order));
-            return key.tomb() == Some(word) && root.cas(root.slot_in(bucket, lane), word, link);
+            let site = Site::load_lane(shield, root, bucket, lane);
+            return key.tomb() == Some(site.word()) && site.replace(link);
         }
         let Some(lane) = group.empty().first() else {
             return false;
         };
         // L3.
-        let won = self.claim_slot(shield, shard, root, (root.slot_in(bucket, lane), key), link);
+        let won = self.claim_slot(shield, shard, Site::empty(root, root.slot_in(bucket, lane)), key, link);
         if won {
             self.at(Stage::Claimed);
         }
@@ -209,7 +215,7 @@ impl<R: Reclaim> Core<R> {
         let node = match left {
             Unplaced::Node(node) => node,
             Unplaced::Value(value) => {
-                let Some(node) = Node::alloc_slow(self.memory(), key.obj, key.entry, None, false, Life::LIVE) else {
+                let Some(node) = Node::alloc_slow(self.memory(), key.obj, key.entry, Payload::TYPED, Life::LIVE) else {
                     return Err(AllocError {
                         value,
                         error: StoreError::OutOfMemory,
@@ -332,12 +338,12 @@ impl<R: Reclaim> Core<R> {
         loop {
             let group = Group::load(bucket);
             for lane in group.with(Tags::new(key.wide_tag)) {
-                let word = shield.load(|order| root.load_lane(bucket, lane, order));
-                let Some(node) = word.linked() else {
-                    match word.kind() {
+                let site = Site::load_lane(shield, root, bucket, lane);
+                let Some(node) = site.linked() else {
+                    match site.kind() {
                         // The key's tomb (L2).
-                        Kind::Tomb if key.tomb() == Some(word) => {
-                            let won = root.cas(root.slot_in(bucket, lane), word, link);
+                        Kind::Tomb if key.tomb() == Some(site.word()) => {
+                            let won = site.replace(link);
                             return won.then_some(Inserted::Claimed(root));
                         }
                         // Another key's tomb.
@@ -346,7 +352,6 @@ impl<R: Reclaim> Core<R> {
                         _ => return None,
                     }
                 };
-                let node = NodeRef::new(shield, node);
                 if node.is_for(key.obj, key.entry) {
                     // L1. A node that is not live is left to the slow path.
                     return node.is_live().then_some(Inserted::Exists(node));
@@ -361,7 +366,8 @@ impl<R: Reclaim> Core<R> {
                     root.mark(root.home(key.hash));
                 }
                 // L3.
-                if !self.claim_slot(shield, self.shard(), root, (root.slot_in(bucket, lane), key), link) {
+                let site = Site::empty(root, root.slot_in(bucket, lane));
+                if !self.claim_slot(shield, self.shard(), site, key, link) {
                     return None;
                 }
                 self.at(Stage::Claimed);
@@ -387,36 +393,37 @@ impl<R: Reclaim> Core<R> {
         let link = Word::link(new, key.tag);
         let then = |won: bool, next: Next<'g>| Ok(if won { next } else { Next::Reload });
         match probe.next() {
-            Found::Own(slot, word) => match word.kind() {
-                Kind::Link(node) | Kind::Frozen(node) => {
-                    let node = NodeRef::new(shield, node);
+            Found::Own(site) => match site.kind() {
+                owner @ (Kind::Link(node) | Kind::Frozen(node)) => {
                     match node.life().state() {
                         // A live node has the key.
                         State::Live => return Ok(Next::Done(Inserted::Exists(node))),
                         State::Building if self.planted(Defect::BuildingExists) => {
                             return Ok(Next::Done(Inserted::Exists(node)));
                         }
+                        // A constructor has the key: it runs, or it waits for another one.
                         State::Building => return Ok(Next::Done(Inserted::Building(node))),
                         _ if self.planted(Defect::DeadExists) => return Ok(Next::Done(Inserted::Exists(node))),
+                        // A dead node has left the key's slot to the next one.
                         _ => {}
                     }
-                    let frozen = matches!(word.kind(), Kind::Frozen(_));
+                    let frozen = matches!(owner, Kind::Frozen(_));
                     if frozen && self.planted(Defect::FrozenDeadReused) {
-                        return then(table.cas(slot, word, link), Next::Done(Inserted::Claimed(table)));
+                        return then(site.replace(link), Next::Done(Inserted::Claimed(table)));
                     }
                     if frozen {
                         // The key is closed here by the dead node's slot; if the exchange is lost, another thread has done it.
-                        return then(table.cas(slot, word, Word::MOVED), Next::Successor);
+                        return then(site.replace(Word::MOVED), Next::Successor);
                     }
                     if migrating && self.planted(Defect::DeadLinkLeft) {
                         return Ok(Next::Successor);
                     }
                     if migrating {
                         // LINK becomes MOVED by way of FROZEN only; the next step does that.
-                        return then(table.cas(slot, word, word.frozen()), Next::Reload);
+                        return then(site.replace(site.word().frozen()), Next::Reload);
                     }
                     // The dead node's remover finds the slot changed, and retires the node (I5).
-                    let won = table.cas(slot, word, link);
+                    let won = site.replace(link);
                     if won && self.planted(Defect::ReplacerRetires) {
                         self.retire(shield, node.as_ptr());
                     }
@@ -430,20 +437,20 @@ impl<R: Reclaim> Core<R> {
                     } else {
                         (link, Next::Done(Inserted::Claimed(table)))
                     };
-                    let won = table.cas(slot, word, to);
+                    let won = site.replace(to);
                     if let (true, Kind::Record(record)) = (won, tomb) {
                         // The thread that takes a record out of its slot retires it (I7).
-                        self.retire(shield, record);
+                        self.retire(shield, record.as_ptr());
                     }
                     then(won, next)
                 }
             },
-            Found::Empty(slot) => {
+            Found::Empty(site) => {
                 let closed = (migrating && !self.planted(Defect::NoSeal))
                     || (probe.seen && !self.planted(Defect::ClaimAfterMoved));
                 // The key must not be claimed here any more: SEALED closes it.
                 if closed {
-                    return then(table.cas(slot, Word::EMPTY, Word::SEALED), Next::Successor);
+                    return then(site.replace(Word::SEALED), Next::Successor);
                 }
                 let root = self.root(shield);
                 if root.generation < table.generation && !table.take_ticket() {
@@ -451,8 +458,9 @@ impl<R: Reclaim> Core<R> {
                     self.finish(shield, root)?;
                     return Ok(Next::Again);
                 }
+                // The key's first slot in this table.
                 table.mark(table.home(key.hash));
-                if !self.claim_slot(shield, self.shard(), table, (slot, key), link) {
+                if !self.claim_slot(shield, self.shard(), site, key, link) {
                     return Ok(Next::Reload);
                 }
                 self.at(Stage::Claimed);

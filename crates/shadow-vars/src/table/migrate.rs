@@ -15,6 +15,7 @@ use super::defect::{Defect, Stage};
 use super::group::{Group, Tags};
 use super::node::State;
 use super::probe::{Found, Probe};
+use super::site::Site;
 use super::word::{Kind, Word};
 use super::{Core, NoMemory, NodeRef, Shield};
 use crate::mem::prefetch;
@@ -97,23 +98,23 @@ impl<R: Reclaim> Core<R> {
         slot: SlotIndex,
     ) -> Result<Word, NoMemory> {
         loop {
-            let word = shield.load(|order| table.load(slot, order));
-            let to = match word.kind() {
+            let site = Site::load(shield, table, slot);
+            let to = match site.kind() {
                 // Frozen or finished already.
-                Kind::Frozen(_) | Kind::Moved | Kind::Sealed => return Ok(word),
-                Kind::Empty if self.planted(Defect::SealLast) => return Ok(word),
+                Kind::Frozen(_) | Kind::Moved | Kind::Sealed => return Ok(site.word()),
+                Kind::Empty if self.planted(Defect::SealLast) => return Ok(site.word()),
                 // The first EMPTY of the bucket: never claimed, and now never will be.
                 Kind::Empty => Word::SEALED,
                 // Tombs are not moved.
                 Kind::Tomb | Kind::Record(_) => Word::MOVED,
                 Kind::Link(node) if self.planted(Defect::PlaceBeforeFreeze) => {
-                    self.place(shield, self.shard(), NodeRef::new(shield, node), next)?;
+                    self.place(shield, self.shard(), node, next)?;
                     Word::MOVED
                 }
                 // Frozen first; `place` follows when the whole block is frozen (I2).
                 Kind::Link(node) => {
-                    prefetch(node.as_ptr());
-                    word.frozen()
+                    prefetch(node.as_ptr().as_ptr());
+                    site.word().frozen()
                 }
             };
             #[cfg(any(test, shadow_loom))]
@@ -123,10 +124,11 @@ impl<R: Reclaim> Core<R> {
                 table.store(slot, to);
                 return Ok(to);
             }
-            if table.cas(slot, word, to) {
-                if let Kind::Record(record) = word.kind() {
+            // If the exchange is lost, the slot is loaded again (P2).
+            if site.replace(to) {
+                if let Kind::Record(record) = site.kind() {
                     // The thread that takes a record out of its slot retires it (I7).
-                    self.retire(shield, record);
+                    self.retire(shield, record.as_ptr());
                 }
                 self.at(Stage::Frozen);
                 return Ok(to);
@@ -145,10 +147,9 @@ impl<R: Reclaim> Core<R> {
     ) -> Result<(), NoMemory> {
         for position in 0..BUCKET {
             let slot = table.index(bucket, position);
-            let Kind::Frozen(node) = shield.load(|order| table.load(slot, order)).kind() else {
+            let Kind::Frozen(node) = Site::load(shield, table, slot).kind() else {
                 continue;
             };
-            let node = NodeRef::new(shield, node);
             if self.planted(Defect::MovedBeforePlace) {
                 table.set_moved(slot);
                 self.place(shield, shard, node, next)?;
@@ -191,7 +192,7 @@ impl<R: Reclaim> Core<R> {
         if group.with(Tags::new(key.wide_tag)).first().is_none()
             && self.is_last(table)
             && let Some(lane) = group.empty().first()
-            && self.claim_slot(shield, shard, table, (table.slot_in(home, lane), &key), link)
+            && self.claim_slot(shield, shard, Site::empty(table, table.slot_in(home, lane)), &key, link)
         {
             return Ok(());
         }
@@ -199,8 +200,8 @@ impl<R: Reclaim> Core<R> {
             let mut probe = Probe::new(self, shield, table, &key);
             loop {
                 match probe.next() {
-                    Found::Own(slot, word) if self.planted(Defect::PlaceOverTomb) && word.kind() == Kind::Tomb => {
-                        if table.cas(slot, word, link) {
+                    Found::Own(site) if self.planted(Defect::PlaceOverTomb) && site.word().kind() == Kind::Tomb => {
+                        if site.replace(link) {
                             return Ok(());
                         }
                     }
@@ -211,9 +212,9 @@ impl<R: Reclaim> Core<R> {
                         return Ok(());
                     }
                     // The key never owned a slot here: claim it for the node.
-                    Found::Empty(slot) => {
+                    Found::Empty(site) => {
                         table.mark(table.home(key.hash));
-                        if self.claim_slot(shield, shard, table, (slot, &key), link) {
+                        if self.claim_slot(shield, shard, site, &key, link) {
                             return Ok(());
                         }
                     }

@@ -205,8 +205,9 @@ use crossbeam_utils::CachePadded;
 
 use self::array::{BUCKET, MAX_LOG2, Plan, Table};
 use self::hash::{AddrHasher, Places};
+use self::key::Key;
 use self::node::Node;
-use self::probe::Key;
+use self::node_alloc::Memory;
 use self::sieve::Sieved;
 use crate::heap::Heap;
 use crate::reclaim::Reclaim;
@@ -227,16 +228,18 @@ pub(crate) mod find;
 mod group;
 pub(crate) mod hash;
 pub(crate) mod insert;
+pub(crate) mod key;
 pub(crate) mod layout;
 mod migrate;
 pub(crate) mod node;
-mod node_alloc;
+pub(crate) mod node_alloc;
 mod node_free;
-pub(crate) mod probe;
+mod probe;
 pub(crate) mod remove;
 mod resize;
 mod retire;
 pub(crate) mod sieve;
+pub(crate) mod site;
 pub(crate) mod sweep;
 mod sweep_batch;
 mod teardown;
@@ -290,8 +293,8 @@ impl<R: Reclaim> Shield<'_, R> {
     }
 }
 
-/// A node that a guard protects for `'g`.
-#[derive(Clone, Copy)]
+/// A node that a guard protects for `'g`. Two are equal if they are the same node.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NodeRef<'g> {
     node: NonNull<Node>,
     _guard: PhantomData<&'g Node>,
@@ -302,6 +305,15 @@ impl<'g> NodeRef<'g> {
     /// for `'g`.
     #[inline]
     pub(crate) fn new<R: Reclaim>(_: Shield<'g, R>, node: NonNull<Node>) -> Self {
+        Self {
+            node,
+            _guard: PhantomData,
+        }
+    }
+
+    /// Wraps the node that a word leads to which [`Site`](site::Site) has loaded under the guard.
+    #[inline(always)]
+    fn of_slot(node: NonNull<Node>) -> Self {
         Self {
             node,
             _guard: PhantomData,
@@ -512,10 +524,19 @@ impl<R: Reclaim> Core<R> {
         Shard::of(self.shards)
     }
 
-    /// Returns the heap and this thread's shard: where its nodes are allocated and freed.
+    /// Returns where this thread allocates and frees nodes.
     #[inline]
-    pub(crate) fn memory(&self) -> (&Heap, Shard) {
-        (&self.heap, self.shard())
+    pub(crate) fn memory(&self) -> Memory<'_> {
+        self.memory_of(self.shard())
+    }
+
+    /// Returns where the thread that has this shard allocates and frees nodes.
+    #[inline(always)]
+    pub(crate) fn memory_of(&self, shard: Shard) -> Memory<'_> {
+        Memory {
+            heap: &self.heap,
+            shard,
+        }
     }
 
     /// Returns the free memory cached by this thread to the depots.

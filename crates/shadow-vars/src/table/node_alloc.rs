@@ -13,22 +13,64 @@ use crate::registry::IdEntry;
 use crate::shard::Shard;
 use crate::sync::{AtomicPtr, Ordering};
 
+/// Where a thread's nodes come from and go to.
+#[derive(Clone, Copy)]
+pub(crate) struct Memory<'h> {
+    pub(crate) heap: &'h Heap,
+    /// The thread's.
+    pub(crate) shard: Shard,
+}
+
+/// What the payload of a new node is.
+#[derive(Clone, Copy)]
+pub(crate) struct Payload {
+    /// The layout, of an untyped variable.
+    raw: Option<Layout>,
+    zeroed: bool,
+}
+
+impl Payload {
+    /// Of the entry's type, not initialised.
+    pub(crate) const TYPED: Self = Self {
+        raw: None,
+        zeroed: false,
+    };
+
+    /// Of the entry's type, all bytes 0.
+    pub(crate) const ZEROED: Self = Self {
+        raw: None,
+        zeroed: true,
+    };
+
+    /// Untyped, all bytes 0.
+    pub(crate) fn raw(layout: Layout) -> Self {
+        Self {
+            raw: Some(layout),
+            zeroed: true,
+        }
+    }
+}
+
 impl Node {
     /// Allocates a node, payload uninitialised (or zero). Returns `None` if allocation fails, the size overflows, or the
     /// address does not fit into a word.
     #[inline(always)]
     pub(crate) fn alloc<R: Reclaim>(
-        (heap, shard): (&Heap, Shard),
+        memory: Memory<'_>,
         obj: usize,
         entry: &IdEntry,
-        raw: Option<Layout>,
-        zeroed: bool,
+        payload: Payload,
         life: Life,
     ) -> Option<NonNull<Self>> {
-        if let (Some(size), false) = (entry.plain(), zeroed)
+        if let (Some(size), false) = (entry.plain(), payload.zeroed)
             && key_fits(obj, entry)
         {
-            let node = Self::checked((heap, shard), heap.pool.alloc(size, shard)?, size, Self::prefix::<R>())?;
+            let node = Self::checked(
+                memory,
+                memory.heap.pool.alloc(size, memory.shard)?,
+                size,
+                Self::prefix::<R>(),
+            )?;
             let life = match life {
                 Life::LIVE => entry.live,
                 life => life.of(entry.index),
@@ -37,35 +79,34 @@ impl Node {
             unsafe { node.write(Self::header(obj, life)) };
             return Some(node);
         }
-        Self::alloc_slow((heap, shard), obj, entry, raw, zeroed, life)
+        Self::alloc_slow(memory, obj, entry, payload, life)
     }
 
     /// Like [`alloc`](Self::alloc), for all nodes, and not inlined.
     #[cold]
     #[inline(never)]
     pub(crate) fn alloc_slow(
-        (heap, shard): (&Heap, Shard),
+        memory: Memory<'_>,
         obj: usize,
         entry: &IdEntry,
-        raw: Option<Layout>,
-        zeroed: bool,
+        payload: Payload,
         life: Life,
     ) -> Option<NonNull<Self>> {
         let repr = KeyRepr::of(obj, entry);
-        let payload = raw.unwrap_or(entry.shape.payload);
-        let parts = Parts::of(entry, payload, repr)?;
-        let node = Self::alloc_parts((heap, shard), &parts, zeroed)?;
+        let layout = payload.raw.unwrap_or(entry.shape.payload);
+        let parts = Parts::of(entry, layout, repr)?;
+        let node = Self::alloc_parts(memory, &parts, payload.zeroed)?;
         // SAFETY: fresh memory, laid out by these parts.
         unsafe { Self::begin(node, obj, entry, life, parts.prefix) };
-        if let (true, Some(layout)) = (entry.shape.raw, raw) {
+        if let (true, Some(layout)) = (entry.shape.raw, payload.raw) {
             // SAFETY: `Parts` has room for the layout after the header of a raw node.
             unsafe { node.byte_add(RAW_LAYOUT).cast::<Layout>().write(layout) };
         }
         if let Some(offset) = parts.record {
             let of_record = Parts::of_record(repr, entry.shape.intervals);
-            let Some(record) = Self::alloc_parts((heap, shard), &of_record, false) else {
+            let Some(record) = Self::alloc_parts(memory, &of_record, false) else {
                 // SAFETY: allocated above with these parts.
-                unsafe { Self::dealloc_parts((heap, shard), node, &parts) };
+                unsafe { Self::dealloc_parts(memory, node, &parts) };
                 return None;
             };
             // SAFETY: fresh memory for a record; `Parts` has room for the pointer.
@@ -133,26 +174,26 @@ impl Node {
         }
     }
 
-    fn alloc_parts((heap, shard): (&Heap, Shard), parts: &Parts, zeroed: bool) -> Option<NonNull<Self>> {
+    fn alloc_parts(memory: Memory<'_>, parts: &Parts, zeroed: bool) -> Option<NonNull<Self>> {
         // No layout here has size 0, as each begins with a header.
-        let fresh = heap.pool.alloc(parts.size, shard)?;
+        let fresh = memory.heap.pool.alloc(parts.size, memory.shard)?;
         if zeroed {
             // SAFETY: fresh memory of this size.
             unsafe { fresh.write_bytes(0, parts.size.bytes()) };
         }
-        Self::checked((heap, shard), fresh, parts.size, parts.prefix)
+        Self::checked(memory, fresh, parts.size, parts.prefix)
     }
 
     /// Returns the address of the header. Frees the memory and returns `None` if the address does not fit into a word.
     #[inline]
-    fn checked((heap, shard): (&Heap, Shard), fresh: NonNull<u8>, size: Size, prefix: usize) -> Option<NonNull<Self>> {
+    fn checked(memory: Memory<'_>, fresh: NonNull<u8>, size: Size, prefix: usize) -> Option<NonNull<Self>> {
         // SAFETY: the prefix is a part of the allocation.
         let node = unsafe { fresh.add(prefix) }.cast::<Self>();
         if is_near(node.as_ptr()) {
             return Some(node);
         }
         // SAFETY: allocated just now with this size.
-        unsafe { heap.pool.dealloc(fresh, size, shard) };
+        unsafe { memory.heap.pool.dealloc(fresh, size, memory.shard) };
         None
     }
 
@@ -162,9 +203,9 @@ impl Node {
     ///
     /// Called once per node, allocated with these parts, when it cannot be reached any more.
     #[inline]
-    pub(super) unsafe fn dealloc_parts((heap, shard): (&Heap, Shard), node: NonNull<Self>, parts: &Parts) {
+    pub(super) unsafe fn dealloc_parts(memory: Memory<'_>, node: NonNull<Self>, parts: &Parts) {
         // SAFETY: the caller guarantees that the node was allocated with these parts and is not used any more.
-        unsafe { Self::dealloc_size((heap, shard), node, parts.size, parts.prefix) };
+        unsafe { Self::dealloc_size(memory, node, parts.size, parts.prefix) };
     }
 
     /// Frees a node's memory.
@@ -173,9 +214,14 @@ impl Node {
     ///
     /// Same as [`dealloc_parts`](Self::dealloc_parts), with a node of this size and prefix.
     #[inline(always)]
-    pub(super) unsafe fn dealloc_size((heap, shard): (&Heap, Shard), node: NonNull<Self>, size: Size, prefix: usize) {
+    pub(super) unsafe fn dealloc_size(memory: Memory<'_>, node: NonNull<Self>, size: Size, prefix: usize) {
         // SAFETY: the caller guarantees that the node was allocated with this size and is not used any more.
-        unsafe { heap.pool.dealloc(Self::allocation(node, prefix), size, shard) };
+        unsafe {
+            memory
+                .heap
+                .pool
+                .dealloc(Self::allocation(node, prefix), size, memory.shard)
+        };
     }
 
     /// Returns the allocation of a node, which begins `prefix` bytes before it.

@@ -4,13 +4,13 @@ use std::ptr::NonNull;
 
 use super::layout::{Parts, WeighValue};
 use super::node::{Life, Node, State, addr_fits, key_fits};
+use super::node_alloc::Memory;
 use crate::heap::Heap;
 use crate::panics;
 use crate::pool::{OwnedMagazine, Size};
 use crate::reclaim::Reclaim;
 use crate::reclaim::object::Weighed;
 use crate::registry::IdEntry;
-use crate::shard::Shard;
 use crate::sync::Ordering;
 
 /// The kind of the previously freed node, if it went into the thread's own magazine: consecutive nodes are usually of one
@@ -120,7 +120,7 @@ impl Node {
     /// Same as [`dealloc`](Self::dealloc). `last` is of the same store and shard.
     #[inline(always)]
     pub(crate) unsafe fn free_plain<R: Reclaim>(
-        (heap, shard): (&Heap, Shard),
+        memory: Memory<'_>,
         node: NonNull<Self>,
         last: &mut Option<LastFreed>,
     ) -> Option<u64> {
@@ -139,23 +139,23 @@ impl Node {
             return Some(last.bytes);
         }
         // SAFETY: the caller guarantees that nothing else can reach the node.
-        unsafe { Self::free_plain_slow::<R>((heap, shard), node, last) }
+        unsafe { Self::free_plain_slow::<R>(memory, node, last) }
     }
 
     /// Frees the first node of its kind, and remembers the kind if the thread has a magazine of its own.
     #[cold]
     unsafe fn free_plain_slow<R: Reclaim>(
-        (heap, shard): (&Heap, Shard),
+        memory: Memory<'_>,
         node: NonNull<Self>,
         last: &mut Option<LastFreed>,
     ) -> Option<u64> {
         // SAFETY: the caller guarantees that nothing else can reach the node.
         let this = unsafe { node.as_ref() };
-        let (life, size) = (this.life().without_link(), this.plain_size(heap)?);
+        let (life, size) = (this.life().without_link(), this.plain_size(memory.heap)?);
         let bytes = size.bytes() as u64;
-        *last = (heap.pool.own_magazine_for(size, shard)).map(|to| LastFreed { life, bytes, to });
+        *last = (memory.heap.pool.own_magazine_for(size, memory.shard)).map(|to| LastFreed { life, bytes, to });
         // SAFETY: of this size and prefix; the caller guarantees that nothing else can reach the node.
-        unsafe { Self::dealloc_size((heap, shard), node, size, Self::prefix::<R>()) };
+        unsafe { Self::dealloc_size(memory, node, size, Self::prefix::<R>()) };
         Some(bytes)
     }
 
@@ -174,23 +174,23 @@ impl Node {
     /// # Safety
     ///
     /// Called once per node, when it cannot be reached any more. Not for tables.
-    pub(crate) unsafe fn dealloc((heap, shard): (&Heap, Shard), node: NonNull<Self>) {
+    pub(crate) unsafe fn dealloc(memory: Memory<'_>, node: NonNull<Self>) {
         // SAFETY: the caller guarantees that nothing else can reach the node.
         let this = unsafe { node.as_ref() };
         let parts = if this.life().state() == State::Record {
-            Parts::of_record(this.key_repr(), this.entry(heap).shape.intervals)
+            Parts::of_record(this.key_repr(), this.entry(memory.heap).shape.intervals)
         } else {
-            let entry = this.entry(heap);
+            let entry = this.entry(memory.heap);
             // SAFETY: the caller guarantees that nothing else can reach the node.
             let (record, parts) = unsafe { (Self::record(node, entry), Self::parts(node, entry)) };
             // Relaxed: the thread that reclaims a node has acquired all that its remover did.
             if let Some(record) = record.and_then(|record| NonNull::new(record.load(Ordering::Relaxed))) {
                 // SAFETY: the record never became a tomb, so it belongs to this node alone.
-                unsafe { Self::dealloc((heap, shard), record) };
+                unsafe { Self::dealloc(memory, record) };
             }
             parts
         };
         // SAFETY: allocated with these parts; the caller guarantees that the node is not used any more.
-        unsafe { Self::dealloc_parts((heap, shard), node, &parts) };
+        unsafe { Self::dealloc_parts(memory, node, &parts) };
     }
 }

@@ -1,52 +1,20 @@
 //! The probe for a key's slot in one table: slot by slot, bucket by bucket from the key's home.
 
-use super::array::{BUCKET, SlotIndex, Table};
+use super::array::{BUCKET, Table};
 use super::defect::Defect;
-use super::hash::{AddrHash, KeyHash};
-use super::node::{Node, key_fits};
-use super::word::{Kind, Word};
+use super::key::Key;
+use super::site::Site;
+use super::word::Kind;
 use super::{Core, Shield};
 use crate::reclaim::Reclaim;
-use crate::registry::IdEntry;
-
-/// A key, with the values computed from it once.
-#[derive(Clone, Copy)]
-pub(crate) struct Key<'a> {
-    pub(crate) obj: usize,
-    pub(crate) entry: &'a IdEntry,
-    pub(crate) hash: KeyHash,
-    /// The tag of the key's LINK, FROZEN and RECORD words.
-    pub(crate) tag: u16,
-    /// The tag in the low 16 bits; the upper bits are unspecified, which saves a mask.
-    pub(crate) wide_tag: u32,
-}
-
-impl<'a> Key<'a> {
-    #[inline]
-    pub(crate) fn new(obj: usize, entry: &'a IdEntry, hash: AddrHash) -> Self {
-        let hash = hash.with(entry.salt);
-        Self {
-            obj,
-            entry,
-            hash,
-            tag: hash.tag(),
-            wide_tag: hash.point as u32,
-        }
-    }
-
-    /// Returns the key's TOMB word, if the key fits into one.
-    pub(crate) fn tomb(&self) -> Option<Word> {
-        key_fits(self.obj, self.entry).then(|| Word::tomb(self.obj, self.tag))
-    }
-}
 
 /// The slot at which a probe ends.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Found {
+#[derive(Clone, Copy)]
+pub(crate) enum Found<'t> {
     /// The key's slot: LINK, FROZEN, TOMB or RECORD.
-    Own(SlotIndex, Word),
+    Own(Site<'t>),
     /// The first slot that was never claimed.
-    Empty(SlotIndex),
+    Empty(Site<'t>),
     /// A slot that will never be claimed.
     Sealed,
     /// The probe has passed every slot of the table.
@@ -81,7 +49,7 @@ impl<'t, 'k, R: Reclaim> Probe<'t, 'k, R> {
     /// Returns the slot that decides. Only slots whose state can never change back are passed, another key's or MOVED (I1), so
     /// a stale word can only lead to a compare-and-swap that fails, or to an answer that was true when the word was read.
     #[inline]
-    pub(crate) fn next(&mut self) -> Found {
+    pub(crate) fn next(&mut self) -> Found<'t> {
         let home = self.table.home(self.key.hash);
         while self.passed < self.table.buckets() {
             if let Some(found) = self.bucket(home + self.passed) {
@@ -93,28 +61,25 @@ impl<'t, 'k, R: Reclaim> Probe<'t, 'k, R> {
     }
 
     #[inline]
-    fn bucket(&mut self, bucket: usize) -> Option<Found> {
+    fn bucket(&mut self, bucket: usize) -> Option<Found<'t>> {
         let mut sealed = false;
         for position in 0..BUCKET {
-            let slot = self.table.index(bucket, position);
-            // The backend's ordering, Acquire at least: pairs with every `Table::cas` (O1), and protects the node (G4).
-            let word = self.shield.load(|order| self.table.load(slot, order));
-            match word.kind() {
+            let site = Site::load(self.shield, self.table, self.table.index(bucket, position));
+            match site.kind() {
                 // Slots behind an EMPTY were never claimed (I9).
-                Kind::Empty => return Some(Found::Empty(slot)),
-                Kind::Link(node) | Kind::Frozen(node) | Kind::Record(node) if word.tag() == self.key.tag => {
-                    // SAFETY: the word was loaded under the caller's guard, and no slot leads to a node that was retired
-                    // before the guard was created (I5).
-                    let node: &Node = unsafe { node.as_ref() };
+                Kind::Empty => return Some(Found::Empty(site)),
+                Kind::Link(node) | Kind::Frozen(node) | Kind::Record(node) if site.word().tag() == self.key.tag => {
                     if node.is_for(self.key.obj, self.key.entry) {
-                        return Some(Found::Own(slot, word));
+                        return Some(Found::Own(site));
                     }
                 }
                 // Another key's, by its tag.
                 Kind::Link(_) | Kind::Frozen(_) | Kind::Record(_) => {}
-                Kind::Tomb if self.key.tomb() == Some(word) => return Some(Found::Own(slot, word)),
-                Kind::Tomb if self.core.planted(Defect::AnyTomb) => return Some(Found::Own(slot, word)),
+                Kind::Tomb if self.key.tomb() == Some(site.word()) => return Some(Found::Own(site)),
+                Kind::Tomb if self.core.planted(Defect::AnyTomb) => return Some(Found::Own(site)),
+                // Another key's tomb.
                 Kind::Tomb => {}
+                // Some key's that was closed here: perhaps this one.
                 Kind::Moved => self.seen = true,
                 // The order of slots decides: an EMPTY behind a SEALED does not count.
                 Kind::Sealed if self.core.planted(Defect::EmptyBeforeSealed) => sealed = true,

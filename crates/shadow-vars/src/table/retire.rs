@@ -5,12 +5,12 @@ use std::ptr::NonNull;
 
 use super::array::Table;
 use super::node::{Node, State};
+use super::node_alloc::Memory;
 use super::node_free::LastFreed;
 use super::{Core, Shield};
 use crate::heap::Heap;
 use crate::reclaim::Reclaim;
 use crate::reclaim::object::{Freed, Interval, Link, Objects, Weighed};
-use crate::reclaim::retired::Retired;
 use crate::shard::Shard;
 
 impl Node {
@@ -36,24 +36,13 @@ impl Node {
 }
 
 impl<R: Reclaim> Core<R> {
-    /// Retires an object that no slot leads to any more (I5).
-    pub(super) fn retire(&self, shield: Shield<'_, R>, object: NonNull<Node>) {
-        // SAFETY: the shield protects the object.
-        let bytes = unsafe { bytes(object, &self.heap) };
-        self.retire_by(shield, self.shard(), object, (bytes, false));
-    }
-
-    /// Like [`retire`](Self::retire), with the shard and the object's bytes given, and whether it is to be reclaimed soon.
-    #[inline]
-    pub(super) fn retire_by(
-        &self,
-        _: Shield<'_, R>,
-        shard: Shard,
-        object: NonNull<Node>,
-        (bytes, soon): (u64, bool),
-    ) -> Retired {
-        // SAFETY: each caller has unlinked the object itself; it is pinned, as the shield proves.
-        unsafe { self.lists.retire::<R>(Node::link(object), bytes, soon, shard) }
+    /// Retires an object that no slot leads to any more (I5). What is due after that is left to the operation's end.
+    pub(super) fn retire(&self, _: Shield<'_, R>, object: NonNull<Node>) {
+        // SAFETY: the shield protects the object; each caller has unlinked it itself, and is pinned, as the shield proves.
+        unsafe {
+            let bytes = bytes(object, &self.heap);
+            self.lists.retire::<R>(Node::link(object), bytes, false, self.shard());
+        }
     }
 }
 
@@ -88,11 +77,11 @@ unsafe fn drop_object(node: NonNull<Node>, heap: &Heap) -> bool {
 /// # Safety
 ///
 /// The object cannot be reached any more, and its value has been dropped. Called once for each object.
-unsafe fn free(memory: (&Heap, Shard), node: NonNull<Node>) {
+unsafe fn free(memory: Memory<'_>, node: NonNull<Node>) {
     #[cfg(shadow_loom)]
     // SAFETY: the caller guarantees that the object is allocated.
     unsafe {
-        loom_free(node, memory.0);
+        loom_free(node, memory.heap);
     }
     // SAFETY: the caller guarantees that nothing uses the object any more; a TABLE header is the first field of a table.
     unsafe {
@@ -131,7 +120,7 @@ impl Objects for Heap {
     ) -> Option<u64> {
         // SAFETY: the caller guarantees that the object is reclaimed now; every object retired in a store is a node, or begins
         // with one.
-        unsafe { Node::free_plain::<R>((self, shard), Node::of_link(object), kind) }
+        unsafe { Node::free_plain::<R>(Memory { heap: self, shard }, Node::of_link(object), kind) }
     }
 
     unsafe fn interval(&self, object: NonNull<Link>) -> NonNull<Interval> {
@@ -151,7 +140,7 @@ impl Objects for Heap {
             let node = Node::of_link(object);
             let bytes = bytes(node, self);
             let panicked = drop_object(node, self);
-            free((self, shard), node);
+            free(Memory { heap: self, shard }, node);
             Freed { bytes, panicked }
         }
     }
@@ -191,7 +180,7 @@ impl Objects for Heap {
         unsafe {
             let node = Node::of_link(object);
             node.as_ref().unpoison();
-            free((self, shard), node);
+            free(Memory { heap: self, shard }, node);
         }
     }
 }

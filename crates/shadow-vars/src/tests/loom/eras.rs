@@ -223,7 +223,7 @@ fn a_remover_in_a_table_passes_by_a_successor_that_is_gone() {
         let store = Store::small(&[A]);
         let guard = Eras::pin();
         let shield = under(&guard);
-        let removed = store.core.kill_slow(shield, store.core.root(shield), &store.key(A));
+        let removed = store.core.begin_removal(shield, store.core.root(shield), &store.key(A));
         // On a thread of its own, so that the remover announces nothing.
         let migrate = |store: &Store| {
             Eras::begin_period();

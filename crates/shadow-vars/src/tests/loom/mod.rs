@@ -28,8 +28,9 @@ use crate::table::defect::EVERYWHERE;
 use crate::table::hash::{AddrHasher, Places};
 use crate::table::insert::IfExists;
 use crate::table::insert::Inserted;
+use crate::table::key::Key;
 use crate::table::node::{Life, Node, State};
-use crate::table::probe::Key;
+use crate::table::node_alloc::Payload;
 use crate::table::sieve::Sieved;
 use crate::table::word::Kind;
 use crate::table::{Config, Core, NoMemory, Shield};
@@ -314,7 +315,7 @@ impl<R: Reclaim> Store<R> {
     fn insert(&self, obj: usize, number: usize) -> bool {
         self.pinned(|core, shield| {
             let key = self.key(obj);
-            let Some(node) = Node::alloc::<R>(core.memory(), obj, key.entry, None, false, Life::LIVE) else {
+            let Some(node) = Node::alloc::<R>(core.memory(), obj, key.entry, Payload::TYPED, Life::LIVE) else {
                 panic!("out of memory")
             };
             core.note_birth(shield, node);
@@ -378,7 +379,7 @@ impl<R: Reclaim> Store<R> {
     /// Like `free`, by a thread with this shard.
     fn free_in(&self, shard: Shard, obj: usize) {
         self.pinned(|core, shield| {
-            let removed = core.kill_slow(shield, core.root(shield), &self.key(obj));
+            let removed = core.begin_removal(shield, core.root(shield), &self.key(obj));
             removed.unwrap_or_else(|| panic!("{obj:#x} is there")).shard = shard;
         });
     }
@@ -388,7 +389,7 @@ impl<R: Reclaim> Store<R> {
         self.pinned(|core, shield| {
             // SAFETY: the payload is written when the constructor returns success.
             let node = unsafe {
-                core.alloc_constructed(shield, &self.key(obj), IfExists::Get, (None, false), |node| {
+                core.alloc_constructed(shield, &self.key(obj), IfExists::Get, Payload::TYPED, |node| {
                     let value = make().ok_or(())?;
                     Node::value_ptr::<Value>(node).write(value);
                     Ok(())
