@@ -66,11 +66,13 @@ impl<R: Reclaim> Core<R> {
             }
         };
         std::mem::forget(unclaimed);
+        // SAFETY: published under the shield's guard, and retired after that at the earliest.
+        let made = unsafe { NodeRef::new(node) };
         let mut construction = Construction {
             core: self,
             shield,
             shard,
-            node: NodeRef::new(shield, node),
+            node: made,
             entry: key.entry,
             table,
             finished: false,
@@ -103,8 +105,11 @@ impl<R: Reclaim> Drop for Construction<'_, '_, R> {
             self.core.ctor_failed.fetch_add(1, Ordering::Relaxed);
             wait::publish(self.node, Life::FAILED);
             let trail = Trail::new(self.table, self.table);
-            self.core
-                .unlink_and_retire(self.shield, self.shard, self.node, self.entry, trail);
+            // SAFETY: this thread is the node's builder, and has just ended its life; the entry is the one it was made for.
+            unsafe {
+                self.core
+                    .unlink_and_retire(self.shield, self.shard, self.node, self.entry, trail);
+            }
         }
     }
 }

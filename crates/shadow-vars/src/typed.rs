@@ -275,7 +275,8 @@ impl<'g, T: Send + Sync + 'static, R: Reclaim> Typed<'g, T, R> {
     #[inline(never)]
     fn by_value(self, obj: ObjAddr, value: T, if_exists: IfExists) -> Result<&'g T, AllocError<T>> {
         let key = self.key_to_alloc(obj);
-        match self.core.try_alloc_fast(self.shield, &key, value) {
+        // SAFETY: the entry holds `T`.
+        match unsafe { self.core.try_alloc_fast(self.shield, &key, value) } {
             // SAFETY: the entry holds `T`, and the node is live.
             Ok(node) => Ok(unsafe { node.value() }),
             Err(left) => self.by_value_slow(&key, if_exists, left),
@@ -286,7 +287,8 @@ impl<'g, T: Send + Sync + 'static, R: Reclaim> Typed<'g, T, R> {
     #[cold]
     #[inline(never)]
     fn by_value_slow(self, key: &Key<'_>, if_exists: IfExists, left: Unplaced<T>) -> Result<&'g T, AllocError<T>> {
-        let result = self.core.alloc_slow(self.shield, key, if_exists, left);
+        // SAFETY: the entry, which is the key's, holds `T`; what is left comes from `by_value` for this key.
+        let result = unsafe { self.core.alloc_slow(self.shield, key, if_exists, left) };
         // SAFETY: the key's entry holds `T`, and the node is live, or was when it was found.
         result
             .map(|node| unsafe { node.value() })

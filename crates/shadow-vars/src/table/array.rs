@@ -389,8 +389,12 @@ impl Table {
         self.load_next(Ordering::Acquire).is_some()
     }
 
-    /// Makes `fresh` the successor unless there is one already. Returns whether it did.
-    pub(crate) fn install(&self, fresh: NonNull<Self>) -> bool {
+    /// Makes `fresh` the successor unless there is one already. Returns whether it did; if so, the table owns it.
+    ///
+    /// # Safety
+    ///
+    /// `fresh` was made by [`alloc`](Self::alloc), of the next generation, and no other thread knows it.
+    pub(crate) unsafe fn install(&self, fresh: NonNull<Self>) -> bool {
         self.header.check();
         // AcqRel: Release publishes the new table to `load_next`. Relaxed on failure: a caller that needs the winner's table
         // loads it.

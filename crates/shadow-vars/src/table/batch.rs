@@ -72,7 +72,9 @@ impl<R: Reclaim> Core<R> {
             let at = step.wrapping_sub(2 * ahead);
             if at < count {
                 let (obj, entry) = key(at);
-                let node = NonNull::new(staged[at].node.cast_mut()).map(|node| NodeRef::new(shield, node));
+                let node = NonNull::new(staged[at].node.cast_mut());
+                // SAFETY: read from a slot under the shield's guard, in stage 2.
+                let node = node.map(|node| unsafe { NodeRef::new(node) });
                 found(
                     at,
                     match (node, entry) {

@@ -77,7 +77,8 @@ impl<R: Reclaim> Core<R> {
                     return self.find_slow(shield, obj, entry).map(value);
                 }
                 if let Some(node) = word.linked() {
-                    let node = NodeRef::new(shield, node);
+                    // SAFETY: read from a slot under the shield's guard: the load counts as protected (`R::counts`).
+                    let node = unsafe { NodeRef::new(node) };
                     if node.is_live_for(obj, entry) {
                         return Some(value(node)); // L1
                     }

@@ -122,8 +122,12 @@ impl<R: Reclaim> Core<R> {
     /// # Errors
     ///
     /// Returns the value, or the node it is in by now, for [`alloc_slow`](Self::alloc_slow).
+    ///
+    /// # Safety
+    ///
+    /// The key's entry holds `T`.
     #[inline(always)]
-    pub(crate) fn try_alloc_fast<'g, T>(
+    pub(crate) unsafe fn try_alloc_fast<'g, T>(
         &'g self,
         shield: Shield<'g, R>,
         key: &Key<'_>,
@@ -139,11 +143,11 @@ impl<R: Reclaim> Core<R> {
             return Err(Unplaced::Value(value));
         };
         self.note_birth(shield, node);
-        // SAFETY: the node is new; its entry holds `T` (the callers bound or looked up the id with `T`), and `T` is written
-        // before any other thread reads it.
+        // SAFETY: the node is new, and has room for a `T`, which its entry holds.
         unsafe { Node::value_ptr::<T>(node).write(value) };
         if self.try_claim_fast(shield, shard, home, key, node) {
-            Ok(self.created(shield, shard, key, node))
+            // SAFETY: claimed under the shield's guard.
+            Ok(unsafe { self.created(shard, key, node) })
         } else {
             Err(Unplaced::Node(node))
         }
@@ -198,14 +202,23 @@ impl<R: Reclaim> Core<R> {
     }
 
     /// Counts a variable that was created from a value.
+    ///
+    /// # Safety
+    ///
+    /// The node has claimed its key under a guard for `'g`.
     #[inline]
-    fn created<'g>(&self, shield: Shield<'g, R>, shard: Shard, key: &Key<'_>, node: NonNull<Node>) -> NodeRef<'g> {
+    unsafe fn created<'g>(&self, shard: Shard, key: &Key<'_>, node: NonNull<Node>) -> NodeRef<'g> {
         self.nodes.count_created(key.entry.counts(), shard);
-        NodeRef::new(shield, node)
+        // SAFETY: published under the guard, so it can only be retired after the guard was made.
+        unsafe { NodeRef::new(node) }
     }
 
     /// Creates the variable of `key` from a value, unless it exists. Returns the value in the error if it was not stored.
-    pub(crate) fn alloc_slow<'g, T>(
+    ///
+    /// # Safety
+    ///
+    /// The key's entry holds `T`. If there is a node, it was returned by [`try_alloc_fast`](Self::try_alloc_fast) for this key.
+    pub(crate) unsafe fn alloc_slow<'g, T>(
         &'g self,
         shield: Shield<'g, R>,
         key: &Key<'_>,
@@ -222,13 +235,14 @@ impl<R: Reclaim> Core<R> {
                     });
                 };
                 self.note_birth(shield, node);
-                // SAFETY: as in `try_alloc_fast`.
+                // SAFETY: the node is new, and has room for a `T`, which its entry holds.
                 unsafe { Node::value_ptr::<T>(node).write(value) };
                 node
             }
         };
         match self.claim(shield, key, node, if_exists) {
-            Ok(Claim::New(..)) => Ok(self.created(shield, self.shard(), key, node)),
+            // SAFETY: claimed under the shield's guard.
+            Ok(Claim::New(..)) => Ok(unsafe { self.created(self.shard(), key, node) }),
             Ok(Claim::Existing(existing)) => {
                 // SAFETY: written above or by `try_alloc_fast`, and not claimed.
                 drop(unsafe { self.take_back::<T>(key.entry, node) });
@@ -425,7 +439,8 @@ impl<R: Reclaim> Core<R> {
                     // The dead node's remover finds the slot changed, and retires the node (I5).
                     let won = site.replace(link);
                     if won && self.planted(Defect::ReplacerRetires) {
-                        self.retire(shield, node.as_ptr());
+                        // SAFETY: none: this is what the defect breaks.
+                        unsafe { self.retire(shield, node.as_ptr()) };
                     }
                     then(won, Next::Done(Inserted::Claimed(table)))
                 }
@@ -439,8 +454,8 @@ impl<R: Reclaim> Core<R> {
                     };
                     let won = site.replace(to);
                     if let (true, Kind::Record(record)) = (won, tomb) {
-                        // The thread that takes a record out of its slot retires it (I7).
-                        self.retire(shield, record.as_ptr());
+                        // SAFETY: this thread has taken the record out of the one slot that led to it (I7).
+                        unsafe { self.retire(shield, record.as_ptr()) };
                     }
                     then(won, next)
                 }

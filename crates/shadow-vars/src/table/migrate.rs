@@ -127,8 +127,8 @@ impl<R: Reclaim> Core<R> {
             // If the exchange is lost, the slot is loaded again (P2).
             if site.replace(to) {
                 if let Kind::Record(record) = site.kind() {
-                    // The thread that takes a record out of its slot retires it (I7).
-                    self.retire(shield, record.as_ptr());
+                    // SAFETY: this thread has taken the record out of the one slot that led to it (I7).
+                    unsafe { self.retire(shield, record.as_ptr()) };
                 }
                 self.at(Stage::Frozen);
                 return Ok(to);
@@ -159,7 +159,8 @@ impl<R: Reclaim> Core<R> {
                 // A node under construction owns its key: it is moved like a live one.
                 State::Building if self.planted(Defect::BuildingNotPlaced) => {}
                 State::Live | State::Building => self.place(shield, shard, node, next)?,
-                _ if self.planted(Defect::HelperRetires) => self.retire(shield, node.as_ptr()),
+                // SAFETY: none: this is what the defect breaks.
+                _ if self.planted(Defect::HelperRetires) => unsafe { self.retire(shield, node.as_ptr()) },
                 // Its remover closes the key in the successor itself (I3).
                 _ => {}
             }
@@ -240,13 +241,15 @@ impl<R: Reclaim> Core<R> {
         debug_assert!(cfg!(shadow_loom) || self.planted(Defect::PromoteEarly) || is_finished(table));
         self.at(Stage::Finished);
         if self.planted(Defect::RetireTableFirst) && self.root(shield).generation == table.generation {
-            self.retire(shield, std::ptr::NonNull::from(&table.header));
+            // SAFETY: none: this is what the defect breaks.
+            unsafe { self.retire(shield, std::ptr::NonNull::from(&table.header)) };
         }
         if self.swing_root(table, next) {
             self.at(Stage::Swung);
             if !self.planted(Defect::RetireTableFirst) {
-                // Nothing leads to it: the root did, and the table before it has been retired (I5).
-                self.retire(shield, std::ptr::NonNull::from(table).cast());
+                // SAFETY: nothing leads to it: the root did, which only one thread swings from it, and the table before it has been
+                // retired (I5).
+                unsafe { self.retire(shield, std::ptr::NonNull::from(table).cast()) };
             }
         }
     }

@@ -301,19 +301,14 @@ pub(crate) struct NodeRef<'g> {
 }
 
 impl<'g> NodeRef<'g> {
-    /// Wraps `node`, which was read from a slot under the guard that the shield stands for, or is owned by the caller alone
-    /// for `'g`.
-    #[inline]
-    pub(crate) fn new<R: Reclaim>(_: Shield<'g, R>, node: NonNull<Node>) -> Self {
-        Self {
-            node,
-            _guard: PhantomData,
-        }
-    }
-
-    /// Wraps the node that a word leads to which [`Site`](site::Site) has loaded under the guard.
+    /// Wraps a node. A node that was met at a slot comes from its [`Site`](site::Site).
+    ///
+    /// # Safety
+    ///
+    /// A guard protects the node for `'g`: it was read from a slot under the guard (G4), or was published by the caller under
+    /// the guard; or the caller alone owns the node for `'g`.
     #[inline(always)]
-    fn of_slot(node: NonNull<Node>) -> Self {
+    pub(crate) unsafe fn new(node: NonNull<Node>) -> Self {
         Self {
             node,
             _guard: PhantomData,
@@ -334,21 +329,6 @@ impl<'g> NodeRef<'g> {
         self.check();
         // SAFETY: the guard protects the node for `'g`; the caller guarantees the type and that the value was initialised.
         unsafe { Node::value(self.node) }
-    }
-
-    /// Takes the key record out of a node. Only for the thread that removes the node.
-    fn take_record(self, entry: &IdEntry) -> Option<NonNull<Node>> {
-        // SAFETY: the guard protects the node, whose entry this is.
-        let record = unsafe { Node::record(self.node, entry) }?;
-        // Relaxed, here and below: only the node's remover uses it, and later the thread that reclaims the node.
-        NonNull::new(record.swap(ptr::null_mut(), Ordering::Relaxed))
-    }
-
-    fn put_record_back(self, entry: &IdEntry, record: NonNull<Node>) {
-        // SAFETY: as in `take_record`.
-        if let Some(slot) = unsafe { Node::record(self.node, entry) } {
-            slot.store(record.as_ptr(), Ordering::Relaxed);
-        }
     }
 }
 

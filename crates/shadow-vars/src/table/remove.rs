@@ -15,7 +15,7 @@
 //! which the key has to be closed, the node is kept as an orphan until the store is dropped.
 
 use std::mem::ManuallyDrop;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 
 use super::array::Table;
 use super::defect::{Defect, Stage};
@@ -67,7 +67,7 @@ impl<'g> Trail<'g> {
     /// The trail of an operation that began at the root `from`, and met the node at a slot.
     #[inline(always)]
     pub(super) fn met(from: &'g Table, site: Site<'g>) -> Self {
-        let is_link = std::ptr::eq(from, site.table()) && matches!(site.kind(), Kind::Link(_));
+        let is_link = ptr::eq(from, site.table()) && matches!(site.kind(), Kind::Link(_));
         Self {
             link: is_link.then_some(site),
             ..Self::new(from, site.table())
@@ -95,14 +95,26 @@ impl<R: Reclaim> Drop for Removed<'_, R> {
 }
 
 impl<'g, R: Reclaim> Removed<'g, R> {
-    /// Counts a node of this entry that this thread has just killed.
+    /// Counts a node that this thread has just killed.
+    ///
+    /// # Safety
+    ///
+    /// [`Core::kill`] has returned true for the node, once, and this is made of it once. The entry is the node's; it was found
+    /// on this trail.
     #[inline(always)]
-    fn new(core: &'g Core<R>, shield: Shield<'g, R>, node: NodeRef<'g>, entry: &'g IdEntry, trail: Trail<'g>) -> Self {
+    unsafe fn new(
+        core: &'g Core<R>,
+        shield: Shield<'g, R>,
+        node: NodeRef<'g>,
+        entry: &'g IdEntry,
+        trail: Trail<'g>,
+    ) -> Self {
         let shard = core.shard();
         core.nodes.count_freed(entry.counts(), shard, 1);
         core.at(Stage::Killed);
         if core.planted(Defect::RetireBeforeUnlink) {
-            core.retire(shield, node.as_ptr());
+            // SAFETY: none: this is what the defect breaks.
+            unsafe { core.retire(shield, node.as_ptr()) };
         }
         Self {
             core,
@@ -116,8 +128,11 @@ impl<'g, R: Reclaim> Removed<'g, R> {
 
     #[inline(always)]
     fn unlink_and_retire(&self) {
-        self.core
-            .unlink_and_retire(self.shield, self.shard, self.node, self.entry, self.trail);
+        // SAFETY: killed by this thread (`new`); called once, as `self` is dropped, or forgotten, after it.
+        unsafe {
+            self.core
+                .unlink_and_retire(self.shield, self.shard, self.node, self.entry, self.trail);
+        }
     }
 
     /// Calls the destructor with the node, then unlinks and retires it.
@@ -142,11 +157,13 @@ impl<R: Reclaim> Core<R> {
     ) -> Option<O> {
         let from = self.root(shield);
         // A caller that frees a variable is mostly about to free its parent.
-        prefetch(std::ptr::without_provenance::<u8>(key.obj));
+        prefetch(ptr::without_provenance::<u8>(key.obj));
         if let Some((node, link)) = self.first_live(shield, from, key)
             && self.kill(node, key.entry.live)
         {
-            return Some(Removed::new(self, shield, node, key.entry, Trail::linked(link)).finish(dtor));
+            // SAFETY: just killed; a node of the key, and so of its entry.
+            let removed = unsafe { Removed::new(self, shield, node, key.entry, Trail::linked(link)) };
+            return Some(removed.finish(dtor));
         }
         self.remove_slow(shield, from, key, dtor)
     }
@@ -172,19 +189,21 @@ impl<R: Reclaim> Core<R> {
         from: &'g Table,
         key: &Key<'g>,
     ) -> Option<Removed<'g, R>> {
-        let removed = |node, trail| Removed::new(self, shield, node, key.entry, trail);
+        let kill = |node: NodeRef<'g>, trail| {
+            // SAFETY: just killed; a node of the key, and so of its entry.
+            (self.kill(node, node.as_live())).then(|| unsafe { Removed::new(self, shield, node, key.entry, trail) })
+        };
         match self.scan_buckets(shield, from, key) {
-            // Another thread may kill it first; then the key may have a newer node.
-            Scan::Live(node, link) if self.kill(node, node.as_live()) => {
-                return Some(removed(node, Trail::linked(link)));
+            Scan::Live(node, link) => {
+                // If another thread kills it first, the key may have a newer node by now.
+                if let Some(removed) = kill(node, Trail::linked(link)) {
+                    return Some(removed);
+                }
             }
             Scan::Absent => return None,
-            Scan::Live(..) | Scan::Unclear => {}
+            Scan::Unclear => {}
         }
-        self.probe_chain(shield, from, key, |node, table| {
-            self.kill(node, node.as_live())
-                .then(|| removed(node, Trail::new(from, table)))
-        })
+        self.probe_chain(shield, from, key, |node, table| kill(node, Trail::new(from, table)))
     }
 
     /// Kills, unlinks and retires a node that was met at a slot by an operation that began at the root `from`. Returns whether
@@ -199,7 +218,8 @@ impl<R: Reclaim> Core<R> {
     ) -> bool {
         let killed = self.kill(node, node.as_live());
         if killed {
-            Removed::new(self, shield, node, node.entry(&self.heap), Trail::met(from, site)).finish(|_| ());
+            // SAFETY: just killed.
+            unsafe { Removed::new(self, shield, node, node.entry(&self.heap), Trail::met(from, site)) }.finish(|_| ());
         }
         killed
     }
@@ -216,7 +236,9 @@ impl<R: Reclaim> Core<R> {
         });
         if let Some((node, found)) = failed {
             self.ctor_failed.fetch_add(1, Ordering::Relaxed);
-            self.unlink_and_retire(shield, self.shard(), node, key.entry, Trail::new(from, found));
+            let trail = Trail::new(from, found);
+            // SAFETY: `fail` has returned true to this thread alone; a node of the key, and so of its entry.
+            unsafe { self.unlink_and_retire(shield, self.shard(), node, key.entry, trail) };
         }
     }
 
@@ -264,10 +286,13 @@ impl<R: Reclaim> Core<R> {
         node.kill(live)
     }
 
-    /// Unlinks and retires a node of this entry whose life this thread has ended: by killing it, or by a constructor that
-    /// failed.
+    /// Unlinks and retires a node whose life this thread has ended: by killing it, or by a constructor that failed.
+    ///
+    /// # Safety
+    ///
+    /// Same as [`unlink`](Self::unlink).
     #[inline(always)]
-    pub(crate) fn unlink_and_retire<'g>(
+    pub(crate) unsafe fn unlink_and_retire<'g>(
         &'g self,
         shield: Shield<'g, R>,
         shard: Shard,
@@ -275,10 +300,14 @@ impl<R: Reclaim> Core<R> {
         entry: &IdEntry,
         trail: Trail<'g>,
     ) {
-        if self.unlink(shield, node, entry, trail) && !self.planted(Defect::RetireBeforeUnlink) {
-            // SAFETY: the guard protects the node, whose entry this is.
-            let bytes = unsafe { Node::bytes_as(node.as_ptr(), entry) };
-            self.retire_variable(shield, shard, node.as_ptr(), bytes, entry.drops);
+        // SAFETY: guaranteed by the caller.
+        let unlinked = unsafe { self.unlink(shield, node, entry, trail) };
+        if unlinked && !self.planted(Defect::RetireBeforeUnlink) {
+            // SAFETY: the guard protects the node, whose entry this is; it is unlinked now, and this thread has ended its life.
+            unsafe {
+                let bytes = Node::bytes_as(node.as_ptr(), entry);
+                self.retire_variable(shield, shard, node.as_ptr(), bytes, entry.drops);
+            }
         }
     }
 
@@ -288,8 +317,13 @@ impl<R: Reclaim> Core<R> {
     /// Returns whether the node is to be retired now. If there is no memory for a table in which to close the key, a slow
     /// helper may still place the node: then it is not reclaimed until the store is dropped, and operations that find it treat
     /// it as dead.
+    ///
+    /// # Safety
+    ///
+    /// This thread has ended the node's life, so no other one unlinks it, and calls this once. The entry is the node's; the
+    /// operation that found it has come on this trail.
     #[inline(always)]
-    pub(super) fn unlink<'g>(
+    pub(super) unsafe fn unlink<'g>(
         &'g self,
         shield: Shield<'g, R>,
         node: NodeRef<'g>,
@@ -306,7 +340,8 @@ impl<R: Reclaim> Core<R> {
             self.at(Stage::Unlinked);
             return true;
         }
-        self.orphan(node.as_ptr());
+        // SAFETY: dead, and retired by no other thread; nor by this one, as false is returned.
+        unsafe { self.orphan(node.as_ptr()) };
         false
     }
 
@@ -424,31 +459,42 @@ impl<R: Reclaim> Core<R> {
         won
     }
 
-    /// Takes the key record out of a node. Returns the RECORD word.
+    /// Takes the key record out of a node that this thread removes. Returns the RECORD word.
     #[cold]
     fn take_record(&self, node: NodeRef<'_>) -> Word {
         let key = self.key_of(&node);
-        let Some(record) = node.take_record(key.entry) else {
+        // SAFETY: the guard protects the node, whose entry this is.
+        let record = unsafe { Node::record(node.as_ptr(), key.entry) };
+        // Relaxed, here and below: only the node's remover uses it, and later the thread that reclaims the node.
+        let record = record.and_then(|record| NonNull::new(record.swap(ptr::null_mut(), Ordering::Relaxed)));
+        let Some(record) = record else {
             unreachable!("a node leaves its key record in one slot at most, and this is its only remover");
         };
         Word::record(record, key.tag)
     }
 
-    /// Gives a node its record back, whose RECORD word did not get into a slot.
+    /// Gives a node its key record back, whose word did not get into a slot.
     #[cold]
     fn put_record_back(&self, node: NodeRef<'_>, word: Word) {
-        if let Kind::Record(record) = word.kind() {
-            node.put_record_back(node.entry(&self.heap), record);
+        let entry = node.entry(&self.heap);
+        // SAFETY: the guard protects the node, whose entry this is.
+        let place = unsafe { Node::record(node.as_ptr(), entry) };
+        if let (Some(place), Kind::Record(record)) = (place, word.kind()) {
+            place.store(record.as_ptr(), Ordering::Relaxed);
         }
     }
 
     /// Keeps a dead node that cannot be unlinked until the store is dropped.
-    fn orphan(&self, node: NonNull<Node>) {
+    ///
+    /// # Safety
+    ///
+    /// This thread has ended the node's life; the node is in no list, and is never retired.
+    unsafe fn orphan(&self, node: NonNull<Node>) {
         let orphan = Node::link(node);
         // Relaxed: the list is read by the store's drop only, which owns the store.
         let mut head = self.orphans.load(Ordering::Relaxed);
         loop {
-            // SAFETY: dead, and in no other list.
+            // SAFETY: the caller guarantees that the node is in no other list; it is allocated until the store is dropped.
             unsafe { orphan.as_ref() }.set_next(head);
             match self
                 .orphans
@@ -461,9 +507,13 @@ impl<R: Reclaim> Core<R> {
     }
 
     /// Retires a node of this size, and does the maintenance that is due after that. `soon` says that it has a destructor.
+    ///
+    /// # Safety
+    ///
+    /// This thread has ended the node's life and unlinked it (I5), and retires it once; it has this size.
     #[inline(never)]
-    fn retire_variable(&self, shield: Shield<'_, R>, shard: Shard, node: NonNull<Node>, bytes: u64, soon: bool) {
-        // SAFETY: each caller has unlinked the node itself (I5); it is pinned, as the shield proves.
+    unsafe fn retire_variable(&self, shield: Shield<'_, R>, shard: Shard, node: NonNull<Node>, bytes: u64, soon: bool) {
+        // SAFETY: the caller guarantees that it is unlinked and of this size; this thread is pinned, as the shield proves.
         let retired = unsafe { self.lists.retire::<R>(Node::link(node), bytes, soon, shard) };
         self.after_retire(shield, shard, retired);
     }

@@ -67,7 +67,8 @@ impl<R: Reclaim> Core<R> {
             sieved: self.sieved,
         };
         let fresh = Table::alloc(plan).ok_or(NoMemory)?;
-        if table.install(fresh) {
+        // SAFETY: allocated above, and not shared yet.
+        if unsafe { table.install(fresh) } {
             let count = match log2.cmp(&table.log2) {
                 std::cmp::Ordering::Greater => &self.growths,
                 std::cmp::Ordering::Equal => &self.rebuilds,

@@ -36,9 +36,15 @@ impl Node {
 }
 
 impl<R: Reclaim> Core<R> {
-    /// Retires an object that no slot leads to any more (I5). What is due after that is left to the operation's end.
-    pub(super) fn retire(&self, _: Shield<'_, R>, object: NonNull<Node>) {
-        // SAFETY: the shield protects the object; each caller has unlinked it itself, and is pinned, as the shield proves.
+    /// Retires an object that nothing leads to any more (I5). What is due after that is left to the operation's end.
+    ///
+    /// # Safety
+    ///
+    /// The object is one of this store: a node, a record, or the header of a table. This thread took the last pointer to it
+    /// out of the table, under the guard of the shield, and retires it once.
+    pub(super) unsafe fn retire(&self, _: Shield<'_, R>, object: NonNull<Node>) {
+        // SAFETY: the guard, which the shield stands for, protects the object, as it was reachable when that was made; the
+        // caller has unlinked it.
         unsafe {
             let bytes = bytes(object, &self.heap);
             self.lists.retire::<R>(Node::link(object), bytes, false, self.shard());

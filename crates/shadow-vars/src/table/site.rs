@@ -73,13 +73,15 @@ impl<'t> Site<'t> {
     /// Returns the decoded word, with the node that it leads to.
     #[inline(always)]
     pub(crate) fn kind(self) -> Kind<NodeRef<'t>> {
-        self.word.decode(NodeRef::of_slot)
+        // SAFETY: the word was read from a slot under a guard for `'t`.
+        self.word.decode(|node| unsafe { NodeRef::new(node) })
     }
 
     /// Returns the node, if the word is a LINK. See [`Word::linked`].
     #[inline(always)]
     pub(crate) fn linked(self) -> Option<NodeRef<'t>> {
-        self.word.linked().map(NodeRef::of_slot)
+        // SAFETY: the word was read from a slot under a guard for `'t`.
+        self.word.linked().map(|node| unsafe { NodeRef::new(node) })
     }
 
     /// Replaces the word, by compare-and-swap. Returns whether this call did it.

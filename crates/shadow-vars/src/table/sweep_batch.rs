@@ -108,7 +108,8 @@ impl<'g, R: Reclaim> SweepBatch<'g, R> {
         self.killed += 1;
         self.core.at(Stage::Killed);
         if self.core.planted(Defect::RetireBeforeUnlink) {
-            self.core.retire(self.shield, node.as_ptr());
+            // SAFETY: none: this is what the defect breaks.
+            unsafe { self.core.retire(self.shield, node.as_ptr()) };
         }
         let unlink = Unlink { batch: self, met };
         removed(node);
@@ -159,7 +160,9 @@ impl<R: Reclaim> Unlink<'_, '_, R> {
         let core = batch.core;
         // SAFETY: the sweep has loaded the word from this slot of its table, under its guard.
         let site = unsafe { Site::new(batch.table, slot, word) };
-        let retire = core.unlink(batch.shield, node, batch.entry, Trail::met(batch.from, site));
+        let trail = Trail::met(batch.from, site);
+        // SAFETY: killed by this thread (`remove`), and of this entry; called once, as `self` is dropped, or forgotten, after it.
+        let retire = unsafe { core.unlink(batch.shield, node, batch.entry, trail) };
         if retire && !core.planted(Defect::RetireBeforeUnlink) {
             let object = Node::link(node.as_ptr());
             let weight = match batch.entry.weigh_value() {

@@ -267,7 +267,8 @@ fn a_maker_keeps_what_it_has_made() {
 }
 
 fn make<'g>(core: &'g Core<Eras>, shield: Shield<'g, Eras>, store: &Store) -> &'g Value {
-    let Ok(node) = core.try_alloc_fast(shield, &store.key(A), Value::new(0)) else {
+    // SAFETY: the entry holds `Value`.
+    let Ok(node) = (unsafe { core.try_alloc_fast(shield, &store.key(A), Value::new(0)) }) else {
         panic!("nothing is in the way")
     };
     // SAFETY: the entry holds `Value`, and the node was live.

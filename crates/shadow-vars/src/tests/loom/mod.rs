@@ -300,8 +300,10 @@ impl<R: Reclaim> Store<R> {
     fn alloc_of(&self, entry: &IdEntry, obj: usize, number: usize) -> bool {
         self.pinned(|core, shield| {
             let key = core.key(obj, entry);
-            let made = core.try_alloc_fast(shield, &key, Value::new(number));
-            match made.or_else(|left| core.alloc_slow(shield, &key, IfExists::Refuse, left)) {
+            // SAFETY: the entry holds `Value`, here and below.
+            let made = unsafe { core.try_alloc_fast(shield, &key, Value::new(number)) };
+            // SAFETY: what is left is of this key.
+            match made.or_else(|left| unsafe { core.alloc_slow(shield, &key, IfExists::Refuse, left) }) {
                 Ok(_) => true,
                 Err(error) => {
                     assert!(matches!(error.error, StoreError::Exists { .. }), "{:?}", error.error);
