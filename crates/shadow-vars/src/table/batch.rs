@@ -3,8 +3,9 @@
 use std::ptr::{self, NonNull};
 
 use super::array::BUCKET;
-use super::group::{Group, Tags};
+use super::group::Tags;
 use super::node::Node;
+use super::scan::BucketScan;
 use super::{Core, NodeRef, Shield};
 use crate::mem::prefetch;
 use crate::reclaim::Reclaim;
@@ -61,10 +62,11 @@ impl<R: Reclaim> Core<R> {
             let at = step.wrapping_sub(ahead);
             if at < count {
                 let staged = &mut staged[at];
-                if let Some(lane) = Group::load(staged.bucket).with(Tags::new(staged.tag)).first()
-                    && let Some(node) = shield.load(|order| root.load_lane(staged.bucket, lane, order)).linked()
+                let mut scan = BucketScan::new(root, staged.bucket, Tags::new(staged.tag));
+                if let Some(site) = scan.next(shield)
+                    && let Some(node) = site.linked()
                 {
-                    staged.node = node.as_ptr();
+                    staged.node = node.as_ptr().as_ptr();
                     prefetch(staged.node);
                 }
             }

@@ -31,12 +31,12 @@ use std::ptr::NonNull;
 
 use super::array::{BUCKET, Table};
 use super::defect::{Defect, Stage};
-use super::group::{Group, Tags};
+use super::group::Tags;
 use super::key::Key;
 use super::node::{Life, Node, State};
 use super::node_alloc::Payload;
 use super::probe::{Found, Probe};
-use super::site::Site;
+use super::scan::{BucketScan, Scan};
 use super::word::{Kind, Word};
 use super::{Core, NoMemory, NodeRef, Shield};
 use crate::ObjAddr;
@@ -173,21 +173,21 @@ impl<R: Reclaim> Core<R> {
         key: &Key<'_>,
         new: NonNull<Node>,
     ) -> bool {
-        let group = Group::load(bucket);
+        let mut scan = BucketScan::new(root, bucket, Tags::new(key.wide_tag));
         // As in `insert`: a thread that sees no successor yet claims in the root.
         if self.is_slow_only() || !self.is_last(root) {
             return false;
         }
         let link = Word::link(new, key.tag);
-        if let Some(lane) = group.with(Tags::new(key.wide_tag)).first() {
-            let site = Site::load_lane(shield, root, bucket, lane);
+        if let Some(site) = scan.next(shield) {
+            // L2.
             return key.tomb() == Some(site.word()) && site.replace(link);
         }
-        let Some(lane) = group.empty().first() else {
+        let Some(site) = scan.empty() else {
             return false;
         };
         // L3.
-        let won = self.claim_slot(shield, shard, Site::empty(root, root.slot_in(bucket, lane)), key, link);
+        let won = self.claim_slot(shield, shard, site, key, link);
         if won {
             self.at(Stage::Claimed);
         }
@@ -332,8 +332,8 @@ impl<R: Reclaim> Core<R> {
         }
     }
 
-    /// Claims or finds the key by whole buckets, as in [`scan_buckets`](Self::scan_buckets): if no slot tells of a migration,
-    /// and the key has a live node, a tomb, or nothing. Returns `None` in all other cases; then the key is not claimed.
+    /// Claims or finds the key by whole buckets: if no slot tells of a migration, and the key has a live node, a tomb, or
+    /// nothing. Returns `None` in all other cases; then the key is not claimed.
     #[inline]
     fn insert_by_buckets<'g>(
         &'g self,
@@ -347,51 +347,23 @@ impl<R: Reclaim> Core<R> {
             return None;
         }
         let link = Word::link(new, key.tag);
-        let home = root.home_bucket(key.hash);
-        let mut bucket = home;
-        loop {
-            let group = Group::load(bucket);
-            for lane in group.with(Tags::new(key.wide_tag)) {
-                let site = Site::load_lane(shield, root, bucket, lane);
-                let Some(node) = site.linked() else {
-                    match site.kind() {
-                        // The key's tomb (L2).
-                        Kind::Tomb if key.tomb() == Some(site.word()) => {
-                            let won = site.replace(link);
-                            return won.then_some(Inserted::Claimed(root));
-                        }
-                        // Another key's tomb.
-                        Kind::Tomb => continue,
-                        // A migration, a key record, or a word that changed since the snapshot.
-                        _ => return None,
-                    }
-                };
-                if node.is_for(key.obj, key.entry) {
-                    // L1. A node that is not live is left to the slow path.
-                    return node.is_live().then_some(Inserted::Exists(node));
+        let won = match self.scan_buckets(shield, root, key) {
+            // L1.
+            Scan::Live(node, _) => return Some(Inserted::Exists(node)),
+            // L3.
+            Scan::Absent(site) if site.word() == Word::EMPTY => {
+                root.mark(root.home(key.hash));
+                let won = self.claim_slot(shield, self.shard(), site, key, link);
+                if won {
+                    self.at(Stage::Claimed);
                 }
+                won
             }
-            let ends = group.ends();
-            if ends.closed() {
-                return None;
-            }
-            if let Some(lane) = ends.empty() {
-                if !std::ptr::eq(bucket, home) {
-                    root.mark(root.home(key.hash));
-                }
-                // L3.
-                let site = Site::empty(root, root.slot_in(bucket, lane));
-                if !self.claim_slot(shield, self.shard(), site, key, link) {
-                    return None;
-                }
-                self.at(Stage::Claimed);
-                return Some(Inserted::Claimed(root));
-            }
-            bucket = root.bucket_after(bucket);
-            if std::ptr::eq(bucket, home) {
-                return None;
-            }
-        }
+            // The key's tomb (L2).
+            Scan::Absent(site) => site.replace(link),
+            Scan::Unclear => false,
+        };
+        won.then_some(Inserted::Claimed(root))
     }
 
     /// Performs one step of the probe. `migrating` says that the table is the root, or was, and has a successor.

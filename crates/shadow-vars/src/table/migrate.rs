@@ -12,9 +12,10 @@
 
 use super::array::{BUCKET, SlotIndex, Table};
 use super::defect::{Defect, Stage};
-use super::group::{Group, Tags};
+use super::group::Tags;
 use super::node::State;
 use super::probe::{Found, Probe};
+use super::scan::BucketScan;
 use super::site::Site;
 use super::word::{Kind, Word};
 use super::{Core, NoMemory, NodeRef, Shield};
@@ -187,13 +188,12 @@ impl<R: Reclaim> Core<R> {
     ) -> Result<(), NoMemory> {
         let key = self.key_of(&node);
         let link = Word::link(node.as_ptr(), key.tag);
-        let home = table.home_bucket(key.hash);
-        let group = Group::load(home);
-        // L3.
-        if group.with(Tags::new(key.wide_tag)).first().is_none()
+        let scan = BucketScan::new(table, table.home_bucket(key.hash), Tags::new(key.wide_tag));
+        // Fast path: the key has no slot, by its home bucket alone (L3).
+        if scan.is_done()
             && self.is_last(table)
-            && let Some(lane) = group.empty().first()
-            && self.claim_slot(shield, shard, Site::empty(table, table.slot_in(home, lane)), &key, link)
+            && let Some(site) = scan.empty()
+            && self.claim_slot(shield, shard, site, &key, link)
         {
             return Ok(());
         }

@@ -238,6 +238,7 @@ mod probe;
 pub(crate) mod remove;
 mod resize;
 mod retire;
+pub(crate) mod scan;
 pub(crate) mod sieve;
 pub(crate) mod site;
 pub(crate) mod sweep;

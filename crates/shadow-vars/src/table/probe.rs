@@ -3,9 +3,10 @@
 use super::array::{BUCKET, Table};
 use super::defect::Defect;
 use super::key::Key;
+use super::node::{Life, State};
 use super::site::Site;
 use super::word::Kind;
-use super::{Core, Shield};
+use super::{Core, NodeRef, Shield};
 use crate::reclaim::Reclaim;
 
 /// The slot at which a probe ends.
@@ -87,5 +88,53 @@ impl<'t, 'k, R: Reclaim> Probe<'t, 'k, R> {
             }
         }
         sealed.then_some(Found::Sealed)
+    }
+}
+
+impl<R: Reclaim> Core<R> {
+    /// Probes for a key in the chain of tables, from one that is or was the root. Calls `meet` with each node that the key's
+    /// slots lead to, its life and its table, until `meet` returns `Some`, or the key is absent.
+    ///
+    /// `meet` is to end nothing but LIVE or BUILDING. Returns `None` if the key was absent at some instant.
+    pub(super) fn probe_chain<'g, O>(
+        &'g self,
+        shield: Shield<'g, R>,
+        mut table: &'g Table,
+        key: &Key<'_>,
+        mut meet: impl FnMut(NodeRef<'g>, Life, &'g Table) -> Option<O>,
+    ) -> Option<O> {
+        loop {
+            let mut probe = Probe::new(self, shield, table, key);
+            match probe.next() {
+                Found::Own(site) => match site.kind() {
+                    Kind::Link(node) | Kind::Frozen(node) => {
+                        let life = node.life();
+                        if let Some(answer) = meet(node, life, table) {
+                            return Some(answer);
+                        }
+                        match site.kind() {
+                            // It does not exist yet.
+                            _ if life.state() == State::Building => return None,
+                            // Dead, perhaps just now. LINK leads to the newest node of the key, so the key is absent.
+                            Kind::Link(_) => return None,
+                            _ if self.planted(Defect::FrozenDeadIsAbsent) => return None,
+                            // After FROZEN(dead), it may live again in the successor (I6).
+                            _ => {}
+                        }
+                    }
+                    // A tomb.
+                    _ => return None,
+                },
+                // Never claimed for the key, unless it was before a MOVED.
+                Found::Empty(_) if !probe.seen => return None,
+                Found::Empty(_) if self.planted(Defect::EmptyAfterMovedIsAbsent) => return None,
+                Found::Sealed if self.planted(Defect::SealedIsAbsent) => return None,
+                Found::Full if !probe.seen && self.planted(Defect::FullIsAbsent) => return None,
+                // The key is closed in this table, or was never there for want of room.
+                Found::Empty(_) | Found::Sealed | Found::Full => {}
+            }
+            // Read after the scan (O4). There is a successor after MOVED, SEALED or FROZEN; otherwise this is the last table.
+            table = self.next(shield, table)?;
+        }
     }
 }

@@ -19,10 +19,11 @@ use std::ptr::{self, NonNull};
 
 use super::array::Table;
 use super::defect::{Defect, Stage};
-use super::find::Scan;
+use super::group::Tags;
 use super::key::Key;
 use super::node::{Life, Node, State, key_fits};
 use super::probe::{Found, Probe};
+use super::scan::{BucketScan, Scan};
 use super::site::Site;
 use super::word::{Kind, Word};
 use super::{Core, NoMemory, NodeRef, Shield};
@@ -168,6 +169,21 @@ impl<R: Reclaim> Core<R> {
         self.remove_slow(shield, from, key, dtor)
     }
 
+    /// Returns the live node of a key and its LINK on the fast path: from the first slot of its home bucket with its tag.
+    #[inline]
+    fn first_live<'g>(
+        &'g self,
+        shield: Shield<'g, R>,
+        root: &'g Table,
+        key: &Key<'_>,
+    ) -> Option<(NodeRef<'g>, Site<'g>)> {
+        // As in `find`.
+        let (tags, root) = Tags::new(key.wide_tag).ordered_before(root);
+        let site = BucketScan::new(root, root.home_bucket(key.hash), tags).next(shield)?;
+        let node = site.linked()?;
+        node.is_live_for(key.obj, key.entry).then_some((node, site))
+    }
+
     /// Handles all other cases.
     #[cold]
     #[inline(never)]
@@ -200,10 +216,10 @@ impl<R: Reclaim> Core<R> {
                     return Some(removed);
                 }
             }
-            Scan::Absent => return None,
+            Scan::Absent(_) => return None,
             Scan::Unclear => {}
         }
-        self.probe_chain(shield, from, key, |node, table| kill(node, Trail::new(from, table)))
+        self.probe_chain(shield, from, key, |node, _, table| kill(node, Trail::new(from, table)))
     }
 
     /// Kills, unlinks and retires a node that was met at a slot by an operation that began at the root `from`. Returns whether
@@ -229,8 +245,7 @@ impl<R: Reclaim> Core<R> {
     #[cold]
     pub(crate) fn fail_vanished<'g>(&'g self, shield: Shield<'g, R>, key: &Key<'g>) {
         let from = self.root(shield);
-        let failed = self.probe_chain(shield, from, key, |node, table| {
-            let life = node.life();
+        let failed = self.probe_chain(shield, from, key, |node, life, table| {
             let gone = life.state() == State::Building && fork::vanished(life.builder());
             (gone && node.fail(life)).then_some((node, table))
         });
@@ -239,39 +254,6 @@ impl<R: Reclaim> Core<R> {
             let trail = Trail::new(from, found);
             // SAFETY: `fail` has returned true to this thread alone; a node of the key, and so of its entry.
             unsafe { self.unlink_and_retire(shield, self.shard(), node, key.entry, trail) };
-        }
-    }
-
-    /// Probes for the key in the chain of tables from the root `from`, and calls `meet` with each node that the key's slots
-    /// lead to, and its table, until `meet` returns `Some` or the key cannot have a variable further on.
-    fn probe_chain<'g, O>(
-        &'g self,
-        shield: Shield<'g, R>,
-        from: &'g Table,
-        key: &Key<'g>,
-        mut meet: impl FnMut(NodeRef<'g>, &'g Table) -> Option<O>,
-    ) -> Option<O> {
-        let mut table = from;
-        loop {
-            let mut probe = Probe::new(self, shield, table, key);
-            match probe.next() {
-                Found::Own(site) => match site.kind() {
-                    Kind::Link(node) | Kind::Frozen(node) => {
-                        if let Some(answer) = meet(node, table) {
-                            return Some(answer);
-                        }
-                        // The node is under construction, or dead (it may have died just now). As in `find_by_words`.
-                        if node.life().state() == State::Building || matches!(site.kind(), Kind::Link(_)) {
-                            return None;
-                        }
-                    }
-                    // A tomb.
-                    _ => return None,
-                },
-                Found::Empty(_) if !probe.seen => return None,
-                Found::Empty(_) | Found::Sealed | Found::Full => {}
-            }
-            table = self.next(shield, table)?;
         }
     }
 

@@ -13,7 +13,7 @@ use crate::reclaim::Eras;
 use crate::reclaim::held::Effort;
 use crate::reclaim::pace::PAUSED;
 use crate::reclaim::sealed::Backend;
-use crate::table::find::Scan;
+use crate::table::scan::Scan;
 use crate::table::{Config, Core, NodeRef, Shield};
 
 type Store = super::Store<Eras>;
