@@ -452,3 +452,45 @@ fn synchronize_says_why_not<R: Reclaim>(config: &Config) {
         "synchronize would wait for a guard that this thread holds"
     );
 }
+
+/// In a table of this size, a sweep first finds all nodes and then frees them, in the order of their addresses. Another thread
+/// frees some of them meanwhile, and makes them anew.
+fn a_large_sweep_drops_each_value_once<R: Reclaim>() {
+    const MANY: usize = if cfg!(miri) { 300 } else { 40_000 };
+    const BUSY: usize = MANY / 4;
+    let ledger = Ledger::new(4 * MANY);
+    let store = ShadowStore::<R>::builder().build().unwrap();
+    (0..MANY).for_each(|n| store.alloc(n * 8, VALUE, ledger.value()).unwrap());
+    (0..MANY / 2).for_each(|n| store.alloc(n * 8, OTHER, ledger.value()).unwrap());
+    let (swept, mut seen) = (AtomicBool::new(false), vec![0_usize; MANY]);
+    let count = thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut n = 0;
+            while !swept.load(Ordering::Relaxed) && ledger.made() < 3 * MANY {
+                n = (n + 7) % BUSY;
+                store.free(n * 8, VALUE);
+                let _ = store.alloc(n * 8, VALUE, ledger.value());
+            }
+        });
+        let count = store.free_all_with(VALUE, |obj, _| seen[obj.get() / 8] += 1);
+        swept.store(true, Ordering::Relaxed);
+        count
+    });
+    assert_eq!(count, seen.iter().sum(), "each call of the destructor is counted");
+    assert!(
+        seen[BUSY..].iter().all(|&calls| calls == 1),
+        "those that no other thread frees, once each"
+    );
+    let left = store.free_all(VALUE);
+    assert!(left <= BUSY, "{left} variables came after the sweep");
+    assert_eq!(store.len(), MANY / 2, "the other id is untouched");
+    assert_eq!(store.free_all(OTHER), MANY / 2);
+    store.synchronize().unwrap();
+    assert_eq!(ledger.alive(), []);
+}
+
+#[test]
+fn large_sweeps_drop_each_value_once() {
+    a_large_sweep_drops_each_value_once::<shadow_vars::Asymmetric>();
+    a_large_sweep_drops_each_value_once::<shadow_vars::Eras>();
+}

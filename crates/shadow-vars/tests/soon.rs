@@ -68,6 +68,27 @@ fn large_values_do_not_pile_up() {
     assert!(most <= MOST, "{most} values of 1 MiB at once");
 }
 
+/// A burst after a quiet time: each value is dropped by one of the next few dozen frees, though the pauses after barriers would
+/// let most of them wait.
+#[test]
+fn a_burst_is_dropped_while_it_lasts() {
+    const BURST: usize = 2_000;
+    /// Those since the last barrier, and those that are being dropped, a few with each free.
+    const MOST: usize = 100;
+    /// In which enough is saved for a barrier for each few dozen values.
+    const QUIET: Duration = Duration::from_millis(200);
+    let _alone = alone();
+    let (store, alive) = (ShadowStore::new(), Alive::default());
+    fill(&store, &alive, BURST);
+    thread::sleep(QUIET);
+    let waiting = (0..BURST).map(|n| {
+        assert!(store.free(n * 8, VALUE));
+        alive.count() - (BURST - 1 - n)
+    });
+    let most = waiting.max().unwrap();
+    assert!(most <= MOST, "{most} wait");
+}
+
 /// Values that own nothing wait for four batches at most, even where batches fill faster than barriers are due.
 #[test]
 fn plain_values_wait_for_four_batches_at_most() {

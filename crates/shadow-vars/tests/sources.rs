@@ -160,7 +160,7 @@ fn every_public_type_has_its_twins_and_assertions() {
 }
 
 /// The counters that are incremented, by file and name, with words of the row that describes their overflow.
-const COUNTERS: [(&str, &str); 39] = [
+const COUNTERS: [(&str, &str); 40] = [
     ("ctor.rs ctor_failed", "and other statistics"),
     ("fork.rs GENERATION", "forks"),
     ("mapping.rs MAPPED", "bytes mapped"),
@@ -188,6 +188,7 @@ const COUNTERS: [(&str, &str); 39] = [
     ("reclaim/seize.rs BEGUN", "grace periods and eras"),
     ("reclaim/seize.rs GUARDS", "guards of a thread |"),
     ("reclaim/seize.rs HOLDS", "guards of threads that end"),
+    ("reclaim/upkeep.rs retired_to_drop", "retired and reclaimed values"),
     ("reclaim/weights.rs open", "what freed values own"),
     ("shard.rs counter", "retired and reclaimed values"),
     ("sync.rs NEXT_TOKEN", "threads' tokens"),

@@ -149,6 +149,12 @@ impl Backend for Asymmetric {
         scan::scan::<Self>();
     }
 
+    fn poll() {
+        if scan::is_fenced::<Self>() {
+            scan::scan::<Self>();
+        }
+    }
+
     fn unsettled() -> usize {
         super::barrier::unsettled()
     }

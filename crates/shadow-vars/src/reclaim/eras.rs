@@ -339,6 +339,12 @@ impl Backend for Eras {
         scan::scan::<Self>();
     }
 
+    fn poll() {
+        if scan::is_fenced::<Self>() {
+            scan::scan::<Self>();
+        }
+    }
+
     fn unsettled() -> usize {
         barrier::unsettled()
     }

@@ -7,6 +7,10 @@
 //! times its duration, for the whole process ([`paced`]): barriers take a hundredth or two of the processor's time,
 //! however many threads free, and what waits meanwhile is what is freed in some tens of microseconds.
 //!
+//! A process that has not paid for barriers for a while has saved up for some ([`SAVINGS`]): a burst of frees after a quiet
+//! time gets one for each few dozen values, without a pause between them ([`spend`]), so that the values of the burst do not
+//! wait for operations that may be long in coming. In the long run, barriers take no more of the processor's time by this.
+//!
 //! A thread that retires a value with a destructor sets a flag ([`note_waiting`]). While it is set, operations that
 //! create or free check the clock at their end, and after ten milliseconds visit all stores that have such values.
 
@@ -17,12 +21,21 @@ static WAITING: AtomicBool = AtomicBool::new(false);
 /// When the next barrier is due, and when all stores are visited next.
 static DUE: AtomicU64 = AtomicU64::new(0);
 static NEXT_VISIT: AtomicU64 = AtomicU64::new(0);
+/// The end of all pauses so far, had each begun where the one before ended: what lies behind the clock is saved.
+static PAID_UNTIL: AtomicU64 = AtomicU64::new(0);
 
 /// At most a millisecond, in ticks: where ticks are not nanoseconds, there are more than 10^9 a second.
 const MILLISECOND: u64 = 1_000_000;
 
 /// The length of a pause, as a multiple of the time that the work before it took.
 const PAUSE: u64 = 64;
+
+/// The longest pause for one barrier, and the most time that can be saved.
+const LONGEST_PAUSE: u64 = 2 * MILLISECOND;
+const SAVINGS: u64 = 128 * MILLISECOND;
+
+/// How much later than due a barrier is paid under a guard: at the end of an operation, outside its guard, it is worth more.
+const GRACE: u64 = MILLISECOND / 8;
 
 /// The longest pause between two visits to all stores, in milliseconds.
 const LONGEST: u64 = 1000;
@@ -57,14 +70,33 @@ pub(crate) fn is_due() -> bool {
     #[cfg(not(all(test, shadow_loom)))]
     let paused = false;
     // Relaxed, here and below: these values only decide how often work is done.
-    !paused && (cfg!(shadow_loom) || is_over(DUE.load(Ordering::Relaxed), now(), 4 * MILLISECOND))
+    !paused && (cfg!(shadow_loom) || is_over(DUE.load(Ordering::Relaxed), now(), 2 * LONGEST_PAUSE))
+}
+
+/// Returns whether a barrier has been due for a while, and no operation that ended meanwhile has paid for it.
+#[inline]
+pub(crate) fn is_overdue() -> bool {
+    if cfg!(shadow_loom) {
+        return is_due();
+    }
+    let due = DUE.load(Ordering::Relaxed).saturating_add(GRACE);
+    is_over(due, now(), 2 * LONGEST_PAUSE + GRACE)
+}
+
+/// Makes a barrier due now, if enough has been saved for one.
+#[cold]
+pub(super) fn spend() {
+    let now = now();
+    if is_over(PAID_UNTIL.load(Ordering::Relaxed), now, 2 * LONGEST_PAUSE) {
+        DUE.fetch_min(now, Ordering::Relaxed);
+    }
 }
 
 /// Returns whether a barrier is due, or a visit to all stores.
 #[inline(always)]
 pub(crate) fn is_anything_due() -> bool {
     let now = now();
-    is_over(DUE.load(Ordering::Relaxed), now, 4 * MILLISECOND)
+    is_over(DUE.load(Ordering::Relaxed), now, 2 * LONGEST_PAUSE)
         || is_over(NEXT_VISIT.load(Ordering::Relaxed), now, LONGEST * MILLISECOND)
 }
 
@@ -90,8 +122,12 @@ pub(crate) fn paced(run: impl FnOnce()) {
     let start = now();
     run();
     let end = now();
-    let until = pause_after(start, end, PAUSE, (MILLISECOND / 64, 2 * MILLISECOND));
+    let until = pause_after(start, end, PAUSE, (MILLISECOND / 64, LONGEST_PAUSE));
     DUE.store(until, Ordering::Relaxed);
+    // Not exact if several threads pay at once: then one of the pauses is lost.
+    let from = PAID_UNTIL.load(Ordering::Relaxed).max(end.saturating_sub(SAVINGS));
+    let paid_until = from.saturating_add(until.saturating_sub(end));
+    PAID_UNTIL.store(paid_until.min(until), Ordering::Relaxed);
 }
 
 /// Visits all stores by `run`, if a visit is due and no other thread does it. The pause after it grows with its

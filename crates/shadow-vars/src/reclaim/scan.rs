@@ -21,6 +21,13 @@ pub(super) fn is_over<S: Site>(period: u64) -> bool {
     S::domain().over.load(Ordering::Acquire) >= period
 }
 
+/// Returns whether a heavy barrier came after the newest period began, so that the next scan needs none (E4).
+pub(super) fn is_fenced<S: Site>() -> bool {
+    // Relaxed, both: the scan loads them again.
+    let newest = S::domain().epoch.load(Ordering::Relaxed) & !FENCES;
+    S::domain().fenced.load(Ordering::Relaxed) >= newest
+}
+
 /// Returns whether scans have been refused their barriers for so long that this is considered permanent.
 pub(super) fn is_refused<S: Site>() -> bool {
     /// Consecutive refusals, for whatever reason.

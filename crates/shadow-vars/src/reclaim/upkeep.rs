@@ -21,6 +21,11 @@ use crate::sync::{Ordering, stat};
 /// Retirements of a thread after which it visits further shards of other threads.
 const VISIT_EVERY: u64 = 16;
 
+/// Of objects with a destructor: retirements of a shard after which a barrier is paid out of [savings](pace::spend), and after
+/// which a pending period is checked again.
+const SPEND_EVERY: u64 = 32;
+const POLL_EVERY: u64 = 8;
+
 impl<O: Objects> RetireLists<O> {
     /// Closes the open batch, or advances the pending period, where an object fills a batch or the pace allows it.
     /// Returns whether there may be something to drop.
@@ -47,17 +52,26 @@ impl<O: Objects> RetireLists<O> {
             self.advance_now::<R>((list, shard), to_drop.is_some());
             return true;
         }
+        list.note_age();
+        let lags = list.is_pending() && !list.is_ready::<R>();
         if to_drop.is_some() {
             self.note_waiting::<R>();
+            let count = shard.add(&list.retired_to_drop, 1);
+            if count.is_multiple_of(SPEND_EVERY) {
+                pace::spend();
+            }
+            // A barrier that came under a guard, or beside one, may have left no more to do than to look again.
+            if lags && count.is_multiple_of(POLL_EVERY) {
+                R::poll();
+            }
+            // Something is to be dropped soon, so no full batch is awaited. The caller's guard would hold up a period that
+            // begins now, so the barrier is left to `upkeep`, unless that does not come.
+            if !R::PERIODS_TAKE_MEMORY && pace::is_overdue() {
+                self.advance::<R>(shard.index);
+                return false;
+            }
         }
-        list.note_age();
         let cheap = !R::PERIODS_TAKE_MEMORY && pace::is_due();
-        let lags = list.is_pending() && !list.is_ready::<R>();
-        // A barrier is due, and something is to be dropped soon: no full batch is awaited.
-        if to_drop.is_some() && cheap {
-            self.advance::<R>(shard.index);
-            return false;
-        }
         // A full batch is closed, if the one before is drained.
         let closed = full && !list.is_pending();
         if closed {

@@ -1,6 +1,5 @@
 //! A table: an array of slots in buckets of one cache line, the link to its successor, and the state of its migration.
 
-use std::alloc::Layout;
 use std::ptr::{self, NonNull};
 
 use super::count::ShardedCount;
@@ -8,16 +7,14 @@ use super::group::Lane;
 use super::hash::{KeyHash, Walk};
 use super::node::{Node, is_near};
 use super::sieve::{Sieve, Sieved};
+use super::slots::Slots;
+pub(crate) use super::slots::{BUCKET, SlotIndex};
 use super::word::Word;
-use crate::mapping;
 use crate::mem::{Stride, try_box, try_slice};
 use crate::reclaim::object::Interval;
 use crate::shard::Shard;
 use crate::sync::stat::{self, AtomicU8};
 use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
-
-/// Slots per bucket, which is a cache line. Two under loom, where every load is a scheduling point.
-pub(crate) const BUCKET: usize = if cfg!(shadow_loom) { 2 } else { 8 };
 
 /// Buckets that share a mark: they follow each other in a walk.
 const BUCKETS_PER_MARK: usize = 64;
@@ -61,7 +58,6 @@ pub(crate) struct Table {
     sieve: Option<Sieve>,
     /// The order in which walks visit the buckets.
     pub(crate) walk: Walk,
-    /// Slots claimed so far.
     pub(crate) claimed: ShardedCount,
     /// Claims of new keys while an older table exists, and how many of them there may be (P4).
     tickets: AtomicUsize,
@@ -97,10 +93,6 @@ pub(crate) struct Plan {
     pub(crate) sieved: Sieved,
 }
 
-/// The index of a slot in a table: in bounds by construction.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct SlotIndex(usize);
-
 impl Table {
     /// Allocates a table of EMPTY slots. Returns `None` if allocation fails.
     pub(crate) fn alloc(plan: Plan) -> Option<NonNull<Self>> {
@@ -108,7 +100,7 @@ impl Table {
         let blocks = (1_usize << plan.log2).div_ceil(plan.block);
         let limit = (BUCKET << plan.log2) * 3 / 4;
         let marks = Some((1 << plan.log2) / BUCKETS_PER_MARK).filter(|&marks| marks >= FEWEST_MARKS);
-        // A slot is claimed once, so the counter of a small table is contended only for a short time.
+        // A slot is claimed once: the counter of a small table is contended for a short time.
         let counters = if plan.log2 < SHARED_LOG2 { 0 } else { plan.shards };
         let (slot_bytes, sieve) = (BUCKET_BYTES << plan.log2, Sieve::new(plan.log2, plan.sieved));
         let interval = match plan.born {
@@ -308,7 +300,7 @@ impl Table {
     /// Returns the bucket where a probe continues after this one.
     #[inline]
     pub(crate) fn bucket_after(&self, bucket: &[AtomicU64; BUCKET]) -> &[AtomicU64; BUCKET] {
-        self.bucket(self.slot_in(bucket, Lane::FIRST).0 / BUCKET + 1)
+        self.bucket(self.slot_in(bucket, Lane::FIRST).bucket() + 1)
     }
 
     #[inline]
@@ -326,8 +318,7 @@ impl Table {
         Word::from_bits(slot.load(order))
     }
 
-    /// Changes a slot, by compare-and-swap. Returns whether it did. All changes but [`set_moved`](Self::set_moved) are made
-    /// here.
+    /// Changes a slot by compare-and-swap, as all but [`set_moved`](Self::set_moved) do. Returns whether it did.
     ///
     /// AcqRel: Release publishes what the new word leads to (a node, or work done in the successor) to every `load`;
     /// Acquire, because what the old word led to is used next. Relaxed on failure: the caller loads again (O1).
@@ -336,7 +327,7 @@ impl Table {
     pub(crate) fn cas(&self, slot: SlotIndex, from: Word, to: Word) -> bool {
         self.header.check();
         debug_assert!(
-            from != Word::EMPTY || to == Word::SEALED || self.is_marked(slot.0 / BUCKET),
+            from != Word::EMPTY || to == Word::SEALED || self.is_marked(slot.bucket()),
             "a claim without a mark (L6)"
         );
         let slot = self.slots.get(slot);
@@ -540,60 +531,5 @@ impl Table {
         } else {
             false
         }
-    }
-}
-
-/// Zeroed slots, a bucket to a cache line. Their address is the first field, in the cache line of the table that every
-/// operation reads.
-#[repr(C)]
-struct Slots {
-    first: NonNull<AtomicU64>,
-    /// The allocation, which begins up to 56 bytes before the first slot.
-    allocation: NonNull<u8>,
-    layout: Layout,
-}
-
-impl Slots {
-    /// Allocates zeroed slots. Requests alignment 8 and aligns by hand: so large arrays may come as untouched zero pages,
-    /// which the allocator would have to clear for a stricter alignment.
-    fn alloc(slots: usize) -> Option<Self> {
-        const LINE: usize = 64;
-        let array = Layout::array::<AtomicU64>(slots).ok()?;
-        // A mapping is aligned already.
-        let room = if mapping::is_mapped(array) { 0 } else { LINE };
-        let layout = Layout::from_size_align(array.size().checked_add(room)?, array.align()).ok()?;
-        // SAFETY: no array of slots is empty.
-        let allocation = unsafe { mapping::alloc(layout, true) }?;
-        let pad = allocation.align_offset(LINE).min(room);
-        // SAFETY: the allocation has room for the padding.
-        let first = unsafe { allocation.add(pad) }.cast::<AtomicU64>();
-        #[cfg(shadow_loom)]
-        for slot in 0..slots {
-            // SAFETY: in bounds of the allocation (loom's atomics are laid out as in `array`).
-            unsafe { first.add(slot).write(AtomicU64::new(0)) };
-        }
-        Some(Self {
-            first,
-            allocation,
-            layout,
-        })
-    }
-
-    #[inline]
-    fn get(&self, slot: SlotIndex) -> &AtomicU64 {
-        // SAFETY: `Table::index` wraps into the bounds; zero bytes are a valid AtomicU64 (an EMPTY word).
-        unsafe { self.first.add(slot.0).as_ref() }
-    }
-}
-
-// SAFETY: owns an array of atomics.
-unsafe impl Send for Slots {}
-// SAFETY: an array of atomics.
-unsafe impl Sync for Slots {}
-
-impl Drop for Slots {
-    fn drop(&mut self) {
-        // SAFETY: allocated with this layout; the slots are not used any more.
-        unsafe { mapping::dealloc(self.allocation, self.layout) };
     }
 }

@@ -221,6 +221,7 @@ use crate::tally::Tally;
 
 pub(crate) mod array;
 pub(crate) mod batch;
+mod by_address;
 mod claim;
 mod count;
 pub(crate) mod defect;
@@ -241,6 +242,7 @@ mod retire;
 pub(crate) mod scan;
 pub(crate) mod sieve;
 pub(crate) mod site;
+mod slots;
 pub(crate) mod sweep;
 mod sweep_batch;
 mod teardown;

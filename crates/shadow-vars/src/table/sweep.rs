@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! sweep of an id     all tables, oldest first, each in the order of a walk (P5); marks select the buckets (L6), snapshots
-//!                    the slots with the id's bits (L4); nodes are killed, unlinked, and retired in batches
+//!                    the slots with the id's bits (L4); nodes are killed, unlinked, and retired in batches, those of large
+//!                    tables with destructors in the order of their addresses
 //! pass of a parent   in each table, one run of buckets for each place that ids use (L5, O7)
 //! iteration          region by region of the hash space, in the order of a walk (P5, L6)
 //! ```
@@ -12,6 +13,7 @@
 use std::ops::Range;
 
 use super::array::{BUCKET, Table};
+use super::by_address::ByAddress;
 use super::defect::{Defect, Stage};
 use super::group::Group;
 use super::hash::{Places, TagPart, Walk};
@@ -97,6 +99,7 @@ impl<R: Reclaim> Core<R> {
         let from = self.root(shield);
         let mut batch = SweepBatch::new(self, shield, entry, from, table);
         let mut prefetched = PrefetchRing::new();
+        let mut by_address = ByAddress::new(entry, steps.len());
         let mut left = steps;
         while let Some(step) = table.first_marked(left.clone()) {
             left.start = step + 1;
@@ -109,17 +112,20 @@ impl<R: Reclaim> Core<R> {
                     // A tomb has no node; an entry that moved since the snapshot is in the successor.
                     continue;
                 };
-                let met = Candidate {
-                    node,
-                    slot,
-                    word: site.word(),
-                };
-                if let Some(oldest) = prefetched.swap(met) {
+                if by_address.push(node, slot) {
+                    continue;
+                }
+                let word = site.word();
+                if let Some(oldest) = prefetched.swap(Candidate { node, slot, word }) {
                     batch.remove(oldest, &mut removed);
                 }
             }
             self.at(Stage::Swept);
+            if by_address.is_full() {
+                self.sweep_found(shield, table, &mut by_address, &mut batch, &mut removed);
+            }
         }
+        self.sweep_found(shield, table, &mut by_address, &mut batch, &mut removed);
         while let Some(oldest) = prefetched.take() {
             batch.remove(oldest, &mut removed);
         }
@@ -128,6 +134,22 @@ impl<R: Reclaim> Core<R> {
             // that saw MOVED or SEALED there sees the successor, and what was placed in it, next (O4).
             fence(Ordering::Acquire);
         }
+    }
+
+    /// Frees the nodes that a sweep has collected.
+    fn sweep_found<'g>(
+        &self,
+        shield: Shield<'g, R>,
+        table: &'g Table,
+        found: &mut ByAddress<'g>,
+        batch: &mut SweepBatch<'g, R>,
+        removed: &mut impl FnMut(NodeRef<'g>),
+    ) {
+        found.drain(table, |node, slot| {
+            // Loaded again: the node may have moved meanwhile, or be dead.
+            let word = Site::load(shield, table, slot).word();
+            batch.remove(Candidate { node, slot, word }, removed);
+        });
     }
 
     /// Calls `visit` for every live node of a parent, with the slot at which it was met. Reads a run of buckets for each place
