@@ -5,13 +5,14 @@
 use std::convert::Infallible;
 use std::marker::PhantomData;
 
-use crate::ctor::{IfExists, Unplaced};
 use crate::entry::IdEntry;
 use crate::error::{AllocError, CtorError, StoreError};
 use crate::reclaim::Reclaim;
 use crate::table::batch::BATCH;
+use crate::table::insert::{IfExists, Unplaced};
 use crate::table::key::Key;
 use crate::table::node::Node;
+use crate::table::node_alloc::Payload;
 use crate::table::{Core, NodeRef, Shield};
 use crate::{ObjAddr, events};
 
@@ -92,7 +93,8 @@ impl<'g, T: Send + Sync + 'static, R: Reclaim> Bound<'g, T, R> {
     #[inline(never)]
     pub(crate) fn by_value(self, obj: ObjAddr, value: T, if_exists: IfExists) -> Result<&'g T, AllocError<T>> {
         let key = self.key_to_alloc(obj);
-        match self.core.try_alloc_fast(self.shield, &key, value) {
+        // SAFETY: the entry holds `T`.
+        match unsafe { self.core.try_alloc_fast(self.shield, &key, value) } {
             // SAFETY: the entry holds `T`, and the node is live.
             Ok(node) => Ok(unsafe { node.value() }),
             Err(left) => self.by_value_slow(&key, if_exists, left),
@@ -103,7 +105,8 @@ impl<'g, T: Send + Sync + 'static, R: Reclaim> Bound<'g, T, R> {
     #[cold]
     #[inline(never)]
     fn by_value_slow(self, key: &Key<'_>, if_exists: IfExists, left: Unplaced<T>) -> Result<&'g T, AllocError<T>> {
-        let result = self.core.alloc_slow(self.shield, key, if_exists, left);
+        // SAFETY: the entry, which is the key's, holds `T`; what is left comes from `by_value` for this key.
+        let result = unsafe { self.core.alloc_slow(self.shield, key, if_exists, left) };
         // SAFETY: the key's entry holds `T`, and the node is live, or was when it was found.
         result
             .map(|node| unsafe { node.value() })
@@ -121,7 +124,7 @@ impl<'g, T: Send + Sync + 'static, R: Reclaim> Bound<'g, T, R> {
         // SAFETY: the closure writes a `T`, which the entry holds, before it returns Ok.
         let result = unsafe {
             self.core
-                .alloc_constructed(self.shield, &key, if_exists, (None, false), |node| {
+                .alloc_constructed(self.shield, &key, if_exists, Payload::TYPED, |node| {
                     Node::value_ptr::<T>(node).write(ctor()?);
                     Ok(())
                 })

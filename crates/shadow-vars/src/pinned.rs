@@ -9,12 +9,12 @@ use std::mem::ManuallyDrop;
 use crate::as_variable::AsVariable;
 use crate::as_variable::private::Within;
 use crate::bound::{Bound, infallible, store_error};
-use crate::ctor::IfExists;
 use crate::error::{AllocError, CtorError, StoreError};
 use crate::guard::{self, GuardKind, LocalGuard, OwnedGuard};
 use crate::iter::{Iter, VarRef};
 use crate::reclaim::{Asymmetric, Reclaim};
 use crate::store::ShadowStore;
+use crate::table::insert::IfExists;
 use crate::table::{Core, Shield};
 use crate::{IntoObjAddr, ObjAddr};
 

@@ -6,7 +6,6 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
-use crate::ctor::IfExists;
 use crate::entry::IdEntry;
 use crate::error::{CtorError, LayoutMismatch, StoreError};
 use crate::guard::GuardKind;
@@ -14,7 +13,9 @@ use crate::pinned::Pinned;
 use crate::reclaim::Reclaim;
 use crate::registry::raw_layout;
 use crate::table::NodeRef;
+use crate::table::insert::IfExists;
 use crate::table::node::Node;
+use crate::table::node_alloc::Payload;
 use crate::{IntoObjAddr, ObjAddr, events};
 
 /// A constructor: is given the parent's address, the zeroed variable and the caller's data; a non-zero result means
@@ -163,7 +164,7 @@ impl<'s, R: Reclaim, G: GuardKind<R>> Pinned<'s, R, G> {
             None => Ok(()),
         };
         // SAFETY: raw payloads are bytes, and zeroed.
-        let node = unsafe { core.alloc_constructed(self.shield(), &key, if_exists, (Some(layout), true), construct) };
+        let node = unsafe { core.alloc_constructed(self.shield(), &key, if_exists, Payload::raw(layout), construct) };
         let node = node.inspect_err(|failed| {
             if let CtorError::Store(error) = failed {
                 events::refused(error);

@@ -198,7 +198,7 @@ const COUNTERS: [(&str, &str); 40] = [
     ("table/count.rs cell", "slots of a table"),
     ("table/count.rs shared", "slots of a table"),
     ("table/hash.rs GIVEN", "for their seeds"),
-    ("table/migrate.rs count", "and other statistics"),
+    ("table/resize.rs count", "and other statistics"),
     ("table/remove.rs ctor_failed", "and other statistics"),
     ("tally.rs counter", "created, freed"),
 ];

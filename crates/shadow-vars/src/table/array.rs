@@ -1,6 +1,5 @@
 //! A table: an array of slots in buckets of one cache line, the link to its successor, and the state of its migration.
 
-use std::alloc::Layout;
 use std::ptr::{self, NonNull};
 
 use super::count::ShardedCount;
@@ -8,8 +7,9 @@ use super::group::{BUCKET, Lane};
 use super::hash::{KeyHash, Walk};
 use super::node::{Node, is_near};
 use super::sieve::{Sieve, Sieved};
+pub(crate) use super::slots::SlotIndex;
+use super::slots::Slots;
 use super::word::Word;
-use crate::mapping;
 use crate::mem::{Stride, try_box, try_slice};
 use crate::reclaim::object::Interval;
 use crate::shard::Shard;
@@ -91,17 +91,6 @@ pub(crate) struct Plan {
     /// The era of birth, with intervals.
     pub(crate) born: Option<u64>,
     pub(crate) sieved: Sieved,
-}
-
-/// The index of a slot in a table: in bounds by construction.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct SlotIndex(usize);
-
-impl SlotIndex {
-    /// Returns the index of the slot's bucket.
-    pub(super) fn bucket(self) -> usize {
-        self.0 / BUCKET
-    }
 }
 
 impl Table {
@@ -391,8 +380,12 @@ impl Table {
         self.load_next(Ordering::Acquire).is_some()
     }
 
-    /// Makes `fresh` the successor unless there is one already. Returns whether it did.
-    pub(crate) fn install(&self, fresh: NonNull<Self>) -> bool {
+    /// Makes `fresh` the successor unless there is one already. Returns whether it did; if so, the table owns it.
+    ///
+    /// # Safety
+    ///
+    /// `fresh` was made by [`alloc`](Self::alloc), of the next generation, and no other thread knows it.
+    pub(crate) unsafe fn install(&self, fresh: NonNull<Self>) -> bool {
         self.header.check();
         // AcqRel: Release publishes the new table to `load_next`. Relaxed on failure: a caller that needs the winner's table
         // loads it.
@@ -538,60 +531,5 @@ impl Table {
         } else {
             false
         }
-    }
-}
-
-/// Zeroed slots, a bucket to a cache line. Their address is the first field, in the cache line of the table that every
-/// operation reads.
-#[repr(C)]
-struct Slots {
-    first: NonNull<AtomicU64>,
-    /// The allocation, which begins up to 56 bytes before the first slot.
-    allocation: NonNull<u8>,
-    layout: Layout,
-}
-
-impl Slots {
-    /// Allocates zeroed slots. Requests alignment 8 and aligns by hand: so large arrays may come as untouched zero pages,
-    /// which the allocator would have to clear for a stricter alignment.
-    fn alloc(slots: usize) -> Option<Self> {
-        const LINE: usize = 64;
-        let array = Layout::array::<AtomicU64>(slots).ok()?;
-        // A mapping is aligned already.
-        let room = if mapping::is_mapped(array) { 0 } else { LINE };
-        let layout = Layout::from_size_align(array.size().checked_add(room)?, array.align()).ok()?;
-        // SAFETY: no array of slots is empty.
-        let allocation = unsafe { mapping::alloc(layout, true) }?;
-        let pad = allocation.align_offset(LINE).min(room);
-        // SAFETY: the allocation has room for the padding.
-        let first = unsafe { allocation.add(pad) }.cast::<AtomicU64>();
-        #[cfg(shadow_loom)]
-        for slot in 0..slots {
-            // SAFETY: in bounds of the allocation (loom's atomics are laid out as in `array`).
-            unsafe { first.add(slot).write(AtomicU64::new(0)) };
-        }
-        Some(Self {
-            first,
-            allocation,
-            layout,
-        })
-    }
-
-    #[inline]
-    fn get(&self, slot: SlotIndex) -> &AtomicU64 {
-        // SAFETY: `Table::index` wraps into the bounds; zero bytes are a valid AtomicU64 (an EMPTY word).
-        unsafe { self.first.add(slot.0).as_ref() }
-    }
-}
-
-// SAFETY: owns an array of atomics.
-unsafe impl Send for Slots {}
-// SAFETY: an array of atomics.
-unsafe impl Sync for Slots {}
-
-impl Drop for Slots {
-    fn drop(&mut self) {
-        // SAFETY: allocated with this layout; the slots are not used any more.
-        unsafe { mapping::dealloc(self.allocation, self.layout) };
     }
 }

@@ -2,11 +2,10 @@
 
 use std::ptr::{self, NonNull};
 
-use super::array::Table;
 use super::group::BUCKET;
-use super::group::{Group, Tags};
-use super::key::Key;
+use super::group::Tags;
 use super::node::Node;
+use super::scan::BucketScan;
 use super::{Core, NodeRef, Shield};
 use crate::entry::IdEntry;
 use crate::mem::prefetch;
@@ -24,7 +23,7 @@ const AHEAD: usize = 24;
 #[derive(Clone, Copy)]
 struct Staged<'g> {
     bucket: &'g [AtomicU64; BUCKET],
-    /// [`Key`]'s `wide_tag`.
+    /// [`Key`](super::key::Key)'s `wide_tag`.
     tag: u32,
     /// The node that the first slot with the tag leads to. Null if there is none, or the slot is not a LINK.
     node: *const Node,
@@ -63,10 +62,11 @@ impl<R: Reclaim> Core<R> {
             let at = step.wrapping_sub(ahead);
             if at < count {
                 let staged = &mut staged[at];
-                if let Some(lane) = Group::load(staged.bucket).with(Tags::new(staged.tag)).first()
-                    && let Some(node) = shield.load(|order| root.load_lane(staged.bucket, lane, order)).linked()
+                let mut scan = BucketScan::new(root, staged.bucket, Tags::new(staged.tag));
+                if let Some(site) = scan.next(shield)
+                    && let Some(node) = site.linked()
                 {
-                    staged.node = node.as_ptr();
+                    staged.node = node.as_ptr().as_ptr();
                     prefetch(staged.node);
                 }
             }
@@ -74,7 +74,9 @@ impl<R: Reclaim> Core<R> {
             let at = step.wrapping_sub(2 * ahead);
             if at < count {
                 let (obj, entry) = key(at);
-                let node = NonNull::new(staged[at].node.cast_mut()).map(|node| NodeRef::new(shield, node));
+                let node = NonNull::new(staged[at].node.cast_mut());
+                // SAFETY: read from a slot under the shield's guard, in stage 2.
+                let node = node.map(|node| unsafe { NodeRef::new(node) });
                 found(
                     at,
                     match (node, entry) {
@@ -85,18 +87,5 @@ impl<R: Reclaim> Core<R> {
                 );
             }
         }
-    }
-
-    /// Prefetches and returns the home bucket of a key in the root: for an insert that has other work to do first.
-    #[inline]
-    pub(crate) fn prefetch_home<'g>(
-        &'g self,
-        shield: Shield<'g, R>,
-        key: &Key<'_>,
-    ) -> (&'g Table, &'g [AtomicU64; BUCKET]) {
-        let root = self.root(shield);
-        let bucket = root.home_bucket(key.hash);
-        prefetch(bucket);
-        (root, bucket)
     }
 }

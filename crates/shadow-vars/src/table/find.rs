@@ -14,27 +14,15 @@
 //!               anything else                          → the successor              (I2, I6, O4)
 //! ```
 
-use super::array::{SlotIndex, Table};
+use super::array::Table;
 use super::group::{Group, Tags};
 use super::key::Key;
 use super::node::State;
-use super::probe::{Found, Probe};
-use super::word::{Kind, Word};
+use super::scan::Scan;
 use super::{Core, NodeRef, Shield};
 use crate::defect::Defect;
 use crate::entry::IdEntry;
 use crate::reclaim::Reclaim;
-use crate::sync::{Ordering, fence};
-
-/// The outcome of reading whole buckets.
-pub(crate) enum Scan<'g> {
-    /// The key's live node, and the LINK that leads to it.
-    Live(NodeRef<'g>, SlotIndex, Word),
-    /// The key has no live node.
-    Absent,
-    /// The slots have to be read again, one by one and in order.
-    Unclear,
-}
 
 impl<R: Reclaim> Core<R> {
     /// Returns the live node of a key. Wait-free but for the length of the probe and of the chain of tables.
@@ -47,7 +35,8 @@ impl<R: Reclaim> Core<R> {
     /// not check twice whether there is one.
     ///
     /// The fast path keeps everything in registers: the first slot of the home bucket with the key's tag leads to the key's
-    /// node, or no slot has the tag and the bucket ends the probe.
+    /// node, or no slot has the tag and the bucket ends the probe. It reads the bucket itself, not by a [`BucketScan`], as it
+    /// loads the slot with the ordering that the root's era allows, which saves backends with intervals a check.
     #[inline(always)]
     pub(crate) fn find_as<'g, V>(
         &'g self,
@@ -76,7 +65,8 @@ impl<R: Reclaim> Core<R> {
                     return self.find_slow(shield, obj, entry).map(value);
                 }
                 if let Some(node) = word.linked() {
-                    let node = NodeRef::new(shield, node);
+                    // SAFETY: read from a slot under the shield's guard: the load counts as protected (`R::counts`).
+                    let node = unsafe { NodeRef::new(node) };
                     if node.is_live_for(obj, entry) {
                         return Some(value(node)); // L1
                     }
@@ -90,30 +80,6 @@ impl<R: Reclaim> Core<R> {
         self.find_slow(shield, obj, entry).map(value)
     }
 
-    /// Returns whether the table has no successor: then none of its slots was MOVED or SEALED in snapshots taken before (L3).
-    #[inline(always)]
-    pub(super) fn is_last(&self, table: &Table) -> bool {
-        self.fence_after_snapshots();
-        !table.has_next() || self.planted(Defect::AnyIsLast)
-    }
-
-    /// Like [`is_last`](Self::is_last), but also requires that the table has no sieve: only then is the bucket of the fast
-    /// path certainly the key's home.
-    #[inline(always)]
-    fn is_last_without_sieve(&self, table: &Table) -> bool {
-        self.fence_after_snapshots();
-        table.is_last_without_sieve() || self.planted(Defect::AnyIsLast)
-    }
-
-    #[inline(always)]
-    fn fence_after_snapshots(&self) {
-        if !self.planted(Defect::LastWithoutFence) {
-            // Acquire: turns every relaxed load of the snapshots into one that pairs with `Table::cas` (O1), so that a thread
-            // that saw MOVED or SEALED there sees the successor (O4).
-            fence(Ordering::Acquire);
-        }
-    }
-
     /// Handles all other cases, and most look-ups that find nothing.
     #[cold]
     #[inline(never)]
@@ -125,7 +91,7 @@ impl<R: Reclaim> Core<R> {
         }
         let found = match self.scan_buckets(shield, root, &key) {
             Scan::Live(node, ..) => Some(node),
-            Scan::Absent => None,
+            Scan::Absent(_) => None,
             Scan::Unclear => self.find_by_words(shield, self.root(shield), &key),
         };
         if checks == found.is_some() {
@@ -134,105 +100,17 @@ impl<R: Reclaim> Core<R> {
         found
     }
 
-    /// Returns the live node of a key and its LINK on the fast path, like [`find`](Self::find): from the first slot of its
-    /// home bucket with its tag.
-    #[inline]
-    pub(crate) fn first_live<'g>(
-        &'g self,
-        shield: Shield<'g, R>,
-        root: &'g Table,
-        key: &Key<'_>,
-    ) -> Option<(NodeRef<'g>, SlotIndex, Word)> {
-        // As in `find`.
-        let (tags, root) = Tags::new(key.wide_tag).ordered_before(root);
-        let bucket = root.home_bucket(key.hash);
-        let lane = Group::load(bucket).with(tags).first()?;
-        let word = shield.load(|order| root.load_lane(bucket, lane, order));
-        let node = NodeRef::new(shield, word.linked()?);
-        node.is_live_for(key.obj, key.entry)
-            .then(|| (node, root.slot_in(bucket, lane), word))
-    }
-
-    /// Looks up a key in the root by whole buckets, up to the first slot that tells of a migration or of a node that is not
-    /// live. The words of one bucket are read in no order, which is enough (L1 to L3).
-    #[inline]
-    pub(crate) fn scan_buckets<'g>(&'g self, shield: Shield<'g, R>, root: &'g Table, key: &Key<'_>) -> Scan<'g> {
-        let home = root.home_bucket(key.hash);
-        let mut bucket = home;
-        loop {
-            let group = Group::load(bucket);
-            for lane in group.with(Tags::new(key.wide_tag)) {
-                let word = shield.load(|order| root.load_lane(bucket, lane, order));
-                let Some(node) = word.linked() else {
-                    match word.kind() {
-                        // L2.
-                        Kind::Tomb if key.tomb() == Some(word) => return Scan::Absent,
-                        // Another key's tomb.
-                        Kind::Tomb => continue,
-                        // FROZEN, RECORD, MOVED, or a word that changed since the snapshot.
-                        _ => return Scan::Unclear,
-                    }
-                };
-                let node = NodeRef::new(shield, node);
-                // Another key's node with the same tag is passed.
-                if node.is_for(key.obj, key.entry) {
-                    // L1.
-                    return if node.is_live() {
-                        Scan::Live(node, root.slot_in(bucket, lane), word)
-                    } else {
-                        Scan::Unclear
-                    };
-                }
-            }
-            let ends = group.ends();
-            if ends.closed() {
-                return Scan::Unclear;
-            }
-            if ends.empty().is_some() {
-                // L3.
-                return Scan::Absent;
-            }
-            bucket = root.bucket_after(bucket);
-            if std::ptr::eq(bucket, home) {
-                return Scan::Unclear;
-            }
-        }
-    }
-
     /// Looks up a key slot by slot, in `table`, which is or was the root, and in all its successors.
     pub(crate) fn find_by_words<'g>(
         &'g self,
         shield: Shield<'g, R>,
-        mut table: &'g Table,
+        table: &'g Table,
         key: &Key<'_>,
     ) -> Option<NodeRef<'g>> {
-        loop {
-            let mut probe = Probe::new(self, shield, table, key);
-            match probe.next() {
-                Found::Own(_, word) => match word.kind() {
-                    Kind::Link(node) | Kind::Frozen(node) => {
-                        let node = NodeRef::new(shield, node);
-                        match node.life().state() {
-                            State::Live => return Some(node),
-                            State::Building if self.planted(Defect::BuildingIsFound) => return Some(node),
-                            State::Building => return None,
-                            // A dead node: LINK leads to the newest node of the key, so the key is absent; after FROZEN it may
-                            // live again in the successor (I6).
-                            _ if matches!(word.kind(), Kind::Link(_)) => return None,
-                            _ if self.planted(Defect::FrozenDeadIsAbsent) => return None,
-                            _ => {}
-                        }
-                    }
-                    // A tomb.
-                    _ => return None,
-                },
-                Found::Empty(_) if !probe.seen || self.planted(Defect::EmptyAfterMovedIsAbsent) => return None,
-                Found::Sealed if self.planted(Defect::SealedIsAbsent) => return None,
-                Found::Full if !probe.seen && self.planted(Defect::FullIsAbsent) => return None,
-                Found::Empty(_) | Found::Sealed | Found::Full => {}
-            }
-            // Read after the scan (O4). There is a successor after MOVED, SEALED or FROZEN; otherwise this is the last table.
-            table = self.next(shield, table)?;
-        }
+        self.probe_chain(shield, table, key, |node, life, _| match life.state() {
+            State::Live => Some(node),
+            State::Building if self.planted(Defect::BuildingIsFound) => Some(node),
+            _ => None,
+        })
     }
 }

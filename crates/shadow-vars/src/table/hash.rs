@@ -195,7 +195,17 @@ impl Places {
     /// Returns a place as it appears in a salt.
     #[inline]
     pub(crate) fn start(place: usize) -> u64 {
-        (place as u64).reverse_bits()
+        // Looked up, as a pass over one parent's variables needs many of them, and to reverse one takes twenty instructions.
+        const STARTS: [u64; Places::MOST] = {
+            let mut starts = [0; Places::MOST];
+            let mut place = 0;
+            while place < Places::MOST {
+                starts[place] = (place as u64).reverse_bits();
+                place += 1;
+            }
+            starts
+        };
+        STARTS[place % Self::MOST]
     }
 }
 

@@ -1,5 +1,4 @@
-//! Migration: moves the slots of the root into its successor, block by block, by any number of threads; and when and at what
-//! size tables are replaced.
+//! Migrate: moves the slots of the root into its successor, block by block, by any number of threads.
 //!
 //! ```text
 //! freeze   LINK → FROZEN, TOMB and RECORD → MOVED, the first EMPTY of a bucket → SEALED
@@ -11,24 +10,20 @@
 //! Every step may be repeated by any thread, at any pace (I8). Only the root is migrated (P3). Inserts and frees help, a block
 //! at a time (P1).
 
-use super::array::{MAX_LOG2, Plan, SlotIndex, Table};
+use super::array::{SlotIndex, Table};
 use super::group::BUCKET;
-use super::group::{Group, Tags};
-use super::key::Key;
+use super::group::Tags;
 use super::node::State;
 use super::probe::{Found, Probe};
+use super::scan::BucketScan;
+use super::site::Site;
 use super::word::{Kind, Word};
 use super::{Core, NoMemory, NodeRef, Shield};
 use crate::defect::{Defect, Stage};
 use crate::mem::prefetch;
 use crate::reclaim::Reclaim;
-use crate::reclaim::retired::Retired;
 use crate::shard::Shard;
 use crate::sync::Ordering;
-
-/// Tables for fewer variables than this are small and stay in a core's cache. With changing keys, such a table gets the room
-/// of twice as many: it is replaced half as often, and fewer keys lie outside their homes. Models use the tightest tables.
-const FEW: usize = if cfg!(shadow_loom) { 1 } else { 1 << 14 };
 
 impl<R: Reclaim> Core<R> {
     /// Migrates one block of the root, if the root has a successor; swings the root if that was the last block.
@@ -105,23 +100,23 @@ impl<R: Reclaim> Core<R> {
         slot: SlotIndex,
     ) -> Result<Word, NoMemory> {
         loop {
-            let word = shield.load(|order| table.load(slot, order));
-            let to = match word.kind() {
+            let site = Site::load(shield, table, slot);
+            let to = match site.kind() {
                 // Frozen or finished already.
-                Kind::Frozen(_) | Kind::Moved | Kind::Sealed => return Ok(word),
-                Kind::Empty if self.planted(Defect::SealLast) => return Ok(word),
+                Kind::Frozen(_) | Kind::Moved | Kind::Sealed => return Ok(site.word()),
+                Kind::Empty if self.planted(Defect::SealLast) => return Ok(site.word()),
                 // The first EMPTY of the bucket: never claimed, and now never will be.
                 Kind::Empty => Word::SEALED,
                 // Tombs are not moved.
                 Kind::Tomb | Kind::Record(_) => Word::MOVED,
                 Kind::Link(node) if self.planted(Defect::PlaceBeforeFreeze) => {
-                    self.place(shield, self.shard(), NodeRef::new(shield, node), next)?;
+                    self.place(shield, self.shard(), node, next)?;
                     Word::MOVED
                 }
                 // Frozen first; `place` follows when the whole block is frozen (I2).
                 Kind::Link(node) => {
-                    prefetch(node.as_ptr());
-                    word.frozen()
+                    prefetch(node.as_ptr().as_ptr());
+                    site.word().frozen()
                 }
             };
             #[cfg(any(test, shadow_loom))]
@@ -131,10 +126,11 @@ impl<R: Reclaim> Core<R> {
                 table.store(slot, to);
                 return Ok(to);
             }
-            if table.cas(slot, word, to) {
-                if let Kind::Record(record) = word.kind() {
-                    // The thread that takes a record out of its slot retires it (I7).
-                    self.retire(shield, record);
+            // If the exchange is lost, the slot is loaded again (P2).
+            if site.replace(to) {
+                if let Kind::Record(record) = site.kind() {
+                    // SAFETY: this thread has taken the record out of the one slot that led to it (I7).
+                    unsafe { self.retire(shield, record.as_ptr()) };
                 }
                 self.at(Stage::Frozen);
                 return Ok(to);
@@ -153,10 +149,9 @@ impl<R: Reclaim> Core<R> {
     ) -> Result<(), NoMemory> {
         for position in 0..BUCKET {
             let slot = table.index(bucket, position);
-            let Kind::Frozen(node) = shield.load(|order| table.load(slot, order)).kind() else {
+            let Kind::Frozen(node) = Site::load(shield, table, slot).kind() else {
                 continue;
             };
-            let node = NodeRef::new(shield, node);
             if self.planted(Defect::MovedBeforePlace) {
                 table.set_moved(slot);
                 self.place(shield, shard, node, next)?;
@@ -166,7 +161,8 @@ impl<R: Reclaim> Core<R> {
                 // A node under construction owns its key: it is moved like a live one.
                 State::Building if self.planted(Defect::BuildingNotPlaced) => {}
                 State::Live | State::Building => self.place(shield, shard, node, next)?,
-                _ if self.planted(Defect::HelperRetires) => self.retire(shield, node.as_ptr()),
+                // SAFETY: none: this is what the defect breaks.
+                _ if self.planted(Defect::HelperRetires) => unsafe { self.retire(shield, node.as_ptr()) },
                 // Its remover closes the key in the successor itself (I3).
                 _ => {}
             }
@@ -193,13 +189,12 @@ impl<R: Reclaim> Core<R> {
     ) -> Result<(), NoMemory> {
         let key = self.key_of(&node);
         let link = Word::link(node.as_ptr(), key.tag);
-        let home = table.home_bucket(key.hash);
-        let group = Group::load(home);
-        // L3.
-        if group.with(Tags::new(key.wide_tag)).first().is_none()
+        let scan = BucketScan::new(table, table.home_bucket(key.hash), Tags::new(key.wide_tag));
+        // Fast path: the key has no slot, by its home bucket alone (L3).
+        if scan.is_done()
             && self.is_last(table)
-            && let Some(lane) = group.empty().first()
-            && self.claim_slot(shield, shard, table, (table.slot_in(home, lane), &key), link)
+            && let Some(site) = scan.empty()
+            && self.claim_slot(shield, shard, site, &key, link)
         {
             return Ok(());
         }
@@ -207,8 +202,8 @@ impl<R: Reclaim> Core<R> {
             let mut probe = Probe::new(self, shield, table, &key);
             loop {
                 match probe.next() {
-                    Found::Own(slot, word) if self.planted(Defect::PlaceOverTomb) && word.kind() == Kind::Tomb => {
-                        if table.cas(slot, word, link) {
+                    Found::Own(site) if self.planted(Defect::PlaceOverTomb) && site.word().kind() == Kind::Tomb => {
+                        if site.replace(link) {
                             return Ok(());
                         }
                     }
@@ -219,9 +214,9 @@ impl<R: Reclaim> Core<R> {
                         return Ok(());
                     }
                     // The key never owned a slot here: claim it for the node.
-                    Found::Empty(slot) => {
+                    Found::Empty(site) => {
                         table.mark(table.home(key.hash));
-                        if self.claim_slot(shield, shard, table, (slot, &key), link) {
+                        if self.claim_slot(shield, shard, site, &key, link) {
                             return Ok(());
                         }
                     }
@@ -247,179 +242,16 @@ impl<R: Reclaim> Core<R> {
         debug_assert!(cfg!(shadow_loom) || self.planted(Defect::PromoteEarly) || is_finished(table));
         self.at(Stage::Finished);
         if self.planted(Defect::RetireTableFirst) && self.root(shield).generation == table.generation {
-            self.retire(shield, std::ptr::NonNull::from(&table.header));
+            // SAFETY: none: this is what the defect breaks.
+            unsafe { self.retire(shield, std::ptr::NonNull::from(&table.header)) };
         }
         if self.swing_root(table, next) {
             self.at(Stage::Swung);
             if !self.planted(Defect::RetireTableFirst) {
-                // Nothing leads to it: the root did, and the table before it has been retired (I5).
-                self.retire(shield, std::ptr::NonNull::from(table).cast());
+                // SAFETY: nothing leads to it: the root did, which only one thread swings from it, and the table before it has been
+                // retired (I5).
+                unsafe { self.retire(shield, std::ptr::NonNull::from(table).cast()) };
             }
-        }
-    }
-
-    /// Returns the successor of a table, made now if there is none: as large as the present number of variables needs.
-    pub(crate) fn successor<'g>(&'g self, shield: Shield<'g, R>, table: &'g Table) -> Result<&'g Table, NoMemory> {
-        self.successor_of(shield, table, |needed| needed)
-    }
-
-    /// Returns the successor of a full table, made now if there is none: larger than the table, whatever the counters say.
-    /// They do not include claims that other threads have not counted yet, and those threads may be stopped.
-    pub(crate) fn larger_successor<'g>(
-        &'g self,
-        shield: Shield<'g, R>,
-        table: &'g Table,
-    ) -> Result<&'g Table, NoMemory> {
-        self.successor_of(shield, table, |needed| needed.max(table.log2 + 1))
-    }
-
-    /// Returns the successor of a table, made now if there is none. `size` maps the size that the present number of variables
-    /// needs to the size to use.
-    fn successor_of<'g>(
-        &'g self,
-        shield: Shield<'g, R>,
-        table: &'g Table,
-        size: impl FnOnce(u32) -> u32,
-    ) -> Result<&'g Table, NoMemory> {
-        if let Some(next) = self.next(shield, table) {
-            return Ok(next);
-        }
-        let live = self.nodes_in(table);
-        let churning = self.is_churning(table);
-        let few = churning && live < FEW;
-        let log2 = size(self.log2_for(if few { 2 * live } else { live }, churning));
-        if log2 > MAX_LOG2 {
-            return Err(NoMemory);
-        }
-        let room = ((BUCKET << log2) * 3 / 4).saturating_sub(live);
-        let plan = Plan {
-            log2,
-            generation: table.generation + 1,
-            room,
-            block: self.block,
-            shards: self.shards,
-            retired: self.lists.retired(),
-            born: self.birth(shield),
-            sieved: self.sieved,
-        };
-        let fresh = Table::alloc(plan).ok_or(NoMemory)?;
-        if table.install(fresh) {
-            let count = match log2.cmp(&table.log2) {
-                std::cmp::Ordering::Greater => &self.growths,
-                std::cmp::Ordering::Equal => &self.rebuilds,
-                std::cmp::Ordering::Less => &self.shrinks,
-            };
-            count.fetch_add(1, Ordering::Relaxed);
-            self.at(Stage::Installed);
-            // SAFETY: just published, and protected from its birth on (B2); or retired after `table` (O6).
-            return Ok(unsafe { fresh.as_ref() });
-        }
-        // SAFETY: allocated above, and never shared.
-        unsafe { Table::dealloc(fresh) };
-        // There is one, or the exchange would have succeeded.
-        Ok(self.next(shield, table).unwrap_or(table))
-    }
-
-    /// Returns about how many nodes that are live or under construction a table leads to: what a successor needs room for.
-    /// Nodes under construction are counted nowhere, so claimed slots are used as well: each was claimed for a node, and the
-    /// nodes of those that are free again were all retired.
-    fn nodes_in(&self, table: &Table) -> usize {
-        let gone = self.lists.retired().saturating_sub(table.retired);
-        let claimed = table
-            .claimed
-            .sum()
-            .saturating_sub(usize::try_from(gone).unwrap_or(usize::MAX));
-        // There are no more nodes than slots, whatever the counters say, which are not read at one instant.
-        self.nodes.sum().max(claimed).min(table.capacity())
-    }
-
-    /// Returns whether new keys come while others go: then the table fills with tombs, and a larger one has to be replaced
-    /// less often. Keys that come back reuse their tombs.
-    fn is_churning(&self, table: &Table) -> bool {
-        let retired = self.lists.retired().saturating_sub(table.retired);
-        retired > 0 && table.claimed.sum() as u64 > retired / 2
-    }
-
-    /// Returns the size of a table for this many variables: at most half full; two fifths if keys come and go.
-    pub(crate) fn log2_for(&self, live: usize, churning: bool) -> u32 {
-        let slots = if churning {
-            live.saturating_mul(5) / 2
-        } else {
-            live.saturating_mul(2)
-        };
-        let buckets = slots.div_ceil(BUCKET).max(1);
-        buckets
-            .checked_next_power_of_two()
-            .map_or(MAX_LOG2, usize::trailing_zeros)
-            .clamp(self.min_log2, MAX_LOG2)
-    }
-
-    /// Claims a slot for a key: EMPTY → LINK, counted. Returns whether this call did it. The slot is the first EMPTY of the
-    /// key's probe, or of a bucket as in L3: then no other slot can have been claimed for the key. If the slot is not in the
-    /// key's home, the caller has marked the home already (L6).
-    #[inline(always)]
-    pub(super) fn claim_slot(
-        &self,
-        shield: Shield<'_, R>,
-        shard: Shard,
-        table: &Table,
-        (slot, key): (SlotIndex, &Key<'_>),
-        link: Word,
-    ) -> bool {
-        table.mark_slot(slot);
-        let late = self.planted(Defect::SieveAfterClaim);
-        if !late {
-            table.note(key.hash);
-        }
-        let won = table.cas(slot, Word::EMPTY, link);
-        if late {
-            table.note(key.hash);
-        }
-        if won {
-            self.count_claim(shield, shard, table);
-        }
-        won
-    }
-
-    /// Counts a claim, and makes a successor when the table has passed its load limit.
-    #[inline]
-    pub(crate) fn count_claim(&self, shield: Shield<'_, R>, shard: Shard, table: &Table) {
-        if table.count_claim(shard) && self.is_root(shield, table) {
-            // Without memory, the table keeps filling; the operations that need room in a full table return an error.
-            let _ = self.successor(shield, table);
-        }
-    }
-
-    /// Does the maintenance due after a retirement: drains ready batches, makes a smaller successor if the table has become
-    /// mostly empty, and helps a running migration, which would otherwise not progress where variables are only freed.
-    #[inline]
-    pub(crate) fn after_retire(&self, shield: Shield<'_, R>, shard: Shard, retired: Retired) {
-        let root = self.drain_and_help(shield, shard, retired);
-        if root.log2 > self.min_log2 && root.free_stride.is_passed(retired.count, retired.added) {
-            self.shrink_if_empty(shield, root);
-        }
-    }
-
-    /// Like [`after_retire`](Self::after_retire), but makes no smaller successor: a sweep does that at its end, so that
-    /// entries it is about to free are not moved. Returns the root, as it was after the drain.
-    #[inline]
-    pub(crate) fn drain_and_help<'g>(&'g self, shield: Shield<'g, R>, shard: Shard, retired: Retired) -> &'g Table {
-        self.lists.follow_up::<R>(shard, retired);
-        let root = self.root(shield);
-        if root.has_next() {
-            let _ = (0..retired.added).try_for_each(|_| self.help(shield));
-        }
-        root
-    }
-
-    /// Makes a smaller successor if the table has become mostly empty.
-    #[cold]
-    pub(crate) fn shrink_if_empty(&self, shield: Shield<'_, R>, root: &Table) {
-        if root.log2 <= self.min_log2 || root.has_next() {
-            return;
-        }
-        if self.log2_for(self.nodes_in(root), true) + 1 < root.log2 {
-            let _ = self.successor(shield, root);
         }
     }
 

@@ -208,23 +208,24 @@ use self::group::BUCKET;
 use self::hash::{AddrHasher, Places};
 use self::key::Key;
 use self::node::Node;
+use self::node_alloc::Memory;
 use self::sieve::Sieved;
 use crate::defect::{Defect, Rigging, Stage};
 use crate::entry::IdEntry;
 use crate::heap::Heap;
 use crate::reclaim::Reclaim;
 use crate::reclaim::object::Link;
-use crate::reclaim::retired::{RetireLists, Retired};
+use crate::reclaim::retired::RetireLists;
 use crate::registry::Registry;
 use crate::shard::Shard;
 use crate::sync::stat::AtomicU64;
 use crate::sync::{AtomicPtr, Ordering};
 use crate::tally::Tally;
 
-pub(crate) mod alloc;
 pub(crate) mod array;
 pub(crate) mod batch;
 mod by_address;
+mod claim;
 mod count;
 pub(crate) mod find;
 pub(crate) mod group;
@@ -234,11 +235,17 @@ pub(crate) mod key;
 pub(crate) mod layout;
 mod migrate;
 pub(crate) mod node;
+pub(crate) mod node_alloc;
+mod node_free;
 mod parts;
 pub(crate) mod probe;
 pub(crate) mod remove;
+mod resize;
 mod retire;
+pub(crate) mod scan;
 pub(crate) mod sieve;
+pub(crate) mod site;
+mod slots;
 pub(crate) mod sweep;
 mod sweep_batch;
 mod teardown;
@@ -292,18 +299,22 @@ impl<R: Reclaim> Shield<'_, R> {
     }
 }
 
-/// A node that a guard protects for `'g`.
-#[derive(Clone, Copy)]
+/// A node that a guard protects for `'g`. Two are equal if they are the same node.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NodeRef<'g> {
     node: NonNull<Node>,
     _guard: PhantomData<&'g Node>,
 }
 
 impl<'g> NodeRef<'g> {
-    /// Wraps `node`, which was read from a slot under the guard that the shield stands for, or is owned by the caller alone
-    /// for `'g`.
-    #[inline]
-    pub(crate) fn new<R: Reclaim>(_: Shield<'g, R>, node: NonNull<Node>) -> Self {
+    /// Wraps a node. A node that was met at a slot comes from its [`Site`](site::Site).
+    ///
+    /// # Safety
+    ///
+    /// A guard protects the node for `'g`: it was read from a slot under the guard (G4), or was published by the caller under
+    /// the guard; or the caller alone owns the node for `'g`.
+    #[inline(always)]
+    pub(crate) unsafe fn new(node: NonNull<Node>) -> Self {
         Self {
             node,
             _guard: PhantomData,
@@ -324,21 +335,6 @@ impl<'g> NodeRef<'g> {
         self.check();
         // SAFETY: the guard protects the node for `'g`; the caller guarantees the type and that the value was initialised.
         unsafe { Node::value(self.node) }
-    }
-
-    /// Takes the key record out of a node. Only for the thread that removes the node.
-    fn take_record(self, entry: &IdEntry) -> Option<NonNull<Node>> {
-        // SAFETY: the guard protects the node, whose entry this is.
-        let record = unsafe { Node::record(self.node, entry) }?;
-        // Relaxed, here and below: only the node's remover uses it, and later the thread that reclaims the node.
-        NonNull::new(record.swap(ptr::null_mut(), Ordering::Relaxed))
-    }
-
-    fn put_record_back(self, entry: &IdEntry, record: NonNull<Node>) {
-        // SAFETY: as in `take_record`.
-        if let Some(slot) = unsafe { Node::record(self.node, entry) } {
-            slot.store(record.as_ptr(), Ordering::Relaxed);
-        }
     }
 }
 
@@ -512,29 +508,24 @@ impl<R: Reclaim> Core<R> {
         Shard::of(self.shards)
     }
 
-    /// Returns the heap and this thread's shard: where its nodes are allocated and freed.
+    /// Returns where this thread allocates and frees nodes.
     #[inline]
-    pub(crate) fn memory(&self) -> (&Heap, Shard) {
-        (&self.heap, self.shard())
+    pub(crate) fn memory(&self) -> Memory<'_> {
+        self.memory_of(self.shard())
+    }
+
+    /// Returns where the thread that has this shard allocates and frees nodes.
+    #[inline(always)]
+    pub(crate) fn memory_of(&self, shard: Shard) -> Memory<'_> {
+        Memory {
+            heap: &self.heap,
+            shard,
+        }
     }
 
     /// Returns the free memory cached by this thread to the depots.
     pub(crate) fn flush_pool(&self) {
         self.heap.pool.flush(self.shard(), true);
-    }
-
-    /// Retires an object that no slot leads to any more (I5).
-    fn retire(&self, shield: Shield<'_, R>, object: NonNull<Node>) {
-        // SAFETY: the shield protects the object.
-        let bytes = unsafe { retire::bytes(object, &self.heap) };
-        self.retire_by(shield, self.shard(), object, (bytes, false));
-    }
-
-    /// Like [`retire`](Self::retire), with the shard and the object's bytes given, and whether it is to be reclaimed soon.
-    #[inline]
-    fn retire_by(&self, _: Shield<'_, R>, shard: Shard, object: NonNull<Node>, (bytes, soon): (u64, bool)) -> Retired {
-        // SAFETY: each caller has unlinked the object itself; it is pinned, as the shield proves.
-        unsafe { self.lists.retire::<R>(Node::link(object), bytes, soon, shard) }
     }
 
     /// Returns whether this rule is broken on purpose.
@@ -547,23 +538,6 @@ impl<R: Reclaim> Core<R> {
     #[inline(always)]
     pub(crate) fn at(&self, stage: Stage) {
         self.rigging.at(stage);
-    }
-
-    fn orphan(&self, node: NonNull<Node>) {
-        let orphan = Node::link(node);
-        // Relaxed: the list is read by the store's drop only, which owns the store.
-        let mut head = self.orphans.load(Ordering::Relaxed);
-        loop {
-            // SAFETY: dead, and in no other list.
-            unsafe { orphan.as_ref() }.set_next(head);
-            match self
-                .orphans
-                .compare_exchange_weak(head, orphan.as_ptr(), Ordering::Relaxed, Ordering::Relaxed)
-            {
-                Ok(_) => return,
-                Err(found) => head = found,
-            }
-        }
     }
 }
 

@@ -1,21 +1,22 @@
 //! The probe for a key's slot in one table: slot by slot, bucket by bucket from the key's home.
 
-use super::array::{SlotIndex, Table};
+use super::array::Table;
 use super::group::BUCKET;
 use super::key::Key;
-use super::node::Node;
-use super::word::{Kind, Word};
-use super::{Core, Shield};
+use super::node::{Life, State};
+use super::site::Site;
+use super::word::Kind;
+use super::{Core, NodeRef, Shield};
 use crate::defect::Defect;
 use crate::reclaim::Reclaim;
 
 /// The slot at which a probe ends.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Found {
+#[derive(Clone, Copy)]
+pub(crate) enum Found<'t> {
     /// The key's slot: LINK, FROZEN, TOMB or RECORD.
-    Own(SlotIndex, Word),
+    Own(Site<'t>),
     /// The first slot that was never claimed.
-    Empty(SlotIndex),
+    Empty(Site<'t>),
     /// A slot that will never be claimed.
     Sealed,
     /// The probe has passed every slot of the table.
@@ -50,7 +51,7 @@ impl<'t, 'k, R: Reclaim> Probe<'t, 'k, R> {
     /// Returns the slot that decides. Only slots whose state can never change back are passed, another key's or MOVED (I1), so
     /// a stale word can only lead to a compare-and-swap that fails, or to an answer that was true when the word was read.
     #[inline]
-    pub(crate) fn next(&mut self) -> Found {
+    pub(crate) fn next(&mut self) -> Found<'t> {
         let home = self.table.home(self.key.hash);
         while self.passed < self.table.buckets() {
             if let Some(found) = self.bucket(home + self.passed) {
@@ -62,28 +63,25 @@ impl<'t, 'k, R: Reclaim> Probe<'t, 'k, R> {
     }
 
     #[inline]
-    fn bucket(&mut self, bucket: usize) -> Option<Found> {
+    fn bucket(&mut self, bucket: usize) -> Option<Found<'t>> {
         let mut sealed = false;
         for position in 0..BUCKET {
-            let slot = self.table.index(bucket, position);
-            // The backend's ordering, Acquire at least: pairs with every `Table::cas` (O1), and protects the node (G4).
-            let word = self.shield.load(|order| self.table.load(slot, order));
-            match word.kind() {
+            let site = Site::load(self.shield, self.table, self.table.index(bucket, position));
+            match site.kind() {
                 // Slots behind an EMPTY were never claimed (I9).
-                Kind::Empty => return Some(Found::Empty(slot)),
-                Kind::Link(node) | Kind::Frozen(node) | Kind::Record(node) if word.tag() == self.key.tag => {
-                    // SAFETY: the word was loaded under the caller's guard, and no slot leads to a node that was retired
-                    // before the guard was created (I5).
-                    let node: &Node = unsafe { node.as_ref() };
+                Kind::Empty => return Some(Found::Empty(site)),
+                Kind::Link(node) | Kind::Frozen(node) | Kind::Record(node) if site.word().tag() == self.key.tag => {
                     if node.is_for(self.key.obj, self.key.entry) {
-                        return Some(Found::Own(slot, word));
+                        return Some(Found::Own(site));
                     }
                 }
                 // Another key's, by its tag.
                 Kind::Link(_) | Kind::Frozen(_) | Kind::Record(_) => {}
-                Kind::Tomb if self.key.tomb() == Some(word) => return Some(Found::Own(slot, word)),
-                Kind::Tomb if self.core.planted(Defect::AnyTomb) => return Some(Found::Own(slot, word)),
+                Kind::Tomb if self.key.tomb() == Some(site.word()) => return Some(Found::Own(site)),
+                Kind::Tomb if self.core.planted(Defect::AnyTomb) => return Some(Found::Own(site)),
+                // Another key's tomb.
                 Kind::Tomb => {}
+                // Some key's that was closed here: perhaps this one.
                 Kind::Moved => self.seen = true,
                 // The order of slots decides: an EMPTY behind a SEALED does not count.
                 Kind::Sealed if self.core.planted(Defect::EmptyBeforeSealed) => sealed = true,
@@ -91,5 +89,53 @@ impl<'t, 'k, R: Reclaim> Probe<'t, 'k, R> {
             }
         }
         sealed.then_some(Found::Sealed)
+    }
+}
+
+impl<R: Reclaim> Core<R> {
+    /// Probes for a key in the chain of tables, from one that is or was the root. Calls `meet` with each node that the key's
+    /// slots lead to, its life and its table, until `meet` returns `Some`, or the key is absent.
+    ///
+    /// `meet` is to end nothing but LIVE or BUILDING. Returns `None` if the key was absent at some instant.
+    pub(super) fn probe_chain<'g, O>(
+        &'g self,
+        shield: Shield<'g, R>,
+        mut table: &'g Table,
+        key: &Key<'_>,
+        mut meet: impl FnMut(NodeRef<'g>, Life, &'g Table) -> Option<O>,
+    ) -> Option<O> {
+        loop {
+            let mut probe = Probe::new(self, shield, table, key);
+            match probe.next() {
+                Found::Own(site) => match site.kind() {
+                    Kind::Link(node) | Kind::Frozen(node) => {
+                        let life = node.life();
+                        if let Some(answer) = meet(node, life, table) {
+                            return Some(answer);
+                        }
+                        match site.kind() {
+                            // It does not exist yet.
+                            _ if life.state() == State::Building => return None,
+                            // Dead, perhaps just now. LINK leads to the newest node of the key, so the key is absent.
+                            Kind::Link(_) => return None,
+                            _ if self.planted(Defect::FrozenDeadIsAbsent) => return None,
+                            // After FROZEN(dead), it may live again in the successor (I6).
+                            _ => {}
+                        }
+                    }
+                    // A tomb.
+                    _ => return None,
+                },
+                // Never claimed for the key, unless it was before a MOVED.
+                Found::Empty(_) if !probe.seen => return None,
+                Found::Empty(_) if self.planted(Defect::EmptyAfterMovedIsAbsent) => return None,
+                Found::Sealed if self.planted(Defect::SealedIsAbsent) => return None,
+                Found::Full if !probe.seen && self.planted(Defect::FullIsAbsent) => return None,
+                // The key is closed in this table, or was never there for want of room.
+                Found::Empty(_) | Found::Sealed | Found::Full => {}
+            }
+            // Read after the scan (O4). There is a successor after MOVED, SEALED or FROZEN; otherwise this is the last table.
+            table = self.next(shield, table)?;
+        }
     }
 }

@@ -3,9 +3,11 @@
 use std::mem::offset_of;
 use std::ptr::NonNull;
 
-use super::alloc::LastFreed;
 use super::array::Table;
 use super::node::{Node, State};
+use super::node_alloc::Memory;
+use super::node_free::LastFreed;
+use super::{Core, Shield};
 use crate::heap::Heap;
 use crate::reclaim::Reclaim;
 use crate::reclaim::object::{Freed, Interval, Link, Objects, Weighed};
@@ -33,12 +35,29 @@ impl Node {
     }
 }
 
+impl<R: Reclaim> Core<R> {
+    /// Retires an object that nothing leads to any more (I5). What is due after that is left to the operation's end.
+    ///
+    /// # Safety
+    ///
+    /// The object is one of this store: a node, a record, or the header of a table. This thread took the last pointer to it
+    /// out of the table, under the guard of the shield, and retires it once.
+    pub(super) unsafe fn retire(&self, _: Shield<'_, R>, object: NonNull<Node>) {
+        // SAFETY: the guard, which the shield stands for, protects the object, as it was reachable when that was made; the
+        // caller has unlinked it.
+        unsafe {
+            let bytes = bytes(object, &self.heap);
+            self.lists.retire::<R>(Node::link(object), bytes, false, self.shard());
+        }
+    }
+}
+
 /// Returns the bytes of a retired object.
 ///
 /// # Safety
 ///
 /// The object is allocated.
-pub(super) unsafe fn bytes(node: NonNull<Node>, heap: &Heap) -> u64 {
+unsafe fn bytes(node: NonNull<Node>, heap: &Heap) -> u64 {
     // SAFETY: the caller guarantees that the object is allocated; a TABLE header is the first field of a table.
     let bytes = unsafe {
         match node.as_ref().life().state() {
@@ -64,11 +83,11 @@ unsafe fn drop_object(node: NonNull<Node>, heap: &Heap) -> bool {
 /// # Safety
 ///
 /// The object cannot be reached any more, and its value has been dropped. Called once for each object.
-unsafe fn free(memory: (&Heap, Shard), node: NonNull<Node>) {
+unsafe fn free(memory: Memory<'_>, node: NonNull<Node>) {
     #[cfg(shadow_loom)]
     // SAFETY: the caller guarantees that the object is allocated.
     unsafe {
-        loom_free(node, memory.0);
+        loom_free(node, memory.heap);
     }
     // SAFETY: the caller guarantees that nothing uses the object any more; a TABLE header is the first field of a table.
     unsafe {
@@ -107,7 +126,7 @@ impl Objects for Heap {
     ) -> Option<u64> {
         // SAFETY: the caller guarantees that the object is reclaimed now; every object retired in a store is a node, or begins
         // with one.
-        unsafe { Node::free_plain::<R>((self, shard), Node::of_link(object), kind) }
+        unsafe { Node::free_plain::<R>(Memory { heap: self, shard }, Node::of_link(object), kind) }
     }
 
     unsafe fn interval(&self, object: NonNull<Link>) -> NonNull<Interval> {
@@ -127,7 +146,7 @@ impl Objects for Heap {
             let node = Node::of_link(object);
             let bytes = bytes(node, self);
             let panicked = drop_object(node, self);
-            free((self, shard), node);
+            free(Memory { heap: self, shard }, node);
             Freed { bytes, panicked }
         }
     }
@@ -167,7 +186,7 @@ impl Objects for Heap {
         unsafe {
             let node = Node::of_link(object);
             node.as_ref().reclaimed.clear();
-            free((self, shard), node);
+            free(Memory { heap: self, shard }, node);
         }
     }
 }

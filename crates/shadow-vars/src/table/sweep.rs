@@ -11,15 +11,15 @@
 //! None of them is atomic. Each visits every variable that exists for the whole of its run.
 
 use std::ops::Range;
-use std::ptr::NonNull;
 
-use super::array::{SlotIndex, Table};
+use super::array::Table;
 use super::by_address::ByAddress;
 use super::group::BUCKET;
 use super::group::Group;
 use super::hash::{Places, TagPart, Walk};
-use super::node::{Node, State};
-use super::sweep_batch::{PrefetchRing, SweepBatch};
+use super::node::State;
+use super::site::Site;
+use super::sweep_batch::{Candidate, PrefetchRing, SweepBatch};
 use super::word::{Kind, Word};
 use super::{Core, NodeRef, Shield};
 use crate::defect::{Defect, Stage};
@@ -108,17 +108,17 @@ impl<R: Reclaim> Core<R> {
             let bucket = table.walk.region(step);
             for lane in Group::load(table.bucket(bucket)).nodes_with(TagPart::of_id(entry.index)) {
                 let slot = table.index(bucket, lane.get());
-                let word = shield.load(|order| table.load(slot, order));
-                let (Kind::Link(node) | Kind::Frozen(node)) = word.kind() else {
+                let site = Site::load(shield, table, slot);
+                let (Kind::Link(node) | Kind::Frozen(node)) = site.kind() else {
                     // A tomb has no node; an entry that moved since the snapshot is in the successor.
                     continue;
                 };
-                let node = NodeRef::new(shield, node);
                 if by_address.push(node, slot) {
                     continue;
                 }
-                if let Some((slot, word, node)) = prefetched.swap((slot, word, node)) {
-                    batch.kill(node, slot, word, &mut removed);
+                let word = site.word();
+                if let Some(oldest) = prefetched.swap(Candidate { node, slot, word }) {
+                    batch.remove(oldest, &mut removed);
                 }
             }
             self.at(Stage::Swept);
@@ -127,8 +127,8 @@ impl<R: Reclaim> Core<R> {
             }
         }
         self.sweep_found(shield, table, &mut by_address, &mut batch, &mut removed);
-        while let Some((slot, word, node)) = prefetched.take() {
-            batch.kill(node, slot, word, &mut removed);
+        while let Some(oldest) = prefetched.take() {
+            batch.remove(oldest, &mut removed);
         }
         if !self.planted(Defect::SweepWithoutFence) {
             // Acquire: turns every relaxed load of the snapshots into one that pairs with `Table::cas` (O1), so that a thread
@@ -148,18 +148,18 @@ impl<R: Reclaim> Core<R> {
     ) {
         found.drain(table, |node, slot| {
             // Loaded again: the node may have moved meanwhile, or be dead.
-            let word = shield.load(|order| table.load(slot, order));
-            batch.kill(node, slot, word, removed);
+            let word = Site::load(shield, table, slot).word();
+            batch.remove(Candidate { node, slot, word }, removed);
         });
     }
 
-    /// Calls `visit` for every live node of a parent, with the table it was found in. Reads a run of buckets for each place
+    /// Calls `visit` for every live node of a parent, with the slot at which it was met. Reads a run of buckets for each place
     /// that ids use, and few nodes but the parent's own.
     pub(crate) fn for_each_of_parent<'g>(
         &'g self,
         shield: Shield<'g, R>,
         obj: usize,
-        mut visit: impl FnMut(NodeRef<'g>, (&'g Table, SlotIndex, Word)),
+        mut visit: impl FnMut(NodeRef<'g>, Site<'g>),
     ) {
         let hash = self.hasher.hash(obj);
         let places = self.registry.places;
@@ -180,10 +180,9 @@ impl<R: Reclaim> Core<R> {
                 let tags = hash.shared_tag_bits(places, ids, (place, of));
                 // All variables of one place have the same home bucket, so the bucket where their probes end comes after all
                 // of them.
-                let more = self.visit_run(shield, table, table.home(start(place)), tags, |slot, word, node| {
-                    let node = NodeRef::new(shield, node);
+                let more = self.visit_run(shield, table, table.home(start(place)), tags, |node, site| {
                     if node.obj == obj && node.life().state() == State::Live {
-                        visit(node, (table, slot, word));
+                        visit(node, site);
                     }
                 });
                 open = more || (open && !self.planted(Defect::LastPlaceDecides));
@@ -198,22 +197,21 @@ impl<R: Reclaim> Core<R> {
     /// Visits the nodes with these tag bits in the run of buckets that starts at `home`, up to the first bucket with an EMPTY
     /// or SEALED (L5). Returns whether the successor may have more.
     #[inline]
-    fn visit_run(
-        &self,
-        shield: Shield<'_, R>,
-        table: &Table,
+    fn visit_run<'g>(
+        &'g self,
+        shield: Shield<'g, R>,
+        table: &'g Table,
         home: usize,
         tags: TagPart,
-        mut visit: impl FnMut(SlotIndex, Word, NonNull<Node>),
+        mut visit: impl FnMut(NodeRef<'g>, Site<'g>),
     ) -> bool {
         let mut open = false;
         for bucket in home..home + table.buckets() {
             let group = Group::load(table.bucket(bucket));
             for lane in group.nodes_with(tags) {
-                let slot = table.index(bucket, lane.get());
-                let word = shield.load(|order| table.load(slot, order));
-                match word.kind() {
-                    Kind::Link(node) | Kind::Frozen(node) => visit(slot, word, node),
+                let site = Site::load(shield, table, table.index(bucket, lane.get()));
+                match site.kind() {
+                    Kind::Link(node) | Kind::Frozen(node) => visit(node, site),
                     Kind::Moved => open = true,
                     // A tomb by now.
                     _ => {}
@@ -281,9 +279,8 @@ impl<R: Reclaim> Core<R> {
         let first = table.generation;
         loop {
             let homes = super::hash::home(from, table.log2)..=super::hash::home(last, table.log2);
-            run(table, shield, *homes.start(), homes.end() - homes.start(), |_, word| {
-                if let Kind::Link(node) | Kind::Frozen(node) = word.kind() {
-                    let node = NodeRef::new(shield, node);
+            run(table, shield, *homes.start(), homes.end() - homes.start(), |site| {
+                if let Kind::Link(node) | Kind::Frozen(node) = site.kind() {
                     let point = self.key_of(&node).hash.point;
                     if (from..=last).contains(&point) && node.life().state() == State::Live {
                         found.push(node);
@@ -304,23 +301,22 @@ impl<R: Reclaim> Core<R> {
     }
 }
 
-/// Visits the words of the run of buckets that starts at `home`: of `least` buckets, and of those that follow up to the first
+/// Visits the slots of the run of buckets that starts at `home`: of `least` buckets, and of those that follow up to the first
 /// EMPTY or SEALED.
-fn run<R: Reclaim>(
-    table: &Table,
-    shield: Shield<'_, R>,
+fn run<'g, R: Reclaim>(
+    table: &'g Table,
+    shield: Shield<'g, R>,
     home: usize,
     least: usize,
-    mut visit: impl FnMut(SlotIndex, Word),
+    mut visit: impl FnMut(Site<'g>),
 ) {
     for passed in 0..table.buckets() {
         for position in 0..BUCKET {
-            let slot = table.index(home + passed, position);
-            let word = shield.load(|order| table.load(slot, order));
-            if passed >= least && matches!(word.kind(), Kind::Empty | Kind::Sealed) {
+            let site = Site::load(shield, table, table.index(home + passed, position));
+            if passed >= least && matches!(site.kind(), Kind::Empty | Kind::Sealed) {
                 return;
             }
-            visit(slot, word);
+            visit(site);
         }
     }
 }

@@ -8,7 +8,9 @@ use std::mem::ManuallyDrop;
 
 use super::array::{SlotIndex, Table};
 use super::node::Node;
-use super::word::{Kind, Word};
+use super::remove::Trail;
+use super::site::Site;
+use super::word::Word;
 use super::{Core, NodeRef, Shield};
 use crate::defect::{Defect, Stage};
 use crate::entry::IdEntry;
@@ -19,8 +21,13 @@ use crate::reclaim::chain::Chain;
 /// More than a core has outstanding misses, so that none is waited for.
 const NODES: usize = 32;
 
-/// A node, and the word that led to it.
-type Candidate<'g> = (SlotIndex, Word, NodeRef<'g>);
+/// A node that a sweep has met, and the slot and word that led to it, in the table that it sweeps.
+#[derive(Clone, Copy)]
+pub(super) struct Candidate<'g> {
+    pub(super) node: NodeRef<'g>,
+    pub(super) slot: SlotIndex,
+    pub(super) word: Word,
+}
 
 /// Nodes that have been prefetched and not yet read, oldest first.
 pub(super) struct PrefetchRing<'g> {
@@ -39,7 +46,7 @@ impl<'g> PrefetchRing<'g> {
     /// Prefetches a node, and returns the one that was prefetched longest ago.
     #[inline]
     pub(super) fn swap(&mut self, candidate: Candidate<'g>) -> Option<Candidate<'g>> {
-        prefetch(candidate.2.as_ptr().as_ptr());
+        prefetch(candidate.node.as_ptr().as_ptr());
         let oldest = self.ring[self.next % NODES].replace(candidate);
         self.next = self.next.wrapping_add(1);
         oldest
@@ -59,8 +66,9 @@ pub(super) struct SweepBatch<'g, R: Reclaim> {
     core: &'g Core<R>,
     shield: Shield<'g, R>,
     entry: &'g IdEntry,
-    /// The root when the operation began, and the table that is batch.
+    /// The root when the operation began.
     from: &'g Table,
+    /// The table that is swept.
     table: &'g Table,
     killed: u64,
     dead: Chain,
@@ -87,33 +95,23 @@ impl<'g, R: Reclaim> SweepBatch<'g, R> {
 
     /// Kills the node if it is of the id, calls `removed` with it, and unlinks it, even if `removed` panics.
     #[inline(always)]
-    pub(super) fn kill(
-        &mut self,
-        node: NodeRef<'g>,
-        slot: SlotIndex,
-        word: Word,
-        removed: &mut impl FnMut(NodeRef<'g>),
-    ) {
+    pub(super) fn remove(&mut self, met: Candidate<'g>, removed: &mut impl FnMut(NodeRef<'g>)) {
+        let node = met.node;
         let live = match node.life() {
             life if life == self.entry.live => life,
             _ if node.is_of(self.entry) => node.as_live(),
             _ => return,
         };
-        if !self.core.try_kill(node, live) {
+        if !self.core.kill(node, live) {
             return;
         }
         self.killed += 1;
         self.core.at(Stage::Killed);
         if self.core.planted(Defect::RetireBeforeUnlink) {
-            self.core.retire(self.shield, node.as_ptr());
+            // SAFETY: none: this is what the defect breaks.
+            unsafe { self.core.retire(self.shield, node.as_ptr()) };
         }
-        let root = std::ptr::eq(self.from, self.table);
-        let link = (root && matches!(word.kind(), Kind::Link(_))).then_some((slot, word));
-        let unlink = Unlink {
-            batch: self,
-            node,
-            link,
-        };
+        let unlink = Unlink { batch: self, met };
         removed(node);
         // Not by dropping, which would keep it in memory.
         ManuallyDrop::new(unlink).finish();
@@ -144,9 +142,7 @@ impl<R: Reclaim> Drop for SweepBatch<'_, R> {
 /// unlink it.
 struct Unlink<'s, 'g, R: Reclaim> {
     batch: &'s mut SweepBatch<'g, R>,
-    node: NodeRef<'g>,
-    /// The LINK that led to the node, if it is in the root.
-    link: Option<(SlotIndex, Word)>,
+    met: Candidate<'g>,
 }
 
 impl<R: Reclaim> Drop for Unlink<'_, '_, R> {
@@ -160,14 +156,13 @@ impl<R: Reclaim> Unlink<'_, '_, R> {
     /// Unlinks the node and adds it to the batch.
     #[inline(always)]
     fn finish(&mut self) {
-        let (batch, node) = (&mut *self.batch, self.node);
+        let (batch, Candidate { node, slot, word }) = (&mut *self.batch, self.met);
         let core = batch.core;
-        let from = if core.planted(Defect::UnlinkFromFound) {
-            batch.table
-        } else {
-            batch.from
-        };
-        let retire = core.unlink_or_orphan(batch.shield, (node, batch.entry), from, batch.table, self.link);
+        // SAFETY: the sweep has loaded the word from this slot of its table, under its guard.
+        let site = unsafe { Site::new(batch.table, slot, word) };
+        let trail = Trail::met(batch.from, site);
+        // SAFETY: killed by this thread (`remove`), and of this entry; called once, as `self` is dropped, or forgotten, after it.
+        let retire = unsafe { core.unlink(batch.shield, node, batch.entry, trail) };
         if retire && !core.planted(Defect::RetireBeforeUnlink) {
             let object = Node::link(node.as_ptr());
             let weight = match batch.entry.weigh_value() {

@@ -39,19 +39,19 @@ const SEALED: u64 = 0b10_000 | NO_KEY;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Word(u64);
 
-/// A decoded word.
+/// A decoded word. `N` is how it leads to a node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Kind {
+pub(crate) enum Kind<N = NonNull<Node>> {
     /// Never claimed.
     Empty,
     /// Leads to the newest node of its key.
-    Link(NonNull<Node>),
+    Link(N),
     /// Like `Link`, while the table migrates: changes to MOVED only.
-    Frozen(NonNull<Node>),
+    Frozen(N),
     /// Its key has no node now; the key is in the word.
     Tomb,
     /// Its key has no node now; the key is in a record, for this word alone.
-    Record(NonNull<Node>),
+    Record(N),
     /// Its key is closed in this table.
     Moved,
     /// Was the first EMPTY of its bucket when that migrated.
@@ -106,13 +106,19 @@ impl Word {
 
     #[inline]
     pub(crate) fn kind(self) -> Kind {
+        self.decode(|node| node)
+    }
+
+    /// Decodes the word. `node` makes of a pointer to a node what the caller uses for it.
+    #[inline(always)]
+    pub(super) fn decode<N>(self, node: impl Fn(NonNull<Node>) -> N) -> Kind<N> {
         if self.is_link() {
-            return Kind::Link(Self::at((self.0 >> TAG_BITS) - LINK));
+            return Kind::Link(node(Self::at((self.0 >> TAG_BITS) - LINK)));
         }
         match self.0 >> TAG_BITS & KIND {
-            FROZEN => Kind::Frozen(self.node()),
+            FROZEN => Kind::Frozen(node(self.node())),
             TOMB => Kind::Tomb,
-            RECORD => Kind::Record(self.node()),
+            RECORD => Kind::Record(node(self.node())),
             _ => match self {
                 Self::EMPTY => Kind::Empty,
                 Self::MOVED => Kind::Moved,

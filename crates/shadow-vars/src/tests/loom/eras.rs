@@ -13,7 +13,7 @@ use crate::defect::model::PAUSED;
 use crate::reclaim::Eras;
 use crate::reclaim::sealed::Backend;
 use crate::reclaim::sift::Effort;
-use crate::table::find::Scan;
+use crate::table::scan::Scan;
 use crate::table::{Config, Core, NodeRef, Shield};
 
 type Store = super::Store<Eras>;
@@ -223,7 +223,7 @@ fn a_remover_in_a_table_passes_by_a_successor_that_is_gone() {
         let store = Store::small(&[A]);
         let guard = Eras::pin();
         let shield = under(&guard);
-        let removed = store.core.kill_slow(shield, store.core.root(shield), &store.key(A));
+        let removed = store.core.begin_removal(shield, store.core.root(shield), &store.key(A));
         // On a thread of its own, so that the remover announces nothing.
         let migrate = |store: &Store| {
             Eras::begin_period();
@@ -267,7 +267,8 @@ fn a_maker_keeps_what_it_has_made() {
 }
 
 fn make<'g>(core: &'g Core<Eras>, shield: Shield<'g, Eras>, store: &Store) -> &'g Value {
-    let Ok(node) = core.try_alloc_fast(shield, &store.key(A), Value::new(0)) else {
+    // SAFETY: the entry holds `Value`.
+    let Ok(node) = (unsafe { core.try_alloc_fast(shield, &store.key(A), Value::new(0)) }) else {
         panic!("nothing is in the way")
     };
     // SAFETY: the entry holds `Value`, and the node was live.

@@ -16,7 +16,6 @@ use std::time::Instant;
 use loom::cell::UnsafeCell;
 use loom::thread::JoinHandle;
 
-use crate::ctor::IfExists;
 use crate::defect::model::EVERYWHERE;
 use crate::entry::IdEntry;
 use crate::error::{CtorError, StoreError};
@@ -28,9 +27,11 @@ use crate::sync::stat::{AtomicBool, AtomicUsize, Mutex, Ordering};
 use crate::table::array::Table;
 use crate::table::group::BUCKET;
 use crate::table::hash::{AddrHasher, Places};
+use crate::table::insert::IfExists;
 use crate::table::insert::Inserted;
 use crate::table::key::Key;
 use crate::table::node::{Life, Node, State};
+use crate::table::node_alloc::Payload;
 use crate::table::sieve::Sieved;
 use crate::table::word::Kind;
 use crate::table::{Config, Core, NoMemory, Shield};
@@ -301,8 +302,10 @@ impl<R: Reclaim> Store<R> {
     fn alloc_of(&self, entry: &IdEntry, obj: usize, number: usize) -> bool {
         self.pinned(|core, shield| {
             let key = core.key(obj, entry);
-            let made = core.try_alloc_fast(shield, &key, Value::new(number));
-            match made.or_else(|left| core.alloc_slow(shield, &key, IfExists::Refuse, left)) {
+            // SAFETY: the entry holds `Value`, here and below.
+            let made = unsafe { core.try_alloc_fast(shield, &key, Value::new(number)) };
+            // SAFETY: what is left is of this key.
+            match made.or_else(|left| unsafe { core.alloc_slow(shield, &key, IfExists::Refuse, left) }) {
                 Ok(_) => true,
                 Err(error) => {
                     assert!(matches!(error.error, StoreError::Exists { .. }), "{:?}", error.error);
@@ -316,7 +319,7 @@ impl<R: Reclaim> Store<R> {
     fn insert(&self, obj: usize, number: usize) -> bool {
         self.pinned(|core, shield| {
             let key = self.key(obj);
-            let Some(node) = Node::alloc::<R>(core.memory(), obj, key.entry, None, false, Life::LIVE) else {
+            let Some(node) = Node::alloc::<R>(core.memory(), obj, key.entry, Payload::TYPED, Life::LIVE) else {
                 panic!("out of memory")
             };
             core.note_birth(shield, node);
@@ -380,7 +383,7 @@ impl<R: Reclaim> Store<R> {
     /// Like `free`, by a thread with this shard.
     fn free_in(&self, shard: Shard, obj: usize) {
         self.pinned(|core, shield| {
-            let removed = core.kill_slow(shield, core.root(shield), &self.key(obj));
+            let removed = core.begin_removal(shield, core.root(shield), &self.key(obj));
             removed.unwrap_or_else(|| panic!("{obj:#x} is there")).shard = shard;
         });
     }
@@ -390,7 +393,7 @@ impl<R: Reclaim> Store<R> {
         self.pinned(|core, shield| {
             // SAFETY: the payload is written when the constructor returns success.
             let node = unsafe {
-                core.alloc_constructed(shield, &self.key(obj), IfExists::Get, (None, false), |node| {
+                core.alloc_constructed(shield, &self.key(obj), IfExists::Get, Payload::TYPED, |node| {
                     let value = make().ok_or(())?;
                     Node::value_ptr::<Value>(node).write(value);
                     Ok(())
