@@ -1,4 +1,4 @@
-//! Handlers that run around a fork: see [`fork`](crate::fork).
+//! Handlers that run around a fork: see [`fork`].
 
 use std::cell::UnsafeCell;
 

@@ -261,7 +261,7 @@ mod rig {
     }
 
     #[derive(Default)]
-    pub(crate) struct Rigging;
+    pub(crate) struct Rigging(());
 
     impl Rigging {
         #[inline(always)]
@@ -274,7 +274,7 @@ mod rig {
     }
 
     #[derive(Default)]
-    pub(crate) struct Poison;
+    pub(crate) struct Poison(());
 
     impl Poison {
         #[inline(always)]

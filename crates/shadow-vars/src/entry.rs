@@ -18,7 +18,7 @@ pub(crate) struct IdEntry {
     pub(crate) id: u64,
     /// The type; [`Raw`] for raw variables.
     type_id: TypeId,
-    /// The id's contribution to the hash of a key: see [`Places::salt`].
+    /// The id's contribution to the hash of a key: see [`Places::salt`](crate::table::hash::Places::salt).
     pub(crate) salt: u64,
     /// The life word of a live variable of this id. See [`Life::live`].
     pub(crate) live: Life,

@@ -112,11 +112,11 @@ mod stealing {
             match *self {}
         }
 
-        pub(super) fn poll_workers(&mut self) {
+        pub(super) fn poll_workers(&mut self) -> Vec<()> {
             match *self {}
         }
 
-        pub(super) fn is_stuck(&mut self, _: &List, _replies: ()) -> bool {
+        pub(super) fn is_stuck(&mut self, _: &List, _replies: Vec<()>) -> bool {
             match *self {}
         }
     }

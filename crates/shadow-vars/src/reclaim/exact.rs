@@ -107,6 +107,10 @@ mod imp {
 }
 
 #[cfg(not(any(test, shadow_loom)))]
+#[expect(
+    clippy::extra_unused_type_parameters,
+    reason = "called like their counterparts above"
+)]
 mod imp {
     use std::ptr::NonNull;
     use std::sync::Arc;

@@ -71,7 +71,7 @@ mod imp {
 #[cfg(not(any(test, shadow_loom)))]
 mod imp {
     #[derive(Default)]
-    pub(in crate::reclaim) struct Limbo;
+    pub(in crate::reclaim) struct Limbo(());
 
     pub(in crate::reclaim) struct Pending;
 

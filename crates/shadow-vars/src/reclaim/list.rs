@@ -76,10 +76,10 @@ pub(super) struct List<O: Objects> {
     drained: AtomicU64,
     /// The low half of `retired` at the last visit by another shard's thread.
     pub(super) visited_at: stat::AtomicU32,
+    /// Objects with a destructor that were retired one at a time, modulo 256.
+    pub(super) retired_to_drop: stat::AtomicU8,
     /// Of the shared list: whether its store is [enlisted](super::stores).
     pub(super) is_enlisted: stat::AtomicBool,
-    /// Objects with a destructor that were retired one at a time.
-    pub(super) retired_to_drop: stat::AtomicU64,
     /// Values whose `Drop` panicked.
     pub(super) drop_panics: stat::AtomicU64,
     /// Of the shared list: objects whose weighing panicked.
@@ -116,7 +116,7 @@ impl<O: Objects> List<O> {
             closed: AtomicU64::new(0),
             drained: AtomicU64::new(0),
             visited_at: stat::AtomicU32::new(0),
-            retired_to_drop: stat::AtomicU64::new(0),
+            retired_to_drop: stat::AtomicU8::new(0),
             drop_panics: stat::AtomicU64::new(0),
             weigh_panics: stat::AtomicU64::new(0),
             is_enlisted: stat::AtomicBool::new(false),

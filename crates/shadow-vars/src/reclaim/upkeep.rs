@@ -29,8 +29,8 @@ pub(super) enum Fills {
 
 /// Of objects with a destructor: retirements of a shard after which a barrier is paid out of [savings](pace::spend), and after
 /// which a pending period is checked again.
-const SPEND_EVERY: u64 = 32;
-const POLL_EVERY: u64 = 8;
+const SPEND_EVERY: u8 = 32;
+const POLL_EVERY: u8 = 8;
 
 impl<O: Objects> RetireLists<O> {
     /// Closes the open batch, or advances the pending period, where an object fills a batch or the pace allows it.
@@ -62,7 +62,9 @@ impl<O: Objects> RetireLists<O> {
         let lags = list.is_pending() && !list.is_ready::<R>();
         if to_drop.is_some() {
             self.note_waiting::<R>();
-            let count = shard.add(&list.retired_to_drop, 1);
+            // Relaxed, both: an estimate, exact in a shard of this thread.
+            let count = list.retired_to_drop.load(Ordering::Relaxed).wrapping_add(1);
+            list.retired_to_drop.store(count, Ordering::Relaxed);
             if count.is_multiple_of(SPEND_EVERY) {
                 pace::spend();
             }

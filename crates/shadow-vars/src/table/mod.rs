@@ -3,7 +3,7 @@
 //! This page is the whole argument; the code cites its rules by number. These modules state rules of their own: constructors
 //! ([`crate::ctor`], C1 to C3), waiting ([`crate::wait`], W1 to W5), reclamation ([`crate::reclaim`], G1 to G4), the default
 //! backend (`crate::reclaim::asymmetric`, E1 to E9), the backend with intervals (`crate::reclaim::eras`, B1 to B6;
-//! [`crate::reclaim::held`], H1 to H3), the retire lists ([`crate::reclaim::retired`], R1 to R7, V1 to V3), the memory of
+//! `crate::reclaim::held`, H1 to H3), the retire lists ([`crate::reclaim::retired`], R1 to R7, V1 to V3), the memory of
 //! nodes ([`crate::pool`], M1 to M4), counts ([`crate::tally`], N1 to N5), and forks ([`crate::fork`], F1 to F4).
 //!
 //! # Vocabulary

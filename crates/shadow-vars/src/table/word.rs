@@ -89,7 +89,7 @@ impl Word {
         Self::pointing(record, tag, RECORD)
     }
 
-    /// Returns the tomb of a key that [fits](super::node::key_fits).
+    /// Returns the tomb of a key that [fits](crate::entry::IdEntry::key_fits).
     pub(crate) const fn tomb(obj: usize, tag: u16) -> Self {
         Self::new(obj as u64, TOMB, tag)
     }

@@ -101,14 +101,16 @@ fn a_fork_loses_what_was_in_hand_and_nothing_else() {
         assert!(n == 0 || found.2 == 7, "{found:?}");
     }
     // At the end of the round, nothing is in hand.
-    // SAFETY, here and below: no other thread has it, and the test keeps the objects.
+    // SAFETY: no other thread has it, and the test keeps the objects.
     let (none, found) = forked_in(&held, || unsafe { held.next() });
     assert_eq!((none, found), (None, (3, 3, 7)));
     for left in [2, 1, 0] {
+        // SAFETY: as above.
         let (some, found) = forked_in(&held, || unsafe { held.next() });
         assert!(some.is_some());
         assert_eq!((found.0, found.1), (left, left + 1));
     }
+    // SAFETY: as above.
     let (none, found) = forked_in(&held, || unsafe { held.next() });
     assert_eq!((none, found.0, found.1), (None, 0, 0));
     // A fork of the child while it mends loses nothing either.
