@@ -79,7 +79,7 @@ const SOURCES: &[Case] = cases! {
     "use" core!("table/group.rs"), "fn f<R>(c: &Core<R>, s: Shield<'_>) { c.larger_successor(c.root(s)); }";
     "use" core!("table/array.rs"), "use super::Core; fn f<R>(c: &Core<R>, s: Shield<'_>) { Core::help(c, s); }";
     "use" core!("table/find.rs"), "fn f<R>(c: &Core<R>) { debug_assert!(c.larger_successor(c.root(s)).is_some()); }";
-    "use" core!("table/insert.rs"), "impl<R: Reclaim> Core<R> { fn bad(&self) { self.alloc_slow(1) } }";
+    "use" core!("table/insert.rs"), "impl<R: Reclaim> Core<R> { fn bad(&self) { self.alloc_constructed(1) } }";
     "use" patches!("registry/states.rs"), "impl Registry { fn f(&self) { let _ = self.wait_unloaded(\"p\", LONG); } }";
     // Other crates.
     "use" core!("reclaim/mod.rs"), "use crossbeam_epoch as epoch;";

@@ -451,7 +451,7 @@ fn alloc_waits_then_finds_the_variable<R: Reclaim>(config: &Config) {
                             .alloc_with(OBJ, NUMBER, || unreachable!())
                             .map(drop)
                             .map_err(|error| (20, error)),
-                        _ => match store.pin().get_or_alloc(OBJ, NUMBER, 20).map(|&value| value) {
+                        _ => match store.pin().get_or_alloc(OBJ, NUMBER, 20).copied() {
                             // Reported as `alloc` would report it.
                             Ok(1) => Err((
                                 20,

@@ -189,18 +189,13 @@ fn fork_constructing<R: Reclaim>() {
         wait.recv().unwrap();
     }
     // One waits for the first.
-    thread::spawn(move || {
-        store
-            .pin()
-            .get_or_alloc_with(8_usize, VALUE, || Counted::new())
-            .map(|_| ())
-    });
+    thread::spawn(move || store.pin().get_or_alloc_with(8_usize, VALUE, Counted::new).map(|_| ()));
     thread::sleep(Duration::from_millis(50));
     let status = fork(|| {
         assert!(!store.pin().contains(8_usize, VALUE));
         store
             .pin()
-            .get_or_alloc_with(8_usize, VALUE, || Counted::new())
+            .get_or_alloc_with(8_usize, VALUE, Counted::new)
             .map(|_| ())
             .unwrap();
         store.pin().alloc(16_usize, VALUE, Counted::new()).unwrap();
@@ -211,7 +206,7 @@ fn fork_constructing<R: Reclaim>() {
                 scope.spawn(|| {
                     store
                         .pin()
-                        .get_or_alloc_with(24_usize, VALUE, || Counted::new())
+                        .get_or_alloc_with(24_usize, VALUE, Counted::new)
                         .map(|_| ())
                         .unwrap()
                 });
@@ -310,10 +305,7 @@ fn fork_from_constructor<R: Reclaim>() {
     let mut status = -1;
     let forked = || {
         status = fork(|| {
-            let again = store
-                .pin()
-                .get_or_alloc_with(8_usize, VALUE, || Counted::new())
-                .map(|_| ());
+            let again = store.pin().get_or_alloc_with(8_usize, VALUE, Counted::new).map(|_| ());
             assert!(again.is_err(), "this thread's own constructor runs");
             store.pin().alloc(16_usize, VALUE, Counted::new()).unwrap();
             store.pin().free(16_usize, VALUE);

@@ -220,7 +220,7 @@ fn counters<R: Reclaim>(config: &Config) {
     (0..10).for_each(|obj| store.pin().alloc(obj, N, 0).map(drop).unwrap());
     (0..6).for_each(|obj| store.pin().alloc_with(obj, WORDS, Default::default).map(drop).unwrap());
     (0..4).for_each(|obj| assert!(store.pin().free(obj, N)));
-    assert_eq!(store.pin().alloc_with(0, TEXT, || String::new()).map(drop), Ok(()));
+    assert_eq!(store.pin().alloc_with(0, TEXT, String::new).map(drop), Ok(()));
     assert_eq!(
         store.pin().try_alloc_with(1, TEXT, || Err(1)).map(drop),
         Err(CtorError::Ctor(1))

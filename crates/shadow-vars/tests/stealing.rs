@@ -63,7 +63,7 @@ fn a_part_of_a_constructor_under_its_waiter<R: Reclaim>(config: &Config) {
                     apart(&|| (), &ask);
                     7
                 })
-                .map(|&value| value);
+                .copied();
             assert_eq!(made, Ok(7));
         });
     });
@@ -103,20 +103,14 @@ fn slow_parts_are_waited_for<R: Reclaim>(config: &Config) {
                         rayon::join(part, part);
                         7
                     };
-                    assert_eq!(
-                        store.pin().get_or_alloc_with(OBJ + n, N, construct).map(|&value| value),
-                        Ok(7)
-                    );
+                    assert_eq!(store.pin().get_or_alloc_with(OBJ + n, N, construct).copied(), Ok(7));
                 });
                 while inside.load(Ordering::SeqCst) == 0 {
                     thread::yield_now();
                 }
                 // On the worker that runs this scope: it runs no part of the constructor.
                 assert_eq!(
-                    store
-                        .pin()
-                        .get_or_alloc_with(OBJ + n, N, || unreachable!())
-                        .map(|&value| value),
+                    store.pin().get_or_alloc_with(OBJ + n, N, || unreachable!()).copied(),
                     Ok(7)
                 );
             });
@@ -140,7 +134,7 @@ fn loops_in_constructors_in_loops() {
                         .map(|part| (compute(Duration::from_micros(5)), u64::from(part)).1)
                         .sum()
                 };
-                let asked = store.pin().get_or_alloc_with(obj, N, construct).map(|&sum| sum);
+                let asked = store.pin().get_or_alloc_with(obj, N, construct).copied();
                 store.pin().free(obj, N);
                 asked
             };

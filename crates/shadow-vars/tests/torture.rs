@@ -181,7 +181,9 @@ impl<R: Reclaim> Worker<'_, R> {
         let new = || Value::new(obj, id.get(), &books);
         match self.random.below(100) {
             0..25 => {
-                store.pin().get(obj, id).map(|value| value.check(obj, id.get()));
+                if let Some(value) = store.pin().get(obj, id) {
+                    value.check(obj, id.get());
+                }
             }
             25..35 => {
                 // A thousand to one that it exists or is created; never any other error.

@@ -135,7 +135,7 @@ fn variables_are_statics_and_values() {
     let of_other = Variable::new_in(HITS.id(), &other).unwrap();
     let again = Variable::new(HITS.id()).unwrap();
     let another = Variable::new(ShadowId::<u32>::new(0x4e12)).unwrap();
-    assert!(*HITS == again && of_other == of_other.clone() && again != another);
+    assert!(*HITS == again && of_other == of_other && again != another);
     assert_eq!(HashSet::from([again, *HITS, another]).len(), 2);
     assert_eq!(of_other.id(), again.id());
 }

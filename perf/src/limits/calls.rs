@@ -211,9 +211,7 @@ fn after_a_sweep(entries: usize, time: Duration, put: &mut impl FnMut(&'static s
 
 fn hits(store: &ShadowStore, left: &[ObjAddr], time: Duration) -> f64 {
     timed(time, || {
-        let found = left
-            .iter()
-            .filter(|&&obj| store.pin().get(obj, ID).map(|value| *value).is_some());
+        let found = left.iter().filter(|&&obj| store.pin().get(obj, ID).copied().is_some());
         assert_eq!(black_box(found.count()), left.len());
         left.len() as u64
     })

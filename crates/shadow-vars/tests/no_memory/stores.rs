@@ -142,7 +142,7 @@ pub(crate) fn of_stores<R: Reclaim>() -> Vec<Operation<R>> {
             with_places_taken(store, || (drop(store.pin_owned()), true).1)
         }),
         ("Pinned::get, its own guard", Nothing, |store| {
-            store.pin().get(obj(1), N).map(|&value| value) == Some(1)
+            store.pin().get(obj(1), N).copied() == Some(1)
         }),
         ("Pinned::contains, its own guard", Nothing, |store| {
             store.pin().contains(obj(1), N) && !store.pin().contains(NEW, N)
@@ -179,7 +179,7 @@ pub(crate) fn of_stores<R: Reclaim>() -> Vec<Operation<R>> {
             refused.value == 7 && (refused.is_exists() || refused.error == StoreError::OutOfMemory)
         }),
         ("Pinned::get_or_alloc_with, waiting", Nothing, |store| {
-            let ask = || store.pin().get_or_alloc_with(NEW, N, || 8).map(|&value| value);
+            let ask = || store.pin().get_or_alloc_with(NEW, N, || 8).copied();
             matches!(
                 while_constructing(store, Ending::Made, ask),
                 Ok(7) | Err(StoreError::OutOfMemory)
