@@ -19,10 +19,9 @@ use crate::tally::Counted;
 
 /// A store of shadow variables: values attached to objects from outside, and found by `<address, id>`.
 ///
-/// All operations take `&self` and may be called from any number of threads. The methods here take a guard for one
-/// operation and pass values to a closure. To use references over several operations, call [`pin`](Self::pin) once and
-/// use [`Pinned`], which has the same operations. The [table of operations](crate::docs::operations) lists what each one
-/// guarantees; [`Pinned`] documents each in full.
+/// Variables are read and changed under a guard, which [`pin`](Self::pin) returns: see [`Pinned`](crate::Pinned), which
+/// documents each operation in full. For one operation, `store.pin().free(object, ID)`. Any number of threads may do so at
+/// once. The [table of operations](crate::docs::operations) lists what each one guarantees.
 ///
 /// Dropping a store drops every value in it: the live ones, and those that were freed and not dropped yet.
 ///

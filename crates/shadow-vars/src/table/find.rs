@@ -35,8 +35,9 @@ impl<R: Reclaim> Core<R> {
     /// not check twice whether there is one.
     ///
     /// The fast path keeps everything in registers: the first slot of the home bucket with the key's tag leads to the key's
-    /// node, or no slot has the tag and the bucket ends the probe. It reads the bucket itself, not by a [`BucketScan`], as it
-    /// loads the slot with the ordering that the root's era allows, which saves backends with intervals a check.
+    /// node, or no slot has the tag and the bucket ends the probe. It reads the bucket itself, not by a
+    /// [`BucketScan`](super::scan::BucketScan), as it loads the slot with the ordering that the root's era allows, which saves
+    /// backends with intervals a check.
     #[inline(always)]
     pub(crate) fn find_as<'g, V>(
         &'g self,
