@@ -467,11 +467,12 @@ fn fork_parent_goes_on<R: Reclaim>() {
 fn fork_reclaimer<R: Reclaim>() {
     const SHARED: ShadowId<Arc<()>> = ShadowId::new(3);
     let store: &'static ShadowStore<R> = Box::leak(Box::default());
-    // These values wait, as no operation follows.
+    // These values wait: no operation follows, and the guard that ends last has changed nothing.
     let free_many = |value: &Arc<()>| {
         (1..2_000_usize).for_each(|n| store.pin().alloc(n * 8, SHARED, value.clone()).map(drop).unwrap());
-        let pin = store.pin();
-        (1..2_000_usize).for_each(|n| assert!(pin.free(n * 8, SHARED)));
+        let outer = store.pin();
+        (1..2_000_usize).for_each(|n| assert!(store.pin().free(n * 8, SHARED)));
+        drop(outer);
         assert!(Arc::strong_count(value) > 1, "something is left to do");
     };
     let await_drops = |value: &Arc<()>| {
@@ -487,8 +488,16 @@ fn fork_reclaimer<R: Reclaim>() {
             let name = std::fs::read_to_string(task.unwrap().path().join("comm"));
             name.is_ok_and(|name| name.starts_with("shadow-reclaime"))
         };
-        let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-        assert_eq!(tasks.map(is_one).filter(|&is_one| is_one).count(), expected);
+        let count = || {
+            let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+            tasks.map(is_one).filter(|&is_one| is_one).count()
+        };
+        // A thread has its name a little later than it exists.
+        let start = Instant::now();
+        while count() < expected && start.elapsed() < Duration::from_secs(15) {
+            thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(count(), expected);
     };
     let start_one = || {
         start_reclaimer().unwrap();
