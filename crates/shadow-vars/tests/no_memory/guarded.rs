@@ -4,7 +4,9 @@ use std::alloc::Layout;
 use std::ptr::null_mut;
 use std::sync::Arc;
 
-use shadow_vars::{CtorError, ObjAddr, OwnedPinned, Pinned, Reclaim, ShadowId, ShadowStore, StoreError, Variable};
+use shadow_vars::{
+    CtorError, ObjAddr, OwnedPinned, Pinned, Reclaim, ShadowId, ShadowStore, StoreError, Variable, global,
+};
 
 use crate::Effect::{Frees, FreesAll, Makes, Nothing};
 use crate::support::failing::spared;
@@ -202,7 +204,8 @@ pub(crate) fn by_variable<R: Reclaim>() -> Vec<Operation<R>> {
             variable(store, |pin, of| done(pin.store().weigh(of, Some(|_| 1))))
         }),
         ("Variable::new", Nothing, |_| {
-            // Of the global store, which other operations do not use.
+            // Of the global store, which other operations do not use; that it is made is tried as `global`.
+            spared(|| assert!(global().is_empty()));
             done(Variable::new(ShadowId::<u16>::new(78)));
             true
         }),
