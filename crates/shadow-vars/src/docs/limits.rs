@@ -84,10 +84,10 @@
 //!
 //! - Values that own nothing wait until a thread has freed one or two batches of them
 //!   ([`Builder::batch`](crate::Builder::batch)); only their memory waits.
-//! - Values with destructors are dropped by one of the next frees: at once if frees are rare. Otherwise, as many wait as
-//!   are freed in the pause that follows each of the system's barriers (64 times as long as the barrier took: some tens
-//!   of microseconds, two milliseconds at most). One operation drops sixteen of these at most, except for sweeps and
-//!   flushes.
+//! - Values with destructors are dropped by one of the next frees: at once if frees are rare, and by one of the next few
+//!   dozen in a burst after a quiet time. In the long run, as many wait as are freed in the pause that follows each of
+//!   the system's barriers (64 times as long as the barrier took: some tens of microseconds, two milliseconds at most).
+//!   One operation drops some thirty of these at most, except for sweeps and flushes.
 //! - Values that were left behind by a thread that has become idle are dropped by the next few dozen frees of other
 //!   threads. Values older than ten milliseconds are dropped by the next `flush`, or as the next guard ends under which
 //!   something was created or freed, **of any store of the process** (unless the thread holds another guard). So a
