@@ -43,7 +43,7 @@ impl Variables {
 
     fn attach(&self, number: usize) {
         let value = Counted(Arc::clone(&self.dropped));
-        assert!(self.store.pin().alloc(number * 64, VARIABLE, value).map(drop).is_ok());
+        assert!(self.store.pin().alloc(number * 64, VARIABLE, value).is_ok());
     }
 
     fn state(&self, patch: &'static str, id: u64) -> State {
@@ -113,13 +113,7 @@ fn by_a_canceled_enabling() {
     let variables = Variables::new(0);
     let (store, dropped) = (Arc::clone(&variables.store), Arc::clone(&variables.dropped));
     let state = variables.state("P", 7).pre_patch(move |_| {
-        assert!(
-            store
-                .pin()
-                .alloc(64, VARIABLE, Counted(Arc::clone(&dropped)))
-                .map(drop)
-                .is_ok()
-        );
+        assert!(store.pin().alloc(64, VARIABLE, Counted(Arc::clone(&dropped))).is_ok());
         Ok(())
     });
     session.refuses(&patch("P", false, [state]));
@@ -136,13 +130,7 @@ fn by_its_own_pre_patch_that_refuses() {
     let variables = Variables::new(0);
     let (store, dropped) = (Arc::clone(&variables.store), Arc::clone(&variables.dropped));
     let state = variables.state("P", 7).pre_patch(move |_| {
-        assert!(
-            store
-                .pin()
-                .alloc(64, VARIABLE, Counted(Arc::clone(&dropped)))
-                .map(drop)
-                .is_ok()
-        );
+        assert!(store.pin().alloc(64, VARIABLE, Counted(Arc::clone(&dropped))).is_ok());
         Err("too late".into())
     });
     // A later state, which was not reached, is left alone.

@@ -123,7 +123,7 @@ fn store_drop_goes_by_address() {
     let order = Arc::new(Mutex::new(Vec::new()));
     let store = ShadowStore::new();
     for n in 0..VALUES {
-        assert!(store.pin().alloc(n * 64, NOTED, Noted(order.clone())).map(drop).is_ok());
+        assert!(store.pin().alloc(n * 64, NOTED, Noted(order.clone())).is_ok());
     }
     drop(store);
     let order = order.lock().unwrap();

@@ -2,8 +2,7 @@
 
 use std::ptr::{self, NonNull};
 
-use super::group::BUCKET;
-use super::group::Tags;
+use super::group::{BUCKET, Tags};
 use super::node::Node;
 use super::scan::BucketScan;
 use super::{Core, NodeRef, Shield};

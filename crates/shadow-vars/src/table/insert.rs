@@ -30,8 +30,7 @@
 use std::ptr::NonNull;
 
 use super::array::Table;
-use super::group::BUCKET;
-use super::group::Tags;
+use super::group::{BUCKET, Tags};
 use super::key::Key;
 use super::node::{Life, Node, State};
 use super::node_alloc::Payload;

@@ -11,8 +11,7 @@
 //! at a time (P1).
 
 use super::array::{SlotIndex, Table};
-use super::group::BUCKET;
-use super::group::Tags;
+use super::group::{BUCKET, Tags};
 use super::node::State;
 use super::probe::{Found, Probe};
 use super::scan::BucketScan;

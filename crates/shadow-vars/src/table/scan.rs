@@ -16,8 +16,7 @@
 //! What is unclear is looked up again slot by slot and in order, by a [probe](super::probe).
 
 use super::array::Table;
-use super::group::BUCKET;
-use super::group::{Group, Lanes, Tags};
+use super::group::{BUCKET, Group, Lanes, Tags};
 use super::key::Key;
 use super::site::Site;
 use super::word::Kind;

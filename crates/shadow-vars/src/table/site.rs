@@ -1,8 +1,7 @@
 //! A slot as it was read: where it is, and the word that was in it. And what is done with a node that was met there.
 
 use super::array::{SlotIndex, Table};
-use super::group::BUCKET;
-use super::group::Lane;
+use super::group::{BUCKET, Lane};
 use super::word::{Kind, Word};
 use super::{NodeRef, Shield};
 use crate::reclaim::Reclaim;

@@ -14,8 +14,7 @@ use std::ops::Range;
 
 use super::array::Table;
 use super::by_address::ByAddress;
-use super::group::BUCKET;
-use super::group::Group;
+use super::group::{BUCKET, Group};
 use super::hash::{Places, TagPart, Walk};
 use super::node::State;
 use super::site::Site;

@@ -74,14 +74,7 @@ impl Op {
             Op::Alloc(key) => {
                 let value = ledger.value();
                 let serial = value.serial();
-                Outcome::Made(
-                    store
-                        .pin()
-                        .alloc(obj(key), VALUE, value)
-                        .map(drop)
-                        .is_ok()
-                        .then_some(serial),
-                )
+                Outcome::Made(store.pin().alloc(obj(key), VALUE, value).is_ok().then_some(serial))
             }
             Op::Construct(key, fails) => {
                 let mut serial = None;

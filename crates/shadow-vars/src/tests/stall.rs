@@ -204,13 +204,7 @@ impl<'s, R: Reclaim> Own<'s, R> {
     pub(super) fn share(&mut self, shared: &[AtomicUsize]) {
         let n = self.random.below(shared.len());
         if self.random.below(2) == 0 {
-            if self
-                .store
-                .pin()
-                .alloc(n * 8, OTHER, self.ledger.value())
-                .map(drop)
-                .is_ok()
-            {
+            if self.store.pin().alloc(n * 8, OTHER, self.ledger.value()).is_ok() {
                 shared[n].fetch_add(1, Ordering::Relaxed);
             }
         } else if self
